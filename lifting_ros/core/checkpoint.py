@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights on disk: safetensors with the configuration in the header, so that a file says what it holds and nothing can run on loading."""
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lifting_ros.core.config import from_mapping
+from lifting_ros.core.network import MultistageNetwork, NetworkConfig
+
+
+class CheckpointError(ValueError):
+    """A weights file that is missing, corrupt or of another network; the text is one line and names the file."""
+
+
+def sha256_of(path: str | Path) -> str:
+    """Hex digest of a file."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def save_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict) -> None:
+    """Write tensors and a JSON header beside `path`, then rename: a reader never meets half a file."""
+    path = Path(path)
+    beside = path.with_name(path.name + ".partial")
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_file(contiguous, str(beside), metadata={"lifting_ros": json.dumps(header, sort_keys=True)})
+    os.replace(beside, path)
+
+
+def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
+    """Read what `save_tensors` wrote; CheckpointError in one line where that cannot be done."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            header = json.loads((file.metadata() or {})["lifting_ros"])
+            return {name: file.get_tensor(name) for name in file.keys()}, header
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such weights file") from None
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: not a weights file of lifting_ros ({str(error).splitlines()[0]})") from None
+
+
+def save_network(path: str | Path, state: dict[str, Tensor], config: NetworkConfig, card: dict) -> None:
+    """Write network weights as fp16 with their configuration and a short card (recipe, seed, revision)."""
+    half = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
+    save_tensors(path, half, {"network": dataclasses.asdict(config), "card": card})
+
+
+def load_network(path: str | Path, prior=None, device: str | torch.device = "cpu") -> MultistageNetwork:
+    """Build the network that a weights file describes, in float32 and evaluation mode; `prior` gives it its fusion layers."""
+    tensors, header = load_tensors(path)
+    try:
+        config = from_mapping(NetworkConfig, header["network"])
+        network = build_network(config, prior)
+        network.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: holds no network that this version knows ({str(error).splitlines()[0]})") from None
+    return network.to(device=device, memory_format=torch.channels_last).float().eval()
+
+
+def build_network(config: NetworkConfig, prior=None) -> MultistageNetwork:
+    """A network of random weights, fused with `prior` (a core.ppca.MixturePPCA) where one is given."""
+    if prior is None:
+        return MultistageNetwork(config)
+    from lifting_ros.core.fusion import PriorFusion  # the prior's algebra is not needed for a plain network
+
+    return MultistageNetwork(config, PriorFusion(prior, config.stages))

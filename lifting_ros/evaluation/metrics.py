@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Metrics as free functions on arrays, named as in the papers."""
+from __future__ import annotations
+
+import numpy as np
+
+from lifting_ros.core.skeleton import KEYPOINT_NAMES
+
+_R_SHOULDER, _L_SHOULDER, _R_HIP, _L_HIP = (
+    KEYPOINT_NAMES.index(n) for n in ("right_shoulder", "left_shoulder", "right_hip", "left_hip")
+)
+
+
+def torso_px(keypoints: np.ndarray) -> np.ndarray:
+    """Torso of each person, (N, 14, 3) -> (N,): the longer labelled diagonal from shoulder to opposite hip; NaN without one."""
+    diagonals = []
+    for a, b in ((_L_SHOULDER, _R_HIP), (_R_SHOULDER, _L_HIP)):
+        length = np.linalg.norm(keypoints[:, a, :2] - keypoints[:, b, :2], axis=-1)
+        diagonals.append(np.where((keypoints[:, a, 2] > 0) & (keypoints[:, b, 2] > 0), length, 0.0))
+    longest = np.maximum(*diagonals)
+    return np.where(longest > 0, longest, np.nan)
+
+
+def pck(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2) -> np.ndarray:
+    """Percentage of correct keypoints (as a share), per keypoint: within `alpha` torsos of the label.
+
+    predicted_px: (N, 14, 2); keypoints: (N, 14, 3) with 1 where labelled. Returns (14,), NaN for a keypoint that is nowhere labelled.
+    """
+    distance = np.linalg.norm(predicted_px - keypoints[..., :2], axis=-1)
+    torso = torso_px(keypoints)
+    counted = (keypoints[..., 2] > 0) & np.isfinite(torso)[:, None]
+    with np.errstate(invalid="ignore"):
+        correct = (distance <= alpha * torso[:, None]) & counted
+        return correct.sum(0) / np.where(counted.sum(0) > 0, counted.sum(0), np.nan)
+
+
+def mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Mean per-joint position error after aligning the roots (joint 0), (N, J, 3) -> (N,), in the unit given."""
+    predicted, truth = predicted - predicted[:, :1], truth - truth[:, :1]
+    return np.linalg.norm(predicted - truth, axis=-1).mean(-1)
+
+
+def n_mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """MPJPE after the best scale about the root, (N, J, 3) -> (N,)."""
+    predicted, truth = predicted - predicted[:, :1], truth - truth[:, :1]
+    scale = (predicted * truth).sum((1, 2)) / np.maximum((predicted**2).sum((1, 2)), 1e-12)
+    return mpjpe(scale[:, None, None] * predicted, truth)
+
+
+def pa_mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """MPJPE after Procrustes alignment (rotation, scale, translation; no reflection), (N, J, 3) -> (N,)."""
+    p, t = predicted - predicted.mean(1, keepdims=True), truth - truth.mean(1, keepdims=True)
+    u, s, vt = np.linalg.svd(np.swapaxes(p, 1, 2) @ t)
+    sign = np.sign(np.linalg.det(u @ vt))
+    s[:, -1] *= sign
+    vt[:, -1] *= sign[:, None]
+    scale = s.sum(-1) / np.maximum((p**2).sum((1, 2)), 1e-12)
+    return np.linalg.norm(scale[:, None, None] * p @ (u @ vt) - t, axis=-1).mean(-1)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a pack's window to a training crop: mirror, scale, rotation, shift, colour, blur and occlusion, labels carried along."""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from lifting_ros.core.crop import CROP_MARGIN
+from lifting_ros.core.skeleton import KEYPOINT_FLIP
+from lifting_ros.data.keypoints2d import keypoint_box
+
+
+@dataclass(frozen=True)
+class AugmentationConfig:
+    """How far a training crop may stray from the true box."""
+
+    mirror: float = field(default=0.5, metadata={"description": "share of mirrored crops"})
+    log_scale: float = field(default=0.25, metadata={"description": "standard deviation of ln(scale), cut at two"})
+    rotation_deg: float = field(default=25.0, metadata={"description": "standard deviation of the rotation, cut at two", "unit": "deg"})
+    shift: float = field(default=0.06, metadata={"description": "standard deviation of the shift over the crop's side"})
+    colour: float = field(default=0.25, metadata={"description": "strength of brightness, contrast and channel changes"})
+    occlusion: float = field(default=0.35, metadata={"description": "share of crops with a patch over the person"})
+    blur: float = field(default=0.15, metadata={"description": "share of blurred or noisy crops"})
+
+
+def crop_transform(keypoints: np.ndarray, size_px: int, scale=1.0, angle=0.0, shift=(0.0, 0.0)) -> np.ndarray:
+    """Affine (2, 3) from window pixels to the square crop around the labelled keypoints (14, 3); angle in radians, shift in sides."""
+    x0, y0, x1, y1 = keypoint_box(keypoints)
+    side = CROP_MARGIN * max(x1 - x0, y1 - y0, 8.0) * scale
+    cosine, sine = math.cos(angle) * size_px / side, math.sin(angle) * size_px / side
+    linear = np.array([[cosine, -sine], [sine, cosine]])
+    centre = np.array([x0 + x1, y0 + y1]) / 2
+    target = (size_px - 1) / 2 + np.asarray(shift) * size_px
+    return np.concatenate([linear, (target - linear @ centre)[:, None]], 1)
+
+
+def apply_transform(image: np.ndarray, keypoints: np.ndarray, transform: np.ndarray, size_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """Warp a window and its keypoints; a keypoint that leaves the crop keeps its label, with a position outside."""
+    crop = cv2.warpAffine(image, transform, (size_px, size_px), flags=cv2.INTER_LINEAR, borderValue=(128, 128, 128))
+    moved = keypoints.copy()
+    moved[:, :2] = keypoints[:, :2] @ transform[:, :2].T + transform[:, 2]
+    return crop, moved
+
+
+def true_crop(image: np.ndarray, keypoints: np.ndarray, size_px: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The crop of the true box without any change: what validation sees. Also returns the transform (2, 3)."""
+    transform = crop_transform(keypoints, size_px)
+    return (*apply_transform(image, keypoints, transform, size_px), transform)
+
+
+def augment(image: np.ndarray, keypoints: np.ndarray, size_px: int, config: AugmentationConfig, rng: np.random.Generator):
+    """A random crop (size_px, size_px, 3) uint8 and its keypoints (14, 3); windows without a label give a crop without one."""
+    if not (keypoints[:, 2] > 0).any():
+        return _colour(_random_square(image, size_px, rng), config, rng), keypoints
+    cut = np.clip(rng.standard_normal(2), -2, 2)
+    transform = crop_transform(
+        keypoints, size_px, math.exp(config.log_scale * cut[0]), math.radians(config.rotation_deg) * cut[1],
+        config.shift * np.clip(rng.standard_normal(2), -2, 2),
+    )  # fmt: skip
+    crop, moved = apply_transform(image, keypoints, transform, size_px)
+    if rng.random() < config.mirror:
+        crop, moved = mirror(crop, moved)
+    crop = _colour(np.ascontiguousarray(crop), config, rng)
+    if rng.random() < config.occlusion:
+        _occlude(crop, moved, rng)
+    return crop, moved
+
+
+def mirror(image: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mirror an image about its vertical axis and exchange left and right."""
+    flipped = keypoints[list(KEYPOINT_FLIP)].copy()
+    flipped[:, 0] = image.shape[1] - 1 - flipped[:, 0]
+    return image[:, ::-1], flipped
+
+
+def _random_square(image: np.ndarray, size_px: int, rng: np.random.Generator) -> np.ndarray:
+    side = int(rng.integers(image.shape[0] // 4, image.shape[0] + 1))
+    top, left = rng.integers(0, image.shape[0] - side + 1, 2)
+    return cv2.resize(image[top : top + side, left : left + side], (size_px, size_px), interpolation=cv2.INTER_AREA)
+
+
+def _colour(image: np.ndarray, config: AugmentationConfig, rng: np.random.Generator) -> np.ndarray:
+    gain = np.exp(config.colour * (0.8 * rng.standard_normal() + 0.4 * rng.standard_normal(3)))
+    gamma = math.exp(config.colour * rng.standard_normal())
+    offset = 40 * config.colour * rng.standard_normal()
+    ramp = np.linspace(0, 1, 256)[:, None] ** gamma  # (256, 1)
+    table = np.clip(ramp * gain * 255 + offset, 0, 255).astype(np.uint8)  # (256, 3)
+    image = cv2.LUT(image, table[None])
+    if rng.random() < 0.1:
+        image = np.repeat(image.mean(-1, keepdims=True).astype(np.uint8), 3, -1)
+    if rng.random() < config.blur:
+        image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.6))
+    if rng.random() < config.blur:
+        noise = rng.normal(0, rng.uniform(2, 14), image.shape)
+        image = np.clip(image + noise, 0, 255).astype(np.uint8)
+    return image
+
+
+def _occlude(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator) -> None:
+    """Cover part of the crop with a patch of flat colour, noise or another place of the same crop; labels stay: the body goes on behind it."""
+    size = image.shape[0]
+    h, w = (rng.uniform(0.1, 0.4, 2) * size).astype(int)
+    seen = keypoints[keypoints[:, 2] > 0, :2]
+    x, y = seen[rng.integers(len(seen))] + rng.normal(0, 0.08 * size, 2)
+    left, top = int(np.clip(x - w / 2, 0, size - w)), int(np.clip(y - h / 2, 0, size - h))
+    kind = rng.integers(3)
+    if kind == 0:
+        patch = np.broadcast_to(rng.integers(0, 256, 3, np.uint8), (h, w, 3))
+    elif kind == 1:
+        patch = rng.integers(0, 256, (h, w, 3), np.uint8)
+    else:
+        sy, sx = rng.integers(0, size - h + 1), rng.integers(0, size - w + 1)
+        patch = image[sy : sy + h, sx : sx + w].copy()
+    image[top : top + h, left : left + w] = patch

@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of an unfinished training as one safetensors file: a training that was killed goes on where it was."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from lifting_ros.core.checkpoint import load_tensors, save_tensors
+
+
+def save_state(path: Path, trainer) -> None:
+    """Write step, weights, averaged weights and the optimiser's moments, whole or not at all."""
+    tensors = {f"network.{k}": v for k, v in trainer.network.state_dict().items()}
+    tensors |= {f"average.{k}": v for k, v in trainer.average.items()}
+    for index, moments in trainer.optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in moments.items()}
+    save_tensors(path, {k: v.clone() for k, v in tensors.items()}, {"step": trainer.step})
+
+
+def load_state(path: Path, trainer) -> None:
+    """Put a saved state into a trainer of the same recipe; nothing happens where there is none."""
+    if not path.exists():
+        return
+    tensors, header = load_tensors(path)
+    trainer.network.load_state_dict(_part(tensors, "network."))
+    trainer.average = _part(tensors, "average.")
+    state = trainer.optimiser.state_dict()
+    for name, value in _part(tensors, "optimiser.").items():
+        index, key = name.split(".", 1)
+        state["state"].setdefault(int(index), {})[key] = value
+    trainer.optimiser.load_state_dict(state)
+    trainer.step = int(header["step"])
+
+
+def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}

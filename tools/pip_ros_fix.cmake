@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+# The ROS 2 wheels of PyPI export targets with include folders of the machine that built them, and CMake refuses a
+# folder that does not exist. Passed as CMAKE_PROJECT_INCLUDE, this drops those; no installed file is changed.
+function(_drop_missing_include_folders)
+  get_property(imported DIRECTORY PROPERTY IMPORTED_TARGETS)
+  foreach(target IN LISTS imported)
+    get_target_property(folders ${target} INTERFACE_INCLUDE_DIRECTORIES)
+    if(NOT folders)
+      continue()
+    endif()
+    set(present "")
+    foreach(folder IN LISTS folders)
+      if(folder MATCHES "^\\$<" OR EXISTS "${folder}")
+        list(APPEND present "${folder}")
+      endif()
+    endforeach()
+    set_target_properties(${target} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${present}")
+  endforeach()
+endfunction()
+cmake_language(DEFER CALL _drop_missing_include_folders)

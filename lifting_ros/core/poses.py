@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values that travel through the pipeline. Frozen; units and frames stand in the field names; see `skeleton` for the orders."""
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class JointStatus(enum.IntEnum):
+    """Where a joint's position comes from."""
+
+    INVALID = 0
+    """Nothing can be said: position and covariance are NaN."""
+    INFERRED = 1
+    """Completed by the prior."""
+    OBSERVED = 2
+    """Its keypoint was seen in the image."""
+
+
+@dataclass(frozen=True)
+class Detection:
+    """A person's box."""
+
+    box_px: np.ndarray
+    """(4,) x0, y0, x1, y1 around the person's keypoints, image pixels."""
+    score: float
+    """In [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Skeleton2D:
+    """14 keypoints of one person in the image."""
+
+    keypoints_px: np.ndarray
+    """(14, 2) image pixels; NaN where nothing is known."""
+    confidence: np.ndarray
+    """(14,) in [0, 1]; 0 means not seen."""
+    covariance_px2: np.ndarray
+    """(14, 2, 2) of the position; NaN where nothing is known."""
+    box_px: np.ndarray
+    """(4,) x0, y0, x1, y1, image pixels."""
+    score: float
+    """Of the person, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Skeleton3D:
+    """17 joints of one person. With a camera: the camera's optical frame, metres; without: root at the origin."""
+
+    joints_m: np.ndarray
+    """(17, 3) absolute positions; NaN where the status is INVALID."""
+    root_m: np.ndarray
+    """(3,) position of the pelvis."""
+    covariance_m2: np.ndarray
+    """(17, 3, 3) of `joints_m - root_m`."""
+    root_covariance_m2: np.ndarray
+    """(3, 3) of `root_m`; add it to a joint's for the absolute position."""
+    confidence: np.ndarray
+    """(17,) in [0, 1]: the keypoint's where observed, 0 where inferred."""
+    status: np.ndarray
+    """(17,) uint8 of JointStatus."""
+    log_likelihood: float
+    """Of the keypoints under the prior; NaN where nothing was lifted."""
+    metric: bool
+    """Whether `root_m` is a position in metres; False where no camera was known."""
+    hypotheses_m: np.ndarray
+    """(M, 17, 3) the other modes, best first, in the frame of `joints_m`."""
+    hypothesis_weight: np.ndarray
+    """(M,) their probabilities."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person in one frame."""
+
+    id: int
+    """Track id from 1; 0 means not tracked."""
+    age_s: float
+    """Seconds since the track began; 0 where not tracked."""
+    skeleton_2d: Skeleton2D
+    skeleton_3d: Skeleton3D
+    velocity_mps: np.ndarray
+    """(17, 3) joint velocities; NaN where not tracked."""

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files that describe the package agree with one another: messages, versions, dependencies, installed folders."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+import lifting_ros
+
+ROOT = Path(__file__).resolve().parent.parent
+MESSAGES = sorted(path.name for path in (ROOT / "msg").glob("*.msg"))
+# What we import, and the package.xml key that brings it. None: rosdep has no key (checked in rosdistro's python.yaml).
+KEYS = {
+    "ament_index_python": "rclpy",
+    "builtin_interfaces": "builtin_interfaces",
+    "cv2": "python3-opencv",
+    "cv_bridge": "cv_bridge",
+    "diagnostic_msgs": "diagnostic_msgs",
+    "embreex": None,
+    "geometry_msgs": "geometry_msgs",
+    "launch": "launch",
+    "launch_ros": "launch_ros",
+    "lifecycle_msgs": "lifecycle_msgs",
+    "lifting_ros": "rosidl_default_runtime",
+    "matplotlib": "python3-matplotlib",
+    "numpy": "python3-numpy",
+    "rcl_interfaces": "rclpy",
+    "rclpy": "rclpy",
+    "rosbags": "python3-rosbags-pip",
+    "rosgraph_msgs": "rclpy",
+    "safetensors": None,
+    "scipy": "python3-scipy",
+    "sensor_msgs": "sensor_msgs",
+    "std_msgs": "std_msgs",
+    "std_srvs": "std_srvs",
+    "tf2_msgs": "tf2_msgs",
+    "tf_transformations": "tf_transformations",
+    "torch": "python3-torch",
+    "tqdm": "python3-tqdm",
+    "transforms3d": "python3-transforms3d",
+    "visualization_msgs": "visualization_msgs",
+    "yaml": "python3-yaml",
+}
+
+
+def read(name):
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def package_xml():
+    return ElementTree.fromstring(read("package.xml"))
+
+
+def declared_keys():
+    return {e.text for e in package_xml() if e.tag in ("depend", "exec_depend", "build_depend")}
+
+
+def requirement_lines(name):
+    lines = [line.split("#")[0].strip() for line in read(name).splitlines()]
+    return {line for line in lines if line}
+
+
+def requirement_names(lines):
+    return {re.split(r"[<>=\[ ]", line)[0].lower() for line in lines}
+
+
+def quoted_list(text, key):
+    """The strings of the TOML list `key = [...]`: tomllib is not in Python 3.10."""
+    return set(ast.literal_eval("[" + re.search(rf"^{key} = \[(.*?)^\]", text, re.S | re.M)[1] + "]"))
+
+
+def imported_modules():
+    files = [*(ROOT / "lifting_ros").rglob("*.py"), *(ROOT / "launch").glob("*.py")]
+    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0}
+    return {name.split(".")[0] for name in names}
+
+
+def third_party_modules():
+    return imported_modules() - set(sys.stdlib_module_names)
+
+
+def message_class(name):
+    messages = pytest.importorskip("lifting_ros.msg", reason="the messages have not been generated: make build")
+    return getattr(messages, name)
+
+
+def test_every_message_file_is_listed_in_cmake():
+    listed = re.findall(r'"msg/(\w+\.msg)"', read("CMakeLists.txt"))
+    assert MESSAGES and sorted(listed) == MESSAGES
+
+
+def test_versions_agree():
+    assert package_xml().findtext("version") == lifting_ros.__version__
+    assert 'attr = "lifting_ros.__version__"' in read("pyproject.toml")
+    assert re.search(r"^(Forthcoming|\d+\.\d+\.\d+ \(.*\))$", read("CHANGELOG.rst"), re.M)
+
+
+def test_messages_depend_on_what_cmake_and_package_xml_name():
+    fields = re.findall(r"^([a-z]\w+)/\w+", "\n".join(read(f"msg/{name}") for name in MESSAGES), re.M)
+    used = set(fields)
+    in_cmake = set(re.search(r"DEPENDENCIES ([\w ]+)\)", read("CMakeLists.txt"))[1].split())
+    assert in_cmake == used
+    assert used <= {e.text for e in package_xml().findall("depend")}
+    assert used <= set(re.findall(r"find_package\((\w+)", read("CMakeLists.txt")))
+
+
+def test_every_import_has_a_dependency():
+    unknown = third_party_modules() - KEYS.keys()
+    assert not unknown, f"add to KEYS and package.xml: {sorted(unknown)}"
+    wanted = {KEYS[module] for module in third_party_modules()} - {None}
+    assert wanted <= declared_keys(), f"missing in package.xml: {sorted(wanted - declared_keys())}"
+
+
+def test_dependencies_without_rosdep_key_are_named_in_a_comment():
+    comments = " ".join(re.findall(r"<!--(.*?)-->", read("package.xml"), re.S))
+    assert all(module in comments for module, key in KEYS.items() if key is None)
+
+
+@pytest.mark.parametrize("distro", ["kilted", "jazzy"])
+def test_ros_wheels_are_pinned_and_cover_the_message_packages(distro):
+    lines = requirement_lines(f"tools/ros_{distro}.txt") | requirement_lines(f"tools/ros_{distro}_build.txt")
+    assert all("==" in line for line in lines)
+    interfaces = {k for k in declared_keys() if re.fullmatch(r"\w+_(msgs|srvs|interfaces)", k)} - {"tf2_msgs"}
+    assert {"ros-" + k.replace("_", "-") for k in interfaces} <= requirement_names(lines)
+
+
+def test_pip_build_requirements_are_the_kilted_wheels():
+    requires = quoted_list(read("pyproject.toml"), "requires")
+    kilted = requirement_lines("tools/ros_kilted.txt") | requirement_lines("tools/ros_kilted_build.txt")
+    assert requirement_lines("tools/ros_kilted_build.txt") <= requires
+    assert {line for line in requires if line.startswith("ros-")} <= kilted
+
+
+def test_requirements_give_module_and_reason():
+    for name in ("tools/requirements.txt", "tools/requirements_test.txt"):
+        lines = [line for line in read(name).splitlines() if line and not line.startswith("#")]
+        assert lines and all(re.match(r"\S+\s+# [\w.]+: \w+", line) for line in lines)
+
+
+def test_scripts_are_executable_installed_and_lead_to_modules():
+    scripts = sorted((ROOT / "scripts").iterdir())
+    installed = set(re.findall(r"scripts/(\w+)", read("CMakeLists.txt")))
+    assert {path.name for path in scripts} == installed
+    for path in scripts:
+        assert path.stat().st_mode & 0o111, path
+        module = re.search(r"from lifting_ros\.([\w.]+) import main", path.read_text(encoding="utf-8"))[1]
+        assert (ROOT / "lifting_ros" / (module.replace(".", "/") + ".py")).is_file(), module
+
+
+def test_array_sizes_match_the_joint_orders():
+    skeleton = pytest.importorskip("lifting_ros.core.skeleton")
+    joints, keypoints = len(skeleton.JOINT_NAMES), len(skeleton.KEYPOINT_NAMES)
+    assert len(message_class("Skeleton3D")().joints) == joints
+    assert len(message_class("Skeleton2D")().keypoints) == keypoints
+    info = message_class("SkeletonInfo")()
+    assert {len(info.joint_names), len(info.joint_parents), len(info.joint_flip)} == {joints}
+    sizes = {len(info.keypoint_names), len(info.keypoint_parents), len(info.keypoint_flip), len(info.keypoint_to_joint)}
+    assert sizes == {keypoints}
+
+
+def test_message_comments_give_the_joint_orders():
+    skeleton = pytest.importorskip("lifting_ros.core.skeleton")
+    for name, order in (("Skeleton2D", skeleton.KEYPOINT_NAMES), ("Skeleton3D", skeleton.JOINT_NAMES)):
+        words = re.findall(r"\w+", read(f"msg/{name}.msg").split("# Order:")[1])
+        assert tuple(words[: len(order)]) == tuple(order)
+
+
+def test_generated_messages_are_those_of_the_files():
+    for name in MESSAGES:
+        fields = re.findall(r"^[\w/]+(?:\[\d*\])? +(\w+)(?: *#.*)?$", read(f"msg/{name}"), re.M)
+        generated = message_class(name.removesuffix(".msg")).get_fields_and_field_types()
+        assert list(generated) == fields, f"{name}: run make build"
+
+
+def test_share_file_finds_what_ships_and_says_where_it_looked():
+    from lifting_ros.paths import share_file
+
+    assert share_file("config/fastdds_shm.xml").is_file()
+    with pytest.raises(FileNotFoundError, match=r"no_such\.yaml: expected in one of .*share/lifting_ros"):
+        share_file("config/no_such.yaml")

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""sensor_msgs/CameraInfo to `Camera`, for the image as it is: binned, cut and resized.
+
+Pixel (0, 0) is the centre of the top left one."""
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo
+
+from lifting_ros.core.camera import Camera, CameraError
+from lifting_ros.ros.conversions import ConversionError
+
+_ASPECT_TOLERANCE = 0.03
+"""How far the two scales of a resized image may differ; more means another crop, which the intrinsics do not fit."""
+
+
+def camera_info_to_camera(info: CameraInfo, width: int, height: int, rectified: bool = False) -> Camera:
+    """Camera of an image of `width` x `height` pixels that came with `info`. Cached by content.
+
+    `rectified`: the image went through rectification, so that P holds instead of K and D.
+    ConversionError where the camera is not calibrated or `info` does not fit the image.
+    """
+    roi, d = info.roi, tuple(info.d)
+    matrix = tuple(np.reshape(info.p, (3, 4))[:, :3].ravel()) if rectified else tuple(info.k)
+    region = (roi.x_offset, roi.y_offset, roi.width or info.width, roi.height or info.height)
+    binning = (max(info.binning_x, 1), max(info.binning_y, 1))
+    return _camera(matrix, () if rectified else d, info.distortion_model, region, binning, (width, height))
+
+
+@lru_cache(maxsize=32)
+def _camera(matrix: tuple, distortion: tuple, model: str, region: tuple, binning: tuple, size: tuple) -> Camera:
+    x_offset, y_offset, *region_size = region
+    scale = [_scale(size[i], region_size[i], binning[i]) for i in range(2)]
+    if not abs(scale[0] * binning[0] / (scale[1] * binning[1]) - 1) < _ASPECT_TOLERANCE:
+        raise ConversionError(
+            f"camera_info: {region_size[0]}x{region_size[1]} pixels with binning {binning[0]}x{binning[1]}, "
+            f"which does not fit an image of {size[0]}x{size[1]}"
+        )
+    k = np.array(matrix).reshape(3, 3)  # 3, 3
+    k[0, 2] -= x_offset
+    k[1, 2] -= y_offset
+    try:
+        Camera(k, np.array(distortion), model)  # before the scaling, so that the error is about what was sent
+        return Camera(scale_intrinsics(k, *scale), np.array(distortion), model)
+    except CameraError as error:
+        raise ConversionError(f"camera_info: {error}") from None
+
+
+def _scale(image: int, region: int, binning: int) -> float:
+    """Image pixels per sensor pixel. Some drivers leave the size in camera_info at zero: then it is the image's."""
+    return image / region if region else 1.0 / binning
+
+
+def scale_intrinsics(matrix: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:
+    """K (3, 3) of the image after resizing by the two factors."""
+    k = matrix.copy()
+    k[0, :2] *= scale_x
+    k[1, 1] *= scale_y
+    k[0, 2] = (k[0, 2] + 0.5) * scale_x - 0.5
+    k[1, 2] = (k[1, 2] + 0.5) * scale_y - 0.5
+    return k

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Between ROS messages and the values of `core`: pure functions `a_to_b`; ConversionError for an unusable message."""
+from __future__ import annotations
+
+import array
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from builtin_interfaces.msg import Duration
+from geometry_msgs.msg import Point, Vector3
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from lifting_ros import __version__
+from lifting_ros.core import skeleton
+from lifting_ros.core.poses import Person, Skeleton2D, Skeleton3D
+from lifting_ros.msg import Joint3D, Skeleton2DArray, Skeleton3DArray, SkeletonInfo
+from lifting_ros.msg import Skeleton2D as Skeleton2DMsg
+from lifting_ros.msg import Skeleton3D as Skeleton3DMsg
+from lifting_ros.ros import bridge
+
+_ALIASES = {
+    "uyvy": "yuv422", "yuyv": "yuv422_yuy2", "8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8", "16UC1": "mono16",
+}  # fmt: skip
+_PIXEL_BYTES = {
+    "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "mono16": 2,
+    "rgb16": 6, "bgr16": 6, "rgba16": 8, "bgra16": 8, "yuv422": 2, "yuv422_yuy2": 2,
+    **{f"bayer_{order}{bits}": bits // 8 for order in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)},
+}  # fmt: skip
+ENCODINGS = (*_PIXEL_BYTES, *_ALIASES)
+"""Encodings of sensor_msgs/Image that can be read."""
+
+
+class ConversionError(ValueError):
+    """A message that cannot be used; the text is one line and starts with the field."""
+
+
+def image_to_rgb(message: Image) -> np.ndarray:
+    """(H, W, 3) uint8 RGB, contiguous; ConversionError where encoding, size, step and data do not fit together.
+
+    The array of an rgb8 image shares the message's memory: do not write to it.
+    """
+    encoding = _ALIASES.get(message.encoding, message.encoding)
+    row = _checked_row(message, encoding)
+    if encoding == "rgb8":
+        return _tight(message, row).reshape(message.height, message.width, 3)  # H, W, 3
+    if message.step != row or message.encoding != encoding:
+        message = _repacked(message, encoding, row)
+    try:
+        return np.ascontiguousarray(bridge.to_rgb(message))
+    except Exception as error:  # OpenCV and both bridges have exceptions of their own
+        raise ConversionError(f"encoding: {message.encoding} did not convert ({_first_line(error)})") from None
+
+
+def _checked_row(message: Image, encoding: str) -> int:
+    """Bytes of a row without padding."""
+    if encoding not in _PIXEL_BYTES:
+        raise ConversionError(f"encoding: expected one of {', '.join(ENCODINGS)}, got {message.encoding!r}")
+    if message.width == 0 or message.height == 0:
+        raise ConversionError(f"width, height: expected an image, got {message.width}x{message.height}")
+    if encoding.startswith("yuv422") and message.width % 2:
+        raise ConversionError(f"width: expected an even number of pixels in {encoding}, got {message.width}")
+    row = message.width * _PIXEL_BYTES[encoding]
+    if message.step < row:
+        raise ConversionError(
+            f"step: expected at least {row} bytes for {message.width} pixels of {encoding}, got {message.step}"
+        )
+    # The last row may come without its padding.
+    needed = message.step * (message.height - 1) + row
+    if len(message.data) < needed:
+        raise ConversionError(
+            f"data: expected {message.step * message.height} bytes (step x height), got {len(message.data)}"
+        )
+    return row
+
+
+def _tight(message: Image, row: int) -> np.ndarray:
+    """(H, row) uint8 of the data without padding; a view where there is none."""
+    data = np.frombuffer(message.data, np.uint8)
+    if message.step == row:
+        return data[: row * message.height].reshape(message.height, row)  # H, row
+    rows = np.lib.stride_tricks.as_strided(data, (message.height, row), (message.step, 1), writeable=False)
+    return np.ascontiguousarray(rows)
+
+
+def _repacked(message: Image, encoding: str, row: int) -> Image:
+    out = Image(header=message.header, height=message.height, width=message.width, encoding=encoding, step=row)
+    out.is_bigendian = message.is_bigendian
+    out.data = _as_bytes(_tight(message, row))
+    return out
+
+
+def compressed_to_rgb(message: CompressedImage) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a JPEG or PNG image; ConversionError where it does not decode."""
+    if not len(message.data):
+        raise ConversionError("data: expected a compressed image, got 0 bytes")
+    try:
+        bgr = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        bgr = None
+    if bgr is None:
+        raise ConversionError(f"data: {len(message.data)} bytes (format {message.format!r}) do not decode as an image")
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def array_to_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
+    """Image message of (H, W, C) or (H, W) uint8 `pixels`."""
+    height, width = pixels.shape[:2]
+    message = Image(header=header, height=height, width=width, encoding=encoding, step=pixels[0].nbytes)
+    message.data = _as_bytes(np.ascontiguousarray(pixels))
+    return message
+
+
+def _as_bytes(pixels: np.ndarray) -> array.array:
+    # The setter takes an array('B') as it is; bytes would be checked element by element.
+    data = array.array("B")
+    data.frombytes(memoryview(pixels).cast("B"))
+    return data
+
+
+def skeleton_2d_to_msg(skeleton_2d: Skeleton2D, track_id: int = 0) -> Skeleton2DMsg:
+    """Message of one person's keypoints."""
+    message = Skeleton2DMsg(id=track_id, score=float(skeleton_2d.score), box=np.asarray(skeleton_2d.box_px, np.float64))
+    xx, xy, yy = (skeleton_2d.covariance_px2[:, i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
+    rows = np.column_stack([skeleton_2d.keypoints_px, skeleton_2d.confidence, xx, xy, yy])  # 14, 6
+    for keypoint, values in zip(message.keypoints, rows.tolist(), strict=True):
+        keypoint.x, keypoint.y, keypoint.confidence = values[:3]
+        keypoint.covariance_xx, keypoint.covariance_xy, keypoint.covariance_yy = values[3:]
+    return message
+
+
+def msg_to_skeleton_2d(message: Skeleton2DMsg) -> Skeleton2D:
+    """Keypoints of one person; the inverse of `skeleton_2d_to_msg`."""
+    covariances = [(k.covariance_xx, k.covariance_xy, k.covariance_xy, k.covariance_yy) for k in message.keypoints]
+    return Skeleton2D(
+        keypoints_px=np.array([(k.x, k.y) for k in message.keypoints]),
+        confidence=np.array([k.confidence for k in message.keypoints]),
+        covariance_px2=np.array(covariances).reshape(-1, 2, 2),  # 14, 2, 2
+        box_px=np.array(message.box),
+        score=message.score,
+    )
+
+
+def skeleton_3d_to_msg(person: Person) -> Skeleton3DMsg:
+    """Message of one person's joints, with track id, age and velocities."""
+    pose = person.skeleton_3d
+    message = Skeleton3DMsg(
+        id=person.id,
+        age=seconds_to_duration(person.age_s),
+        root_position=_point(pose.root_m.tolist()),
+        root_covariance=np.asarray(pose.root_covariance_m2, np.float64).ravel(),
+        metric=bool(pose.metric),
+        log_likelihood=float(pose.log_likelihood),
+        score=float(person.skeleton_2d.score),
+    )
+    covariances = np.asarray(pose.covariance_m2, np.float64).reshape(-1, 9)  # 17, 9
+    positions, velocities = pose.joints_m.tolist(), person.velocity_mps.tolist()
+    confidences, statuses = np.asarray(pose.confidence, np.float64).tolist(), pose.status.tolist()
+    for j, joint in enumerate(message.joints):
+        joint.position, joint.velocity = _point(positions[j]), _vector(velocities[j])
+        joint.covariance, joint.confidence, joint.status = covariances[j], confidences[j], statuses[j]
+    return message
+
+
+def _point(xyz: Sequence[float]) -> Point:
+    return Point(x=xyz[0], y=xyz[1], z=xyz[2])
+
+
+def _vector(xyz: Sequence[float]) -> Vector3:
+    return Vector3(x=xyz[0], y=xyz[1], z=xyz[2])
+
+
+def msg_to_skeleton_3d(message: Skeleton3DMsg) -> Skeleton3D:
+    """Joints of one person; the inverse of `skeleton_3d_to_msg` but for the hypotheses, which the message lacks."""
+    joints: Sequence[Joint3D] = message.joints
+    root = message.root_position
+    return Skeleton3D(
+        joints_m=np.array([(j.position.x, j.position.y, j.position.z) for j in joints]),
+        root_m=np.array([root.x, root.y, root.z]),
+        covariance_m2=np.array([j.covariance for j in joints]).reshape(-1, 3, 3),  # 17, 3, 3
+        root_covariance_m2=np.array(message.root_covariance).reshape(3, 3),  # 3, 3
+        confidence=np.array([j.confidence for j in joints]),
+        status=np.array([j.status for j in joints], np.uint8),
+        log_likelihood=message.log_likelihood,
+        metric=message.metric,
+        hypotheses_m=np.zeros((0, skeleton.JOINT_COUNT, 3)),
+        hypothesis_weight=np.zeros(0),
+    )
+
+
+def seconds_to_duration(seconds: float) -> Duration:
+    """Duration message of a non-negative time in seconds, to the nanosecond."""
+    whole, nanoseconds = divmod(round(seconds * 1e9), 10**9)
+    return Duration(sec=whole, nanosec=nanoseconds)
+
+
+def persons_to_arrays(persons: Sequence[Person], header: Header) -> tuple[Skeleton2DArray, Skeleton3DArray]:
+    """Both arrays of one image under the image's own header; empty arrays for nobody."""
+    return (
+        Skeleton2DArray(header=header, skeletons=[skeleton_2d_to_msg(p.skeleton_2d, p.id) for p in persons]),
+        Skeleton3DArray(header=header, skeletons=[skeleton_3d_to_msg(p) for p in persons]),
+    )
+
+
+def skeleton_info(model: str, weights_sha256: str, prior_sha256: str) -> SkeletonInfo:
+    """What the skeleton messages mean: names, topology, and the files that made them."""
+    parents = [-1] * skeleton.KEYPOINT_COUNT
+    for a, b in skeleton.KEYPOINT_LIMBS:
+        # All limbs point away from the neck but the first, which is head to neck.
+        child, parent = (a, b) if b == skeleton.KEYPOINT_NAMES.index("neck") else (b, a)
+        parents[child] = parent
+    return SkeletonInfo(
+        keypoint_names=list(skeleton.KEYPOINT_NAMES),
+        keypoint_parents=np.array(parents, np.int32),
+        keypoint_flip=np.array(skeleton.KEYPOINT_FLIP, np.int32),
+        keypoint_to_joint=np.array(skeleton.KEYPOINT_TO_JOINT, np.int32),
+        joint_names=list(skeleton.JOINT_NAMES),
+        joint_parents=np.array(skeleton.JOINT_PARENTS, np.int32),
+        joint_flip=np.array(skeleton.JOINT_FLIP, np.int32),
+        model=model,
+        weights_sha256=weights_sha256,
+        prior_sha256=prior_sha256,
+        version=__version__,
+        units="m, m/s, m^2, px, px^2",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configuration dataclasses as ROS parameters: descriptors from the fields' metadata, and the YAML that lists them.
+
+A nested dataclass `b` with a field `c` becomes the parameter `b.c`; with `inline` in its metadata just `c`.
+"""
+from __future__ import annotations
+
+import array
+import dataclasses
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+import yaml
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+
+from lifting_ros.core.config import ConfigError, check
+
+T = TypeVar("T")
+_OF_ROS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    """One parameter."""
+
+    name: str
+    path: tuple[str, ...]
+    """Field names from the outermost dataclass inwards."""
+    default: Any
+    metadata: Mapping[str, Any]
+
+    @property
+    def text(self) -> str:
+        """Description, unit, range and choices in one line."""
+        unit = f" [{self.metadata['unit']}]" if "unit" in self.metadata else ""
+        return self.metadata["description"] + unit + (f"; {self.limits}" if self.limits else "")
+
+    @property
+    def limits(self) -> str:
+        if "choices" in self.metadata:
+            return "one of " + ", ".join(map(str, self.metadata["choices"]))
+        if "range" in self.metadata:
+            return "{} to {}".format(*self.metadata["range"])
+        return ""
+
+
+def leaves(defaults: Any, prefix: str = "", path: tuple[str, ...] = ()) -> Iterator[Leaf]:
+    """Every parameter of the dataclass instance `defaults`, in the order of the fields."""
+    for field in dataclasses.fields(defaults):
+        value, here = getattr(defaults, field.name), (*path, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, prefix if field.metadata.get("inline") else f"{prefix}{field.name}.", here)
+        else:
+            yield Leaf(prefix + field.name, here, value, field.metadata)
+
+
+def declare(node: Node, cls: type[T]) -> T:
+    """Declare every parameter of dataclass `cls` on `node` and return what they are set to.
+
+    `node` was made with automatically_declare_parameters_from_overrides, which is how unknown ones show.
+    ConfigError in one line for an unknown parameter or a value outside its type, range or choices.
+    """
+    known = {leaf.name: leaf for leaf in leaves(cls())}
+    given = {name: parameter.value for name, parameter in node.get_parameters_by_prefix("").items()}
+    _refuse_unknown(given, known)
+    values = {}
+    for name, leaf in known.items():
+        value = _plain(given[name]) if name in given else leaf.default
+        values[leaf.path] = _checked(leaf, value)
+        if name in given:
+            node.undeclare_parameter(name)
+        node.declare_parameter(name, _for_ros(values[leaf.path]), descriptor(leaf), ignore_override=True)
+    return _build(cls(), values)
+
+
+def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Leaf]) -> None:
+    for name in given:
+        if name not in known and not name.startswith(_OF_ROS):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
+            raise ConfigError(f"{name}: unknown parameter; {hint}")
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, (array.array, tuple)) else value
+
+
+def _checked(leaf: Leaf, value: Any) -> Any:
+    value = check(leaf.metadata, leaf.default, value, leaf.name)
+    if not isinstance(value, tuple) or not leaf.default:
+        return value
+    kind = type(leaf.default[0])
+    return tuple(check({}, leaf.default[0], item, f"{leaf.name} ({kind.__name__} array)") for item in value)
+
+
+def _for_ros(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def descriptor(leaf: Leaf) -> ParameterDescriptor:
+    """What `ros2 param describe` shows. Read-only: the parameters take effect at the start."""
+    out = ParameterDescriptor(name=leaf.name, description=leaf.text, additional_constraints=leaf.limits, read_only=True)
+    if "range" in leaf.metadata:
+        low, high = leaf.metadata["range"]
+        if isinstance(leaf.default, float):
+            out.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
+        else:
+            out.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
+    return out
+
+
+def _build(defaults: Any, values: Mapping[tuple[str, ...], Any], path: tuple[str, ...] = ()) -> Any:
+    changed = {}
+    for field in dataclasses.fields(defaults):
+        here, value = (*path, field.name), getattr(defaults, field.name)
+        changed[field.name] = _build(value, values, here) if dataclasses.is_dataclass(value) else values[here]
+    return dataclasses.replace(defaults, **changed)
+
+
+def to_yaml(cls: type, head: str) -> str:
+    """A parameter file with every parameter of `cls`, its default, and its description as a comment."""
+    lines, open_groups = [*(f"# {line}" for line in head.splitlines()), "/**:", "  ros__parameters:"], ()
+    for leaf in leaves(cls()):
+        *groups, key = leaf.name.split(".")
+        for depth, group in enumerate(groups):
+            if open_groups[: depth + 1] != tuple(groups[: depth + 1]):
+                lines.append("    " + "  " * depth + f"{group}:")
+        open_groups, indent = tuple(groups), "    " + "  " * len(groups)
+        lines += [f"{indent}# {leaf.text}", f"{indent}{key}: {_yaml_value(leaf.default)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _yaml_value(value: Any) -> str:
+    return yaml.safe_dump([_for_ros(value)], default_flow_style=True, width=1000).strip()[1:-1]

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Persons as RViz markers: limbs (lines), joints (spheres) and, on request, the joints' covariance ellipsoids."""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
+from std_msgs.msg import ColorRGBA, Header
+from visualization_msgs.msg import Marker, MarkerArray
+
+from lifting_ros.core.poses import JointStatus, Person
+from lifting_ros.core.skeleton import JOINT_COUNT, JOINT_NAMES, LIMBS
+from lifting_ros.ros.bridge import quaternion_xyzw
+from lifting_ros.ros.conversions import seconds_to_duration
+
+SIDE_RGB = {"right": (1.0, 0.45, 0.1), "left": (0.1, 0.6, 1.0), "trunk": (0.9, 0.9, 0.9)}
+"""Colours by the person's own side."""
+
+_SIDES = tuple(name.split("_")[0] if name.startswith(("right", "left")) else "trunk" for name in JOINT_NAMES)
+_ELLIPSOID_ALPHA = 0.25
+
+
+@dataclass(frozen=True)
+class MarkerConfig:
+    """How the markers look."""
+
+    limb_width_m: float = field(
+        default=0.02, metadata={"description": "width of a limb's line", "unit": "m", "range": (0.001, 1.0)}
+    )
+    joint_diameter_m: float = field(
+        default=0.05, metadata={"description": "diameter of a joint's sphere", "unit": "m", "range": (0.001, 1.0)}
+    )
+    inferred_alpha: float = field(
+        default=0.35, metadata={"description": "opacity of joints that were not seen", "range": (0.0, 1.0)}
+    )
+    ellipsoids: bool = field(
+        default=True, metadata={"description": "an ellipsoid of the root-relative covariance at every joint"}
+    )
+    sigma: float = field(
+        default=1.0,
+        metadata={"description": "half axes of the ellipsoids, in standard deviations", "range": (0.1, 10.0)},
+    )
+    lifetime_s: float = field(
+        default=0.0,
+        metadata={"description": "markers vanish after this; 0: until replaced", "unit": "s", "range": (0.0, 3600.0)},
+    )
+
+
+class MarkerBuilder:
+    """Builds one array an image and remembers which markers it showed, so that those of people who left are deleted."""
+
+    def __init__(self, config: MarkerConfig):
+        self._config = config
+        self._lifetime = seconds_to_duration(config.lifetime_s)
+        alphas = {JointStatus.INVALID: 0.0, JointStatus.INFERRED: config.inferred_alpha, JointStatus.OBSERVED: 1.0}
+        self._colours = {(side, status): _colour(side, a) for side in SIDE_RGB for status, a in alphas.items()}
+        self._ellipsoid_colours = {side: _colour(side, _ELLIPSOID_ALPHA) for side in SIDE_RGB}
+        self._shown: dict[tuple[str, int], None] = {}
+
+    def build(self, persons: Sequence[Person], header: Header) -> MarkerArray:
+        """Markers of `persons` in the header's frame, and a DELETE for each marker of the last array that is gone."""
+        markers = [marker for index, person in enumerate(persons) for marker in self._of_person(person, index, header)]
+        shown = dict.fromkeys((marker.ns, marker.id) for marker in markers)
+        gone = [key for key in self._shown if key not in shown]
+        self._shown = shown
+        deletes = [Marker(header=header, ns=ns, id=number, action=Marker.DELETE) for ns, number in gone]
+        return MarkerArray(markers=deletes + markers)
+
+    def _of_person(self, person: Person, index: int, header: Header) -> Iterator[Marker]:
+        # Tracks count from 1; people who are not tracked go by their place in the array.
+        number = person.id or -1 - index
+        pose = person.skeleton_3d
+        status = pose.status.tolist()
+        drawn = np.isfinite(pose.joints_m).all(-1) & (pose.status != JointStatus.INVALID)  # 17
+        points = [Point(x=x, y=y, z=z) for x, y, z in pose.joints_m.tolist()]
+        limbs = [limb for limb in LIMBS if drawn[limb[0]] and drawn[limb[1]]]
+        if limbs:
+            # Both ends take the side of the outer one: a limb does not fade into the trunk's grey.
+            colours = [self._colours[_SIDES[limb[1]], status[j]] for limb in limbs for j in limb]
+            ends, size = [points[j] for limb in limbs for j in limb], Vector3(x=self._config.limb_width_m)
+            yield self._list("limbs", number, Marker.LINE_LIST, header, size, ends, colours)
+        joints = np.flatnonzero(drawn).tolist()
+        if joints:
+            colours = [self._colours[_SIDES[j], status[j]] for j in joints]
+            size = Vector3(**dict.fromkeys("xyz", self._config.joint_diameter_m))
+            yield self._list("joints", number, Marker.SPHERE_LIST, header, size, [points[j] for j in joints], colours)
+        for j in joints if self._config.ellipsoids else ():
+            yield from self._ellipsoid(pose.covariance_m2[j], j, points[j], number * JOINT_COUNT + j, header)
+
+    def _list(self, ns, number, kind, header, scale, points, colours) -> Marker:
+        pose = Pose(orientation=Quaternion(w=1.0))
+        marker = Marker(header=header, ns=ns, id=number, type=kind, pose=pose, scale=scale, lifetime=self._lifetime)
+        marker.points, marker.colors, marker.color = points, colours, ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
+        return marker
+
+    def _ellipsoid(self, covariance: np.ndarray, j: int, at: Point, number: int, header: Header) -> Iterator[Marker]:
+        axes = ellipsoid(covariance)
+        if axes is None:
+            return
+        deviations, (x, y, z, w) = axes
+        # RViz refuses a size of zero.
+        sizes = np.maximum(2 * self._config.sigma * deviations, 1e-4).tolist()
+        pose = Pose(position=at, orientation=Quaternion(x=x, y=y, z=z, w=w))
+        marker = Marker(header=header, ns="covariance", id=number, type=Marker.SPHERE, pose=pose)
+        marker.lifetime = self._lifetime
+        marker.scale, marker.color = Vector3(x=sizes[0], y=sizes[1], z=sizes[2]), self._ellipsoid_colours[_SIDES[j]]
+        yield marker
+
+
+def ellipsoid(covariance: np.ndarray) -> tuple[np.ndarray, tuple[float, float, float, float]] | None:
+    """Standard deviations (3,) along the principal axes of a covariance (3, 3), and the axes' quaternion x, y, z, w.
+
+    None where the covariance is not finite or is zero.
+    """
+    if not np.isfinite(covariance).all() or not np.any(covariance):
+        return None
+    variances, axes = np.linalg.eigh(covariance)
+    axes[:, 0] *= np.sign(np.linalg.det(axes))  # a mirrored frame is no rotation
+    return np.sqrt(np.maximum(variances, 0.0)), quaternion_xyzw(axes)
+
+
+def _colour(side: str, alpha: float) -> ColorRGBA:
+    r, g, b = SIDE_RGB[side]
+    return ColorRGBA(r=r, g=g, b=b, a=alpha)

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Entry point of the node `lifting`; what it does is in lifting_node.py."""
+from __future__ import annotations
+
+import argparse
+import sys
+
+from rclpy.utilities import remove_ros_args
+
+from lifting_ros.ros.runtime import run
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; exit status 0 then, 2 for input that cannot be used."""
+    import rclpy
+
+    argv = sys.argv if args is None else args
+    description = "3D human pose from images. Parameters: --ros-args --params-file config/lifting.yaml"
+    argparse.ArgumentParser("lifting_node", description=description).parse_args(remove_ros_args(argv)[1:])
+    return run("lifting", _make, rclpy.spin, argv)
+
+
+def _make():
+    # Here, and not above: torch takes seconds to import, and a signal in that time has to end in a clean exit too.
+    from lifting_ros.ros.lifting_node import LiftingNode
+
+    return LiftingNode()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

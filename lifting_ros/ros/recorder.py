@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Records topics into a rosbag2 (MCAP), without rosbag2, until SIGINT or SIGTERM: lifting_recorder --out BAG TOPIC..."""
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import rclpy
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+from rclpy.utilities import remove_ros_args
+from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.rosbag2 import StoragePlugin, Writer
+
+from lifting_ros.ros.message_types import stamp_reader, typestore_of
+from lifting_ros.ros.runtime import run
+
+_DISCOVERY_PERIOD_S = 0.05
+_DEPTH = 1000
+_BAG_VERSION = 8
+"""rosbag2's metadata version that Humble's successors up to the present read."""
+
+
+class Recorder(Node):
+    """Subscribes to each topic as soon as somebody publishes it and writes its messages as they are, undecoded.
+
+    A message's time in the bag is the stamp of its header, and that of its arrival where it has none.
+    The bag is written beside its place and put there by `close`, so that a bag at `out` is a whole one.
+    """
+
+    def __init__(self, out: Path, topics: list[str], **node_options):
+        super().__init__("recorder", **node_options)
+        if out.exists():
+            raise ValueError(f"--out {out}: exists already")
+        self._out, self._beside = out, out.with_name(out.name + ".partial")
+        shutil.rmtree(self._beside, ignore_errors=True)
+        self._writer = Writer(self._beside / out.name, version=_BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
+        self._writer.open()
+        self._waiting = {self.resolve_topic_name(topic) for topic in topics}
+        self._count = 0
+        self._discovery = self.create_timer(_DISCOVERY_PERIOD_S, self._discover)
+
+    def _discover(self) -> None:
+        for topic in sorted(self._waiting):
+            publishers = self.get_publishers_info_by_topic(topic)
+            if publishers:
+                self._waiting.discard(topic)
+                self._record(topic, publishers)
+
+    def _record(self, topic: str, publishers: list[TopicEndpointInfo]) -> None:
+        kind = publishers[0].topic_type
+        try:
+            package, folder, name = kind.split("/")
+            message_class = getattr(import_module(f"{package}.{folder}"), name)
+            store = typestore_of([kind])
+        except (ImportError, AttributeError, ValueError):
+            self.get_logger().error(f"{topic}: not recorded, as its type {kind} is not installed")
+            return
+        qos = subscription_qos(publishers)
+        connection = self._writer.add_connection(topic, kind, typestore=store, offered_qos_profiles=[_bag_qos(qos)])
+        stamp_of = stamp_reader(kind, store)
+
+        def write(data: bytes) -> None:
+            stamp = stamp_of(data)
+            self._writer.write(connection, self.get_clock().now().nanoseconds if stamp is None else stamp, data)
+            self._count += 1
+
+        self.create_subscription(message_class, topic, write, qos, raw=True)
+        self.get_logger().info(f"recording {topic} ({kind})")
+
+    def close(self) -> None:
+        """Finish the bag and move it to its place."""
+        self._writer.close()
+        (self._beside / self._out.name).rename(self._out)
+        self._beside.rmdir()
+        # Not through the logger: at this point its context may be gone.
+        missed = f"; nobody published {', '.join(sorted(self._waiting))}" if self._waiting else ""
+        print(f"lifting_recorder: {self._count} messages in {self._out}{missed}", file=sys.stderr, flush=True)
+
+
+def subscription_qos(publishers: list[TopicEndpointInfo]) -> QoSProfile:
+    """The strictest profile that every one of `publishers` satisfies: latched messages and lost ones are asked for."""
+    offered = [publisher.qos_profile for publisher in publishers]
+    reliable = all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in offered)
+    latched = all(qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in offered)
+    return QoSProfile(
+        depth=_DEPTH,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+def _bag_qos(qos: QoSProfile) -> Qos:
+    forever = QosTime(sec=2147483647, nsec=4294967295)
+    return Qos(
+        history=QosHistory.KEEP_LAST,
+        depth=qos.depth,
+        reliability=QosReliability[qos.reliability.name],
+        durability=QosDurability[qos.durability.name],
+        deadline=forever,
+        lifespan=forever,
+        liveliness=QosLiveliness.AUTOMATIC,
+        liveliness_lease_duration=forever,
+        avoid_ros_namespace_conventions=False,
+    )
+
+
+def main(args: list[str] | None = None) -> int:
+    """Record until SIGINT or SIGTERM; exit status 0 then, 2 for input that cannot be used."""
+    argv = sys.argv if args is None else args
+    parser = argparse.ArgumentParser("lifting_recorder", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bag; must not exist")
+    parser.add_argument("topics", nargs="+", metavar="TOPIC", help="recorded as soon as somebody publishes it")
+    options = parser.parse_args(remove_ros_args(argv)[1:])
+    return run("lifting_recorder", lambda: Recorder(options.out, options.topics), rclpy.spin, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A camera out of a file: publishes a video, a folder of images or a device as `image` and `camera_info`."""
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import rclpy
+from rclpy.duration import Duration
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.utilities import remove_ros_args
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from lifting_ros.ros.camera_yaml import FOCAL_PER_LONG_SIDE, camera_yaml_to_info, guessed_info, resized_info
+from lifting_ros.ros.conversions import array_to_image
+from lifting_ros.ros.declare import declare
+from lifting_ros.ros.frame_source import open_source
+from lifting_ros.ros.runtime import run
+
+_GRACE_S = 0.3
+_ACKNOWLEDGED_WITHIN_S = 5.0
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """Every parameter of the node `replay`."""
+
+    source: str = field(
+        default="", metadata={"description": "video file, folder of images, device (0, /dev/video0) or URL"}
+    )
+    camera_yaml: str = field(default="", metadata={"description": "calibration, as camera_calibration writes it"})
+    guess_camera: bool = field(
+        default=False,
+        metadata={"description": f"without camera_yaml: publish a focal length of {FOCAL_PER_LONG_SIDE} long sides"},
+    )
+    fps: float = field(
+        default=0.0, metadata={"description": "rate; 0: the source's own", "unit": "Hz", "range": (0.0, 1000.0)}
+    )
+    max_frames: int = field(default=0, metadata={"description": "end after these; 0: all", "range": (0, 2**31 - 1)})
+    max_width: int = field(
+        default=0, metadata={"description": "larger images are reduced; 0: no limit", "unit": "px", "range": (0, 16384)}
+    )
+    max_height: int = field(
+        default=0, metadata={"description": "larger images are reduced; 0: no limit", "unit": "px", "range": (0, 16384)}
+    )
+    frame_id: str = field(default="camera_optical_frame", metadata={"description": "frame_id of the headers"})
+    reliable: bool = field(default=True, metadata={"description": "publish reliably; false: best effort"})
+    wait_for_subscribers: int = field(
+        default=1, metadata={"description": "subscribers of `image` to wait for before it starts", "range": (0, 100)}
+    )
+
+
+class Replay(Node):
+    """Publishes one frame after another; stamps are the start time plus i / fps, whenever a frame goes out."""
+
+    def __init__(self, **node_options):
+        super().__init__("replay", automatically_declare_parameters_from_overrides=True, **node_options)
+        self.config = declare(self, ReplayConfig)
+        self._source = open_source(self.config.source)
+        self._calibration = camera_yaml_to_info(self.config.camera_yaml) if self.config.camera_yaml else None
+        policy = ReliabilityPolicy.RELIABLE if self.config.reliable else ReliabilityPolicy.BEST_EFFORT
+        self._images = self.create_publisher(Image, "image", QoSProfile(depth=10, reliability=policy))
+        self._infos = self.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=10, reliability=policy))
+        self.published = 0
+
+    def play(self) -> None:
+        """Publish the whole source at its rate; returns when the last message has arrived."""
+        self._wait_for_subscribers()
+        period_s = 1.0 / (self.config.fps or self._source.fps)
+        start, start_ns = time.monotonic(), self.get_clock().now().nanoseconds
+        for i, frame in enumerate(self._source.frames()):
+            if self.config.max_frames and i >= self.config.max_frames:
+                break
+            stamp_ns = start_ns + round(i * period_s * 1e9)
+            if self._source.live:
+                stamp_ns = self.get_clock().now().nanoseconds
+            else:
+                self._spin_until(start + i * period_s)
+            self._publish(frame, stamp_ns)
+        self._wait_for_arrival()
+        self.get_logger().info(f"{self.published} frames published")
+
+    def _publish(self, frame: np.ndarray, stamp_ns: int) -> None:
+        frame = limited(frame, self.config.max_width, self.config.max_height)
+        header = Header(frame_id=self.config.frame_id)
+        header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
+        info = self._camera_info(frame)
+        if info is not None:
+            info.header = header
+            self._infos.publish(info)  # first, so that it is there when the image arrives
+        self._images.publish(array_to_image(frame, "bgr8", header))
+        self.published += 1
+
+    def _camera_info(self, frame: np.ndarray) -> CameraInfo | None:
+        height, width = frame.shape[:2]
+        if self._calibration is not None:
+            return resized_info(self._calibration, width, height)
+        if not self.config.guess_camera:
+            return None
+        info = guessed_info(width, height)
+        if not self.published:
+            self.get_logger().warning(f"camera_info is a guess: focal length {info.k[0]:.0f} px for {width}x{height}")
+        return info
+
+    def _wait_for_subscribers(self) -> None:
+        wanted = self.config.wait_for_subscribers
+        if self._images.get_subscription_count() < wanted:
+            self.get_logger().info(f"waiting for {wanted} subscribers of {self._images.topic_name}")
+        while self._images.get_subscription_count() < wanted:
+            self._spin_until(time.monotonic() + 0.05)
+
+    def _wait_for_arrival(self) -> None:
+        if self.config.reliable:
+            self._images.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGED_WITHIN_S))
+        self._spin_until(time.monotonic() + _GRACE_S)
+
+    def _spin_until(self, due: float) -> None:
+        """Answer parameter and clock requests until the monotonic time `due`; a signal ends it with an exception."""
+        while True:
+            if not rclpy.ok(context=self.context):
+                raise ExternalShutdownException
+            rclpy.spin_once(self, timeout_sec=max(0.0, due - time.monotonic()))
+            if time.monotonic() >= due:
+                return
+
+
+def limited(frame: np.ndarray, max_width: int, max_height: int) -> np.ndarray:
+    """`frame` (H, W, 3) reduced, with its aspect, to fit the limits; 0 means none."""
+    height, width = frame.shape[:2]
+    scale = min(1.0, (max_width or width) / width, (max_height or height) / height)
+    if scale == 1.0:
+        return frame
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Play the source once; exit status 0 at its end or after a signal, 2 for input that cannot be used."""
+    argv = sys.argv if args is None else args
+    description = f"{__doc__} Parameters: --ros-args -p source:=VIDEO -p fps:=15.0 ..."
+    argparse.ArgumentParser("lifting_replay", description=description).parse_args(remove_ros_args(argv)[1:])
+    return run("lifting_replay", Replay, Replay.play, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the nodes of this package share: start and end of a process, throttled warnings, the newest messages."""
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+
+BAD_INPUT = 2
+"""Exit status for input that cannot be used."""
+
+
+def run(name: str, make_node: Callable[[], Node], work: Callable[[Node], Any], args: list[str] | None) -> int:
+    """Make a node, let it `work` until it returns or SIGINT or SIGTERM comes, close it; the exit status.
+
+    0 after work and after a signal; BAD_INPUT, with one line on stderr, where the node could not be made.
+    `make_node` raises ValueError or OSError for bad input. A node with a method `close` has it called at the end.
+    """
+    node, status = None, 0
+    try:
+        status = _init(name, args)
+        if status == 0:
+            node = _made(name, make_node)
+            status = BAD_INPUT if node is None else 0
+        if node is not None:
+            work(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except Exception:
+        # A signal invalidates the context under whatever call is being made; anything else is a defect: show it.
+        if rclpy.ok():
+            raise
+    finally:
+        _end(node)
+    return status
+
+
+def _init(name: str, args: list[str] | None) -> int:
+    try:
+        rclpy.init(args=args)
+    except RuntimeError as error:  # rclpy's own kinds are private
+        return _refuse(name, f"ROS arguments: {error}")
+    return 0
+
+
+def _made(name: str, make_node: Callable[[], Node]) -> Node | None:
+    try:
+        return make_node()
+    except (ValueError, OSError, ParameterException) as error:
+        _refuse(name, str(error))
+    return None
+
+
+def _refuse(name: str, text: str) -> int:
+    print(f"{name}: {(text.strip().splitlines() or ['failed'])[0]}", file=sys.stderr, flush=True)
+    return BAD_INPUT
+
+
+def _end(node: Node | None) -> None:
+    # ros2 launch passes on the terminal's SIGINT a second time.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if node is not None:
+        close = getattr(node, "close", None)
+        if close:
+            close()
+        node.destroy_node()
+    rclpy.try_shutdown()
+
+
+class Throttle:
+    """Passes each kind of warning on at most once a period."""
+
+    def __init__(self, warn: Callable[[str], Any], period_s: float):
+        self._warn, self._period_s = warn, period_s
+        self._last: dict[str, float] = {}
+
+    def __call__(self, text: str) -> None:
+        """Warn with `text`; what stands before its second colon is the kind."""
+        kind, now = ":".join(text.split(":")[:2]), time.monotonic()
+        if now - self._last.get(kind, -float("inf")) >= self._period_s:
+            self._last[kind] = now
+            self._warn(text)
+
+
+class NewestQueue:
+    """Hands messages from the executor to one worker; when full, the oldest goes."""
+
+    def __init__(self, size: int):
+        self._items: deque[Any] = deque(maxlen=size)
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def put(self, item: Any) -> None:
+        """Never blocks."""
+        with self._changed:
+            self._items.append(item)
+            self._changed.notify()
+
+    def get(self) -> Any | None:
+        """The oldest item kept, waiting for one; None once closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._closed)
+            return None if self._closed else self._items.popleft()
+
+    def close(self) -> None:
+        """Wakes the worker with None."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

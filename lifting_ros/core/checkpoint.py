@@ -32,6 +32,9 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict) -> 
     beside = path.with_name(path.name + ".partial")
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(contiguous, str(beside), metadata={"lifting_ros": json.dumps(header, sort_keys=True)})
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(beside, 0o666 & ~umask)  # the writer makes files that only the owner may read
     os.replace(beside, path)
 
 

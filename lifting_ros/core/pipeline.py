@@ -2,7 +2,9 @@
 """The whole algorithm on one page: an image comes in, persons with 2D keypoints and 3D skeletons come out. Read this first."""
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,10 +14,12 @@ import torch
 from lifting_ros.core import belief_maps, crop
 from lifting_ros.core.camera import Camera
 from lifting_ros.core.checkpoint import load_network, sha256_of
-from lifting_ros.core.detector import Detector, DetectorConfig
+from lifting_ros.core.config import ConfigError
+from lifting_ros.core.detector import DetectorConfig, load_detector, overlaps
 from lifting_ros.core.lifting import Lifter, LifterConfig
 from lifting_ros.core.poses import Detection, Person, Skeleton2D
 from lifting_ros.core.ppca import MixturePPCA
+from lifting_ros.core.skeleton import JOINT_COUNT
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 UP = (0.0, -1.0, 0.0)
@@ -36,6 +40,10 @@ class EstimatorConfig:
     min_keypoint_confidence: float = field(
         default=0.15, metadata={"description": "keypoints below this confidence are not used by the lifter", "range": (0.0, 1.0)}
     )
+    second_look: float = field(
+        default=0.6,
+        metadata={"description": "a person whose keypoints' box overlaps the detected one less (IoU) is cut out again", "range": (0.0, 1.0)},
+    )
     detector: DetectorConfig = field(default=DetectorConfig(), metadata={"description": "person detector"})
     lifter: LifterConfig = field(default=LifterConfig(), metadata={"description": "lifting to 3D"})
 
@@ -51,3 +59,135 @@ class Estimate:
 
 class PoseEstimator:
     """Detector, network and lifter behind one call. The same object serves the node, the command line and the evaluation."""
+
+    def __init__(self, config: EstimatorConfig = EstimatorConfig()):
+        """Load everything; CheckpointError, PriorError or ConfigError with one clear line where that cannot be done."""
+        self.config, self.device = config, choose_device(config.device)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        weights = Path(config.weights or WEIGHTS / "lite.safetensors")
+        prior = Path(config.prior or WEIGHTS / "prior.npz")
+        self.prior = MixturePPCA.load(prior)
+        self.network = load_network(weights, self.prior, self.device)
+        self.detector = load_detector(config.detector.weights or WEIGHTS / "detector.safetensors", config.detector, self.device)
+        self.lifter = Lifter(self.prior, config.lifter)
+        self.weights_sha256, self.prior_sha256 = sha256_of(weights), sha256_of(prior)
+
+    def estimate(self, image: np.ndarray, camera: Camera | None = None, up: np.ndarray = UP) -> Estimate:
+        """Find every person in an image and lift them.
+
+        image: (H, W, 3) uint8 RGB; camera: its calibration, None where unknown (skeletons are then not metric); up: (3,) direction of up in
+        the optical frame, NaN where unknown. Raises ValueError in one line for an image of another shape or type.
+        """
+        check_image(image)
+        clock = Clock()
+        detections = self.detector.detect(image)
+        clock.mark("detect")
+        skeletons = self.find_keypoints(image, detections)
+        clock.mark("network")
+        persons = self.lift(skeletons, camera, up)
+        clock.mark("lift")
+        return Estimate(tuple(persons), clock.seconds)
+
+    def find_keypoints(self, image: np.ndarray, detections: Sequence[Detection]) -> list[Skeleton2D]:
+        """2D skeletons of the detections, one batch for all; a person whose keypoints leave the box gets a second crop around them."""
+        skeletons = self._keypoints(image, detections)
+        lost = [i for i, s in enumerate(skeletons) if overlaps(s.box_px, detections[i].box_px[None])[0] < self.config.second_look]
+        if lost:
+            again = [Detection(skeletons[i].box_px, detections[i].score) for i in lost]
+            for i, better in zip(lost, self._keypoints(image, again)):
+                if better.score > skeletons[i].score:
+                    skeletons[i] = better
+        certain = [s for s in skeletons if s.score >= self.config.min_person_confidence]
+        return drop_repeated(certain)
+
+    def _keypoints(self, image: np.ndarray, detections: Sequence[Detection]) -> list[Skeleton2D]:
+        if not detections:
+            return []
+        crops = [crop.crop_around(d.box_px, self.network.config.input_px) for d in detections]
+        batch = torch.stack([crop.cut(image, c) for c in crops]).to(self.device).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bf16(self.device)):
+            output = self.network(batch)
+        cells, mass, spread = belief_maps.decode(output.stages[-1].fused.float())
+        stride = self.network.config.stride
+        points = belief_maps.cells_to_pixels(cells, stride).double().cpu().numpy()  # (N, 14, 2)
+        confidence = (mass * output.presence.float().sigmoid()).double().cpu().numpy()
+        covariance = (spread * stride**2).double().cpu().numpy()
+        return [_skeleton(*row) for row in zip(crops, points, confidence, covariance, detections)]
+
+    def lift(self, skeletons: Sequence[Skeleton2D], camera: Camera | None = None, up: np.ndarray = UP) -> list[Person]:
+        """Lift 2D skeletons to persons."""
+        if not skeletons:
+            return []
+        keypoints, covariance = (np.stack([getattr(s, n) for s in skeletons]) for n in ("keypoints_px", "covariance_px2"))
+        confidence = np.stack([s.confidence for s in skeletons])
+        usable = np.where(confidence >= self.config.min_keypoint_confidence, confidence, 0.0)
+        poses = self.lifter.lift(keypoints, usable, covariance, camera, np.asarray(up, np.float64))
+        nothing = np.full((JOINT_COUNT, 3), np.nan)
+        return [
+            Person(0, 0.0, skeleton, poses.skeleton(i, usable[i], camera is not None), nothing) for i, skeleton in enumerate(skeletons)
+        ]
+
+
+class Clock:
+    """Wall time of the steps between marks."""
+
+    def __init__(self):
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def mark(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name], self._last = now - self._last, now
+
+
+def check_image(image: np.ndarray) -> None:
+    """ValueError in one line unless `image` is a non-empty (H, W, 3) uint8 array."""
+    if not isinstance(image, np.ndarray) or image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        got = f"{image.shape} {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
+        raise ValueError(f"image: expected (H, W, 3) uint8, got {got}")
+    if 0 in image.shape:
+        raise ValueError(f"image: expected at least one pixel, got {image.shape[1]} x {image.shape[0]}")
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one; ConfigError in one line for a device that does not exist."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device: expected auto, cpu, cuda or cuda:n, got {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(f"device: {name} is not there ({torch.cuda.device_count()} CUDA devices)")
+    return device
+
+
+@functools.cache
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is worth using: always on CUDA, on CPUs with the instructions for it."""
+    if device.type == "cuda":
+        return True
+    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+
+
+def _skeleton(area: crop.Crop, points: np.ndarray, confidence: np.ndarray, covariance: np.ndarray, detection: Detection) -> Skeleton2D:
+    """One person's network answer in image pixels. The box is that of the keypoints that were seen; the score counts detector and keypoints."""
+    image_points = area.to_image(points)
+    seen = image_points[confidence >= 0.1]
+    box = np.concatenate([seen.min(0), seen.max(0)]) if len(seen) >= 4 else detection.box_px
+    return Skeleton2D(image_points, confidence, covariance * area.scale**2, box, float(np.mean(confidence)))
+
+
+def drop_repeated(skeletons: list[Skeleton2D], near: float = 0.12) -> list[Skeleton2D]:
+    """Keep one of the skeletons whose keypoints lie, on average, within `near` of a box side of a better one's."""
+    kept: list[Skeleton2D] = []
+    for skeleton in sorted(skeletons, key=lambda s: -s.score):
+        side = max(skeleton.box_px[2:] - skeleton.box_px[:2])
+        weight = np.maximum(skeleton.confidence, 1e-3)
+        gaps = [np.average(np.linalg.norm(skeleton.keypoints_px - k.keypoints_px, axis=-1), weights=weight) for k in kept]
+        if not gaps or min(gaps) > near * side:
+            kept.append(skeleton)
+    return kept

@@ -14,7 +14,15 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from lifting_ros.data.keypoints2d import PhotoSet, decode_rgb, is_validation, keypoint_box, read_tar
+from lifting_ros.data.keypoints2d import (
+    PHOTO_SETS,
+    PhotoSet,
+    decode_rgb,
+    is_validation,
+    keypoint_box,
+    read_photo_set,
+    read_tar,
+)
 
 WINDOW_PX = 224
 WINDOW_BOXES = 2.2  # side of the window over the longer side of the keypoints' box: room to shift, turn and shrink
@@ -94,3 +102,12 @@ def open_or_write(folder: Path, write: Callable[[Path], None]) -> Pack:
     if not (folder / "labels.npz").is_file():
         write(folder)
     return read_pack(folder)
+
+
+def open_packs(data: Path, cache: Path) -> list[Pack]:
+    """The packs of all photo sets and of the pictures without people under `data`, made in `cache` where they are not there yet."""
+    packs = [
+        open_or_write(cache / name, lambda folder, name=name: write_pack(folder, read_photo_set(data / "keypoints2d", name)))
+        for name in PHOTO_SETS
+    ]
+    return [*packs, open_or_write(cache / "negatives", lambda folder: write_negative_pack(folder, data / "negatives"))]

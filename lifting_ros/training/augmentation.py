@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from lifting_ros.core.crop import CROP_MARGIN
 from lifting_ros.core.skeleton import KEYPOINT_FLIP
-from lifting_ros.data.keypoints2d import keypoint_box
+from lifting_ros.data.crops import apply_transform, crop_transform
 
 
 @dataclass(frozen=True)
@@ -24,31 +23,6 @@ class AugmentationConfig:
     colour: float = field(default=0.25, metadata={"description": "strength of brightness, contrast and channel changes"})
     occlusion: float = field(default=0.35, metadata={"description": "share of crops with a patch over the person"})
     blur: float = field(default=0.15, metadata={"description": "share of blurred or noisy crops"})
-
-
-def crop_transform(keypoints: np.ndarray, size_px: int, scale=1.0, angle=0.0, shift=(0.0, 0.0)) -> np.ndarray:
-    """Affine (2, 3) from window pixels to the square crop around the labelled keypoints (14, 3); angle in radians, shift in sides."""
-    x0, y0, x1, y1 = keypoint_box(keypoints)
-    side = CROP_MARGIN * max(x1 - x0, y1 - y0, 8.0) * scale
-    cosine, sine = math.cos(angle) * size_px / side, math.sin(angle) * size_px / side
-    linear = np.array([[cosine, -sine], [sine, cosine]])
-    centre = np.array([x0 + x1, y0 + y1]) / 2
-    target = (size_px - 1) / 2 + np.asarray(shift) * size_px
-    return np.concatenate([linear, (target - linear @ centre)[:, None]], 1)
-
-
-def apply_transform(image: np.ndarray, keypoints: np.ndarray, transform: np.ndarray, size_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """Warp a window and its keypoints; a keypoint that leaves the crop keeps its label, with a position outside."""
-    crop = cv2.warpAffine(image, transform, (size_px, size_px), flags=cv2.INTER_LINEAR, borderValue=(128, 128, 128))
-    moved = keypoints.copy()
-    moved[:, :2] = keypoints[:, :2] @ transform[:, :2].T + transform[:, 2]
-    return crop, moved
-
-
-def true_crop(image: np.ndarray, keypoints: np.ndarray, size_px: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The crop of the true box without any change: what validation sees. Also returns the transform (2, 3)."""
-    transform = crop_transform(keypoints, size_px)
-    return (*apply_transform(image, keypoints, transform, size_px), transform)
 
 
 def augment(image: np.ndarray, keypoints: np.ndarray, size_px: int, config: AugmentationConfig, rng: np.random.Generator):

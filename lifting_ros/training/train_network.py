@@ -34,14 +34,14 @@ class TrainConfig:
 
     network: NetworkConfig = field(default=NetworkConfig(), metadata={"description": "architecture"})
     augmentation: AugmentationConfig = field(default=AugmentationConfig(), metadata={"description": "augmentation"})
-    samples: int = field(default=140_000, metadata={"description": "training crops in all", "range": (1, 10**9)})
+    samples: int = field(default=96_000, metadata={"description": "training crops in all", "range": (1, 10**9)})
     batch: int = field(default=32, metadata={"description": "crops a step", "range": (1, 4096)})
     learning_rate: float = field(default=1.5e-3, metadata={"description": "peak rate of AdamW", "range": (0.0, 1.0)})
     warmup: float = field(default=0.03, metadata={"description": "share of the steps with a rising rate", "range": (0.0, 1.0)})
     weight_decay: float = field(default=0.02, metadata={"description": "weight decay of AdamW", "range": (0.0, 1.0)})
     ema: float = field(default=0.998, metadata={"description": "decay of the averaged weights", "range": (0.0, 1.0)})
     sigma: float = field(default=1.0, metadata={"description": "width of the target belief", "unit": "cells", "range": (0.3, 5.0)})
-    fusion_from: float = field(default=0.55, metadata={"description": "share of the samples before fusion starts", "range": (0.0, 1.0)})
+    fusion_from: float = field(default=0.25, metadata={"description": "share of the samples before fusion starts", "range": (0.0, 1.0)})
     presence_weight: float = field(default=0.5, metadata={"description": "weight of the presence loss", "range": (0.0, 10.0)})
     shares: tuple[str, ...] = field(
         default=("lspet=0.45", "street=0.15", "gym=0.14", "people=0.14", "synthetic=0.08", "negatives=0.04"),

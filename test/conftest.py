@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Shared by all tests: the folder of the tests' own people is importable, torch is small and repeatable."""
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def repeatable():
+    """Every test starts from the same random state."""
+    torch.set_num_threads(1)  # tiny networks: more threads only wait for each other
+    torch.manual_seed(0)

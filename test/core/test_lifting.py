@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The lifter against a plain reference, on people it has not seen, and on input that says little or nothing."""
+import numpy as np
+import pytest
+import torch
+from people import CAMERA, make_poses, see, small_prior
+from scipy.stats import chi2, multivariate_normal
+
+from lifting_ros.core.candidates import build, rotation_about_vertical, up_to_camera
+from lifting_ros.core.lifting import Lifter, LifterConfig
+from lifting_ros.core.poses import JointStatus
+from lifting_ros.core.posterior import DEPTH_SPREAD, PLACE_SPREAD, score_candidates, weak_perspective
+from lifting_ros.core.skeleton import JOINT_FLIP, KEYPOINT_FLIP, KEYPOINT_TO_JOINT
+from lifting_ros.evaluation.metrics import mpjpe, n_mpjpe
+
+LIFTER = Lifter(small_prior(), LifterConfig(prior_scale=1.0))
+SEEN = np.ones((1, 14))
+
+
+def noisy(count: int, noise_px: float = 2.0, seed: int = 21):
+    joints, keypoints = see(make_poses(count, seed=seed))
+    rng = np.random.default_rng(seed)
+    covariance = np.tile(noise_px**2 * np.eye(2), (count, 14, 1, 1))
+    return joints, keypoints + noise_px * rng.standard_normal(keypoints.shape), covariance
+
+
+def test_candidate_scores_agree_with_the_plain_formula():
+    """Reference: the Gaussian evidence of equation (5), written out joint by joint in float64."""
+    prior = small_prior()
+    rotations = up_to_camera(np.array([0.0, -1, 0])) @ rotation_about_vertical(np.array([0.3, 2.0]))
+    candidates = build(prior, rotations)
+    _, keypoints = see(make_poses(2, seed=2))
+    rays, visible = torch.from_numpy(CAMERA.rays(keypoints)), torch.ones(2, 14, dtype=torch.bool)
+    visible[1, [3, 9]] = False
+    noise = torch.tile(torch.eye(2, dtype=torch.float64) * (3 / 600) ** 2, (2, 14, 1, 1))
+    scores, depths = score_candidates(candidates, rays, noise, visible, 1.0)
+    centres = weak_perspective(candidates.mean, rays, visible)[1]
+    for person in range(2):
+        rows = visible[person].numpy()
+        for q in range(len(candidates.component)):
+            depth, centre = depths[person, q].item(), centres[person, q].numpy()
+            mean = candidates.mean[q].numpy()[rows] + np.append(centre, 1) * depth
+            see_ray = [np.array([[1, 0, -u], [0, 1, -v]]) for u, v in rays[person].numpy()[rows]]
+            block = np.zeros((2 * rows.sum(), 3 * rows.sum()))
+            for j, a in enumerate(see_ray):
+                block[2 * j : 2 * j + 2, 3 * j : 3 * j + 3] = a
+            pose = candidates.covariance[q].numpy()[rows][:, :, rows].reshape(3 * rows.sum(), -1)
+            place = np.diag([PLACE_SPREAD**2, PLACE_SPREAD**2, (DEPTH_SPREAD * depth) ** 2])
+            total = block @ (pose + np.tile(place, (rows.sum(), rows.sum()))) @ block.T + (depth * 3 / 600) ** 2 * np.eye(len(block))
+            plain = multivariate_normal(np.zeros(len(total)), total).logpdf(block @ mean.ravel())
+            plain += len(total) * (np.log(depth) + 0.5 * np.log(2 * np.pi)) + candidates.log_prior[q].item()
+            assert scores[person, q].item() == pytest.approx(plain, rel=1e-9)
+
+
+def test_recovers_people_it_has_not_seen():
+    joints, keypoints, covariance = noisy(40)
+    lifted = LIFTER.lift(keypoints, np.ones((40, 14)), covariance, CAMERA)
+    relative = lifted.joints_m - lifted.root_m[:, None]
+    assert np.median(n_mpjpe(relative, joints)) < 0.06
+    assert n_mpjpe(relative, joints).mean() < 0.09
+    assert np.linalg.norm(lifted.root_m - joints[:, 0], axis=-1).mean() < 0.5
+    assert (lifted.status[:, list(KEYPOINT_TO_JOINT)] == JointStatus.OBSERVED).all()
+    assert (lifted.status[:, [0, 7, 9]] == JointStatus.INFERRED).all()
+
+
+def test_covariances_tell_the_truth():
+    """On people of the prior's own kind the ellipsoids hold the joints as often as they say, within sampling error and model error."""
+    joints, keypoints, covariance = noisy(150)
+    lifted = LIFTER.lift(keypoints, np.ones((150, 14)), covariance, CAMERA)
+    error = (lifted.joints_m - lifted.root_m[:, None] - joints + joints[:, :1])[:, 1:]
+    distance = np.einsum("nja,njab,njb->nj", error, np.linalg.inv(lifted.covariance_m2[:, 1:]), error)
+    assert 0.40 < (distance < chi2.ppf(0.5, 3)).mean() < 0.75
+    assert 0.82 < (distance < chi2.ppf(0.9, 3)).mean() < 0.98
+
+
+def test_covariances_are_symmetric_and_positive():
+    _, keypoints, covariance = noisy(10)
+    lifted = LIFTER.lift(keypoints, np.ones((10, 14)), covariance, CAMERA)
+    for matrices in (lifted.covariance_m2[:, 1:], lifted.root_covariance_m2):
+        np.testing.assert_allclose(matrices, np.swapaxes(matrices, -1, -2), atol=1e-12)
+        assert (np.linalg.eigvalsh(matrices) > 0).all()
+    assert np.abs(lifted.covariance_m2[:, 0]).max() < 1e-9  # the root relative to itself
+
+
+def test_more_noise_gives_larger_covariances():
+    _, keypoints, covariance = noisy(10)
+    tight = LIFTER.lift(keypoints, np.ones((10, 14)), covariance, CAMERA)
+    loose = LIFTER.lift(keypoints, np.ones((10, 14)), 25 * covariance, CAMERA)
+    trace = lambda r: np.trace(r.covariance_m2, axis1=-2, axis2=-1).mean()  # noqa: E731
+    assert trace(loose) > 1.5 * trace(tight)
+
+
+def test_missing_joints_are_completed_and_said_to_be():
+    joints, keypoints, covariance = noisy(20)
+    confidence = np.ones((20, 14))
+    confidence[:, [4, 10]] = 0  # right wrist, right ankle
+    keypoints[:, [4, 10]] = np.nan
+    lifted = LIFTER.lift(keypoints, confidence, covariance, CAMERA)
+    assert (lifted.status[:, [16, 3]] == JointStatus.INFERRED).all()
+    assert np.isfinite(lifted.joints_m).all()
+    assert np.linalg.norm(lifted.joints_m - joints, axis=-1)[:, [16, 3]].mean() < 0.8
+    full = LIFTER.lift(see(make_poses(20, seed=21))[1], np.ones((20, 14)), covariance, CAMERA)
+    assert (np.trace(lifted.covariance_m2[:, 16], axis1=-2, axis2=-1) > np.trace(full.covariance_m2[:, 16], axis1=-2, axis2=-1)).mean() > 0.8
+
+
+def test_a_batch_gives_what_each_person_gives_alone():
+    """Above all: every person keeps their own mask."""
+    _, keypoints, covariance = noisy(5)
+    confidence = np.ones((5, 14))
+    for person in range(5):
+        confidence[person, person : person + person] = 0
+    together = LIFTER.lift(keypoints, confidence, covariance, CAMERA)
+    for n in range(5):
+        alone = LIFTER.lift(keypoints[n : n + 1], confidence[n : n + 1], covariance[n : n + 1], CAMERA)
+        np.testing.assert_allclose(alone.joints_m[0], together.joints_m[n], atol=1e-6)
+        np.testing.assert_allclose(alone.covariance_m2[0], together.covariance_m2[n], atol=1e-6)
+        np.testing.assert_array_equal(alone.status[0], together.status[n])
+
+
+def test_mirrored_keypoints_give_the_mirrored_person():
+    prior = small_prior()
+    symmetric = Lifter(prior, LifterConfig(rotations=64))
+    _, keypoints, covariance = noisy(12)
+    flipped = keypoints[:, list(KEYPOINT_FLIP)].copy()
+    flipped[..., 0] = 2 * CAMERA.matrix[0, 2] - flipped[..., 0]
+    there = symmetric.lift(keypoints, np.ones((12, 14)), covariance, CAMERA).joints_m
+    back = symmetric.lift(flipped, np.ones((12, 14)), covariance, CAMERA).joints_m[:, list(JOINT_FLIP)] * [-1, 1, 1]
+    assert np.median(mpjpe(back, there)) < 0.03  # the prior was learnt from mirrored copies, to the accuracy of EM
+
+
+def test_without_a_camera_the_root_is_the_origin_and_the_place_unknown():
+    joints, keypoints, covariance = noisy(10)
+    lifted = LIFTER.lift(keypoints, np.ones((10, 14)), covariance)
+    np.testing.assert_array_equal(lifted.root_m, 0)
+    assert np.isnan(lifted.root_covariance_m2).all()
+    assert n_mpjpe(lifted.joints_m, joints).mean() < 0.1
+
+
+def test_up_turns_with_the_camera():
+    """A camera rolled by 90 degrees that knows where up is sees the same person."""
+    joints, keypoints, covariance = noisy(8)
+    turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    rolled = CAMERA.project((joints @ turn.T)[:, list(KEYPOINT_TO_JOINT)])
+    lifted = LIFTER.lift(rolled, np.ones((8, 14)), covariance, CAMERA, up=turn @ np.array([0.0, -1, 0]))
+    assert n_mpjpe(lifted.joints_m @ turn, joints).mean() < 0.07
+    unaware = LIFTER.lift(rolled, np.ones((8, 14)), covariance, CAMERA)
+    assert n_mpjpe(unaware.joints_m @ turn, joints).mean() > 0.12
+
+
+def test_unknown_up_finds_a_person_upside_down():
+    joints, keypoints, covariance = noisy(6)
+    turn = np.diag([-1.0, -1, 1])
+    lifted = LIFTER.lift(CAMERA.project((joints @ turn)[:, list(KEYPOINT_TO_JOINT)]), np.ones((6, 14)), covariance, CAMERA, up=np.full(3, np.nan))
+    assert np.median(n_mpjpe(lifted.joints_m @ turn, joints)) < 0.1
+
+
+@pytest.mark.parametrize("case", ["nobody", "one", "point", "line", "nan", "far", "huge", "negative_confidence", "bad_covariance"])
+def test_degenerate_input_has_a_defined_answer(case):
+    keypoints, confidence = see(make_poses(1, seed=3))[1], SEEN.copy()
+    covariance = np.tile(4 * np.eye(2), (1, 14, 1, 1))
+    if case == "nobody":
+        confidence[:] = 0
+    elif case == "one":
+        confidence[0, 1:] = 0
+    elif case == "point":
+        keypoints[:] = 100.0
+    elif case == "line":
+        keypoints[..., 0] = 50.0
+    elif case == "nan":
+        keypoints[0, ::2] = np.nan
+    elif case == "far":
+        keypoints += 1e5
+    elif case == "huge":
+        keypoints *= 1e9
+    elif case == "negative_confidence":
+        confidence[:] = [-1, np.nan] * 7
+    else:
+        covariance[:] = np.array([[-1, 0], [0, np.inf]])
+    for camera in (CAMERA, None):
+        lifted = LIFTER.lift(keypoints, confidence, covariance, camera)
+        known = lifted.status[0] != JointStatus.INVALID
+        assert np.isfinite(lifted.joints_m[0][known]).all() and np.isnan(lifted.joints_m[0][~known]).all()
+        assert np.isfinite(lifted.covariance_m2[0][known]).all()
+        assert known.any() == (case not in ("nobody", "one", "negative_confidence", "huge") and not (case == "far" and camera))
+
+
+def test_arrays_of_a_wrong_shape_are_named():
+    with pytest.raises(ValueError, match="^keypoints_px: expected"):
+        LIFTER.lift(np.zeros((1, 13, 2)), SEEN)
+    with pytest.raises(ValueError, match="^confidence: expected"):
+        LIFTER.lift(np.zeros((1, 14, 2)), np.ones((2, 14)))
+    with pytest.raises(ValueError, match="^keypoint_covariance_px2: expected"):
+        LIFTER.lift(np.zeros((1, 14, 2)), SEEN, np.ones((1, 14, 2)))
+
+
+def test_nobody_at_all():
+    lifted = LIFTER.lift(np.zeros((0, 14, 2)), np.zeros((0, 14)), camera=CAMERA)
+    assert lifted.joints_m.shape == (0, 17, 3)

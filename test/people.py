@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""People that the tests make themselves: a stick figure with moving limbs, and a small prior fitted on many of it."""
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+from lifting_ros.core.camera import Camera
+from lifting_ros.core.ppca import MixturePPCA
+from lifting_ros.core.skeleton import JOINT_COUNT, JOINT_PARENTS, KEYPOINT_TO_JOINT
+
+# bone vectors of a standing figure, metres, y up, facing +z; the person's right is at -x
+_BONES = {
+    1: (-0.11, 0, 0), 2: (0, -0.42, 0), 3: (0, -0.42, 0), 4: (0.11, 0, 0), 5: (0, -0.42, 0), 6: (0, -0.42, 0), 7: (0, 0.24, 0),
+    8: (0, 0.25, 0), 9: (0, 0.1, 0.03), 10: (0, 0.13, -0.03), 11: (0.17, -0.02, 0), 12: (0.05, -0.28, 0), 13: (0, -0.25, 0.02),
+    14: (-0.17, -0.02, 0), 15: (-0.05, -0.28, 0), 16: (0, -0.25, 0.02),
+}  # fmt: skip
+_MOVING = {2: 0.35, 3: 0.5, 5: 0.35, 6: 0.5, 7: 0.15, 8: 0.15, 10: 0.15, 12: 0.5, 13: 0.6, 15: 0.5, 16: 0.6}
+_BENDS = {3: 1, 6: 1, 13: -1, 16: -1}  # knees bend back, elbows forward: what tells front from back
+
+
+def _turn(angles: np.ndarray) -> np.ndarray:
+    """Rotation (3, 3) about x, then z."""
+    (cx, sx), (cz, sz) = ((np.cos(a), np.sin(a)) for a in angles)
+    return np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]]) @ np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+
+
+def make_poses(count: int, seed: int = 0, yaw: bool = True) -> np.ndarray:
+    """Stick figures (N, 17, 3), metres, y up, the feet near the floor."""
+    rng = np.random.default_rng(seed)
+    poses = np.zeros((count, JOINT_COUNT, 3))
+    for pose in poses:
+        turned = {0: np.eye(3)}
+        for joint in range(1, JOINT_COUNT):
+            parent = JOINT_PARENTS[joint]
+            spread = _MOVING.get(joint, 0.0)
+            angles = spread * rng.standard_normal(2) * [1, 0.4]
+            if joint in _BENDS:
+                angles = np.array([_BENDS[joint] * abs(angles[0]) * 1.5, 0.2 * angles[1]])
+            turned[joint] = turned[parent] @ _turn(angles)
+            pose[joint] = pose[parent] + turned[joint] @ np.array(_BONES[joint])
+        if yaw:
+            angle = rng.uniform(0, 2 * np.pi)
+            c, s = np.cos(angle), np.sin(angle)
+            pose[:] = pose @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]).T
+        pose[:, 1] -= pose[:, 1].min()
+    return poses
+
+
+@functools.cache
+def small_prior() -> MixturePPCA:
+    """A prior of two components fitted on 1,200 stick figures; do not change it."""
+    return MixturePPCA(components=2, basis=12).fit(make_poses(1200), stature_m=(1.05, 0.06))
+
+
+CAMERA = Camera(np.array([[600.0, 0, 319.5], [0, 600, 239.5], [0, 0, 1]]))
+
+
+def see(poses_m: np.ndarray, distance_m: float = 4.0) -> tuple[np.ndarray, np.ndarray]:
+    """Poses (N, 17, 3) before a level camera at 1 m height: joints in its optical frame (N, 17, 3) and keypoints px (N, 14, 2)."""
+    joints = (poses_m - np.array([0, 1.0, 0])) * np.array([1.0, -1, -1]) + np.array([0, 0, distance_m])
+    return joints, CAMERA.project(joints[:, list(KEYPOINT_TO_JOINT)])

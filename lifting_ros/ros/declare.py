@@ -35,12 +35,12 @@ class Leaf:
     def text(self) -> str:
         """Description, unit, range and choices in one line."""
         unit = f" [{self.metadata['unit']}]" if "unit" in self.metadata else ""
-        return self.metadata["description"] + unit + (f"; {self.limits}" if self.limits else "")
+        return self.metadata["description"] + unit + (f" ({self.limits})" if self.limits else "")
 
     @property
     def limits(self) -> str:
         if "choices" in self.metadata:
-            return "one of " + ", ".join(map(str, self.metadata["choices"]))
+            return " or ".join(map(str, self.metadata["choices"]))
         if "range" in self.metadata:
             return "{} to {}".format(*self.metadata["range"])
         return ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records topics into a rosbag2 (MCAP), without rosbag2, until SIGINT or SIGTERM: lifting_recorder --out BAG TOPIC..."""
+"""Records topics into a rosbag2 (MCAP), without rosbag2, until SIGINT or SIGTERM: lifting_recorder --out BAG TOPIC."""
 from __future__ import annotations
 
 import argparse

@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages to values and back, every encoding, and every message that cannot be used."""
+from __future__ import annotations
+
+import dataclasses
+
+import cv2
+import numpy as np
+import pytest
+from lifting_ros.msg import Skeleton2DArray, Skeleton3DArray
+from rclpy.serialization import deserialize_message, serialize_message
+from ros_support import FRAME, header, image, person
+from sensor_msgs.msg import CompressedImage
+
+from lifting_ros.core import skeleton
+from lifting_ros.ros import conversions
+from lifting_ros.ros.conversions import ConversionError, compressed_to_rgb, image_to_rgb
+
+RNG = np.random.default_rng(7)
+HEIGHT, WIDTH = 12, 16
+SMOOTH_RGB = np.stack(
+    np.broadcast_arrays(np.linspace(60, 90, WIDTH)[None], np.linspace(90, 120, HEIGHT)[:, None], 150.0), -1
+).round().astype(np.uint8)
+"""Slow in space, so that subsampled colours come back."""
+
+
+def encoded(rgb: np.ndarray, encoding: str) -> np.ndarray:
+    """What a camera would put into the data for this picture."""
+    channels = {"rgb8": [0, 1, 2], "bgr8": [2, 1, 0], "8UC3": [2, 1, 0], "rgb16": [0, 1, 2], "bgr16": [2, 1, 0]}
+    four = {
+        "rgba8": [0, 1, 2, 3], "bgra8": [2, 1, 0, 3], "8UC4": [2, 1, 0, 3],
+        "rgba16": [0, 1, 2, 3], "bgra16": [2, 1, 0, 3],
+    }  # fmt: skip
+    wide = encoding.endswith("16")
+    values = rgb.astype(np.uint16) * 257 if wide else rgb
+    if encoding in channels:
+        return values[..., channels[encoding]]
+    if encoding in four:
+        alpha = np.full_like(values[..., :1], 200)
+        return np.concatenate([values, alpha], -1)[..., four[encoding]]
+    if encoding.startswith("bayer"):
+        return mosaic(values, encoding[6:10])
+    if encoding.startswith(("yuv", "uyvy", "yuyv")):
+        return packed_yuv(rgb, luma_first=encoding in ("yuyv", "yuv422_yuy2"))
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    return grey.astype(np.uint16) * 257 if encoding in ("mono16", "16UC1") else grey
+
+
+def mosaic(values: np.ndarray, order: str) -> np.ndarray:
+    out = np.empty(values.shape[:2], values.dtype)
+    for place, colour in enumerate(order):
+        rows, columns = slice(place // 2, None, 2), slice(place % 2, None, 2)
+        out[rows, columns] = values[rows, columns, "rgb".index(colour)]
+    return out
+
+
+def packed_yuv(rgb: np.ndarray, luma_first: bool) -> np.ndarray:
+    # OpenCV decodes these with the video range of BT.601, as cameras send it.
+    r, g, b = np.moveaxis(rgb.astype(float), -1, 0)
+    y = 16 + 0.257 * r + 0.504 * g + 0.098 * b
+    u = 128 - 0.148 * r - 0.291 * g + 0.439 * b
+    v = 128 + 0.439 * r - 0.368 * g - 0.071 * b
+    chroma = np.empty_like(y)
+    chroma[:, 0::2], chroma[:, 1::2] = u[:, 0::2], v[:, 0::2]
+    pair = (y, chroma) if luma_first else (chroma, y)
+    return np.stack(pair, -1).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize("encoding", conversions.ENCODINGS)
+def test_every_encoding_gives_the_picture(encoding, padding):
+    is_grey = encoding in ("mono8", "8UC1", "mono16", "16UC1")
+    expected = np.repeat(cv2.cvtColor(SMOOTH_RGB, cv2.COLOR_RGB2GRAY)[..., None], 3, -1) if is_grey else SMOOTH_RGB
+    rgb = image_to_rgb(image(encoded(SMOOTH_RGB, encoding), encoding, padding))
+    assert rgb.shape == (HEIGHT, WIDTH, 3) and rgb.dtype == np.uint8 and rgb.flags.c_contiguous
+    # Bayer loses its border, colour of yuv is subsampled; channels that were swapped would be off by 30 and more.
+    tolerance = 6 if encoding.startswith(("bayer", "yuv", "uyvy", "yuyv")) else 1
+    inner = np.s_[2:-2, 2:-2]
+    np.testing.assert_allclose(rgb[inner].astype(int), expected[inner].astype(int), atol=tolerance)
+
+
+@pytest.mark.parametrize("encoding", ["mono16", "rgb16", "bayer_rggb16"])
+def test_big_endian_is_read_as_such(encoding):
+    pixels = encoded(SMOOTH_RGB, encoding)
+    little, big = (image_to_rgb(image(pixels, encoding, 3, big_endian=big)) for big in (False, True))
+    np.testing.assert_array_equal(little, big)
+
+
+def test_last_row_may_lack_its_padding():
+    message = image(SMOOTH_RGB, "rgb8", padding=6)
+    message.data = message.data[:-6]
+    np.testing.assert_array_equal(image_to_rgb(message), SMOOTH_RGB)
+
+
+def test_rgb8_shares_memory_with_the_message():
+    message = image(SMOOTH_RGB, "rgb8")
+    assert np.shares_memory(image_to_rgb(message), np.frombuffer(message.data, np.uint8))
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"encoding": "rgb9"}, "encoding: expected one of rgb8.*got 'rgb9'"),
+        ({"encoding": ""}, "encoding: .*got ''"),
+        ({"width": 0}, "width, height: expected an image, got 0x12"),
+        ({"height": 0}, "width, height: expected an image, got 16x0"),
+        ({"step": 47}, "step: expected at least 48 bytes"),
+        ({"step": 0}, "step: expected at least 48 bytes"),
+        ({"data": bytes(575)}, r"data: expected 576 bytes \(step x height\), got 575"),
+        ({"data": b""}, "data: expected 576 bytes"),
+        ({"encoding": "yuv422", "width": 15}, "width: expected an even number"),
+    ],
+)
+def test_bad_image_is_one_line_naming_the_field(changes, words):
+    message = image(SMOOTH_RGB, "rgb8")
+    for name, value in changes.items():
+        setattr(message, name, value)
+    with pytest.raises(ConversionError, match=words) as caught:
+        image_to_rgb(message)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+def test_compressed_image_gives_the_picture(suffix):
+    data = cv2.imencode(suffix, SMOOTH_RGB[..., ::-1])[1].tobytes()
+    rgb = compressed_to_rgb(CompressedImage(format=suffix[1:], data=data))
+    np.testing.assert_allclose(rgb.astype(int), SMOOTH_RGB.astype(int), atol=0 if suffix == ".png" else 8)
+
+
+def test_compressed_grey_image_has_three_equal_channels():
+    data = cv2.imencode(".png", SMOOTH_RGB[..., 0])[1].tobytes()
+    rgb = compressed_to_rgb(CompressedImage(format="png", data=data))
+    np.testing.assert_array_equal(rgb, np.repeat(SMOOTH_RGB[..., :1], 3, -1))
+
+
+@pytest.mark.parametrize(
+    "data, words", [(b"", "got 0 bytes"), (b"no image at all", "do not decode"), (b"\xff\xd8\xff", "do not decode")]
+)
+def test_bad_compressed_image_is_one_line(data, words):
+    with pytest.raises(ConversionError, match=f"data: .*{words}"):
+        compressed_to_rgb(CompressedImage(format="jpeg", data=data))
+
+
+@pytest.mark.parametrize("encoding, shape", [("rgb8", (5, 7, 3)), ("bgr8", (5, 7, 3)), ("mono8", (5, 7))])
+def test_array_to_image_and_back(encoding, shape):
+    pixels = RNG.integers(0, 255, shape, np.uint8)
+    message = conversions.array_to_image(pixels[:, ::-1], encoding, header())
+    assert message.header == header() and message.step * message.height == len(message.data)
+    rgb = image_to_rgb(message)
+    expected = {"rgb8": lambda p: p, "bgr8": lambda p: p[..., ::-1], "mono8": lambda p: np.stack([p] * 3, -1)}[encoding]
+    np.testing.assert_array_equal(rgb, expected(pixels[:, ::-1]))
+
+
+def assert_equal_values(one, other):
+    for field in dataclasses.fields(one):
+        np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+
+
+@pytest.mark.parametrize("invalid", [(), (3, 16)])
+def test_skeletons_survive_the_wire(invalid):
+    someone = person(RNG, track_id=5, invalid=invalid)
+    arrays = conversions.persons_to_arrays([someone], header())
+    array_2d, array_3d = (deserialize_message(serialize_message(a), type(a)) for a in arrays)
+    assert array_2d.header == array_3d.header == header()
+    assert array_2d.skeletons[0].id == array_3d.skeletons[0].id == 5
+    assert_equal_values(conversions.msg_to_skeleton_2d(array_2d.skeletons[0]), someone.skeleton_2d)
+    assert_equal_values(conversions.msg_to_skeleton_3d(array_3d.skeletons[0]), someone.skeleton_3d)
+    message = array_3d.skeletons[0]
+    assert (message.age.sec, message.age.nanosec, message.score) == (1, 250_000_000, 0.75)
+    velocities = [(j.velocity.x, j.velocity.y, j.velocity.z) for j in message.joints]
+    np.testing.assert_array_equal(velocities, someone.velocity_mps)
+
+
+def test_unseen_keypoint_stays_unknown():
+    skeleton_2d = person(RNG).skeleton_2d
+    skeleton_2d.keypoints_px[4], skeleton_2d.covariance_px2[4], skeleton_2d.confidence[4] = np.nan, np.nan, 0.0
+    assert_equal_values(conversions.msg_to_skeleton_2d(conversions.skeleton_2d_to_msg(skeleton_2d)), skeleton_2d)
+
+
+def test_nobody_gives_empty_arrays_under_the_header():
+    array_2d, array_3d = conversions.persons_to_arrays([], header())
+    assert array_2d == Skeleton2DArray(header=header()) and array_3d == Skeleton3DArray(header=header())
+    assert array_2d.header.frame_id == FRAME
+
+
+@pytest.mark.parametrize("seconds, expected", [(0.0, (0, 0)), (1.25, (1, 250_000_000)), (2.9999999999, (3, 0))])
+def test_seconds_to_duration(seconds, expected):
+    duration = conversions.seconds_to_duration(seconds)
+    assert (duration.sec, duration.nanosec) == expected
+
+
+def test_info_describes_the_orders():
+    info = conversions.skeleton_info("lite", "aa", "bb")
+    assert tuple(info.keypoint_names) == skeleton.KEYPOINT_NAMES and tuple(info.joint_names) == skeleton.JOINT_NAMES
+    assert tuple(info.joint_parents) == skeleton.JOINT_PARENTS
+    edges = {frozenset((child, parent)) for child, parent in enumerate(info.keypoint_parents.tolist()) if parent >= 0}
+    assert edges == {frozenset(limb) for limb in skeleton.KEYPOINT_LIMBS}
+    assert info.keypoint_parents.tolist().count(-1) == 1
+    assert (info.model, info.weights_sha256, info.prior_sha256) == ("lite", "aa", "bb")

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters: one source for descriptors, YAML and defaults; an unknown or unfit one is refused by name."""
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import rclpy
+import yaml
+from rclpy.context import Context
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from lifting_ros.core.config import ConfigError
+from lifting_ros.core.pipeline import EstimatorConfig
+from lifting_ros.ros.declare import declare, leaves
+from lifting_ros.ros.parameters import NodeConfig, default_yaml
+from lifting_ros.ros.replay import ReplayConfig
+
+CONFIG = Path(__file__).parents[2] / "config" / "lifting.yaml"
+LEAVES = {leaf.name: leaf for leaf in leaves(NodeConfig())}
+
+
+@pytest.fixture
+def make_node():
+    """Function from parameter overrides to a node in a context of its own."""
+    context = Context()
+    rclpy.init(context=context, domain_id=217)
+    made = []
+
+    def make(**overrides) -> Node:
+        given = [Parameter(name.replace("__", "."), value=value) for name, value in overrides.items()]
+        options = {"parameter_overrides": given, "automatically_declare_parameters_from_overrides": True}
+        made.append(Node("test_parameters", context=context, **options))
+        return made[-1]
+
+    yield make
+    for node in made:
+        node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+def test_yaml_lists_every_default():
+    how_to_mend = "python -m lifting_ros.ros.parameters > config/lifting.yaml"
+    assert CONFIG.read_text(encoding="utf-8") == default_yaml(), how_to_mend
+
+
+def test_yaml_is_what_ros_reads():
+    values = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["/**"]["ros__parameters"]
+    defaults = {name: leaf.default for name, leaf in LEAVES.items()}
+    assert flat(values) == defaults | {"up": list(defaults["up"])}
+
+
+def flat(values: dict, prefix: str = "") -> dict:
+    out = {}
+    for key, value in values.items():
+        out |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return out
+
+
+@pytest.mark.parametrize("config", [NodeConfig(), ReplayConfig()], ids=lambda c: type(c).__name__)
+def test_every_parameter_is_described_and_its_default_in_range(config):
+    names = [leaf.name for leaf in leaves(config)]
+    assert len(names) == len(set(names))
+    for leaf in leaves(config):
+        assert leaf.metadata["description"]
+        low, high = leaf.metadata.get("range", (leaf.default, leaf.default))
+        assert low <= leaf.default <= high
+        assert leaf.default in leaf.metadata.get("choices", (leaf.default,))
+
+
+def test_defaults_without_overrides(make_node):
+    node = make_node()
+    assert declare(node, NodeConfig) == NodeConfig()
+    assert {name for name in LEAVES if node.has_parameter(name)} == set(LEAVES)
+
+
+def test_estimator_parameters_stand_beside_the_nodes_own(make_node):
+    node = make_node(detector__score=0.5, device="cpu", up=[0, -1, 0], queue=3)
+    config = declare(node, NodeConfig)
+    assert (config.estimator.detector.score, config.estimator.device, config.queue) == (0.5, "cpu", 3)
+    assert config.up == (0.0, -1.0, 0.0) and isinstance(config.estimator, EstimatorConfig)
+    assert node.get_parameter("detector.score").value == 0.5
+
+
+def test_descriptors_carry_text_and_range(make_node):
+    node = make_node(detector__score=1)
+    config = declare(node, NodeConfig)
+    assert config.estimator.detector.score == 1.0
+    score, rotations, transport = (
+        node.describe_parameter(name) for name in ("detector.score", "lifter.rotations", "image_transport")
+    )
+    low, high = LEAVES["detector.score"].metadata["range"]
+    assert (score.floating_point_range[0].from_value, score.floating_point_range[0].to_value) == (low, high)
+    low, high = LEAVES["lifter.rotations"].metadata["range"]
+    assert (rotations.integer_range[0].from_value, rotations.integer_range[0].to_value) == (low, high)
+    assert transport.additional_constraints == "raw or compressed"
+    assert LEAVES["detector.score"].metadata["description"] in score.description and score.read_only
+
+
+def test_a_parameter_cannot_change_while_running(make_node):
+    node = make_node()
+    declare(node, NodeConfig)
+    (result,) = node.set_parameters([Parameter("detector.score", value=0.9)])
+    assert not result.successful and node.get_parameter("detector.score").value == LEAVES["detector.score"].default
+
+
+@pytest.mark.parametrize(
+    "overrides, words",
+    [
+        ({"detector__scores": 0.5}, "^detector.scores: unknown parameter; did you mean detector.score[?]$"),
+        ({"zzz": 1}, "^zzz: unknown parameter; expected one of image_transport, "),
+        ({"estimator__device": "cpu"}, "^estimator.device: unknown parameter"),
+        ({"image_transport": "theora"}, "^image_transport: expected one of raw, compressed, got 'theora'"),
+        ({"detector__score": 1.5}, "^detector.score: expected 0.0 to 1.0, got 1.5"),
+        ({"detector__score": "high"}, "^detector.score: expected float, got 'high'"),
+        ({"queue": 0}, "^queue: expected 1 to 10000, got 0"),
+        ({"queue": 1.5}, "^queue: expected int, got 1.5"),
+        ({"rectified": 1}, "^rectified: expected bool, got 1"),
+        ({"up": [0.0, 1.0]}, "^up: expected three numbers"),
+        ({"up": [0.0, 0.0, 0.0]}, "^up: expected three numbers"),
+        ({"up": ["a", "b", "c"]}, "^up .*expected float, got 'a'"),
+        ({"up": "down"}, "^up: expected tuple, got 'down'"),
+    ],
+)
+def test_unfit_parameter_is_refused_by_name(make_node, overrides, words):
+    with pytest.raises(ConfigError, match=words) as caught:
+        declare(make_node(**overrides), NodeConfig)
+    assert "\n" not in str(caught.value)
+
+
+def test_parameters_of_ros_itself_are_no_strangers(make_node):
+    assert declare(make_node(use_sim_time=True), NodeConfig) == NodeConfig()

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the command line reads pictures and calibrations from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lifting_ros.cli.main import CommandError
+from lifting_ros.core.camera import Camera, CameraError
+from lifting_ros.core.config import read_yaml
+
+# One clear line is ours to print: OpenCV and FFmpeg are told not to add theirs.
+os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+import cv2
+
+IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_FOLDER_FPS = 10.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image, a folder of images, a video or a camera device."""
+
+    name: str
+    fps: float
+    count: int
+    """Frames; 0 where that is not known before the end."""
+    live: bool
+    """A device: it has no end."""
+    images: tuple[Path, ...] = ()
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """Each frame, (H, W, 3) uint8 RGB; CommandError at an image that does not decode."""
+        if self.images:
+            yield from map(read_image, self.images)
+            return
+        capture = _capture(self.name)
+        try:
+            while True:
+                ok, image = capture.read()
+                if not ok:
+                    return
+                yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        finally:
+            capture.release()
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB; CommandError where the file is no image."""
+    if not Path(path).is_file():
+        raise CommandError(f"{path}: no such file")
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise CommandError(f"{path}: does not decode as an image")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def open_source(name: str) -> Source:
+    """Look at a source without reading it; CommandError in one line where it cannot be used."""
+    path = Path(name)
+    if path.is_dir():
+        images = tuple(sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES))
+        if not images:
+            raise CommandError(f"{name}: no images ({', '.join(IMAGE_SUFFIXES)}) in this folder")
+        return Source(name, _FOLDER_FPS, len(images), False, images)
+    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+        return Source(name, _FOLDER_FPS, 1, False, (path,))
+    live = name.isdigit() or name.startswith("/dev/")
+    if not (live or path.is_file()):
+        raise CommandError(f"{name}: no such file, folder or camera device")
+    capture = _capture(name)
+    fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    capture.release()
+    return Source(name, fps if 0 < fps < 1000 else 30.0, max(0, int(count)) if not live else 0, live)
+
+
+def _capture(name: str) -> cv2.VideoCapture:
+    capture = cv2.VideoCapture(int(name) if name.isdigit() else name)
+    if not capture.isOpened():
+        raise CommandError(f"{name}: does not open as a video or a camera")
+    return capture
+
+
+def read_camera(path: str, width: int, height: int) -> Camera:
+    """The camera of a calibration YAML (as camera_calibration writes it) for images of `width` x `height` pixels.
+
+    CommandError or ConfigError in one line that names what is wrong.
+    """
+    values = read_yaml(path)
+    if not isinstance(values, Mapping):
+        raise CommandError(f"{path}: expected the YAML of a camera calibration")
+    scale = [_scale(values, *side, path) for side in (("image_width", width), ("image_height", height))]
+    if abs(scale[0] / scale[1] - 1) > 0.03:
+        raise CommandError(f"{path}: image_width x image_height does not fit images of {width} x {height}")
+    matrix = _data(values, "camera_matrix", path)
+    if matrix.size != 9:
+        raise CommandError(f"{path}: camera_matrix: expected 9 numbers, got {matrix.size}")
+    k = matrix.reshape(3, 3)  # 3, 3
+    k[:2, 2] += 0.5  # pixel (0, 0) is the centre of the top left one
+    k[:2] *= np.array(scale)[:, None]
+    k[:2, 2] -= 0.5
+    distortion = _data(values, "distortion_coefficients", path) if "distortion_coefficients" in values else np.zeros(0)
+    try:
+        return Camera(k, distortion, str(values.get("distortion_model", "plumb_bob")))
+    except CameraError as error:
+        raise CommandError(f"{path}: {error}") from None
+
+
+def _scale(values: Mapping, key: str, pixels: int, path: str) -> float:
+    size = values.get(key)
+    if not isinstance(size, int) or size <= 0:
+        raise CommandError(f"{path}: {key}: expected a number of pixels, got {size!r}")
+    return pixels / size
+
+
+def _data(values: Mapping, key: str, path: str) -> np.ndarray:
+    block = values.get(key)
+    try:
+        numbers = np.array(block["data"], np.float64).ravel()
+    except (TypeError, KeyError, ValueError):
+        numbers = np.array([np.nan])
+    if not np.isfinite(numbers).all():
+        raise CommandError(f"{path}: {key}: expected data: [finite numbers], got {block!r}")
+    return numbers

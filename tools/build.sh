@@ -91,8 +91,7 @@ install_python() {
 cmake_is_recent() { cmake --version 2>/dev/null | awk 'NR == 1 {split($3, v, "."); ok = v[1] > 3 || v[2] >= 20} END {exit !ok}'; }
 
 cmake_install() {  # cmake_install SOURCE OPTION...
-  local build options=(); build=$venv/build/$(basename "$1")
-  [ $mode = sourced ] || options+=(-DCMAKE_PROJECT_INCLUDE="$root/tools/pip_ros_fix.cmake")
+  local build options=(-DCMAKE_PROJECT_INCLUDE="$root/tools/pip_ros_fix.cmake"); build=$venv/build/$(basename "$1")
   ! command -v ninja >/dev/null || options+=(-G Ninja)
   cmake -S "$1" -B "$build" -DCMAKE_BUILD_TYPE=Release -Wno-dev -DBUILD_TESTING=OFF \
     -DPython3_EXECUTABLE="$venv/bin/python" -DCMAKE_INSTALL_PREFIX="$venv" \

@@ -7,7 +7,7 @@ Writes walk_and_sit.mp4 (640 x 480, 15 fps), walk_and_sit.yaml (camera calibrati
 
 import argparse
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -20,7 +20,7 @@ from lifting_ros.data import synthetic_motion as motion
 from lifting_ros.data.body import Traits, load_body, three_way
 from lifting_ros.data.body_pose import Manner, pose_body, unit
 from lifting_ros.data.body_wear import dress
-from lifting_ros.data.render import Light, Material, Mesh, Scene, bounds, render
+from lifting_ros.data.render import Light, Material, Mesh, Scene, bounds, pixel_rays, render
 from lifting_ros.data.render_textures import waves
 from lifting_ros.data.synthetic import turned
 from lifting_ros.data.synthetic_scene import Body, Camera, assemble, join, look_at, to_camera
@@ -31,6 +31,7 @@ HALF_VIEW_M = 2.75  # nobody farther from the middle can be seen
 SIT_ANGLE = np.radians(24.0)  # sits three quarters towards the camera
 SEAT_CLEARANCE_M = 0.085  # from the hip joints down to the seat
 STOP_AT = np.array([0.05, 0.0, 0.35])
+CLOTHES = ((0.012, (0.70, 0.22, 0.16), 0.2), (0.009, (0.15, 0.23, 0.42), 0.25), (0.006, (0.10, 0.07, 0.05), 0.0))
 WALK_IN, WALK_OUT = ("cmu_35_02", 33), ("cmu_35_29", 42)  # clip and how many of its frames may be used
 
 
@@ -40,7 +41,7 @@ def main():
     parser.add_argument("--body", type=Path, required=True, help="folder of the MakeHuman body")
     parser.add_argument("--mocap", type=Path, required=True, help="motion capture .npz, metres, y up, 10 fps")
     parser.add_argument("--out", type=Path, default=Path("lifting_ros/demo"), help="folder to write into")
-    parser.add_argument("--outfit", type=int, default=10, help="seed of the clothes")
+    parser.add_argument("--outfit", type=int, default=10, help="seed of the cut of the clothes")
     parser.add_argument("--sheet", type=Path, help="also write a contact sheet here")
     arguments = parser.parse_args()
     frames, truth, camera = make_clip(arguments.body, arguments.mocap, arguments.outfit)
@@ -59,6 +60,8 @@ def make_clip(body_folder, mocap, outfit: int):
         muscle=three_way(0.55, "minmuscle", "averagemuscle", "maxmuscle"),
         weight=three_way(0.5, "minweight", "averageweight", "maxweight")))
     layers = dress(model, shape, np.random.default_rng(outfit))
+    layers[:3] = [replace(layer, offset_m=away, material=Material(_plain(colour), bump=bump))
+                  for layer, (away, colour, bump) in zip(layers, CLOTHES, strict=False)]
     build = motion.build_of(model, shape)
     poses, stool = story(mocap, build)
     camera = room_camera()
@@ -66,14 +69,14 @@ def make_clip(body_folder, mocap, outfit: int):
     light = room_light(camera)
     scene, materials = _scene([room])
     empty = render(scene, materials, light, camera.K, SIZE, window=(0, 0, *SIZE)).colour
-    frames, joints = [], []
+    floor, frames, joints = Floor.of(scene, light, camera), [], []
     for pose in tqdm(poses, desc="rendering", unit="frame"):
         if pose is None:
             frames.append(empty)
             joints.append(np.full((17, 3), np.nan))
             continue
         body = to_camera(assemble(pose_body(model, shape, pose, Manner()), shape, layers), camera)
-        frames.append(_with_person(empty, room, body, light, camera))
+        frames.append(_with_person(empty, floor, room, body, light, camera))
         joints.append(body.joints_m)
     return [_to_video(frame) for frame in frames], _truth(np.array(joints), camera), camera
 
@@ -126,7 +129,7 @@ def room_light(camera: Camera) -> Light:
     around = rng.normal(size=(14, 3)) * [1, 0.6, 1]
     around[:, 1] = np.abs(around[:, 1]) + 0.25
     toward = np.concatenate([unit(key), unit(around)]) @ camera.R.T
-    lamp, sky, ground = np.array([1.12, 1.08, 1.0]), np.full(3, 0.36), np.array([0.30, 0.27, 0.24])
+    lamp, sky, ground = np.array([1.62, 1.56, 1.46]), np.full(3, 0.30), np.array([0.30, 0.27, 0.24])
     return Light(toward, camera.R @ [0, 1.0, 0], lamp, sky, ground)
 
 
@@ -195,22 +198,53 @@ def _scene(bodies):
     return Scene(mesh), materials
 
 
-def _with_person(empty, room, body, light, camera):
+@dataclass(frozen=True)
+class Floor:
+    """What the empty room shows at every second pixel, to find how much of its light a person takes away."""
+
+    point_m: np.ndarray
+    """(h, w, 3)"""
+    lamps: np.ndarray
+    """(L, h, w) light that each lamp gives."""
+    ambient: np.ndarray
+    """(h, w)"""
+
+    @classmethod
+    def of(cls, scene: Scene, light: Light, camera: Camera) -> "Floor":
+        w, h = SIZE[0] // 2, SIZE[1] // 2
+        K = camera.K * [[0.5], [0.5], [1]] - [[0, 0, 0.25], [0, 0, 0.25], [0, 0, 0]]
+        hits = scene.first(np.zeros(3), pixel_rays(K, 0, 0, w, h, 1))
+        start = hits.point_m + 0.004 * hits.normal
+        given = [np.maximum(hits.normal @ toward, 0) * ~scene.blocked(start, toward) for toward in light.toward]
+        sky = 0.5 + 0.5 * hits.normal @ light.up
+        ambient = sky * light.sky.mean() + (1 - sky) * light.ground.mean()
+        lamps = np.array(given) * light.sun.mean() / len(light.toward)
+        return cls(start.reshape(h, w, 3), lamps.reshape(-1, h, w), ambient.reshape(h, w))
+
+    def dimmed(self, people: Scene, light: Light, window) -> np.ndarray:
+        """(H, W) share of the empty room's light that is left; sought in the window (left, top, right, bottom)."""
+        left, top, right, bottom = (edge // 2 for edge in window)
+        part = np.s_[top:bottom, left:right]
+        points, total = self.point_m[part].reshape(-1, 3), self.ambient[part] + self.lamps[(np.s_[:], *part)].sum(0)
+        taken = np.zeros(total.shape, np.float32)
+        for toward, given in zip(light.toward, self.lamps, strict=True):
+            taken += given[part] * people.blocked(points, toward).reshape(total.shape)
+        share = np.ones(self.ambient.shape, np.float32)
+        share[part] = 1 - taken / total
+        return cv2.resize(cv2.GaussianBlur(share, (0, 0), 1.2), SIZE, interpolation=cv2.INTER_LINEAR)
+
+
+def _with_person(empty, floor: Floor, room, body, light, camera):
     """The empty room with the person drawn in, and the shadow around."""
     left, top, right, bottom = bounds(body.mesh.vertices_m, camera.K, SIZE)
-    if right <= left or bottom <= top:
+    near = (max(left - 160, 0), max(top - 20, 0), min(right + 200, SIZE[0]), min(bottom + 60, SIZE[1]))
+    if near[2] <= near[0]:
         return empty
-    window = (max(left - 110, 0), max(top - 30, 0), min(right + 110, SIZE[0]), min(bottom + 60, SIZE[1]))
+    few = replace(light, toward=light.toward[[0, 1, 2, 3, 10, 11, 12, 13, 14]])
     scene, materials = _scene([room, replace(body, mesh=replace(body.mesh, person=body.mesh.person + 1))])
-    drawn = render(scene, materials, light, camera.K, SIZE, window=window).colour
-    share = np.zeros(SIZE[::-1], np.float32)
-    inner = [window[k] + (24 if k < 2 else -24) if window[k] not in (0, SIZE[k % 2]) else window[k] for k in range(4)]
-    share[inner[1]:inner[3], inner[0]:inner[2]] = 1
-    share = cv2.blur(share, (41, 41), borderType=cv2.BORDER_REPLICATE)[..., None]
-    outside = np.ones(SIZE[::-1], bool)
-    outside[window[1]:window[3], window[0]:window[2]] = False
-    share[outside] = 0
-    return share * drawn + (1 - share) * empty
+    drawn = render(scene, materials, few, camera.K, SIZE, window=(left, top, right, bottom), only_people=True)
+    dimmed = empty * floor.dimmed(Scene(body.mesh), light, near)[..., None]
+    return dimmed * (1 - drawn.alpha[..., None]) + drawn.colour
 
 
 def _to_video(image) -> np.ndarray:

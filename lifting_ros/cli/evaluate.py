@@ -86,4 +86,5 @@ def print_table(name: str, rows: dict[str, dict[str, float]]) -> None:
     """One line a row; every row says its own columns."""
     print(f"\n{name}")
     for row, values in rows.items():
-        print(f"  {row:<12}" + "  ".join(f"{column} {value:.3g}" if abs(value) < 10 else f"{column} {value:.1f}" for column, value in values.items()))
+        cells = (f"{column} {value:.3g}" if abs(value) < 10 else f"{column} {value:.1f}" for column, value in values.items())
+        print(f"  {row:<12}" + "  ".join(cells))

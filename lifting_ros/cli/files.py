@@ -13,7 +13,7 @@ from lifting_ros.cli.main import CommandError
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     """All arrays of an .npz; CommandError in one line where it cannot be read."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise CommandError(f"{path}: no such file") from None

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", required=True, metavar="DATA", help="folder with keypoints2d/ and negatives/")
     parser.add_argument("--out", required=True, metavar="OUT.safetensors", help="weights to write")
     parser.add_argument("--work", default=".cache", metavar="WORK", help="packs, states and curves (default .cache)")
-    parser.add_argument("--recipe", default="", metavar="RECIPE.yaml", help="default: config/train_lite.yaml or train_detector.yaml's values")
+    parser.add_argument("--recipe", default="", metavar="RECIPE.yaml", help="default: the values of config/train_*.yaml")
     parser.add_argument("--prior", default="", metavar="P.npz", help="pose prior of the fusion (default: the one that ships)")
     parser.add_argument("--synthetic", default="", metavar="FOLDER", help="pack of rendered people to train on as well (lite)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda[:n] (default cpu)")

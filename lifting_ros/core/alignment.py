@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Section 4.1: rotate poses about the vertical until a low-rank Gaussian describes them, the basis growing from one vector to K.
 
-Poses are rows of 51 numbers (17 joints, x y z, y up), centred on their centroid. `theta` is the rotation R_i of equation (2): P_i = R_i X_i.
+Poses are rows of 51 numbers (17 joints, x y z, y up), centred on their centroid. `theta` is the rotation R_i of equation (2):
+P_i = R_i X_i.
 """
 from __future__ import annotations
 

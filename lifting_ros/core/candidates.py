@@ -32,7 +32,7 @@ class Candidates(NamedTuple):
 
 
 def up_to_camera(up: np.ndarray) -> np.ndarray:
-    """Rotation E (3, 3) from model axes (y up) to an optical frame in which up points along `up` (3,); the smallest one beyond a level camera's."""
+    """Rotation E (3, 3) from model axes (y up) to an optical frame in which up points along `up` (3,); the nearest to a level one."""
     level, target = np.array([0.0, -1.0, 0.0]), up / np.linalg.norm(up)
     axis, cosine = np.cross(level, target), float(level @ target)
     if cosine < -1 + 1e-9:  # a camera on its head: half a turn about the optical axis

@@ -27,11 +27,13 @@ class DetectorConfig:
     weights: str = field(default="", metadata={"description": "detector weights (.safetensors); empty: the ones that ship"})
     score: float = field(default=0.35, metadata={"description": "least score of a person", "range": (0.0, 1.0)})
     long_side_px: int = field(
-        default=320, metadata={"description": "the image is resized to this long side before detection", "unit": "px", "range": (64, 2048)}
+        default=320, metadata={"description": "long side of the image that the detector sees", "unit": "px", "range": (64, 2048)}
     )
     max_persons: int = field(default=0, metadata={"description": "most persons an image, best first; 0: no limit", "range": (0, 1000)})
     overlap: float = field(default=0.6, metadata={"description": "boxes that overlap more (IoU) are one person", "range": (0.0, 1.0)})
-    min_side_px: float = field(default=16.0, metadata={"description": "least longer side of a person's box", "unit": "px", "range": (0.0, 1e4)})
+    min_side_px: float = field(
+        default=16.0, metadata={"description": "least longer side of a person's box", "unit": "px", "range": (0.0, 1e4)}
+    )
 
 
 class DetectorNetwork(nn.Module):

@@ -9,6 +9,7 @@ modes into metres with the stature prior.
 """
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,10 +18,13 @@ from torch import Tensor
 
 from lifting_ros.core.camera import Camera
 from lifting_ros.core.candidates import CandidateTable
+from lifting_ros.core.poses import JointStatus, Skeleton3D
 from lifting_ros.core.posterior import Posterior, refine, score_candidates, select_modes
 from lifting_ros.core.ppca import MixturePPCA
-from lifting_ros.core.poses import JointStatus, Skeleton3D
 from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
+
+UP = (0.0, -1.0, 0.0)
+"""Up in the optical frame of a level camera."""
 
 ORTHOGRAPHIC_DISTANCE = 20.0
 """Distance, in heights of the person in the image, at which a person without a camera is put: near enough to an orthographic view."""
@@ -40,15 +44,21 @@ class LifterConfig:
     iterations: int = field(default=4, metadata={"description": "perspective refinement steps", "range": (1, 20)})
     keypoint_noise: float = field(
         default=0.015,
-        metadata={"description": "standard deviation of a keypoint without a covariance, over the person's extent in the image", "range": (1e-4, 0.5)},
+        metadata={"description": "deviation of a keypoint without a covariance, over the person's extent", "range": (1e-4, 0.5)},
     )
-    noise_floor_px: float = field(default=0.5, metadata={"description": "least standard deviation of a keypoint", "unit": "px", "range": (0.01, 100.0)})
+    noise_floor_px: float = field(
+        default=0.5, metadata={"description": "least standard deviation of a keypoint", "unit": "px", "range": (0.01, 100.0)}
+    )
     tilt_std_deg: float = field(default=3.0, metadata={"description": "uncertainty of the vertical", "unit": "deg", "range": (0.0, 45.0)})
-    prior_scale: float = field(default=1.5, metadata={"description": "factor on the prior's deviations: people it has not seen", "range": (0.1, 10.0)})
-    stature_m: float = field(
-        default=0.0, metadata={"description": "known body height of the person; 0: the prior's distribution", "unit": "m", "range": (0.0, 2.6)}
+    prior_scale: float = field(
+        default=1.5, metadata={"description": "factor on the prior's deviations: people it has not seen", "range": (0.1, 10.0)}
     )
-    stature_std_m: float = field(default=0.0, metadata={"description": "its standard deviation; 0: the prior's", "unit": "m", "range": (0.0, 1.0)})
+    stature_m: float = field(
+        default=0.0, metadata={"description": "known body height of the person; 0: the prior's", "unit": "m", "range": (0.0, 2.6)}
+    )
+    stature_std_m: float = field(
+        default=0.0, metadata={"description": "its standard deviation; 0: the prior's", "unit": "m", "range": (0.0, 1.0)}
+    )
 
 
 HEIGHT_OVER_SIZE = 1.55
@@ -93,7 +103,7 @@ class Lifter:
 
     def lift(
         self, keypoints_px: np.ndarray, confidence: np.ndarray, covariance_px2: np.ndarray | None = None,
-        camera: Camera | None = None, up: np.ndarray = np.array([0.0, -1, 0]),
+        camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP,
     ) -> LiftedPoses:  # fmt: skip
         """Lift N persons.
 

@@ -16,14 +16,12 @@ from lifting_ros.core.camera import Camera
 from lifting_ros.core.checkpoint import load_network, sha256_of
 from lifting_ros.core.config import ConfigError
 from lifting_ros.core.detector import DetectorConfig, load_detector, overlaps
-from lifting_ros.core.lifting import Lifter, LifterConfig
+from lifting_ros.core.lifting import UP, Lifter, LifterConfig
 from lifting_ros.core.poses import Detection, Person, Skeleton2D
 from lifting_ros.core.ppca import MixturePPCA
 from lifting_ros.core.skeleton import JOINT_COUNT
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
-UP = (0.0, -1.0, 0.0)
-"""Up in the optical frame of a level camera."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class EstimatorConfig:
     )
     second_look: float = field(
         default=0.6,
-        metadata={"description": "a person whose keypoints' box overlaps the detected one less (IoU) is cut out again", "range": (0.0, 1.0)},
+        metadata={"description": "IoU of the keypoints' box and the detected one below which a person is cut out again", "range": (0.0, 1.0)},
     )
     detector: DetectorConfig = field(default=DetectorConfig(), metadata={"description": "person detector"})
     lifter: LifterConfig = field(default=LifterConfig(), metadata={"description": "lifting to 3D"})
@@ -73,7 +71,7 @@ class PoseEstimator:
         self.lifter = Lifter(self.prior, config.lifter)
         self.weights_sha256, self.prior_sha256 = sha256_of(weights), sha256_of(prior)
 
-    def estimate(self, image: np.ndarray, camera: Camera | None = None, up: np.ndarray = UP) -> Estimate:
+    def estimate(self, image: np.ndarray, camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP) -> Estimate:
         """Find every person in an image and lift them.
 
         image: (H, W, 3) uint8 RGB; camera: its calibration, None where unknown (skeletons are then not metric); up: (3,) direction of up in
@@ -115,7 +113,7 @@ class PoseEstimator:
         covariance = (spread * stride**2).double().cpu().numpy()
         return [_skeleton(*row) for row in zip(crops, points, confidence, covariance, detections)]
 
-    def lift(self, skeletons: Sequence[Skeleton2D], camera: Camera | None = None, up: np.ndarray = UP) -> list[Person]:
+    def lift(self, skeletons: Sequence[Skeleton2D], camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP) -> list[Person]:
         """Lift 2D skeletons to persons."""
         if not skeletons:
             return []
@@ -170,11 +168,12 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is worth using: always on CUDA, on CPUs with the instructions for it."""
     if device.type == "cuda":
         return True
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)() or getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # absent from older releases, which then use float32
+    return any(getattr(torch.cpu, check, bool)() for check in checks)
 
 
 def _skeleton(area: crop.Crop, points: np.ndarray, confidence: np.ndarray, covariance: np.ndarray, detection: Detection) -> Skeleton2D:
-    """One person's network answer in image pixels. The box is that of the keypoints that were seen; the score counts detector and keypoints."""
+    """One person's network answer in image pixels. The box is that of the keypoints seen; the score is their mean confidence."""
     image_points = area.to_image(points)
     seen = image_points[confidence >= 0.1]
     box = np.concatenate([seen.min(0), seen.max(0)]) if len(seen) >= 4 else detection.box_px

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The algebra of the lifting: evidence of every candidate in closed form, and modes refined under perspective (equation (5) as a posterior).
+"""The algebra of the lifting, equation (5) as a posterior: evidence of every candidate in closed form, modes refined under perspective.
 
 Shapes: n persons, Q candidates, M modes. Units: the person's size. Rays are normalised image coordinates.
 """

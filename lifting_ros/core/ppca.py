@@ -63,7 +63,7 @@ class MixturePPCA:
         theta, _, self.alignment_history_ = align(rows, weight, self.basis)
         aligned = rotate_about_vertical(rows, -theta)
         gaussians = self._initial(aligned, weight)
-        self._expectation_maximisation(rows, theta, aligned, weight, gaussians)
+        self._expectation_maximisation(aligned, weight, gaussians)
         self.stature_m_, self.stature_std_m_ = stature_m or (float(size.mean()), float(size.std()))
         return self
 
@@ -99,8 +99,8 @@ class MixturePPCA:
         groups = [weight * (owner == c) for c in range(len(centres))]
         return [(g.sum() / weight.sum(), fit_gaussian(aligned, g, self.basis)) for g in groups]
 
-    def _expectation_maximisation(self, rows, theta, aligned, weight, mixture) -> None:
-        """EM of the mixture; after each M-step the poses turn towards the component that owns them, which only raises the likelihood."""
+    def _expectation_maximisation(self, aligned: np.ndarray, weight: np.ndarray, mixture: list[tuple[float, Gaussian]]) -> None:
+        """EM of the mixture: the weighted log-likelihood never falls."""
         self.log_likelihoods_: list[float] = []
         for _ in range(self.max_iterations):
             log_joint = np.stack([np.log(w) + g.log_density(aligned) for w, g in mixture], 1)  # (N, C)
@@ -111,7 +111,8 @@ class MixturePPCA:
             responsibility = np.exp(log_joint - evidence[:, None]) * weight[:, None]  # (N, C)
             share = responsibility.sum(0) / weight.sum()
             keep = share > 2e-3  # an empty component is dropped, not repaired
-            mixture = [(share[c] / share[keep].sum(), fit_gaussian(aligned, responsibility[:, c], self.basis)) for c in np.flatnonzero(keep)]
+            kept = share[keep].sum()
+            mixture = [(share[c] / kept, fit_gaussian(aligned, responsibility[:, c], self.basis)) for c in np.flatnonzero(keep)]
         self._store(mixture)
 
     def _store(self, mixture: list[tuple[float, Gaussian]]) -> None:
@@ -188,7 +189,8 @@ class MixturePPCA:
 
     def _check_loaded(self) -> None:
         c, k = self.bases_.shape[:2]
-        expected = {"weights_": (c,), "means_": (c, JOINT_COUNT, 3), "bases_": (c, k, JOINT_COUNT, 3), "deviations_": (c, k), "noises_": (c,)}
+        joints = (JOINT_COUNT, 3)
+        expected = {"weights_": (c,), "means_": (c, *joints), "bases_": (c, k, *joints), "deviations_": (c, k), "noises_": (c,)}
         for name, shape in expected.items():
             value = getattr(self, name)
             if value.shape != shape or not np.isfinite(value).all():

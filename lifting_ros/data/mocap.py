@@ -42,7 +42,7 @@ def read_mocap(path: str | Path) -> Mocap:
     Raises ValueError in one line that names the array that is missing or of another shape.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             data = {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not a readable .npz ({str(error).splitlines()[0]})") from None

@@ -79,6 +79,10 @@ class Hits:
     rest_m: np.ndarray
     """(N, 3)"""
 
+    def where(self, keep) -> "Hits":
+        """The hits for which keep (N,) is True."""
+        return Hits(self.ray[keep], self.face[keep], self.point_m[keep], self.normal[keep], self.rest_m[keep])
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -140,10 +144,12 @@ class Scene:
         return found >= 0 if found.dtype.kind == "i" else found.astype(bool)
 
 
-def render(scene: Scene, materials, light: Light, K, size, samples: int = 2, window=None) -> Picture:
+def render(scene: Scene, materials, light: Light, K, size, samples: int = 2, window=None,
+           only_people: bool = False) -> Picture:
     """The scene seen by a pinhole camera at the origin. K (3, 3), size (W, H) px, samples x samples rays a pixel.
 
-    Only the window (left, top, right, bottom) px is drawn, by default where the mesh lies.
+    Only the window (left, top, right, bottom) px is drawn, by default where the mesh lies. `only_people`: things hide
+    people but are not drawn.
     """
     width, height = size
     left, top, right, bottom = window or bounds(scene.mesh.vertices_m, K, size)
@@ -155,6 +161,8 @@ def render(scene: Scene, materials, light: Light, K, size, samples: int = 2, win
     columns, rows = (right - left) * samples, (bottom - top) * samples
     directions = pixel_rays(K, left, top, columns, rows, samples)
     hits = scene.first(np.zeros(3), directions)
+    if only_people:
+        hits = hits.where(scene.mesh.person[hits.face] >= 0)
     shaded = np.zeros((rows * columns, 3), np.float32)
     shaded[hits.ray] = shade(scene, hits, materials, light, directions[hits.ray])
     covered, who = np.zeros(rows * columns, np.float32), np.full(rows * columns, -1, np.int16)

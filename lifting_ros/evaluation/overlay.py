@@ -18,7 +18,7 @@ from matplotlib.patheffects import Normal, Stroke
 
 from lifting_ros.core.poses import Person, Skeleton2D
 from lifting_ros.core.skeleton import KEYPOINT_LIMBS, KEYPOINT_NAMES
-from lifting_ros.evaluation.overlay_3d import COLOURS, INK, draw_from_above, draw_scene, ellipse_of, side_of
+from lifting_ros.evaluation.overlay_3d import COLOURS, INK, draw_from_above, draw_scene, ellipse_of, placed, side_of
 
 _DPI = 100
 _BACKGROUND = "#f7f8fa"
@@ -44,7 +44,7 @@ def draw_overlay(image: np.ndarray, persons: Sequence[Person], caption: str = ""
     draw_image(axes, image, persons, caption)
     axes = figure.add_axes((image_width / width, panel_bottom, scene_width / width, panel_height), facecolor=_BACKGROUND)
     draw_scene(axes, persons)
-    if any(person.skeleton_3d.metric for person in persons):
+    if any(pose.metric for pose, _ in placed(persons)):
         left, size = (image_width + 0.70 * scene_width) / width, 0.29 * scene_width
         axes = figure.add_axes((left, panel_bottom + 0.99 * panel_height - size / height, size / width, size / height))
         draw_from_above(axes, persons)

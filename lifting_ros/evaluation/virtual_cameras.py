@@ -25,8 +25,10 @@ class Views(NamedTuple):
 
 
 def make_views(positions_m: np.ndarray, cameras: int = 4, seed: int = 0) -> Views:
-    """See every pose (N, 17, 3; metres, y up, height above the floor kept) from `cameras` places: 3 to 6 m away, 0.8 to 1.8 m high, aimed at
-    the person's middle, f = 1150 px at 1000 x 1000."""
+    """See every pose (N, 17, 3; metres, y up, height above the floor kept) from `cameras` places.
+
+    They are 3 to 6 m away, 0.8 to 1.8 m high, aimed at the person's middle, f = 1150 px at 1000 x 1000.
+    """
     rng = np.random.default_rng(seed)
     poses = np.repeat(positions_m, cameras, 0)
     count = len(poses)

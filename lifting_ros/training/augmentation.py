@@ -74,7 +74,7 @@ def _colour(image: np.ndarray, config: AugmentationConfig, rng: np.random.Genera
 
 
 def _occlude(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator) -> None:
-    """Cover part of the crop with a patch of flat colour, noise or another place of the same crop; labels stay: the body goes on behind it."""
+    """Cover part of the crop with flat colour, noise or another place of the same crop; labels stay: the body goes on behind it."""
     size = image.shape[0]
     h, w = (rng.uniform(0.1, 0.4, 2) * size).astype(int)
     seen = keypoints[keypoints[:, 2] > 0, :2]

@@ -2,6 +2,7 @@
 """Parameters: one source for descriptors, YAML and defaults; an unknown or unfit one is refused by name."""
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ LEAVES = {leaf.name: leaf for leaf in leaves(NodeConfig())}
 def make_node():
     """Function from parameter overrides to a node in a context of its own."""
     context = Context()
-    rclpy.init(context=context, domain_id=217)
+    rclpy.init(context=context, domain_id=1 + os.getpid() % 100)
     made = []
 
     def make(**overrides) -> Node:

@@ -65,7 +65,7 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path):
     trainer = Trainer(short, PriorFusion(small_prior(), 2))
     from lifting_ros.training.state import load_state, save_state
 
-    for step, batch in Batches([make_pack()], short).stream(0, 7):
+    for _, batch in Batches([make_pack()], short).stream(0, 7):
         trainer.train_step(*batch)
     (tmp_path / "broken").mkdir()
     save_state(tmp_path / "broken" / "state.safetensors", trainer)
@@ -79,11 +79,12 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path):
 
 def test_a_killed_training_leaves_a_whole_state(tmp_path):
     """kill -9 in the middle: the state on disk can be read, and the next run goes on from it."""
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
     code = (
-        "import sys; sys.path[:0] = [r'%s', r'%s']\n"
+        f"import sys; sys.path[:0] = {folders!r}\n"
         "import test_train_network as t; from pathlib import Path\n"
-        "t.run(Path(r'%s'), t.config(samples=80000), every=3)"
-    ) % (Path(__file__).parent, Path(__file__).parents[1], tmp_path)
+        f"t.run(Path({str(tmp_path)!r}), t.config(samples=80000), every=3)"
+    )
     child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120

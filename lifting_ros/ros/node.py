@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from rclpy.utilities import remove_ros_args
-
-from lifting_ros.ros.runtime import run
+from lifting_ros.ros.runtime import parse, run
 
 
 def main(args: list[str] | None = None) -> int:
@@ -16,8 +14,8 @@ def main(args: list[str] | None = None) -> int:
 
     argv = sys.argv if args is None else args
     description = "3D human pose from images. Parameters: --ros-args --params-file config/lifting.yaml"
-    argparse.ArgumentParser("lifting_node", description=description).parse_args(remove_ros_args(argv)[1:])
-    return run("lifting", _make, rclpy.spin, argv)
+    parse(argparse.ArgumentParser("lifting_node", description=description), argv)
+    return run("lifting_node", _make, rclpy.spin, argv)
 
 
 def _make():

@@ -12,12 +12,11 @@ import rclpy
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
-from rclpy.utilities import remove_ros_args
 from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from lifting_ros.ros.message_types import stamp_reader, typestore_of
-from lifting_ros.ros.runtime import run
+from lifting_ros.ros.runtime import parse, run
 
 _DISCOVERY_PERIOD_S = 0.05
 _DEPTH = 1000
@@ -115,7 +114,7 @@ def main(args: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("lifting_recorder", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the bag; must not exist")
     parser.add_argument("topics", nargs="+", metavar="TOPIC", help="recorded as soon as somebody publishes it")
-    options = parser.parse_args(remove_ros_args(argv)[1:])
+    options = parse(parser, argv)
     return run("lifting_recorder", lambda: Recorder(options.out, options.topics), rclpy.spin, argv)
 
 

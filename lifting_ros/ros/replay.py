@@ -14,7 +14,6 @@ from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
@@ -22,9 +21,11 @@ from lifting_ros.ros.camera_yaml import FOCAL_PER_LONG_SIDE, camera_yaml_to_info
 from lifting_ros.ros.conversions import array_to_image
 from lifting_ros.ros.declare import declare
 from lifting_ros.ros.frame_source import open_source
-from lifting_ros.ros.runtime import run
+from lifting_ros.ros.runtime import parse, run
 
 _GRACE_S = 0.3
+_SETTLE_S = 0.5
+"""A subscriber that is known here does not know the publisher yet, and what it would miss is the first frame."""
 _ACKNOWLEDGED_WITHIN_S = 5.0
 
 
@@ -53,7 +54,7 @@ class ReplayConfig:
     frame_id: str = field(default="camera_optical_frame", metadata={"description": "frame_id of the headers"})
     reliable: bool = field(default=True, metadata={"description": "publish reliably; false: best effort"})
     wait_for_subscribers: int = field(
-        default=1, metadata={"description": "subscribers of `image` to wait for before it starts", "range": (0, 100)}
+        default=1, metadata={"description": "subscribers to wait for before it starts", "range": (0, 100)}
     )
 
 
@@ -111,10 +112,14 @@ class Replay(Node):
 
     def _wait_for_subscribers(self) -> None:
         wanted = self.config.wait_for_subscribers
-        if self._images.get_subscription_count() < wanted:
-            self.get_logger().info(f"waiting for {wanted} subscribers of {self._images.topic_name}")
-        while self._images.get_subscription_count() < wanted:
+        has_camera = self._calibration is not None or self.config.guess_camera
+        publishers = [self._images, self._infos] if has_camera else [self._images]
+        if not wanted:
+            return
+        self.get_logger().info(f"waiting for {wanted} subscribers of {self._images.topic_name}")
+        while any(publisher.get_subscription_count() < wanted for publisher in publishers):
             self._spin_until(time.monotonic() + 0.05)
+        self._spin_until(time.monotonic() + _SETTLE_S)
 
     def _wait_for_arrival(self) -> None:
         if self.config.reliable:
@@ -145,7 +150,7 @@ def main(args: list[str] | None = None) -> int:
     """Play the source once; exit status 0 at its end or after a signal, 2 for input that cannot be used."""
     argv = sys.argv if args is None else args
     description = f"{__doc__} Parameters: --ros-args -p source:=VIDEO -p fps:=15.0 ..."
-    argparse.ArgumentParser("lifting_replay", description=description).parse_args(remove_ros_args(argv)[1:])
+    parse(argparse.ArgumentParser("lifting_replay", description=description), argv)
     return run("lifting_replay", Replay, Replay.play, argv)
 
 

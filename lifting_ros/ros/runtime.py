@@ -2,6 +2,7 @@
 """What the nodes of this package share: start and end of a process, throttled warnings, the newest messages."""
 from __future__ import annotations
 
+import argparse
 import signal
 import sys
 import threading
@@ -14,9 +15,19 @@ import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
+from rclpy.utilities import remove_ros_args
 
 BAD_INPUT = 2
 """Exit status for input that cannot be used."""
+
+
+def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
+    """What `parser` reads in `argv` (the program's name first) without the ROS arguments; ends with one line if unfit."""
+    try:
+        plain = remove_ros_args(argv)[1:]
+    except RuntimeError as error:  # rclpy's own kinds are private
+        parser.exit(BAD_INPUT, f"{parser.prog}: ROS arguments: {error}\n")
+    return parser.parse_args(plain)
 
 
 def run(name: str, make_node: Callable[[], Node], work: Callable[[Node], Any], args: list[str] | None) -> int:

@@ -13,7 +13,8 @@ log() { "$@" > "$work/output" 2>&1 || { tail -n 60 "$work/output" >&2; echo "fai
 
 log "$python" -m venv "$venv"
 log "$venv/bin/pip" install ${PIP_ARGS:-} -r "$root/tools/ros_$distro.txt" -r "$root/tools/ros_${distro}_build.txt" \
-  colcon-common-extensions cmake ninja setuptools pytest PyYAML "numpy>=1.26"
+  -r "$root/tools/requirements.txt" -r "$root/tools/requirements_test.txt" "${TORCH:-torch}" \
+  colcon-common-extensions cmake ninja setuptools
 mkdir -p "$work/ws/src/lifting_ros"   # not beside the environment, whose share/ is full of packages
 (cd "$root" && git ls-files -z --cached --others --exclude-standard | xargs -0 ls -d 2>/dev/null |
   tar cf - -T -) | tar xf - -C "$work/ws/src/lifting_ros"

@@ -112,7 +112,8 @@ def _walk(mocap, build, clip: str, count: int):
         poses = data["positions"][data["clip_id"] == number][:count].astype(float)
     way = poses[-1, 0] - poses[0, 0]
     poses = turned(poses, np.arctan2(way[2], way[0]))
-    return np.array([motion.carry_over(pose, build) for pose in motion.resample(poses, 10.0, FPS)])
+    leg = motion.leg_length(poses)
+    return np.array([motion.carry_over(pose, build, leg) for pose in motion.resample(poses, 10.0, FPS)])
 
 
 def room_camera() -> Camera:
@@ -202,12 +203,9 @@ def _scene(bodies):
 class Floor:
     """What the empty room shows at every second pixel, to find how much of its light a person takes away."""
 
-    point_m: np.ndarray
-    """(h, w, 3)"""
-    lamps: np.ndarray
-    """(L, h, w) light that each lamp gives."""
-    ambient: np.ndarray
-    """(h, w)"""
+    point_m: np.ndarray  # (h, w, 3)
+    lamps: np.ndarray  # (L, h, w) light that each lamp gives
+    ambient: np.ndarray  # (h, w)
 
     @classmethod
     def of(cls, scene: Scene, light: Light, camera: Camera) -> "Floor":
@@ -252,7 +250,10 @@ def _to_video(image) -> np.ndarray:
 
 
 def _truth(joints, camera):
+    """NaN in the frames that show no keypoint."""
     keypoints = np.stack([camera.project(frame[list(KEYPOINT_TO_JOINT)]) for frame in joints])
+    unseen = ~np.any(np.all((keypoints >= 0) & (keypoints <= np.array(SIZE) - 1), axis=2), axis=1)
+    joints[unseen], keypoints[unseen] = np.nan, np.nan
     return {"joints_m": joints.astype(np.float32), "keypoints_px": keypoints.astype(np.float32),
             "fps": np.float64(FPS), "K": camera.K}
 

@@ -50,10 +50,14 @@ def resample(poses: np.ndarray, fps: float, new_fps: float) -> np.ndarray:
                                                      + s * (3 * (first - second) + after - before)))
 
 
-def carry_over(pose: np.ndarray, build: Build) -> np.ndarray:
-    """The pose (17, 3) with the body's legs: scaled, same directions, own hip width and bone lengths."""
-    length = np.linalg.norm(pose[5] - pose[4]) + np.linalg.norm(pose[6] - pose[5])
-    out = pose * (build.thigh + build.shin) / length
+def leg_length(poses: np.ndarray) -> float:
+    """Median length of the left thigh and shin over poses (F, 17, 3), metres."""
+    return float(np.median(np.linalg.norm(poses[:, [5, 6]] - poses[:, [4, 5]], axis=2).sum(1)))
+
+
+def carry_over(pose: np.ndarray, build: Build, leg_m: float) -> np.ndarray:
+    """The pose (17, 3) of somebody with legs of `leg_m`, on the body: same directions, own hip width and bone lengths."""
+    out = pose * (build.thigh + build.shin) / leg_m
     left = unit(pose[4] - pose[1])
     for (hip, knee, ankle), sign in LEGS:
         out[hip] = out[0] + sign * build.hip * left

@@ -111,6 +111,19 @@ def test_a_missing_body_file_is_named(tmp_path):
         load_body(tmp_path)
 
 
+def test_what_a_ray_reads_off_a_surface_belongs_to_the_point_it_hits():
+    pytest.importorskip("embreex", reason="rendering needs the optional package embreex")
+    from lifting_ros.data.render import Mesh, Scene, pixel_rays
+
+    corners = np.array([[-1, -1, 3], [1.2, -0.8, 4], [0, 1, 5]], np.float32)
+    faces = np.array([[0, 1, 2]])
+    zero = np.zeros(1, int)
+    scene = Scene(Mesh(corners, np.tile(np.float32([0, 0, -1]), (3, 1)), corners, faces, zero, zero))
+    hits = scene.first(np.zeros(3), pixel_rays(np.array([[40, 0, 20], [0, 40, 20], [0, 0, 1.0]]), 0, 0, 41, 41, 1))
+    assert len(hits.ray) > 50
+    np.testing.assert_allclose(hits.rest_m, hits.point_m, atol=1e-4)
+
+
 @pytest.fixture(scope="module")
 def people():
     pytest.importorskip("embreex", reason="rendering needs the optional package embreex")
@@ -172,6 +185,8 @@ def test_posed_limbs_point_where_the_pose_says(people):
     for a, b in ((1, 2), (2, 3), (4, 5), (5, 6), (11, 12), (12, 13), (14, 15), (15, 16)):
         agreement = body_pose.unit(joints[b] - joints[a]) @ body_pose.unit(pose[b] - pose[a])
         assert agreement > 0.999, (a, b)
+    for left, right in ((4, 1), (6, 3), (11, 14)):  # the person's own left and right
+        assert body_pose.unit(joints[left] - joints[right]) @ body_pose.unit(pose[left] - pose[right]) > 0.7
     mirrored = body_pose.pose_body(people.model, shape, (pose * [-1, 1, 1])[list(JOINT_FLIP)]).joints_m
     np.testing.assert_allclose((mirrored * [-1, 1, 1])[list(JOINT_FLIP)], joints, atol=0.03)
 

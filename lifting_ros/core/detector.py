@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lifting_ros.core.checkpoint import CheckpointError, load_tensors
 from lifting_ros.core.network import Residual, conv, upsample
 from lifting_ros.core.poses import Detection
+from lifting_ros.core.skeleton import KEYPOINT_COUNT
 
 STRIDE = 8
 _MULTIPLE = 32
@@ -37,8 +38,9 @@ class DetectorConfig:
 
 
 class DetectorNetwork(nn.Module):
-    """Image (N, 3, H, W), H and W multiples of 32, to centre logits (N, H/8, W/8) and box sides (N, 4, H/8, W/8): log of left, top,
-    right, bottom distances from the cell's centre in units of the stride."""
+    """Image (N, 3, H, W), H and W multiples of 32, to centre logits (N, H/8, W/8), box sides (N, 4, H/8, W/8), which are the log of the
+    left, top, right, bottom distances from the cell's centre in units of the stride, and keypoint logits (N, 14, H/8, W/8), which only the
+    training uses: where limbs are teaches what a person is far sooner than boxes do."""
 
     def __init__(self, widths: tuple[int, int, int, int] = (32, 64, 96, 128)):
         super().__init__()
@@ -48,15 +50,16 @@ class DetectorNetwork(nn.Module):
         self.deep = nn.Sequential(conv(c, d, 3, 2), Residual(d), Residual(d), Residual(d))  # stride 32
         self.to_mid, self.to_fine = conv(d, c, 1), conv(c, b, 1)
         self.merge_mid, self.merge_fine = Residual(c), conv(b, b)
-        self.centre, self.sides = nn.Conv2d(b, 1, 1), nn.Conv2d(b, 4, 1)
-        nn.init.constant_(self.centre.bias, -4.0)
+        self.centre, self.sides, self.keypoints = (nn.Conv2d(b, c, 1) for c in (1, 4, KEYPOINT_COUNT))
+        for head in (self.centre, self.keypoints):
+            nn.init.constant_(head.bias, -4.0)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         fine = self.stem((image - 0.5) * 4)
         mid = self.mid(fine)
         mid = self.merge_mid(mid + upsample(self.to_mid(self.deep(mid))))
         fine = self.merge_fine(fine + upsample(self.to_fine(mid)))
-        return self.centre(fine)[:, 0], self.sides(fine)
+        return self.centre(fine)[:, 0], self.sides(fine), self.keypoints(fine)
 
 
 def cell_centres(h: int, w: int) -> tuple[Tensor, Tensor]:
@@ -103,7 +106,7 @@ class Detector:
         """Persons in an (H, W, 3) uint8 RGB image, best first; boxes around their keypoints in image pixels."""
         tensor, scale = self._resize(image)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16):
-            logits, sides = self.network(tensor)
+            logits, sides, _ = self.network(tensor)
         boxes, scores = self._peaks(logits.float().cpu()[0].sigmoid(), sides.float().cpu()[0])
         boxes = (boxes + 0.5) / scale - 0.5
         large = (boxes[:, 2:] - boxes[:, :2]).max(-1, initial=0) >= self.config.min_side_px

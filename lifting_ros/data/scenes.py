@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from lifting_ros.core.skeleton import KEYPOINT_FLIP
 from lifting_ros.data.keypoints2d import PHOTO_SETS, PhotoSet, decode_rgb, is_validation, keypoint_box, read_photo_set, read_tar
 
 
@@ -23,6 +24,8 @@ class Scene(NamedTuple):
     """(H, W, 3) uint8 RGB."""
     boxes: np.ndarray
     """(M, 4) keypoint boxes x0, y0, x1, y1 px."""
+    keypoints: np.ndarray
+    """(M, 14, 3) x, y px and 1 where labelled."""
     known: np.ndarray
     """(H, W) bool: where nobody but `boxes` is."""
 
@@ -42,7 +45,7 @@ class SceneSource:
         self.size = (width, height)
         photos = [read_photo_set(data / "keypoints2d", name) for name in PHOTO_SETS]
         self.photos = [(p, i) for p in photos for i in np.flatnonzero(is_validation(p) == validation)]
-        self.share = np.array([{"lspet": 0.25, "street": 1.0, "gym": 1.5, "people": 2.0}[p.name] for p, _ in self.photos])
+        self.share = np.array([{"lspet": 0.5, "street": 1.0, "gym": 2.5, "people": 3.0}[p.name] for p, _ in self.photos])
         self.share /= self.share.sum()
         street = next(p for p in photos if p.name == "street")
         self.cutouts = read_cutouts(data / "keypoints2d" / "street", street, is_validation(street) == validation)
@@ -52,12 +55,10 @@ class SceneSource:
 
     def draw(self, rng: np.random.Generator) -> Scene:
         """A photograph or a composite, half and half."""
-        scene = self.photograph(rng) if rng.random() < 0.5 else self.composite(rng, int(rng.integers(0, 5)))
+        scene = self.photograph(rng) if rng.random() < 0.65 else self.composite(rng, int(rng.integers(0, 5)))
         image = _recolour(scene.image, rng)
         if rng.random() < 0.5:
-            boxes = scene.boxes.copy()
-            boxes[:, [0, 2]] = image.shape[1] - 1 - scene.boxes[:, [2, 0]]
-            return Scene(np.ascontiguousarray(image[:, ::-1]), boxes, np.ascontiguousarray(scene.known[:, ::-1]))
+            return mirror(scene._replace(image=image))
         return scene._replace(image=image)
 
     def photograph(self, rng: np.random.Generator) -> Scene:
@@ -69,37 +70,40 @@ class SceneSource:
         scale = rng.uniform(0.22, 1.05) * min(self.size) / side
         scale = max(scale, 0.6 * max(self.size[0] / image.shape[1], self.size[1] / image.shape[0]))
         target = np.array(self.size) * rng.uniform(0.25, 0.75, 2)
-        shift = target - scale * (box[:2] + box[2:]) / 2
-        transform = np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
+        turn = np.clip(rng.normal(0, 8), -16, 16)
+        transform = cv2.getRotationMatrix2D(tuple((box[:2] + box[2:]) / 2), turn, scale)
+        transform[:, 2] += target - (box[:2] + box[2:]) / 2
         if scale < 0.7:
             image = cv2.GaussianBlur(image, (0, 0), 0.4 / scale)
-        picture = cv2.warpAffine(image, transform, self.size, borderValue=(128, 128, 128))
-        moved = np.concatenate([scale * box[:2] + shift, scale * box[2:] + shift])
-        boxes = _inside(moved[None], self.size)
-        return Scene(picture, boxes, _surroundings(moved, self.size, 1.0 if photos.name == "gym" else 0.25))
+        border = rng.integers(0, 256, 3).tolist()
+        picture = cv2.warpAffine(image, transform, self.size, borderValue=border)
+        moved = _move(keypoints, transform)
+        boxes, kept = _inside(keypoint_box(moved)[None], self.size)
+        known = _surroundings(keypoint_box(moved), self.size, 1.0 if photos.name == "gym" else 0.25)
+        return Scene(picture, boxes, moved[None][kept], known)
 
     def composite(self, rng: np.random.Generator, people: int) -> Scene:
         """An empty picture with `people` cut-out persons, the later in front; who is mostly covered is not counted."""
         width, height = self.size
         picture = _random_window(self.empty[rng.integers(len(self.empty))], self.size, rng).copy()
         owner = np.full((height, width), -1)
-        boxes, areas = [], []
+        persons, areas = [], []
         for person in range(people):
             cutout = self.cutouts[rng.integers(len(self.cutouts))]
             transform = self._place(cutout, rng)
             mask = cv2.warpAffine(cutout.mask, transform, self.size) > 127
             image = cv2.warpAffine(cv2.GaussianBlur(cutout.image, (0, 0), max(0.01, 0.4 / transform[0, 0])), transform, self.size)
             picture[mask], owner[mask] = image[mask], person
-            points = cutout.keypoints[cutout.keypoints[:, 2] > 0, :2] @ transform[:, :2].T + transform[:, 2]
-            boxes.append(np.concatenate([points.min(0), points.max(0)]))
+            persons.append(_move(cutout.keypoints, transform))
             areas.append(max((cutout.mask > 127).sum() * transform[0, 0] ** 2, 1))
         seen = [(owner == person).sum() / area > 0.35 for person, area in enumerate(areas)]
-        kept = np.array(boxes).reshape(-1, 4)[np.array(seen, bool)]
         known = np.ones((height, width), bool)
-        for box, counted in zip(boxes, seen):
+        for person, counted in zip(persons, seen):
             if not counted:  # neither a person to find nor an empty place
-                known &= ~_rectangle(box, self.size)
-        return Scene(picture, _inside(kept, self.size), known)
+                known &= ~_rectangle(keypoint_box(person), self.size)
+        keypoints = np.array(persons).reshape(-1, 14, 3)[np.array(seen, bool)]
+        boxes, kept = _inside(np.array([keypoint_box(k) for k in keypoints]).reshape(-1, 4), self.size)
+        return Scene(picture, boxes, keypoints[kept], known)
 
     def _place(self, cutout: Cutout, rng: np.random.Generator) -> np.ndarray:
         box = keypoint_box(cutout.keypoints)
@@ -132,13 +136,28 @@ def _random_window(image: np.ndarray, size: tuple[int, int], rng: np.random.Gene
     return cv2.resize(image[top : top + h, left : left + w], size, interpolation=cv2.INTER_LINEAR)
 
 
-def _inside(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Boxes cut to the picture; those left with less than 40 % of their area or 12 px are dropped."""
+def mirror(scene: Scene) -> Scene:
+    """The scene about its vertical axis, left and right exchanged."""
+    last = scene.image.shape[1] - 1
+    boxes, keypoints = scene.boxes.copy(), scene.keypoints[:, list(KEYPOINT_FLIP)].copy()
+    boxes[:, [0, 2]] = last - scene.boxes[:, [2, 0]]
+    keypoints[..., 0] = last - keypoints[..., 0]
+    return Scene(np.ascontiguousarray(scene.image[:, ::-1]), boxes, keypoints, np.ascontiguousarray(scene.known[:, ::-1]))
+
+
+def _move(keypoints: np.ndarray, transform: np.ndarray) -> np.ndarray:
+    """Keypoints (14, 3) under an affine (2, 3)."""
+    return np.concatenate([keypoints[:, :2] @ transform[:, :2].T + transform[:, 2], keypoints[:, 2:]], 1)
+
+
+def _inside(boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes cut to the picture, and which were kept: those left with less than 40 % of their area or 12 px are dropped."""
     limit = np.array([size[0] - 1, size[1] - 1] * 2)
     cut = np.clip(boxes, 0, limit)
     area = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(-1), 1e-6)
     left = (cut[:, 2:] - cut[:, :2]).prod(-1) / area
-    return cut[(left > 0.4) & ((cut[:, 2:] - cut[:, :2]).max(-1, initial=0) >= 12)]
+    kept = (left > 0.4) & ((cut[:, 2:] - cut[:, :2]).max(-1, initial=0) >= 12)
+    return cut[kept], kept
 
 
 def _surroundings(box: np.ndarray, size: tuple[int, int], reach: float) -> np.ndarray:
@@ -162,5 +181,7 @@ def _recolour(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.25:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5))
     if rng.random() < 0.25:
-        image = np.clip(image + rng.normal(0, rng.uniform(2, 12), image.shape), 0, 255).astype(np.uint8)
+        noise = np.empty(image.shape, np.int16)
+        cv2.setRNGSeed(int(rng.integers(2**31 - 1)))
+        image = np.clip(image + cv2.randn(noise, 0, rng.uniform(2, 12)), 0, 255).astype(np.uint8)
     return image

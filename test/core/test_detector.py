@@ -3,8 +3,8 @@ import numpy as np
 import torch
 
 from lifting_ros.core.detector import STRIDE, Detector, DetectorConfig, DetectorNetwork, boxes_of, overlaps, suppress
-from lifting_ros.data.scenes import Scene
-from lifting_ros.training.train_detector import detector_loss, targets
+from lifting_ros.data.scenes import Scene, mirror
+from lifting_ros.training.train_detector import focal_loss, side_loss, targets
 
 BOXES = np.array([[40.0, 30, 90, 200], [200, 60, 230, 150]])
 
@@ -14,15 +14,19 @@ class Told(torch.nn.Module):
 
     def __init__(self, scene: Scene):
         super().__init__()
-        heat, _, sides, _ = targets(scene)
-        self.heat, self.sides = torch.from_numpy(heat)[None].clamp(1e-4, 1 - 1e-4).logit(), torch.from_numpy(sides)[None]
+        target = targets(scene)
+        self.heat, self.sides = target.heat[None].clamp(1e-4, 1 - 1e-4).logit(), target.sides[None]
 
     def forward(self, image):
-        return self.heat, self.sides
+        return self.heat[:, 0], self.sides, self.heat[:, 1:]
 
 
 def scene(boxes: np.ndarray) -> Scene:
-    return Scene(np.zeros((256, 320, 3), np.uint8), boxes, np.ones((256, 320), bool))
+    """An empty picture said to hold people in `boxes`, their keypoints all but the first labelled on the diagonal."""
+    along = np.linspace(0, 1, 14)[None, :, None]
+    keypoints = np.concatenate([boxes[:, None, :2] * (1 - along) + boxes[:, None, 2:] * along, np.ones((len(boxes), 14, 1))], -1)
+    keypoints[:, 0, 2] = 0
+    return Scene(np.zeros((256, 320, 3), np.uint8), boxes, keypoints, np.ones((256, 320), bool))
 
 
 def test_targets_and_decoding_are_inverse():
@@ -67,18 +71,30 @@ def test_overlap_of_known_boxes():
 
 
 def test_absences_count_only_where_they_are_known():
-    heat, known, sides, counted = (torch.from_numpy(a)[None] for a in targets(scene(BOXES)))
-    logits = torch.full_like(heat, -3.0)
-    somewhere = logits.clone()
+    target = targets(scene(BOXES))
+    heat, known = target.heat[None, 0], target.known[None, 0]
+    quiet = torch.full_like(heat, -3.0)
+    somewhere = quiet.clone()
     somewhere[0, -1, -1] = 5.0
-    worse = detector_loss(somewhere, sides, heat, known, sides, counted)[0]
-    assert worse > detector_loss(logits, sides, heat, known, sides, counted)[0]
-    unknown = torch.zeros_like(known)
-    there, nowhere = (detector_loss(maps, sides, heat, unknown, sides, counted)[0] for maps in (somewhere, logits))
+    assert focal_loss(somewhere, heat, known) > focal_loss(quiet, heat, known)
+    there, nowhere = (focal_loss(maps, heat, torch.zeros_like(known)) for maps in (somewhere, quiet))
     assert there == nowhere
 
 
+def test_an_unlabelled_keypoint_is_unknown_around_its_person_and_absent_elsewhere():
+    target = targets(scene(BOXES[:1]))
+    assert target.heat[1].max() == 0 and target.heat[2].max() == 1
+    assert not target.known[1, 14, 8] and target.known[1, 14, -1] and target.known[2].all()
+
+
 def test_true_sides_have_no_loss():
-    heat, known, sides, counted = (torch.from_numpy(a)[None] for a in targets(scene(BOXES)))
-    assert detector_loss(torch.zeros_like(heat), sides, heat, known, sides, counted)[1] < 1e-5
-    assert boxes_of(sides).shape == (1, 256 // STRIDE, 320 // STRIDE, 4)
+    target = targets(scene(BOXES))
+    assert side_loss(target.sides[None], target.sides[None], target.counted[None]) < 1e-5
+    assert side_loss(target.sides[None] + 0.3, target.sides[None], target.counted[None]) > 0.1
+    assert boxes_of(target.sides[None]).shape == (1, 256 // STRIDE, 320 // STRIDE, 4)
+
+
+def test_mirrored_scenes_keep_their_labels():
+    there, back = scene(BOXES), mirror(mirror(scene(BOXES)))
+    np.testing.assert_allclose(back.boxes, there.boxes)
+    np.testing.assert_allclose(back.keypoints, there.keypoints)

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recipes in config/ are the code's own values, each with its meaning beside it."""
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from lifting_ros.core.config import from_mapping, read_yaml
+from lifting_ros.training.train_detector import DetectorTrainConfig
+from lifting_ros.training.train_network import TrainConfig
+
+CONFIG = Path(__file__).parents[2] / "config"
+RECIPES = [("train_lite.yaml", TrainConfig), ("train_detector.yaml", DetectorTrainConfig)]
+
+
+@pytest.mark.parametrize(("name", "kind"), RECIPES)
+def test_the_recipe_that_ships_is_the_default(name, kind):
+    assert from_mapping(kind, read_yaml(CONFIG / name)) == kind()
+
+
+@pytest.mark.parametrize(("name", "kind"), RECIPES)
+def test_every_value_stands_in_the_file_with_its_meaning(name, kind):
+    text = (CONFIG / name).read_text(encoding="utf-8")
+    todo = [kind()]
+    while todo:
+        for field in dataclasses.fields(config := todo.pop()):
+            assert f"{field.name}:" in text and field.metadata["description"] in text
+            if dataclasses.is_dataclass(getattr(config, field.name)):
+                todo.append(getattr(config, field.name))

@@ -32,7 +32,7 @@ ORTHOGRAPHIC_DISTANCE = 20.0
 MAX_RAY = 20.0
 """Rays further out than this (87 degrees) are not used: no pinhole camera sees them."""
 
-_CHUNK = 16
+_CHUNK = 4
 
 
 @dataclass(frozen=True)

@@ -204,5 +204,10 @@ def _skew(v: Tensor) -> Tensor:
 
 
 def _exp(w: Tensor) -> Tensor:
-    """Rotation matrices (..., 3, 3) of rotation vectors (..., 3)."""
-    return torch.linalg.matrix_exp(_skew(w))
+    """Rotation matrices (..., 3, 3) of rotation vectors (..., 3): Rodrigues' formula, exact down to no rotation."""
+    square = (w * w).sum(-1, keepdim=True)[..., None]
+    angle = square.clamp_min(1e-16).sqrt()
+    skew = _skew(w)
+    sine = torch.where(square < 1e-8, 1 - square / 6, angle.sin() / angle)
+    cosine = torch.where(square < 1e-8, 0.5 - square / 24, (1 - angle.cos()) / square.clamp_min(1e-16))
+    return torch.eye(3, dtype=w.dtype) + sine * skew + cosine * (skew @ skew)

@@ -31,7 +31,7 @@ class Children:
         """Run `python -m module arguments`."""
         with (self._logs / f"{name}.log").open("wb") as log:
             command = [sys.executable, "-m", module, *arguments]
-            # A session of its own: Ctrl-C reaches this process alone, and the children are ended in order.
+            # Out of reach of the terminal: Ctrl-C comes to this process alone, and the children are ended in order.
             self._running[name] = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._env, start_new_session=True
             )

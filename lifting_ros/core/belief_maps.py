@@ -62,6 +62,17 @@ def decode(maps: torch.Tensor, radius: int = 2) -> tuple[torch.Tensor, torch.Ten
     return _moments(belief, xs.to(maps.dtype), ys.to(maps.dtype), mass)
 
 
+def calibrated(spread: torch.Tensor, confidence: torch.Tensor, log_noise: float, slope: float) -> torch.Tensor:
+    """Covariances (..., 2, 2) as large as the errors of keypoints of such a confidence (...), in the shape of `spread` (..., 2, 2).
+
+    The width of a belief is mostly that of the Gaussians it was taught; how much of it lies in one place tells far more about the error.
+    The standard deviation is exp(log_noise + slope confidence), in the unit wanted.
+    """
+    size = spread.diagonal(dim1=-2, dim2=-1).mean(-1)
+    variance = torch.exp(2 * (log_noise + slope * confidence))
+    return spread * (variance / size.clamp_min(_TINY))[..., None, None]
+
+
 def _moments(belief: torch.Tensor, xs: torch.Tensor, ys: torch.Tensor, mass: torch.Tensor):
     column, row = belief.sum(-2), belief.sum(-1)  # (..., r)
     x, y = (column * xs).sum(-1), (row * ys).sum(-1)

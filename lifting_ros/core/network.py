@@ -26,6 +26,10 @@ class NetworkConfig:
     widths: tuple[int, int, int] = field(default=(64, 128, 256), metadata={"description": "channels at stride 4, 8, 16"})
     features: int = field(default=64, metadata={"description": "channels of the features F"})
     stride: int = field(default=4, metadata={"description": "input pixels a belief-map cell", "unit": "px"})
+    log_noise_px: float = field(
+        default=3.73, metadata={"description": "ln of a keypoint's standard deviation at confidence 0, measured on validation photographs"}
+    )
+    log_noise_slope: float = field(default=-3.65, metadata={"description": "what confidence 1 adds to it"})
 
 
 class StageOutput(NamedTuple):

@@ -40,7 +40,7 @@ class EstimatorConfig:
     )
     second_look: float = field(
         default=0.6,
-        metadata={"description": "IoU of the keypoints' box and the detected one below which a person is cut out again", "range": (0.0, 1.0)},
+        metadata={"description": "IoU of keypoints' and detected box below which a person is cut out again", "range": (0.0, 1.0)},
     )
     detector: DetectorConfig = field(default=DetectorConfig(), metadata={"description": "person detector"})
     lifter: LifterConfig = field(default=LifterConfig(), metadata={"description": "lifting to 3D"})
@@ -107,11 +107,12 @@ class PoseEstimator:
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bf16(self.device)):
             output = self.network(batch)
         cells, mass, spread = belief_maps.decode(output.stages[-1].fused.float())
-        stride = self.network.config.stride
-        points = belief_maps.cells_to_pixels(cells, stride).double().cpu().numpy()  # (N, 14, 2)
-        confidence = (mass * output.presence.float().sigmoid()).double().cpu().numpy()
-        covariance = (spread * stride**2).double().cpu().numpy()
-        return [_skeleton(*row) for row in zip(crops, points, confidence, covariance, detections)]
+        config = self.network.config
+        points = belief_maps.cells_to_pixels(cells, config.stride)  # (N, 14, 2) crop pixels
+        confidence = mass * output.presence.float().sigmoid()
+        covariance = belief_maps.calibrated(spread, confidence, config.log_noise_px, config.log_noise_slope)
+        arrays = (value.double().cpu().numpy() for value in (points, confidence, covariance))
+        return [_skeleton(*row) for row in zip(crops, *arrays, detections)]
 
     def lift(self, skeletons: Sequence[Skeleton2D], camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP) -> list[Person]:
         """Lift 2D skeletons to persons."""

@@ -43,3 +43,12 @@ def test_decode_is_differentiable():
     maps = belief_maps.encode(torch.tensor([[10.3, 11.6]]), (32, 32)).requires_grad_()
     belief_maps.decode(maps)[0].sum().backward()
     assert maps.grad.abs().sum() > 0
+
+
+def test_calibrated_covariances_have_the_size_that_the_confidence_says():
+    spread = torch.tensor([[[2.0, 0.5], [0.5, 1.0]]]).repeat(3, 1, 1)
+    confidence = torch.tensor([0.0, 0.5, 1.0])
+    covariance = belief_maps.calibrated(spread, confidence, np.log(20.0), np.log(0.1))
+    deviation = covariance.diagonal(dim1=-2, dim2=-1).mean(-1).sqrt()
+    torch.testing.assert_close(deviation, torch.tensor([20.0, 20 * 0.1**0.5, 2.0]))
+    torch.testing.assert_close(covariance[:, 0, 1] / covariance[:, 0, 0], torch.full((3,), 0.25))

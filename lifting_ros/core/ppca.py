@@ -10,9 +10,14 @@ import numpy as np
 from scipy.special import logsumexp
 
 from lifting_ros.core.alignment import Gaussian, align, fit_gaussian, rotate_about_vertical, update_rotations
-from lifting_ros.core.skeleton import JOINT_COUNT, JOINT_FLIP, limb_lengths
+from lifting_ros.core.skeleton import JOINT_COUNT, JOINT_FLIP, LIMBS, limb_lengths
 
-FORMAT = "lifting_ros prior 1"
+FORMAT = "lifting_ros prior 2"
+
+LIMB_SPREAD_FLOOR = 0.04
+"""Least relative deviation of a limb's length: joint centres are not where skin and clothes let one believe."""
+
+_LIMB_FLIP = tuple([child for _, child in LIMBS].index(JOINT_FLIP[child]) for _, child in LIMBS)
 
 
 class PriorError(ValueError):
@@ -46,6 +51,7 @@ class MixturePPCA:
     means_ (C, 17, 3), bases_ (C, K, 17, 3) : mean poses and orthonormal basis.
     deviations_ (C, K) : standard deviation of each coefficient; the total variance along a basis vector is deviation^2 + noise^2.
     noises_ (C,) : standard deviation off the basis, each coordinate.
+    limbs_ (16, 2) : mean and deviation of each limb's length over the person's size.
     stature_m_, stature_std_m_ : size (root of the sum of squared limb lengths) of the people in the data, metres.
     """
 
@@ -53,8 +59,15 @@ class MixturePPCA:
         self.components, self.basis, self.seed = components, basis, seed
         self.max_iterations, self.tolerance = max_iterations, tolerance
 
-    def fit(self, positions_m: np.ndarray, sample_weight: np.ndarray | None = None, stature_m: tuple[float, float] | None = None):
-        """Learn from poses (N, 17, 3) in metres, y up. `stature_m`: mean and deviation of people's size where it is known better."""
+    def fit(
+        self, positions_m: np.ndarray, sample_weight: np.ndarray | None = None, stature_m: tuple[float, float] | None = None,
+        own_proportions: np.ndarray | None = None,
+    ) -> MixturePPCA:  # fmt: skip
+        """Learn from poses (N, 17, 3) in metres, y up.
+
+        stature_m: mean and deviation of people's size where it is known better; own_proportions (N,) bool: poses whose limb lengths are a
+        person's own, all by default.
+        """
         self._check(positions_m)
         rows, size = normalise(positions_m.astype(np.float64))
         rows = np.concatenate([rows, normalise(mirrored(positions_m.astype(np.float64)))[0]])
@@ -64,6 +77,10 @@ class MixturePPCA:
         aligned = rotate_about_vertical(rows, -theta)
         gaussians = self._initial(aligned, weight)
         self._expectation_maximisation(aligned, weight, gaussians)
+        own = np.ones(len(positions_m), bool) if own_proportions is None else own_proportions
+        lengths = limb_lengths(positions_m[own]) / size[own, None]
+        lengths = 0.5 * (lengths + lengths[:, list(_LIMB_FLIP)])
+        self.limbs_ = np.stack([lengths.mean(0), np.maximum(lengths.std(0), LIMB_SPREAD_FLOOR * lengths.mean(0))], 1)
         self.stature_m_, self.stature_std_m_ = stature_m or (float(size.mean()), float(size.std()))
         return self
 
@@ -164,7 +181,7 @@ class MixturePPCA:
         with beside.open("wb") as file:
             np.savez_compressed(
                 file, format=FORMAT, weights=self.weights_, means=self.means_, bases=self.bases_, deviations=self.deviations_,
-                noises=self.noises_, stature_m=np.array([self.stature_m_, self.stature_std_m_]),
+                noises=self.noises_, limbs=self.limbs_, stature_m=np.array([self.stature_m_, self.stature_std_m_]),
             )  # fmt: skip
         os.replace(beside, path)
 
@@ -178,7 +195,7 @@ class MixturePPCA:
                 raise KeyError("format")
             prior = cls(len(data["weights"]), data["bases"].shape[1])
             prior.weights_, prior.means_, prior.bases_ = data["weights"], data["means"], data["bases"]
-            prior.deviations_, prior.noises_ = data["deviations"], data["noises"]
+            prior.deviations_, prior.noises_, prior.limbs_ = data["deviations"], data["noises"], data["limbs"]
             prior.stature_m_, prior.stature_std_m_ = map(float, data["stature_m"])
             prior._check_loaded()
         except FileNotFoundError:
@@ -190,10 +207,11 @@ class MixturePPCA:
     def _check_loaded(self) -> None:
         c, k = self.bases_.shape[:2]
         joints = (JOINT_COUNT, 3)
-        expected = {"weights_": (c,), "means_": (c, *joints), "bases_": (c, k, *joints), "deviations_": (c, k), "noises_": (c,)}
+        expected = {"weights_": (c,), "means_": (c, *joints), "bases_": (c, k, *joints), "deviations_": (c, k)}
+        expected |= {"noises_": (c,), "limbs_": (16, 2)}
         for name, shape in expected.items():
             value = getattr(self, name)
             if value.shape != shape or not np.isfinite(value).all():
                 raise ValueError(f"{name.rstrip('_')}: expected {shape} finite numbers")
-        if (self.noises_ <= 0).any() or (self.weights_ <= 0).any() or self.stature_m_ <= 0:
+        if (self.noises_ <= 0).any() or (self.limbs_ <= 0).any() or (self.weights_ <= 0).any() or self.stature_m_ <= 0:
             raise ValueError("noises, weights, stature_m: expected positive numbers")

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.cluster.vq import kmeans2
 
+from lifting_ros.core.alignment import rotate_about_vertical
 from lifting_ros.core.ppca import MixturePPCA, normalise
 from lifting_ros.data.mocap import Mocap
+
+CLUSTERS = 150
+"""Clusters of poses for balancing."""
 
 STATURE_SPREAD_FLOOR = 0.06
 """Least relative deviation of people's size: a few dozen recorded adults are not the people a robot meets."""
 
 
-def balanced_weights(mocap: Mocap) -> np.ndarray:
-    """Weight of each frame (N,): a clip counts as the square root of its length, so that long dances do not rule."""
-    _, clip, length = np.unique(mocap.clip_id, return_inverse=True, return_counts=True)
-    weight = 1 / np.sqrt(length[clip])
-    return weight / weight.mean()
+def balanced_weights(mocap: Mocap, seed: int = 0) -> np.ndarray:
+    """Weight of each pose (N,), mean one: poses of a crowded part of pose space count less, so that sitting is not lost among walking.
+
+    The poses, turned to face one way, are put into clusters; a pose counts as its cluster's size to the power of -0.7.
+    """
+    facing = facing_one_way(normalise(mocap.positions_m)[0])
+    clusters = min(CLUSTERS, max(1, len(facing) // 20))
+    start = facing[np.random.default_rng(seed).choice(len(facing), clusters, replace=False)]
+    owner = kmeans2(facing, start, iter=20, minit="matrix")[1]
+    weight = np.bincount(owner, minlength=clusters)[owner] ** -0.7
+    return np.minimum(weight / weight.mean(), 20.0)
+
+
+def facing_one_way(rows: np.ndarray) -> np.ndarray:
+    """Poses (N, 51) turned about the vertical until hips and shoulders lie along x."""
+    joints = rows.reshape(len(rows), -1, 3)
+    across = joints[:, 4] - joints[:, 1] + joints[:, 11] - joints[:, 14]
+    return rotate_about_vertical(rows, np.arctan2(across[:, 2], across[:, 0]))
 
 
 def stature(mocap: Mocap) -> tuple[float, float]:
@@ -29,4 +47,5 @@ def stature(mocap: Mocap) -> tuple[float, float]:
 
 def fit_prior(mocap: Mocap, components: int = 3, basis: int = 25, seed: int = 0) -> MixturePPCA:
     """Fit on all poses of `mocap`."""
-    return MixturePPCA(components, basis, seed).fit(mocap.positions_m, balanced_weights(mocap), stature(mocap))
+    own = mocap.own_proportions if mocap.own_proportions.any() else None
+    return MixturePPCA(components, basis, seed).fit(mocap.positions_m, balanced_weights(mocap, seed), stature(mocap), own)

@@ -87,7 +87,7 @@ class Conversation:
 def talk(processes, peer, keen_detector):
     """A node that sees somebody everywhere and warns without pause."""
     parameters = {
-        "detector.weights": keen_detector, "detector.max_persons": 1, "min_person_confidence": 0.0,
+        "detector.weights": keen_detector, "detector.max_persons": 1, "min_person_score": 0.0,
         "min_keypoint_confidence": 0.0, "second_look": 0.0, "warn_period_s": 0.0,
     }  # fmt: skip
     settings = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]

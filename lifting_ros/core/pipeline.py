@@ -19,7 +19,7 @@ from lifting_ros.core.detector import DetectorConfig, load_detector, overlaps
 from lifting_ros.core.lifting import UP, Lifter, LifterConfig
 from lifting_ros.core.poses import Detection, Person, Skeleton2D
 from lifting_ros.core.ppca import MixturePPCA
-from lifting_ros.core.skeleton import JOINT_COUNT
+from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_FLIP
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
@@ -189,13 +189,18 @@ def person_score(detection: float, confidence: np.ndarray) -> float:
     return float(detection**0.3 * np.mean(confidence) ** 0.7)
 
 
-def drop_repeated(skeletons: list[Skeleton2D], near: float = 0.12) -> list[Skeleton2D]:
-    """Keep one of the skeletons whose keypoints lie, on average, within `near` of a box side of a better one's."""
+def drop_repeated(skeletons: list[Skeleton2D], near: float = 0.15, most: float = 0.4) -> list[Skeleton2D]:
+    """Best first; a skeleton that shares more than `most` of its keypoints with a better one is the same person found twice."""
     kept: list[Skeleton2D] = []
     for skeleton in sorted(skeletons, key=lambda s: -s.score):
-        side = max(skeleton.box_px[2:] - skeleton.box_px[:2])
-        weight = np.maximum(skeleton.confidence, 1e-3)
-        gaps = [np.average(np.linalg.norm(skeleton.keypoints_px - k.keypoints_px, axis=-1), weights=weight) for k in kept]
-        if not gaps or min(gaps) > near * side:
+        if all(shared_keypoints(skeleton, better, near) <= most for better in kept):
             kept.append(skeleton)
     return kept
+
+
+def shared_keypoints(skeleton: Skeleton2D, other: Skeleton2D, near: float) -> float:
+    """Confidence-weighted share of keypoints within `near` sides of the other's box of the same keypoint, left and right taken for one."""
+    mirrored = other.keypoints_px[list(KEYPOINT_FLIP)]
+    gaps = [np.linalg.norm(skeleton.keypoints_px - points, axis=-1) for points in (other.keypoints_px, mirrored)]
+    side = max(other.box_px[2:] - other.box_px[:2])
+    return float(np.average(np.minimum(*gaps) < near * side, weights=np.maximum(skeleton.confidence, 1e-3)))

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole estimator on the bundled clip, whose truth is known, and on input that is not an image."""
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lifting_ros.core.camera import Camera
+from lifting_ros.core.config import ConfigError
+from lifting_ros.core.pipeline import EstimatorConfig, PoseEstimator, choose_device, drop_repeated, person_score
+from lifting_ros.core.poses import Skeleton2D
+from lifting_ros.core.skeleton import KEYPOINT_FLIP
+from lifting_ros.evaluation.metrics import pck
+
+CLIP = Path(__file__).parents[2] / "lifting_ros" / "demo" / "walk_and_sit.mp4"
+
+
+@pytest.fixture(scope="module")
+def estimator() -> PoseEstimator:
+    return PoseEstimator()
+
+
+def frames(indices: list[int]) -> list[np.ndarray]:
+    """Frames of the clip, (H, W, 3) RGB."""
+    video = cv2.VideoCapture(str(CLIP))
+    wanted = {}
+    for index in range(max(indices) + 1):
+        _, image = video.read()
+        if index in indices:
+            wanted[index] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    video.release()
+    return [wanted[i] for i in indices]
+
+
+def test_finds_the_walking_person_where_it_is(estimator):
+    truth = np.load(CLIP.with_name("walk_and_sit_truth.npz"), allow_pickle=False)
+    indices = [40, 55, 75, 80, 90, 100]
+    estimates = [estimator.estimate(image) for image in frames(indices)]
+    assert all(len(e.persons) >= 1 for e in estimates)
+    found = np.stack([e.persons[0].skeleton_2d.keypoints_px for e in estimates])
+    labels = np.concatenate([truth["keypoints_px"][indices], np.ones((len(indices), 14, 1))], -1)
+    assert np.nanmean(pck(found, labels, 0.3)) > 0.6
+
+
+def test_an_empty_room_is_empty(estimator):
+    assert [len(estimator.estimate(image).persons) for image in frames([0, 5, 10])] == [0, 0, 0]
+
+
+def test_with_a_camera_the_person_stands_in_front_of_it(estimator):
+    (image,) = frames([80])
+    camera = Camera(np.array([[600.0, 0, 319.5], [0, 600, 239.5], [0, 0, 1]]))
+    metric = estimator.estimate(image, camera).persons[0].skeleton_3d
+    assert metric.metric and 1.5 < metric.root_m[2] < 6 and np.isfinite(metric.root_covariance_m2).all()
+    # seen through the camera the 3D joints lie on the keypoints
+    assert np.abs(camera.project(metric.joints_m)[:, 0] - 320).max() < 200
+    free = estimator.estimate(image).persons[0].skeleton_3d
+    assert not free.metric and (free.root_m == 0).all()
+
+
+def test_the_same_image_gives_the_same_answer(estimator):
+    (image,) = frames([80])
+    first, second = (estimator.estimate(image).persons[0].skeleton_3d.joints_m for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize("image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), "a"])
+def test_what_is_no_image_is_named(estimator, image):
+    with pytest.raises(ValueError, match="^image: expected"):
+        estimator.estimate(image)
+
+
+def test_tiny_images_are_taken(estimator):
+    assert estimator.estimate(np.zeros((1, 1, 3), np.uint8)).persons == ()
+
+
+def make_skeleton(shift: float, score: float) -> Skeleton2D:
+    points = np.random.default_rng(0).uniform(0, 100, (14, 2)) + shift
+    box = np.array([shift, shift, 100 + shift, 100 + shift])
+    return Skeleton2D(points, np.ones(14), np.tile(np.eye(2), (14, 1, 1)), box, score)
+
+
+def test_a_person_found_twice_counts_once_and_the_better_stays():
+    kept = drop_repeated([make_skeleton(0, 0.4), make_skeleton(3, 0.9), make_skeleton(300, 0.5)])
+    assert [s.score for s in kept] == [0.9, 0.5]
+
+
+def test_a_person_found_with_sides_swapped_counts_once():
+    skeleton = make_skeleton(0, 0.4)
+    swapped = Skeleton2D(
+        skeleton.keypoints_px[list(KEYPOINT_FLIP)], skeleton.confidence, skeleton.covariance_px2, skeleton.box_px, 0.9
+    )
+    assert len(drop_repeated([skeleton, swapped])) == 1
+
+
+def test_the_score_needs_both_the_box_and_the_limbs():
+    assert person_score(0.9, np.full(14, 0.9)) == pytest.approx(0.9)
+    assert person_score(0.0, np.full(14, 0.9)) == 0 and person_score(0.9, np.zeros(14)) == 0
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "xpu", ""])
+def test_a_device_that_is_not_there_is_named(name):
+    with pytest.raises(ConfigError, match="^device: "):
+        choose_device(name)
+
+
+def test_auto_is_a_device_that_works():
+    assert torch.zeros(1, device=choose_device("auto")).item() == 0
+
+
+@pytest.mark.parametrize("field", ["weights", "prior"])
+def test_a_missing_file_is_one_line(field, tmp_path):
+    with pytest.raises(ValueError, match="nothing-here") as error:
+        PoseEstimator(EstimatorConfig(**{field: str(tmp_path / "nothing-here")}))
+    assert "\n" not in str(error.value)

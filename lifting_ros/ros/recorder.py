@@ -28,6 +28,7 @@ class Recorder(Node):
     """Subscribes to each topic as soon as somebody publishes it and writes its messages as they are, undecoded.
 
     A message's time in the bag is the stamp of its header, and that of its arrival where it has none.
+    A publisher that has just come may not know of the subscription for some seconds: let it wait for its subscribers.
     The bag is written beside its place and put there by `close`, so that a bag at `out` is a whole one.
     """
 

@@ -54,7 +54,7 @@ class ReplayConfig:
     frame_id: str = field(default="camera_optical_frame", metadata={"description": "frame_id of the headers"})
     reliable: bool = field(default=True, metadata={"description": "publish reliably; false: best effort"})
     wait_for_subscribers: int = field(
-        default=1, metadata={"description": "subscribers to wait for before it starts", "range": (0, 100)}
+        default=1, metadata={"description": "subscribers of each topic to wait for first", "range": (0, 100)}
     )
 
 

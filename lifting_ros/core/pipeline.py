@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ class EstimatorConfig:
     """Every parameter of the estimation; the node, the command line and the evaluation share them."""
 
     device: str = field(default="auto", metadata={"description": "where the network runs: auto, cpu, cuda or cuda:n"})
-    threads: int = field(default=0, metadata={"description": "CPU threads of the network; 0 leaves it to torch", "range": (0, 256)})
+    threads: int = field(default=0, metadata={"description": "CPU threads; 0: half the cores, the rest is the robot's", "range": (0, 256)})
     weights: str = field(default="", metadata={"description": "network weights (.safetensors); empty: the ones that ship"})
     prior: str = field(default="", metadata={"description": "pose prior (.npz); empty: the one that ships"})
     min_person_score: float = field(
@@ -61,8 +62,8 @@ class PoseEstimator:
     def __init__(self, config: EstimatorConfig = EstimatorConfig()):
         """Load everything; CheckpointError, PriorError or ConfigError with one clear line where that cannot be done."""
         self.config, self.device = config, choose_device(config.device)
-        if config.threads:
-            torch.set_num_threads(config.threads)
+        # threads that wait for a core wait for each other: with a camera process beside it two on two cores halve the rate
+        torch.set_num_threads(config.threads or max(1, len(os.sched_getaffinity(0)) // 2))
         weights = Path(config.weights or WEIGHTS / "lite.safetensors")
         prior = Path(config.prior or WEIGHTS / "prior.npz")
         self.prior = MixturePPCA.load(prior)

@@ -39,7 +39,7 @@ _CHUNK = 4
 class LifterConfig:
     """Parameters of the lifting."""
 
-    rotations: int = field(default=60, metadata={"description": "sampled rotations about the vertical", "range": (8, 720)})
+    rotations: int = field(default=80, metadata={"description": "sampled rotations about the vertical", "range": (8, 720)})
     modes: int = field(default=8, metadata={"description": "modes that are refined and kept as hypotheses", "range": (1, 16)})
     iterations: int = field(default=4, metadata={"description": "perspective refinement steps", "range": (1, 20)})
     keypoint_noise: float = field(

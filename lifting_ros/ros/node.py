@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lifting_ros.ros.runtime import parse, run
+from lifting_ros.ros.runtime import parse, run, spin
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; exit status 0 then, 2 for input that cannot be used."""
-    import rclpy
-
     argv = sys.argv if args is None else args
     description = "3D human pose from images. Parameters: --ros-args --params-file config/lifting.yaml"
     parse(argparse.ArgumentParser("lifting_node", description=description), argv)
-    return run("lifting_node", _make, rclpy.spin, argv)
+    return run("lifting_node", _make, spin, argv)
 
 
 def _make():

@@ -8,7 +8,6 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-import rclpy
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
@@ -16,7 +15,7 @@ from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, Qo
 from rosbags.rosbag2 import StoragePlugin, Writer
 
 from lifting_ros.ros.message_types import stamp_reader, typestore_of
-from lifting_ros.ros.runtime import parse, run
+from lifting_ros.ros.runtime import parse, run, spin
 
 _DISCOVERY_PERIOD_S = 0.05
 _DEPTH = 1000
@@ -116,7 +115,7 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder of the bag; must not exist")
     parser.add_argument("topics", nargs="+", metavar="TOPIC", help="recorded as soon as somebody publishes it")
     options = parse(parser, argv)
-    return run("lifting_recorder", lambda: Recorder(options.out, options.topics), rclpy.spin, argv)
+    return run("lifting_recorder", lambda: Recorder(options.out, options.topics), spin, argv)
 
 
 if __name__ == "__main__":

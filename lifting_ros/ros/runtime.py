@@ -13,7 +13,7 @@ from typing import Any
 
 import rclpy
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 
@@ -53,6 +53,17 @@ def run(name: str, make_node: Callable[[], Node], work: Callable[[Node], Any], a
     finally:
         _end(node)
     return status
+
+
+def spin(node: Node) -> None:
+    """Serve `node` until its context ends. rclpy.spin may sleep through a signal that comes while it prepares to wait; this looks up."""
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    try:
+        while node.context.ok():
+            executor.spin_once(timeout_sec=0.5)
+    finally:
+        executor.shutdown()
 
 
 def _init(name: str, args: list[str] | None) -> int:

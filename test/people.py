@@ -6,8 +6,9 @@ import functools
 
 import numpy as np
 
+from lifting_ros.core.alignment import mirror_rows, rotate_about_vertical
 from lifting_ros.core.camera import Camera
-from lifting_ros.core.ppca import MixturePPCA
+from lifting_ros.core.ppca import MixturePPCA, normalise
 from lifting_ros.core.skeleton import JOINT_COUNT, JOINT_PARENTS, KEYPOINT_TO_JOINT
 
 # bone vectors of a standing figure, metres, y up, facing +z; the person's right is at -x
@@ -52,6 +53,22 @@ def make_poses(count: int, seed: int = 0, yaw: bool = True) -> np.ndarray:
 def small_prior() -> MixturePPCA:
     """A prior of two components fitted on 1,200 stick figures; do not change it."""
     return MixturePPCA(components=2, basis=12).fit(make_poses(1200), stature_m=(1.05, 0.06))
+
+
+@functools.cache
+def three_kinds(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means (3, 51), rows (N, 51) and owners (N,) drawn from three symmetric Gaussians of four directions each, turned at random."""
+    rng = np.random.default_rng(0)
+    means = np.stack([normalise(make_poses(1, seed=s, yaw=False))[0][0] for s in (1, 2, 3)])
+    joints = 0.5 * (means + mirror_rows(means)).reshape(3, 17, 3)
+    joints[1, [2, 3, 5, 6]] += [0, 0.3, 0.3]  # sitting
+    joints[2, [12, 13, 15, 16]] += [[0, 0.5, 0], [0, 0.9, 0]] * 2  # arms up
+    means = normalise(joints)[0]
+    owner = rng.choice(3, count, p=(0.5, 0.3, 0.2))
+    directions = rng.normal(size=(3, 4, 51)) * [[[1.0]], [[0.8]], [[0.6]]]
+    directions = 0.005 * (directions + np.array([1.0, -1, 1, -1])[:, None] * mirror_rows(directions))
+    rows = means[owner] + np.einsum("nk,nkd->nd", rng.normal(size=(count, 4)), directions[owner]) + 0.006 * rng.normal(size=(count, 51))
+    return means, rotate_about_vertical(normalise(rows.reshape(-1, 17, 3))[0], rng.uniform(0, 7, count)), owner
 
 
 CAMERA = Camera(np.array([[600.0, 0, 319.5], [0, 600, 239.5], [0, 0, 1]]))

@@ -12,6 +12,7 @@ VERBS = {
     "detect": "2D keypoints of images",
     "lift": "2D keypoints to 3D skeletons with covariances",
     "fit-prior": "learn the pose prior from motion capture",
+    "import-prior": "turn the model file of the paper's release into a prior",
     "train": "train the network or the person detector",
     "evaluate": "measure keypoints, lifting and detection on validation data",
 }

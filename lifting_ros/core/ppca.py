@@ -7,10 +7,12 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-from scipy.special import logsumexp
 
-from lifting_ros.core.alignment import Gaussian, align, fit_gaussian, rotate_about_vertical, update_rotations
+from lifting_ros.core.alignment import Mixture, align, rotate_about_vertical
+from lifting_ros.core.gaussian import Gaussian
+from lifting_ros.core.mixture import best_components, expectation_maximisation, start_mixture
 from lifting_ros.core.skeleton import JOINT_COUNT, JOINT_FLIP, LIMBS, limb_lengths
+from lifting_ros.core.streaming import in_blocks
 
 FORMAT = "lifting_ros prior 2"
 
@@ -29,6 +31,46 @@ def normalise(positions_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size = np.sqrt((limb_lengths(positions_m) ** 2).sum(-1))
     centred = positions_m - positions_m.mean(1, keepdims=True)
     return (centred / size[:, None, None]).reshape(len(positions_m), -1), size
+
+
+def normalised_in_blocks(positions_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`normalise` for a million poses: no more memory than its result."""
+    rows, size = np.empty((len(positions_m), 3 * JOINT_COUNT)), np.empty(len(positions_m))
+
+    def block(part: slice) -> None:
+        rows[part], size[part] = normalise(positions_m[part].astype(np.float64))
+
+    in_blocks(block, len(rows))
+    return rows, size
+
+
+def proportions(rows: np.ndarray) -> np.ndarray:
+    """Mean and deviation (16, 2) of each limb's length over poses of unit size (N, 51) and their mirror images."""
+
+    def sums(part: slice) -> np.ndarray:
+        lengths = limb_lengths(rows[part].reshape(-1, JOINT_COUNT, 3))
+        lengths = 0.5 * (lengths + lengths[:, list(_LIMB_FLIP)])
+        return np.stack([lengths.sum(0), (lengths**2).sum(0)])
+
+    mean, square = sum(in_blocks(sums, len(rows))) / len(rows)
+    return np.stack([mean, np.maximum(np.sqrt(np.maximum(square - mean**2, 0)), LIMB_SPREAD_FLOOR * mean)], 1)
+
+
+def check_poses(positions_m: np.ndarray, components: int, basis: int) -> None:
+    """PriorError where a mixture of so many components and vectors cannot be learnt from these poses (N, 17, 3)."""
+    most, count = 3 * JOINT_COUNT - 6, len(positions_m)
+    if positions_m.ndim != 3 or positions_m.shape[1:] != (JOINT_COUNT, 3):
+        raise PriorError(f"positions: expected (N, {JOINT_COUNT}, 3), got {positions_m.shape}")
+    if not 1 <= basis <= most:
+        raise PriorError(f"basis: expected 1 to {most}, got {basis}")
+    if components < 1:
+        raise PriorError(f"components: expected 1 or more, got {components}")
+    if count < 4 * components * basis:
+        raise PriorError(f"positions: expected at least {4 * components * basis} poses for {components} components, got {count}")
+    if not all(in_blocks(lambda part: bool(np.isfinite(positions_m[part]).all()), count)):
+        raise PriorError("positions: expected finite numbers")
+    if min(in_blocks(lambda part: limb_lengths(positions_m[part]).sum(-1).min(), count)) < 1e-3:
+        raise PriorError("positions: expected poses of people in metres, got one with all joints in a point")
 
 
 def mirrored(positions_m: np.ndarray) -> np.ndarray:
@@ -52,10 +94,11 @@ class MixturePPCA:
     deviations_ (C, K) : standard deviation of each coefficient; the total variance along a basis vector is deviation^2 + noise^2.
     noises_ (C,) : standard deviation off the basis, each coordinate.
     limbs_ (16, 2) : mean and deviation of each limb's length over the person's size.
+    theta_ (N,), log_likelihoods_, alignment_history_ : rotations of the poses of the fit, its course; not kept by `save`.
     stature_m_, stature_std_m_ : size (root of the sum of squared limb lengths) of the people in the data, metres.
     """
 
-    def __init__(self, components: int = 3, basis: int = 25, seed: int = 0, max_iterations: int = 100, tolerance: float = 1e-4):
+    def __init__(self, components: int = 3, basis: int = 25, seed: int = 0, max_iterations: int = 100, tolerance: float = 1e-3):
         self.components, self.basis, self.seed = components, basis, seed
         self.max_iterations, self.tolerance = max_iterations, tolerance
 
@@ -68,80 +111,33 @@ class MixturePPCA:
         stature_m: mean and deviation of people's size where it is known better; own_proportions (N,) bool: poses whose limb lengths are a
         person's own, all by default.
         """
-        self._check(positions_m)
-        rows, size = normalise(positions_m.astype(np.float64))
-        rows = np.concatenate([rows, normalise(mirrored(positions_m.astype(np.float64)))[0]])
-        weight = np.ones(len(positions_m)) if sample_weight is None else np.asarray(sample_weight, np.float64)
-        weight = np.concatenate([weight, weight]) / weight.mean()
+        check_poses(positions_m, self.components, self.basis)
+        rows, size = normalised_in_blocks(positions_m)
+        weight = np.ones(len(rows)) if sample_weight is None else np.asarray(sample_weight, np.float64)
+        if weight.shape != (len(rows),) or not (np.isfinite(weight).all() and (weight >= 0).all() and weight.any()):
+            raise PriorError(f"sample_weight: expected ({len(rows)},) finite numbers, none negative, not all zero")
+        weight = weight / weight.mean()
         theta, _, self.alignment_history_ = align(rows, weight, self.basis)
-        aligned = rotate_about_vertical(rows, -theta)
-        gaussians = self._initial(aligned, weight)
-        self._expectation_maximisation(aligned, weight, gaussians)
-        own = np.ones(len(positions_m), bool) if own_proportions is None else own_proportions
-        lengths = limb_lengths(positions_m[own]) / size[own, None]
-        lengths = 0.5 * (lengths + lengths[:, list(_LIMB_FLIP)])
-        self.limbs_ = np.stack([lengths.mean(0), np.maximum(lengths.std(0), LIMB_SPREAD_FLOOR * lengths.mean(0))], 1)
+        mixture = start_mixture(rows, weight, theta, self.components, self.basis, self.seed)
+        self.theta_, mixture, self.log_likelihoods_ = expectation_maximisation(
+            rows, weight, theta, mixture, self.max_iterations, self.tolerance
+        )  # fmt: skip
+        self._store(mixture)
+        self.limbs_ = proportions(rows if own_proportions is None else rows[own_proportions])
         self.stature_m_, self.stature_std_m_ = stature_m or (float(size.mean()), float(size.std()))
         return self
 
-    def _check(self, positions_m: np.ndarray) -> None:
-        if positions_m.ndim != 3 or positions_m.shape[1:] != (JOINT_COUNT, 3):
-            raise PriorError(f"positions: expected (N, {JOINT_COUNT}, 3), got {positions_m.shape}")
-        if not np.isfinite(positions_m).all():
-            raise PriorError("positions: expected finite numbers")
-        if (limb_lengths(positions_m).sum(-1) < 1e-3).any():
-            raise PriorError("positions: expected poses of people in metres, got one with all joints in a point")
-        if not 1 <= self.basis <= JOINT_COUNT * 3 - 6:
-            raise PriorError(f"basis: expected 1 to {JOINT_COUNT * 3 - 6}, got {self.basis}")
-        if self.components < 1 or len(positions_m) < 4 * self.components * self.basis:
-            raise PriorError(f"positions: expected at least {4 * self.components * self.basis} poses for {self.components} components")
-
-    def _initial(self, aligned: np.ndarray, weight: np.ndarray) -> list[tuple[float, Gaussian]]:
-        """Greedy choice of centres (equation (3)) on a sub-sample; each pose goes to its nearest centre."""
-        rng = np.random.default_rng(self.seed)
-        chosen = rng.choice(len(aligned), min(1500, len(aligned)), replace=False, p=weight / weight.sum())
-        sample = aligned[chosen]
-        distance = np.linalg.norm(sample[:, None] - sample[None], axis=-1)
-        nearest = np.full(len(sample), np.inf)
-        centres: list[int] = []
-        for _ in range(self.components):
-            cost = np.minimum(nearest[:, None], distance).sum(0)
-            if centres:  # not beside a centre that is there already
-                cost[distance[:, centres].min(1) < 0.5 * np.median(distance)] = np.inf
-            if not np.isfinite(cost.min()):
-                break
-            centres.append(int(cost.argmin()))
-            nearest = np.minimum(nearest, distance[:, centres[-1]])
-        owner = np.stack([((aligned - sample[c]) ** 2).sum(1) for c in centres], 1).argmin(1)
-        groups = [weight * (owner == c) for c in range(len(centres))]
-        return [(g.sum() / weight.sum(), fit_gaussian(aligned, g, self.basis)) for g in groups]
-
-    def _expectation_maximisation(self, aligned: np.ndarray, weight: np.ndarray, mixture: list[tuple[float, Gaussian]]) -> None:
-        """EM of the mixture: the weighted log-likelihood never falls."""
-        self.log_likelihoods_: list[float] = []
-        for _ in range(self.max_iterations):
-            log_joint = np.stack([np.log(w) + g.log_density(aligned) for w, g in mixture], 1)  # (N, C)
-            evidence = logsumexp(log_joint, axis=1)
-            self.log_likelihoods_.append(float(weight @ evidence / weight.sum()))
-            if len(self.log_likelihoods_) > 1 and self.log_likelihoods_[-1] - self.log_likelihoods_[-2] < self.tolerance:
-                break
-            responsibility = np.exp(log_joint - evidence[:, None]) * weight[:, None]  # (N, C)
-            share = responsibility.sum(0) / weight.sum()
-            keep = share > 2e-3  # an empty component is dropped, not repaired
-            kept = share[keep].sum()
-            mixture = [(share[c] / kept, fit_gaussian(aligned, responsibility[:, c], self.basis)) for c in np.flatnonzero(keep)]
-        self._store(mixture)
-
-    def _store(self, mixture: list[tuple[float, Gaussian]]) -> None:
-        mixture = sorted(mixture, key=lambda pair: -pair[0])
-        self.weights_ = np.array([w for w, _ in mixture])
-        self.means_ = np.stack([g.mean for _, g in mixture]).reshape(-1, JOINT_COUNT, 3)
-        self.bases_ = np.stack([g.basis for _, g in mixture]).reshape(len(mixture), -1, JOINT_COUNT, 3)
-        self.noises_ = np.sqrt([g.noise for _, g in mixture])
-        self.deviations_ = np.sqrt(np.maximum(np.stack([g.variance - g.noise for _, g in mixture]), 0))
+    def _store(self, mixture: Mixture) -> None:
+        order = np.lexsort((np.arange(len(mixture.weights)), -mixture.weights))
+        chosen = [mixture.gaussians[c] for c in order]
+        self.weights_ = mixture.weights[order]
+        self.means_ = np.stack([g.mean for g in chosen]).reshape(-1, JOINT_COUNT, 3)
+        self.bases_ = np.stack([g.basis for g in chosen]).reshape(len(chosen), -1, JOINT_COUNT, 3)
+        self.noises_ = np.sqrt([g.noise for g in chosen])
+        self.deviations_ = np.sqrt(np.maximum(np.stack([g.variance - g.noise for g in chosen]), 0))
 
     def gaussians(self) -> list[Gaussian]:
-        """The components as `alignment.Gaussian`, heaviest first."""
+        """The components as `gaussian.Gaussian`, heaviest first."""
         noise = self.noises_**2
         flat = self.bases_.reshape(*self.bases_.shape[:2], -1)
         return [Gaussian(m.ravel(), e, d**2 + n, float(n)) for m, e, d, n in zip(self.means_, flat, self.deviations_, noise)]
@@ -161,18 +157,16 @@ class MixturePPCA:
         return component, np.einsum("nd,nkd->nk", centred, flat[component]) * shrink[component]
 
     def score_samples(self, positions_m: np.ndarray) -> np.ndarray:
-        """Log-likelihood (N,) of poses (N, 17, 3), normalised and turned to the best rotation."""
+        """Log-likelihood (N,) of poses (N, 17, 3), normalised, each component turned to its best rotation."""
         return self._best(positions_m)[1]
 
-    def _best(self, positions_m: np.ndarray):
-        rows, _ = normalise(np.asarray(positions_m, np.float64))
-        turned, density = [], []
-        for weight, model in zip(self.weights_, self.gaussians()):
-            theta = update_rotations(rows, np.zeros(len(rows)), model, grid=32)
-            turned.append(rotate_about_vertical(rows, -theta))
-            density.append(np.log(weight) + model.log_density(turned[-1]))
-        component = np.argmax(density, 0)
-        return component, np.max(density, 0), np.stack(turned, 1)[np.arange(len(rows)), component]
+    def _best(self, positions_m: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Likeliest component (N,), log-likelihood of the mixture (N,), and rows (N, 51) turned as that component likes."""
+        rows, _ = normalised_in_blocks(np.asarray(positions_m))
+        mixture = Mixture(self.weights_, self.gaussians())
+        found = in_blocks(lambda part: best_components(rows[part], mixture), len(rows))
+        component, likelihood, theta = (np.concatenate(x) for x in zip(*found))
+        return component, likelihood, rotate_about_vertical(rows, -theta)
 
     def save(self, path: str | Path) -> None:
         """Write the prior as .npz (no pickles), whole or not at all."""

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.cluster.vq import kmeans2
 
 from lifting_ros.core.alignment import rotate_about_vertical
-from lifting_ros.core.ppca import MixturePPCA, normalise
+from lifting_ros.core.ppca import MixturePPCA, check_poses, normalised_in_blocks
+from lifting_ros.core.skeleton import JOINT_COUNT, JOINT_FLIP, JOINT_PARENTS
+from lifting_ros.core.streaming import crossed, in_blocks, product
 from lifting_ros.data.mocap import Mocap
 
 CLUSTERS = 150
 """Clusters of poses for balancing."""
 
+CLUSTER_SAMPLE = 50_000
+"""Poses on which the clusters are found; the others only join them."""
+
 STATURE_SPREAD_FLOOR = 0.06
 """Least relative deviation of people's size: a few dozen recorded adults are not the people a robot meets."""
+
+BUILD_SPREAD = 0.10
+"""Relative deviation of limb lengths in the poses of varied build."""
+
+JOINT_SPREAD = 0.01
+"""Deviation of each joint in the poses of varied build, over the person's size: sources differ in where a joint is."""
+
+COPIES_BELOW = 100_000
+"""Up to so many poses a varied copy is added to each; of more every other one is varied."""
 
 
 def balanced_weights(mocap: Mocap, seed: int = 0) -> np.ndarray:
@@ -21,12 +34,28 @@ def balanced_weights(mocap: Mocap, seed: int = 0) -> np.ndarray:
 
     The poses, turned to face one way, are put into clusters; a pose counts as its cluster's size to the power of -0.7.
     """
-    facing = facing_one_way(normalise(mocap.positions_m)[0])
-    clusters = min(CLUSTERS, max(1, len(facing) // 20))
-    start = facing[np.random.default_rng(seed).choice(len(facing), clusters, replace=False)]
-    owner = kmeans2(facing, start, iter=20, minit="matrix")[1]
-    weight = np.bincount(owner, minlength=clusters)[owner] ** -0.7
+    facing = facing_one_way(normalised_in_blocks(mocap.positions_m)[0])
+    rng = np.random.default_rng(seed)
+    sample = facing if len(facing) <= CLUSTER_SAMPLE else facing[np.sort(rng.choice(len(facing), CLUSTER_SAMPLE, replace=False))]
+    centres = cluster_centres(sample, sample[rng.choice(len(sample), min(CLUSTERS, max(1, len(sample) // 20)), replace=False)])
+    owner = _nearest(facing, centres)
+    weight = np.bincount(owner, minlength=len(centres))[owner] ** -0.7
     return np.minimum(weight / weight.mean(), 20.0)
+
+
+def cluster_centres(rows: np.ndarray, centres: np.ndarray, rounds: int = 20) -> np.ndarray:
+    """Lloyd's k-means of rows (N, 51) from centres (G, 51); a centre that nobody is near to stays."""
+    for _ in range(rounds):
+        owner = _nearest(rows, centres)
+        sums = sum(in_blocks(lambda part: crossed(np.eye(len(centres))[owner[part]], rows[part]), len(rows)))  # noqa: B023
+        count = np.bincount(owner, minlength=len(centres))[:, None]
+        centres = np.where(count, sums / np.maximum(count, 1), centres)
+    return centres
+
+
+def _nearest(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    offset, across = 0.5 * (centres**2).sum(1), np.ascontiguousarray(centres.T)
+    return np.concatenate(in_blocks(lambda part: (product(rows[part], across) - offset).argmax(1), len(rows)))
 
 
 def facing_one_way(rows: np.ndarray) -> np.ndarray:
@@ -39,13 +68,51 @@ def facing_one_way(rows: np.ndarray) -> np.ndarray:
 def stature(mocap: Mocap) -> tuple[float, float]:
     """Mean and deviation of people's size (root of the sum of squared limb lengths), metres, from skeletons that are a person's own."""
     use = mocap.own_proportions if mocap.own_proportions.any() else np.ones(len(mocap.subject_id), bool)
-    sizes = normalise(mocap.positions_m[use].astype(np.float64))[1]
+    sizes = normalised_in_blocks(mocap.positions_m[use])[1]
     subjects = mocap.subject_id[use]
     each = np.array([sizes[subjects == s].mean() for s in np.unique(subjects)])
     return float(each.mean()), float(max(each.std(), STATURE_SPREAD_FLOOR * each.mean()))
 
 
-def fit_prior(mocap: Mocap, components: int = 3, basis: int = 25, seed: int = 0) -> MixturePPCA:
-    """Fit on all poses of `mocap`."""
-    own = mocap.own_proportions if mocap.own_proportions.any() else None
-    return MixturePPCA(components, basis, seed).fit(mocap.positions_m, balanced_weights(mocap, seed), stature(mocap), own)
+def vary_build(positions_m: np.ndarray, rng: np.random.Generator, build: float = BUILD_SPREAD, joints: float = JOINT_SPREAD) -> np.ndarray:
+    """The same limb directions on bodies of other proportions, left and right alike, each joint moved a little: (N, 17, 3) metres."""
+    length = np.exp(build * rng.standard_normal((len(positions_m), JOINT_COUNT)))
+    length = 0.5 * (length + length[:, list(JOINT_FLIP)])
+    varied = np.array(positions_m)
+    for joint, parent in enumerate(JOINT_PARENTS):
+        if parent >= 0:
+            varied[:, joint] = varied[:, parent] + (positions_m[:, joint] - positions_m[:, parent]) * length[:, joint, None]
+    size = np.linalg.norm(positions_m[:, 1:] - positions_m[:, list(JOINT_PARENTS[1:])], axis=-1)
+    scale = joints * np.sqrt((size**2).sum(-1))[:, None, None]
+    return varied + scale * rng.standard_normal(varied.shape)
+
+
+def with_varied_build(
+    positions_m: np.ndarray, weights: np.ndarray, own: np.ndarray, seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Poses, weights and own proportions, half of them of varied build: without them a dozen skeletons pass for laws of the body."""
+    rng, count = np.random.default_rng(seed), len(positions_m)
+    if count <= COPIES_BELOW:
+        positions_m, weights = np.concatenate([positions_m, positions_m]), np.concatenate([weights, weights])
+        own, varied = np.concatenate([own, np.zeros(count, bool)]), slice(count, None)
+    else:
+        positions_m, own, varied = positions_m.copy(), own.copy(), slice(1, None, 2)
+        own[varied] = False
+    for start in range(varied.start, len(positions_m), COPIES_BELOW):
+        part = slice(start, start + COPIES_BELOW, varied.step)
+        positions_m[part] = vary_build(positions_m[part], rng)
+    return positions_m, weights, own
+
+
+def fit_prior(
+    mocap: Mocap, components: int = 3, basis: int = 25, seed: int = 0, weights: np.ndarray | None = None, vary: bool = True,
+) -> MixturePPCA:  # fmt: skip
+    """Fit on all poses of `mocap`; weights (N,) instead of the balanced ones; vary: half of the poses on bodies of other proportions."""
+    check_poses(mocap.positions_m, components, basis)
+    own = mocap.own_proportions if mocap.own_proportions.any() else np.ones(len(mocap.subject_id), bool)
+    weights = balanced_weights(mocap, seed) if weights is None else weights
+    prior, size = MixturePPCA(components, basis, seed), stature(mocap)
+    positions = mocap.positions_m
+    if vary:
+        positions, weights, own = with_varied_build(positions, weights, own, seed)
+    return prior.fit(positions, weights, size, own)

@@ -12,7 +12,7 @@ ALLOWED = {
     "ros": {"ros", "core"},
     "cli": {"cli", "training", "evaluation", "data", "core"},
 }
-CORE_LIBRARIES = {"numpy", "torch", "scipy", "safetensors", "yaml"}
+CORE_LIBRARIES = {"numba", "numpy", "torch", "scipy", "safetensors", "yaml"}
 STANDARD = set(__import__("sys").stdlib_module_names)
 
 

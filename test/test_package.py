@@ -27,6 +27,7 @@ KEYS = {
     "lifecycle_msgs": "lifecycle_msgs",
     "lifting_ros": "rosidl_default_runtime",
     "matplotlib": "python3-matplotlib",
+    "numba": "python3-numba",
     "numpy": "python3-numpy",
     "rcl_interfaces": "rclpy",
     "rclpy": "rclpy",

@@ -27,8 +27,9 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from lifting_ros.cli.files import read_npz, write_npz
-    from lifting_ros.core.lifting import LiftedPoses, Lifter, LifterConfig
+    from lifting_ros.core.lifting import Lifter, LifterConfig
     from lifting_ros.core.pipeline import WEIGHTS
+    from lifting_ros.core.poses import LiftedPoses
     from lifting_ros.core.ppca import MixturePPCA
 
     keypoints, confidence, covariance, camera, up = read_request(read_npz(args.keypoints), args.keypoints)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from lifting_ros.core import belief_maps
-from lifting_ros.core.candidates import build, rotation_about_vertical, up_to_camera
 from lifting_ros.core.ppca import MixturePPCA
-from lifting_ros.core.skeleton import KEYPOINT_COUNT
+from lifting_ros.core.rotations import rotation_about_vertical, up_to_camera
+from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
 
 YAWS, ROLLS = 20, 8
 _PLACE = 10.0  # variance of the translation: free, and small enough for float32
@@ -96,14 +96,20 @@ def _matching_scale(pose: Tensor, observed: Tensor, weight: Tensor) -> Tensor:
 
 
 def _projected_candidates(prior: MixturePPCA, prior_scale: float, noise: float):
-    """Mean (Q, J, 2) and covariance (Q, 28, 28) of the projected poses, and what scores them: whitening (Q, 28, 28) and offset (Q,)."""
-    candidates = build(prior, _rotations())
-    mean = candidates.mean[..., :2]
-    size = 2 * KEYPOINT_COUNT
-    covariance = prior_scale**2 * candidates.covariance[:, :, :2, :, :2].reshape(-1, size, size)
+    """Mean (Q, J, 2) and covariance (Q, 28, 28) of the projected poses, and what scores them: whitening (Q, 28, 28) and offset (Q,).
+
+    Q: every component of the prior in every sampled rotation.
+    """
+    rotations, observed = _rotations(), list(KEYPOINT_TO_JOINT)
+    components, turns, size = len(prior.weights_), len(rotations), 2 * KEYPOINT_COUNT
+    across = rotations[:, :2]  # Pi E R
+    pose = prior.covariances().reshape(components, JOINT_COUNT, 3, JOINT_COUNT, 3)[:, observed][:, :, :, observed]
+    mean = torch.from_numpy(np.einsum("mab,cjb->cmja", across, prior.means_[:, observed]).reshape(-1, KEYPOINT_COUNT, 2))
+    spread = np.einsum("mab,cjbkd,med->cmjake", across, pose, across, optimize=True).reshape(-1, size, size)
     place = _PLACE * torch.eye(2, dtype=mean.dtype).repeat(KEYPOINT_COUNT, KEYPOINT_COUNT)
-    total = covariance + place + noise**2 * torch.eye(size, dtype=mean.dtype)
-    factor = torch.linalg.cholesky(total)
-    offset = candidates.log_prior - factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    covariance = prior_scale**2 * torch.from_numpy(spread) + place
+    factor = torch.linalg.cholesky(covariance + noise**2 * torch.eye(size, dtype=mean.dtype))
+    log_prior = torch.from_numpy(np.repeat(np.log(prior.weights_ / turns), turns))
+    offset = log_prior - factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     whiten = torch.linalg.solve_triangular(factor, torch.eye(size, dtype=mean.dtype).expand_as(factor), upper=False)
-    return mean.float(), (covariance + place).float(), (whiten.float(), offset.float())
+    return mean.float(), covariance.float(), (whiten.float(), offset.float())

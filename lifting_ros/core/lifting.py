@@ -1,47 +1,63 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lifting of keypoints to 3D with the prior (section 5.3): a posterior over pose, rotation and place, not only its best point.
 
-Everything happens in units of the person's size (root of the sum of squared limb lengths), in the optical frame. A pose x (51 numbers in
-model axes), a rotation R and a place t are seen as the rays R x_j + t; keypoint noise is Gaussian in the image. Step one scores every
-component in every sampled rotation with x and t integrated out (linear, since a ray r sees [I, -r] (R x_j + t) = 0). Step two
-refines the best modes under the true perspective by an iterated Kalman update over x, t and a small rotation. Step three turns the
-modes into metres with the stature prior.
+`Lifter.lift` goes through four rooms. `observation`: pixels become rays with covariances in a frame that looks at the person. `scoring`:
+every component of the prior in every sampled rotation is scored, and the best few are kept. `conditioning`: what the keypoints say
+about a candidate, by linear algebra; tabulated where all keypoints are seen with one noise, made for the person otherwise. `modes`:
+limb lengths and the true perspective. Up to there the unit is the person's size (root of the sum of squared limb lengths); the
+stature prior turns it into metres.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from lifting_ros.core.camera import Camera
-from lifting_ros.core.candidates import CandidateTable
-from lifting_ros.core.poses import JointStatus, Skeleton3D
-from lifting_ros.core.posterior import Posterior, refine, score_candidates, select_modes
+from lifting_ros.core.compiled import compiled
+from lifting_ros.core.conditioning import LIMB_JOINTS, Candidates, Plans, condition, make_candidates, observe, upright
+from lifting_ros.core.modes import lift_rows
+from lifting_ros.core.moments import to_metres
+from lifting_ros.core.observation import LEVELS, MANY, NONE, PITCH_STEP, Rays, Views, every_way_up, into_views, to_rays
+from lifting_ros.core.poses import LiftedPoses
 from lifting_ros.core.ppca import MixturePPCA
-from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
+from lifting_ros.core.rotations import rotation_about_vertical
+from lifting_ros.core.scoring import (
+    ScoreTable,
+    full_noise,
+    score_by_table,
+    score_masked,
+    shortlist,
+    tabulate,
+    tabulate_masked,
+)
+from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT
 
 UP = (0.0, -1.0, 0.0)
 """Up in the optical frame of a level camera."""
 
-ORTHOGRAPHIC_DISTANCE = 20.0
-"""Distance, in heights of the person in the image, at which a person without a camera is put: near enough to an orthographic view."""
+APART = 0.6
+"""Radians of rotation by which the modes of one component differ at least."""
 
-MAX_RAY = 20.0
-"""Rays further out than this (87 degrees) are not used: no pinhole camera sees them."""
+UNKNOWN_TILT_STD = 0.2
+"""Deviation of the vertical from its sample, radians, where gravity is unknown."""
+_MODES_A_VIEW = 2
 
-_CHUNK = 4
+_PARALLEL = 128  # persons from which threads pay
 
 
 @dataclass(frozen=True)
 class LifterConfig:
     """Parameters of the lifting."""
 
-    rotations: int = field(default=80, metadata={"description": "sampled rotations about the vertical", "range": (8, 720)})
-    modes: int = field(default=8, metadata={"description": "modes that are refined and kept as hypotheses", "range": (1, 16)})
-    iterations: int = field(default=4, metadata={"description": "perspective refinement steps", "range": (1, 20)})
+    rotations: int = field(default=40, metadata={"description": "sampled rotations about the vertical", "range": (8, 720)})
+    modes: int = field(default=4, metadata={"description": "modes that are kept as hypotheses", "range": (1, 16)})
+    iterations: int = field(default=3, metadata={"description": "steps of the refinement under true perspective", "range": (1, 20)})
     keypoint_noise: float = field(
         default=0.015,
         metadata={"description": "deviation of a keypoint without a covariance, over the person's extent", "range": (1e-4, 0.5)},
@@ -51,10 +67,10 @@ class LifterConfig:
     )
     tilt_std_deg: float = field(default=3.0, metadata={"description": "uncertainty of the vertical", "unit": "deg", "range": (0.0, 45.0)})
     prior_scale: float = field(
-        default=1.25, metadata={"description": "factor on the prior's deviations: people it has not seen", "range": (0.1, 10.0)}
+        default=1.4, metadata={"description": "factor on the prior's deviations: people it has not seen", "range": (0.1, 10.0)}
     )
     limb_scale: float = field(
-        default=5.0, metadata={"description": "factor on the deviations of limb lengths: a hint, not a fetter", "range": (0.1, 100.0)}
+        default=4.0, metadata={"description": "factor on the deviations of limb lengths: a hint, not a fetter", "range": (0.1, 100.0)}
     )
     stature_m: float = field(
         default=0.0, metadata={"description": "known body height of the person; 0: the prior's", "unit": "m", "range": (0.0, 2.6)}
@@ -68,43 +84,20 @@ HEIGHT_OVER_SIZE = 1.55
 """Standing body height over the root of the sum of squared limb lengths."""
 
 
-@dataclass(frozen=True)
-class LiftedPoses:
-    """A batch of lifted persons; shapes as in `Skeleton3D` with N in front."""
-
-    joints_m: np.ndarray
-    root_m: np.ndarray
-    covariance_m2: np.ndarray
-    root_covariance_m2: np.ndarray
-    status: np.ndarray
-    log_likelihood: np.ndarray
-    hypotheses_m: np.ndarray
-    hypothesis_weight: np.ndarray
-
-    def skeleton(self, index: int, confidence: np.ndarray, metric: bool) -> Skeleton3D:
-        """Person `index`; confidence (14,) of its keypoints."""
-        joints = np.zeros(JOINT_COUNT)
-        joints[list(KEYPOINT_TO_JOINT)] = np.nan_to_num(confidence)
-        joints[self.status[index] != JointStatus.OBSERVED] = 0
-        return Skeleton3D(
-            self.joints_m[index], self.root_m[index], self.covariance_m2[index], self.root_covariance_m2[index], joints,
-            self.status[index], float(self.log_likelihood[index]), metric and bool(self.status[index].any()),
-            self.hypotheses_m[index], self.hypothesis_weight[index],
-        )  # fmt: skip
-
-
 class Lifter:
-    """Keypoints and confidences to joints, covariances and hypotheses."""
+    """Keypoints and confidences to joints, covariances and hypotheses. Safe to use from several threads."""
 
     def __init__(self, prior: MixturePPCA, config: LifterConfig = LifterConfig()):
         self.prior, self.config = prior, config
-        self._table = CandidateTable(prior, config.rotations)
-        self._means = torch.from_numpy(prior.means_.reshape(len(prior.means_), -1))  # (C, 51)
-        self._covariances = torch.from_numpy(prior.covariances()) * config.prior_scale**2  # (C, 51, 51)
-        self._limbs = torch.from_numpy(prior.limbs_[:, 0].copy())
-        self._limb_noise = torch.from_numpy(prior.limbs_[:, 1] * config.limb_scale)
+        limbs = prior.limbs_[[joint - 1 for joint in LIMB_JOINTS]]
+        self._lengths = limbs[:, 0].astype(np.float32)
+        self._variance = ((limbs[:, 1] * config.limb_scale) ** 2).astype(np.float32)
+        self._apart = int(APART * config.rotations / (2 * np.pi))
         self.size_m = config.stature_m / HEIGHT_OVER_SIZE or prior.stature_m_
         self.size_std_m = config.stature_std_m / HEIGHT_OVER_SIZE or prior.stature_std_m_ * self.size_m / prior.stature_m_
+        self._candidates = lru_cache(maxsize=64)(self._make_candidates)
+        self._masked = lru_cache(maxsize=64)(lambda *key: tabulate_masked(self._candidates(*key)))
+        self._tables = lru_cache(maxsize=48)(self._make_tables)
 
     def lift(
         self, keypoints_px: np.ndarray, confidence: np.ndarray, covariance_px2: np.ndarray | None = None,
@@ -114,88 +107,158 @@ class Lifter:
 
         keypoints_px (N, 14, 2), NaN allowed where confidence (N, 14) is 0; covariance_px2 (N, 14, 2, 2) or None; up (3,) or (N, 3) in the
         optical frame, NaN where unknown. With a camera the result is absolute, in its optical frame, in metres; without one the root is
-        the origin and the size is the prior's. Persons with fewer than two usable keypoints come back INVALID. Raises ValueError in one
-        line for arrays of a wrong shape.
+        the origin and the size is the prior's. Persons with fewer than two usable keypoints, or with all of them within their noise, come
+        back INVALID. Raises ValueError in one line for arrays of a wrong shape.
         """
         count = _check(keypoints_px, confidence, covariance_px2)
-        up = np.broadcast_to(np.asarray(up, np.float64), (count, 3))
-        rays, noise, visible = self._observe(keypoints_px, confidence, covariance_px2, camera)
-        poses = _nothing(count, self.config.modes)
-        usable = np.flatnonzero(visible.sum(1) >= 2)
-        for direction in np.unique(np.nan_to_num(up[usable], nan=0.0).round(4), axis=0):
-            rows = usable[(np.nan_to_num(up[usable], nan=0.0).round(4) == direction).all(1)]
-            for chunk in np.array_split(rows, max(1, -(-len(rows) // _CHUNK))):
-                self._lift_rows(poses, chunk, rays[chunk], noise[chunk], visible[chunk], direction, camera is not None)
+        seen = to_rays(keypoints_px, confidence, covariance_px2, camera, self.config.keypoint_noise, self.config.noise_floor_px)
+        poses = LiftedPoses.invalid(count, self.config.modes)
+        vertical, known = _unit(np.broadcast_to(np.asarray(up, np.float64), (count, 3)))
+        rows = np.flatnonzero(known)
+        if len(rows):
+            part = seen if len(rows) == count else Rays(*(value[rows] for value in seen))
+            self._lift_upright(poses, rows, Views(*into_views(*part, vertical[rows])), camera is not None)
+        self._lift_any_way_up(poses, np.flatnonzero(~known), seen, camera is not None)
         return poses
 
-    def _observe(self, keypoints_px, confidence, covariance_px2, camera):
-        """Rays (N, 14, 2), their covariances (N, 14, 2, 2) and which count (N, 14)."""
-        pixels = np.asarray(keypoints_px, np.float64)
-        weight = np.nan_to_num(np.clip(np.asarray(confidence, np.float64), 0, 1))
-        visible = (weight > 0) & np.isfinite(pixels).all(-1) & (np.abs(pixels) < 1e7).all(-1)
-        pixels = np.where(visible[..., None], pixels, 0.0)
-        extent = _extent(pixels, visible)  # (N,)
-        covariance = self._keypoint_covariance(covariance_px2, extent, visible) / np.where(visible, weight, 1)[..., None, None]
-        if camera is None:
-            centre, focal = _centre(pixels, visible), ORTHOGRAPHIC_DISTANCE * extent
-            rays = (pixels - centre[:, None]) / focal[:, None, None]
-            inverse = np.eye(2) / focal[:, None, None, None]
+    def _make_candidates(self, pitch: int, tilt_std: float) -> Candidates:
+        return make_candidates(self.prior, pitch * PITCH_STEP, self.config.rotations, self.config.prior_scale, tilt_std)
+
+    def _make_tables(self, pitch: int, tilt_std: float, level: int) -> tuple[ScoreTable, Plans]:
+        """For persons with all keypoints seen and one noise."""
+        candidates = self._candidates(pitch, tilt_std)
+        noise = np.repeat([[[1.0, 0.0, 1.0]]], KEYPOINT_COUNT, 1) * 4.0 ** (level / LEVELS)  # (1, 14, 3)
+        observed = observe(candidates, torch.ones(1, KEYPOINT_COUNT, dtype=torch.bool), torch.from_numpy(full_noise(noise)))
+        return tabulate(candidates, observed), condition(candidates, observed)
+
+    def _lift_upright(self, poses: LiftedPoses, rows: np.ndarray, views: Views, metric: bool) -> None:
+        """Persons whose vertical is known: one view each, those of one pitch and noise level together."""
+        tilt = float(np.radians(self.config.tilt_std_deg))
+        for group, pitch, level in _groups(views):
+            part = Views(*(value[group] for value in views)) if len(group) < len(rows) else views
+            chosen, score, depth = self._shortlist(part, pitch, tilt, level, self.config.modes)  # (n, M) each
+            view = np.repeat(np.arange(len(group)), chosen.shape[1]).reshape(chosen.shape)
+            if level == MANY:
+                plans, plan = self._condition(part, [(pitch, tilt)] * chosen.size, chosen, view)
+            else:
+                plans, plan = self._tables(pitch, tilt, level)[1], chosen
+            self._finish(poses, rows[group], plans, plan, view, part, depth, score, part.seen, metric)
+
+    def _lift_any_way_up(self, poses: LiftedPoses, rows: np.ndarray, seen: Rays, metric: bool) -> None:
+        """Persons whose vertical is not known: views with up in every direction of a coarse grid, the best modes of all of them."""
+        for row in rows:
+            alone = Rays(*(value[row : row + 1] for value in seen))
+            ups = every_way_up(alone.rays[0], alone.seen[0])  # (V, 3)
+            if len(ups):
+                self._lift_views(poses, row, Views(*into_views(*(np.repeat(v, len(ups), 0) for v in alone), ups)), metric)
+
+    def _lift_views(self, poses: LiftedPoses, row: int, views: Views, metric: bool) -> None:
+        """One person, seen as each of the views."""
+        found = []
+        for group, pitch, level in _groups(views):
+            part = Views(*(value[group] for value in views))
+            chosen, score, depth = self._shortlist(part, pitch, UNKNOWN_TILT_STD, level, _MODES_A_VIEW)
+            view = np.repeat(group, _MODES_A_VIEW)
+            found += zip(score.ravel(), view, [pitch] * len(view), chosen.ravel(), depth.ravel())
+        found = sorted(((s, v, p, q, d) for s, v, p, q, d in found if q >= 0), key=lambda f: -f[0])
+        if not found:
+            return
+        score, view, pitch, chosen, depth = zip(*self._apart_from_each_other(found, views))
+        plans, plan = self._condition(views, [(int(p), UNKNOWN_TILT_STD) for p in pitch], np.array([chosen]), np.array([view]))
+        missing = self.config.modes - len(score)
+        pad = lambda values, fill: np.array([(*values, *[fill] * missing)])  # noqa: E731
+        depth, score = pad(depth, 1.0).astype(np.float32), pad(score, -np.inf).astype(np.float32)
+        plan, view = np.pad(plan, ((0, 0), (0, missing)), constant_values=-1), pad(view, 0)
+        seen = views.seen[view[:, 0]]
+        self._finish(poses, np.array([row]), plans, plan, view, views, depth, score, seen, metric)
+
+    def _apart_from_each_other(self, found: list, views: Views) -> list:
+        """The best of what was found, best first, modes of one component APART in rotation."""
+        kept, rotations = [], []
+        for mode in found:
+            _, view, pitch, q, _ = mode
+            candidates = self._candidates(int(pitch), UNKNOWN_TILT_STD)
+            yaw = rotation_about_vertical(candidates.yaw[q] * 2 * np.pi / self.config.rotations)
+            rotation = views.frame[view].T @ upright(pitch * PITCH_STEP) @ yaw
+            component = candidates.component[q]
+            if all(c != component or np.trace(r.T @ rotation) < 1 + 2 * np.cos(APART) for c, r in rotations):
+                kept.append(mode)
+                rotations.append((component, rotation))
+            if len(kept) == self.config.modes:
+                break
+        return kept
+
+    def _shortlist(self, views: Views, pitch: int, tilt: float, level: int, modes: int) -> tuple[np.ndarray, ...]:
+        """Candidates, log-evidence and depth (V, M each) of views that share pitch and noise level."""
+        candidates = self._candidates(pitch, tilt)
+        if level == MANY:
+            table = self._masked(pitch, tilt)
+            parts = _in_parts(lambda r: score_masked(*table, views.centred[r], views.noise[r], views.seen[r]), len(views.pitch), 8)
+            score, depth = (np.concatenate(values) for values in zip(*parts))
         else:
-            rays, inverse = camera.rays(pixels), np.linalg.inv(camera.matrix[:2, :2])
-        visible = visible & np.isfinite(rays).all(-1) & (np.abs(np.nan_to_num(rays, nan=np.inf)) < MAX_RAY).all(-1)
-        noise = inverse @ covariance @ np.swapaxes(inverse, -1, -2)
-        return np.where(visible[..., None], rays, 0.0), np.where(visible[..., None, None], noise, np.eye(2)), visible
+            score, depth = score_by_table(self._tables(pitch, tilt, level)[0], views.centred)
+        return shortlist(score, depth, candidates.component, candidates.yaw, self.config.rotations, modes, self._apart)
 
-    def _keypoint_covariance(self, covariance_px2, extent, visible) -> np.ndarray:
-        default = np.maximum(self.config.keypoint_noise * extent, self.config.noise_floor_px) ** 2
-        default = default[:, None, None, None] * np.eye(2) * np.ones((1, KEYPOINT_COUNT, 1, 1))  # (N, 14, 2, 2)
-        if covariance_px2 is None:
-            return default
-        given = np.asarray(covariance_px2, np.float64)
-        usable = np.isfinite(given).all((-1, -2)) & visible
-        usable &= (np.linalg.eigvalsh(np.where(usable[..., None, None], given, np.eye(2))) >= 0).all(-1)
-        floor = self.config.noise_floor_px**2 * np.eye(2)
-        return np.where(usable[..., None, None], given + floor, default)
+    def _condition(self, views: Views, keys: Sequence[tuple[int, float]], chosen: np.ndarray, view: np.ndarray) -> tuple[Plans, np.ndarray]:
+        """Plans made for the mask and noise of views `view` and candidates `chosen` of `keys`; and which plan serves which mode."""
+        parts = [self._candidates(*key).select([max(q, 0)]) for key, q in zip(keys, chosen.ravel())]
+        candidates = Candidates(*(torch.cat(v) if isinstance(v[0], torch.Tensor) else np.concatenate(v) for v in zip(*parts)))
+        seen, noise = torch.from_numpy(views.seen[view.ravel()]), torch.from_numpy(full_noise(views.noise[view.ravel()]))
+        plan = np.where(chosen >= 0, np.arange(chosen.size).reshape(chosen.shape), -1)
+        return condition(candidates, observe(candidates, seen, noise)), plan
 
-    def _lift_rows(self, poses: LiftedPoses, rows, rays, noise, visible, up, metric: bool) -> None:
-        r, n, v = torch.from_numpy(rays), torch.from_numpy(noise), torch.from_numpy(visible)
-        candidates = self._table(up if np.any(up) else np.full(3, np.nan))
-        scores, depth = score_candidates(candidates, r, n, v, self.config.prior_scale)
-        chosen = select_modes(candidates, scores, self.config.modes)  # (n, M)
-        known = bool(np.any(up))
-        tilt = np.radians(self.config.tilt_std_deg if known else 20.0)
-        component = candidates.component[chosen]
-        posterior = refine(
-            self._means[component], self._covariances[component], candidates.rotation[chosen],
-            candidates.log_prior[chosen], depth.gather(1, chosen), r, n, v, up_spread=tilt, iterations=self.config.iterations,
-            up=torch.from_numpy(np.asarray(up if known else UP)), limbs=self._limbs, limb_noise=self._limb_noise,
+    def _finish(self, poses, rows, plans, plan, view, views, depth, score, seen, metric: bool) -> None:
+        """Refine the shortlisted modes of persons `rows` and write them into `poses`."""
+        out = (
+            poses.joints_m, poses.root_m, poses.covariance_m2, poses.root_covariance_m2, poses.status, poses.log_likelihood,
+            poses.hypotheses_m, poses.hypothesis_weight,
         )  # fmt: skip
-        self._write(poses, rows, posterior, visible, metric)
 
-    def _write(self, poses: LiftedPoses, rows, posterior: Posterior, visible, metric: bool) -> None:
-        """Modes to metres: the best mode is the answer, the others count in its covariance and stay as hypotheses."""
-        weight = torch.softmax(posterior.log_evidence, 1)  # (n, M)
-        order = weight.argsort(1, descending=True)
-        weight = weight.gather(1, order)
-        joints = _pick(posterior.joints, order)  # (n, M, 17, 3)
-        relative = joints - joints[:, :, :1]
-        s, var = self.size_m, self.size_std_m**2
-        own = torch.einsum("nm,nmjab->njab", weight, _pick(posterior.relative_covariance, order))
-        covariance = (s * s + var) * (own + _second_moment(weight, relative)) + var * _outer(relative[:, 0])
-        root = joints[:, :, :1]
-        root_own = torch.einsum("nm,nmjab->njab", weight, _pick(posterior.root_covariance, order)[:, :, None])
-        root_covariance = (s * s + var) * (root_own + _second_moment(weight, root)) + var * _outer(root[:, 0])
-        origin = 0.0 if metric else joints[:, :1, :1]
-        poses.joints_m[rows] = (s * (joints[:, :1] - origin))[:, 0].numpy()
-        poses.root_m[rows] = poses.joints_m[rows, 0]
-        poses.covariance_m2[rows] = covariance.numpy()
-        poses.root_covariance_m2[rows] = root_covariance[:, 0].numpy() if metric else np.nan
-        poses.hypotheses_m[rows] = (s * (joints - (0.0 if metric else joints[:, :, :1]))).numpy()
-        poses.hypothesis_weight[rows] = weight.numpy()
-        poses.log_likelihood[rows] = torch.logsumexp(posterior.log_evidence, 1).numpy()
-        status = np.full((len(rows), JOINT_COUNT), JointStatus.INFERRED, np.uint8)
-        status[:, list(KEYPOINT_TO_JOINT)] = np.where(visible, JointStatus.OBSERVED, JointStatus.INFERRED)
-        poses.status[rows] = status
+        def part(r: slice) -> None:
+            count, modes = plan[r].shape
+            joints, weight = np.empty((count, modes, JOINT_COUNT, 3), np.float32), np.empty((count, modes), np.float32)
+            relative, root = np.empty((count, JOINT_COUNT, 3, 3), np.float32), np.empty((count, 3, 3), np.float32)
+            evidence = lift_rows(
+                plans, plan[r], view[r], views.rays, views.seen, depth[r], score[r], views.frame, self._lengths, self._variance,
+                self.config.iterations, joints, weight, relative, root,
+            )  # fmt: skip
+            to_metres(rows[r], joints, weight, relative, root, evidence, seen[r], self.size_m, self.size_std_m, metric, out)
+
+        _in_parts(part, len(rows), _PARALLEL)
+
+
+def _groups(views: Views):
+    """Indices of the views that share pitch and noise level, with both."""
+    if len(views.pitch) == 1:
+        if views.level[0] != NONE:
+            yield np.zeros(1, np.int64), int(views.pitch[0]), int(views.level[0])
+        return
+    keys = np.stack([views.pitch, views.level], 1)
+    for pitch, level in np.unique(keys[views.level != NONE], axis=0):
+        yield np.flatnonzero((keys == (pitch, level)).all(1)), int(pitch), int(level)
+
+
+def _in_parts(function: Callable[[slice], object], count: int, least: int) -> list:
+    """Results of `function` on slices of range(count), one for each core where there are `least` for each."""
+    parts = min(len(os.sched_getaffinity(0)), count // least)
+    if parts <= 1:
+        return [function(slice(0, count))]
+    bounds = np.linspace(0, count, parts + 1).astype(int)
+    slices = [slice(a, b) for a, b in zip(bounds, bounds[1:])]
+    with ThreadPoolExecutor(parts) as pool:
+        return list(pool.map(function, slices))
+
+
+@compiled
+def _unit(up):
+    """Unit vectors (N, 3), and whether each is known: finite and of some length."""
+    unit, known = np.empty((len(up), 3)), np.empty(len(up), np.bool_)
+    for n in range(len(up)):
+        length = np.sqrt(up[n, 0] ** 2 + up[n, 1] ** 2 + up[n, 2] ** 2)
+        known[n] = 1e-9 < length < 1e300  # false for NaN
+        for axis in range(3):
+            unit[n, axis] = up[n, axis] / length if known[n] else UP[axis]
+    return unit, known
 
 
 def _check(keypoints_px, confidence, covariance_px2) -> int:
@@ -207,33 +270,3 @@ def _check(keypoints_px, confidence, covariance_px2) -> int:
     if covariance_px2 is not None and np.shape(covariance_px2) != (*shape, 2):
         raise ValueError(f"keypoint_covariance_px2: expected {(*shape, 2)}, got {np.shape(covariance_px2)}")
     return shape[0]
-
-
-def _nothing(count: int, modes: int) -> LiftedPoses:
-    nan = lambda *shape: np.full((count, *shape), np.nan)  # noqa: E731
-    j = JOINT_COUNT
-    return LiftedPoses(nan(j, 3), nan(3), nan(j, 3, 3), nan(3, 3), np.zeros((count, j), np.uint8), nan(), nan(modes, j, 3), nan(modes))
-
-
-def _extent(pixels: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """Longer side of each person's box (N,), at least one pixel."""
-    low = np.where(visible[..., None], pixels, np.inf).min(1)
-    high = np.where(visible[..., None], pixels, -np.inf).max(1)
-    return np.maximum(np.nan_to_num((high - low).max(-1), neginf=1.0, posinf=1.0), 1.0)
-
-
-def _centre(pixels: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    return (pixels * visible[..., None]).sum(1) / np.maximum(visible.sum(1), 1)[:, None]
-
-
-def _pick(values: Tensor, order: Tensor) -> Tensor:
-    return torch.stack([v[o] for v, o in zip(values, order)])
-
-
-def _outer(x: Tensor) -> Tensor:
-    return x[..., :, None] * x[..., None, :]
-
-
-def _second_moment(weight: Tensor, values: Tensor) -> Tensor:
-    """Second moment (n, J, 3, 3) of the modes (n, M, J, 3) about the first."""
-    return torch.einsum("nm,nmjab->njab", weight, _outer(values - values[:, :1]))

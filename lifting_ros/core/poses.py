@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_TO_JOINT
+
 
 class JointStatus(enum.IntEnum):
     """Where a joint's position comes from."""
@@ -69,6 +71,38 @@ class Skeleton3D:
     """(M, 17, 3) the other modes, best first, in the frame of `joints_m`."""
     hypothesis_weight: np.ndarray
     """(M,) their probabilities."""
+
+
+@dataclass(frozen=True)
+class LiftedPoses:
+    """A batch of lifted persons; shapes as in `Skeleton3D` with N in front."""
+
+    joints_m: np.ndarray
+    root_m: np.ndarray
+    covariance_m2: np.ndarray
+    root_covariance_m2: np.ndarray
+    status: np.ndarray
+    log_likelihood: np.ndarray
+    hypotheses_m: np.ndarray
+    hypothesis_weight: np.ndarray
+
+    @classmethod
+    def invalid(cls, count: int, modes: int) -> LiftedPoses:
+        """Persons of whom nothing is known: NaN, and status INVALID."""
+        nan = lambda *shape: np.full((count, *shape), np.nan)  # noqa: E731
+        j = JOINT_COUNT
+        return cls(nan(j, 3), nan(3), nan(j, 3, 3), nan(3, 3), np.zeros((count, j), np.uint8), nan(), nan(modes, j, 3), nan(modes))
+
+    def skeleton(self, index: int, confidence: np.ndarray, metric: bool) -> Skeleton3D:
+        """Person `index`; confidence (14,) of its keypoints."""
+        joints = np.zeros(JOINT_COUNT)
+        joints[list(KEYPOINT_TO_JOINT)] = np.nan_to_num(confidence)
+        joints[self.status[index] != JointStatus.OBSERVED] = 0
+        return Skeleton3D(
+            self.joints_m[index], self.root_m[index], self.covariance_m2[index], self.root_covariance_m2[index], joints,
+            self.status[index], float(self.log_likelihood[index]), metric and bool(self.status[index].any()),
+            self.hypotheses_m[index], self.hypothesis_weight[index],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From shortlisted candidates to skeletons: keypoints, limb lengths and the true perspective, a few numbers at a time.
+
+Each candidate comes with a plan (`conditioning.Plans`): under weak perspective its latents are the mean plus the innovation times a
+gain. Two things are not linear. Limbs keep their lengths: eight lengths are measurements, linearised at the last estimate (an iterated
+Kalman update). And a nearer joint looks larger: a ray r meets joint j at r (depth + z_j), so observations are formed again with the last
+estimate's z until both agree. The best mode is iterated; the others are hypotheses after one pass.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from lifting_ros.core.compiled import compiled
+from lifting_ros.core.conditioning import LATENTS, LIMB_JOINTS
+from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
+
+LIMBS = len(LIMB_JOINTS)
+_JOINT = np.array(KEYPOINT_TO_JOINT)
+_FARTHEST = np.float32(0.5)  # logarithm of depth that one iteration may go
+
+
+@compiled
+def innovation(rays, seen, z, depth, first_depth, offset, out):
+    """Observations at `depth` minus predictions (28,) into `out`; returns their mean (x, y)."""
+    count, middle = 0, np.float32(0.0)
+    for k in range(KEYPOINT_COUNT):
+        if seen[k]:
+            count += 1
+            middle += z[k]
+    middle /= np.float32(count)
+    mean_x = mean_y = np.float32(0.0)
+    for k in range(KEYPOINT_COUNT):
+        reach = depth + z[k] - middle
+        out[2 * k], out[2 * k + 1] = rays[k, 0] * reach, rays[k, 1] * reach
+        if seen[k]:
+            mean_x += out[2 * k]
+            mean_y += out[2 * k + 1]
+    mean_x /= np.float32(count)
+    mean_y /= np.float32(count)
+    shrink = np.float32(1.0) - np.log(first_depth / depth)  # the prior's depth, seen from the present one
+    for k in range(KEYPOINT_COUNT):
+        out[2 * k] = out[2 * k] - mean_x - offset[2 * k] * shrink if seen[k] else np.float32(0.0)
+        out[2 * k + 1] = out[2 * k + 1] - mean_y - offset[2 * k + 1] * shrink if seen[k] else np.float32(0.0)
+    return mean_x, mean_y
+
+
+@compiled
+def add_product(vector, matrix, out):
+    """out (c,) += vector (r,) @ matrix (r, c)."""
+    for r in range(len(vector)):
+        factor = vector[r]
+        for c in range(len(out)):
+            out[c] += factor * matrix[r, c]
+
+
+@compiled
+def update_limbs(linear, covariance, lengths, variance, limb, direction, factor, push):
+    """One Kalman update by limb lengths (8,), linearised at `limb` (24,), which becomes the new estimate.
+
+    linear (24,), covariance (24, 24): limb vectors before it. `push` (24,) is what the cross-covariances are to be multiplied by,
+    `direction` (8, 3) and `factor` (8, 8), with its diagonal inverted, are kept for the covariance. Returns the log-evidence.
+    """
+    weight = np.empty(LIMBS, np.float32)
+    for k in range(LIMBS):
+        length = np.sqrt(max(limb[3 * k] ** 2 + limb[3 * k + 1] ** 2 + limb[3 * k + 2] ** 2, np.float32(1e-12)))
+        weight[k] = lengths[k]
+        for axis in range(3):
+            direction[k, axis] = limb[3 * k + axis] / length
+            weight[k] -= direction[k, axis] * linear[3 * k + axis]
+    for i in range(LIMBS):
+        for k in range(i + 1):
+            total = variance[i] if i == k else np.float32(0.0)
+            for axis in range(3):
+                row = covariance[3 * i + axis]
+                along = row[3 * k] * direction[k, 0] + row[3 * k + 1] * direction[k, 1] + row[3 * k + 2] * direction[k, 2]
+                total += direction[i, axis] * along
+            factor[i, k] = total
+    evidence = _factorise(factor, weight)
+    for k in range(LIMBS - 1, -1, -1):
+        weight[k] *= factor[k, k]
+        for i in range(k):
+            weight[i] -= factor[k, i] * weight[k]
+        for axis in range(3):
+            push[3 * k + axis] = direction[k, axis] * weight[k]
+    for i in range(len(limb)):
+        limb[i] = linear[i]
+    add_product(push, covariance, limb)
+    return evidence
+
+
+@compiled
+def _factorise(factor, right):
+    """Cholesky factor of (8, 8) in place, its diagonal inverted, and L^-1 b in place; returns the log-density of b."""
+    density = np.float32(0.0)
+    for i in range(LIMBS):
+        for j in range(i + 1):
+            for k in range(j):
+                factor[i, j] -= factor[i, k] * factor[j, k]
+            if j < i:
+                factor[i, j] *= factor[j, j]
+                right[i] -= factor[i, j] * right[j]
+        pivot = max(factor[i, i], np.float32(1e-12))
+        factor[i, i] = np.float32(1.0) / np.sqrt(pivot)
+        right[i] *= factor[i, i]
+        density -= np.float32(0.5) * (right[i] ** 2 + np.log(pivot))
+    return density
+
+
+@compiled
+def solve_mode(plans, p, rays, seen, first_depth, lengths, variance, iterations, work, latents, place):
+    """Latents (54,) of plan p after `iterations`, and the place (3,) to add to joint coordinates; returns the limbs' log-evidence."""
+    innovations, limb_linear, limb, direction, factor, push, z = work
+    depth, evidence = first_depth, np.float32(0.0)
+    latents[:] = plans.mean[p]
+    for step in range(iterations):
+        for k in range(KEYPOINT_COUNT):
+            z[k] = latents[3 * _JOINT[k] + 2]
+        mean_x, mean_y = innovation(rays, seen, z, depth, first_depth, plans.offset[p], innovations)
+        limb_linear[:] = plans.limb_mean[p]
+        add_product(innovations, plans.limb_gain[p], limb_linear)
+        if step == 0:
+            limb[:] = limb_linear
+        evidence = update_limbs(limb_linear, plans.limb_covariance[p], lengths, variance, limb, direction, factor, push)
+        latents[:] = plans.mean[p]
+        add_product(innovations, plans.gain[p], latents)
+        add_product(push, plans.cross[p], latents)
+        further = min(max(latents[LATENTS - 1] + np.log(first_depth / depth), -_FARTHEST), _FARTHEST)
+        place[0], place[1] = mean_x * np.exp(further), mean_y * np.exp(further)
+        depth *= np.exp(further)
+        depth = min(max(depth, first_depth / np.float32(5.0)), first_depth * np.float32(5.0))
+    _settle(plans.mean[p], seen, latents, place)
+    place[2] += depth
+    return evidence
+
+
+@compiled
+def _settle(mean, seen, latents, place):
+    """From the seen joints' middle, which observations are about, to the origin of joint coordinates."""
+    count, place[2] = np.float32(seen.sum()), np.float32(0.0)
+    for k in range(KEYPOINT_COUNT):
+        if seen[k]:
+            place[0] -= mean[3 * _JOINT[k]] / count
+            place[1] -= mean[3 * _JOINT[k] + 1] / count
+            place[2] -= latents[3 * _JOINT[k] + 2] / count
+    place[0] += latents[LATENTS - 3]
+    place[1] += latents[LATENTS - 2]
+
+
+@compiled
+def mode_covariance(plans, p, direction, factor, place, relative, root):
+    """Covariance of joint - root (17, 3, 3) and of the root (3, 3) in the view frame, the limb update included; sizes^2."""
+    cross, reduced = plans.cross[p], np.empty((LIMBS, LATENTS), np.float32)  # L^-1 times the covariance of lengths and latents
+    for k in range(LIMBS):
+        for c in range(LATENTS):
+            reduced[k, c] = (
+                direction[k, 0] * cross[3 * k, c] + direction[k, 1] * cross[3 * k + 1, c] + direction[k, 2] * cross[3 * k + 2, c]
+            )
+        for i in range(k):
+            for c in range(LATENTS):
+                reduced[k, c] -= factor[k, i] * reduced[i, c]
+        for c in range(LATENTS):
+            reduced[k, c] *= factor[k, k]
+    for joint in range(JOINT_COUNT):
+        for a in range(3):
+            for b in range(3):
+                known = np.float32(0.0)
+                for k in range(LIMBS):
+                    known += (reduced[k, 3 * joint + a] - reduced[k, a]) * (reduced[k, 3 * joint + b] - reduced[k, b])
+                relative[joint, a, b] = plans.relative[p, joint, a, b] - known
+    latent = np.array([0, 1, 2, LATENTS - 3, LATENTS - 2, LATENTS - 1])
+    effect = np.zeros((3, 6), np.float32)  # of the root's latents on its position
+    for axis in range(3):
+        effect[axis, axis] = np.float32(1.0)
+        effect[axis, 5] = place[axis]
+    effect[0, 3] = effect[1, 4] = np.float32(1.0)
+    own = plans.root[p].copy()
+    for i in range(6):
+        for j in range(6):
+            for k in range(LIMBS):
+                own[i, j] -= reduced[k, latent[i]] * reduced[k, latent[j]]
+    sandwich(effect, own, root)
+
+
+@compiled
+def lift_rows(plans, plan, view, rays, seen, depth, score, frames, lengths, variance, iterations, joints, weight, relative, root):
+    """N persons with M modes each, best mode first; everything in person's sizes, in the frame that `frames` turn from.
+
+    plan (N, M) row of `plans`, negative where there is none; view (N, M) row of rays (V, 14, 2), seen (V, 14) and frames (V, 3, 3), the
+    rotations into the view frames; depth, score (N, M) of the shortlist. Writes joints (N, M, 17, 3) absolute, weight (N, M), relative
+    (N, 17, 3, 3) and root (N, 3, 3) covariances of the best mode, and returns the log-evidence (N,).
+    """
+    count, modes = plan.shape
+    work = (
+        np.empty(2 * KEYPOINT_COUNT, np.float32), np.empty(3 * LIMBS, np.float32), np.empty(3 * LIMBS, np.float32),
+        np.empty((LIMBS, 3), np.float32), np.empty((LIMBS, LIMBS), np.float32), np.empty(3 * LIMBS, np.float32),
+        np.empty(KEYPOINT_COUNT, np.float32),
+    )  # fmt: skip
+    latents, place = np.empty((modes, LATENTS), np.float32), np.empty((modes, 3), np.float32)
+    evidence, total = np.empty(modes, np.float32), np.empty(count, np.float32)
+    for n in range(count):
+        for m in range(modes):
+            evidence[m] = -np.inf
+            if plan[n, m] >= 0:
+                v, p = view[n, m], plan[n, m]
+                evidence[m] = score[n, m] + solve_mode(
+                    plans, p, rays[v], seen[v], depth[n, m], lengths, variance, 1, work, latents[m], place[m]
+                )
+        order = np.argsort(-evidence)
+        best = order[0]
+        v, p = view[n, best], plan[n, best]
+        solve_mode(plans, p, rays[v], seen[v], depth[n, best], lengths, variance, iterations, work, latents[best], place[best])
+        mode_covariance(plans, p, work[3], work[4], place[best], relative[n], root[n])
+        _turn_covariances(frames[v], relative[n], root[n])
+        total[n] = _sort_modes(order, evidence, latents, place, view[n], frames, joints[n], weight[n])
+    return total
+
+
+@compiled
+def sandwich(left, middle, out):
+    """out (3, 3) = left (3, k) middle (k, k) left^T; `out` may be `middle`."""
+    size = len(middle)
+    half = np.zeros((3, size), np.float32)
+    for a in range(3):
+        for k in range(size):
+            for c in range(size):
+                half[a, c] += left[a, k] * middle[k, c]
+    for a in range(3):
+        for b in range(3):
+            total = np.float32(0.0)
+            for c in range(size):
+                total += half[a, c] * left[b, c]
+            out[a, b] = total
+
+
+@compiled
+def _turn_covariances(frame, relative, root):
+    back = frame.T.copy()
+    for joint in range(JOINT_COUNT):
+        sandwich(back, relative[joint], relative[joint])
+    sandwich(back, root, root)
+
+
+@compiled
+def _sort_modes(order, evidence, latents, place, view, frames, joints, weight):
+    """Joints (M, 17, 3) and weights (M,) of the modes in their order; returns the log of the summed evidence."""
+    best, whole = evidence[order[0]], np.float32(0.0)
+    for rank in range(len(order)):
+        m = order[rank]
+        weight[rank] = np.exp(evidence[m] - best)
+        whole += weight[rank]
+        if not weight[rank] > 0:
+            joints[rank] = joints[0]
+            continue
+        frame = frames[view[m]]
+        for joint in range(JOINT_COUNT):
+            for axis in range(3):
+                position = np.float32(0.0)
+                for k in range(3):
+                    position += frame[k, axis] * (latents[m, 3 * joint + k] + place[m, k])
+                joints[rank, joint, axis] = position
+    for rank in range(len(order)):
+        weight[rank] /= whole
+    return best + np.log(whole)

@@ -12,9 +12,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from lifting_ros.core.compiled import compiled
 from lifting_ros.core.ppca import MixturePPCA
 from lifting_ros.core.rotations import rotation_about_vertical, up_to_camera
 from lifting_ros.core.skeleton import JOINT_COUNT, JOINT_PARENTS, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
@@ -29,30 +28,29 @@ DEPTH_STD = 0.3
 YAW_STD = 0.12
 """Deviation of the rotation about the vertical from its sample, radians: wider than the sampling, for the mean pose's sake."""
 
-_POSE, _PLACE, _DEPTH, LATENTS = slice(0, 51), slice(51, 53), 53, 54
+POSE, LATENTS = 3 * JOINT_COUNT, 3 * JOINT_COUNT + 3
 OBSERVATIONS = 2 * KEYPOINT_COUNT
-_SEEN_ROWS = [3 * joint + axis for joint in KEYPOINT_TO_JOINT for axis in (0, 1)]
-ROOT_LATENTS = (0, 1, 2, 51, 52, 53)
+LATERAL = np.array([3 * joint + axis for joint in KEYPOINT_TO_JOINT for axis in (0, 1)])
+"""The latents that keypoints see: joint coordinates across the view."""
+ROOT_LATENTS = np.array([0, 1, 2, POSE, POSE + 1, POSE + 2])
 """What the position of the root depends on."""
+_LIMB_END = np.array([3 * joint + axis for joint in LIMB_JOINTS for axis in range(3)])
+_LIMB_START = np.array([3 * JOINT_PARENTS[joint] + axis for joint in LIMB_JOINTS for axis in range(3)])
 
 
 class Candidates(NamedTuple):
     """Q Gaussians over poses in the view frame, person's sizes."""
 
-    mean: Tensor
+    mean: np.ndarray
     """(Q, 51)."""
-    covariance: Tensor
+    covariance: np.ndarray
     """(Q, 51, 51), the uncertainty of the rotation included."""
-    log_prior: Tensor
+    log_prior: np.ndarray
     """(Q,) log of the component's weight over the number of rotations."""
     component: np.ndarray
-    """(Q,)."""
+    """(Q,) those of one component lie together."""
     yaw: np.ndarray
     """(Q,) index of the rotation."""
-
-    def select(self, rows) -> Candidates:
-        """The candidates of an index."""
-        return Candidates(*(value[rows] for value in self))
 
 
 class Plans(NamedTuple):
@@ -82,15 +80,18 @@ def make_candidates(prior: MixturePPCA, pitch: float, yaws: int, prior_scale: fl
     """Every component in `yaws` rotations about a vertical that the view frame sees at `pitch` (radians, up towards +z)."""
     rotations = upright(pitch) @ rotation_about_vertical(np.arange(yaws) * 2 * np.pi / yaws)  # (Y, 3, 3)
     components = len(prior.weights_)
-    mean = torch.from_numpy(np.einsum("yab,cjb->cyja", rotations, prior.means_).reshape(-1, JOINT_COUNT, 3))
-    pose = (prior.covariances() * prior_scale**2).reshape(components, JOINT_COUNT, 3, JOINT_COUNT, 3)
-    turned = torch.from_numpy(np.einsum("yab,cjbkd,yed->cyjake", rotations, pose, rotations, optimize=True).reshape(-1, 51, 51))
+    mean = np.einsum("yab,cjb->cyja", rotations, prior.means_).reshape(-1, JOINT_COUNT, 3)
+    pose = (prior.covariances() * prior_scale**2).reshape(components, 1, POSE * JOINT_COUNT, 3)
+    half = (pose @ rotations.transpose(0, 2, 1)).reshape(-1, POSE, POSE).transpose(0, 2, 1)  # turned from the right: (Q, 51, 51)
+    turn = np.repeat(rotations[None], components, 0).reshape(-1, 1, 3, 3).transpose(0, 1, 3, 2)
+    turned = (half.reshape(-1, POSE * JOINT_COUNT, 3)[:, None] @ turn).reshape(-1, POSE, POSE)
     vertical = upright(pitch)[:, 1]
     spin = tilt_std**2 * np.eye(3) + (YAW_STD**2 - tilt_std**2) * np.outer(vertical, vertical)
-    arms = _turning(mean).flatten(1, 2)  # (Q, 51, 3)
-    covariance = turned + arms @ torch.from_numpy(spin) @ arms.transpose(1, 2)
-    log_prior = torch.from_numpy(np.repeat(np.log(prior.weights_ / yaws), yaws))
-    return Candidates(mean.flatten(1), covariance, log_prior, np.repeat(np.arange(components), yaws), np.tile(np.arange(yaws), components))
+    arms = _turning(mean).reshape(-1, POSE, 3)
+    covariance = turned + arms @ spin @ arms.transpose(0, 2, 1)
+    log_prior = np.repeat(np.log(prior.weights_ / yaws), yaws)
+    component, yaw = np.repeat(np.arange(components), yaws), np.tile(np.arange(yaws), components)
+    return Candidates(mean.reshape(-1, POSE), covariance, log_prior, component, yaw)
 
 
 def upright(pitch: float) -> np.ndarray:
@@ -98,70 +99,107 @@ def upright(pitch: float) -> np.ndarray:
     return up_to_camera(np.array([0.0, -np.cos(pitch), np.sin(pitch)]))
 
 
-def _turning(points: Tensor) -> Tensor:
+def _turning(points: np.ndarray) -> np.ndarray:
     """Derivative (..., 3, 3) of points (..., 3) with respect to a small rotation: w x p = -[p]x w."""
-    x, y, z = points.unbind(-1)
-    zero = torch.zeros_like(x)
-    return torch.stack([zero, z, -y, -z, zero, x, y, -x, zero], -1).unflatten(-1, (3, 3))
+    x, y, z = np.moveaxis(points, -1, 0)
+    zero = np.zeros_like(x)
+    return np.stack([zero, z, -y, -z, zero, x, y, -x, zero], -1).reshape(*points.shape, 3)
 
 
-class Observed(NamedTuple):
-    """The joint distribution of latents and observations of P candidates."""
+def condition(candidates: Candidates, chosen: np.ndarray, seen: np.ndarray, noise: np.ndarray) -> tuple[Plans, np.ndarray, np.ndarray]:
+    """Posteriors of candidates `chosen` (P,), each with its own mask and noise.
 
-    offset: Tensor
-    """(P, 28)."""
-    cross: Tensor
-    """(P, 54, 28) covariance of latents and observations."""
-    factor: Tensor
-    """(P, 28, 28) Cholesky factor of the observations' covariance; identity where not seen."""
-    prior: Tensor
-    """(P, 54, 54)."""
-
-
-def observe(candidates: Candidates, seen: Tensor, noise: Tensor) -> Observed:
-    """seen (P or 1, 14) bool; noise (P or 1, 28, 28) covariance over the mean square of the rays about their mean, 0 where not seen."""
-    mask = seen.to(torch.float64).repeat_interleave(2, 1)  # (P, 28)
-    lateral = candidates.mean[:, _SEEN_ROWS]
-    pairs = lateral.unflatten(1, (KEYPOINT_COUNT, 2))
-    weight = (seen / seen.sum(1, keepdim=True))[..., None]
-    offset = ((pairs - (weight * pairs).sum(1, keepdim=True)).flatten(1)) * mask
-    count = len(candidates.mean)
-    prior = torch.zeros(count, LATENTS, LATENTS, dtype=torch.float64)
-    prior[:, _POSE, _POSE] = candidates.covariance
-    prior[:, _PLACE, _PLACE] = PLACE_STD**2 * torch.eye(2, dtype=torch.float64)
-    prior[:, _DEPTH, _DEPTH] = DEPTH_STD**2
-    rows = torch.zeros(count, OBSERVATIONS, LATENTS, dtype=torch.float64)
-    rows[:, range(OBSERVATIONS), _SEEN_ROWS] = 1.0
-    rows[:, 0::2, 51] = rows[:, 1::2, 52] = 1.0
-    rows = rows * mask[..., None]
-    rows[:, :, _DEPTH] = -offset  # further away than thought: the same rays span more
-    cross = prior @ rows.transpose(1, 2)
-    size = (offset**2).sum(1) / seen.sum(1)  # mean square, sizes^2
-    total = rows @ cross + size[:, None, None] * noise + torch.diag_embed((1 - mask).expand(count, -1))
-    return Observed(offset, cross, torch.linalg.cholesky(total), prior)
+    seen (P or 1, 14) bool; noise (P or 1, 14, 3) covariance xx, xy, yy over the mean square of the rays about their mean. Also the inverse
+    covariance of the observations (P, 28, 28), 0 where not seen, and the logarithm of its factor's determinant (P,), for scoring.
+    """
+    count = len(chosen)
+    shapes = (LATENTS,), (28,), (28, LATENTS), (24,), (28, 24), (24, 24), (24, LATENTS), (JOINT_COUNT, 3, 3), (6, 6)
+    plans = Plans(*(np.zeros((count, *shape), np.float32) for shape in shapes))
+    inverse, log_det = np.zeros((count, OBSERVATIONS, OBSERVATIONS)), np.zeros(count)
+    _condition(candidates.mean, candidates.covariance, chosen, seen, noise.astype(np.float64), plans, inverse, log_det)
+    return plans, inverse, log_det
 
 
-def condition(candidates: Candidates, observed: Observed) -> Plans:
-    """Posterior of the latents and of the limb vectors, ready for products with innovations."""
-    gain = torch.cholesky_solve(observed.cross.transpose(1, 2), observed.factor)  # (P, 28, 54)
-    posterior = observed.prior - observed.cross @ gain
-    limbs = _limb_rows()
-    mean = torch.nn.functional.pad(candidates.mean, (0, LATENTS - 51))
-    pose = posterior[:, _POSE, _POSE].unflatten(2, (JOINT_COUNT, 3)).unflatten(1, (JOINT_COUNT, 3))  # (P, 17, 3, 17, 3)
-    own = torch.einsum("pjajb->pjab", pose)
-    with_root = pose[:, :, :, 0]  # (P, 17, 3, 3)
-    relative = own - with_root - with_root.transpose(2, 3) + own[:, :1]
-    root = posterior[:, list(ROOT_LATENTS)][:, :, list(ROOT_LATENTS)]
-    cross = limbs @ posterior
-    arrays = (mean, observed.offset, gain, mean @ limbs.T, gain @ limbs.T, cross @ limbs.T, cross, relative, root)
-    return Plans(*(np.ascontiguousarray(a.numpy(), np.float32) for a in arrays))
+@compiled
+def _condition(means, covariances, chosen, seen, noise, plans, inverse, log_det):
+    for p in range(len(chosen)):
+        visible, error = seen[p % len(seen)], noise[p % len(noise)]
+        rows = np.array([2 * k + axis for k in range(KEYPOINT_COUNT) if visible[k] for axis in range(2)])
+        mean, posterior = means[chosen[p]], np.zeros((LATENTS, LATENTS))
+        posterior[:POSE, :POSE] = covariances[chosen[p]]
+        for axis in range(2):
+            posterior[POSE + axis, POSE + axis] = PLACE_STD**2
+        posterior[LATENTS - 1, LATENTS - 1] = DEPTH_STD**2
+        offset = _offset(mean, rows)
+        cross, total = _observe(posterior, offset, rows, error)
+        factor = np.linalg.cholesky(total)
+        log_det[p] = np.log(np.diag(factor)).sum()
+        whole = np.linalg.inv(total)
+        gain = whole @ cross.T  # (n, 54)
+        posterior -= cross @ gain
+        plans.mean[p, :POSE] = mean
+        for i in range(len(rows)):
+            plans.offset[p, rows[i]] = offset[i]
+            for k in range(len(rows)):
+                inverse[p, rows[i], rows[k]] = whole[i, k]
+            for c in range(LATENTS):
+                plans.gain[p, rows[i], c] = gain[i, c]
+            for c in range(len(_LIMB_END)):
+                plans.limb_gain[p, rows[i], c] = gain[i, _LIMB_END[c]] - gain[i, _LIMB_START[c]]
+        _summarise(mean, posterior, plans, p)
 
 
-def _limb_rows() -> Tensor:
-    """(24, 54): limb vectors from latents."""
-    rows = torch.zeros(len(LIMB_JOINTS), 3, LATENTS, dtype=torch.float64)
-    for k, joint in enumerate(LIMB_JOINTS):
-        for axis in range(3):
-            rows[k, axis, 3 * joint + axis] = 1.0
-            rows[k, axis, 3 * JOINT_PARENTS[joint] + axis] = -1.0
-    return rows.flatten(0, 1)
+@compiled
+def _offset(mean, rows):
+    """Predicted observations about their mean, over the seen rows."""
+    offset, middle = np.empty(len(rows)), np.zeros(2)
+    for i in range(len(rows)):
+        offset[i] = mean[LATERAL[rows[i]]]
+        middle[rows[i] % 2] += 2 * offset[i] / len(rows)
+    for i in range(len(rows)):
+        offset[i] -= middle[rows[i] % 2]
+    return offset
+
+
+@compiled
+def _observe(prior, offset, rows, noise):
+    """Covariance of latents and observations (54, n), and of the observations (n, n).
+
+    An observation is a coordinate across the view, plus the place, minus its offset times the log depth: further away than thought, the
+    same rays span more.
+    """
+    count = len(rows)
+    cross, total = np.empty((LATENTS, count)), np.empty((count, count))
+    size = 2 * (offset**2).sum() / count  # mean square of the mean pose across the view
+    for i in range(count):
+        row = rows[i]
+        for c in range(LATENTS):
+            cross[c, i] = prior[c, LATERAL[row]] + prior[c, POSE + row % 2] - offset[i] * prior[c, LATENTS - 1]
+    for i in range(count):
+        for k in range(count):
+            row, column = rows[i], rows[k]
+            value = cross[LATERAL[column], i] + cross[POSE + column % 2, i] - offset[k] * cross[LATENTS - 1, i]
+            if row // 2 == column // 2:
+                value += size * noise[row // 2, row % 2 + column % 2]
+            total[i, k] = value
+    return cross, total
+
+
+@compiled
+def _summarise(mean, posterior, plans, p):
+    """The posterior (54, 54) as far as it is needed: limb vectors, joints against the root, the root."""
+    for a in range(len(_LIMB_END)):
+        plans.limb_mean[p, a] = mean[_LIMB_END[a]] - mean[_LIMB_START[a]]
+        for c in range(LATENTS):
+            plans.cross[p, a, c] = posterior[_LIMB_END[a], c] - posterior[_LIMB_START[a], c]
+    for a in range(len(_LIMB_END)):
+        for b in range(len(_LIMB_END)):
+            plans.limb_covariance[p, a, b] = plans.cross[p, a, _LIMB_END[b]] - plans.cross[p, a, _LIMB_START[b]]
+    for joint in range(JOINT_COUNT):
+        for a in range(3):
+            for b in range(3):
+                i, k = 3 * joint + a, 3 * joint + b
+                plans.relative[p, joint, a, b] = posterior[i, k] - posterior[i, b] - posterior[a, k] + posterior[a, b]
+    for a in range(len(ROOT_LATENTS)):
+        for b in range(len(ROOT_LATENTS)):
+            plans.root[p, a, b] = posterior[ROOT_LATENTS[a], ROOT_LATENTS[b]]

@@ -16,11 +16,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
-import torch
 
 from lifting_ros.core.camera import Camera
 from lifting_ros.core.compiled import compiled
-from lifting_ros.core.conditioning import LIMB_JOINTS, Candidates, Plans, condition, make_candidates, observe, upright
+from lifting_ros.core.conditioning import LIMB_JOINTS, Candidates, Plans, condition, make_candidates, upright
 from lifting_ros.core.modes import lift_rows
 from lifting_ros.core.moments import to_metres
 from lifting_ros.core.observation import LEVELS, MANY, NONE, PITCH_STEP, Rays, Views, every_way_up, into_views, to_rays
@@ -29,7 +28,6 @@ from lifting_ros.core.ppca import MixturePPCA
 from lifting_ros.core.rotations import rotation_about_vertical
 from lifting_ros.core.scoring import (
     ScoreTable,
-    full_noise,
     score_by_table,
     score_masked,
     shortlist,
@@ -48,16 +46,16 @@ UNKNOWN_TILT_STD = 0.2
 """Deviation of the vertical from its sample, radians, where gravity is unknown."""
 _MODES_A_VIEW = 2
 
-_PARALLEL = 128  # persons from which threads pay
+_PARALLEL, _PIECE = 128, 256  # persons from which threads pay, and whom one thread takes at a time
 
 
 @dataclass(frozen=True)
 class LifterConfig:
     """Parameters of the lifting."""
 
-    rotations: int = field(default=40, metadata={"description": "sampled rotations about the vertical", "range": (8, 720)})
+    rotations: int = field(default=24, metadata={"description": "sampled rotations about the vertical", "range": (8, 720)})
     modes: int = field(default=4, metadata={"description": "modes that are kept as hypotheses", "range": (1, 16)})
-    iterations: int = field(default=3, metadata={"description": "steps of the refinement under true perspective", "range": (1, 20)})
+    iterations: int = field(default=2, metadata={"description": "passes of the refinement under true perspective", "range": (1, 20)})
     keypoint_noise: float = field(
         default=0.015,
         metadata={"description": "deviation of a keypoint without a covariance, over the person's extent", "range": (1e-4, 0.5)},
@@ -127,22 +125,27 @@ class Lifter:
     def _make_tables(self, pitch: int, tilt_std: float, level: int) -> tuple[ScoreTable, Plans]:
         """For persons with all keypoints seen and one noise."""
         candidates = self._candidates(pitch, tilt_std)
-        noise = np.repeat([[[1.0, 0.0, 1.0]]], KEYPOINT_COUNT, 1) * 4.0 ** (level / LEVELS)  # (1, 14, 3)
-        observed = observe(candidates, torch.ones(1, KEYPOINT_COUNT, dtype=torch.bool), torch.from_numpy(full_noise(noise)))
-        return tabulate(candidates, observed), condition(candidates, observed)
+        noise = np.array([[[1.0, 0.0, 1.0]] * KEYPOINT_COUNT]) * 4.0 ** (level / LEVELS)  # (1, 14, 3)
+        everyone = np.arange(len(candidates.mean))
+        plans, inverse, log_det = condition(candidates, everyone, np.ones((1, KEYPOINT_COUNT), bool), noise)
+        return tabulate(candidates, plans.offset.astype(np.float64), inverse, log_det), plans
 
     def _lift_upright(self, poses: LiftedPoses, rows: np.ndarray, views: Views, metric: bool) -> None:
         """Persons whose vertical is known: one view each, those of one pitch and noise level together."""
-        tilt = float(np.radians(self.config.tilt_std_deg))
-        for group, pitch, level in _groups(views):
+
+        def lift(group: np.ndarray, pitch: int, level: int) -> None:
             part = Views(*(value[group] for value in views)) if len(group) < len(rows) else views
             chosen, score, depth = self._shortlist(part, pitch, tilt, level, self.config.modes)  # (n, M) each
             view = np.repeat(np.arange(len(group)), chosen.shape[1]).reshape(chosen.shape)
             if level == MANY:
-                plans, plan = self._condition(part, [(pitch, tilt)] * chosen.size, chosen, view)
+                plans, _, _ = condition(self._candidates(pitch, tilt), chosen.ravel(), part.seen[view.ravel()], part.noise[view.ravel()])
+                plan = np.where(chosen >= 0, np.arange(chosen.size).reshape(chosen.shape), -1)
             else:
                 plans, plan = self._tables(pitch, tilt, level)[1], chosen
             self._finish(poses, rows[group], plans, plan, view, part, depth, score, part.seen, metric)
+
+        tilt = float(np.radians(self.config.tilt_std_deg))
+        _in_parallel(lift, [(rows, *key) for group, *key in _groups(views) for rows in _pieces(group)])
 
     def _lift_any_way_up(self, poses: LiftedPoses, rows: np.ndarray, seen: Rays, metric: bool) -> None:
         """Persons whose vertical is not known: views with up in every direction of a coarse grid, the best modes of all of them."""
@@ -164,7 +167,11 @@ class Lifter:
         if not found:
             return
         score, view, pitch, chosen, depth = zip(*self._apart_from_each_other(found, views))
-        plans, plan = self._condition(views, [(int(p), UNKNOWN_TILT_STD) for p in pitch], np.array([chosen]), np.array([view]))
+        parts = [
+            condition(self._candidates(p, UNKNOWN_TILT_STD), np.array([q]), views.seen[[v]], views.noise[[v]])[0]
+            for p, q, v in zip(pitch, chosen, view)
+        ]
+        plans, plan = Plans(*(np.concatenate(values) for values in zip(*parts))), np.arange(len(parts))[None]
         missing = self.config.modes - len(score)
         pad = lambda values, fill: np.array([(*values, *[fill] * missing)])  # noqa: E731
         depth, score = pad(depth, 1.0).astype(np.float32), pad(score, -np.inf).astype(np.float32)
@@ -192,39 +199,25 @@ class Lifter:
         """Candidates, log-evidence and depth (V, M each) of views that share pitch and noise level."""
         candidates = self._candidates(pitch, tilt)
         if level == MANY:
-            table = self._masked(pitch, tilt)
-            parts = _in_parts(lambda r: score_masked(*table, views.centred[r], views.noise[r], views.seen[r]), len(views.pitch), 8)
-            score, depth = (np.concatenate(values) for values in zip(*parts))
+            score, depth = score_masked(*self._masked(pitch, tilt), views.centred, views.noise, views.seen)
         else:
             score, depth = score_by_table(self._tables(pitch, tilt, level)[0], views.centred)
-        return shortlist(score, depth, candidates.component, candidates.yaw, self.config.rotations, modes, self._apart)
-
-    def _condition(self, views: Views, keys: Sequence[tuple[int, float]], chosen: np.ndarray, view: np.ndarray) -> tuple[Plans, np.ndarray]:
-        """Plans made for the mask and noise of views `view` and candidates `chosen` of `keys`; and which plan serves which mode."""
-        parts = [self._candidates(*key).select([max(q, 0)]) for key, q in zip(keys, chosen.ravel())]
-        candidates = Candidates(*(torch.cat(v) if isinstance(v[0], torch.Tensor) else np.concatenate(v) for v in zip(*parts)))
-        seen, noise = torch.from_numpy(views.seen[view.ravel()]), torch.from_numpy(full_noise(views.noise[view.ravel()]))
-        plan = np.where(chosen >= 0, np.arange(chosen.size).reshape(chosen.shape), -1)
-        return condition(candidates, observe(candidates, seen, noise)), plan
+        return shortlist(score, depth, candidates.yaw, self.config.rotations, modes, self._apart)
 
     def _finish(self, poses, rows, plans, plan, view, views, depth, score, seen, metric: bool) -> None:
         """Refine the shortlisted modes of persons `rows` and write them into `poses`."""
+        count, modes = plan.shape
+        joints, weight = np.empty((count, modes, JOINT_COUNT, 3), np.float32), np.empty((count, modes), np.float32)
+        relative, root = np.empty((count, JOINT_COUNT, 3, 3), np.float32), np.empty((count, 3, 3), np.float32)
+        evidence = lift_rows(
+            plans, plan, view, views.rays, views.seen, depth, score, views.frame, self._lengths, self._variance, self.config.iterations,
+            joints, weight, relative, root,
+        )  # fmt: skip
         out = (
             poses.joints_m, poses.root_m, poses.covariance_m2, poses.root_covariance_m2, poses.status, poses.log_likelihood,
             poses.hypotheses_m, poses.hypothesis_weight,
         )  # fmt: skip
-
-        def part(r: slice) -> None:
-            count, modes = plan[r].shape
-            joints, weight = np.empty((count, modes, JOINT_COUNT, 3), np.float32), np.empty((count, modes), np.float32)
-            relative, root = np.empty((count, JOINT_COUNT, 3, 3), np.float32), np.empty((count, 3, 3), np.float32)
-            evidence = lift_rows(
-                plans, plan[r], view[r], views.rays, views.seen, depth[r], score[r], views.frame, self._lengths, self._variance,
-                self.config.iterations, joints, weight, relative, root,
-            )  # fmt: skip
-            to_metres(rows[r], joints, weight, relative, root, evidence, seen[r], self.size_m, self.size_std_m, metric, out)
-
-        _in_parts(part, len(rows), _PARALLEL)
+        to_metres(rows, joints, weight, relative, root, evidence, seen, self.size_m, self.size_std_m, metric, out)
 
 
 def _groups(views: Views):
@@ -238,15 +231,20 @@ def _groups(views: Views):
         yield np.flatnonzero((keys == (pitch, level)).all(1)), int(pitch), int(level)
 
 
-def _in_parts(function: Callable[[slice], object], count: int, least: int) -> list:
-    """Results of `function` on slices of range(count), one for each core where there are `least` for each."""
-    parts = min(len(os.sched_getaffinity(0)), count // least)
-    if parts <= 1:
-        return [function(slice(0, count))]
-    bounds = np.linspace(0, count, parts + 1).astype(int)
-    slices = [slice(a, b) for a, b in zip(bounds, bounds[1:])]
-    with ThreadPoolExecutor(parts) as pool:
-        return list(pool.map(function, slices))
+def _pieces(group: np.ndarray) -> list[np.ndarray]:
+    return np.array_split(group, -(-len(group) // _PIECE))
+
+
+def _in_parallel(function: Callable, work: list[tuple]) -> None:
+    """Call `function` with each of the arguments, the largest first, on every core where there is enough to do."""
+    cores = min(len(os.sched_getaffinity(0)), len(work))
+    if cores < 2 or sum(len(arguments[0]) for arguments in work) < _PARALLEL:
+        for arguments in work:
+            function(*arguments)
+        return
+    with ThreadPoolExecutor(cores) as pool:
+        for done in [pool.submit(function, *arguments) for arguments in sorted(work, key=lambda a: -len(a[0]))]:
+            done.result()
 
 
 @compiled

@@ -12,11 +12,13 @@ import numpy as np
 
 from lifting_ros.core.compiled import compiled
 from lifting_ros.core.conditioning import LATENTS, LIMB_JOINTS
-from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
+from lifting_ros.core.skeleton import JOINT_COUNT, JOINT_PARENTS, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
 
 LIMBS = len(LIMB_JOINTS)
 _JOINT = np.array(KEYPOINT_TO_JOINT)
-_FARTHEST = np.float32(0.5)  # logarithm of depth that one iteration may go
+_LIMB_END, _LIMB_START = np.array(LIMB_JOINTS), np.array([JOINT_PARENTS[joint] for joint in LIMB_JOINTS])
+_FARTHEST = np.float32(0.5)  # logarithm of depth that one pass may go
+_OFF = np.float32(5.0)  # factor on depth that all may go
 
 
 @compiled
@@ -107,30 +109,35 @@ def _factorise(factor, right):
 
 
 @compiled
-def solve_mode(plans, p, rays, seen, first_depth, lengths, variance, iterations, work, latents, place):
-    """Latents (54,) of plan p after `iterations`, and the place (3,) to add to joint coordinates; returns the limbs' log-evidence."""
+def pass_mode(plans, p, rays, seen, first_depth, depth, lengths, variance, fresh, work, latents, place):
+    """One pass: latents (54,), the limbs and `place` (3,), to be added to joint coordinates, from their last estimates.
+
+    `fresh`: there is none yet but the plan's mean. Returns the limbs' log-evidence and the new depth.
+    """
     innovations, limb_linear, limb, direction, factor, push, z = work
-    depth, evidence = first_depth, np.float32(0.0)
-    latents[:] = plans.mean[p]
-    for step in range(iterations):
-        for k in range(KEYPOINT_COUNT):
-            z[k] = latents[3 * _JOINT[k] + 2]
-        mean_x, mean_y = innovation(rays, seen, z, depth, first_depth, plans.offset[p], innovations)
-        limb_linear[:] = plans.limb_mean[p]
-        add_product(innovations, plans.limb_gain[p], limb_linear)
-        if step == 0:
-            limb[:] = limb_linear
-        evidence = update_limbs(limb_linear, plans.limb_covariance[p], lengths, variance, limb, direction, factor, push)
+    if fresh:
         latents[:] = plans.mean[p]
-        add_product(innovations, plans.gain[p], latents)
-        add_product(push, plans.cross[p], latents)
-        further = min(max(latents[LATENTS - 1] + np.log(first_depth / depth), -_FARTHEST), _FARTHEST)
-        place[0], place[1] = mean_x * np.exp(further), mean_y * np.exp(further)
-        depth *= np.exp(further)
-        depth = min(max(depth, first_depth / np.float32(5.0)), first_depth * np.float32(5.0))
+    for k in range(KEYPOINT_COUNT):
+        z[k] = latents[3 * _JOINT[k] + 2]
+    mean_x, mean_y = innovation(rays, seen, z, depth, first_depth, plans.offset[p], innovations)
+    limb_linear[:] = plans.limb_mean[p]
+    add_product(innovations, plans.limb_gain[p], limb_linear)
+    if fresh:
+        limb[:] = limb_linear
+    else:
+        for k in range(LIMBS):
+            for axis in range(3):
+                limb[3 * k + axis] = latents[3 * _LIMB_END[k] + axis] - latents[3 * _LIMB_START[k] + axis]
+    evidence = update_limbs(limb_linear, plans.limb_covariance[p], lengths, variance, limb, direction, factor, push)
+    latents[:] = plans.mean[p]
+    add_product(innovations, plans.gain[p], latents)
+    add_product(push, plans.cross[p], latents)
+    further = np.exp(min(max(latents[LATENTS - 1] + np.log(first_depth / depth), -_FARTHEST), _FARTHEST))
+    place[0], place[1] = mean_x * further, mean_y * further
+    depth = min(max(depth * further, first_depth / _OFF), first_depth * _OFF)
     _settle(plans.mean[p], seen, latents, place)
     place[2] += depth
-    return evidence
+    return evidence, depth
 
 
 @compiled
@@ -178,7 +185,7 @@ def mode_covariance(plans, p, direction, factor, place, relative, root):
         for j in range(6):
             for k in range(LIMBS):
                 own[i, j] -= reduced[k, latent[i]] * reduced[k, latent[j]]
-    sandwich(effect, own, root)
+    sandwich(effect, own, np.empty((3, 6), np.float32), root)
 
 
 @compiled
@@ -196,19 +203,21 @@ def lift_rows(plans, plan, view, rays, seen, depth, score, frames, lengths, vari
         np.empty(KEYPOINT_COUNT, np.float32),
     )  # fmt: skip
     latents, place = np.empty((modes, LATENTS), np.float32), np.empty((modes, 3), np.float32)
-    evidence, total = np.empty(modes, np.float32), np.empty(count, np.float32)
+    evidence, total, reached = np.empty(modes, np.float32), np.empty(count, np.float32), np.empty(modes, np.float32)
     for n in range(count):
         for m in range(modes):
             evidence[m] = -np.inf
             if plan[n, m] >= 0:
-                v, p = view[n, m], plan[n, m]
-                evidence[m] = score[n, m] + solve_mode(
-                    plans, p, rays[v], seen[v], depth[n, m], lengths, variance, 1, work, latents[m], place[m]
-                )
+                v, p, far = view[n, m], plan[n, m], depth[n, m]
+                limbs, reached[m] = pass_mode(plans, p, rays[v], seen[v], far, far, lengths, variance, True, work, latents[m], place[m])
+                evidence[m] = score[n, m] + limbs
         order = np.argsort(-evidence)
         best = order[0]
-        v, p = view[n, best], plan[n, best]
-        solve_mode(plans, p, rays[v], seen[v], depth[n, best], lengths, variance, iterations, work, latents[best], place[best])
+        v, p, far = view[n, best], plan[n, best], depth[n, best]
+        for _ in range(iterations - 1):
+            _, reached[best] = pass_mode(
+                plans, p, rays[v], seen[v], far, reached[best], lengths, variance, False, work, latents[best], place[best]
+            )
         mode_covariance(plans, p, work[3], work[4], place[best], relative[n], root[n])
         _turn_covariances(frames[v], relative[n], root[n])
         total[n] = _sort_modes(order, evidence, latents, place, view[n], frames, joints[n], weight[n])
@@ -216,13 +225,13 @@ def lift_rows(plans, plan, view, rays, seen, depth, score, frames, lengths, vari
 
 
 @compiled
-def sandwich(left, middle, out):
-    """out (3, 3) = left (3, k) middle (k, k) left^T; `out` may be `middle`."""
+def sandwich(left, middle, half, out):
+    """out (3, 3) = left (3, k) middle (k, k) left^T; `half` (3, k) is scratch, `out` may be `middle`."""
     size = len(middle)
-    half = np.zeros((3, size), np.float32)
     for a in range(3):
-        for k in range(size):
-            for c in range(size):
+        for c in range(size):
+            half[a, c] = np.float32(0.0)
+            for k in range(size):
                 half[a, c] += left[a, k] * middle[k, c]
     for a in range(3):
         for b in range(3):
@@ -234,10 +243,10 @@ def sandwich(left, middle, out):
 
 @compiled
 def _turn_covariances(frame, relative, root):
-    back = frame.T.copy()
+    back, half = frame.T.copy(), np.empty((3, 3), np.float32)
     for joint in range(JOINT_COUNT):
-        sandwich(back, relative[joint], relative[joint])
-    sandwich(back, root, root)
+        sandwich(back, relative[joint], half, relative[joint])
+    sandwich(back, root, half, root)
 
 
 @compiled

@@ -149,34 +149,39 @@ def into_views(rays, noise, seen, up):
     turned, centred = np.zeros((count, KEYPOINT_COUNT, 2), np.float32), np.zeros((count, 2 * KEYPOINT_COUNT), np.float32)
     relative, visible = np.zeros((count, KEYPOINT_COUNT, 3), np.float32), np.zeros((count, KEYPOINT_COUNT), np.bool_)
     frames, pitch, level = np.empty((count, 3, 3), np.float32), np.zeros(count, np.int64), np.full(count, NONE)
+    frame = np.empty((3, 3))
     for v in range(count):
-        middle = np.zeros(3)
+        x, y, z = 0.0, 0.0, 0.0
         for k in range(KEYPOINT_COUNT):
             if seen[v, k]:
-                middle += np.array([rays[v, k, 0], rays[v, k, 1], 1.0])
-        if middle[2] == 0:
+                x, y, z = x + rays[v, k, 0], y + rays[v, k, 1], z + 1.0
+        if z == 0:
             continue
-        frame, pitch[v] = view_frame(middle / np.sqrt((middle**2).sum()), up[v])
+        pitch[v] = view_frame(x, y, z, up[v], frame)
         frames[v] = frame
         level[v] = _turn(frame, rays[v], noise[v], seen[v], turned[v], centred[v], relative[v], visible[v])
     return turned, centred, relative, visible, frames, pitch, level
 
 
 @compiled
-def view_frame(direction, up):
-    """Rotation (3, 3) from the optical frame into one that looks along `direction`, but for what the pitch is off PITCH_STEP's grid."""
-    along = (direction * up).sum()
-    steps = np.rint(np.arcsin(min(max(along, -1.0), 1.0)) / PITCH_STEP)
-    level = direction - along * up
-    if (level**2).sum() < 1e-12:  # the camera looks straight up or down: any level direction will do
-        level = np.array([1.0, 0.0, 0.0]) if abs(up[0]) < 0.9 else np.array([0.0, 1.0, 0.0])
-        level -= (level * up).sum() * up
-    level /= np.sqrt((level**2).sum())
-    z = np.cos(steps * PITCH_STEP) * level + np.sin(steps * PITCH_STEP) * up
-    y = np.sin(steps * PITCH_STEP) * level - np.cos(steps * PITCH_STEP) * up
-    frame = np.empty((3, 3))
-    frame[0], frame[1], frame[2] = np.cross(y, z), y, z
-    return frame, int(steps)
+def view_frame(x, y, z, up, frame):
+    """Rotation from the optical frame into one that looks along (x, y, z), but for what the pitch is off its grid; returns the pitch."""
+    length = np.sqrt(x * x + y * y + z * z)
+    x, y, z = x / length, y / length, z / length
+    along = min(max(x * up[0] + y * up[1] + z * up[2], -1.0), 1.0)
+    steps = np.rint(np.arcsin(along) / PITCH_STEP)
+    x, y, z = x - along * up[0], y - along * up[1], z - along * up[2]
+    level = np.sqrt(x * x + y * y + z * z)
+    if level < 1e-6:  # the camera looks straight up or down: any level direction will do
+        x, y, z = (0.0, -up[2], up[1]) if abs(up[0]) < 0.9 else (up[2], 0.0, -up[0])
+        level = np.sqrt(x * x + y * y + z * z)
+    c, s = np.cos(steps * PITCH_STEP), np.sin(steps * PITCH_STEP)
+    for axis, part in enumerate((x / level, y / level, z / level)):
+        frame[2, axis], frame[1, axis] = c * part + s * up[axis], s * part - c * up[axis]
+    for axis in range(3):
+        b, d = (axis + 1) % 3, (axis + 2) % 3
+        frame[0, axis] = frame[1, b] * frame[2, d] - frame[1, d] * frame[2, b]
+    return int(steps)
 
 
 def every_way_up(rays: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -198,7 +203,9 @@ def _turn(frame, rays, noise, seen, turned, centred, relative, visible):
     """One person into the view frame; returns the noise level."""
     total, mean_x, mean_y = 0, 0.0, 0.0
     for k in range(KEYPOINT_COUNT):
-        x, y, z = frame[:, 0] * rays[k, 0] + frame[:, 1] * rays[k, 1] + frame[:, 2]
+        x = frame[0, 0] * rays[k, 0] + frame[0, 1] * rays[k, 1] + frame[0, 2]
+        y = frame[1, 0] * rays[k, 0] + frame[1, 1] * rays[k, 1] + frame[1, 2]
+        z = frame[2, 0] * rays[k, 0] + frame[2, 1] * rays[k, 1] + frame[2, 2]
         if not seen[k] or z < 0.05 * (abs(x) + abs(y)):  # beside the view: some other keypoint is far off
             continue
         visible[k], total = True, total + 1

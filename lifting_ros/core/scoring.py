@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from lifting_ros.core.compiled import compiled
-from lifting_ros.core.conditioning import DEPTH_STD, OBSERVATIONS, PLACE_STD, Candidates, Observed
-from lifting_ros.core.skeleton import KEYPOINT_COUNT, KEYPOINT_TO_JOINT
+from lifting_ros.core.conditioning import DEPTH_STD, LATERAL, OBSERVATIONS, PLACE_STD, Candidates
 
 LEAST_SCALE = 0.6
 """Least scale over the one of equal spread: a bent person is small in the image, not far away."""
@@ -21,7 +20,6 @@ _BLOCK = 48
 _FEW = 16
 _UPPER = np.triu_indices(OBSERVATIONS)
 _UPPER_FIRST, _UPPER_SECOND = (rows.astype(np.int64) for rows in _UPPER)
-_SEEN_ROWS = [3 * joint + axis for joint in KEYPOINT_TO_JOINT for axis in (0, 1)]
 
 
 class ScoreTable(NamedTuple):
@@ -37,14 +35,11 @@ class ScoreTable(NamedTuple):
     """(Q,) sum of squares of the mean pose's observations."""
 
 
-def tabulate(candidates: Candidates, observed: Observed) -> ScoreTable:
-    """Table for persons whose keypoints are all seen with one noise."""
-    inverse = torch.cholesky_inverse(observed.factor).numpy()  # (Q, 28, 28)
-    offset = observed.offset.numpy()
+def tabulate(candidates: Candidates, offset: np.ndarray, inverse: np.ndarray, log_det: np.ndarray) -> ScoreTable:
+    """Table for persons whose keypoints are all seen with one noise, from what `conditioning.condition` says of all candidates."""
     pull = np.einsum("qij,qj->qi", inverse, offset)
     pairs = inverse[:, _UPPER[0], _UPPER[1]] * np.where(_UPPER[0] == _UPPER[1], 1.0, 2.0)
-    log_det = np.log(np.diagonal(observed.factor.numpy(), axis1=1, axis2=2)).sum(1)
-    constant = candidates.log_prior.numpy() - log_det - 0.5 * (pull * offset).sum(1)
+    constant = candidates.log_prior - log_det - 0.5 * (pull * offset).sum(1)
     linear = np.concatenate([pull, offset]).T
     return ScoreTable(*(np.ascontiguousarray(a, np.float32) for a in (pairs.T, linear, constant, (offset**2).sum(1))))
 
@@ -116,9 +111,8 @@ class MaskedTable(NamedTuple):
 
 def tabulate_masked(candidates: Candidates) -> MaskedTable:
     """Table for `score_masked`."""
-    covariance = candidates.covariance[:, _SEEN_ROWS][:, :, _SEEN_ROWS].permute(1, 2, 0)
-    arrays = (candidates.mean[:, _SEEN_ROWS].T, covariance, candidates.log_prior)
-    return MaskedTable(*(np.ascontiguousarray(a.numpy(), np.float32) for a in arrays))
+    covariance = candidates.covariance[:, LATERAL][:, :, LATERAL].transpose(1, 2, 0)
+    return MaskedTable(*(np.ascontiguousarray(a, np.float32) for a in (candidates.mean[:, LATERAL].T, covariance, candidates.log_prior)))
 
 
 @compiled
@@ -191,7 +185,7 @@ def _add_log_normal(total, residual, size, width, score):
 
 
 @compiled
-def shortlist(score, depth, component, yaw, yaws, modes, apart):
+def shortlist(score, depth, yaw, yaws, modes, apart):
     """Best candidates (R, M) with their scores and depths: greedy, each more than `apart` yaw steps from those of its component before it.
 
     -1 where none is left.
@@ -207,16 +201,7 @@ def shortlist(score, depth, component, yaw, yaws, modes, apart):
             if left[best] == -np.inf:
                 break
             chosen[r, m], best_score[r, m], best_depth[r, m] = best, left[best], depth[r, best]
-            for q in range(count):
-                step = abs(yaw[q] - yaw[best])
-                if component[q] == component[best] and min(step, yaws - step) <= apart:
-                    left[q] = -np.inf
+            first = best - yaw[best]  # candidates of one component lie together
+            for step in range(-apart, apart + 1):
+                left[first + (yaw[best] + step) % yaws] = -np.inf
     return chosen, best_score, best_depth
-
-
-def full_noise(noise: np.ndarray) -> np.ndarray:
-    """Noise (R, 14, 3) as xx, xy, yy to matrices (R, 28, 28)."""
-    full = np.zeros((len(noise), OBSERVATIONS, OBSERVATIONS))
-    x, y = np.arange(KEYPOINT_COUNT) * 2, np.arange(KEYPOINT_COUNT) * 2 + 1
-    full[:, x, x], full[:, x, y], full[:, y, x], full[:, y, y] = noise[..., 0], noise[..., 1], noise[..., 1], noise[..., 2]
-    return full

@@ -162,7 +162,7 @@ class Lifter:
             part = Views(*(value[group] for value in views))
             chosen, score, depth = self._shortlist(part, pitch, UNKNOWN_TILT_STD, level, _MODES_A_VIEW)
             view = np.repeat(group, _MODES_A_VIEW)
-            found += zip(score.ravel(), view, [pitch] * len(view), chosen.ravel(), depth.ravel())
+            found += zip(score.ravel() - np.log(len(views.pitch)), view, [pitch] * len(view), chosen.ravel(), depth.ravel())
         found = sorted(((s, v, p, q, d) for s, v, p, q, d in found if q >= 0), key=lambda f: -f[0])
         if not found:
             return

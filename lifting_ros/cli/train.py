@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train what ships: the multistage network (`lite`) or the person detector.
+"""Train what ships, the multistage network (`lite`) or the person detector, or the supervised baseline of the lifter (`supervised`).
 
 DATA holds keypoints2d/ (lspet, street, gym, people: annotations.npz beside images.tar) and negatives/; packs made of it are kept in WORK.
+The supervised baseline needs mocap/ alone, and learns from all but the validation subjects.
 A training that was stopped or killed goes on where it was when the same command is given again. At the end the averaged weights are
 written to OUT in fp16 with recipe, seed, revision and measured quality in the header.
 """
@@ -12,8 +13,8 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=["lite", "detector"], help="the network or the person detector")
-    parser.add_argument("--data", required=True, metavar="DATA", help="folder with keypoints2d/ and negatives/")
+    parser.add_argument("what", choices=["lite", "detector", "supervised"], help="the network, the person detector or the baseline")
+    parser.add_argument("--data", required=True, metavar="DATA", help="folder with keypoints2d/ and negatives/, or mocap/")
     parser.add_argument("--out", required=True, metavar="OUT.safetensors", help="weights to write")
     parser.add_argument("--work", default=".cache", metavar="WORK", help="packs, states and curves (default .cache)")
     parser.add_argument("--recipe", default="", metavar="RECIPE.yaml", help="default: the values of config/train_*.yaml")
@@ -24,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     data = Path(args.data)
-    for folder in ("keypoints2d", "negatives"):
+    for folder in ("mocap",) if args.what == "supervised" else ("keypoints2d", "negatives"):
         if not (data / folder).is_dir():
             raise ValueError(f"--data: {data / folder} is not there")
-    return train_lite(args, data) if args.what == "lite" else train_detector(args, data)
+    return {"lite": train_lite, "detector": train_detector, "supervised": train_supervised}[args.what](args, data)
 
 
 def train_lite(args: argparse.Namespace, data: Path) -> int:
@@ -67,6 +68,29 @@ def train_detector(args: argparse.Namespace, data: Path) -> int:
     weights = train_detector(config, data, Path(args.work) / "train_detector")
     save_detector(Path(args.out), weights, config, {"seed": config.seed, "revision": revision()})
     print(args.out)
+    return 0
+
+
+def train_supervised(args: argparse.Namespace, data: Path) -> int:
+    """Training with validation on the way, weights."""
+    import dataclasses
+
+    from lifting_ros.data.mocap import read_mocap
+    from lifting_ros.evaluation.lifting import supervised_errors
+    from lifting_ros.evaluation.virtual_cameras import validation_poses
+    from lifting_ros.training.train_supervised import SupervisedTrainConfig, train_supervised
+
+    config = recipe(SupervisedTrainConfig, args.recipe)
+    mocap = read_mocap(data / "mocap" / "cmu17_10fps_dev.npz")
+    poses = validation_poses(mocap, 500)
+
+    def evaluate(trained) -> dict[str, float]:
+        return supervised_errors(trained, poses)
+
+    lifter = train_supervised(config, mocap.select(~mocap.validation_rows()), Path(args.work) / "train_supervised", evaluate)
+    quality = {name: round(value, 1) for name, value in evaluate(lifter).items()}
+    lifter.save(Path(args.out), {"recipe": dataclasses.asdict(config), "revision": revision(), "mm": quality})
+    print(f"{args.out}: {quality}")
     return 0
 
 

@@ -1,52 +1,94 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures of the lifting under the virtual-camera protocol: errors over 17 joints, and whether the covariances tell the truth."""
+"""Measures of the lifting under the virtual-camera protocols: errors over 17 joints, and where they sit."""
 from __future__ import annotations
 
+import dataclasses
 import time
+from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import chi2
 from tqdm import tqdm
 
-from lifting_ros.core.lifting import Lifter
-from lifting_ros.core.poses import JointStatus
-from lifting_ros.evaluation.metrics import mpjpe, n_mpjpe, pa_mpjpe
-from lifting_ros.evaluation.virtual_cameras import Views, disturb
+from lifting_ros.core.lifting import LiftedPoses, Lifter
+from lifting_ros.core.residual_mlp import SupervisedLifter
+from lifting_ros.core.skeleton import JOINT_NAMES
+from lifting_ros.evaluation.metrics import depth_and_across, flipped_limbs, mpjpe, n_aligned, n_mpjpe, pa_mpjpe
+from lifting_ros.evaluation.virtual_cameras import PROTOCOLS, Trial, make_trial
 
-PROTOCOLS = {"exact": (0.0, 0), "5 px noise": (5.0, 0), "3 missing": (0.0, 3)}
-"""Name: noise of the keypoints in px, keypoints taken away."""
-
-MODEL_NOISE_PX = 2.0
-"""Keypoint deviation told to the lifter where the keypoints are exact."""
+METRICS = {"MPJPE": mpjpe, "N-MPJPE": n_mpjpe, "PA-MPJPE": pa_mpjpe}
+PERCENTILES = (10, 50, 75, 90, 95, 99)
+BATCH = 256
 
 
-def evaluate_lifting(lifter: Lifter, views: Views, noise_px: float, missing: int) -> dict[str, float]:
-    """Errors in mm, coverage of the 50 and 90 % ellipsoids, NEES a degree of freedom, and poses a second."""
-    keypoints, confidence = disturb(views, noise_px, missing)
-    covariance = np.broadcast_to(max(noise_px, MODEL_NOISE_PX) ** 2 * np.eye(2), (*keypoints.shape, 2))
-    start = time.perf_counter()
-    parts = [
-        lifter.lift(keypoints[r], confidence[r], covariance[r], views.camera, views.up[r])
-        for r in tqdm(np.array_split(np.arange(len(keypoints)), max(1, len(keypoints) // 64)), desc="lifting", delay=2, leave=False)
-    ]
+class Lifted(NamedTuple):
+    """The lifter's answer to a trial."""
+
+    poses: LiftedPoses
+    valid: np.ndarray
+    """(N,) bool: somebody was found there."""
+    seconds: float
+
+
+def lift_trial(lifter: Lifter, trial: Trial) -> Lifted:
+    """Lift all views of a trial, in batches."""
+    given = (trial.keypoints_px, trial.confidence, trial.covariance_px2, trial.up)
+    parts, count, start = [], len(trial.confidence), time.perf_counter()
+    for rows in tqdm(np.array_split(np.arange(count), max(1, -(-count // BATCH))), desc="lifting", delay=2, leave=False):
+        keypoints, confidence, covariance, up = (values[rows] for values in given)
+        parts.append(lifter.lift(keypoints, confidence, covariance, trial.camera, up))
     seconds = time.perf_counter() - start
-    joints, root, cov, root_cov, status = (
-        np.concatenate([getattr(p, n) for p in parts]) for n in ("joints_m", "root_m", "covariance_m2", "root_covariance_m2", "status")
-    )
-    relative, truth = joints - root[:, None], views.joints_m - views.joints_m[:, :1]
-    errors = {n: 1e3 * float(f(relative, truth).mean()) for n, f in (("MPJPE", mpjpe), ("N-MPJPE", n_mpjpe), ("PA-MPJPE", pa_mpjpe))}
-    distance = mahalanobis((relative - truth)[:, 1:], cov[:, 1:])
-    root_distance = mahalanobis(root - views.joints_m[:, 0], root_cov)
-    errors |= _coverage("observed", distance[status[:, 1:] == JointStatus.OBSERVED])
-    errors |= _coverage("inferred", distance[status[:, 1:] == JointStatus.INFERRED]) | _coverage("root", root_distance)
-    return errors | {"NEES": float(distance.mean() / 3), "poses/s": len(keypoints) / seconds}
+    poses = LiftedPoses(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in dataclasses.fields(LiftedPoses)))
+    return Lifted(poses, (poses.status > 0).all(1), seconds)
 
 
-def mahalanobis(error: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """Squared Mahalanobis distances (...) of errors (..., 3) under covariances (..., 3, 3)."""
-    solved = np.linalg.solve(covariance + 1e-12 * np.eye(3), error[..., None])[..., 0]
-    return (error * solved).sum(-1)
+def guesses(poses: LiftedPoses) -> dict[str, np.ndarray]:
+    """Root-relative guesses (N, M, 17, 3) by name: the answer, the mean of the hypotheses by weight, and all hypotheses."""
+    best = poses.joints_m[:, None] - poses.root_m[:, None, None]  # N, 1, 17, 3
+    weight = np.nan_to_num(poses.hypothesis_weight)[..., None, None]  # N, M, 1, 1
+    hypotheses = poses.hypotheses_m - poses.hypotheses_m[:, :, :1]
+    hypotheses = np.where(np.isfinite(hypotheses).all((-1, -2), keepdims=True) & (weight > 0), hypotheses, best)
+    total = weight.sum(1, keepdims=True)
+    mean = np.where(total > 0, (weight * hypotheses).sum(1, keepdims=True) / np.where(total > 0, total, 1), best)
+    return {"best mode": best, "Bayes mean": mean, "best of the hypotheses": hypotheses}
 
 
-def _coverage(name: str, distance: np.ndarray) -> dict[str, float]:
-    return {f"{name} {level} %": 100 * float((distance <= chi2.ppf(level / 100, 3)).mean()) for level in (50, 90)}
+def errors(guess: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
+    """Every metric (N,) in mm of the best of M guesses (N, M, 17, 3; metres), each metric choosing its own best."""
+    each = {name: np.stack([metric(guess[:, m], truth) for m in range(guess.shape[1])]) for name, metric in METRICS.items()}
+    return {name: 1e3 * values.min(0) for name, values in each.items()}
+
+
+def error_rows(lifted: Lifted, trial: Trial) -> dict[str, dict[str, float]]:
+    """Mean errors in mm by row: the lifter's answer, the mean and the best of its hypotheses; persons not lifted are left out."""
+    valid, rows = lifted.valid, {}
+    for name, guess in guesses(lifted.poses).items():
+        rows[name] = {metric: float(v.mean()) for metric, v in errors(guess[valid], trial.joints_m[valid]).items()}
+        rows[name] |= {"lifted %": 100 * float(valid.mean())}
+    return rows
+
+
+def supervised_row(lifter: SupervisedLifter, trial: Trial) -> tuple[dict[str, float], np.ndarray]:
+    """Mean errors in mm of the supervised baseline, and its joints (N, 17, 3) about the root, metres."""
+    joints = lifter.lift(trial.keypoints_px, trial.confidence, trial.camera)
+    return {name: float(v.mean()) for name, v in errors(joints[:, None], trial.joints_m).items()} | {"lifted %": 100.0}, joints
+
+
+def supervised_errors(lifter: SupervisedLifter, poses_m: np.ndarray) -> dict[str, float]:
+    """Errors of the supervised baseline in mm under the three main protocols, as `N-MPJPE, exact`."""
+    found = {name: supervised_row(lifter, make_trial(poses_m, protocol))[0] for name, protocol in PROTOCOLS.items()}
+    return {f"{metric}, {name}": row[metric] for name, row in found.items() for metric in ("N-MPJPE", "PA-MPJPE")}
+
+
+def where_it_sits(joints_m: np.ndarray, truth_m: np.ndarray) -> dict[str, float]:
+    """Where the N-MPJPE sits (N, 17, 3): mm along depth and across the image, % of limbs flipped in depth, percentiles of persons in mm."""
+    joints, truth = n_aligned(joints_m, truth_m)
+    depth, across = depth_and_across(joints[:, 1:], truth[:, 1:])
+    each = np.percentile(1e3 * mpjpe(joints, truth), PERCENTILES)
+    shares = {"along depth": 1e3 * depth, "across": 1e3 * across, "flipped %": 100 * flipped_limbs(joints, truth)}
+    return shares | {f"p{p}": float(v) for p, v in zip(PERCENTILES, each, strict=True)}
+
+
+def joint_errors(joints_m: np.ndarray, truth_m: np.ndarray) -> dict[str, float]:
+    """Mean error of every joint in mm after the best scale about the root, (N, 17, 3)."""
+    joints, truth = n_aligned(joints_m, truth_m)
+    return dict(zip(JOINT_NAMES, (1e3 * np.linalg.norm(joints - truth, axis=-1).mean(0)).tolist(), strict=True))

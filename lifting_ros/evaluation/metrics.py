@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lifting_ros.core.skeleton import KEYPOINT_NAMES
+from lifting_ros.core.skeleton import KEYPOINT_NAMES, LIMBS
 
 _R_SHOULDER, _L_SHOULDER, _R_HIP, _L_HIP = (
     KEYPOINT_NAMES.index(n) for n in ("right_shoulder", "left_shoulder", "right_hip", "left_hip")
@@ -40,19 +40,38 @@ def mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.linalg.norm(predicted - truth, axis=-1).mean(-1)
 
 
-def n_mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """MPJPE after the best scale about the root, (N, J, 3) -> (N,)."""
+def n_aligned(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both (N, J, 3) about their roots (joint 0), the prediction times its best scale about it."""
     predicted, truth = predicted - predicted[:, :1], truth - truth[:, :1]
     scale = (predicted * truth).sum((1, 2)) / np.maximum((predicted**2).sum((1, 2)), 1e-12)
-    return mpjpe(scale[:, None, None] * predicted, truth)
+    return scale[:, None, None] * predicted, truth
+
+
+def n_mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """MPJPE after the best scale about the root, (N, J, 3) -> (N,)."""
+    return mpjpe(*n_aligned(predicted, truth))
 
 
 def pa_mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """MPJPE after Procrustes alignment (rotation, scale, translation; no reflection), (N, J, 3) -> (N,)."""
     p, t = predicted - predicted.mean(1, keepdims=True), truth - truth.mean(1, keepdims=True)
     u, s, vt = np.linalg.svd(np.swapaxes(p, 1, 2) @ t)
-    sign = np.sign(np.linalg.det(u @ vt))
+    sign = np.where(np.linalg.det(u @ vt) < 0, -1.0, 1.0)
     s[:, -1] *= sign
     vt[:, -1] *= sign[:, None]
     scale = s.sum(-1) / np.maximum((p**2).sum((1, 2)), 1e-12)
     return np.linalg.norm(scale[:, None, None] * p @ (u @ vt) - t, axis=-1).mean(-1)
+
+
+def flipped_limbs(predicted: np.ndarray, truth: np.ndarray, least_m: float = 0.05) -> float:
+    """Share of the limbs longer than `least_m` in depth (z, optical frame) that point the wrong way in depth; (N, 17, 3), NaN if none."""
+    parents, children = np.array(LIMBS).T
+    said, true = (joints[:, children, 2] - joints[:, parents, 2] for joints in (predicted, truth))
+    counted = np.abs(true) > least_m
+    return float((said * true < 0)[counted].mean()) if counted.any() else float("nan")
+
+
+def depth_and_across(predicted: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Mean error along depth (z, optical frame) and across the image (x, y together), in the unit given, (N, J, 3)."""
+    error = predicted - truth
+    return float(np.abs(error[..., 2]).mean()), float(np.linalg.norm(error[..., :2], axis=-1).mean())

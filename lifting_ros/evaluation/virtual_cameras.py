@@ -1,57 +1,99 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Virtual-camera protocol: motion capture seen by pinhole cameras around the person, exact keypoints, noisy ones, and some missing."""
+"""Virtual-camera protocols: validation poses seen by pinhole cameras, with exact or noisy keypoints, some missing, and harder scenes."""
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from lifting_ros.core.camera import Camera
-from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
+from lifting_ros.core.skeleton import KEYPOINT_COUNT, KEYPOINT_NAMES
+from lifting_ros.data.mocap import Mocap
+from lifting_ros.data.virtual_cameras import make_views
 
-FOCAL_PX, SIZE_PX = 1150.0, 1000
+MODEL_NOISE_PX = 2.0
+"""Keypoint deviation told to the lifter where the keypoints are exact."""
+
+LEGS = tuple(i for i, name in enumerate(KEYPOINT_NAMES) if name.split("_")[-1] in ("hip", "knee", "ankle"))
 
 
-class Views(NamedTuple):
-    """N views of poses."""
+@dataclass(frozen=True)
+class Protocol:
+    """How people are seen; the default is every keypoint exact before a camera that is known and aimed at the person."""
 
-    joints_m: np.ndarray
-    """(N, 17, 3) in the optical frame."""
+    noise_px: float = 0.0
+    """Standard deviation of the keypoints; the lifter is told."""
+    missing: int = 0
+    """Random keypoints taken away from each person."""
+    hidden: tuple[int, ...] = ()
+    """Keypoints taken away from everybody."""
+    handstand: bool = False
+    """People upside down."""
+    pitch_deg: float | None = None
+    """Cameras look down by so much instead of standing 0.8 to 1.8 m high."""
+    gravity: bool = True
+    """Whether the lifter is told where up is."""
+    calibrated: bool = True
+    """Whether it is told K."""
+
+
+PROTOCOLS = {"exact": Protocol(), "5 px noise": Protocol(noise_px=5.0), "3 missing": Protocol(missing=3)}
+"""What every lifter is measured with."""
+
+MORE_PROTOCOLS = {
+    "handstand": Protocol(handstand=True),
+    "handstand, up unknown": Protocol(handstand=True, gravity=False),
+    "pitched 30 deg": Protocol(pitch_deg=30.0),
+    "up unknown": Protocol(gravity=False),
+    "legs missing": Protocol(hidden=LEGS),
+    "no K": Protocol(calibrated=False),
+}
+
+
+class Trial(NamedTuple):
+    """What a lifter is given of N views, and the truth."""
+
     keypoints_px: np.ndarray
-    """(N, 14, 2) exact."""
+    """(N, 14, 2), NaN where missing."""
+    confidence: np.ndarray
+    """(N, 14), 0 where missing."""
+    covariance_px2: np.ndarray
+    """(N, 14, 2, 2)."""
+    camera: Camera | None
     up: np.ndarray
-    """(N, 3) in the optical frame."""
-    camera: Camera
+    """(N, 3) in the optical frame, NaN where it is not told."""
+    joints_m: np.ndarray
+    """(N, 17, 3) in the optical frame: the truth."""
 
 
-def make_views(positions_m: np.ndarray, cameras: int = 4, seed: int = 0) -> Views:
-    """See every pose (N, 17, 3; metres, y up, height above the floor kept) from `cameras` places.
-
-    They are 3 to 6 m away, 0.8 to 1.8 m high, aimed at the person's middle, f = 1150 px at 1000 x 1000.
-    """
-    rng = np.random.default_rng(seed)
-    poses = np.repeat(positions_m, cameras, 0)
-    count = len(poses)
-    middle = 0.5 * (poses.min(1) + poses.max(1))
-    angle, distance, height = rng.uniform(0, 2 * np.pi, count), rng.uniform(3, 6, count), rng.uniform(0.8, 1.8, count)
-    eye = np.stack([middle[:, 0] + distance * np.sin(angle), height, middle[:, 2] + distance * np.cos(angle)], -1)
-    forward = middle - eye
-    forward /= np.linalg.norm(forward, axis=-1, keepdims=True)
-    right = np.cross(forward, [0.0, 1, 0])
-    right /= np.linalg.norm(right, axis=-1, keepdims=True)
-    rotation = np.stack([right, np.cross(forward, right), forward], 1)  # rows: x right, y down, z forward
-    joints = np.einsum("nab,njb->nja", rotation, poses - eye[:, None])
-    half = (SIZE_PX - 1) / 2
-    camera = Camera(np.array([[FOCAL_PX, 0, half], [0, FOCAL_PX, half], [0, 0, 1]]))
-    return Views(joints, camera.project(joints[:, list(KEYPOINT_TO_JOINT)]), rotation[:, :, 1], camera)
+def validation_poses(mocap: Mocap, count: int) -> np.ndarray:
+    """At most `count` evenly spread poses (n, 17, 3) of the validation subjects; ValueError where the file has none of them."""
+    held = mocap.positions_m[mocap.validation_rows()]
+    if not len(held):
+        raise ValueError("mocap: none of the validation subjects is in the file")
+    return held[np.linspace(0, len(held) - 1, min(len(held), count)).astype(int)]
 
 
-def disturb(views: Views, noise_px: float, missing: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints (N, 14, 2) with Gaussian noise, and confidences (N, 14) with `missing` random zeros a person."""
-    rng = np.random.default_rng(seed)
-    keypoints = views.keypoints_px + noise_px * rng.standard_normal(views.keypoints_px.shape)
+def make_trial(poses_m: np.ndarray, protocol: Protocol, cameras: int = 4, seed: int = 0) -> Trial:
+    """See every pose (n, 17, 3; metres, y up) from `cameras` places; the same seed gives every protocol the same places and noise."""
+    if protocol.handstand:
+        poses_m = upside_down(poses_m)
+    views = make_views(poses_m, cameras, seed, protocol.pitch_deg)
+    rng = np.random.default_rng((seed, 1))
+    keypoints = views.keypoints_px + protocol.noise_px * rng.standard_normal(views.keypoints_px.shape)
     confidence = np.ones(keypoints.shape[:2])
-    if missing:
-        hidden = rng.random(confidence.shape).argsort(1)[:, :missing]
-        np.put_along_axis(confidence, hidden, 0.0, 1)
-    return np.where(confidence[..., None] > 0, keypoints, np.nan), confidence
+    confidence[rng.random(confidence.shape).argsort(1).argsort(1) < protocol.missing] = 0
+    confidence[:, list(protocol.hidden)] = 0
+    keypoints[confidence == 0] = np.nan
+    told = max(protocol.noise_px, MODEL_NOISE_PX) ** 2 * np.eye(2)
+    covariance = np.tile(told, (len(keypoints), KEYPOINT_COUNT, 1, 1))
+    up = views.up if protocol.gravity else np.full_like(views.up, np.nan)
+    return Trial(keypoints, confidence, covariance, views.camera if protocol.calibrated else None, up, views.joints_m)
+
+
+def upside_down(poses_m: np.ndarray) -> np.ndarray:
+    """Poses (n, 17, 3; y up) turned by half a turn about x, their lowest joint as high above the floor as before."""
+    turned = poses_m * np.array([1.0, -1, -1])
+    turned[..., 1] += (poses_m[..., 1].min(1) - turned[..., 1].min(1))[:, None]
+    return turned

@@ -8,9 +8,12 @@ import pytest
 from lifting_ros.core.config import from_mapping, read_yaml
 from lifting_ros.training.train_detector import DetectorTrainConfig
 from lifting_ros.training.train_network import TrainConfig
+from lifting_ros.training.train_supervised import SupervisedTrainConfig
 
 CONFIG = Path(__file__).parents[2] / "config"
-RECIPES = [("train_lite.yaml", TrainConfig), ("train_detector.yaml", DetectorTrainConfig)]
+RECIPES = [
+    ("train_lite.yaml", TrainConfig), ("train_detector.yaml", DetectorTrainConfig), ("train_supervised.yaml", SupervisedTrainConfig),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "kind"), RECIPES)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`lifting evaluate --lifting` on motion capture that the test makes: tables, files, and bad input in one line."""
+import json
+
+import numpy as np
+import pytest
+import torch
+from people import make_poses, small_prior
+
+from lifting_ros.cli.evaluate import LIFTING_TABLES, cell, print_table
+from lifting_ros.cli.main import main
+from lifting_ros.core.residual_mlp import ResidualMLP, ResidualMLPConfig, SupervisedLifter
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data folder of one training and one validation subject, a prior and weights of a supervised lifter that has learnt nothing."""
+    (tmp_path / "mocap").mkdir()
+    np.savez(
+        tmp_path / "mocap" / "cmu17_10fps_dev.npz", positions=make_poses(40).astype(np.float32), subject_id=np.arange(40) % 2,
+        subjects=np.array(["cmu01", "cmu02"]),
+    )  # fmt: skip
+    small_prior().save(tmp_path / "p.npz")
+    SupervisedLifter(ResidualMLP(ResidualMLPConfig(width=8, blocks=1)).eval(), 1.0).save(tmp_path / "w.safetensors", {})
+    return tmp_path
+
+
+def call(data, *options: str) -> int:
+    return main(["evaluate", "--lifting", "--data", str(data), "--prior", str(data / "p.npz"), "--views", "8", *options])
+
+
+def test_tables_and_files(data, capsys):
+    out = data / "out"
+    out.mkdir()
+    assert call(data, "--supervised", str(data / "w.safetensors"), "--plots", str(out), "--json", str(out / "e.json")) == 0
+    text = capsys.readouterr().out
+    tables = json.loads((out / "e.json").read_text())
+    assert tuple(tables) == LIFTING_TABLES and all(title in text for title in LIFTING_TABLES)
+    errors = tables["errors, mm"]
+    assert list(errors)[:4] == ["exact, best mode", "exact, Bayes mean", "exact, best of the hypotheses", "exact, supervised"]
+    best, answer, untaught = (errors[f"exact, {row}"]["N-MPJPE"] for row in ("best of the hypotheses", "best mode", "supervised"))
+    assert best <= answer < 150 < untaught
+    row = tables["calibration, % inside"]["5 px noise, observed joints"]
+    assert [c for c in row if c.endswith("%")] == [f"{level} %" for level in range(5, 100, 5)] and row["count"] == 8 * 14
+    assert sorted(p.name for p in out.iterdir()) == ["calibration.png", "e.json"]
+
+
+def test_the_same_seed_gives_the_same_figures(data):
+    for name in ("a", "b"):
+        assert call(data, "--json", str(data / name)) == 0
+    a, b = (json.loads((data / name).read_text()) for name in ("a", "b"))
+    assert all(a[title] == b[title] for title in LIFTING_TABLES if title != "speed")
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--json", "/nowhere/e.json"], "--json"), (["--plots", "/nowhere"], "--plots"), (["--views", "0"], "--views"),
+        (["--supervised", "/nowhere.safetensors"], "nowhere.safetensors"), (["--prior", "/nowhere.npz"], "nowhere.npz"),
+        (["--data", "/nowhere"], "nowhere"), (["--seed", "-1"], "--seed"),
+    ],
+)  # fmt: skip
+def test_bad_options_are_one_line(data, capsys, options, named):
+    assert call(data, *options) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and named in lines[0]
+
+
+def test_nothing_to_do(capsys):
+    assert main(["evaluate", "--data", "."]) == 2
+    assert "--lifting" in capsys.readouterr().err
+
+
+def test_training_the_baseline_then_measuring_it(data, capsys):
+    (data / "r.yaml").write_text("network: {width: 16, blocks: 1}\nsamples: 256\nbatch: 64\n")
+    weights = str(data / "new.safetensors")
+    options = ["--recipe", str(data / "r.yaml"), "--work", str(data / "work")]
+    assert main(["train", "supervised", "--data", str(data), "--out", weights, *options]) == 0
+    assert "N-MPJPE, exact" in capsys.readouterr().out and (data / "work" / "train_supervised" / "validation.csv").exists()
+    assert not torch.isnan(SupervisedLifter.load(weights).network.layers[0].weight).any()
+    assert call(data, "--supervised", weights) == 0
+
+
+def test_the_table_is_aligned(capsys):
+    print_table("t", {"a": {"x": 1.0, "y": 1234.0}, "longer": {"x": float("nan"), "y": 22.22}, "b": {"z": 0.5}}, {"y"})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "t" and "y" not in lines[2] and lines[3].endswith("1") and lines[4].endswith("-") and lines[5].endswith("z")
+    assert [cell(v) for v in (1234.5, 12.34, 0.0012)] == ["1234", "12.3", "0.0012"]

@@ -28,7 +28,7 @@ ROS_ENV = ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID=$${ROS_DOMAIN_ID
   FASTDDS_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds_shm.xml
 PYTEST = $(ROS_ENV) $(BIN)/python -m pytest -p no:cacheprovider
 
-.PHONY: help check-system build demo test slow-test lint colcon pip-install-check clean
+.PHONY: help check-system build demo test slow-test lint colcon pip-install-check fuzz clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +57,9 @@ colcon: build  ## colcon build in a scratch workspace, with and without --symlin
 
 pip-install-check: check-system  ## pip install . in a plain virtual environment
 	@tools/check_pip_install.sh
+
+fuzz: build  ## 10,000 inputs that nobody should write through `lifting lift`
+	@$(BIN)/python bench/fuzz_lift.py
 
 clean:  ## remove what was built
 	rm -rf $(VENV) build install log dist *.egg-info .pytest_cache .ruff_cache

@@ -88,6 +88,8 @@ def faults(case: fuzz_cases.Case, folder: Path, caller=call) -> tuple[int | str,
         wrong.append(f"exit status {status} instead of {case.must}")
     if status == 2 and len(lines) != 1:
         wrong.append(f"{len(lines)} lines on standard error")
+    elif status == 2 and source.name not in lines[0] and "stature" not in lines[0]:
+        wrong.append(f"names no file: {lines[0][:90]}")
     if status == 2 and left:
         wrong.append(f"left behind: {' '.join(left)}")
     if status == 0:
@@ -159,6 +161,7 @@ def fuzz(count: int, seed: int, children: int = 0, keep: Path | None = None) -> 
                 wrong[f"{case.kind}: {text}"].append(number)
             if texts and keep is not None and case.content is not None:
                 (keep / f"{number}.npz").write_bytes(case.content)
+                (keep / f"{number}.txt").write_text("\n".join([case.kind, *case.options, *texts]) + "\n", encoding="utf-8")
     return outcomes, wrong
 
 
@@ -167,7 +170,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10_000, help="inputs (default 10000)")
     parser.add_argument("--seed", type=int, default=0, help="of the inputs (default 0)")
     parser.add_argument("--children", type=int, default=30, help="inputs that go through processes of their own as well (default 30)")
-    parser.add_argument("--keep", type=Path, default=None, metavar="FOLDER", help="keep inputs that went wrong here, as NUMBER.npz")
+    parser.add_argument("--keep", type=Path, default=None, metavar="FOLDER", help="keep inputs that went wrong here, and what went wrong")
     args = parser.parse_args()
     if args.keep is not None:
         args.keep.mkdir(parents=True, exist_ok=True)

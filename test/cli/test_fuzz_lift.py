@@ -63,16 +63,15 @@ def _leave_a_file(argv):
     return 2
 
 
-def _talk(argv):
-    print("one\ntwo", file=sys.stderr)
-    return 2
+def _talk(text):
+    return lambda argv: print(text, file=sys.stderr) or 2
 
 
 @pytest.mark.parametrize(
     ("program", "named"),
     [
         (lambda argv: 1 // 0, "ZeroDivisionError"), (lambda argv: warnings.warn("look", stacklevel=1) or 2, "warning: look"),
-        (_leave_a_file, "left behind: out.npz.partial"), (_talk, "2 lines"), (lambda argv: 0, "exit status 0 instead of 2"),
+        (_leave_a_file, "left behind: out.npz.partial"), (_talk("one\ntwo"), "2 lines"), (_talk("lift: bad"), "names no file"), (lambda argv: 0, "exit status 0 instead of 2"),
         (lambda argv: 2, "0 lines"),
     ],
 )  # fmt: skip

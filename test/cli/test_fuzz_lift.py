@@ -71,7 +71,8 @@ def _talk(text):
     ("program", "named"),
     [
         (lambda argv: 1 // 0, "ZeroDivisionError"), (lambda argv: warnings.warn("look", stacklevel=1) or 2, "warning: look"),
-        (_leave_a_file, "left behind: out.npz.partial"), (_talk("one\ntwo"), "2 lines"), (_talk("lift: bad"), "names no file"), (lambda argv: 0, "exit status 0 instead of 2"),
+        (_leave_a_file, "left behind: out.npz.partial"), (_talk("one\ntwo"), "2 lines"), (_talk("bad"), "names no file"),
+        (lambda argv: 0, "exit status 0 instead of 2"),
         (lambda argv: 2, "0 lines"),
     ],
 )  # fmt: skip

@@ -74,10 +74,11 @@ def sprinkle(rng: Rng, array: np.ndarray) -> np.ndarray:
 def odd_shape(rng: Rng, array: np.ndarray) -> np.ndarray:
     """The same numbers, or some of them, in a shape that is not asked for."""
     ways = (
-        lambda a: a[None], lambda a: a[..., None], lambda a: a.ravel(), lambda a: np.asarray(a.flat[0] if a.size else 0.0), lambda a: a[..., :-1],
-        lambda a: a.T, lambda a: np.concatenate([a, a]), lambda a: a[:0], lambda a: np.repeat(a, 2, -1), lambda a: a[1:],
+        lambda a: a[None], lambda a: a[..., None], lambda a: a.ravel(), lambda a: np.asarray(a.flat[0] if a.size else 0.0),
+        lambda a: a[..., :-1], lambda a: a.T, lambda a: np.concatenate([a, a]), lambda a: a[:0], lambda a: a[1:],
+        lambda a: np.repeat(a, 2, -1),
     )  # fmt: skip
-    return ways[rng.integers(len(ways))](np.asarray(array))
+    return ways[rng.integers(len(ways))](np.atleast_1d(array))
 
 
 def odd_type(rng: Rng, array: np.ndarray) -> np.ndarray:

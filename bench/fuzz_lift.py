@@ -137,11 +137,10 @@ def _contents(out: dict[str, np.ndarray]) -> dict[str, bool]:
 
 
 def _positive(matrices: np.ndarray) -> bool:
-    """Symmetric and positive semidefinite, to the rounding of their largest entry."""
-    size = np.abs(matrices).max((-1, -2), initial=0)
-    symmetric = (np.abs(matrices - np.swapaxes(matrices, -1, -2)).max((-1, -2), initial=0) <= 1e-9 * size).all()
-    scaled = matrices / np.where(size > 0, size, 1)[..., None, None]
-    return bool(symmetric and (np.linalg.eigvalsh(scaled) >= -1e-6).all())
+    """Symmetric and positive semidefinite, to the rounding of their largest entry or of a square micrometre."""
+    size = np.abs(matrices).max((-1, -2), initial=1e-12, keepdims=True)
+    symmetric = (np.abs(matrices - np.swapaxes(matrices, -1, -2)) <= 1e-9 * size).all()
+    return bool(symmetric and (np.linalg.eigvalsh(matrices / size) >= -1e-6).all())
 
 
 def fuzz(count: int, seed: int, children: int = 0, keep: Path | None = None) -> tuple[dict[str, Counter], dict[str, list[int]]]:

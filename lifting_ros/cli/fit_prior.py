@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Learn the pose prior, a mixture of probabilistic PCA, from motion capture.
 
-MOCAP.npz holds positions (N, 17, 3) in metres, y up, joints in Human3.6M order, and subject_id (N,); where it has clip_id (N,) and one
-subject, clips are left out in turn instead of people, and where it has source_id (N,) with sources, people's size is learnt only from
-skeletons that are their own. "auto" chooses the number of components or basis vectors by the likelihood of people left out, among the
-poses that are not held out.
+MOCAP.npz holds positions (N, 17, 3) in metres, y up, joints in Human3.6M order, and subject_id (N,); where it has source_id (N,) with
+sources, people's size and proportions are learnt only from skeletons that are their own. "auto" chooses the number of components or basis
+vectors by the likelihood of what is left out in turn, among the poses that are not held out: people or, where one of them is more than a
+quarter of the poses and clip_id (N,) tells the clips, whole takes.
 """
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def held_out(mocap, names: str) -> np.ndarray:
 
 
 def tell(trial) -> None:
-    print(f"{trial.components} components of {trial.basis}: log-likelihood {trial.train:.2f}, of people left out {trial.held_out:.2f}")
+    print(f"{trial.components} components of {trial.basis}: log-likelihood {trial.train:.2f}, of those left out {trial.held_out:.2f}")
 
 
 def summary(path: str, prior, poses: int) -> None:

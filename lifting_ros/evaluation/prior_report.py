@@ -23,7 +23,7 @@ _SIDES = [next((side for side in ("left", "right") if JOINT_NAMES[child].startsw
 
 
 class Trial(Protocol):
-    """A model that was tried on people left out."""
+    """A model that was tried on poses left out."""
 
     components: int
     basis: int
@@ -159,14 +159,14 @@ def draw_ghost(axes, points: np.ndarray) -> None:
 
 
 def draw_likelihood(prior: MixturePPCA, over_components: Sequence[Trial], over_bases: Sequence[Trial]):
-    """Likelihood against C and K, in the fit and of people left out, and the course of the fit: cost of equation (1), then EM."""
+    """Likelihood against C and K, in the fit and left out of it, and the course of the fit: cost of equation (1), then EM."""
     figure = new_figure(12, 8)
     by_c, by_k, cost, course = figure.subplots(2, 2).ravel()
     for axes, trials, name in ((by_c, over_components, "components"), (by_k, over_bases, "basis")):
         trials = sorted(trials, key=lambda t: getattr(t, name))
         values = [getattr(t, name) for t in trials]
         axes.plot(values, [t.train for t in trials], "o--", color="#999999", label="in the fit")
-        axes.plot(values, [t.held_out for t in trials], "o-", color="#d62728", label="of people left out")
+        axes.plot(values, [t.held_out for t in trials], "o-", color="#d62728", label="left out")
         axes.axvline(getattr(prior, name), color="#1f77b4", linewidth=1, label="this prior")
         axes.set(xticks=values, ylabel="mean log-likelihood a pose")
         axes.legend()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The number of components C and basis vectors K by held-out likelihood: cross-validation over people inside the training set."""
+"""The number of components C and basis vectors K by held-out likelihood: cross-validation over people or takes of the training set."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from lifting_ros.core.ppca import PriorError, check_poses
 from lifting_ros.data.mocap import Mocap
 from lifting_ros.training.fit_prior import balanced_weights, fit_prior
 
-COMPONENTS = (1, 2, 3, 4, 6, 8, 12)
-BASES = (10, 15, 20, 25, 30, 35, 40)
+COMPONENTS = (1, 2, 3, 4, 6, 8, 10, 12)
+BASES = (10, 15, 20, 25, 30, 35, 40, 45)
 FOLDS = 4
 POSES = 24_000
 """Poses that are tried; of more an even choice of so many."""
@@ -31,10 +31,7 @@ class Trial(NamedTuple):
 
 
 def people(mocap: Mocap) -> np.ndarray:
-    """Group of each pose (N,): its subject. Subjects whose clips are equally long, two or more in order, were recorded together: one group.
-
-    Where there is one subject only, its clips are the groups.
-    """
+    """Group of each pose (N,): its subject, and with it those whose clips, two or more, are equally long: they were recorded together."""
     lengths: dict[tuple[int, ...], int] = {}
     group = np.array(mocap.subject_id)
     for subject in np.unique(mocap.subject_id):
@@ -42,16 +39,31 @@ def people(mocap: Mocap) -> np.ndarray:
         clips = tuple(np.unique(mocap.clip_id[own], return_counts=True)[1])
         if len(clips) > 1:
             group[own] = lengths.setdefault(clips, int(subject))
-    return group if len(np.unique(group)) > 1 else np.array(mocap.clip_id)
+    return group
+
+
+def takes(mocap: Mocap, group: np.ndarray) -> np.ndarray:
+    """Take of each pose (N,): its clip, and with it the clips that others of its group (N,) recorded at the same time."""
+    order = np.zeros(len(group), int)
+    for subject in np.unique(mocap.subject_id):
+        own = mocap.subject_id == subject
+        order[own] = np.unique(mocap.clip_id[own], return_inverse=True)[1].ravel()
+    return np.unique(np.stack([group, order], 1), axis=0, return_inverse=True)[1].ravel()
 
 
 def folds(mocap: Mocap, count: int = FOLDS) -> np.ndarray:
-    """Fold of each pose (N,): groups of people, the largest first, each to the fold that has the fewest poses."""
+    """Fold of each pose (N,): groups of people, the largest first, each to the fold that has the fewest poses.
+
+    Where one group is more than a fold, leaving it out would measure what it is to miss a source of the data, its skeleton and its kind
+    of motion. Takes are left out then, whole, instead of people.
+    """
     group = people(mocap)
-    names, owner, sizes = np.unique(group, return_inverse=True, return_counts=True)
-    if len(names) < 2:
+    if np.unique(group, return_counts=True)[1].max() * count > len(group):
+        group = takes(mocap, group)
+    _, owner, sizes = np.unique(group, return_inverse=True, return_counts=True)
+    if len(sizes) < 2:
         raise PriorError("subject_id: expected two people or clips or more to choose a model by those left out")
-    fold, filled = np.zeros(len(names), int), np.zeros(min(count, len(names)), int)
+    fold, filled = np.zeros(len(sizes), int), np.zeros(min(count, len(sizes)), int)
     for name in np.argsort(-sizes, kind="stable"):
         fold[name] = filled.argmin()
         filled[fold[name]] += sizes[name]

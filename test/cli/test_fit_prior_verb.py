@@ -48,7 +48,7 @@ def test_auto_and_report(mocap, tmp_path, monkeypatch, capsys):
     out, report = tmp_path / "prior.npz", tmp_path / "report"
     assert main(["fit-prior", mocap, "--out", str(out), "--components", "auto", "--basis", "auto", "--report", str(report)]) == 0
     prior, said = MixturePPCA.load(out), capsys.readouterr().out
-    assert prior.components in (1, 2) and prior.basis in (3, 6) and said.count("of people left out") >= 3
+    assert prior.components in (1, 2) and prior.basis in (3, 6) and said.count("of those left out") >= 3
     from matplotlib.image import imread
 
     for name in ("aligned", "means", "basis", "likelihood"):

@@ -68,17 +68,31 @@ def test_proportions_come_from_people_s_own_skeletons_only():
     assert prior.stature_m_ == pytest.approx(np.sqrt((limb_lengths(poses[:300]) ** 2).sum(1)).mean(), rel=1e-6)
 
 
+def recorded(lengths: dict[int, tuple[int, ...]]) -> Mocap:
+    """Poses, all zero, of subjects with clips of these lengths."""
+    subject = np.concatenate([np.full(sum(n), s) for s, n in lengths.items()])
+    sizes = [n for clips in lengths.values() for n in clips]
+    return mocap_of(np.zeros((len(subject), 17, 3)), subject, np.repeat(np.arange(len(sizes)), sizes))
+
+
 def test_people_recorded_together_are_left_out_together():
     """Subjects 3 and 4 were in the same takes: their clips are equally long."""
-    lengths = {0: (30, 20), 1: (40,), 2: (40,), 3: (60, 50), 4: (60, 50)}
-    subject = np.concatenate([np.full(sum(n), s) for s, n in lengths.items()])
-    clip = np.repeat(np.arange(8), [n for clips in lengths.values() for n in clips])
-    mocap = mocap_of(np.zeros((len(subject), 17, 3)), subject, clip)
+    mocap = recorded({0: (30, 20), 1: (40,), 2: (40,), 3: (10, 15), 4: (10, 15), 5: (45,)})
     group, fold = people(mocap), folds(mocap, 4)
-    assert len(np.unique(group)) == 4
-    assert len(np.unique(fold[subject >= 3])) == 1 and len(np.unique(fold)) == 4
-    for s in lengths:
-        assert len(np.unique(fold[subject == s])) == 1
+    assert len(np.unique(group)) == 5
+    assert len(np.unique(fold[mocap.subject_id >= 3])) == 2 and len(np.unique(fold[np.isin(mocap.subject_id, [3, 4])])) == 1
+    for s in range(6):
+        assert len(np.unique(fold[mocap.subject_id == s])) == 1
+    assert np.bincount(fold).min() >= 40
+
+
+def test_where_one_person_is_most_of_the_data_takes_are_left_out():
+    mocap = recorded({0: (30, 20), 1: (40,), 3: (60, 50), 4: (60, 50)})
+    fold = folds(mocap, 4)
+    for clip in range(7):
+        assert len(np.unique(fold[mocap.clip_id == clip])) == 1
+    first, second, other_first, other_second = (fold[mocap.clip_id == clip][0] for clip in (3, 4, 5, 6))
+    assert first == other_first != second == other_second
 
 
 def test_a_single_person_is_split_by_clips_and_a_single_clip_not_at_all():

@@ -6,6 +6,7 @@ import numpy as np
 
 from lifting_ros.core.conditioning import DEPTH_STD, LIMB_JOINTS, PLACE_STD, YAW_STD
 from lifting_ros.core.lifting import APART
+from lifting_ros.core.modes import CAUTION
 from lifting_ros.core.observation import LEVELS, PITCH_STEP
 from lifting_ros.core.scoring import LEAST_SCALE
 from lifting_ros.core.skeleton import JOINT_COUNT, JOINT_PARENTS, KEYPOINT_TO_JOINT
@@ -31,7 +32,7 @@ def reference_lift(lifter, keypoints_px, confidence, covariance_px2, camera, up)
     for mode in chosen:
         mode.solve(rays, lifter, 1)
     chosen.sort(key=lambda mode: -mode.evidence)
-    weight = np.exp([mode.evidence - chosen[0].evidence for mode in chosen])
+    weight = np.exp([(mode.evidence - chosen[0].evidence) / CAUTION for mode in chosen])
     chosen[0].solve(rays, lifter, config.iterations)
     return in_metres(lifter, chosen, weight / weight.sum(), frame)
 

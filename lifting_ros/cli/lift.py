@@ -27,13 +27,14 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from lifting_ros.cli.files import read_npz, write_npz
+    from lifting_ros.core.config import from_mapping
     from lifting_ros.core.lifting import Lifter, LifterConfig
     from lifting_ros.core.pipeline import WEIGHTS
     from lifting_ros.core.poses import LiftedPoses
     from lifting_ros.core.ppca import MixturePPCA
 
     keypoints, confidence, covariance, camera, up = read_request(read_npz(args.keypoints), args.keypoints)
-    lifter = Lifter(MixturePPCA.load(args.prior or WEIGHTS / "prior.npz"), LifterConfig(stature_m=args.stature))
+    lifter = Lifter(MixturePPCA.load(args.prior or WEIGHTS / "prior.npz"), from_mapping(LifterConfig, {"stature_m": args.stature}))
     parts = []
     for rows in tqdm(np.array_split(np.arange(len(keypoints)), max(1, len(keypoints) // 64)), desc="lifting", unit="batch", delay=2):
         part = covariance[rows] if covariance is not None else None

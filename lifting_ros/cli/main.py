@@ -42,5 +42,7 @@ def main(argv: list[str] | None = None) -> int:
         return 130
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+if __name__ == "__main__":  # the verbs raise this package's CommandError, not __main__'s
+    from lifting_ros.cli.main import main as package_main
+
+    sys.exit(package_main())

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 _UNDISTORT_STEPS = 20
+_LARGEST = 1e8
 
 
 class CameraError(ValueError):
@@ -29,9 +30,11 @@ class Camera:
             raise CameraError("K: expected 3x3 finite numbers")
         if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
             raise CameraError("K: the camera is not calibrated (focal length is not positive)")
+        if not (np.abs(matrix) < _LARGEST).all() or min(matrix[0, 0], matrix[1, 1]) < 1 / _LARGEST:
+            raise CameraError(f"K: expected focal lengths and a principal point in pixels, below {_LARGEST:g}")
         distortion = np.asarray(self.distortion, np.float64).ravel()
-        if not np.isfinite(distortion).all():
-            raise CameraError("D: expected finite numbers")
+        if not (np.abs(distortion) < _LARGEST).all():
+            raise CameraError(f"D: expected finite numbers below {_LARGEST:g}")
         if self.model not in ("plumb_bob", "rational_polynomial", "equidistant", ""):
             raise CameraError(f"distortion_model: expected plumb_bob, rational_polynomial or equidistant, got {self.model!r}")
         if len(distortion) not in ((0, 4) if self.model == "equidistant" else (0, 4, 5, 8, 12)):

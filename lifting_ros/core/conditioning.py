@@ -34,8 +34,9 @@ LATERAL = np.array([3 * joint + axis for joint in KEYPOINT_TO_JOINT for axis in 
 """The latents that keypoints see: joint coordinates across the view."""
 ROOT_LATENTS = np.array([0, 1, 2, POSE, POSE + 1, POSE + 2])
 """What the position of the root depends on."""
-_LIMB_END = np.array([3 * joint + axis for joint in LIMB_JOINTS for axis in range(3)])
-_LIMB_START = np.array([3 * JOINT_PARENTS[joint] + axis for joint in LIMB_JOINTS for axis in range(3)])
+LIMB_END = np.array([3 * joint + axis for joint in LIMB_JOINTS for axis in range(3)])
+LIMB_START = np.array([3 * JOINT_PARENTS[joint] + axis for joint in LIMB_JOINTS for axis in range(3)])
+"""The latents at both ends of the limb vectors, (24,)."""
 
 
 class Candidates(NamedTuple):
@@ -62,14 +63,8 @@ class Plans(NamedTuple):
     """(P, 28) predicted observations about their mean; 0 where not seen."""
     gain: np.ndarray
     """(P, 28, 54): latents = mean + innovation @ gain."""
-    limb_mean: np.ndarray
-    """(P, 24) the eight limb vectors."""
-    limb_gain: np.ndarray
-    """(P, 28, 24)."""
-    limb_covariance: np.ndarray
-    """(P, 24, 24) after the keypoints."""
     cross: np.ndarray
-    """(P, 24, 54) covariance of limb vectors with latents after the keypoints."""
+    """(P, 24, 54) covariance of the eight limb vectors with the latents after the keypoints."""
     relative: np.ndarray
     """(P, 17, 3, 3) covariance of joint - root after the keypoints."""
     root: np.ndarray
@@ -81,17 +76,33 @@ def make_candidates(prior: MixturePPCA, pitch: float, yaws: int, prior_scale: fl
     rotations = upright(pitch) @ rotation_about_vertical(np.arange(yaws) * 2 * np.pi / yaws)  # (Y, 3, 3)
     components = len(prior.weights_)
     mean = np.einsum("yab,cjb->cyja", rotations, prior.means_).reshape(-1, JOINT_COUNT, 3)
-    pose = (prior.covariances() * prior_scale**2).reshape(components, 1, POSE * JOINT_COUNT, 3)
-    half = (pose @ rotations.transpose(0, 2, 1)).reshape(-1, POSE, POSE).transpose(0, 2, 1)  # turned from the right: (Q, 51, 51)
-    turn = np.repeat(rotations[None], components, 0).reshape(-1, 1, 3, 3).transpose(0, 1, 3, 2)
-    turned = (half.reshape(-1, POSE * JOINT_COUNT, 3)[:, None] @ turn).reshape(-1, POSE, POSE)
     vertical = upright(pitch)[:, 1]
-    spin = tilt_std**2 * np.eye(3) + (YAW_STD**2 - tilt_std**2) * np.outer(vertical, vertical)
+    spin = tilt_std * np.eye(3) + (YAW_STD - tilt_std) * np.outer(vertical, vertical)  # its deviations; a symmetric root
     arms = _turning(mean).reshape(-1, POSE, 3)
-    covariance = turned + arms @ spin @ arms.transpose(0, 2, 1)
+    covariance = _turn(prior.covariances() * prior_scale**2, rotations, arms @ spin)
     log_prior = np.repeat(np.log(prior.weights_ / yaws), yaws)
     component, yaw = np.repeat(np.arange(components), yaws), np.tile(np.arange(yaws), components)
     return Candidates(mean.reshape(-1, POSE), covariance, log_prior, component, yaw)
+
+
+@compiled
+def _turn(pose, rotations, moved):
+    """Covariances pose (C, 51, 51) in every rotation (Y, 3, 3), and what the spin of `moved` (C Y, 51, 3) adds: (C Y, 51, 51)."""
+    out, half = np.empty((len(pose) * len(rotations), POSE, POSE)), np.empty((3, POSE))
+    for q in range(len(out)):
+        own, turn, arm = pose[q // len(rotations)], rotations[q % len(rotations)], moved[q]
+        for i in range(0, POSE, 3):
+            for a in range(3):
+                for c in range(POSE):
+                    half[a, c] = turn[a, 0] * own[i, c] + turn[a, 1] * own[i + 1, c] + turn[a, 2] * own[i + 2, c]
+            for k in range(0, i + 3, 3):
+                for a in range(3):
+                    for b in range(3):
+                        value = half[a, k] * turn[b, 0] + half[a, k + 1] * turn[b, 1] + half[a, k + 2] * turn[b, 2]
+                        for spin in range(3):
+                            value += arm[i + a, spin] * arm[k + b, spin]
+                        out[q, i + a, k + b] = out[q, k + b, i + a] = value
+    return out
 
 
 def upright(pitch: float) -> np.ndarray:
@@ -113,7 +124,7 @@ def condition(candidates: Candidates, chosen: np.ndarray, seen: np.ndarray, nois
     covariance of the observations (P, 28, 28), 0 where not seen, and the logarithm of its factor's determinant (P,), for scoring.
     """
     count = len(chosen)
-    shapes = (LATENTS,), (28,), (28, LATENTS), (24,), (28, 24), (24, 24), (24, LATENTS), (JOINT_COUNT, 3, 3), (6, 6)
+    shapes = (LATENTS,), (OBSERVATIONS,), (OBSERVATIONS, LATENTS), (len(LIMB_END), LATENTS), (JOINT_COUNT, 3, 3), (6, 6)
     plans = Plans(*(np.zeros((count, *shape), np.float32) for shape in shapes))
     inverse, log_det = np.zeros((count, OBSERVATIONS, OBSERVATIONS)), np.zeros(count)
     _condition(candidates.mean, candidates.covariance, chosen, seen, noise.astype(np.float64), plans, inverse, log_det)
@@ -144,9 +155,7 @@ def _condition(means, covariances, chosen, seen, noise, plans, inverse, log_det)
                 inverse[p, rows[i], rows[k]] = whole[i, k]
             for c in range(LATENTS):
                 plans.gain[p, rows[i], c] = gain[i, c]
-            for c in range(len(_LIMB_END)):
-                plans.limb_gain[p, rows[i], c] = gain[i, _LIMB_END[c]] - gain[i, _LIMB_START[c]]
-        _summarise(mean, posterior, plans, p)
+        _summarise(posterior, plans, p)
 
 
 @compiled
@@ -186,15 +195,11 @@ def _observe(prior, offset, rows, noise):
 
 
 @compiled
-def _summarise(mean, posterior, plans, p):
+def _summarise(posterior, plans, p):
     """The posterior (54, 54) as far as it is needed: limb vectors, joints against the root, the root."""
-    for a in range(len(_LIMB_END)):
-        plans.limb_mean[p, a] = mean[_LIMB_END[a]] - mean[_LIMB_START[a]]
+    for a in range(len(LIMB_END)):
         for c in range(LATENTS):
-            plans.cross[p, a, c] = posterior[_LIMB_END[a], c] - posterior[_LIMB_START[a], c]
-    for a in range(len(_LIMB_END)):
-        for b in range(len(_LIMB_END)):
-            plans.limb_covariance[p, a, b] = plans.cross[p, a, _LIMB_END[b]] - plans.cross[p, a, _LIMB_START[b]]
+            plans.cross[p, a, c] = posterior[LIMB_END[a], c] - posterior[LIMB_START[a], c]
     for joint in range(JOINT_COUNT):
         for a in range(3):
             for b in range(3):

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from lifting_ros.core.compiled import compiled
 from lifting_ros.core.conditioning import LIMB_JOINTS, Candidates, Plans, condition, make_candidates, upright
 from lifting_ros.core.modes import lift_rows
 from lifting_ros.core.moments import to_metres
-from lifting_ros.core.observation import LEVELS, MANY, NONE, PITCH_STEP, Rays, Views, every_way_up, into_views, to_rays
+from lifting_ros.core.observation import DIFFERENT, FEW, LEVELS, NONE, PITCH_STEP, Rays, Views, every_way_up, into_views, to_rays
 from lifting_ros.core.poses import LiftedPoses
 from lifting_ros.core.ppca import MixturePPCA
 from lifting_ros.core.rotations import rotation_about_vertical
@@ -45,6 +45,7 @@ APART = 0.6
 UNKNOWN_TILT_STD = 0.2
 """Deviation of the vertical from its sample, radians, where gravity is unknown."""
 _MODES_A_VIEW = 2
+_MODES_OF_FEW = 48  # of a person of whom little is seen: the second moments need them
 
 _PARALLEL, _PIECE = 128, 256  # persons from which threads pay, and whom one thread takes at a time
 
@@ -65,7 +66,7 @@ class LifterConfig:
     )
     tilt_std_deg: float = field(default=3.0, metadata={"description": "uncertainty of the vertical", "unit": "deg", "range": (0.0, 45.0)})
     prior_scale: float = field(
-        default=1.4, metadata={"description": "factor on the prior's deviations: people it has not seen", "range": (0.1, 10.0)}
+        default=0.93, metadata={"description": "factor on the prior's deviations: people it has not seen", "range": (0.1, 10.0)}
     )
     limb_scale: float = field(
         default=4.0, metadata={"description": "factor on the deviations of limb lengths: a hint, not a fetter", "range": (0.1, 100.0)}
@@ -119,6 +120,12 @@ class Lifter:
         self._lift_any_way_up(poses, np.flatnonzero(~known), seen, camera is not None)
         return poses
 
+    def warm_up(self) -> None:
+        """Compile what no call has compiled yet: some 15 s once an installation, then it lies on disk and takes milliseconds."""
+        keypoints = np.stack([np.arange(KEYPOINT_COUNT) % 4 * 20.0, np.arange(KEYPOINT_COUNT) * 15.0], -1)[None]
+        self.lift(keypoints, np.ones((1, KEYPOINT_COUNT)), camera=Camera(np.diag([500.0, 500.0, 1.0])))
+        self.lift(keypoints, np.linspace(0.1, 1.0, KEYPOINT_COUNT)[None])
+
     def _make_candidates(self, pitch: int, tilt_std: float) -> Candidates:
         return make_candidates(self.prior, pitch * PITCH_STEP, self.config.rotations, self.config.prior_scale, tilt_std)
 
@@ -135,9 +142,10 @@ class Lifter:
 
         def lift(group: np.ndarray, pitch: int, level: int) -> None:
             part = Views(*(value[group] for value in views)) if len(group) < len(rows) else views
-            chosen, score, depth = self._shortlist(part, pitch, tilt, level, self.config.modes)  # (n, M) each
+            modes, apart = (_MODES_OF_FEW, 0) if level == FEW else (self.config.modes, self._apart)
+            chosen, score, depth = self._shortlist(part, pitch, tilt, level, modes, apart)  # (n, M) each
             view = np.repeat(np.arange(len(group)), chosen.shape[1]).reshape(chosen.shape)
-            if level == MANY:
+            if level >= DIFFERENT:
                 plans, _, _ = condition(self._candidates(pitch, tilt), chosen.ravel(), part.seen[view.ravel()], part.noise[view.ravel()])
                 plan = np.where(chosen >= 0, np.arange(chosen.size).reshape(chosen.shape), -1)
             else:
@@ -160,7 +168,7 @@ class Lifter:
         found = []
         for group, pitch, level in _groups(views):
             part = Views(*(value[group] for value in views))
-            chosen, score, depth = self._shortlist(part, pitch, UNKNOWN_TILT_STD, level, _MODES_A_VIEW)
+            chosen, score, depth = self._shortlist(part, pitch, UNKNOWN_TILT_STD, level, _MODES_A_VIEW, self._apart)
             view = np.repeat(group, _MODES_A_VIEW)
             found += zip(score.ravel() - np.log(len(views.pitch)), view, [pitch] * len(view), chosen.ravel(), depth.ravel())
         found = sorted(((s, v, p, q, d) for s, v, p, q, d in found if q >= 0), key=lambda f: -f[0])
@@ -195,14 +203,14 @@ class Lifter:
                 break
         return kept
 
-    def _shortlist(self, views: Views, pitch: int, tilt: float, level: int, modes: int) -> tuple[np.ndarray, ...]:
+    def _shortlist(self, views: Views, pitch: int, tilt: float, level: int, modes: int, apart: int) -> tuple[np.ndarray, ...]:
         """Candidates, log-evidence and depth (V, M each) of views that share pitch and noise level."""
         candidates = self._candidates(pitch, tilt)
-        if level == MANY:
+        if level >= DIFFERENT:
             score, depth = score_masked(*self._masked(pitch, tilt), views.centred, views.noise, views.seen)
         else:
             score, depth = score_by_table(self._tables(pitch, tilt, level)[0], views.centred)
-        return shortlist(score, depth, candidates.yaw, self.config.rotations, modes, self._apart)
+        return shortlist(score, depth, candidates.yaw, self.config.rotations, modes, apart)
 
     def _finish(self, poses, rows, plans, plan, view, views, depth, score, seen, metric: bool) -> None:
         """Refine the shortlisted modes of persons `rows` and write them into `poses`."""
@@ -222,13 +230,16 @@ class Lifter:
 
 def _groups(views: Views):
     """Indices of the views that share pitch and noise level, with both."""
-    if len(views.pitch) == 1:
+    if len(views.pitch) == 1:  # the node's case: nothing to sort
         if views.level[0] != NONE:
             yield np.zeros(1, np.int64), int(views.pitch[0]), int(views.level[0])
         return
-    keys = np.stack([views.pitch, views.level], 1)
-    for pitch, level in np.unique(keys[views.level != NONE], axis=0):
-        yield np.flatnonzero((keys == (pitch, level)).all(1)), int(pitch), int(level)
+    key = views.pitch * (4 * NONE) + views.level
+    order = np.argsort(key, kind="stable")
+    starts = np.flatnonzero(np.diff(key[order], prepend=np.iinfo(np.int64).min))
+    for group in np.split(order, starts[1:]):
+        if views.level[group[0]] != NONE:
+            yield group, int(views.pitch[group[0]]), int(views.level[group[0]])
 
 
 def _pieces(group: np.ndarray) -> list[np.ndarray]:
@@ -237,14 +248,17 @@ def _pieces(group: np.ndarray) -> list[np.ndarray]:
 
 def _in_parallel(function: Callable, work: list[tuple]) -> None:
     """Call `function` with each of the arguments, the largest first, on every core where there is enough to do."""
-    cores = min(len(os.sched_getaffinity(0)), len(work))
-    if cores < 2 or sum(len(arguments[0]) for arguments in work) < _PARALLEL:
+    if len(work) < 2 or sum(len(arguments[0]) for arguments in work) < _PARALLEL:
         for arguments in work:
             function(*arguments)
         return
-    with ThreadPoolExecutor(cores) as pool:
-        for done in [pool.submit(function, *arguments) for arguments in sorted(work, key=lambda a: -len(a[0]))]:
-            done.result()
+    for done in [_pool().submit(function, *arguments) for arguments in sorted(work, key=lambda a: -len(a[0]))]:
+        done.result()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="lifting")
 
 
 @compiled

@@ -11,12 +11,14 @@ from __future__ import annotations
 import numpy as np
 
 from lifting_ros.core.compiled import compiled
-from lifting_ros.core.conditioning import LATENTS, LIMB_JOINTS
-from lifting_ros.core.skeleton import JOINT_COUNT, JOINT_PARENTS, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
+from lifting_ros.core.conditioning import LATENTS, LIMB_END, LIMB_JOINTS, LIMB_START
+from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
+
+CAUTION = 3.0
+"""The modes' log-evidence is divided by it before they are weighed: the prior is a model, and people are not drawn from it."""
 
 LIMBS = len(LIMB_JOINTS)
 _JOINT = np.array(KEYPOINT_TO_JOINT)
-_LIMB_END, _LIMB_START = np.array(LIMB_JOINTS), np.array([JOINT_PARENTS[joint] for joint in LIMB_JOINTS])
 _FARTHEST = np.float32(0.5)  # logarithm of depth that one pass may go
 _OFF = np.float32(5.0)  # factor on depth that all may go
 
@@ -56,11 +58,11 @@ def add_product(vector, matrix, out):
 
 
 @compiled
-def update_limbs(linear, covariance, lengths, variance, limb, direction, factor, push):
-    """One Kalman update by limb lengths (8,), linearised at `limb` (24,), which becomes the new estimate.
+def update_limbs(latents, cross, lengths, variance, limb, direction, factor, push):
+    """One Kalman update of latents (54,) by limb lengths (8,), linearised at `limb` (24,) vectors; returns the log-evidence.
 
-    linear (24,), covariance (24, 24): limb vectors before it. `push` (24,) is what the cross-covariances are to be multiplied by,
-    `direction` (8, 3) and `factor` (8, 8), with its diagonal inverted, are kept for the covariance. Returns the log-evidence.
+    cross (24, 54): covariance of limb vectors with latents. `direction` (8, 3) and `factor` (8, 8), its diagonal inverted, are kept for
+    the covariance; `push` (24,) is scratch.
     """
     weight = np.empty(LIMBS, np.float32)
     for k in range(LIMBS):
@@ -68,13 +70,15 @@ def update_limbs(linear, covariance, lengths, variance, limb, direction, factor,
         weight[k] = lengths[k]
         for axis in range(3):
             direction[k, axis] = limb[3 * k + axis] / length
-            weight[k] -= direction[k, axis] * linear[3 * k + axis]
+            weight[k] -= direction[k, axis] * (latents[LIMB_END[3 * k + axis]] - latents[LIMB_START[3 * k + axis]])
     for i in range(LIMBS):
         for k in range(i + 1):
             total = variance[i] if i == k else np.float32(0.0)
             for axis in range(3):
-                row = covariance[3 * i + axis]
-                along = row[3 * k] * direction[k, 0] + row[3 * k + 1] * direction[k, 1] + row[3 * k + 2] * direction[k, 2]
+                along = np.float32(0.0)
+                for other in range(3 * k, 3 * k + 3):
+                    shared = cross[3 * i + axis, LIMB_END[other]] - cross[3 * i + axis, LIMB_START[other]]
+                    along += shared * direction[k, other - 3 * k]
                 total += direction[i, axis] * along
             factor[i, k] = total
     evidence = _factorise(factor, weight)
@@ -84,16 +88,14 @@ def update_limbs(linear, covariance, lengths, variance, limb, direction, factor,
             weight[i] -= factor[k, i] * weight[k]
         for axis in range(3):
             push[3 * k + axis] = direction[k, axis] * weight[k]
-    for i in range(len(limb)):
-        limb[i] = linear[i]
-    add_product(push, covariance, limb)
+    add_product(push, cross, latents)
     return evidence
 
 
 @compiled
 def _factorise(factor, right):
     """Cholesky factor of (8, 8) in place, its diagonal inverted, and L^-1 b in place; returns the log-density of b."""
-    density = np.float32(0.0)
+    square, determinant = np.float32(0.0), np.float32(1.0)
     for i in range(LIMBS):
         for j in range(i + 1):
             for k in range(j):
@@ -104,8 +106,9 @@ def _factorise(factor, right):
         pivot = max(factor[i, i], np.float32(1e-12))
         factor[i, i] = np.float32(1.0) / np.sqrt(pivot)
         right[i] *= factor[i, i]
-        density -= np.float32(0.5) * (right[i] ** 2 + np.log(pivot))
-    return density
+        square += right[i] ** 2
+        determinant *= factor[i, i]
+    return np.log(determinant) - np.float32(0.5) * square
 
 
 @compiled
@@ -114,24 +117,20 @@ def pass_mode(plans, p, rays, seen, first_depth, depth, lengths, variance, fresh
 
     `fresh`: there is none yet but the plan's mean. Returns the limbs' log-evidence and the new depth.
     """
-    innovations, limb_linear, limb, direction, factor, push, z = work
+    innovations, limb, direction, factor, push, z = work
     if fresh:
         latents[:] = plans.mean[p]
     for k in range(KEYPOINT_COUNT):
         z[k] = latents[3 * _JOINT[k] + 2]
+    for k in range(len(limb)):
+        limb[k] = latents[LIMB_END[k]] - latents[LIMB_START[k]]
     mean_x, mean_y = innovation(rays, seen, z, depth, first_depth, plans.offset[p], innovations)
-    limb_linear[:] = plans.limb_mean[p]
-    add_product(innovations, plans.limb_gain[p], limb_linear)
-    if fresh:
-        limb[:] = limb_linear
-    else:
-        for k in range(LIMBS):
-            for axis in range(3):
-                limb[3 * k + axis] = latents[3 * _LIMB_END[k] + axis] - latents[3 * _LIMB_START[k] + axis]
-    evidence = update_limbs(limb_linear, plans.limb_covariance[p], lengths, variance, limb, direction, factor, push)
     latents[:] = plans.mean[p]
     add_product(innovations, plans.gain[p], latents)
-    add_product(push, plans.cross[p], latents)
+    if fresh:  # the keypoints say more of where limbs point than the mean pose
+        for k in range(len(limb)):
+            limb[k] = latents[LIMB_END[k]] - latents[LIMB_START[k]]
+    evidence = update_limbs(latents, plans.cross[p], lengths, variance, limb, direction, factor, push)
     further = np.exp(min(max(latents[LATENTS - 1] + np.log(first_depth / depth), -_FARTHEST), _FARTHEST))
     place[0], place[1] = mean_x * further, mean_y * further
     depth = min(max(depth * further, first_depth / _OFF), first_depth * _OFF)
@@ -143,14 +142,14 @@ def pass_mode(plans, p, rays, seen, first_depth, depth, lengths, variance, fresh
 @compiled
 def _settle(mean, seen, latents, place):
     """From the seen joints' middle, which observations are about, to the origin of joint coordinates."""
-    count, place[2] = np.float32(seen.sum()), np.float32(0.0)
+    count, x, y, z = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for k in range(KEYPOINT_COUNT):
         if seen[k]:
-            place[0] -= mean[3 * _JOINT[k]] / count
-            place[1] -= mean[3 * _JOINT[k] + 1] / count
-            place[2] -= latents[3 * _JOINT[k] + 2] / count
-    place[0] += latents[LATENTS - 3]
-    place[1] += latents[LATENTS - 2]
+            count += np.float32(1.0)
+            x, y, z = x + mean[3 * _JOINT[k]], y + mean[3 * _JOINT[k] + 1], z + latents[3 * _JOINT[k] + 2]
+    place[0] += latents[LATENTS - 3] - x / count
+    place[1] += latents[LATENTS - 2] - y / count
+    place[2] = -z / count
 
 
 @compiled
@@ -158,10 +157,9 @@ def mode_covariance(plans, p, direction, factor, place, relative, root):
     """Covariance of joint - root (17, 3, 3) and of the root (3, 3) in the view frame, the limb update included; sizes^2."""
     cross, reduced = plans.cross[p], np.empty((LIMBS, LATENTS), np.float32)  # L^-1 times the covariance of lengths and latents
     for k in range(LIMBS):
+        x, y, z = direction[k]
         for c in range(LATENTS):
-            reduced[k, c] = (
-                direction[k, 0] * cross[3 * k, c] + direction[k, 1] * cross[3 * k + 1, c] + direction[k, 2] * cross[3 * k + 2, c]
-            )
+            reduced[k, c] = x * cross[3 * k, c] + y * cross[3 * k + 1, c] + z * cross[3 * k + 2, c]
         for i in range(k):
             for c in range(LATENTS):
                 reduced[k, c] -= factor[k, i] * reduced[i, c]
@@ -169,11 +167,11 @@ def mode_covariance(plans, p, direction, factor, place, relative, root):
             reduced[k, c] *= factor[k, k]
     for joint in range(JOINT_COUNT):
         for a in range(3):
-            for b in range(3):
+            for b in range(a + 1):
                 known = np.float32(0.0)
                 for k in range(LIMBS):
                     known += (reduced[k, 3 * joint + a] - reduced[k, a]) * (reduced[k, 3 * joint + b] - reduced[k, b])
-                relative[joint, a, b] = plans.relative[p, joint, a, b] - known
+                relative[joint, a, b] = relative[joint, b, a] = plans.relative[p, joint, a, b] - known
     latent = np.array([0, 1, 2, LATENTS - 3, LATENTS - 2, LATENTS - 1])
     effect = np.zeros((3, 6), np.float32)  # of the root's latents on its position
     for axis in range(3):
@@ -198,9 +196,8 @@ def lift_rows(plans, plan, view, rays, seen, depth, score, frames, lengths, vari
     """
     count, modes = plan.shape
     work = (
-        np.empty(2 * KEYPOINT_COUNT, np.float32), np.empty(3 * LIMBS, np.float32), np.empty(3 * LIMBS, np.float32),
-        np.empty((LIMBS, 3), np.float32), np.empty((LIMBS, LIMBS), np.float32), np.empty(3 * LIMBS, np.float32),
-        np.empty(KEYPOINT_COUNT, np.float32),
+        np.empty(2 * KEYPOINT_COUNT, np.float32), np.empty(3 * LIMBS, np.float32), np.empty((LIMBS, 3), np.float32),
+        np.empty((LIMBS, LIMBS), np.float32), np.empty(3 * LIMBS, np.float32), np.empty(KEYPOINT_COUNT, np.float32),
     )  # fmt: skip
     latents, place = np.empty((modes, LATENTS), np.float32), np.empty((modes, 3), np.float32)
     evidence, total, reached = np.empty(modes, np.float32), np.empty(count, np.float32), np.empty(modes, np.float32)
@@ -218,7 +215,7 @@ def lift_rows(plans, plan, view, rays, seen, depth, score, frames, lengths, vari
             _, reached[best] = pass_mode(
                 plans, p, rays[v], seen[v], far, reached[best], lengths, variance, False, work, latents[best], place[best]
             )
-        mode_covariance(plans, p, work[3], work[4], place[best], relative[n], root[n])
+        mode_covariance(plans, p, work[2], work[3], place[best], relative[n], root[n])
         _turn_covariances(frames[v], relative[n], root[n])
         total[n] = _sort_modes(order, evidence, latents, place, view[n], frames, joints[n], weight[n])
     return total
@@ -252,11 +249,12 @@ def _turn_covariances(frame, relative, root):
 @compiled
 def _sort_modes(order, evidence, latents, place, view, frames, joints, weight):
     """Joints (M, 17, 3) and weights (M,) of the modes in their order; returns the log of the summed evidence."""
-    best, whole = evidence[order[0]], np.float32(0.0)
+    best, whole, total = evidence[order[0]], np.float32(0.0), np.float32(0.0)
     for rank in range(len(order)):
         m = order[rank]
-        weight[rank] = np.exp(evidence[m] - best)
+        weight[rank] = np.exp((evidence[m] - best) / np.float32(CAUTION))
         whole += weight[rank]
+        total += np.exp(evidence[m] - best)
         if not weight[rank] > 0:
             joints[rank] = joints[0]
             continue
@@ -269,4 +267,4 @@ def _sort_modes(order, evidence, latents, place, view, frames, joints, weight):
                 joints[rank, joint, axis] = position
     for rank in range(len(order)):
         weight[rank] /= whole
-    return best + np.log(whole)
+    return best + np.log(total)

@@ -26,13 +26,14 @@ def to_metres(rows, joints, weight, relative, root, evidence, seen, size, size_s
         _second_moments(own, weight[n], relative[n], root[n], square, size_std**2, covariance_m2[r], root_covariance_m2[r])
         if not metric:
             root_covariance_m2[r] = np.nan
-        for m in range(len(own)):
+        kept = hypotheses_m.shape[1]  # of a person hardly seen there are more modes than are given
+        for m in range(kept):
             for joint in range(JOINT_COUNT):
                 for axis in range(3):
                     hypotheses_m[r, m, joint, axis] = size * (own[m, joint, axis] - (0.0 if metric else own[m, 0, axis]))
         joints_m[r] = hypotheses_m[r, 0]
         root_m[r] = joints_m[r, 0]
-        hypothesis_weight[r] = weight[n]
+        hypothesis_weight[r] = weight[n, :kept]
         hypothesis_weight[r] /= hypothesis_weight[r].sum()
         log_likelihood[r] = evidence[n]
         status[r] = _INFERRED

@@ -16,18 +16,24 @@ ORTHOGRAPHIC_DISTANCE = 20.0
 MAX_RAY = 20.0
 """Rays further out than this (87 degrees) are not used: no pinhole camera sees them."""
 
-PITCH_STEP = np.radians(4.0)
+PITCH_STEP = np.radians(5.0)
 """The view frame is turned towards the person as nearly as a pitch on this grid allows: candidates are tabulated for these."""
 
-PITCHES, ROLLS = (0, 8, -8, 15, -15), 12
+PITCHES, ROLLS = (0, 6, -6, 12, -12), 12
 """Steps of PITCH_STEP, and rolls about the view, in which up is sought where it is not known."""
 
-LEVELS = 4
-"""Noise levels an octave: the deviation of a common noise over the spread of the rays is rounded to 2^(level / LEVELS), 9 % at most."""
+LEVELS = 2
+"""Noise levels an octave: the deviation of a common noise over the spread of the rays is rounded to 2^(level / LEVELS), 19 % at most."""
 
-MANY, NONE = -(10**6), 10**6
+DIFFERENT, FEW, NONE = 10**6, 10**6 + 1, 10**6 + 2
+"""Levels that are none: keypoints differ in noise or are missing, so few are seen that most is guessed, nothing can be said."""
+
+FEW_SEEN = 6
+"""Keypoints up to which a person counts as FEW."""
 
 _MAX_PIXEL = 1e7
+_NO_NEWS = 1e4  # variance over that of the person: a keypoint a hundred persons off
+_LOST = 9.0  # variance over that of the person: not even the best keypoint tells where in the person it is
 _COMMON = 1.5  # ratio of variances up to which keypoints count as of one noise
 
 
@@ -58,7 +64,7 @@ class Views(NamedTuple):
     pitch: np.ndarray
     """(V,) steps of PITCH_STEP: how far up points along the view."""
     level: np.ndarray
-    """(V,) steps of the noise all keypoints have in common, MANY where they have not, NONE where nothing can be said."""
+    """(V,) steps of the noise that all keypoints have in common, or DIFFERENT, FEW, NONE."""
 
 
 def to_rays(keypoints_px, confidence, covariance_px2, camera: Camera | None, relative_noise: float, noise_floor_px: float) -> Rays:
@@ -103,14 +109,14 @@ def _read(pixels, weight, given, relative_noise, floor):
         for k in range(KEYPOINT_COUNT):
             if seen[n, k]:
                 _keypoint_noise(given[n % len(given), k % given.shape[1]], max(relative_noise * extent, floor) ** 2, floor, noise[n, k])
-                noise[n, k] /= min(weight[n, k], 1.0)
+                noise[n, k] /= min(max(weight[n, k], 1e-6), 1.0)
     return clean, noise, seen, centre, focal
 
 
 @compiled
 def _keypoint_noise(given, default, floor, out):
     xx, xy, yy = given[0, 0], 0.5 * (given[0, 1] + given[1, 0]), given[1, 1]
-    if 0 <= xx < 1e12 and 0 <= yy < 1e12 and xy * xy <= xx * yy:  # false for NaN
+    if 0 <= xx < 1e14 and 0 <= yy < 1e14 and xy * xy <= xx * yy:  # false for NaN
         out[0], out[1], out[2] = xx + floor**2, xy, yy + floor**2
     else:
         out[0], out[1], out[2] = default, 0.0, default
@@ -230,11 +236,15 @@ def _turn(frame, rays, noise, seen, turned, centred, relative, visible):
     for k in range(KEYPOINT_COUNT):
         if visible[k]:
             relative[k] /= np.float32(spread)
+            if not max(relative[k, 0], relative[k, 2]) < _NO_NEWS:
+                relative[k, 0], relative[k, 1], relative[k, 2] = _NO_NEWS, 0.0, _NO_NEWS
             least, most = min(least, relative[k, 0], relative[k, 2]), max(most, relative[k, 0], relative[k, 2])
             most = max(most, relative[k, 0] + abs(relative[k, 1]))
-    if least > 1.0:  # all keypoints within their noise
+    if least > _LOST:  # all keypoints well within their noise
         visible[:] = False
         return NONE
+    if total <= FEW_SEEN:
+        return FEW
     if total < KEYPOINT_COUNT or most > _COMMON * least:
-        return MANY
+        return DIFFERENT
     return int(np.rint(0.25 * LEVELS * np.log2(least * most)))

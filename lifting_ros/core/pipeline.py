@@ -70,6 +70,7 @@ class PoseEstimator:
         self.network = load_network(weights, self.prior, self.device)
         self.detector = load_detector(config.detector.weights or WEIGHTS / "detector.safetensors", config.detector, self.device)
         self.lifter = Lifter(self.prior, config.lifter)
+        self.lifter.warm_up()  # before the first image, not at it
         self.weights_sha256, self.prior_sha256 = sha256_of(weights), sha256_of(prior)
 
     def estimate(self, image: np.ndarray, camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP) -> Estimate:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from lifting_ros.core.compiled import compiled
 from lifting_ros.core.conditioning import DEPTH_STD, LATERAL, OBSERVATIONS, PLACE_STD, Candidates
@@ -17,7 +16,6 @@ from lifting_ros.core.conditioning import DEPTH_STD, LATERAL, OBSERVATIONS, PLAC
 LEAST_SCALE = 0.6
 """Least scale over the one of equal spread: a bent person is small in the image, not far away."""
 _BLOCK = 48
-_FEW = 16
 _UPPER = np.triu_indices(OBSERVATIONS)
 _UPPER_FIRST, _UPPER_SECOND = (rows.astype(np.int64) for rows in _UPPER)
 
@@ -46,26 +44,29 @@ def tabulate(candidates: Candidates, offset: np.ndarray, inverse: np.ndarray, lo
 
 def score_by_table(table: ScoreTable, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log-evidence and depth, (R, Q) each, of rays (R, 28) about their mean."""
-    quadratic = _product(_monomials(rays, _UPPER_FIRST, _UPPER_SECOND), table.quadratic)
-    return _combine(quadratic, _product(rays, table.linear), rays, table.constant, table.size)
-
-
-def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """left @ right; a few rows without the library's threads, which may have to wait for each other longer than it takes."""
-    if len(left) < _FEW:
-        return _few_rows(left, right)
-    return torch.mm(torch.from_numpy(left), torch.from_numpy(right)).numpy()
+    quadratic = product(_monomials(rays, _UPPER_FIRST, _UPPER_SECOND), table.quadratic)
+    return _combine(quadratic, product(rays, table.linear), rays, table.constant, table.size)
 
 
 @compiled
-def _few_rows(left, right):
-    out = np.zeros((len(left), right.shape[1]), np.float32)
-    for r in range(len(left)):
-        for k in range(len(right)):
-            factor = left[r, k]
-            for c in range(right.shape[1]):
-                out[r, c] += factor * right[k, c]
-    return out
+def product(left, right):
+    """left (R, K) @ right (K, Q), two rows and four columns at a time: a library's threads wait for each other longer than this takes."""
+    rows, inner = left.shape
+    out = np.zeros((rows + 1, right.shape[1]), np.float32)
+    for r in range(0, rows, 2):
+        s, whole = min(r + 1, rows - 1), inner - inner % 4
+        for k in range(0, whole, 4):
+            a, b, c, d = left[r, k], left[r, k + 1], left[r, k + 2], left[r, k + 3]
+            e, f, g, h = left[s, k], left[s, k + 1], left[s, k + 2], left[s, k + 3]
+            for q in range(right.shape[1]):
+                w, x, y, z = right[k, q], right[k + 1, q], right[k + 2, q], right[k + 3, q]
+                out[r, q] += a * w + b * x + c * y + d * z
+                out[r + 1, q] += e * w + f * x + g * y + h * z
+        for k in range(whole, inner):
+            for q in range(right.shape[1]):
+                out[r, q] += left[r, k] * right[k, q]
+                out[r + 1, q] += left[s, k] * right[k, q]
+    return out[:rows]
 
 
 @compiled
@@ -95,7 +96,8 @@ def _combine(quadratic, linear, rays, constant, size):
 @compiled
 def _depth(match, size, spread):
     """Depth at which a mean pose of that size looks as large as the rays, by their match, but not further than LEAST_SCALE allows."""
-    return 1.0 / max(match / size, LEAST_SCALE * np.sqrt(spread / size))
+    size = max(size, np.float32(1e-4))  # two joints behind each other
+    return 1.0 / max(match / size, LEAST_SCALE * np.sqrt(spread / size), np.float32(1e-6))
 
 
 class MaskedTable(NamedTuple):

@@ -16,7 +16,7 @@ CLUSTERS = 150
 CLUSTER_SAMPLE = 50_000
 """Poses on which the clusters are found; the others only join them."""
 
-STATURE_SPREAD_FLOOR = 0.06
+STATURE_SPREAD_FLOOR = 0.04
 """Least relative deviation of people's size: a few dozen recorded adults are not the people a robot meets."""
 
 BUILD_SPREAD = 0.10

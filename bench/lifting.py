@@ -64,7 +64,6 @@ def first_seen(lifter: Lifter, views: Views, keypoints, covariance, count: int) 
     """Times of single persons, each with a mask and confidences that no call had before."""
     rng = np.random.default_rng(1)
     confidence = rng.uniform(0.05, 1, (count, KEYPOINT_COUNT)) * (rng.random((count, KEYPOINT_COUNT)) > rng.uniform(0, 0.6, (count, 1)))
-    lifter.lift(keypoints[:1], confidence[:1], covariance[:1], views.camera, views.up[:1])  # compile
     pick = rng.integers(0, len(keypoints), count)
     people = [(keypoints[[k]], confidence[[n]], covariance[[k]], views.camera, views.up[[k]]) for n, k in enumerate(pick)]
     return milliseconds(lambda p=p: lifter.lift(*p) for p in people)
@@ -98,6 +97,7 @@ def main() -> int:
     args = parser.parse_args()
     prior = MixturePPCA.load(WEIGHTS / "prior.npz")
     lifter, views = Lifter(prior), make_views(draw_people(prior, 256), cameras=1)
+    lifter.warm_up()
     rng = np.random.default_rng(2)
     keypoints = views.keypoints_px + NOISE_PX * rng.standard_normal(views.keypoints_px.shape)
     confidence, covariance = np.ones(keypoints.shape[:2]), np.tile(NOISE_PX**2 * np.eye(2), (*keypoints.shape[:2], 1, 1))

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import fields
 from functools import cache, lru_cache
 
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from lifting_ros.core.camera import Camera
 from lifting_ros.core.compiled import compiled
 from lifting_ros.core.conditioning import LIMB_JOINTS, Candidates, Plans, condition, make_candidates, upright
+from lifting_ros.core.lifter_config import HEIGHT_OVER_SIZE, LifterConfig
 from lifting_ros.core.modes import lift_rows
 from lifting_ros.core.moments import to_metres
 from lifting_ros.core.observation import DIFFERENT, FEW, LEVELS, NONE, PITCH_STEP, Rays, Views, every_way_up, into_views, to_rays
@@ -44,50 +45,22 @@ APART = 0.6
 
 UNKNOWN_TILT_STD = 0.2
 """Deviation of the vertical from its sample, radians, where gravity is unknown."""
+SURPRISE, HANDSTANDS = 3.0, 1e-3
+"""Squared Mahalanobis distance a dimension from which a person may be upside down, and how many are."""
+
 _MODES_A_VIEW = 2
+_USUAL_PITCHES = 6  # steps of PITCH_STEP either way
 _MODES_OF_FEW = 48  # of a person of whom little is seen: the second moments need them
 
 _PARALLEL, _PIECE = 128, 256  # persons from which threads pay, and whom one thread takes at a time
 
 
-@dataclass(frozen=True)
-class LifterConfig:
-    """Parameters of the lifting."""
-
-    rotations: int = field(default=24, metadata={"description": "sampled rotations about the vertical", "range": (8, 720)})
-    modes: int = field(default=4, metadata={"description": "modes that are kept as hypotheses", "range": (1, 16)})
-    iterations: int = field(default=2, metadata={"description": "passes of the refinement under true perspective", "range": (1, 20)})
-    keypoint_noise: float = field(
-        default=0.015,
-        metadata={"description": "deviation of a keypoint without a covariance, over the person's extent", "range": (1e-4, 0.5)},
-    )
-    noise_floor_px: float = field(
-        default=0.5, metadata={"description": "least standard deviation of a keypoint", "unit": "px", "range": (0.01, 100.0)}
-    )
-    tilt_std_deg: float = field(default=3.0, metadata={"description": "uncertainty of the vertical", "unit": "deg", "range": (0.0, 45.0)})
-    prior_scale: float = field(
-        default=0.93, metadata={"description": "factor on the prior's deviations: people it has not seen", "range": (0.1, 10.0)}
-    )
-    limb_scale: float = field(
-        default=4.0, metadata={"description": "factor on the deviations of limb lengths: a hint, not a fetter", "range": (0.1, 100.0)}
-    )
-    stature_m: float = field(
-        default=0.0, metadata={"description": "known body height of the person; 0: the prior's", "unit": "m", "range": (0.0, 2.6)}
-    )
-    stature_std_m: float = field(
-        default=0.0, metadata={"description": "its standard deviation; 0: the prior's", "unit": "m", "range": (0.0, 1.0)}
-    )
-
-
-HEIGHT_OVER_SIZE = 1.55
-"""Standing body height over the root of the sum of squared limb lengths."""
-
-
 class Lifter:
     """Keypoints and confidences to joints, covariances and hypotheses. Safe to use from several threads."""
 
-    def __init__(self, prior: MixturePPCA, config: LifterConfig = LifterConfig()):
-        self.prior, self.config = prior, config
+    def __init__(self, prior: MixturePPCA, config: LifterConfig | None = None):
+        self.prior, self.config = prior, config or LifterConfig()
+        config = self.config
         limbs = prior.limbs_[[joint - 1 for joint in LIMB_JOINTS]]
         self._lengths = limbs[:, 0].astype(np.float32)
         self._variance = ((limbs[:, 1] * config.limb_scale) ** 2).astype(np.float32)
@@ -116,15 +89,17 @@ class Lifter:
         rows = np.flatnonzero(known)
         if len(rows):
             part = seen if len(rows) == count else Rays(*(value[rows] for value in seen))
-            self._lift_upright(poses, rows, Views(*into_views(*part, vertical[rows])), camera is not None)
+            self._lift_known(poses, rows, part, vertical[rows], camera is not None)
         self._lift_any_way_up(poses, np.flatnonzero(~known), seen, camera is not None)
         return poses
 
     def warm_up(self) -> None:
-        """Compile what no call has compiled yet: some 15 s once an installation, then it lies on disk and takes milliseconds."""
+        """Compile what no call has compiled yet, some 15 s once an installation, and tabulate the usual pitches of a camera."""
         keypoints = np.stack([np.arange(KEYPOINT_COUNT) % 4 * 20.0, np.arange(KEYPOINT_COUNT) * 15.0], -1)[None]
         self.lift(keypoints, np.ones((1, KEYPOINT_COUNT)), camera=Camera(np.diag([500.0, 500.0, 1.0])))
         self.lift(keypoints, np.linspace(0.1, 1.0, KEYPOINT_COUNT)[None])
+        for pitch in range(-_USUAL_PITCHES, _USUAL_PITCHES + 1):
+            self._masked(pitch, float(np.radians(self.config.tilt_std_deg)))
 
     def _make_candidates(self, pitch: int, tilt_std: float) -> Candidates:
         return make_candidates(self.prior, pitch * PITCH_STEP, self.config.rotations, self.config.prior_scale, tilt_std)
@@ -137,8 +112,24 @@ class Lifter:
         plans, inverse, log_det = condition(candidates, everyone, np.ones((1, KEYPOINT_COUNT), bool), noise)
         return tabulate(candidates, plans.offset.astype(np.float64), inverse, log_det), plans
 
-    def _lift_upright(self, poses: LiftedPoses, rows: np.ndarray, views: Views, metric: bool) -> None:
-        """Persons whose vertical is known: one view each, those of one pitch and noise level together."""
+    def _lift_known(self, poses: LiftedPoses, rows: np.ndarray, seen: Rays, up: np.ndarray, metric: bool) -> None:
+        """Persons whose vertical is known; those who would be a great surprise the right way up are tried upside down as well."""
+        surprise = self._lift_upright(poses, rows, Views(*into_views(*seen, up)), metric)
+        odd = np.flatnonzero(surprise > SURPRISE)
+        if not len(odd):
+            return
+        views = Views(*into_views(*(value[odd] for value in seen), -up[odd]))
+        other = LiftedPoses.invalid(len(odd), self.config.modes)
+        self._lift_upright(other, np.arange(len(odd)), views, metric)
+        better = other.log_likelihood + np.log(HANDSTANDS) > poses.log_likelihood[rows[odd]]
+        for field_ in fields(LiftedPoses):
+            getattr(poses, field_.name)[rows[odd[better]]] = getattr(other, field_.name)[better]
+
+    def _lift_upright(self, poses: LiftedPoses, rows: np.ndarray, views: Views, metric: bool) -> np.ndarray:
+        """One view a person, those of one pitch and noise level together.
+
+        Returns each one's surprise (n,): the squared Mahalanobis distance of the keypoints from the likeliest candidate, a dimension.
+        """
 
         def lift(group: np.ndarray, pitch: int, level: int) -> None:
             part = Views(*(value[group] for value in views)) if len(group) < len(rows) else views
@@ -146,14 +137,20 @@ class Lifter:
             chosen, score, depth = self._shortlist(part, pitch, tilt, level, modes, apart)  # (n, M) each
             view = np.repeat(np.arange(len(group)), chosen.shape[1]).reshape(chosen.shape)
             if level >= DIFFERENT:
-                plans, _, _ = condition(self._candidates(pitch, tilt), chosen.ravel(), part.seen[view.ravel()], part.noise[view.ravel()])
+                candidates = self._candidates(pitch, tilt)
+                plans, _, log_det = condition(candidates, chosen.ravel(), part.seen[view.ravel()], part.noise[view.ravel()])
                 plan = np.where(chosen >= 0, np.arange(chosen.size).reshape(chosen.shape), -1)
+                bias = candidates.log_prior[chosen[:, 0]] - log_det.reshape(chosen.shape)[:, 0]
             else:
-                plans, plan = self._tables(pitch, tilt, level)[1], chosen
+                table, plans = self._tables(pitch, tilt, level)
+                plan, bias = chosen, table.bias[chosen[:, 0]]
+            size = 2 * part.seen.sum(1)
+            surprise[group] = 2 * (np.log(depth[:, 0]) + (bias - score[:, 0]) / size)
             self._finish(poses, rows[group], plans, plan, view, part, depth, score, part.seen, metric)
 
-        tilt = float(np.radians(self.config.tilt_std_deg))
+        tilt, surprise = float(np.radians(self.config.tilt_std_deg)), np.zeros(len(rows))
         _in_parallel(lift, [(rows, *key) for group, *key in _groups(views) for rows in _pieces(group)])
+        return surprise
 
     def _lift_any_way_up(self, poses: LiftedPoses, rows: np.ndarray, seen: Rays, metric: bool) -> None:
         """Persons whose vertical is not known: views with up in every direction of a coarse grid, the best modes of all of them."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from lifting_ros.core.compiled import compiled
-from lifting_ros.core.conditioning import LATENTS, LIMB_END, LIMB_JOINTS, LIMB_START
+from lifting_ros.core.conditioning import LATENTS, LIMB_END, LIMB_JOINTS, LIMB_START, ROOT_LATENTS
 from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
 
 CAUTION = 3.0
@@ -172,18 +172,22 @@ def mode_covariance(plans, p, direction, factor, place, relative, root):
                 for k in range(LIMBS):
                     known += (reduced[k, 3 * joint + a] - reduced[k, a]) * (reduced[k, 3 * joint + b] - reduced[k, b])
                 relative[joint, a, b] = relative[joint, b, a] = plans.relative[p, joint, a, b] - known
-    latent = np.array([0, 1, 2, LATENTS - 3, LATENTS - 2, LATENTS - 1])
+    own = plans.root[p]
     effect = np.zeros((3, 6), np.float32)  # of the root's latents on its position
     for axis in range(3):
         effect[axis, axis] = np.float32(1.0)
         effect[axis, 5] = place[axis]
     effect[0, 3] = effect[1, 4] = np.float32(1.0)
-    own = plans.root[p].copy()
-    for i in range(6):
-        for j in range(6):
-            for k in range(LIMBS):
-                own[i, j] -= reduced[k, latent[i]] * reduced[k, latent[j]]
-    sandwich(effect, own, np.empty((3, 6), np.float32), root)
+    for a in range(3):
+        for b in range(a + 1):
+            total = np.float32(0.0)
+            for i in range(6):
+                for j in range(6):
+                    known = own[i, j]
+                    for k in range(LIMBS):
+                        known -= reduced[k, ROOT_LATENTS[i]] * reduced[k, ROOT_LATENTS[j]]
+                    total += effect[a, i] * known * effect[b, j]
+            root[a, b] = root[b, a] = total
 
 
 @compiled
@@ -216,34 +220,25 @@ def lift_rows(plans, plan, view, rays, seen, depth, score, frames, lengths, vari
                 plans, p, rays[v], seen[v], far, reached[best], lengths, variance, False, work, latents[best], place[best]
             )
         mode_covariance(plans, p, work[2], work[3], place[best], relative[n], root[n])
-        _turn_covariances(frames[v], relative[n], root[n])
+        for joint in range(JOINT_COUNT):
+            turn_back(frames[v], relative[n, joint])
+        turn_back(frames[v], root[n])
         total[n] = _sort_modes(order, evidence, latents, place, view[n], frames, joints[n], weight[n])
     return total
 
 
 @compiled
-def sandwich(left, middle, half, out):
-    """out (3, 3) = left (3, k) middle (k, k) left^T; `half` (3, k) is scratch, `out` may be `middle`."""
-    size = len(middle)
+def turn_back(frame, covariance):
+    """A symmetric (3, 3) from the view frame into the one that `frame` turns from, in place: F^T C F."""
+    half = np.empty((3, 3), np.float32)
     for a in range(3):
-        for c in range(size):
-            half[a, c] = np.float32(0.0)
-            for k in range(size):
-                half[a, c] += left[a, k] * middle[k, c]
+        x, y, z = frame[0, a], frame[1, a], frame[2, a]
+        for c in range(3):
+            half[a, c] = x * covariance[0, c] + y * covariance[1, c] + z * covariance[2, c]
     for a in range(3):
-        for b in range(3):
-            total = np.float32(0.0)
-            for c in range(size):
-                total += half[a, c] * left[b, c]
-            out[a, b] = total
-
-
-@compiled
-def _turn_covariances(frame, relative, root):
-    back, half = frame.T.copy(), np.empty((3, 3), np.float32)
-    for joint in range(JOINT_COUNT):
-        sandwich(back, relative[joint], half, relative[joint])
-    sandwich(back, root, half, root)
+        for b in range(a + 1):
+            value = half[a, 0] * frame[0, b] + half[a, 1] * frame[1, b] + half[a, 2] * frame[2, b]
+            covariance[a, b] = covariance[b, a] = value
 
 
 @compiled

@@ -31,15 +31,18 @@ class ScoreTable(NamedTuple):
     """(Q,)."""
     size: np.ndarray
     """(Q,) sum of squares of the mean pose's observations."""
+    bias: np.ndarray
+    """(Q,) evidence of keypoints that lie where the candidate expects them, at depth one."""
 
 
 def tabulate(candidates: Candidates, offset: np.ndarray, inverse: np.ndarray, log_det: np.ndarray) -> ScoreTable:
     """Table for persons whose keypoints are all seen with one noise, from what `conditioning.condition` says of all candidates."""
     pull = np.einsum("qij,qj->qi", inverse, offset)
     pairs = inverse[:, _UPPER[0], _UPPER[1]] * np.where(_UPPER[0] == _UPPER[1], 1.0, 2.0)
-    constant = candidates.log_prior - log_det - 0.5 * (pull * offset).sum(1)
+    bias = candidates.log_prior - log_det
+    constant = bias - 0.5 * (pull * offset).sum(1)
     linear = np.concatenate([pull, offset]).T
-    return ScoreTable(*(np.ascontiguousarray(a, np.float32) for a in (pairs.T, linear, constant, (offset**2).sum(1))))
+    return ScoreTable(*(np.ascontiguousarray(a, np.float32) for a in (pairs.T, linear, constant, (offset**2).sum(1), bias)))
 
 
 def score_by_table(table: ScoreTable, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

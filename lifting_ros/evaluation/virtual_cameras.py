@@ -32,6 +32,8 @@ class Protocol:
     """People upside down."""
     pitch_deg: float | None = None
     """Cameras look down by so much instead of standing 0.8 to 1.8 m high."""
+    size_std: float = 0.0
+    """Relative deviation of sizes to which people are scaled: the recorded ones are all but of one size."""
     gravity: bool = True
     """Whether the lifter is told where up is."""
     calibrated: bool = True
@@ -42,6 +44,7 @@ PROTOCOLS = {"exact": Protocol(), "5 px noise": Protocol(noise_px=5.0), "3 missi
 """What every lifter is measured with."""
 
 MORE_PROTOCOLS = {
+    "5 px noise, all sizes": Protocol(noise_px=5.0, size_std=0.043),
     "handstand": Protocol(handstand=True),
     "handstand, up unknown": Protocol(handstand=True, gravity=False),
     "pitched 30 deg": Protocol(pitch_deg=30.0),
@@ -79,6 +82,8 @@ def make_trial(poses_m: np.ndarray, protocol: Protocol, cameras: int = 4, seed: 
     """See every pose (n, 17, 3; metres, y up) from `cameras` places; the same seed gives every protocol the same places and noise."""
     if protocol.handstand:
         poses_m = upside_down(poses_m)
+    if protocol.size_std:
+        poses_m = poses_m * np.random.default_rng((seed, 2)).normal(1.0, protocol.size_std, (len(poses_m), 1, 1))
     views = make_views(poses_m, cameras, seed, protocol.pitch_deg)
     rng = np.random.default_rng((seed, 1))
     keypoints = views.keypoints_px + protocol.noise_px * rng.standard_normal(views.keypoints_px.shape)

@@ -71,7 +71,8 @@ def stature(mocap: Mocap) -> tuple[float, float]:
     sizes = normalised_in_blocks(mocap.positions_m[use])[1]
     subjects = mocap.subject_id[use]
     each = np.array([sizes[subjects == s].mean() for s in np.unique(subjects)])
-    return float(each.mean()), float(max(each.std(), STATURE_SPREAD_FLOOR * each.mean()))
+    spread = each.std(ddof=1) * np.sqrt(1 + 1 / len(each)) if len(each) > 1 else 0.0  # of somebody not among them
+    return float(each.mean()), float(max(spread, STATURE_SPREAD_FLOOR * each.mean()))
 
 
 def vary_build(positions_m: np.ndarray, rng: np.random.Generator, build: float = BUILD_SPREAD, joints: float = JOINT_SPREAD) -> np.ndarray:

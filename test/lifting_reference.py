@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from lifting_ros.core import lifting
 from lifting_ros.core.conditioning import DEPTH_STD, LIMB_JOINTS, PLACE_STD, YAW_STD
-from lifting_ros.core.lifting import APART
-from lifting_ros.core.modes import CAUTION
-from lifting_ros.core.observation import LEVELS, PITCH_STEP
+from lifting_ros.core.lifting import APART, DOUBT, DOUBT_OF_FEW, HANDSTANDS, SURPRISE
+from lifting_ros.core.modes import CAUTION, FARTHEST, OFF
+from lifting_ros.core.observation import FEW_SEEN, LEVELS, PITCH_STEP
 from lifting_ros.core.scoring import LEAST_SCALE
 from lifting_ros.core.skeleton import JOINT_COUNT, JOINT_PARENTS, KEYPOINT_TO_JOINT
 
@@ -16,25 +17,40 @@ JOINTS = np.array(KEYPOINT_TO_JOINT)
 
 def reference_lift(lifter, keypoints_px, confidence, covariance_px2, camera, up) -> dict:
     """One person (14, 2), (14,), (14, 2, 2), seen by a camera without distortion: what `Lifter.lift` gives, as arrays in metres."""
-    config, prior = lifter.config, lifter.prior
+    config = lifter.config
     seen = np.flatnonzero(confidence > 0)
     inverse = np.linalg.inv(camera.matrix)
     rays = np.array([(inverse @ [*p, 1])[:2] for p in keypoints_px[seen]])
     floor = config.noise_floor_px**2 * np.eye(2)
     noise = [inverse[:2, :2] @ (c + floor) @ inverse[:2, :2].T / w for c, w in zip(covariance_px2[seen], confidence[seen])]
-    frame, pitch = view_frame(np.append(rays.mean(0), 1.0), np.asarray(up, float))
+    up, dimensions = np.asarray(up, float), 2 * len(seen)
+    distance, evidence, answer = one_way_up(lifter, seen, rays, noise, up)
+    if distance / dimensions > SURPRISE:
+        _, other_evidence, other = one_way_up(lifter, seen, rays, noise, -up)
+        answer = other if other_evidence + np.log(HANDSTANDS) > evidence else answer
+    return answer
+
+
+def one_way_up(lifter, seen, rays, noise, up) -> tuple[float, float, dict]:
+    """Squared Mahalanobis distance of the likeliest candidate, log-evidence, and the answer with up as given."""
+    config, prior = lifter.config, lifter.prior
+    frame, pitch = view_frame(np.append(rays.mean(0), 1.0), up)
     rays, noise = into_view(frame, rays, noise)
     spread = ((rays - rays.mean(0)) ** 2).sum(1).mean()
     noise = common_level(np.array(noise) / spread) if len(seen) == 14 else np.array(noise) / spread
     samples = [(c, y) for c in range(len(prior.weights_)) for y in range(config.rotations)]
     modes = [Candidate(prior, config, c, y, pitch, seen).score(rays, noise, spread) for c, y in samples]
+    distance = max(modes, key=lambda mode: mode.keypoint_evidence).distance
     chosen = shortlist(modes, config)
     for mode in chosen:
         mode.solve(rays, lifter, 1)
     chosen.sort(key=lambda mode: -mode.evidence)
-    weight = np.exp([(mode.evidence - chosen[0].evidence) / CAUTION for mode in chosen])
+    evidence = np.array([mode.evidence for mode in chosen])
+    weight = np.exp((evidence - evidence[0]) / CAUTION)
     chosen[0].solve(rays, lifter, config.iterations)
-    return in_metres(lifter, chosen, weight / weight.sum(), frame)
+    doubt = max(DOUBT_OF_FEW if len(seen) <= FEW_SEEN else 1.0, distance / (2 * len(seen)) / DOUBT)
+    answer = in_metres(lifter, chosen, weight / weight.sum(), frame, doubt)
+    return distance, evidence[0] + np.log(np.exp(evidence - evidence[0]).sum()), answer
 
 
 def view_frame(direction, up):
@@ -109,8 +125,9 @@ class Candidate:
         residual = (self.depth * (rays - rays.mean(0)) - self.offset).ravel()
         self.gain = self.prior @ rows.T @ np.linalg.inv(total)
         self.posterior = self.prior - self.gain @ rows @ self.prior
-        distance = residual @ np.linalg.inv(total) @ residual + np.linalg.slogdet(total)[1]
-        self.keypoint_evidence = self.log_prior + len(residual) * np.log(self.depth) - 0.5 * distance
+        self.distance = residual @ np.linalg.inv(total) @ residual
+        fit = self.distance + np.linalg.slogdet(total)[1]
+        self.keypoint_evidence = self.log_prior + len(residual) * np.log(self.depth) - 0.5 * fit
         return self
 
     def solve(self, rays, lifter, iterations):
@@ -134,8 +151,8 @@ class Candidate:
             missed = lifter._lengths - lengths @ linear
             latents = linear + self.posterior @ lengths.T @ np.linalg.solve(total, missed)
             limbs, joints = limb_rows @ latents, latents[:51].reshape(-1, 3)
-            further = np.log(self.depth / depth) + latents[53]
-            middle, depth = observed.mean(0) * np.exp(further), depth * np.exp(further)
+            further = np.clip(np.log(self.depth / depth) + latents[53], -FARTHEST, FARTHEST)
+            middle, depth = observed.mean(0) * np.exp(further), np.clip(depth * np.exp(further), self.depth / OFF, self.depth * OFF)
         self.evidence = self.keypoint_evidence - 0.5 * (missed @ np.linalg.solve(total, missed) + np.linalg.slogdet(total)[1])
         across = self.mean[JOINTS[self.seen], :2].mean(0)
         self.place = np.array([*(middle - across + latents[51:53]), depth - joints[JOINTS[self.seen], 2].mean()])
@@ -145,15 +162,18 @@ class Candidate:
 
 def shortlist(modes, config):
     """The best by keypoints alone, those of one component apart in rotation."""
-    chosen, steps = [], int(APART * config.rotations / (2 * np.pi))
+    few = len(modes[0].seen) <= FEW_SEEN
+    chosen, steps, most = [], int(APART * config.rotations / (2 * np.pi)), config.modes
+    if few:
+        steps, most = 0, lifting._MODES_OF_FEW
     for mode in sorted(modes, key=lambda mode: -mode.keypoint_evidence):
         turns = [abs(mode.yaw - other.yaw) for other in chosen if other.component == mode.component]
-        if len(chosen) < config.modes and all(min(t, config.rotations - t) > steps for t in turns):
+        if len(chosen) < most and all(min(t, config.rotations - t) > steps for t in turns):
             chosen.append(mode)
     return chosen
 
 
-def in_metres(lifter, modes, weight, frame) -> dict:
+def in_metres(lifter, modes, weight, frame, doubt) -> dict:
     """Second moments about the first mode, in the optical frame."""
     size, extra = lifter.size_m, lifter.size_std_m**2
     square = size**2 + extra
@@ -165,12 +185,12 @@ def in_metres(lifter, modes, weight, frame) -> dict:
         rows = np.zeros((3, 54))
         rows[:, 3 * j : 3 * j + 3] += np.eye(3)
         rows[:, :3] -= np.eye(3)
-        own = frame.T @ rows @ best.covariance @ rows.T @ frame
+        own = doubt * frame.T @ rows @ best.covariance @ rows.T @ frame
         own = own + sum(w * np.outer(r[j] - relative[0][j], r[j] - relative[0][j]) for w, r in zip(weight, relative))
         covariance[j] = square * own + extra * np.outer(relative[0][j], relative[0][j])
     rows = np.zeros((3, 54))
     rows[:, :3], rows[:2, 51:53], rows[:, 53] = np.eye(3), np.eye(2), best.place
-    root = frame.T @ rows @ best.covariance @ rows.T @ frame
+    root = doubt * frame.T @ rows @ best.covariance @ rows.T @ frame
     root = root + sum(w * np.outer(t[0] - turned[0][0], t[0] - turned[0][0]) for w, t in zip(weight, turned))
     root = square * root + extra * np.outer(turned[0][0], turned[0][0])
     return {"joints_m": size * turned[0], "covariance_m2": covariance, "root_covariance_m2": root, "hypothesis_weight": weight,

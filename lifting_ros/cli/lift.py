@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     keypoints, confidence, covariance, camera, up = read_request(read_npz(args.keypoints), args.keypoints)
     lifter = Lifter(MixturePPCA.load(args.prior or WEIGHTS / "prior.npz"), from_mapping(LifterConfig, {"stature_m": args.stature}))
     parts = []
-    for rows in tqdm(np.array_split(np.arange(len(keypoints)), max(1, len(keypoints) // 64)), desc="lifting", unit="batch", delay=2):
+    for rows in tqdm(np.array_split(np.arange(len(keypoints)), max(1, len(keypoints) // 1024)), desc="lifting", unit="batch", delay=2):
         part = covariance[rows] if covariance is not None else None
         parts.append(lifter.lift(keypoints[rows], confidence[rows], part, camera, up[rows]))
     names = [f.name for f in dataclasses.fields(LiftedPoses)]

@@ -85,11 +85,12 @@ class Camera:
         point = distorted.copy()
         for _ in range(_UNDISTORT_STEPS):
             residual = self.distort(point) - distorted
-            point = point - np.einsum("...ij,...j->...i", self._inverse_jacobian(point), residual)
+            point = point - np.einsum("...ij,...j->...i", self.undistort_jacobian(point), residual)
         error = np.abs(self.distort(point) - distorted).max(-1, keepdims=True)
         return np.where(error < 1e-6, point, np.nan)
 
-    def _inverse_jacobian(self, point: np.ndarray, step: float = 1e-6) -> np.ndarray:
+    def undistort_jacobian(self, point: np.ndarray, step: float = 1e-6) -> np.ndarray:
+        """Derivative (..., 2, 2) of `undistort` where it gives `point` (..., 2); NaN where the lens model folds."""
         columns = [(self.distort(point + d) - self.distort(point - d)) / (2 * step) for d in np.eye(2) * step]
         (a, c), (b, d) = (np.moveaxis(column, -1, 0) for column in columns)
         determinant = a * d - b * c

@@ -12,7 +12,7 @@ HEIGHT_OVER_SIZE = 1.55
 class LifterConfig:
     """Parameters of the lifting."""
 
-    rotations: int = field(default=24, metadata={"description": "sampled rotations about the vertical", "range": (8, 720)})
+    rotations: int = field(default=24, metadata={"description": "sampled rotations about the vertical", "range": (8, 96)})
     modes: int = field(default=3, metadata={"description": "modes that are kept as hypotheses", "range": (1, 16)})
     iterations: int = field(default=2, metadata={"description": "passes of the refinement under true perspective", "range": (1, 20)})
     keypoint_noise: float = field(
@@ -20,11 +20,11 @@ class LifterConfig:
         metadata={"description": "deviation of a keypoint without a covariance, over the person's extent", "range": (1e-4, 0.5)},
     )
     noise_floor_px: float = field(
-        default=0.5, metadata={"description": "least standard deviation of a keypoint", "unit": "px", "range": (0.01, 100.0)}
+        default=0.5, metadata={"description": "standard deviation added to every keypoint's", "unit": "px", "range": (0.01, 100.0)}
     )
     tilt_std_deg: float = field(default=3.0, metadata={"description": "uncertainty of the vertical", "unit": "deg", "range": (0.0, 45.0)})
     prior_scale: float = field(
-        default=0.92, metadata={"description": "factor on the prior's deviations: people it has not seen", "range": (0.1, 10.0)}
+        default=0.87, metadata={"description": "factor on the prior's deviations: people it has not seen", "range": (0.1, 10.0)}
     )
     limb_scale: float = field(
         default=4.0, metadata={"description": "factor on the deviations of limb lengths: a hint, not a fetter", "range": (0.1, 100.0)}

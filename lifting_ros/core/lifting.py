@@ -23,7 +23,7 @@ from lifting_ros.core.conditioning import LIMB_JOINTS, Candidates, Plans, condit
 from lifting_ros.core.lifter_config import HEIGHT_OVER_SIZE, LifterConfig
 from lifting_ros.core.modes import lift_rows
 from lifting_ros.core.moments import to_metres
-from lifting_ros.core.observation import DIFFERENT, FEW, LEVELS, NONE, PITCH_STEP, Rays, Views, every_way_up, into_views, to_rays
+from lifting_ros.core.observation import DIFFERENT, FEW, FEW_SEEN, LEVELS, NONE, PITCH_STEP, Rays, Views, every_way_up, into_views, to_rays
 from lifting_ros.core.poses import LiftedPoses
 from lifting_ros.core.ppca import MixturePPCA
 from lifting_ros.core.rotations import rotation_about_vertical
@@ -47,6 +47,9 @@ UNKNOWN_TILT_STD = 0.2
 """Deviation of the vertical from its sample, radians, where gravity is unknown."""
 SURPRISE, HANDSTANDS = 3.0, 1e-3
 """Squared Mahalanobis distance a dimension from which a person may be upside down, and how many are."""
+
+DOUBT, DOUBT_OF_FEW = 2.0, 1.5
+"""Surprise from which covariances grow with it, since the prior does not know such a person; and their factor where little is seen."""
 
 _MODES_A_VIEW = 2
 _USUAL_PITCHES = 6  # steps of PITCH_STEP either way
@@ -144,9 +147,8 @@ class Lifter:
             else:
                 table, plans = self._tables(pitch, tilt, level)
                 plan, bias = chosen, table.bias[chosen[:, 0]]
-            size = 2 * part.seen.sum(1)
-            surprise[group] = 2 * (np.log(depth[:, 0]) + (bias - score[:, 0]) / size)
-            self._finish(poses, rows[group], plans, plan, view, part, depth, score, part.seen, metric)
+            surprise[group] = 2 * (np.log(depth[:, 0]) + (bias - score[:, 0]) / (2 * part.seen.sum(1)))
+            self._finish(poses, rows[group], plans, plan, view, part, depth, score, part.seen, surprise[group], metric)
 
         tilt, surprise = float(np.radians(self.config.tilt_std_deg)), np.zeros(len(rows))
         _in_parallel(lift, [(rows, *key) for group, *key in _groups(views) for rows in _pieces(group)])
@@ -171,18 +173,21 @@ class Lifter:
         found = sorted(((s, v, p, q, d) for s, v, p, q, d in found if q >= 0), key=lambda f: -f[0])
         if not found:
             return
-        score, view, pitch, chosen, depth = zip(*self._apart_from_each_other(found, views))
-        parts = [
-            condition(self._candidates(p, UNKNOWN_TILT_STD), np.array([q]), views.seen[[v]], views.noise[[v]])[0]
+        few = views.seen[found[0][1]].sum() <= FEW_SEEN
+        score, view, pitch, chosen, depth = zip(*(found[:_MODES_OF_FEW] if few else self._apart_from_each_other(found, views)))
+        parts, _, log_dets = zip(*(
+            condition(self._candidates(p, UNKNOWN_TILT_STD), np.array([q]), views.seen[[v]], views.noise[[v]])
             for p, q, v in zip(pitch, chosen, view)
-        ]
+        ))  # fmt: skip
         plans, plan = Plans(*(np.concatenate(values) for values in zip(*parts))), np.arange(len(parts))[None]
-        missing = self.config.modes - len(score)
+        bias = self._candidates(pitch[0], UNKNOWN_TILT_STD).log_prior[chosen[0]] - log_dets[0] - np.log(len(views.pitch))
+        surprise = 2 * (np.log(depth[0]) + (bias - score[0]) / (2 * views.seen[view[0]].sum()))
+        missing = max(self.config.modes - len(score), 0)
         pad = lambda values, fill: np.array([(*values, *[fill] * missing)])  # noqa: E731
         depth, score = pad(depth, 1.0).astype(np.float32), pad(score, -np.inf).astype(np.float32)
         plan, view = np.pad(plan, ((0, 0), (0, missing)), constant_values=-1), pad(view, 0)
         seen = views.seen[view[:, 0]]
-        self._finish(poses, np.array([row]), plans, plan, view, views, depth, score, seen, metric)
+        self._finish(poses, np.array([row]), plans, plan, view, views, depth, score, seen, surprise, metric)
 
     def _apart_from_each_other(self, found: list, views: Views) -> list:
         """The best of what was found, best first, modes of one component APART in rotation."""
@@ -209,8 +214,8 @@ class Lifter:
             score, depth = score_by_table(self._tables(pitch, tilt, level)[0], views.centred)
         return shortlist(score, depth, candidates.yaw, self.config.rotations, modes, apart)
 
-    def _finish(self, poses, rows, plans, plan, view, views, depth, score, seen, metric: bool) -> None:
-        """Refine the shortlisted modes of persons `rows` and write them into `poses`."""
+    def _finish(self, poses, rows, plans, plan, view, views, depth, score, seen, surprise, metric: bool) -> None:
+        """Refine the shortlisted modes of persons `rows` and write them into `poses`, the less certain the greater the surprise."""
         count, modes = plan.shape
         joints, weight = np.empty((count, modes, JOINT_COUNT, 3), np.float32), np.empty((count, modes), np.float32)
         relative, root = np.empty((count, JOINT_COUNT, 3, 3), np.float32), np.empty((count, 3, 3), np.float32)
@@ -222,7 +227,8 @@ class Lifter:
             poses.joints_m, poses.root_m, poses.covariance_m2, poses.root_covariance_m2, poses.status, poses.log_likelihood,
             poses.hypotheses_m, poses.hypothesis_weight,
         )  # fmt: skip
-        to_metres(rows, joints, weight, relative, root, evidence, seen, self.size_m, self.size_std_m, metric, out)
+        doubt = np.maximum(surprise / DOUBT, np.where(seen.sum(1) <= FEW_SEEN, DOUBT_OF_FEW, 1.0))
+        to_metres(rows, joints, weight, relative, root, doubt, evidence, seen, self.size_m, self.size_std_m, metric, out)
 
 
 def _groups(views: Views):

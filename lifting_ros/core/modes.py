@@ -19,8 +19,8 @@ CAUTION = 3.0
 
 LIMBS = len(LIMB_JOINTS)
 _JOINT = np.array(KEYPOINT_TO_JOINT)
-_FARTHEST = np.float32(0.5)  # logarithm of depth that one pass may go
-_OFF = np.float32(5.0)  # factor on depth that all may go
+FARTHEST, OFF = np.float32(0.3), np.float32(2.0)
+"""Logarithm of depth that one pass may go, and factor that all may: a misfit shall not run away."""
 
 
 @compiled
@@ -131,9 +131,9 @@ def pass_mode(plans, p, rays, seen, first_depth, depth, lengths, variance, fresh
         for k in range(len(limb)):
             limb[k] = latents[LIMB_END[k]] - latents[LIMB_START[k]]
     evidence = update_limbs(latents, plans.cross[p], lengths, variance, limb, direction, factor, push)
-    further = np.exp(min(max(latents[LATENTS - 1] + np.log(first_depth / depth), -_FARTHEST), _FARTHEST))
+    further = np.exp(min(max(latents[LATENTS - 1] + np.log(first_depth / depth), -FARTHEST), FARTHEST))
     place[0], place[1] = mean_x * further, mean_y * further
-    depth = min(max(depth * further, first_depth / _OFF), first_depth * _OFF)
+    depth = min(max(depth * further, first_depth / OFF), first_depth * OFF)
     _settle(plans.mean[p], seen, latents, place)
     place[2] += depth
     return evidence, depth
@@ -215,6 +215,8 @@ def lift_rows(plans, plan, view, rays, seen, depth, score, frames, lengths, vari
         order = np.argsort(-evidence)
         best = order[0]
         v, p, far = view[n, best], plan[n, best], depth[n, best]
+        if iterations == 1:  # again, since the covariance takes what the last pass leaves in `work`
+            pass_mode(plans, p, rays[v], seen[v], far, far, lengths, variance, True, work, latents[best], place[best])
         for _ in range(iterations - 1):
             _, reached[best] = pass_mode(
                 plans, p, rays[v], seen[v], far, reached[best], lengths, variance, False, work, latents[best], place[best]

@@ -12,18 +12,18 @@ _INVALID, _INFERRED, _OBSERVED = 0, 1, 2  # of poses.JointStatus, as plain numbe
 
 
 @compiled
-def to_metres(rows, joints, weight, relative, root, evidence, seen, size, size_std, metric, out):
+def to_metres(rows, joints, weight, relative, root, doubt, evidence, seen, size, size_std, metric, out):
     """Write persons `rows` of the arrays of `LiftedPoses`.
 
     joints (n, M, 17, 3), weight (n, M), relative (n, 17, 3, 3), root (n, 3, 3), evidence (n,) as `modes.lift_rows` leaves them; seen
-    (n, 14). Covariances are second moments about the first mode; that of the size, known to size_std, is among them. Not `metric`: the
-    root is the origin.
+    (n, 14); doubt (n,) is a factor on the covariances. They are second moments about the first mode; that of the size, known to size_std,
+    is among them. Not `metric`: the root is the origin.
     """
     joints_m, root_m, covariance_m2, root_covariance_m2, status, log_likelihood, hypotheses_m, hypothesis_weight = out
     square = size * size + size_std * size_std
     for n in range(len(rows)):
         r, own = rows[n], joints[n]
-        _second_moments(own, weight[n], relative[n], root[n], square, size_std**2, covariance_m2[r], root_covariance_m2[r])
+        _second_moments(own, weight[n], relative[n], root[n], doubt[n], square, size_std**2, covariance_m2[r], root_covariance_m2[r])
         if not metric:
             root_covariance_m2[r] = np.nan
         kept = hypotheses_m.shape[1]  # of a person hardly seen there are more modes than are given
@@ -43,12 +43,13 @@ def to_metres(rows, joints, weight, relative, root, evidence, seen, size, size_s
 
 
 @compiled
-def _second_moments(joints, weight, relative, root, square, size_variance, covariance_m2, root_covariance_m2):
+def _second_moments(joints, weight, relative, root, doubt, square, size_variance, covariance_m2, root_covariance_m2):
+    own = square * doubt * 0.5
     for joint in range(JOINT_COUNT):
         for a in range(3):
             for b in range(3):
                 spread = size_variance * (joints[0, joint, a] - joints[0, 0, a]) * (joints[0, joint, b] - joints[0, 0, b])
-                spread += square * 0.5 * (relative[joint, a, b] + relative[joint, b, a])
+                spread += own * (relative[joint, a, b] + relative[joint, b, a])
                 for m in range(1, len(joints)):
                     off_a = joints[m, joint, a] - joints[m, 0, a] - joints[0, joint, a] + joints[0, 0, a]
                     off_b = joints[m, joint, b] - joints[m, 0, b] - joints[0, joint, b] + joints[0, 0, b]
@@ -56,7 +57,7 @@ def _second_moments(joints, weight, relative, root, square, size_variance, covar
                 covariance_m2[joint, a, b] = spread
     for a in range(3):
         for b in range(3):
-            spread = size_variance * joints[0, 0, a] * joints[0, 0, b] + square * 0.5 * (root[a, b] + root[b, a])
+            spread = size_variance * joints[0, 0, a] * joints[0, 0, b] + own * (root[a, b] + root[b, a])
             for m in range(1, len(joints)):
                 spread += square * weight[m] * (joints[m, 0, a] - joints[0, 0, a]) * (joints[m, 0, b] - joints[0, 0, b])
             root_covariance_m2[a, b] = spread

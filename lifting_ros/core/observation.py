@@ -31,6 +31,9 @@ DIFFERENT, FEW, NONE = 10**6, 10**6 + 1, 10**6 + 2
 FEW_SEEN = 6
 """Keypoints up to which a person counts as FEW."""
 
+LEAST_CONFIDENCE = 1e-3
+"""Keypoints with less of the person's best confidence count as not seen: where they lie says nothing."""
+
 _MAX_PIXEL = 1e7
 _NO_NEWS = 1e4  # variance over that of the person: a keypoint a hundred persons off
 _LOST = 9.0  # variance over that of the person: not even the best keypoint tells where in the person it is
@@ -81,6 +84,8 @@ def to_rays(keypoints_px, confidence, covariance_px2, camera: Camera | None, rel
     else:
         rays = camera.rays(clean) if camera.is_distorted else np.empty_like(clean)
         noise = _into_rays(clean, noise, camera.matrix, rays, camera.is_distorted)
+        if camera.is_distorted:
+            _undistort(noise, camera.undistort_jacobian(rays), seen)
     _hide_far(rays, seen)
     return Rays(rays, noise, seen)
 
@@ -93,9 +98,13 @@ def _read(pixels, weight, given, relative_noise, floor):
     seen, centre, focal = np.zeros((count, KEYPOINT_COUNT), np.bool_), np.zeros((count, 2)), np.ones(count)
     for n in range(count):
         low, high, total = np.full(2, np.inf), np.full(2, -np.inf), 0
+        best = 0.0
+        for k in range(KEYPOINT_COUNT):
+            if weight[n, k] > best:
+                best = min(weight[n, k], 1.0)
         for k in range(KEYPOINT_COUNT):
             x, y = pixels[n, k]
-            if weight[n, k] > 0 and abs(x) < _MAX_PIXEL and abs(y) < _MAX_PIXEL:  # false for NaN
+            if weight[n, k] > LEAST_CONFIDENCE * best and abs(x) < _MAX_PIXEL and abs(y) < _MAX_PIXEL:  # false for NaN
                 seen[n, k], total = True, total + 1
                 for axis in range(2):
                     value = clean[n, k, axis] = pixels[n, k, axis]
@@ -124,7 +133,7 @@ def _keypoint_noise(given, default, floor, out):
 
 @compiled
 def _into_rays(pixels, noise, matrix, rays, distorted):
-    """Fills in rays (N, 14, 2) of a camera without distortion; covariances (N, 14, 3) in their plane, distortion left aside."""
+    """Fills in rays (N, 14, 2) of a camera without distortion; covariances (N, 14, 3) before the lens is undone."""
     out = np.empty_like(noise)
     a, b, d = 1 / matrix[0, 0], -matrix[0, 1] / (matrix[0, 0] * matrix[1, 1]), 1 / matrix[1, 1]
     for n in range(len(noise)):
@@ -137,6 +146,21 @@ def _into_rays(pixels, noise, matrix, rays, distorted):
             out[n, k, 1] = a * d * xy + b * d * yy
             out[n, k, 2] = d * d * yy
     return out
+
+
+@compiled
+def _undistort(noise, jacobian, seen):
+    """Covariances (N, 14, 3) as the lens (N, 14, 2, 2) stretches them, in place; not seen where the lens model ends."""
+    for n in range(len(noise)):
+        for k in range(KEYPOINT_COUNT):
+            (a, b), (c, d) = jacobian[n, k]
+            xx, xy, yy = noise[n, k]
+            noise[n, k, 0] = a * a * xx + 2 * a * b * xy + b * b * yy
+            noise[n, k, 1] = a * c * xx + (a * d + b * c) * xy + b * d * yy
+            noise[n, k, 2] = c * c * xx + 2 * c * d * xy + d * d * yy
+            if not (abs(noise[n, k, 0]) < np.inf and abs(noise[n, k, 2]) < np.inf):
+                noise[n, k] = 0.0
+                seen[n, k] = False
 
 
 @compiled

@@ -167,11 +167,11 @@ def draw_likelihood(prior: MixturePPCA, over_components: Sequence[Trial], over_b
         values = [getattr(t, name) for t in trials]
         axes.plot(values, [t.train for t in trials], "o--", color="#999999", label="in the fit")
         axes.plot(values, [t.held_out for t in trials], "o-", color="#d62728", label="left out")
-        axes.axvline(getattr(prior, name), color="#1f77b4", linewidth=1, label="this prior")
+        axes.axvline({"components": len(prior.weights_), "basis": prior.basis}[name], color="#1f77b4", linewidth=1, label="this prior")
         axes.set(xticks=values, ylabel="mean log-likelihood a pose")
         axes.legend()
     by_c.set(xlabel="components C", title=f"K = {prior.basis} vectors a component")
-    by_k.set(xlabel="basis vectors K", title=f"C = {prior.components} components")
+    by_k.set(xlabel="basis vectors K", title=f"C = {len(prior.weights_)} components")
     sizes = range(1, len(prior.alignment_history_) + 1)
     cost.plot(sizes, [costs[0] for costs in prior.alignment_history_], ".--", color="#999999", label="first")
     cost.plot(sizes, [costs[-1] for costs in prior.alignment_history_], "o-", markersize=4, color="#1f77b4", label="last")

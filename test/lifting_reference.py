@@ -6,8 +6,9 @@ import numpy as np
 
 from lifting_ros.core import lifting
 from lifting_ros.core.conditioning import DEPTH_STD, LIMB_JOINTS, PLACE_STD, YAW_STD
-from lifting_ros.core.lifting import APART, DOUBT, DOUBT_OF_FEW, HANDSTANDS, SURPRISE
+from lifting_ros.core.lifting import APART, HANDSTANDS, SURPRISE
 from lifting_ros.core.modes import CAUTION, FARTHEST, OFF
+from lifting_ros.core.moments import DOUBT, DOUBT_OF_FEW
 from lifting_ros.core.observation import FEW_SEEN, LEVELS, PITCH_STEP
 from lifting_ros.core.scoring import LEAST_SCALE
 from lifting_ros.core.skeleton import JOINT_COUNT, JOINT_PARENTS, KEYPOINT_TO_JOINT

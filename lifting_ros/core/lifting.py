@@ -48,9 +48,6 @@ UNKNOWN_TILT_STD = 0.2
 SURPRISE, HANDSTANDS = 3.0, 1e-3
 """Squared Mahalanobis distance a dimension from which a person may be upside down, and how many are."""
 
-DOUBT, DOUBT_OF_FEW = 2.0, 1.5
-"""Surprise from which covariances grow with it, since the prior does not know such a person; and their factor where little is seen."""
-
 _MODES_A_VIEW = 2
 _USUAL_PITCHES = 6  # steps of PITCH_STEP either way
 _MODES_OF_FEW = 48  # of a person of whom little is seen: the second moments need them
@@ -134,11 +131,11 @@ class Lifter:
         Returns each one's surprise (n,): the squared Mahalanobis distance of the keypoints from the likeliest candidate, a dimension.
         """
 
-        def lift(group: np.ndarray, pitch: int, level: int) -> None:
-            part = Views(*(value[group] for value in views)) if len(group) < len(rows) else views
+        def lift(group: slice, pitch: int, level: int) -> None:
+            part = Views(*(value[group] for value in views))
             modes, apart = (_MODES_OF_FEW, 0) if level == FEW else (self.config.modes, self._apart)
             chosen, score, depth = self._shortlist(part, pitch, tilt, level, modes, apart)  # (n, M) each
-            view = np.repeat(np.arange(len(group)), chosen.shape[1]).reshape(chosen.shape)
+            view = np.repeat(np.arange(len(chosen)), chosen.shape[1]).reshape(chosen.shape)
             if level >= DIFFERENT:
                 candidates = self._candidates(pitch, tilt)
                 plans, _, log_det = condition(candidates, chosen.ravel(), part.seen[view.ravel()], part.noise[view.ravel()])
@@ -150,9 +147,12 @@ class Lifter:
             surprise[group] = 2 * (np.log(depth[:, 0]) + (bias - score[:, 0]) / (2 * part.seen.sum(1)))
             self._finish(poses, rows[group], plans, plan, view, part, depth, score, part.seen, surprise[group], metric)
 
-        tilt, surprise = float(np.radians(self.config.tilt_std_deg)), np.zeros(len(rows))
-        _in_parallel(lift, [(rows, *key) for group, *key in _groups(views) for rows in _pieces(group)])
-        return surprise
+        order, views = _in_order(views)
+        rows = rows[order]
+        tilt, surprise, unordered = float(np.radians(self.config.tilt_std_deg)), np.zeros(len(rows)), np.empty(len(rows))
+        _in_parallel(lift, _groups(views, _PIECE))
+        unordered[order] = surprise
+        return unordered
 
     def _lift_any_way_up(self, poses: LiftedPoses, rows: np.ndarray, seen: Rays, metric: bool) -> None:
         """Persons whose vertical is not known: views with up in every direction of a coarse grid, the best modes of all of them."""
@@ -164,11 +164,11 @@ class Lifter:
 
     def _lift_views(self, poses: LiftedPoses, row: int, views: Views, metric: bool) -> None:
         """One person, seen as each of the views."""
-        found = []
-        for group, pitch, level in _groups(views):
+        found, views = [], _in_order(views)[1]
+        for group, pitch, level in _groups(views, len(views.pitch)):
             part = Views(*(value[group] for value in views))
             chosen, score, depth = self._shortlist(part, pitch, UNKNOWN_TILT_STD, level, _MODES_A_VIEW, self._apart)
-            view = np.repeat(group, _MODES_A_VIEW)
+            view = np.repeat(np.arange(group.start, group.stop), _MODES_A_VIEW)
             found += zip(score.ravel() - np.log(len(views.pitch)), view, [pitch] * len(view), chosen.ravel(), depth.ravel())
         found = sorted(((s, v, p, q, d) for s, v, p, q, d in found if q >= 0), key=lambda f: -f[0])
         if not found:
@@ -227,35 +227,37 @@ class Lifter:
             poses.joints_m, poses.root_m, poses.covariance_m2, poses.root_covariance_m2, poses.status, poses.log_likelihood,
             poses.hypotheses_m, poses.hypothesis_weight,
         )  # fmt: skip
-        doubt = np.maximum(surprise / DOUBT, np.where(seen.sum(1) <= FEW_SEEN, DOUBT_OF_FEW, 1.0))
-        to_metres(rows, joints, weight, relative, root, doubt, evidence, seen, self.size_m, self.size_std_m, metric, out)
+        to_metres(rows, joints, weight, relative, root, surprise, evidence, seen, self.size_m, self.size_std_m, metric, out)
 
 
-def _groups(views: Views):
-    """Indices of the views that share pitch and noise level, with both."""
+def _in_order(views: Views) -> tuple[np.ndarray, Views]:
+    """Views with those of one pitch and noise level together, and where each of them was."""
     if len(views.pitch) == 1:  # the node's case: nothing to sort
-        if views.level[0] != NONE:
-            yield np.zeros(1, np.int64), int(views.pitch[0]), int(views.level[0])
-        return
-    key = views.pitch * (4 * NONE) + views.level
-    order = np.argsort(key, kind="stable")
-    starts = np.flatnonzero(np.diff(key[order], prepend=np.iinfo(np.int64).min))
-    for group in np.split(order, starts[1:]):
-        if views.level[group[0]] != NONE:
-            yield group, int(views.pitch[group[0]]), int(views.level[group[0]])
+        return np.zeros(1, np.int64), views
+    order = np.argsort(views.pitch * (4 * NONE) + views.level, kind="stable")
+    return order, Views(*(value[order] for value in views))
 
 
-def _pieces(group: np.ndarray) -> list[np.ndarray]:
-    return np.array_split(group, -(-len(group) // _PIECE))
+def _groups(views: Views, most: int) -> list[tuple[slice, int, int]]:
+    """Slices of ordered views that share pitch and noise level, `most` long at most, with both."""
+    changed = np.flatnonzero((np.diff(views.pitch) != 0) | (np.diff(views.level) != 0)) + 1
+    bounds = [0, *changed.tolist(), len(views.pitch)]
+    return [
+        (slice(first, min(first + most, stop)), int(views.pitch[start]), int(views.level[start]))
+        for start, stop in zip(bounds, bounds[1:])
+        for first in range(start, stop, most)
+        if views.level[start] != NONE
+    ]
 
 
 def _in_parallel(function: Callable, work: list[tuple]) -> None:
-    """Call `function` with each of the arguments, the largest first, on every core where there is enough to do."""
-    if len(work) < 2 or sum(len(arguments[0]) for arguments in work) < _PARALLEL:
+    """Call `function` with each of the arguments, slices first, the largest first, on every core where there is enough to do."""
+    size = lambda arguments: arguments[0].stop - arguments[0].start  # noqa: E731
+    if len(work) < 2 or sum(map(size, work)) < _PARALLEL:
         for arguments in work:
             function(*arguments)
         return
-    for done in [_pool().submit(function, *arguments) for arguments in sorted(work, key=lambda a: -len(a[0]))]:
+    for done in [_pool().submit(function, *arguments) for arguments in sorted(work, key=size, reverse=True)]:
         done.result()
 
 

@@ -5,25 +5,30 @@ from __future__ import annotations
 import numpy as np
 
 from lifting_ros.core.compiled import compiled
+from lifting_ros.core.observation import FEW_SEEN
 from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
+
+DOUBT, DOUBT_OF_FEW = 2.0, 1.5
+"""Surprise from which covariances grow with it, since the prior does not know such a person; and their factor where little is seen."""
 
 _JOINT = np.array(KEYPOINT_TO_JOINT)
 _INVALID, _INFERRED, _OBSERVED = 0, 1, 2  # of poses.JointStatus, as plain numbers for the compiler
 
 
 @compiled
-def to_metres(rows, joints, weight, relative, root, doubt, evidence, seen, size, size_std, metric, out):
+def to_metres(rows, joints, weight, relative, root, surprise, evidence, seen, size, size_std, metric, out):
     """Write persons `rows` of the arrays of `LiftedPoses`.
 
     joints (n, M, 17, 3), weight (n, M), relative (n, 17, 3, 3), root (n, 3, 3), evidence (n,) as `modes.lift_rows` leaves them; seen
-    (n, 14); doubt (n,) is a factor on the covariances. They are second moments about the first mode; that of the size, known to size_std,
-    is among them. Not `metric`: the root is the origin.
+    (n, 14); surprise (n,), see DOUBT. Covariances are second moments about the first mode; that of the size, known to size_std, is among
+    them. Not `metric`: the root is the origin.
     """
     joints_m, root_m, covariance_m2, root_covariance_m2, status, log_likelihood, hypotheses_m, hypothesis_weight = out
     square = size * size + size_std * size_std
     for n in range(len(rows)):
         r, own = rows[n], joints[n]
-        _second_moments(own, weight[n], relative[n], root[n], doubt[n], square, size_std**2, covariance_m2[r], root_covariance_m2[r])
+        doubt = max(surprise[n] / DOUBT, DOUBT_OF_FEW if seen[n].sum() <= FEW_SEEN else 1.0)
+        _second_moments(own, weight[n], relative[n], root[n], doubt, square, size_std**2, covariance_m2[r], root_covariance_m2[r])
         if not metric:
             root_covariance_m2[r] = np.nan
         kept = hypotheses_m.shape[1]  # of a person hardly seen there are more modes than are given

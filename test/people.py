@@ -6,8 +6,9 @@ import functools
 
 import numpy as np
 
-from lifting_ros.core.alignment import mirror_rows, rotate_about_vertical
+from lifting_ros.core.alignment import cost_waves, lowest_angles, mirror_rows, rotate_about_vertical
 from lifting_ros.core.camera import Camera
+from lifting_ros.core.gaussian import Gaussian, gaussian_of, moments_of
 from lifting_ros.core.ppca import MixturePPCA, normalise
 from lifting_ros.core.skeleton import JOINT_COUNT, JOINT_PARENTS, KEYPOINT_TO_JOINT
 
@@ -78,3 +79,13 @@ def see(poses_m: np.ndarray, distance_m: float = 4.0) -> tuple[np.ndarray, np.nd
     """Poses (N, 17, 3) before a level camera at 1 m height: joints in its optical frame (N, 17, 3) and keypoints px (N, 14, 2)."""
     joints = (poses_m - np.array([0, 1.0, 0])) * np.array([1.0, -1, -1]) + np.array([0, 0, distance_m])
     return joints, CAMERA.project(joints[:, list(KEYPOINT_TO_JOINT)])
+
+
+def fit_gaussian(rows: np.ndarray, weights: np.ndarray, basis_size: int) -> Gaussian:
+    """Maximum-likelihood PPCA of weighted poses (N, 51), as one component of the fit has it."""
+    return gaussian_of(moments_of(rows, weights), basis_size)
+
+
+def update_rotations(rows: np.ndarray, theta: np.ndarray, model: Gaussian, grid: int = 0) -> np.ndarray:
+    """Rotations (N,) that make each pose (N, 51) most likely under one component, as the fit finds them."""
+    return lowest_angles(cost_waves(rows, model), theta, grid)

@@ -144,11 +144,6 @@ def lowest_angles(waves: np.ndarray, theta: np.ndarray, grid: int = 0, steps: in
     return theta
 
 
-def update_rotations(poses: np.ndarray, theta: np.ndarray, model: Gaussian, grid: int = 0) -> np.ndarray:
-    """Rotations (N,) that make each pose (N, 51) most likely under `model`, starting from theta (N,) or the best of `grid` angles."""
-    return lowest_angles(cost_waves(poses, model), theta, grid)
-
-
 def sweep(poses: np.ndarray, weights: np.ndarray, theta: np.ndarray, mixture: Mixture, grid: int = 0) -> Sweep:
     """One pass: responsibilities, then rotations under them, then moments of the turned poses, all in blocks.
 

@@ -57,8 +57,3 @@ def gaussian_of(moments: np.ndarray, basis_size: int, noise_floor: float = NOISE
     basis = vectors[:basis_size].copy()
     basis *= np.where(basis[np.arange(basis_size), np.abs(basis).argmax(1)] < 0, -1, 1)[:, None]  # of two signs always the same
     return Gaussian(mean, basis, np.maximum(variance[:basis_size], noise), noise)
-
-
-def fit_gaussian(poses: np.ndarray, weights: np.ndarray, basis_size: int, noise_floor: float = NOISE_FLOOR) -> Gaussian:
-    """Maximum-likelihood PPCA from weighted poses (N, 51)."""
-    return gaussian_of(moments_of(poses, weights), basis_size, noise_floor)

@@ -2,7 +2,7 @@
 """Properties of section 4.1: the cost never rises, mirrored poses need not be made, and nothing of side, size or place is learnt."""
 import numpy as np
 import pytest
-from people import make_poses
+from people import fit_gaussian, make_poses, update_rotations
 
 from lifting_ros.core.alignment import (
     Mixture,
@@ -13,10 +13,9 @@ from lifting_ros.core.alignment import (
     rotate_about_vertical,
     sweep,
     symmetric,
-    update_rotations,
     wave_values,
 )  # fmt: skip
-from lifting_ros.core.gaussian import fit_gaussian, gaussian_of, moments_of
+from lifting_ros.core.gaussian import gaussian_of, moments_of
 from lifting_ros.core.ppca import normalise
 from lifting_ros.core.streaming import BLOCK, crossed, product
 

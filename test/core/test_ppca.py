@@ -2,11 +2,10 @@
 """Properties of the prior: it recovers what generated the data, its likelihood rises, and nothing turns or scales away what it learnt."""
 import numpy as np
 import pytest
-from people import make_poses, small_prior, three_kinds
+from people import fit_gaussian, make_poses, small_prior, three_kinds
 from scipy.stats import multivariate_normal
 
 from lifting_ros.core.alignment import Mixture, align, rotate_about_vertical
-from lifting_ros.core.gaussian import fit_gaussian
 from lifting_ros.core.mixture import expectation_maximisation, greedy_centres, start_mixture
 from lifting_ros.core.ppca import MixturePPCA, PriorError, mirrored, normalise
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from people import fit_gaussian, make_poses, update_rotations
+from scipy.special import logsumexp
 
 from lifting_ros.core.alignment import (
     Mixture,
@@ -48,6 +49,17 @@ def test_the_wave_is_the_cost_at_every_angle():
         turned = rotate_about_vertical(rows, -np.full(20, angle))
         expected = -0.5 * (wave_values(cost_waves(rows, model), np.full(20, angle)) + model.log_normaliser())
         np.testing.assert_allclose(expected, model.log_density(turned), rtol=1e-9)
+
+
+def test_a_sweep_weighs_the_components():
+    """Its likelihood and its shares are those of the mixture written out, weights of the components included."""
+    rows = rows_of(200, 6, yaw=False)
+    models = [fit_gaussian(rows, np.ones(200), 3), fit_gaussian(rows_of(200, 7, yaw=False), np.ones(200), 8)]
+    done = sweep(rows, np.ones(200), np.zeros(200), Mixture(np.array([0.95, 0.05]), models))
+    joint = np.stack([np.log(w) + g.log_density(rows) for w, g in zip((0.95, 0.05), models)], 1)
+    evidence = logsumexp(joint, axis=1)
+    assert done.log_likelihood == pytest.approx(evidence.mean(), rel=1e-9)
+    np.testing.assert_allclose(done.overlap.sum(1), np.exp(joint - evidence[:, None]).sum(0), rtol=1e-6)
 
 
 def test_a_rotation_update_never_makes_a_pose_worse():

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from lifting_ros.core.checkpoint import CheckpointError, load_tensors
+from lifting_ros.core.device import has_fast_bf16
 from lifting_ros.core.network import Residual, conv, upsample
 from lifting_ros.core.poses import Detection
 from lifting_ros.core.skeleton import KEYPOINT_COUNT
@@ -105,7 +106,7 @@ class Detector:
     def detect(self, image: np.ndarray) -> list[Detection]:
         """Persons in an (H, W, 3) uint8 RGB image, best first; boxes around their keypoints in image pixels."""
         tensor, scale = self._resize(image)
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16):
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bf16(self.device)):
             logits, sides, _ = self.network(tensor)
         boxes, scores = self._peaks(logits.float().cpu()[0].sigmoid(), sides.float().cpu()[0])
         boxes = (boxes + 0.5) / scale - 0.5

@@ -2,7 +2,6 @@
 """The whole algorithm on one page: an image comes in, persons with 2D keypoints and 3D skeletons come out. Read this first."""
 from __future__ import annotations
 
-import functools
 import os
 import time
 from collections.abc import Sequence
@@ -15,8 +14,8 @@ import torch
 from lifting_ros.core import belief_maps, crop
 from lifting_ros.core.camera import Camera
 from lifting_ros.core.checkpoint import load_network, sha256_of
-from lifting_ros.core.config import ConfigError
 from lifting_ros.core.detector import DetectorConfig, load_detector, overlaps
+from lifting_ros.core.device import choose_device, has_fast_bf16
 from lifting_ros.core.lifting import UP, Lifter, LifterConfig
 from lifting_ros.core.poses import Detection, Person, Skeleton2D
 from lifting_ros.core.ppca import MixturePPCA
@@ -149,30 +148,6 @@ def check_image(image: np.ndarray) -> None:
         raise ValueError(f"image: expected (H, W, 3) uint8, got {got}")
     if 0 in image.shape:
         raise ValueError(f"image: expected at least one pixel, got {image.shape[1]} x {image.shape[0]}")
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one; ConfigError in one line for a device that does not exist."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device: expected auto, cpu, cuda or cuda:n, got {name!r}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(f"device: {name} is not there ({torch.cuda.device_count()} CUDA devices)")
-    return device
-
-
-@functools.cache
-def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is worth using: always on CUDA, on CPUs with the instructions for it."""
-    if device.type == "cuda":
-        return True
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # absent from older releases, which then use float32
-    return any(getattr(torch.cpu, check, bool)() for check in checks)
 
 
 def _skeleton(area: crop.Crop, points: np.ndarray, confidence: np.ndarray, covariance: np.ndarray, detection: Detection) -> Skeleton2D:

@@ -23,6 +23,8 @@ class Layer:
     """(F, 3) vertex numbers of the body model."""
     offset_m: float
     material: Material
+    garment: bool = False
+    """Whether it is cloth that can hang without the body."""
 
 
 @dataclass(frozen=True)
@@ -93,18 +95,23 @@ def dress(model: BodyModel, shape: Shape, rng: np.random.Generator, prints=()) -
     shoes = _middle(area.leg, tights) > (rng.choice([1.97, 1.85]) if rng.random() < 0.92 else 9)
     away = rng.uniform(0.003, 0.014)
     top = fabric(rng, prints)
-    layers = [Layer(tights[upper], away, top)]
+    layers = [Layer(tights[upper], away, top, garment=True)]
     if skirt:
-        layers.append(Layer(_skirt(model, area, rng), 0.004, top if rng.random() < 0.4 else fabric(rng, prints)))
-    layers.append(Layer(tights[lower], min(rng.uniform(0.001, 0.012), away - 0.001), fabric(rng, prints)))
+        layers.append(Layer(_skirt(model, area, rng), 0.004, top if rng.random() < 0.4 else fabric(rng, prints), garment=True))
+    layers.append(Layer(tights[lower], min(rng.uniform(0.001, 0.012), away - 0.001), fabric(rng, prints), garment=True))
     if rng.random() < 0.25 and sleeve > 1:
-        layers.append(Layer(_jacket(model, area, rng), away + 0.008, fabric(rng, ())))
+        layers.append(Layer(_jacket(model, area, rng), away + 0.008, fabric(rng, ()), garment=True))
     layers.append(Layer(tights[shoes], 0.006, _shoe(rng)))
     layers += _hair(model, area, shape, rng, male)
     layers.append(Layer(_bare(model, area, upper | lower | shoes), 0.0, _skin(model, shape, rng)))
     eyes = np.concatenate([model.faces["helper-l-eye"], model.faces["helper-r-eye"]])
     layers.append(Layer(eyes, 0.0, Material(_eye_colour(model, shape), gloss=0.4)))
     return [layer for layer in layers if len(layer.faces)]
+
+
+def garments(layers) -> list:
+    """Those of the layers that are cloth and can hang without the body."""
+    return [layer for layer in layers if layer.garment]
 
 
 def _upper(model, area, rng, waist):

@@ -7,7 +7,6 @@ Needs the folder of the body, a motion-capture file (`positions`, `clip_id`, `su
 
 import os
 import tarfile
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,62 +14,24 @@ import numpy as np
 from lifting_ros.core.skeleton import JOINT_FLIP, KEYPOINT_TO_JOINT
 from lifting_ros.data.body import load_body, sample_traits
 from lifting_ros.data.body_pose import Manner, pose_body
-from lifting_ros.data.body_wear import dress
-from lifting_ros.data.render import Scene, render
-from lifting_ros.data.render_textures import background, occluder
-from lifting_ros.data.synthetic_scene import (
-    Camera,
-    add_noise,
-    assemble,
-    floor_shadow,
-    join,
-    sample_camera,
-    sample_light,
-    sight,
-    spread_out,
-    to_camera,
-)
+from lifting_ros.data.body_wear import dress, garments
+from lifting_ros.data.synthetic_crowd import crowd_heights, floor_camera, place
+from lifting_ros.data.synthetic_picture import SyntheticSample, compose
+from lifting_ros.data.synthetic_scene import assemble, sample_camera, spread_out
+from lifting_ros.data.synthetic_things import hung_clothes, sample_thing, turned_body
 
 HELD_OUT_SUBJECTS = ("cmu02", "cmu07", "cmu16", "cmu94")
 WARDROBE = 60  # bodies with clothes that are made before old ones are worn again
 
 
-@dataclass(frozen=True)
-class SyntheticPerson:
-    """The labels of one person."""
-
-    keypoints_px: np.ndarray
-    """(14, 2) x, y in px, also where hidden or outside."""
-    visible: np.ndarray
-    """(14,) True inside the image and hidden by nothing, the own body included."""
-    labelled: np.ndarray
-    """(14,) True inside the image and hidden by nothing but the own body: what people label in photographs."""
-    box_px: np.ndarray
-    """(4,) x0, y0, x1, y1 of the body inside the image."""
-    joints_camera_m: np.ndarray
-    """(17, 3) in the camera's optical frame."""
-
-
-@dataclass(frozen=True)
-class SyntheticSample:
-    """One picture and who is in it."""
-
-    image: np.ndarray
-    """(H, W, 3) uint8 RGB."""
-    people: tuple
-    """SyntheticPerson, the main one first; may be empty."""
-    K: np.ndarray
-    """(3, 3)"""
-
-
 class SyntheticPeople:
     """An endless, repeatable source of pictures: sample(i) depends on the seed and i alone."""
 
-    def __init__(self, body_dir, mocap_npz, backgrounds=None, seed: int = 0, size=(256, 256)):
+    def __init__(self, body_dir, mocap_npz, backgrounds=None, seed: int = 0, size=(256, 256), subjects: str = "training"):
         """body_dir: folder of the body. mocap_npz: motion capture, metres, y up. backgrounds: list of photographs
-        (H, W, 3) uint8 RGB without people, or None for painted ones. size: (W, H) px."""
+        (H, W, 3) uint8 RGB without people, or None for painted ones. size: (W, H) px. subjects: whose poses, see `load_poses`."""
         self.model = load_body(body_dir)
-        self.poses, self.clips = load_poses(mocap_npz)
+        self.poses, self.clips = load_poses(mocap_npz, subjects)
         self.photos = list(backgrounds or [])
         self.seed, self.size = int(seed), tuple(size)
 
@@ -86,14 +47,44 @@ class SyntheticPeople:
         count = int(rng.choice(5, p=[0.08, 0.5, 0.24, 0.12, 0.06])) if people is None else people
         posed = [self._person(rng) for _ in range(count)]
         camera = sample_camera(rng, self.size, posed[0].joints_m if posed else None)
-        return self._picture(rng, posed, camera)
+        return compose(rng, spread_out(rng, posed, camera), [], camera, self.photos)
 
     def window(self, index: int, side: int, boxes: float) -> SyntheticSample:
         """A square picture around one main person, `boxes` times the longer side of the box of its keypoints."""
         rng = np.random.default_rng([self.seed, int(index), 1])
         posed = [self._person(rng) for _ in range(int(rng.choice([1, 2, 3], p=[0.65, 0.25, 0.1])))]
         camera = sample_camera(rng, (side, side), posed[0].joints_m)
-        return self._picture(rng, posed, camera.around(posed[0].joints_m[list(KEYPOINT_TO_JOINT)], side, boxes))
+        camera = camera.around(posed[0].joints_m[list(KEYPOINT_TO_JOINT)], side, boxes)
+        return compose(rng, spread_out(rng, posed, camera), [], camera, self.photos)
+
+    def crowd(self, index: int) -> SyntheticSample:
+        """A whole picture of 2 to 12 people of any size from an eighth of the picture's height up, among things."""
+        rng = np.random.default_rng([self.seed, int(index), 3])
+        camera, taken = floor_camera(rng, self.size), []
+        heights = crowd_heights(rng, int(rng.integers(2, 13)), self.size[1])
+        people = [place(rng, self._person(rng), camera, px, taken) for px in heights]
+        things = self._things(rng, camera, int(rng.choice(5, p=[0.3, 0.25, 0.2, 0.15, 0.1])), taken)
+        return compose(rng, [body for body in people if body], things, camera, self.photos)
+
+    def empty(self, index: int) -> SyntheticSample:
+        """A whole picture with nobody in it: a photograph or a painted background, at times with rendered things."""
+        rng = np.random.default_rng([self.seed, int(index), 4])
+        camera = floor_camera(rng, self.size)
+        things = self._things(rng, camera, int(rng.choice(8, p=[0.12, 0.16, 0.16, 0.16, 0.12, 0.12, 0.08, 0.08])), [])
+        return compose(rng, [], things, camera, self.photos)
+
+    def _things(self, rng, camera, count, taken):
+        things = []
+        for _ in range(count):
+            height_px = self.size[1] * np.exp(rng.uniform(np.log(0.1), np.log(1.0)))
+            things.append(place(rng, self._thing(rng), camera, height_px, taken))
+        return [thing for thing in things if thing]
+
+    def _thing(self, rng):
+        if rng.random() > 0.25:
+            return sample_thing(rng, self.photos)
+        shape, layers = self._outfit(int(rng.integers(WARDROBE)))
+        return turned_body(hung_clothes(rng, self.model, shape, garments(layers)), rng.uniform(0, 2 * np.pi))
 
     def _person(self, rng):
         body = int(rng.integers(WARDROBE))
@@ -116,48 +107,15 @@ class SyntheticPeople:
             cache[key] = shape, dress(self.model, shape, rng, self.photos)
         return cache[key]
 
-    def _picture(self, rng, posed, camera: Camera) -> SyntheticSample:
-        width, height = camera.size
-        image = background(rng, camera.size, self.photos)
-        things = [occluder(rng, camera.size, self.photos) for _ in range(rng.choice(3, p=[0.6, 0.3, 0.1]))]
-        bodies = [to_camera(body, camera) for body in spread_out(rng, posed, camera)]
-        light = sample_light(rng, camera, image.mean((0, 1)))
-        people, hidden = (), np.zeros((height, width), bool)
-        if bodies:
-            scene, materials = self._scene(bodies)
-            image = floor_shadow(rng, image, scene, light, camera)
-            picture = render(scene, materials, light, camera.K, camera.size)
-            image = image * (1 - picture.alpha[..., None]) + picture.colour
-        for mask, texture in things:
-            image[mask], hidden[mask] = texture[mask], True
-        if bodies:
-            people = tuple(self._label(scene, body, k, camera, hidden) for k, body in enumerate(bodies))
-        return SyntheticSample(add_noise(rng, image), people, camera.K)
 
-    @staticmethod
-    def _scene(bodies):
-        mesh, materials = join(bodies)
-        return Scene(mesh), materials
-
-    @staticmethod
-    def _label(scene, body, number, camera, hidden) -> SyntheticPerson:
-        joints = body.joints_m[list(KEYPOINT_TO_JOINT)]
-        keypoints = camera.project(joints)
-        width, height = camera.size
-        inside = np.all((keypoints >= -0.5) & (keypoints < [width - 0.5, height - 0.5]), axis=1) & (joints[:, 2] > 0.1)
-        column, row = np.rint(np.where(inside[:, None], keypoints, 0)).astype(int).T
-        inside &= ~hidden[np.minimum(row, height - 1), np.minimum(column, width - 1)]
-        clear, own = sight(scene, joints, number)
-        skin = camera.project(body.mesh.vertices_m[body.mesh.vertices_m[:, 2] > 0.1])
-        box = np.concatenate([np.clip(skin.min(0), 0, camera.size), np.clip(skin.max(0), 0, camera.size)])
-        return SyntheticPerson(keypoints, inside & clear, inside & (clear | own), box, body.joints_m)
-
-
-def load_poses(mocap_npz, held_out=HELD_OUT_SUBJECTS):
-    """Poses (N, 17, 3) in metres, y up, and a list of the pose numbers of every clip, without the held-out subjects."""
+def load_poses(mocap_npz, subjects: str = "training"):
+    """Poses (N, 17, 3) in metres, y up, and a list of the pose numbers of every clip: of the held-out subjects alone for
+    subjects="validation", of all others for "training". ValueError for another word."""
+    if subjects not in ("training", "validation"):
+        raise ValueError(f'subjects: expected "training" or "validation", got {subjects!r}')
     with np.load(mocap_npz, allow_pickle=False) as data:
-        subject = data["subjects"][data["subject_id"]]
-        keep = ~np.isin(subject, held_out)
+        held_out = np.isin(data["subjects"][data["subject_id"]], HELD_OUT_SUBJECTS)
+        keep = held_out == (subjects == "validation")
         poses, clip = data["positions"][keep], data["clip_id"][keep]
     return poses, [np.flatnonzero(clip == number) for number in np.unique(clip)]
 

@@ -68,12 +68,12 @@ def assemble(posed, shape, layers) -> Body:
 
 
 def join(bodies):
-    """One mesh of several bodies, numbered from 0, and the list of all their materials."""
+    """One mesh of several bodies, people numbered by their place in the list, things -1, and the list of all materials."""
     meshes, materials, vertices = [], [], 0
     for number, body in enumerate(bodies):
         mesh = body.mesh
         meshes.append((mesh.vertices_m, mesh.normals, mesh.rest_m, mesh.faces + vertices,
-                       mesh.material + len(materials), mesh.person + number))
+                       mesh.material + len(materials), np.where(mesh.person < 0, -1, mesh.person + number)))
         vertices += len(mesh.vertices_m)
         materials.extend(body.materials)
     return Mesh(*(np.concatenate(column) for column in zip(*meshes, strict=True))), materials

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train what ships, the multistage network (`lite`) or the person detector, or the supervised baseline of the lifter (`supervised`).
+"""Train what ships, the multistage network (`lite`, or the paper's own architecture: `paper`) or the person detector, or the supervised
+baseline of the lifter (`supervised`).
 
 DATA holds keypoints2d/ (lspet, street, gym, people: annotations.npz beside images.tar) and negatives/; packs made of it are kept in WORK.
 The supervised baseline needs mocap/ alone, and learns from all but the validation subjects.
-A training that was stopped or killed goes on where it was when the same command is given again. At the end the averaged weights are
-written to OUT in fp16 with recipe, seed, revision and measured quality in the header.
+A training that was stopped or killed goes on where it was when the same command is given again; started by
+`torchrun --nproc-per-node N -m lifting_ros.cli.main` in place of `lifting` it is shared among N GPUs or processes. The folder of the training,
+RUN, keeps recipe, revision, curves (CSV, PNG, TensorBoard where that is installed) and states. At the end the averaged weights are written
+to OUT in fp16 with recipe, seed, revision and measured quality in the header.
 """
 from __future__ import annotations
 
@@ -13,55 +16,69 @@ from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("what", choices=["lite", "detector", "supervised"], help="the network, the person detector or the baseline")
+    kinds = ["lite", "paper", "detector", "supervised"]
+    parser.add_argument("what", choices=kinds, help="the network, the paper's network, the person detector or the baseline")
     parser.add_argument("--data", required=True, metavar="DATA", help="folder with keypoints2d/ and negatives/, or mocap/")
     parser.add_argument("--out", required=True, metavar="OUT.safetensors", help="weights to write")
     parser.add_argument("--work", default=".cache", metavar="WORK", help="packs, states and curves (default .cache)")
-    parser.add_argument("--recipe", default="", metavar="RECIPE.yaml", help="default: the values of config/train_*.yaml")
+    parser.add_argument("--run", default="", metavar="RUN", help="folder of this training (default WORK/train_WHAT)")
+    parser.add_argument("--recipe", default="", metavar="RECIPE.yaml", help="default: the values of config/train_WHAT.yaml")
+    parser.add_argument("--start", default="", metavar="STATE", help="state of another training to go on from (lite, paper)")
     parser.add_argument("--prior", default="", metavar="P.npz", help="pose prior of the fusion (default: the one that ships)")
-    parser.add_argument("--synthetic", default="", metavar="FOLDER", help="pack of rendered people to train on as well (lite)")
+    parser.add_argument("--synthetic", default="", metavar="FOLDER", help="pack of rendered people to train on as well (lite, paper)")
+    parser.add_argument("--every", type=int, default=500, metavar="N", help="steps between states and validations (default 500)")
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that make batches (default 1)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda[:n] (default cpu)")
 
 
 def run(args: argparse.Namespace) -> int:
+    from lifting_ros.cli.main import CommandError
+
     data = Path(args.data)
     for folder in ("mocap",) if args.what == "supervised" else ("keypoints2d", "negatives"):
         if not (data / folder).is_dir():
-            raise ValueError(f"--data: {data / folder} is not there")
-    return {"lite": train_lite, "detector": train_detector, "supervised": train_supervised}[args.what](args, data)
+            raise CommandError(f"--data: {data / folder} is not there")
+    if args.start and not Path(args.start).is_file():
+        raise CommandError(f"--start: {args.start}: no such file")
+    if args.every < 1 or args.workers < 0:
+        raise CommandError("--every, --workers: expected at least 1 step and 0 processes")
+    return {"detector": train_detector, "supervised": train_supervised}.get(args.what, train_multistage)(args, data)
 
 
-def train_lite(args: argparse.Namespace, data: Path) -> int:
+def train_multistage(args: argparse.Namespace, data: Path) -> int:
     """Packs, training with validation on the way, weights."""
-    import dataclasses
-
-    from lifting_ros.core.fusion import PriorFusion
+    from lifting_ros.core.checkpoint import fusion_of
     from lifting_ros.core.pipeline import WEIGHTS
     from lifting_ros.core.ppca import MixturePPCA
     from lifting_ros.data.pack import open_packs, read_pack
     from lifting_ros.evaluation.keypoints import pck_of_weights
-    from lifting_ros.training.train_network import TrainConfig, save_trained, train
+    from lifting_ros.training.distributed import rank_and_world
+    from lifting_ros.training.record import revision
+    from lifting_ros.training.train_network import RECIPES, save_trained, train
 
-    config = recipe(TrainConfig, args.recipe)
-    packs = open_packs(data, Path(args.work) / "packs")
+    config = recipe(RECIPES[args.what], args.recipe)
+    packs = open_packs(data, Path(args.work) / f"packs{config.window_px}", config.window_px)
     if args.synthetic:
         packs.append(read_pack(args.synthetic)._replace(name="synthetic"))
     prior = MixturePPCA.load(args.prior or WEIGHTS / "prior.npz")
-    folder = Path(args.work) / "train_lite"
+    folder = Path(args.run or Path(args.work) / f"train_{args.what}")
 
     def evaluate(weights: dict) -> dict[str, float]:
         return pck_of_weights(weights, config.network, prior, packs, args.device)
 
-    weights = train(config, packs, PriorFusion(prior, config.network.stages), folder, args.device, evaluate)
-    quality = {name: round(value, 4) for name, value in evaluate(weights).items()}
-    card = {"seed": config.seed, "revision": revision(), "pck": quality, "packs": {p.name: int((~p.validation).sum()) for p in packs}}
-    save_trained(Path(args.out), weights, dataclasses.replace(config), card)
-    print(f"{args.out}: {quality}")
+    start = Path(args.start) if args.start else None
+    weights = train(config, packs, fusion_of(config.network, prior), folder, args.device, evaluate, args.every, args.workers, start)
+    if rank_and_world()[0] == 0:
+        quality = {name: round(value, 4) for name, value in evaluate(weights).items()}
+        card = {"seed": config.seed, "revision": revision(), "pck": quality, "packs": {p.name: int((~p.validation).sum()) for p in packs}}
+        save_trained(Path(args.out), weights, config, card)
+        print(f"{args.out}: {quality}")
     return 0
 
 
 def train_detector(args: argparse.Namespace, data: Path) -> int:
     """Scenes, training, weights."""
+    from lifting_ros.training.record import revision
     from lifting_ros.training.train_detector import DetectorTrainConfig, save_detector, train_detector
 
     config = recipe(DetectorTrainConfig, args.recipe)
@@ -78,6 +95,7 @@ def train_supervised(args: argparse.Namespace, data: Path) -> int:
     from lifting_ros.data.mocap import read_mocap
     from lifting_ros.evaluation.lifting import supervised_errors
     from lifting_ros.evaluation.virtual_cameras import validation_poses
+    from lifting_ros.training.record import revision
     from lifting_ros.training.train_supervised import SupervisedTrainConfig, train_supervised
 
     config = recipe(SupervisedTrainConfig, args.recipe)
@@ -94,20 +112,9 @@ def train_supervised(args: argparse.Namespace, data: Path) -> int:
     return 0
 
 
-def recipe(kind, path: str):
-    """A recipe of dataclass `kind` from YAML, or its defaults."""
+def recipe(default, path: str):
+    """A recipe from YAML, or `default` (a dataclass or one of its values) where no file is named."""
     from lifting_ros.core.config import from_mapping, read_yaml
 
-    return from_mapping(kind, read_yaml(path) or {}) if path else kind()
-
-
-def revision() -> str:
-    """The checkout's revision, empty outside one."""
-    import subprocess
-
-    here = Path(__file__).parent
-    try:
-        answer = subprocess.run(["git", "-C", str(here), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return answer.stdout.strip() if answer.returncode == 0 else ""
+    kind = default if isinstance(default, type) else type(default)
+    return from_mapping(kind, read_yaml(path) or {}) if path else kind() if kind is default else default

@@ -16,6 +16,9 @@ from torch import Tensor
 from lifting_ros.core.config import from_mapping
 from lifting_ros.core.network import MultistageNetwork, NetworkConfig
 
+FUSION_SIGMA = 1.5 / 32
+"""Width of a projected belief over the side of the crop."""
+
 
 class CheckpointError(ValueError):
     """A weights file that is missing, corrupt or of another network; the text is one line and names the file."""
@@ -70,8 +73,11 @@ def load_network(path: str | Path, prior=None, device: str | torch.device = "cpu
 
 def build_network(config: NetworkConfig, prior=None) -> MultistageNetwork:
     """A network of random weights, fused with `prior` (a core.ppca.MixturePPCA) where one is given."""
-    if prior is None:
-        return MultistageNetwork(config)
+    return MultistageNetwork(config, None if prior is None else fusion_of(config, prior))
+
+
+def fusion_of(config: NetworkConfig, prior):
+    """The fusion layers (core.fusion.PriorFusion) of such a network: the same width on the person whatever the grid."""
     from lifting_ros.core.fusion import PriorFusion  # the prior's algebra is not needed for a plain network
 
-    return MultistageNetwork(config, PriorFusion(prior, config.stages))
+    return PriorFusion(prior, config.stages, sigma=FUSION_SIGMA * config.input_px / config.stride)

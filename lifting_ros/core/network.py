@@ -6,13 +6,14 @@ skeleton back to maps and returns f_t = w_t b_t + (1 - w_t) b_hat_t (equation (8
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from lifting_ros.core import belief_maps
+from lifting_ros.core import network_lite, network_paper
+from lifting_ros.core.config import check
 from lifting_ros.core.skeleton import KEYPOINT_COUNT
 
 
@@ -20,10 +21,12 @@ from lifting_ros.core.skeleton import KEYPOINT_COUNT
 class NetworkConfig:
     """Shape of the network; stored in the weights file, so that a file says what it holds."""
 
-    variant: str = field(default="lite", metadata={"description": "architecture"})
+    variant: str = field(default="lite", metadata={"description": "lite, or the paper's own", "choices": ("lite", "paper")})
     input_px: int = field(default=128, metadata={"description": "side of the square crop", "unit": "px"})
     stages: int = field(default=3, metadata={"description": "number of stages"})
-    widths: tuple[int, int, int] = field(default=(64, 128, 256), metadata={"description": "channels at stride 4, 8, 16"})
+    widths: tuple[int, ...] = field(
+        default=(64, 128, 256), metadata={"description": "channels at stride 4, 8, 16 (lite) or 1, 2, 4, 8 (paper)"}
+    )
     features: int = field(default=64, metadata={"description": "channels of the features F"})
     stride: int = field(default=4, metadata={"description": "input pixels a belief-map cell", "unit": "px"})
     log_noise_px: float = field(
@@ -32,91 +35,25 @@ class NetworkConfig:
     log_noise_slope: float = field(default=-3.65, metadata={"description": "what confidence 1 adds to it"})
 
 
-class StageOutput(NamedTuple):
-    """What one stage returns; maps are probabilities (N, J, h, w)."""
+PAPER = NetworkConfig(variant="paper", input_px=368, stages=6, widths=(64, 128, 256, 512), features=128, stride=8)
+"""The paper's own shape (its 29.85 M parameters, 88.4 GMAC a crop are tested)."""
 
-    logits: Tensor
+
+class StageOutput(NamedTuple):
+    """What one stage returns; maps are probabilities (N, J, h, w), but for the raw ones."""
+
+    raw: Tensor
+    """What the stage's last convolution gives: logits (lite), or J+1 maps that peak at one (paper)."""
     belief: Tensor
     projected: Tensor | None
     fused: Tensor
 
 
 class NetworkOutput(NamedTuple):
-    """All stages, and the logit of each keypoint being in the crop at all, (N, J)."""
+    """All stages, and the logit of each keypoint being in the crop at all, (N, J), where the variant tells."""
 
     stages: list[StageOutput]
-    presence: Tensor
-
-
-def conv(cin: int, cout: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution, batch norm, ReLU; padded to keep the size (over the stride)."""
-    return nn.Sequential(
-        nn.Conv2d(cin, cout, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(cout), nn.ReLU(inplace=True)
-    )
-
-
-class Residual(nn.Module):
-    """Two 3x3 convolutions added to their input."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.body = nn.Sequential(conv(width, width), nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(x + self.body(x))
-
-
-def upsample(x: Tensor) -> Tensor:
-    """Twice the size, nearest neighbour."""
-    return nn.functional.interpolate(x, scale_factor=2.0, mode="nearest")
-
-
-class Features(nn.Module):
-    """Image (N, 3, 128, 128) to features F (N, features, 32, 32) and a pooled code (N, widths[2]): an encoder with two skips back up."""
-
-    def __init__(self, config: NetworkConfig):
-        super().__init__()
-        a, b, c = config.widths
-        self.stem = nn.Sequential(conv(3, 32, 3, 2), conv(32, a, 3, 2), Residual(a))  # stride 4
-        self.mid = nn.Sequential(conv(a, b, 3, 2), Residual(b), Residual(b), Residual(b))  # stride 8
-        self.deep = nn.Sequential(conv(b, c, 3, 2), Residual(c), Residual(c))  # stride 16
-        self.from_deep = conv(c, b, 1)
-        self.merge_mid = Residual(b)
-        self.from_mid, self.skip = conv(b, config.features, 1), conv(a, config.features, 1)
-        self.out = conv(config.features, config.features)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        fine = self.stem(image)
-        mid = self.mid(fine)
-        deep = self.deep(mid)
-        mid = self.merge_mid(mid + upsample(self.from_deep(deep)))
-        return self.out(self.skip(fine) + upsample(self.from_mid(mid))), deep.mean((-1, -2))
-
-
-class FirstStage(nn.Module):
-    """Belief maps from features alone."""
-
-    def __init__(self, config: NetworkConfig):
-        super().__init__()
-        self.body = nn.Sequential(conv(config.features, config.features), nn.Conv2d(config.features, KEYPOINT_COUNT, 1))
-
-    def forward(self, features: Tensor, previous: None) -> Tensor:
-        return self.body(features)
-
-
-class RefinementStage(nn.Module):
-    """Belief maps from features and the fused maps of the stage before, with a view as wide as the crop at half the resolution."""
-
-    def __init__(self, config: NetworkConfig):
-        super().__init__()
-        a, b, _ = config.widths
-        self.enter = conv(config.features + KEYPOINT_COUNT + 1, a)
-        self.wide = nn.Sequential(conv(a, b, 3, 2), Residual(b), Residual(b), conv(b, a, 1))
-        self.leave = nn.Sequential(conv(a, a), nn.Conv2d(a, KEYPOINT_COUNT, 1))
-
-    def forward(self, features: Tensor, previous: Tensor) -> Tensor:
-        x = self.enter(torch.cat([features, previous.to(features.dtype)], 1))
-        return self.leave(x + upsample(self.wide(x)))
+    presence: Tensor | None
 
 
 class NoFusion(nn.Module):
@@ -127,33 +64,48 @@ class NoFusion(nn.Module):
 
 
 class MultistageNetwork(nn.Module):
-    """Features and S stages of belief maps, fused by `fusion` (a module called with (belief, stage) that returns (projected, fused))."""
+    """Features and S stages of belief maps, fused by `fusion` (a module called with (belief, stage) that returns (projected, fused), with
+    the stages' `weights`). ConfigError for a variant that does not exist."""
 
     def __init__(self, config: NetworkConfig, fusion: nn.Module | None = None):
         super().__init__()
-        if config.variant != "lite":
-            raise ValueError(f"network.variant: expected 'lite', got {config.variant!r}")
+        check(next(f for f in fields(config) if f.name == "variant").metadata, "", config.variant, "network.variant")
         self.config = config
-        self.features = Features(config)
-        self.stages = nn.ModuleList([FirstStage(config)] + [RefinementStage(config) for _ in range(config.stages - 1)])
-        self.presence = nn.Linear(config.widths[-1], KEYPOINT_COUNT)
+        build = _lite if config.variant == "lite" else _paper
+        self.features, stages, presence, self.maps = build(config)
+        self.stages, self.presence = nn.ModuleList(stages), presence
         self.fusion = fusion if fusion is not None else NoFusion()
 
-    def forward(self, image: Tensor) -> NetworkOutput:
-        """image: (N, 3, input_px, input_px) in [0, 1] RGB."""
-        features, code = self.features((image - 0.5) * 4)
+    def forward(self, image: Tensor, stages: int | None = None) -> NetworkOutput:
+        """image: (N, 3, input_px, input_px) in [0, 1] RGB; stages: how many to run, all by default."""
+        features, code = self.features(image)
         outputs: list[StageOutput] = []
         previous = None
-        for index, stage in enumerate(self.stages):
+        for index, stage in enumerate(self.stages[:stages]):
             outputs.append(self._stage(index, stage, features, previous))
-            fused = outputs[-1].fused
-            scale = 2 * torch.pi  # a Gaussian of one cell then peaks at one
-            previous = torch.cat([fused * scale, belief_maps.background(fused)], 1)  # (N, J+1, h, w)
-        return NetworkOutput(outputs, self.presence(code))
+            raw, _, projected, fused = outputs[-1]
+            weight = None if projected is None else self.fusion.weights[index]
+            previous = self.maps.following(raw, fused, projected, weight)  # (N, J+1, h, w)
+        return NetworkOutput(outputs, None if self.presence is None else self.presence(code))
 
     def _stage(self, index: int, stage: nn.Module, features: Tensor, previous: Tensor | None) -> StageOutput:
-        logits = stage(features, previous).float()  # (N, J, h, w)
-        belief = logits.flatten(2).softmax(-1).view_as(logits)
-        with torch.autocast(logits.device.type, enabled=False):
+        raw = stage(features, previous).float()
+        belief = self.maps.belief(raw)  # (N, J, h, w)
+        with torch.autocast(raw.device.type, enabled=False):
             projected, fused = self.fusion(belief, index)
-        return StageOutput(logits, belief, projected, fused)
+        return StageOutput(raw, belief, projected, fused)
+
+
+def _lite(config: NetworkConfig):
+    """Features, stages, presence and the meaning of the maps."""
+    features, first = network_lite.Features(config.widths, config.features), network_lite.FirstStage(config.features)
+    refinements = [network_lite.RefinementStage(config.widths, config.features) for _ in range(config.stages - 1)]
+    return features, [first, *refinements], nn.Linear(config.widths[-1], KEYPOINT_COUNT), network_lite.SoftmaxMaps()
+
+
+def _paper(config: NetworkConfig):
+    """Features, stages, no presence, and the meaning of the maps."""
+    features = network_paper.Features(config.widths, config.features)
+    first = network_paper.FirstStage(config.widths, config.features)
+    later = [network_paper.RefinementStage(config.features, config.input_px, config.stride) for _ in range(config.stages - 1)]
+    return features, [first, *later], None, network_paper.PeakMaps()

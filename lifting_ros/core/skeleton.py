@@ -53,3 +53,18 @@ def limb_lengths(joints: np.ndarray) -> np.ndarray:
     """Lengths of the 16 limbs, (..., 17, 3) -> (..., 16), in the unit of `joints`."""
     parents, children = np.array(LIMBS).T
     return np.linalg.norm(joints[..., children, :] - joints[..., parents, :], axis=-1)
+
+
+_R_SHOULDER, _L_SHOULDER, _R_HIP, _L_HIP = (
+    KEYPOINT_NAMES.index(n) for n in ("right_shoulder", "left_shoulder", "right_hip", "left_hip")
+)
+
+
+def torso_px(keypoints: np.ndarray) -> np.ndarray:
+    """Torso of each person, (N, 14, 3) -> (N,): the longer labelled diagonal from shoulder to opposite hip; NaN without one."""
+    diagonals = []
+    for a, b in ((_L_SHOULDER, _R_HIP), (_R_SHOULDER, _L_HIP)):
+        length = np.linalg.norm(keypoints[:, a, :2] - keypoints[:, b, :2], axis=-1)
+        diagonals.append(np.where((keypoints[:, a, 2] > 0) & (keypoints[:, b, 2] > 0), length, 0.0))
+    longest = np.maximum(*diagonals)
+    return np.where(longest > 0, longest, np.nan)

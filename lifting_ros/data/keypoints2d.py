@@ -9,7 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lifting_ros.core.skeleton import LSP_TO_KEYPOINT
+from lifting_ros.core.skeleton import LSP_TO_KEYPOINT, torso_px
+from lifting_ros.data.label_doubt import settle, teacher_weight
 
 PHOTO_SETS = ("lspet", "street", "gym", "people")
 VALIDATION_EXERCISES = ("D", "L")  # gym: initial letters kept for validation, so that an exercise is on one side only
@@ -25,7 +26,7 @@ class PhotoSet:
     encoded: tuple[bytes, ...]
     """JPEG or PNG bytes, (N,)."""
     keypoints: np.ndarray
-    """(N, 14, 3) x, y in px of the photo and 1 where labelled, else 0."""
+    """(N, 14, 3) x, y in px of the photo and the label's weight: 0 where there is none, in training rows below 1 where it is in doubt."""
 
     def image(self, index: int) -> np.ndarray:
         """Photo `index` as (H, W, 3) uint8 RGB."""
@@ -52,17 +53,41 @@ def read_photo_set(root: str | Path, name: str) -> PhotoSet:
     annotations = np.load(folder / "annotations.npz", allow_pickle=False)
     images = read_tar(folder / "images.tar")
     files = tuple(str(f) for f in annotations["names"])
-    keypoints = annotations["joints"][:, list(LSP_TO_KEYPOINT)].astype(np.float32)  # (N, 14, 3)
+    labels = annotations["joints"][:, list(LSP_TO_KEYPOINT)].astype(np.float32)  # (N, 14, 3)
+    keypoints = np.where(_validation_rows(name, files)[:, None, None], labels, _weighted(labels, annotations, folder))
     return PhotoSet(name, files, tuple(images[f] for f in files), keypoints)
+
+
+def _weighted(labels: np.ndarray, annotations, folder: Path) -> np.ndarray:
+    """Labels (N, 14, 3) with a weight in place of 1: by the teacher's spread, or by what a second opinion beside them says."""
+    order = list(LSP_TO_KEYPOINT)
+    if "spread" in annotations:
+        return labels * _third(teacher_weight(annotations["spread"][:, order]))
+    if not (folder / "teacher.npz").is_file():
+        return labels
+    second = np.load(folder / "teacher.npz", allow_pickle=False)
+    teacher = second["joints"][:, order] * _third(teacher_weight(second["spread"][:, order]))
+    teacher[second["reason"] != "", :, 2] = 0
+    return settle(labels, teacher, torso_px(teacher))
+
+
+def _third(weight: np.ndarray) -> np.ndarray:
+    """(..., 3) factors that change the third column alone; a weight that is not finite is none."""
+    weight = np.where(np.isfinite(weight), weight, 0.0).astype(np.float32)
+    return np.stack([np.ones_like(weight), np.ones_like(weight), weight], -1)
 
 
 def is_validation(photos: PhotoSet) -> np.ndarray:
     """Boolean (N,): the validation side of the set's split (by index; gym by exercise)."""
-    index = np.arange(len(photos.files))
-    if photos.name == "lspet":
+    return _validation_rows(photos.name, photos.files)
+
+
+def _validation_rows(name: str, files: tuple[str, ...]) -> np.ndarray:
+    index = np.arange(len(files))
+    if name == "lspet":
         return index >= 7200
-    if photos.name == "gym":
-        return np.array([f[0].upper() in VALIDATION_EXERCISES for f in photos.files])
+    if name == "gym":
+        return np.array([f[0].upper() in VALIDATION_EXERCISES for f in files])
     return index % 9 == 8
 
 

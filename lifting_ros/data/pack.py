@@ -2,10 +2,11 @@
 """Packs: square windows around one person each, decoded once, so that training never waits for a JPEG.
 
 A pack is a folder with `images.npy` (N, S, S, 3) uint8 RGB, memory-mapped, and `labels.npz` with `keypoints` (N, 14, 3) x, y in px of the
-window and 1 where labelled, and `validation` (N,) bool.
+window and the label's weight (0 where there is none), and `validation` (N,) bool.
 """
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -24,6 +25,7 @@ from lifting_ros.data.keypoints2d import (
     read_tar,
 )
 
+VERSION = 2  # of what photo packs hold; an older pack is made again
 WINDOW_PX = 224
 WINDOW_BOXES = 2.2  # side of the window over the longer side of the keypoints' box: room to shift, turn and shrink
 
@@ -45,31 +47,31 @@ def window_transform(keypoints: np.ndarray, side_px: int = WINDOW_PX, boxes: flo
     return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
 
 
-def cut_window(image: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def cut_window(image: np.ndarray, keypoints: np.ndarray, side_px: int = WINDOW_PX) -> tuple[np.ndarray, np.ndarray]:
     """The window (S, S, 3) around one person and the keypoints (14, 3) in its pixels."""
-    transform = window_transform(keypoints)
+    transform = window_transform(keypoints, side_px)
     if transform[0, 0] < 0.7:  # area averaging first, so that a strong reduction does not alias
         image = cv2.GaussianBlur(image, (0, 0), 0.4 / transform[0, 0])
-    window = cv2.warpAffine(image, transform, (WINDOW_PX, WINDOW_PX), flags=cv2.INTER_LINEAR, borderValue=(128, 128, 128))
+    window = cv2.warpAffine(image, transform, (side_px, side_px), flags=cv2.INTER_LINEAR, borderValue=(128, 128, 128))
     moved = keypoints.copy()
     moved[:, :2] = keypoints[:, :2] @ transform[:, :2].T + transform[:, 2]
     moved[keypoints[:, 2] == 0] = 0
     return window, moved
 
 
-def write_pack(folder: Path, photos: PhotoSet) -> None:
+def write_pack(folder: Path, photos: PhotoSet, side_px: int = WINDOW_PX) -> None:
     """Write the pack of a photo set; `labels.npz` last, so that a folder with it is whole."""
-    make = (cut_window(photos.image(i), photos.keypoints[i]) for i in range(len(photos.files)))
-    _write(folder, make, len(photos.files), is_validation(photos))
+    make = (cut_window(photos.image(i), photos.keypoints[i], side_px) for i in range(len(photos.files)))
+    _write(folder, make, is_validation(photos), side_px)
 
 
-def write_negative_pack(folder: Path, root: Path) -> None:
+def write_negative_pack(folder: Path, root: Path, side_px: int = WINDOW_PX) -> None:
     """Write the pack of photographs without people: the middle square of each, no keypoint labelled."""
     names = [str(n) for n in np.load(root / "names.npz", allow_pickle=False)["names"]]
     images = read_tar(root / "images.tar")
     nobody = np.zeros((14, 3), np.float32)
-    make = ((cv2.resize(_middle(decode_rgb(images[n], n)), (WINDOW_PX, WINDOW_PX)), nobody) for n in names)
-    _write(folder, make, len(names), np.arange(len(names)) % 9 == 8)
+    make = ((cv2.resize(_middle(decode_rgb(images[n], n)), (side_px, side_px)), nobody) for n in names)
+    _write(folder, make, np.arange(len(names)) % 9 == 8, side_px)
 
 
 def _middle(image: np.ndarray) -> np.ndarray:
@@ -78,14 +80,18 @@ def _middle(image: np.ndarray) -> np.ndarray:
     return image[top : top + side, left : left + side]
 
 
-def _write(folder: Path, windows, count: int, validation: np.ndarray) -> None:
+def _write(folder: Path, windows, validation: np.ndarray, side_px: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, WINDOW_PX, WINDOW_PX, 3))
+    (folder / "labels.npz").unlink(missing_ok=True)
+    count = len(validation)
+    images = np.lib.format.open_memmap(folder / "images.part.npy", "w+", np.uint8, (count, side_px, side_px, 3))
     keypoints = np.zeros((count, 14, 3), np.float32)
     for i, (image, labels) in enumerate(tqdm(windows, total=count, desc=f"packing {folder.name}", unit="photo")):
         images[i], keypoints[i] = image, labels
     images.flush()
-    np.savez(folder / "labels.npz", keypoints=keypoints, validation=validation)
+    os.replace(folder / "images.part.npy", folder / "images.npy")
+    np.savez(folder / "labels.part.npz", keypoints=keypoints, validation=validation, version=VERSION)
+    os.replace(folder / "labels.part.npz", folder / "labels.npz")
 
 
 def read_pack(folder: str | Path) -> Pack:
@@ -98,16 +104,17 @@ def read_pack(folder: str | Path) -> Pack:
 
 
 def open_or_write(folder: Path, write: Callable[[Path], None]) -> Pack:
-    """Open the pack in `folder`, made by `write` where it is not there yet."""
-    if not (folder / "labels.npz").is_file():
+    """Open the photo pack in `folder`, made by `write` where it is not there yet or of another version."""
+    if not (folder / "labels.npz").is_file() or np.load(folder / "labels.npz", allow_pickle=False).get("version") != VERSION:
         write(folder)
     return read_pack(folder)
 
 
-def open_packs(data: Path, cache: Path) -> list[Pack]:
-    """The packs of all photo sets and of the pictures without people under `data`, made in `cache` where they are not there yet."""
-    packs = [
-        open_or_write(cache / name, lambda folder, name=name: write_pack(folder, read_photo_set(data / "keypoints2d", name)))
-        for name in PHOTO_SETS
-    ]
-    return [*packs, open_or_write(cache / "negatives", lambda folder: write_negative_pack(folder, data / "negatives"))]
+def open_packs(data: Path, cache: Path, side_px: int = WINDOW_PX) -> list[Pack]:
+    """The packs of all photo sets and of the pictures without people under `data`, windows of `side_px`, made in `cache` where they are
+    not there yet."""
+    def write(name: str) -> Callable[[Path], None]:
+        return lambda folder: write_pack(folder, read_photo_set(data / "keypoints2d", name), side_px)
+
+    packs = [open_or_write(cache / name, write(name)) for name in PHOTO_SETS]
+    return [*packs, open_or_write(cache / "negatives", lambda folder: write_negative_pack(folder, data / "negatives", side_px))]

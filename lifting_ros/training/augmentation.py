@@ -22,7 +22,10 @@ class AugmentationConfig:
     shift: float = field(default=0.06, metadata={"description": "standard deviation of the shift over the crop's side"})
     colour: float = field(default=0.25, metadata={"description": "strength of brightness, contrast and channel changes"})
     occlusion: float = field(default=0.35, metadata={"description": "share of crops with a patch over the person"})
-    blur: float = field(default=0.15, metadata={"description": "share of blurred or noisy crops"})
+    blur: float = field(default=0.15, metadata={"description": "share of blurred crops, and of noisy ones"})
+    camera: float = field(
+        default=0.2, metadata={"description": "share of crops as a bad camera gives them: few pixels, motion blur, JPEG, dark"}
+    )
 
 
 def augment(image: np.ndarray, keypoints: np.ndarray, size_px: int, config: AugmentationConfig, rng: np.random.Generator):
@@ -70,7 +73,31 @@ def _colour(image: np.ndarray, config: AugmentationConfig, rng: np.random.Genera
     if rng.random() < config.blur:
         noise = rng.normal(0, rng.uniform(2, 14), image.shape)
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
-    return image
+    return _bad_camera(image, rng) if rng.random() < config.camera else image
+
+
+def _bad_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The crop with few pixels, motion blur, strong compression or little light."""
+    size = image.shape[0]
+    kind = rng.integers(4)
+    if kind == 0:
+        few = int(size * rng.uniform(0.25, 0.6))
+        return cv2.resize(cv2.resize(image, (few, few), interpolation=cv2.INTER_AREA), (size, size), interpolation=cv2.INTER_LINEAR)
+    if kind == 1:
+        return cv2.filter2D(image, -1, _motion(rng.uniform(3, 11), rng.uniform(0, 180)))
+    if kind == 2:
+        return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(10, 50))])[1], cv2.IMREAD_COLOR)
+    dark = image * rng.uniform(0.15, 0.6) + rng.normal(0, rng.uniform(2, 12), image.shape)
+    return np.clip(dark, 0, 255).astype(np.uint8)
+
+
+def _motion(length_px: float, angle_deg: float) -> np.ndarray:
+    """A line of that length as a filter that keeps brightness."""
+    side = 2 * (int(length_px) // 2) + 1
+    line = np.zeros((side, side), np.float32)
+    line[side // 2] = 1
+    turned = cv2.warpAffine(line, cv2.getRotationMatrix2D((side // 2, side // 2), angle_deg, 1), (side, side))
+    return turned / turned.sum()
 
 
 def _occlude(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator) -> None:

@@ -1,30 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training of the multistage network on packs of photographs: end to end, resumable, the same samples for the same seed.
 
-The first `fusion_from` of the samples train the plain network: belief maps must mean something before they can be lifted. Then the fusion
-layers join and everything, their weights w_t included, is trained together.
+The first `fusion_from` samples train the plain network: belief maps must mean something before they can be lifted. Then the fusion
+layers join and everything, their weights w_t included, is trained together. The rate stays level until the last `decay` of the samples, so
+that a training can be made longer afterwards: the state from before the fall, `level.safetensors`, is kept.
 """
 from __future__ import annotations
 
-import csv
 import dataclasses
 import math
-import queue
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from lifting_ros.core import checkpoint
-from lifting_ros.core.network import MultistageNetwork, NetworkConfig, NoFusion
+from lifting_ros.core.network import PAPER, MultistageNetwork, NetworkConfig, NoFusion
+from lifting_ros.core.network_paper import SIGMA_CELLS
 from lifting_ros.data.pack import Pack
-from lifting_ros.training.augmentation import AugmentationConfig, augment
+from lifting_ros.training import distributed
+from lifting_ros.training.augmentation import AugmentationConfig
+from lifting_ros.training.batches import Batch, Batches
 from lifting_ros.training.losses import presence_loss, stage_losses, target_maps
+from lifting_ros.training.record import RunRecord
 from lifting_ros.training.state import load_state, save_state
 
 
@@ -34,19 +35,30 @@ class TrainConfig:
 
     network: NetworkConfig = field(default=NetworkConfig(), metadata={"description": "architecture"})
     augmentation: AugmentationConfig = field(default=AugmentationConfig(), metadata={"description": "augmentation"})
-    samples: int = field(default=96_000, metadata={"description": "training crops in all", "range": (1, 10**9)})
-    batch: int = field(default=32, metadata={"description": "crops a step", "range": (1, 4096)})
-    learning_rate: float = field(default=1.5e-3, metadata={"description": "peak rate of AdamW", "range": (0.0, 1.0)})
-    warmup: float = field(default=0.03, metadata={"description": "share of the steps with a rising rate", "range": (0.0, 1.0)})
-    weight_decay: float = field(default=0.02, metadata={"description": "weight decay of AdamW", "range": (0.0, 1.0)})
+    samples: int = field(default=140_000, metadata={"description": "training crops in all", "range": (1, 10**9)})
+    batch: int = field(default=32, metadata={"description": "crops a step, of all processes together", "range": (1, 65536)})
+    optimiser: str = field(default="adamw", metadata={"description": "adamw, or sgd with momentum", "choices": ("adamw", "sgd")})
+    learning_rate: float = field(default=1.2e-3, metadata={"description": "level rate", "range": (0.0, 10.0)})
+    warmup: int = field(default=3_000, metadata={"description": "crops with a rising rate", "range": (0, 10**9)})
+    decay: float = field(
+        default=0.25, metadata={"description": "share of the crops, the last ones, with a falling rate", "range": (0.0, 1.0)}
+    )
+    momentum: float = field(default=0.9, metadata={"description": "momentum of sgd", "range": (0.0, 1.0)})
+    weight_decay: float = field(default=0.02, metadata={"description": "weight decay", "range": (0.0, 1.0)})
+    clip: float = field(default=5.0, metadata={"description": "largest norm of a step's gradient", "range": (0.0, 1e6)})
     ema: float = field(default=0.998, metadata={"description": "decay of the averaged weights", "range": (0.0, 1.0)})
+    precision: str = field(
+        default="bfloat16", metadata={"description": "of the convolutions", "choices": ("bfloat16", "float32")}
+    )
     sigma: float = field(default=1.0, metadata={"description": "width of the target belief", "unit": "cells", "range": (0.3, 5.0)})
-    fusion_from: float = field(default=0.25, metadata={"description": "share of the samples before fusion starts", "range": (0.0, 1.0)})
+    fusion: bool = field(default=True, metadata={"description": "whether the stages are fused with the prior; without, every w is 1"})
+    fusion_from: int = field(default=32_000, metadata={"description": "crops before fusion starts", "range": (0, 10**9)})
     presence_weight: float = field(default=0.5, metadata={"description": "weight of the presence loss", "range": (0.0, 10.0)})
     shares: tuple[str, ...] = field(
-        default=("lspet=0.45", "street=0.15", "gym=0.14", "people=0.14", "synthetic=0.08", "negatives=0.04"),
+        default=("lspet=0.45", "street=0.14", "gym=0.14", "people=0.15", "synthetic=0.09", "negatives=0.03"),
         metadata={"description": "share of every pack in a batch; packs that are absent give theirs to the others"},
     )
+    window_px: int = field(default=224, metadata={"description": "side of the packs' windows", "unit": "px", "range": (32, 1024)})
     seed: int = field(default=0, metadata={"description": "seed of weights, order and augmentation", "range": (0, 2**31 - 1)})
 
     @property
@@ -54,99 +66,66 @@ class TrainConfig:
         """Optimiser steps in all."""
         return math.ceil(self.samples / self.batch)
 
+    @property
+    def level_until(self) -> int:
+        """The first step with a falling rate."""
+        return self.steps - math.ceil(self.decay * self.steps)
 
-class Batches:
-    """Batch `step` of a seed is always the same, so that a resumed training sees what an unbroken one would have seen."""
+    def rate_at(self, step: int) -> float:
+        """Linear rise, level, linear fall to zero."""
+        rise = (step + 1) * self.batch / max(self.warmup, 1)
+        fall = (self.steps - step) / max(self.steps - self.level_until, 1)
+        return self.learning_rate * min(1.0, rise, fall)
 
-    def __init__(self, packs: list[Pack], config: TrainConfig):
-        shares = dict(entry.split("=") for entry in config.shares)
-        self.packs = [p for p in packs if p.name in shares]
-        if not self.packs:
-            raise ValueError(f"shares: none of {', '.join(shares)} among the packs given")
-        weights = np.array([float(shares[p.name]) for p in self.packs])
-        self.weights, self.config = weights / weights.sum(), config
-        self.training = [np.flatnonzero(~p.validation) for p in self.packs]
-
-    def make(self, step: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Images (B, 3, S, S) uint8, keypoints (B, 14, 3) and `nobody` (B,) bool of one step."""
-        size = self.config.network.input_px
-        images, labels, nobody = [], [], []
-        for sample in range(self.config.batch):
-            rng = np.random.default_rng((self.config.seed, step, sample))
-            which = rng.choice(len(self.packs), p=self.weights)
-            pack, index = self.packs[which], rng.choice(self.training[which])
-            image, keypoints = augment(pack.images[index], pack.keypoints[index], size, self.config.augmentation, rng)
-            images.append(np.ascontiguousarray(image).transpose(2, 0, 1))
-            labels.append(keypoints)
-            nobody.append(pack.name == "negatives")
-        return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels)).float(), torch.tensor(nobody)
-
-    def stream(self, first: int, last: int):
-        """Batches first..last-1, made ahead in a thread (OpenCV and NumPy let go of the interpreter)."""
-        ahead: queue.Queue = queue.Queue(maxsize=4)
-
-        def work() -> None:
-            for step in range(first, last):
-                ahead.put(self.make(step))
-
-        threading.Thread(target=work, daemon=True).start()
-        for step in range(first, last):
-            yield step, ahead.get()
+    def fused_at(self, step: int) -> bool:
+        """Whether the fusion takes part in this step."""
+        return self.fusion and step * self.batch >= self.fusion_from
 
 
 class Trainer:
     """Network, optimiser and averaged weights, and one step of them."""
 
-    def __init__(self, config: TrainConfig, fusion: nn.Module, device: str = "cpu"):
+    def __init__(self, config: TrainConfig, fusion: nn.Module, device: torch.device | str = "cpu"):
         torch.manual_seed(config.seed)
         self.config, self.device, self.step = config, torch.device(device), 0
         self.network = MultistageNetwork(config.network, fusion).to(self.device, memory_format=torch.channels_last)
-        self.optimiser = torch.optim.AdamW(
-            self.network.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
+        self.optimiser = _optimiser(config, self.network)
         self.average = {name: t.detach().clone() for name, t in self.network.state_dict().items()}
-        self._no_fusion = NoFusion()
+        self._model = distributed.shared(self.network, self.device)
 
-    def learning_rate(self) -> float:
-        """Linear warm-up, then half a cosine down to zero."""
-        done = self.step / self.config.steps
-        if done < self.config.warmup:
-            return self.config.learning_rate * (self.step + 1) / (self.config.warmup * self.config.steps)
-        return self.config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-    def train_step(self, images: Tensor, labels: Tensor, nobody: Tensor) -> dict[str, float]:
+    def train_step(self, batch: Batch) -> dict[str, float]:
         """One optimiser step; returns the losses by name."""
         config = self.config
-        images = images.to(self.device).float().div_(255).contiguous(memory_format=torch.channels_last)
-        labels, nobody = labels.to(self.device), nobody.to(self.device)
-        output = self._forward(images)
-        keypoints, labelled = labels[..., :2], labels[..., 2] > 0
-        size = output.stages[0].logits.shape[-2:]
-        target, counted = target_maps(keypoints, labelled, config.network.stride, size, config.sigma)
-        stages = stage_losses(output, target, counted)
-        presence = presence_loss(output, keypoints, labelled, nobody, config.network.input_px)
-        loss = stages.mean(1).sum() + config.presence_weight * presence
+        images, labels, nobody = batch.to(self.device)
+        output = self._forward(images.float().div_(255).contiguous(memory_format=torch.channels_last))
+        keypoints, weight = labels[..., :2], labels[..., 2]
+        size = output.stages[0].belief.shape[-2:]
+        target, counted = target_maps(keypoints, weight, config.network.stride, size, config.sigma)
+        stages = stage_losses(output, target, counted, nobody)
+        loss, values = stages.mean(1).sum(), {}
+        if output.presence is not None:
+            presence = presence_loss(output, keypoints, weight > 0, nobody, config.network.input_px)
+            loss, values = loss + config.presence_weight * presence, {"presence": presence.item()}
         self._update(loss)
-        return {"loss": loss.item(), "presence": presence.item()} | {
+        return {"loss": loss.item()} | values | {
             f"stage{s + 1}_{kind}": v for s, row in enumerate(stages.tolist()) for kind, v in zip(("belief", "fused"), row)
         }
 
     def _forward(self, images: Tensor):
         fusion = self.network.fusion
-        if self.step < self.config.fusion_from * self.config.steps:
-            self.network.fusion = self._no_fusion
+        self.network.fusion = fusion if self.config.fused_at(self.step) else _NO_FUSION
         try:
-            with torch.autocast(self.device.type, torch.bfloat16):
-                return self.network.train()(images)
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+                return self._model.train()(images)
         finally:
             self.network.fusion = fusion
 
     def _update(self, loss: Tensor) -> None:
         for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
+            group["lr"] = self.config.rate_at(self.step)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
         self.optimiser.step()
         self.step += 1
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
@@ -157,39 +136,67 @@ class Trainer:
                 self.average[name].copy_(value)
 
 
+_NO_FUSION = NoFusion()
+
+RECIPES = {
+    "lite": TrainConfig(),
+    "paper": TrainConfig(
+        network=PAPER, learning_rate=3e-4, samples=2_000_000, fusion_from=500_000, sigma=SIGMA_CELLS, window_px=416, weight_decay=1e-4
+    ),
+}
+"""What `lifting train` trains where no recipe is named."""
+
+
+def _optimiser(config: TrainConfig, network: nn.Module) -> torch.optim.Optimizer:
+    if config.optimiser == "sgd":
+        return torch.optim.SGD(
+            network.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
+        )
+    return torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
+
+
 def train(
     config: TrainConfig, packs: list[Pack], fusion: nn.Module, folder: Path, device: str = "cpu",
-    evaluate: Callable[[dict[str, Tensor]], dict[str, float]] | None = None, every: int = 500,
+    evaluate: Callable[[dict[str, Tensor]], dict[str, float]] | None = None, every: int = 500, workers: int = 1,
+    start: Path | None = None,
 ) -> dict[str, Tensor]:  # fmt: skip
     """Train to the end of the recipe, going on from `folder` where a state is kept there; returns the averaged weights.
 
-    `evaluate` gets the averaged weights every `every` steps; what it returns goes into `folder/validation.csv`.
+    `evaluate` gets the averaged weights every `every` steps; what it returns goes into `folder/validation.csv`. `start`: the state of
+    another training to go on from, where `folder` holds none: of the same recipe made longer, or of a recipe that parts from it there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    trainer = Trainer(config, fusion, device)
-    load_state(folder / "state.safetensors", trainer)
-    progress = tqdm(total=config.steps, initial=trainer.step, desc="training", unit="step", smoothing=0.05, mininterval=5)
-    for step, batch in Batches(packs, config).stream(trainer.step, config.steps):
-        losses = trainer.train_step(*batch)
+    rank, world = distributed.rank_and_world()
+    trainer = Trainer(config, fusion, distributed.join(device))
+    load_state(folder / "state.safetensors" if (folder / "state.safetensors").exists() or start is None else start, trainer)
+    batches = Batches(
+        packs, config.shares, config.batch, config.network.input_px, config.augmentation, config.seed, config.steps, rank, world
+    )
+    record = RunRecord(folder, config, device=str(trainer.device), processes=world, crops=batches.counts()) if rank == 0 else None
+    progress = tqdm(total=config.steps, initial=trainer.step, desc="training", unit="step", smoothing=0.05, mininterval=5, disable=rank > 0)
+    for step, batch in batches.stream(trainer.step, workers):
+        losses = trainer.train_step(batch)
         progress.update()
+        if record is None:
+            continue
         if step % 20 == 0:
             progress.set_postfix(loss=f"{losses['loss']:.3f}", refresh=False)
-            append_row(folder / "training.csv", {"step": step, "rate": trainer.learning_rate()} | losses)
-        if trainer.step % every == 0 or trainer.step == config.steps:
-            save_state(folder / "state.safetensors", trainer)
-            if evaluate is not None:
-                append_row(folder / "validation.csv", {"step": trainer.step} | evaluate(trainer.average))
+            record.training(step, {"rate": config.rate_at(step)} | losses)
+        _keep(trainer, folder, every)
+        if evaluate is not None and (trainer.step % every == 0 or trainer.step == config.steps):
+            record.validation(trainer.step, evaluate(trainer.average))
+    if record is not None:
+        record.draw()
+    distributed.leave()
     return trainer.average
 
 
-def append_row(path: Path, row: dict[str, float]) -> None:
-    """Add one line to a CSV, with a heading where the file is new."""
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, row.keys())
-        if new:
-            writer.writeheader()
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+def _keep(trainer: Trainer, folder: Path, every: int) -> None:
+    """Write the state where it is time to; that from before the rate falls has a name of its own."""
+    config = trainer.config
+    if trainer.step % every == 0 or trainer.step == config.steps:
+        save_state(folder / "state.safetensors", trainer)
+    if trainer.step == config.level_until:
+        save_state(folder / "level.safetensors", trainer)
 
 
 def save_trained(path: Path, weights: dict[str, Tensor], config: TrainConfig, card: dict) -> None:

@@ -18,8 +18,8 @@ from lifting_ros.core.skeleton import KEYPOINT_COUNT, limb_lengths
 from lifting_ros.data.mocap import Mocap
 from lifting_ros.data.virtual_cameras import make_views
 from lifting_ros.training.fit_prior import balanced_weights, stature
+from lifting_ros.training.record import append_row
 from lifting_ros.training.state import load_state, save_state
-from lifting_ros.training.train_network import append_row
 
 
 @dataclass(frozen=True)

@@ -7,24 +7,25 @@ import pytest
 
 from lifting_ros.core.config import from_mapping, read_yaml
 from lifting_ros.training.train_detector import DetectorTrainConfig
-from lifting_ros.training.train_network import TrainConfig
+from lifting_ros.training.train_network import RECIPES as NETWORKS
 from lifting_ros.training.train_supervised import SupervisedTrainConfig
 
 CONFIG = Path(__file__).parents[2] / "config"
-RECIPES = [
-    ("train_lite.yaml", TrainConfig), ("train_detector.yaml", DetectorTrainConfig), ("train_supervised.yaml", SupervisedTrainConfig),
-]  # fmt: skip
+RECIPES = {
+    "train_lite.yaml": NETWORKS["lite"], "train_paper.yaml": NETWORKS["paper"], "train_detector.yaml": DetectorTrainConfig(),
+    "train_supervised.yaml": SupervisedTrainConfig(),
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "kind"), RECIPES)
-def test_the_recipe_that_ships_is_the_default(name, kind):
-    assert from_mapping(kind, read_yaml(CONFIG / name)) == kind()
+@pytest.mark.parametrize(("name", "recipe"), RECIPES.items())
+def test_the_recipe_that_ships_is_the_default(name, recipe):
+    assert from_mapping(type(recipe), read_yaml(CONFIG / name)) == recipe
 
 
-@pytest.mark.parametrize(("name", "kind"), RECIPES)
-def test_every_value_stands_in_the_file_with_its_meaning(name, kind):
+@pytest.mark.parametrize(("name", "recipe"), RECIPES.items())
+def test_every_value_stands_in_the_file_with_its_meaning(name, recipe):
     text = (CONFIG / name).read_text(encoding="utf-8")
-    todo = [kind()]
+    todo = [recipe]
     while todo:
         for field in dataclasses.fields(config := todo.pop()):
             assert f"{field.name}:" in text and field.metadata["description"] in text

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from lifting_ros.core.checkpoint import CheckpointError, load_tensors
 from lifting_ros.core.device import has_fast_bf16
-from lifting_ros.core.network import Residual, conv, upsample
+from lifting_ros.core.layers import Residual, conv, upsample
 from lifting_ros.core.poses import Detection
 from lifting_ros.core.skeleton import KEYPOINT_COUNT
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the person detector: focal losses on centres and keypoints, a log-distance loss on the sides; absences only where known."""
+"""Training of the person detector: centres learn how well their box fits, keypoints a focal loss, sides a log-distance loss; absences are
+learnt only where they are known. At the end the scores are made probabilities on scenes that were held back."""
 from __future__ import annotations
 
 import math
@@ -7,29 +8,40 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from lifting_ros.core.checkpoint import save_tensors
+from lifting_ros.core.checkpoint import load_tensors, save_tensors
 from lifting_ros.core.detector import STRIDE, DetectorNetwork, boxes_of, cell_centres
-from lifting_ros.data.scenes import Scene, SceneSource
+from lifting_ros.core.device import has_fast_bf16
+from lifting_ros.data.crowd_pack import open_crowd_pack
+from lifting_ros.data.scene_parts import Scene
+from lifting_ros.data.scenes import SceneSource
+from lifting_ros.training.calibrate_detector import calibrated
+from lifting_ros.training.record import RunRecord
 from lifting_ros.training.state import load_state, save_state
-from lifting_ros.training.train_network import append_row
+
+SIZE = (320, 256)
+"""Width and height of a training scene, px."""
 
 
 @dataclass(frozen=True)
 class DetectorTrainConfig:
     """The recipe of the detector; `config/train_detector.yaml` is the one that ships."""
 
-    samples: int = field(default=60_000, metadata={"description": "training scenes in all", "range": (1, 10**9)})
+    samples: int = field(default=64_000, metadata={"description": "training scenes in all", "range": (1, 10**9)})
     batch: int = field(default=16, metadata={"description": "scenes a step", "range": (1, 1024)})
-    learning_rate: float = field(default=2e-3, metadata={"description": "peak rate of AdamW", "range": (0.0, 1.0)})
+    learning_rate: float = field(default=1.5e-3, metadata={"description": "peak rate of AdamW", "range": (0.0, 1.0)})
     weight_decay: float = field(default=0.02, metadata={"description": "weight decay of AdamW", "range": (0.0, 1.0)})
-    ema: float = field(default=0.995, metadata={"description": "decay of the averaged weights", "range": (0.0, 1.0)})
+    ema: float = field(default=0.998, metadata={"description": "decay of the averaged weights", "range": (0.0, 1.0)})
     widths: tuple[int, int, int, int] = field(default=(32, 64, 96, 128), metadata={"description": "channels"})
+    init: str = field(default="", metadata={"description": "weights to begin with (.safetensors); empty: random ones"})
+    crowds: int = field(default=900, metadata={"description": "rendered pictures with people", "range": (0, 10**6)})
+    rooms: int = field(default=400, metadata={"description": "rendered pictures without people", "range": (0, 10**6)})
     seed: int = field(default=0, metadata={"description": "seed of weights and scenes", "range": (0, 2**31 - 1)})
 
     @property
@@ -47,24 +59,24 @@ class Targets(NamedTuple):
     """(15, h, w) bool: where an absence may be learnt."""
     sides: Tensor
     """(4, h, w) log distances."""
-    counted: Tensor
-    """(h, w) bool: where sides count."""
+    weight: Tensor
+    """(h, w) what a cell near a centre counts, one in all for a person; 0 elsewhere."""
 
 
 def targets(scene: Scene) -> Targets:
     """Targets of one scene."""
     h, w = scene.image.shape[0] // STRIDE, scene.image.shape[1] // STRIDE
     x, y = (a.numpy() for a in cell_centres(h, w))
-    heat, sides, counted = np.zeros((15, h, w), np.float32), np.zeros((4, h, w), np.float32), np.zeros((h, w), bool)
+    heat, sides, owner = np.zeros((15, h, w), np.float32), np.zeros((4, h, w), np.float32), np.full((h, w), -1)
     known = np.repeat(scene.known[None, STRIDE // 2 :: STRIDE, STRIDE // 2 :: STRIDE][:, :h, :w], 15, 0)
     for person in np.argsort([-(b[2:] - b[:2]).prod() for b in scene.boxes]):  # the smaller person owns shared cells
         box, keypoints = scene.boxes[person], scene.keypoints[person]
         width, height = np.maximum(box[2:] - box[:2], STRIDE)
-        centre = _blob(x, y, (box[:2] + box[2:]) / 2, 0.08 * width + 2, 0.08 * height + 2)
+        centre = _blob(x, y, (box[:2] + box[2:]) / 2, 0.08 * width + 3, 0.08 * height + 3)
         near = centre > 0.6
         distances = np.stack(np.broadcast_arrays(x - box[0], y - box[1], box[2] - x, box[3] - y))
         sides[:, near] = np.log(np.maximum(distances[:, near], 1.0) / STRIDE)
-        counted |= near
+        owner[near] = person
         heat[0] = np.maximum(heat[0], centre)
         around = (x > box[0] - width) & (x < box[2] + width) & (y > box[1] - height) & (y < box[3] + height)
         for k, (px, py, labelled) in enumerate(keypoints, 1):
@@ -72,7 +84,9 @@ def targets(scene: Scene) -> Targets:
                 heat[k] = np.maximum(heat[k], _blob(x, y, (px, py), *[0.04 * max(width, height) + 3] * 2))
             else:
                 known[k] &= ~around
-    return Targets(*map(torch.from_numpy, (heat, known | (heat > 0.3), sides, counted)))
+    cells = np.bincount(owner[owner >= 0], minlength=len(scene.boxes))
+    weight = np.where(owner >= 0, 1 / np.maximum(cells, 1)[owner], 0) if len(cells) else np.zeros((h, w))
+    return Targets(*map(torch.from_numpy, (heat, known | (heat > 0.3), sides, weight.astype(np.float32))))
 
 
 def _blob(x: np.ndarray, y: np.ndarray, centre, sigma_x: float, sigma_y: float) -> np.ndarray:
@@ -93,14 +107,30 @@ def focal_loss(logits: Tensor, heat: Tensor, known: Tensor) -> Tensor:
     return (hit.sum() + miss.sum()) / positive.sum().clamp_min(1)
 
 
-def side_loss(sides: Tensor, target: Tensor, counted: Tensor) -> Tensor:
-    """Mean absolute log error and 1 - IoU of the boxes (N, 4, h, w) where they count (N, h, w)."""
-    error = ((sides - target).abs().sum(1) * counted).sum() / counted.sum().clamp_min(1)
+def centre_loss(logits: Tensor, sides: Tensor, target: Targets) -> Tensor:
+    """Cells near a centre learn the overlap of their own box with the true one (after Zhang et al. 2021), all others to be silent.
+
+    Every person counts the same however many cells it has; logits (N, h, w), sides (N, 4, h, w).
+    """
+    heat, known, near = target.heat[:, 0], target.known[:, 0], target.weight > 0
+    quality = box_overlap(sides.detach(), target.sides)
+    hit = nn.functional.binary_cross_entropy_with_logits(logits, quality, reduction="none") * target.weight
+    miss = (1 - heat) ** 4 * logits.sigmoid() ** 2 * nn.functional.softplus(logits) * ~near * known
+    return (2 * hit.sum() + miss.sum()) / target.weight.sum().clamp_min(1)
+
+
+def side_loss(sides: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Mean absolute log error and 1 - IoU of the boxes (N, 4, h, w), cells weighted (N, h, w)."""
+    loss = 0.25 * (sides - target).abs().sum(1) + 1 - box_overlap(sides, target)
+    return (loss * weight).sum() / weight.sum().clamp_min(1)
+
+
+def box_overlap(sides: Tensor, target: Tensor) -> Tensor:
+    """Intersection over union (N, h, w) of the boxes of log sides (N, 4, h, w), cell by cell."""
     a, b = boxes_of(sides), boxes_of(target)
     shared = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp_min(0).prod(-1)
     union = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared
-    outside = ((1 - shared / union.clamp_min(1e-6)) * counted).sum() / counted.sum().clamp_min(1)
-    return 0.25 * error + outside
+    return shared / union.clamp_min(1e-6)
 
 
 class DetectorTrainer:
@@ -109,7 +139,10 @@ class DetectorTrainer:
     def __init__(self, config: DetectorTrainConfig):
         torch.manual_seed(config.seed)
         self.config, self.step = config, 0
-        self.network = DetectorNetwork(config.widths).to(memory_format=torch.channels_last)
+        self.network = DetectorNetwork(config.widths)
+        if config.init:
+            self.network.load_state_dict(load_tensors(config.init)[0])
+        self.network = self.network.to(memory_format=torch.channels_last)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
         self.average = {name: t.detach().clone() for name, t in self.network.state_dict().items()}
 
@@ -119,10 +152,10 @@ class DetectorTrainer:
         for group in self.optimiser.param_groups:
             group["lr"] = self.config.learning_rate * min(1.0, 30 * done + 0.01) * 0.5 * (1 + math.cos(math.pi * done))
         images = images.float().div_(255).contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_fast_bf16(torch.device("cpu"))):
             centres, sides, keypoints = (output.float() for output in self.network.train()(images))
-        centre = focal_loss(centres, target.heat[:, 0], target.known[:, 0])
-        box = side_loss(sides, target.sides, target.counted)
+        centre = centre_loss(centres, sides, target)
+        box = side_loss(sides, target.sides, target.weight)
         limbs = focal_loss(keypoints, target.heat[:, 1:], target.known[:, 1:])
         self.optimiser.zero_grad(set_to_none=True)
         (centre + box + 0.5 * limbs).backward()
@@ -152,20 +185,32 @@ class Scenes(Dataset):
 
 
 def train_detector(config: DetectorTrainConfig, data: Path, folder: Path, every: int = 250) -> dict[str, Tensor]:
-    """Train to the end of the recipe, going on from `folder` where a state is kept there; returns the averaged weights."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Train to the end of the recipe, going on from `folder` where a state is kept there; returns the averaged, calibrated weights.
+
+    Rendered pictures are kept in `crowds/` beside `folder`; `folder` also gets the recipe and curves.
+    """
     trainer = DetectorTrainer(config)
+    record = RunRecord(folder, config)
     load_state(folder / "state.safetensors", trainer)
+    packs = folder.parent / "crowds"
     progress = tqdm(total=config.steps, initial=trainer.step, desc="training detector", unit="step", mininterval=5)
-    # processes, not threads: drawing a scene is mostly interpreter work
-    for batch in DataLoader(Scenes(config, SceneSource(data), trainer.step), batch_size=None, num_workers=2, prefetch_factor=4):
-        losses = trainer.train_step(*batch)
-        progress.update()
-        if trainer.step % 10 == 0:
-            append_row(folder / "training.csv", {"step": trainer.step} | losses)
-        if trainer.step % every == 0 or trainer.step == config.steps:
-            save_state(folder / "state.safetensors", trainer)
-    return trainer.average
+    if trainer.step < config.steps:
+        source = SceneSource(data, open_crowd_pack(packs / "train", data, "train", SIZE, config.crowds, config.rooms), *SIZE)
+        # a process, not a thread: drawing a scene is mostly interpreter work
+        batches = DataLoader(Scenes(config, source, trainer.step), None, num_workers=1, prefetch_factor=4, worker_init_fn=_one_thread)
+        for batch in batches:
+            losses = trainer.train_step(*batch)
+            progress.update()
+            if trainer.step % 10 == 0:
+                record.training(trainer.step, losses)
+            if trainer.step % every == 0 or trainer.step == config.steps:
+                save_state(folder / "state.safetensors", trainer)
+    held_back = open_crowd_pack(packs / "tune", data, "tune", SIZE, config.crowds // 15, config.rooms // 3)
+    return calibrated(trainer.average, config.widths, SceneSource(data, held_back, *SIZE, side="tune"))
+
+
+def _one_thread(_worker: int) -> None:
+    cv2.setNumThreads(0)
 
 
 def save_detector(path: Path, weights: dict[str, Tensor], config: DetectorTrainConfig, card: dict) -> None:

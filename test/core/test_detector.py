@@ -3,8 +3,8 @@ import numpy as np
 import torch
 
 from lifting_ros.core.detector import STRIDE, Detector, DetectorConfig, DetectorNetwork, boxes_of, overlaps, suppress
-from lifting_ros.data.scenes import Scene, mirror
-from lifting_ros.training.train_detector import focal_loss, side_loss, targets
+from lifting_ros.data.scene_parts import Scene, mirror
+from lifting_ros.training.train_detector import Targets, centre_loss, focal_loss, side_loss, targets
 
 BOXES = np.array([[40.0, 30, 90, 200], [200, 60, 230, 150]])
 
@@ -89,9 +89,35 @@ def test_an_unlabelled_keypoint_is_unknown_around_its_person_and_absent_elsewher
 
 def test_true_sides_have_no_loss():
     target = targets(scene(BOXES))
-    assert side_loss(target.sides[None], target.sides[None], target.counted[None]) < 1e-5
-    assert side_loss(target.sides[None] + 0.3, target.sides[None], target.counted[None]) > 0.1
+    assert side_loss(target.sides[None], target.sides[None], target.weight[None]) < 1e-5
+    assert side_loss(target.sides[None] + 0.3, target.sides[None], target.weight[None]) > 0.1
     assert boxes_of(target.sides[None]).shape == (1, 256 // STRIDE, 320 // STRIDE, 4)
+
+
+def test_every_person_weighs_the_same():
+    target = targets(scene(BOXES))
+    np.testing.assert_allclose(target.weight.sum(), len(BOXES), rtol=1e-5)
+    assert (targets(scene(BOXES[:0])).weight == 0).all()
+
+
+def test_a_centre_learns_how_well_its_box_fits():
+    """The loss is least at the logit of the box's overlap with the person, whatever that is."""
+    target = Targets(*(value[None] for value in targets(scene(BOXES[:1]))))
+    for shrink, fits in ((0.0, 1.0), (-0.1, np.exp(-0.2)), (-0.3, np.exp(-0.6))):  # both sides by a factor exp(shrink)
+        grid = torch.linspace(-3, 6, 91)
+        losses = [centre_loss(torch.where(target.weight > 0, logit, -9.0), target.sides + shrink, target) for logit in grid]
+        best = grid[int(torch.stack(losses).argmin())].sigmoid().item()
+        assert abs(best - min(fits, 0.9975)) < 0.03
+
+
+def test_a_centre_is_silent_only_where_that_is_known():
+    target = Targets(*(value[None] for value in targets(scene(BOXES))))
+    unknown = target._replace(known=torch.zeros_like(target.known))
+    quiet = torch.where(target.weight > 0, 3.0, -6.0)
+    loud = quiet.clone()
+    loud[0, -1, -1] = 4.0
+    assert centre_loss(loud, target.sides, target) > centre_loss(quiet, target.sides, target) + 1
+    assert centre_loss(loud, target.sides, unknown) == centre_loss(quiet, target.sides, unknown)
 
 
 def test_mirrored_scenes_keep_their_labels():

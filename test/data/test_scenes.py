@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scenes from a small folder of pictures that the test draws: white people with a red dot on every keypoint, before blue walls."""
+import io
+import tarfile
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from lifting_ros.data.body import BodyDataError
+from lifting_ros.data.crowd_pack import open_crowd_pack, rows_of, write_crowd_pack
+from lifting_ros.data.keypoints2d import PHOTO_SETS
+from lifting_ros.data.scene_parts import labelled_scene, mirror, move, tiled, warp
+from lifting_ros.data.scenes import KINDS, SMALLEST_PX, SceneSource, crowd_scene
+
+WIDTH, HEIGHT = 320, 256
+
+
+def png(image: np.ndarray) -> bytes:
+    return cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)[1].tobytes()
+
+
+def write_tar(path, files: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+def photo(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Picture, mask and keypoints (14, 3) of a white person before a blue wall."""
+    image, mask = np.full((200, 150, 3), (0, 0, 200), np.uint8), np.zeros((200, 150), np.uint8)
+    keypoints = np.column_stack([rng.uniform(45, 105, 14), rng.uniform(30, 170, 14), np.ones(14)]).astype(np.float32)
+    image[20:180, 35:115], mask[20:180, 35:115] = 255, 255
+    for x, y, _ in keypoints:
+        cv2.circle(image, (round(float(x)), round(float(y))), 4, (255, 0, 0), -1)
+    return image, mask, keypoints
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder as SceneSource reads it."""
+    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
+    for name in PHOTO_SETS:
+        folder = root / "keypoints2d" / name
+        folder.mkdir(parents=True)
+        names = [f"A{n:04}.png" for n in range(12)]
+        images, masks, joints = zip(*(photo(rng) for _ in names))
+        write_tar(folder / "images.tar", {n: png(i) for n, i in zip(names, images)})
+        write_tar(folder / "masks.tar", {n: png(m) for n, m in zip(names, masks)})
+        np.savez(folder / "annotations.npz", names=np.array(names), joints=np.stack(joints), has_mask=np.ones(12, bool))
+    (root / "negatives").mkdir()
+    names = [f"{n}.png" for n in range(12)]
+    walls = {n: png(np.full((120, 160, 3), (0, 0, rng.integers(150, 255)), np.uint8)) for n in names}
+    write_tar(root / "negatives" / "images.tar", walls)
+    np.savez(root / "negatives" / "names.npz", names=np.array(names))
+    return root
+
+
+class Crowds:
+    """Stands for the renderer: two people in every crowd, the second hardly seen."""
+
+    size = (WIDTH, HEIGHT)
+
+    def crowd(self, index: int) -> SimpleNamespace:
+        people = [self._person(60, 1.0), self._person(200, 0.1)]
+        image = np.full((HEIGHT, WIDTH, 3), (0, 0, 200), np.uint8)
+        for person in people:
+            x0, y0, x1, y1 = (*person.keypoints_px.min(0).astype(int), *person.keypoints_px.max(0).astype(int))
+            image[y0 : y1 + 1, x0 : x1 + 1] = 255
+        return SimpleNamespace(image=image, people=people)
+
+    def empty(self, index: int) -> SimpleNamespace:
+        return SimpleNamespace(image=np.full((HEIGHT, WIDTH, 3), (0, 0, 200), np.uint8), people=[])
+
+    @staticmethod
+    def _person(x: float, seen: float) -> SimpleNamespace:
+        keypoints = np.column_stack([np.linspace(x, x + 50, 14), np.linspace(60, 200, 14)])
+        return SimpleNamespace(keypoints_px=keypoints, labelled=np.arange(14) > 3, seen=seen)
+
+
+@pytest.fixture(scope="module")
+def source(data, tmp_path_factory) -> SceneSource:
+    folder = tmp_path_factory.mktemp("packs") / "train"
+    write_crowd_pack(folder, Crowds(), 3, 2)
+    return SceneSource(data, open_crowd_pack(folder, data, "train", Crowds.size, 3, 2))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_scene_is_a_function_of_its_generator_and_whole(source, kind):
+    sizes = []
+    for seed in range(12):
+        scene, again = (source.draw(np.random.default_rng(seed), kind) for _ in range(2))
+        assert all(np.array_equal(a, b) for a, b in zip(scene, again))
+        assert scene.image.shape == (HEIGHT, WIDTH, 3) and scene.image.dtype == np.uint8 and scene.known.shape == (HEIGHT, WIDTH)
+        assert len(scene.boxes) == len(scene.keypoints) and scene.boxes.min(initial=0) >= 0
+        assert (scene.boxes <= [WIDTH - 1, HEIGHT - 1] * 2).all()
+        sizes += [*(scene.boxes[:, 2:] - scene.boxes[:, :2]).max(-1, initial=0)]
+    assert (len(sizes) == 0) == (kind == "nobody")
+    assert all(side > 0.35 * SMALLEST_PX for side in sizes)
+
+
+@pytest.mark.parametrize("kind", ["photograph", "mosaic", "composite"])
+def test_labels_lie_on_the_people(source, kind):
+    """The tests' keypoints are red dots on white people before blue walls."""
+    on, of = 0, 0
+    for seed in range(12):
+        scene = getattr(source, kind)(np.random.default_rng(seed))
+        for x, y, _ in scene.keypoints.reshape(-1, 3):
+            if 1 <= x < WIDTH - 2 and 1 <= y < HEIGHT - 2:
+                colour = scene.image[int(round(y)), int(round(x))].astype(int)
+                on, of = on + (colour[0] > colour[2] - 20), of + 1
+    assert of > 50 and on / of > (0.97 if kind != "composite" else 0.6)  # in a composite others stand before them
+
+
+def test_absences_are_unknown_far_from_the_one_labelled_person_of_a_photograph(source):
+    known = [source.photograph(np.random.default_rng(seed)).known.mean() for seed in range(20)]
+    assert min(known) < 0.95 and max(known) > 0.5
+    assert source.nobody(np.random.default_rng(0)).known.all()
+
+
+def test_a_hidden_person_is_neither_there_nor_absent(source):
+    scene = source.rendered(np.random.default_rng(1))
+    assert len(scene.boxes) == 1 and not scene.known.all()
+    assert (scene.image[~scene.known] > 200).mean() > 0.9  # the white of the one who does not count
+
+
+def test_boxes_of_rendered_people_take_hidden_keypoints_too():
+    keypoints = np.dstack([np.linspace([20, 30], [60, 130], 14)[None], np.zeros((1, 14, 1))])
+    scene = crowd_scene(np.zeros((HEIGHT, WIDTH, 3), np.uint8), keypoints, np.ones(1))
+    np.testing.assert_allclose(scene.boxes, [[20, 30, 60, 130]])
+
+
+def test_a_person_almost_outside_is_not_to_be_found_nor_said_to_be_absent():
+    keypoints = np.dstack([np.linspace([-60, 30], [10, 130], 14)[None], np.ones((1, 14, 1))])
+    scene = labelled_scene(np.zeros((HEIGHT, WIDTH, 3), np.uint8), keypoints, [True], np.ones((HEIGHT, WIDTH), bool))
+    assert not len(scene.boxes) and not scene.known[80, 5] and scene.known[80, 50]
+
+
+def test_tiles_stand_side_by_side(source):
+    scene = source.rendered(np.random.default_rng(0))
+    both = tiled([scene, mirror(scene)], 2)
+    assert both.image.shape == (HEIGHT, 2 * WIDTH, 3)
+    np.testing.assert_allclose(mirror(both).boxes[::-1], both.boxes)
+
+
+@pytest.mark.parametrize("scale", [0.15, 0.4, 0.9, 2.0])
+def test_shrinking_moves_pictures_as_it_moves_keypoints(scale):
+    image = np.zeros((256, 256), np.uint8)
+    cv2.circle(image, (150, 90), 20, 255, -1)
+    turned = cv2.getRotationMatrix2D((128, 128), 30, scale) + np.array([[0, 0, 20], [0, 0, 40]])
+    y, x = np.nonzero(small := warp(image, turned, (320, 320)))
+    weight = small[y, x].astype(float)
+    expected = move(np.array([[[150.0, 90, 1]]]), turned)[0, 0, :2]
+    np.testing.assert_allclose([np.average(x, weights=weight), np.average(y, weights=weight)], expected, atol=0.25)
+
+
+def test_sides_share_no_row_and_leave_none_out():
+    validation = np.arange(500) % 9 == 8
+    sides = np.stack([rows_of(validation, side) for side in ("train", "tune", "validation")])
+    assert (sides.sum(0) == 1).all() and 0.03 < sides[1].mean() < 0.15
+    with pytest.raises(ValueError, match="^side: expected"):
+        rows_of(validation, "test")
+
+
+def test_a_pack_that_was_not_finished_is_no_pack(tmp_path, data):
+    write_crowd_pack(tmp_path / "p", Crowds(), 2, 1)
+    pack = open_crowd_pack(tmp_path / "p", data, "train", Crowds.size, 2, 1)
+    assert pack.picture.tolist() == [0, 0, 1, 1] and pack.seen.shape == (4,) and pack.images.shape == (3, HEIGHT, WIDTH, 3)
+    with pytest.raises(ValueError, match="remove it"):
+        open_crowd_pack(tmp_path / "p", data, "train", Crowds.size, 5, 1)
+    (tmp_path / "p" / "labels.npz").unlink()
+    with pytest.raises(BodyDataError, match="missing"):  # rendered anew, for which the tests' folder has no body
+        open_crowd_pack(tmp_path / "p", data, "train", Crowds.size, 2, 1)

@@ -45,7 +45,7 @@ class PriorFusion(nn.Module):
 
     def forward(self, belief: Tensor, stage: int) -> tuple[Tensor, Tensor]:
         """belief (N, J, h, w) probabilities -> projected maps b_hat and fused maps f, both (N, J, h, w)."""
-        points, mass, _ = belief_maps.decode(belief)  # (N, J, 2) cells
+        points, mass = belief_maps.window_mean(belief)  # (N, J, 2) cells
         projected = belief_maps.encode(self.project(points, mass.detach()), belief.shape[-2:], self.sigma)
         weight = self.weights[stage]
         return projected, weight * belief + (1 - weight) * projected

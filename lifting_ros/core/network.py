@@ -33,6 +33,15 @@ class NetworkConfig:
         default=3.73, metadata={"description": "ln of a keypoint's standard deviation at confidence 0, measured on validation photographs"}
     )
     log_noise_slope: float = field(default=-3.65, metadata={"description": "what confidence 1 adds to it"})
+    noise_scale: float = field(
+        default=0.79, metadata={"description": "covariance of a keypoint over its belief's, both without the blur", "range": (0.0, 100.0)}
+    )
+    noise_blur: float = field(
+        default=1.07, metadata={"description": "deviation of the Gaussians beliefs are taught as", "unit": "cells", "range": (0.0, 9.0)}
+    )
+    noise_floor: float = field(
+        default=0.25, metadata={"description": "deviation of the surest keypoints", "unit": "cells", "range": (0.01, 10.0)}
+    )
 
 
 PAPER = NetworkConfig(variant="paper", input_px=368, stages=6, widths=(64, 128, 256, 512), features=128, stride=8)

@@ -107,12 +107,8 @@ class PoseEstimator:
         batch = torch.stack([crop.cut(image, c) for c in crops]).to(self.device).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bf16(self.device)):
             output = self.network(batch)
-        cells, mass, spread = belief_maps.decode(output.stages[-1].fused.float())
-        config = self.network.config
-        points = belief_maps.cells_to_pixels(cells, config.stride)  # (N, 14, 2) crop pixels
-        confidence = mass * output.presence.float().sigmoid()
-        covariance = belief_maps.calibrated(spread, confidence, config.log_noise_px, config.log_noise_slope)
-        arrays = (value.double().cpu().numpy() for value in (points, confidence, covariance))
+        found = belief_maps.keypoints(output.stages[-1].fused, output.presence, self.network.config)  # crop pixels
+        arrays = (value.double().cpu().numpy() for value in found)
         return [_skeleton(*row) for row in zip(crops, *arrays, detections)]
 
     def lift(self, skeletons: Sequence[Skeleton2D], camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP) -> list[Person]:

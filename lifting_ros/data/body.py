@@ -12,8 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from lifting_ros.data.render_detail import coarsen
+
 METRES_PER_UNIT = 0.1
 BONES_PER_VERTEX = 4
+DETAIL_M = (0.0, 0.003, 0.007, 0.015)  # how far the surfaces of the coarser meshes may be off
+BEND_M = 0.03  # how far off a vertex counts that hangs on another bone
 SURFACES = ("body", "helper-tights", "helper-skirt", "helper-hair", "helper-l-eye", "helper-r-eye",
             "helper-l-eyelashes-1", "helper-r-eyelashes-1")
 
@@ -80,7 +84,7 @@ class BodyModel:
     """Surface name -> (F, 3) triangles."""
     rig: Rig
     bone_index: np.ndarray
-    """(V, 4) bones that move a vertex."""
+    """(V, 4) int32, bones that move a vertex."""
     bone_weight: np.ndarray
     """(V, 4) float32, rows add up to 1."""
     groups: dict
@@ -92,6 +96,14 @@ class BodyModel:
     def all_faces(self) -> np.ndarray:
         """(F, 3) triangles of every surface."""
         return np.concatenate([self.faces[name] for name in SURFACES])
+
+    @cached_property
+    def details(self) -> list:
+        """For each level of DETAIL_M an array (V,): the vertex that stands for each vertex."""
+        weights = np.zeros((len(self.base_m), len(self.rig.names)), np.float32)
+        np.put_along_axis(weights, self.bone_index, self.bone_weight, axis=1)
+        coarser = coarsen(self.base_m, self.all_faces, DETAIL_M[1:], BEND_M * weights)
+        return [np.arange(len(self.base_m)), *coarser]
 
     def shape(self, traits: Traits) -> Shape:
         """The body with these traits, standing on y = 0 in the rest pose."""
@@ -242,4 +254,4 @@ def _strongest_bones(weights: dict, rig: Rig, count: int):
             dense[rows[:, 0].astype(int), rig.index(bone)] = rows[:, 1]
     index = np.argsort(-dense, axis=1, kind="stable")[:, :BONES_PER_VERTEX]
     weight = np.take_along_axis(dense, index, axis=1)
-    return index, weight / np.maximum(weight.sum(1, keepdims=True), 1e-9)
+    return index.astype(np.int32), weight / np.maximum(weight.sum(1, keepdims=True), 1e-9)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lifting_ros.data.body import BodyModel, Shape
+from lifting_ros.data.synthetic_algebra import between, frame, place_bones, skin, swing, turn, unit
 
 UP = np.array([0.0, 1.0, 0.0])
 SIDES = (("Left", "L", (4, 5, 6), (11, 12, 13)), ("Right", "R", (1, 2, 3), (14, 15, 16)))
@@ -17,14 +18,18 @@ MAX_HEEL_PITCH = np.radians(50.0)
 
 @dataclass(frozen=True)
 class PosedBody:
-    """A skinned body, y up, metres."""
+    """Where the bones of a body are, y up, metres."""
 
-    vertices_m: np.ndarray
-    """(V, 3)"""
-    normals: np.ndarray
-    """(V, 3) unit length."""
+    rotations: np.ndarray
+    """(B, 3, 3) from rest to world."""
+    heads_m: np.ndarray
+    """(B, 3) where the bones begin."""
     joints_m: np.ndarray
     """(17, 3) the body's own joints; head_top is the crown."""
+
+    def moved(self, R, t) -> "PosedBody":
+        """In another frame: X -> R X + t with R (3, 3) a rotation and t (3,) metres."""
+        return PosedBody(R @ self.rotations, self.heads_m @ R.T + t, self.joints_m @ R.T + t)
 
 
 @dataclass(frozen=True)
@@ -36,43 +41,6 @@ class Manner:
     hand_roll: tuple = (0.0, 0.0)
     """Left, right."""
     finger_curl: float = 0.3
-
-
-def unit(vector):
-    """The vector divided by its length along the last axis (zero stays zero)."""
-    vector = np.asarray(vector, float)
-    return vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-12)
-
-
-def turn(axis, angle: float) -> np.ndarray:
-    """(3, 3) rotation by `angle` radians about `axis`."""
-    x, y, z = unit(axis)
-    skew = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * skew + (1 - np.cos(angle)) * skew @ skew
-
-
-def swing(start, end) -> np.ndarray:
-    """(3, 3) smallest rotation that turns direction `start` into `end`."""
-    start, end = unit(start), unit(end)
-    axis, cosine = np.cross(start, end), float(start @ end)
-    if np.linalg.norm(axis) < 1e-9:
-        return np.eye(3) if cosine > 0 else turn(np.cross(start, np.roll(start, 1) + [0.3, 0, 0]), np.pi)
-    return turn(axis, np.arctan2(np.linalg.norm(axis), cosine))
-
-
-def between(first, second, share: float) -> np.ndarray:
-    """(3, 3) rotation the fraction `share` of the way from `first` to `second`."""
-    delta = second @ first.T
-    axis = np.array([delta[2, 1] - delta[1, 2], delta[0, 2] - delta[2, 0], delta[1, 0] - delta[0, 1]])
-    angle = np.arctan2(np.linalg.norm(axis), np.trace(delta) - 1)
-    return turn(axis, share * angle) @ first if np.linalg.norm(axis) > 1e-9 else first
-
-
-def frame(direction, side) -> np.ndarray:
-    """(3, 3) columns: `direction`, then `side` made perpendicular to it, then their cross product."""
-    first = unit(direction)
-    second = unit(side - (side @ first) * first)
-    return np.stack([first, second, np.cross(first, second)], axis=1)
 
 
 def bone_rotations(model: BodyModel, shape: Shape, pose_m, manner: Manner = Manner()) -> np.ndarray:
@@ -97,40 +65,21 @@ def pose_body(model: BodyModel, shape: Shape, pose_m, manner: Manner = Manner(),
     pose = np.asarray(pose_m, float)
     rotations = bone_rotations(model, shape, pose, manner)
     heads = place_bones(model.rig.parents, shape.heads_m, rotations, np.zeros(3))
-    vertices, normals = skin(shape.vertices_m, shape.normals, model.bone_index, model.bone_weight,
-                             rotations, shape.heads_m, heads)
-    joints = body_joints(model, shape, rotations, heads, vertices)
+    first, last = model.groups["body"][[0, -1]]  # one range
+    part = slice(first, last + 1) if floor else slice(shape.crown, shape.crown + 1)
+    vertices, _ = skin(shape.vertices_m[part], shape.normals[part], model.bone_index[part], model.bone_weight[part],
+                       rotations, shape.heads_m, heads)
+    joints = body_joints(model, heads, vertices[shape.crown - part.start])
     shift = pose[0] - joints[0]
     if floor:
-        shift[1] = -vertices[model.groups["body"], 1].min()
-    return PosedBody((vertices + shift).astype(np.float32), normals, joints + shift)
+        shift[1] = -vertices[:, 1].min()
+    return PosedBody(rotations, heads + shift, joints + shift)
 
 
-def place_bones(parents, rest_heads, rotations, root) -> np.ndarray:
-    """(B, 3) posed bone heads: forward kinematics with world rotations (B, 3, 3); the root bone's head is at `root`."""
-    heads = np.zeros((len(parents), 3))
-    for bone, parent in enumerate(parents):
-        offset = 0 if parent < 0 else rotations[parent] @ (rest_heads[bone] - rest_heads[parent])
-        heads[bone] = root if parent < 0 else heads[parent] + offset
-    return heads
-
-
-def skin(rest, rest_normals, bone_index, bone_weight, rotations, rest_heads, heads):
-    """Linear blend skinning: posed vertices (V, 3) and unit normals (V, 3)."""
-    move = np.concatenate([rotations, (heads - np.einsum("bij,bj->bi", rotations, rest_heads))[:, :, None]], axis=2)
-    flat = move.reshape(-1, 12).astype(np.float32)  # (B, 12)
-    blend = sum(bone_weight[:, k, None] * flat[bone_index[:, k]] for k in range(bone_index.shape[1]))
-    blend = blend.reshape(-1, 3, 4)  # (V, 3, 4)
-    vertices = np.einsum("vij,vj->vi", blend[:, :, :3], rest) + blend[:, :, 3]
-    normals = np.einsum("vij,vj->vi", blend[:, :, :3], rest_normals)
-    return vertices, unit(normals).astype(np.float32)
-
-
-def body_joints(model: BodyModel, shape: Shape, rotations, heads, vertices) -> np.ndarray:
-    """(17, 3) the package's joints, read off the posed rig."""
+def body_joints(model: BodyModel, heads, crown) -> np.ndarray:
+    """(17, 3) the package's joints, read off the posed rig: bone heads (B, 3) and the top of the head (3,)."""
     rig = model.rig
     at = {name: heads[k] for k, name in enumerate(rig.names)}
-    crown = vertices[shape.crown]
     nose = at["Head"] + 0.3 * (crown - at["Head"])  # where motion capture puts it: between skull base and crown
     left, right = ([at[side + bone] for bone in ("UpLeg", "Leg", "Foot", "Arm", "ForeArm", "Hand")]
                    for side in ("Left", "Right"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small ray caster for posed bodies: Embree (pip package `embreex`) finds the surfaces, NumPy shades them.
+"""A small ray caster for posed bodies: Embree (pip package `embreex`) finds the surfaces, compiled loops shade them.
 
 It needs no display, no GPU and no OpenGL. Everything is in the camera's optical frame: x right, y down, z forward,
 metres.
@@ -8,6 +8,8 @@ metres.
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from lifting_ros.data.render_kernels import covered_pixels, lighting, pooled, rays_through, sphere_colours, surfaces
 
 SHADOW_OFFSET_M = 0.004
 
@@ -105,6 +107,7 @@ class Scene:
     mesh: Mesh
     _scene: object = field(init=False, repr=False)
     _keep: object = field(init=False, repr=False)
+    _arrays: tuple = field(init=False, repr=False)
 
     def __post_init__(self):
         try:
@@ -113,28 +116,22 @@ class Scene:
         except ImportError as error:
             raise RendererMissingError("rendering people needs the package embreex: pip install embreex") from error
         self._scene = rtcore_scene.EmbreeScene()
-        self._keep = TriangleMesh(self._scene, np.ascontiguousarray(self.mesh.vertices_m, np.float32),
-                                  np.ascontiguousarray(self.mesh.faces, np.int32))
+        mesh = self.mesh
+        points = (np.ascontiguousarray(array, np.float32) for array in (mesh.vertices_m, mesh.normals, mesh.rest_m))
+        self._arrays = np.ascontiguousarray(mesh.faces, np.int32), *points
+        self._keep = TriangleMesh(self._scene, self._arrays[1], self._arrays[0])
 
     def first(self, origin, directions) -> Hits:
         """The first surface along each ray; origin (3,), directions (R, 3)."""
         directions = np.ascontiguousarray(directions, np.float32)
         start = np.ascontiguousarray(np.broadcast_to(np.asarray(origin, np.float32), directions.shape))
         found = self._scene.run(start, directions, output=1)
-        ray = np.flatnonzero(found["primID"] >= 0)
-        face, u, v = found["primID"][ray], found["u"][ray, None], found["v"][ray, None]
-        mesh, corners = self.mesh, self.mesh.faces[face]
+        met = (np.ascontiguousarray(found[name]) for name in ("primID", "u", "v", "tfar"))
+        return Hits(*surfaces(*met, start, directions, *self._arrays))
 
-        def mix(values):
-            a, b, c = (values[corners[:, k]] for k in range(3))
-            return (1 - u - v) * a + u * b + v * c
-
-        normal = mix(mesh.normals)
-        normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
-        away = np.sum(normal * directions[ray], axis=1, keepdims=True) > 0
-        normal = np.where(away & _back_side(mesh, corners, directions[ray]), -normal, normal)
-        point = start[ray] + found["tfar"][ray, None] * directions[ray]
-        return Hits(ray, face, point, normal, mix(mesh.rest_m))
+    def covered(self, K, window) -> np.ndarray:
+        """Pixels (P, 2) column, row of the window (left, top, right, bottom) in which something may be seen with K (3, 3)."""
+        return covered_pixels(self._arrays[1], self._arrays[0], np.ascontiguousarray(K, float), np.array(window, np.int64))
 
     def blocked(self, points, directions) -> np.ndarray:
         """(R,) True where something lies along the ray from points (R, 3) in directions (R, 3)."""
@@ -148,33 +145,19 @@ def render(scene: Scene, materials, light: Light, K, size, samples: int = 2, win
            only_people: bool = False) -> Picture:
     """The scene seen by a pinhole camera at the origin. K (3, 3), size (W, H) px, samples x samples rays a pixel.
 
-    Only the window (left, top, right, bottom) px is drawn, by default where the mesh lies. `only_people`: things hide
+    Only the window (left, top, right, bottom) px is drawn, by default all. `only_people`: things hide
     people but are not drawn.
     """
     width, height = size
-    left, top, right, bottom = window or bounds(scene.mesh.vertices_m, K, size)
-    colour, alpha = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
-    person, depth = np.full((height, width), -1, np.int16), np.full((height, width), np.inf, np.float32)
-    picture = Picture(colour, alpha, person, depth)
-    if right <= left or bottom <= top:
-        return picture
-    columns, rows = (right - left) * samples, (bottom - top) * samples
-    directions = pixel_rays(K, left, top, columns, rows, samples)
+    pixels = scene.covered(K, window or (0, 0, width, height))
+    directions = rays_through(pixels, np.ascontiguousarray(K, float), samples)
     hits = scene.first(np.zeros(3), directions)
     if only_people:
         hits = hits.where(scene.mesh.person[hits.face] >= 0)
-    shaded = np.zeros((rows * columns, 3), np.float32)
-    shaded[hits.ray] = shade(scene, hits, materials, light, directions[hits.ray])
-    covered, who = np.zeros(rows * columns, np.float32), np.full(rows * columns, -1, np.int16)
-    covered[hits.ray], who[hits.ray] = 1, scene.mesh.person[hits.face]
-    far = np.full(rows * columns, np.inf, np.float32)
-    far[hits.ray] = hits.point_m[:, 2]
-    part = np.s_[top:bottom, left:right]
-    colour[part] = _pool(shaded.reshape(rows, columns, 3), samples)
-    alpha[part] = _pool(covered.reshape(rows, columns, 1), samples)[..., 0]
-    person[part] = who.reshape(rows, columns)[samples // 2::samples, samples // 2::samples]
-    depth[part] = far.reshape(rows, columns)[samples // 2::samples, samples // 2::samples]
-    return picture
+    colour = shade(scene, hits, materials, light, directions[hits.ray])
+    centre = (samples // 2) * (samples + 1)
+    person, depth = scene.mesh.person[hits.face].astype(np.int16), np.ascontiguousarray(hits.point_m[:, 2])
+    return Picture(*pooled(pixels, samples * samples, centre, hits.ray, colour, person, depth, (height, width)))
 
 
 def pixel_rays(K, left: int, top: int, columns: int, rows: int, samples: int) -> np.ndarray:
@@ -187,59 +170,43 @@ def pixel_rays(K, left: int, top: int, columns: int, rows: int, samples: int) ->
 
 
 def shade(scene: Scene, hits: Hits, materials, light: Light, view) -> np.ndarray:
-    """(N, 3) colours in [0, 1] of the hits, with cast shadows. view (N, 3): the rays' directions."""
+    """(N, 3) float32 colours in [0, 1] of the hits, with cast shadows. view (N, 3): the rays' directions."""
     kind = scene.mesh.material[hits.face]
-    normal, albedo, gloss = hits.normal.copy(), np.zeros_like(hits.rest_m), np.zeros(len(kind), np.float32)
-    for k, material in enumerate(materials):
-        mine = kind == k
-        if not mine.any():
-            continue
-        albedo[mine], gloss[mine] = material.albedo(hits.rest_m[mine]), material.gloss
-        if material.bump:
-            normal[mine] = crease(normal[mine], hits.rest_m[mine], material.bump)
-        if material.sphere is not None:
-            albedo[mine] *= sphere_colour(material.sphere, normal[mine])
-    sky = 0.5 + 0.5 * (normal @ np.asarray(light.up, np.float32))[:, None]
-    colour = albedo * (sky * light.sky + (1 - sky) * light.ground)
+    gloss, bump = (np.array([getattr(material, name) for material in materials], np.float32)[kind] for name in ("gloss", "bump"))
+    normal, albedo = hits.normal.copy(), np.empty_like(hits.rest_m)
+    creased = np.flatnonzero(bump)
+    normal[creased] = crease(normal[creased], hits.rest_m[creased], bump[creased, None])
+    order = np.argsort(kind.astype(np.int16), kind="stable")
+    ends = np.cumsum(np.bincount(kind, minlength=len(materials)))
+    for material, first, last in zip(materials, [0, *ends[:-1]], ends, strict=True):
+        if last > first:
+            mine = order[first:last]
+            colour = material.albedo(hits.rest_m[mine])
+            albedo[mine] = colour if material.sphere is None else colour * sphere_colours(material.sphere, normal[mine])
     lamps = np.atleast_2d(np.asarray(light.toward, np.float32))
-    for toward in lamps:
-        colour += _direct(scene, hits, normal, albedo, gloss, toward, view) * (light.sun / len(lamps))
-    return np.clip(colour, 0, 1).astype(np.float32)
+    lit = np.stack([_lit(scene, hits, normal, toward) for toward in lamps])
+    colours = (np.asarray(value, np.float32) for value in (light.up, light.sun, light.sky, light.ground))
+    return lighting(normal, albedo, gloss, lit, lamps, np.ascontiguousarray(view, np.float32), *colours)
 
 
-def _direct(scene, hits, normal, albedo, gloss, toward, view):
-    """(N, 3) share of a lamp's light that a hit sends to the viewer."""
-    facing = normal @ toward
-    lit = np.zeros(len(facing), np.float32)
-    front = np.flatnonzero(facing > 0)
-    lit[front] = ~scene.blocked(hits.point_m[front] + SHADOW_OFFSET_M * hits.normal[front], toward)
-    half = toward - view / np.linalg.norm(view, axis=1, keepdims=True)
-    half /= np.maximum(np.linalg.norm(half, axis=1, keepdims=True), 1e-9)
-    shine = gloss * np.maximum(np.sum(half * normal, axis=1), 0) ** 30
-    return albedo * (lit * facing)[:, None] + (lit * shine)[:, None]
+def _lit(scene, hits, normal, toward):
+    """(N,) True where a lamp's light arrives."""
+    lit = np.zeros(len(normal), bool)
+    front = np.flatnonzero(normal @ toward > 0)
+    lit[front] = ~scene.blocked(hits.point_m[front] + np.float32(SHADOW_OFFSET_M) * hits.normal[front], toward)
+    return lit
 
 
-def crease(normal, rest, amount: float) -> np.ndarray:
-    """Normals tilted by a few waves over the rest surface: folds of cloth."""
+def crease(normal, rest, amount) -> np.ndarray:
+    """Normals (N, 3) tilted by a few waves over the rest surface: folds of cloth. amount: a number or (N, 1)."""
     tilt = np.zeros_like(normal)
+    x, y, z = np.ascontiguousarray(rest.T)
     for k, (fx, fy, fz) in enumerate(((23, 11, 17), (-41, 29, 13), (61, -47, 37))):
-        phase = fx * rest[:, 0] + fy * rest[:, 1] + fz * rest[:, 2] + 1.7 * k + 2 * np.sin(9 * rest[:, 1] + k)
-        tilt += (np.cos(phase)[:, None] * np.array([fx, fy, fz]) / np.linalg.norm([fx, fy, fz])) * (0.8 ** k)
+        phase = fx * x + fy * y + fz * z + 1.7 * k + 2 * np.sin(9 * y + k)
+        way = np.array([fx, fy, fz], np.float32) * np.float32(0.8**k / np.linalg.norm([fx, fy, fz]))
+        tilt += np.cos(phase)[:, None] * way
     bent = normal + amount * tilt
     return bent / np.maximum(np.linalg.norm(bent, axis=1, keepdims=True), 1e-9)
-
-
-def sphere_colour(sphere: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """(N, 3) colours that a lit sphere (S, S, 3) shows at these normals."""
-    half = (sphere.shape[0] - 1) / 2
-    column = np.rint(half * (1 + 0.96 * normal[:, 0])).astype(int)
-    row = np.rint(half * (1 + 0.96 * normal[:, 1])).astype(int)
-    return sphere[row, column]
-
-
-def _back_side(mesh, corners, view):
-    a, b, c = (mesh.vertices_m[corners[:, k]] for k in range(3))
-    return (np.sum(np.cross(b - a, c - a) * view, axis=1) > 0)[:, None]
 
 
 def bounds(vertices, K, size):
@@ -252,8 +219,3 @@ def bounds(vertices, K, size):
     low = np.maximum(np.floor([x.min(), y.min()]).astype(int) - 1, 0)
     high = np.minimum(np.ceil([x.max(), y.max()]).astype(int) + 2, size)
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])
-
-
-def _pool(image, samples):
-    rows, columns, channels = image.shape
-    return image.reshape(rows // samples, samples, columns // samples, samples, channels).mean(axis=(1, 3))

@@ -14,10 +14,11 @@ import numpy as np
 from lifting_ros.core.skeleton import JOINT_FLIP, KEYPOINT_TO_JOINT
 from lifting_ros.data.body import load_body, sample_traits
 from lifting_ros.data.body_pose import Manner, pose_body
-from lifting_ros.data.body_wear import dress, garments
+from lifting_ros.data.body_wear import dress
 from lifting_ros.data.synthetic_crowd import crowd_heights, floor_camera, place
+from lifting_ros.data.synthetic_dress import Figure, Outfit
 from lifting_ros.data.synthetic_picture import SyntheticSample, compose
-from lifting_ros.data.synthetic_scene import assemble, sample_camera, spread_out
+from lifting_ros.data.synthetic_scene import sample_camera, spread_out
 from lifting_ros.data.synthetic_things import hung_clothes, sample_thing, turned_body
 
 HELD_OUT_SUBJECTS = ("cmu02", "cmu07", "cmu16", "cmu94")
@@ -83,19 +84,17 @@ class SyntheticPeople:
     def _thing(self, rng):
         if rng.random() > 0.25:
             return sample_thing(rng, self.photos)
-        shape, layers = self._outfit(int(rng.integers(WARDROBE)))
-        return turned_body(hung_clothes(rng, self.model, shape, garments(layers)), rng.uniform(0, 2 * np.pi))
+        return turned_body(hung_clothes(rng, self._outfit(int(rng.integers(WARDROBE)))), rng.uniform(0, 2 * np.pi))
 
     def _person(self, rng):
         body = int(rng.integers(WARDROBE))
-        shape, layers = self._outfit(body)
+        outfit = self._outfit(body)
         pose = self.poses[rng.choice(self.clips[rng.integers(len(self.clips))])].astype(float)
         pose = turned(pose - pose[0] * [1, 0, 1], rng.uniform(0, 2 * np.pi))
         if rng.random() < 0.5:
             pose = (pose * [-1, 1, 1])[list(JOINT_FLIP)]
         manner = Manner(rng.normal(0, 0.3), rng.normal(0, 0.12), tuple(rng.normal(0, 0.5, 2)), rng.uniform(0, 0.9))
-        posed = pose_body(self.model, shape, pose, manner)
-        return assemble(posed, shape, layers)
+        return Figure(outfit, pose_body(self.model, outfit.shape, pose, manner))
 
     def _outfit(self, number):
         """A body with clothes: made anew from the seed and its number, kept for the next pictures."""
@@ -104,7 +103,7 @@ class SyntheticPeople:
         if key not in cache:
             rng = np.random.default_rng([self.seed, number, 2])
             shape = self.model.shape(sample_traits(rng))
-            cache[key] = shape, dress(self.model, shape, rng, self.photos)
+            cache[key] = Outfit(self.model, shape, tuple(dress(self.model, shape, rng, self.photos)))
         return cache[key]
 
 

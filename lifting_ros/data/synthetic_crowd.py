@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lifting_ros.data.synthetic_scene import Body, Camera, look_at, moved
+from lifting_ros.data.synthetic_scene import Body, Camera, look_at
 
 SMALLEST = 60 / 480  # of the picture's height
 GAP_M = 0.5  # between the middles of two people or things
@@ -34,14 +34,14 @@ def crowd_heights(rng: np.random.Generator, count: int, height: int) -> np.ndarr
     return np.exp(np.clip(rng.normal(middle, spread, count), low, high))
 
 
-def place(rng: np.random.Generator, body: Body, camera: Camera, shown_px: float, taken: list) -> Body | None:
-    """The body moved on the floor to where it shows `shown_px` tall, clear of the spots `taken` [(x, z)], which grows.
+def place(rng: np.random.Generator, body, camera: Camera, shown_px: float, taken: list):
+    """The Figure or Body moved on the floor to where it shows `shown_px` tall, clear of the spots `taken` [(x, z)], which grows.
 
     None where no such spot is in view: a size that does not fit into the view is drawn anew.
     """
     width, height = camera.size
-    vertices = body.mesh.vertices_m
-    middle, tall = (vertices.min(0) + vertices.max(0)) / 2, max(np.ptp(vertices, axis=0).max(), 0.3)
+    points = body.mesh.vertices_m if isinstance(body, Body) else body.joints_m
+    middle, tall = (points.min(0) + points.max(0)) / 2, max(np.ptp(points, axis=0).max(), 0.3)
     eye, ahead = -camera.R.T @ camera.t, -1.0
     for attempt in range(40):
         if attempt % 8 == 7:
@@ -53,5 +53,5 @@ def place(rng: np.random.Generator, body: Body, camera: Camera, shown_px: float,
         clear = all(np.hypot(spot[0] - x, spot[2] - z) > GAP_M for x, z in taken)
         if clear and 0.03 * height < seen[1] < 0.97 * height and np.hypot(*(spot - eye)[[0, 2]]) > NEAREST_M:
             taken.append((spot[0], spot[2]))
-            return moved(body, spot - [middle[0], 0, middle[2]])
+            return body.moved(spot - [middle[0], 0, middle[2]])
     return None

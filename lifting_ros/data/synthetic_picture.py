@@ -9,7 +9,7 @@ import numpy as np
 from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
 from lifting_ros.data.render import Scene, render
 from lifting_ros.data.render_textures import background, occluder
-from lifting_ros.data.synthetic_scene import Camera, add_noise, floor_shadow, join, sample_light, sight, to_camera
+from lifting_ros.data.synthetic_scene import Camera, add_noise, floor_shadow, join, sample_light, sight
 
 SEEN_SAMPLES = 150
 
@@ -47,11 +47,11 @@ class SyntheticSample:
 
 
 def compose(rng: np.random.Generator, people, things, camera: Camera, photos) -> SyntheticSample:
-    """The picture of people and things (lists of Body in the world's frame) before one of the photographs or a painted background."""
+    """The picture of people and things (lists of Figure and Body in the world's frame) before one of the photographs or a painted background."""
     width, height = camera.size
     image = background(rng, camera.size, photos)
     patches = [occluder(rng, camera.size, photos) for _ in range(rng.choice(3, p=[0.6, 0.3, 0.1]))]
-    bodies = [to_camera(body, camera) for body in [*people, *things]]
+    bodies = [body.seen_by(camera) for body in [*people, *things]]
     light = sample_light(rng, camera, image.mean((0, 1)))
     hidden = np.zeros((height, width), bool)
     if bodies:

@@ -3,13 +3,15 @@
 
 World: metres, y up, floor at y = 0. Camera: optical frame, x right, y down, z forward.
 """
+from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lifting_ros.data.body_pose import turn, unit
-from lifting_ros.data.render import Light, Mesh, Scene, pixel_rays
+from lifting_ros.data.render import Light, Mesh, Scene
+from lifting_ros.data.render_kernels import covered_pixels, rays_through
 
 # how far in front of a joint its own skin and clothes may lie, metres, in the order of the keypoints
 FLESH_M = np.array([0.08, 0.13, 0.15, 0.10, 0.09, 0.15, 0.10, 0.09, 0.20, 0.13, 0.12, 0.20, 0.13, 0.12])
@@ -33,7 +35,7 @@ class Camera:
         flat = np.asarray(points) @ self.K.T
         return flat[:, :2] / np.maximum(flat[:, 2:], 1e-6)
 
-    def around(self, world_points, side: int, boxes: float) -> "Camera":
+    def around(self, world_points, side: int, boxes: float) -> Camera:
         """The camera cut to `side` x `side` px around the box of world points (N, 3), `boxes` times its longer side."""
         px = self.project(np.asarray(world_points) @ self.R.T + self.t)
         low, high = px.min(0), px.max(0)
@@ -52,19 +54,17 @@ class Body:
     joints_m: np.ndarray
     """(17, 3)"""
 
+    def moved(self, offset) -> Body:
+        """The body shifted by `offset` (3,) metres."""
+        mesh = replace(self.mesh, vertices_m=(self.mesh.vertices_m + offset).astype(np.float32))
+        return replace(self, mesh=mesh, joints_m=self.joints_m + offset)
 
-def assemble(posed, shape, layers) -> Body:
-    """The layers of a posed body as one mesh, in the world's frame."""
-    parts, shift = [], 0
-    for number, layer in enumerate(layers):
-        used, corner = np.unique(layer.faces, return_inverse=True)
-        vertices = posed.vertices_m[used] + np.float32(layer.offset_m) * posed.normals[used]
-        faces = corner.reshape(-1, 3) + shift  # (F, 3)
-        parts.append((vertices, posed.normals[used], shape.vertices_m[used], faces, np.full(len(faces), number)))
-        shift += len(used)
-    vertices, normals, rest, faces, material = (np.concatenate(column) for column in zip(*parts, strict=True))
-    mesh = Mesh(vertices, normals, rest, faces, material, np.zeros(len(faces), np.int64))
-    return Body(mesh, tuple(layer.material for layer in layers), posed.joints_m)
+    def seen_by(self, camera: Camera) -> Body:
+        """The body in the camera's frame."""
+        R, t = camera.R, camera.t
+        mesh = replace(self.mesh, vertices_m=(self.mesh.vertices_m @ R.T + t).astype(np.float32),
+                       normals=(self.mesh.normals @ R.T).astype(np.float32))
+        return replace(self, mesh=mesh, joints_m=self.joints_m @ R.T + t)
 
 
 def join(bodies):
@@ -77,22 +77,6 @@ def join(bodies):
         vertices += len(mesh.vertices_m)
         materials.extend(body.materials)
     return Mesh(*(np.concatenate(column) for column in zip(*meshes, strict=True))), materials
-
-
-def to_camera(body: Body, camera: Camera) -> Body:
-    """The body in the camera's frame."""
-    def move(points):
-        return (points @ camera.R.T + camera.t).astype(np.float32)
-
-    mesh = replace(body.mesh, vertices_m=move(body.mesh.vertices_m),
-                   normals=(body.mesh.normals @ camera.R.T).astype(np.float32))
-    return replace(body, mesh=mesh, joints_m=move(body.joints_m).astype(float))
-
-
-def moved(body: Body, offset) -> Body:
-    """The body shifted by `offset` (3,) metres."""
-    mesh = replace(body.mesh, vertices_m=(body.mesh.vertices_m + offset).astype(np.float32))
-    return replace(body, mesh=mesh, joints_m=body.joints_m + offset)
 
 
 def look_at(eye, target, roll: float = 0.0):
@@ -120,7 +104,7 @@ def sample_camera(rng: np.random.Generator, size, joints_m=None) -> Camera:
 
 
 def spread_out(rng: np.random.Generator, bodies, camera: Camera) -> list:
-    """The first body where it is, the others on the floor around it, in view and at least 0.55 m from each other."""
+    """The first figure where it is, the others on the floor around it, in view and at least 0.55 m from each other."""
     placed = list(bodies[:1])
     eye = -camera.R.T @ camera.t
     for body in bodies[1:]:
@@ -130,7 +114,7 @@ def spread_out(rng: np.random.Generator, bodies, camera: Camera) -> list:
             gaps = [np.hypot(*(centre - other.joints_m[0])[[0, 2]]) for other in placed]
             seen = camera.project((centre @ camera.R.T + camera.t)[None])[0]
             if min(gaps) > 0.55 and np.hypot(*(centre - eye)[[0, 2]]) > 1.2 and -40 < seen[0] < camera.size[0] + 40:
-                placed.append(moved(body, offset))
+                placed.append(body.moved(offset))
                 break
     return placed
 
@@ -147,24 +131,34 @@ def sample_light(rng: np.random.Generator, camera: Camera, mean_colour) -> Light
 
 
 def floor_shadow(rng: np.random.Generator, image, scene: Scene, light: Light, camera: Camera):
-    """The image (H, W, 3) with the people's shadow on the floor, in two pictures of three."""
+    """The image (H, W, 3) with the shadow of what stands on the floor, in two pictures of three; found at half the resolution."""
     import cv2
 
     depth = rng.uniform(0.25, 0.6) if rng.random() < 0.67 else 0.0
     width, height = camera.size
-    rays = pixel_rays(camera.K, 0, 0, width, height, 1)
-    up = np.asarray(light.up, np.float32)
-    eye_height = -float(camera.R[:, 1] @ camera.t)
-    fall = rays @ up
-    meets = np.flatnonzero(fall < -1e-3)
-    reach = eye_height / -fall[meets]
-    meets, reach = meets[reach < 15], reach[reach < 15]
-    if depth == 0 or len(meets) == 0:
+    spread = rng.uniform(0.7, 2.5) * height / 200
+    size = (width + 1) // 2, (height + 1) // 2
+    half = camera.K * [[0.5], [0.5], [1]] - [[0, 0, 0.25], [0, 0, 0.25], [0, 0, 0]]
+    rays, pixels = _floor_rays(scene, light, camera, half, size)
+    if depth == 0 or len(pixels) == 0:
         return image
-    dark = np.zeros(width * height, np.float32)
-    dark[meets] = scene.blocked(rays[meets] * reach[:, None] + 0.002 * up, np.asarray(light.toward, np.float32))
-    soft = cv2.GaussianBlur(dark.reshape(height, width), (0, 0), rng.uniform(0.7, 2.5) * height / 200)
-    return image * (1 - depth * soft[..., None])
+    dark = np.zeros(size[::-1], np.float32)
+    dark[pixels[:, 1], pixels[:, 0]] = scene.blocked(rays, np.asarray(light.toward, np.float32))
+    soft = cv2.GaussianBlur(cv2.resize(dark, (width, height), interpolation=cv2.INTER_LINEAR), (0, 0), spread)
+    return image * (1 - np.float32(depth) * soft[..., None])
+
+
+def _floor_rays(scene, light, camera, K, size):
+    """Points (P, 3) of the floor that may lie in shadow, and their pixels (P, 2)."""
+    up, toward = np.asarray(light.up, np.float32), np.asarray(light.toward, np.float32)
+    above = -float(camera.R[:, 1] @ camera.t)  # the eye over the floor
+    vertices = scene.mesh.vertices_m
+    fallen = vertices - ((vertices @ up + above) / (toward @ up))[:, None] * toward
+    pixels = covered_pixels(fallen.astype(np.float32), np.ascontiguousarray(scene.mesh.faces, np.int32), K, np.array([0, 0, *size]))
+    rays = rays_through(pixels, K, 1)
+    fall = -rays @ up
+    near = np.flatnonzero(fall > above / 15)  # 15 m away at most
+    return rays[near] * (above / fall[near])[:, None] + np.float32(0.002) * up, pixels[near]
 
 
 def sight(scene: Scene, joints, person: int):
@@ -183,10 +177,10 @@ def add_noise(rng: np.random.Generator, image) -> np.ndarray:
     """The image (H, W, 3) in [0, 1] as a camera gives it: gain, blur, grain, JPEG; uint8."""
     import cv2
 
-    image = np.clip(image * rng.uniform(0.85, 1.15), 0, 1).astype(np.float32)
+    image = np.clip(image * np.float32(rng.uniform(0.85, 1.15)), 0, 1).astype(np.float32)
     if rng.random() < 0.3:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.2))
-    image = image + rng.normal(0, rng.uniform(0, 0.03), image.shape[:2] + (1,))
-    plain = np.ascontiguousarray(np.clip(np.rint(255 * image), 0, 255).astype(np.uint8)[:, :, ::-1])
+    image += np.float32(rng.uniform(0, 0.03)) * rng.standard_normal(image.shape[:2] + (1,), np.float32)
+    plain = cv2.convertScaleAbs(cv2.cvtColor(np.maximum(image, 0), cv2.COLOR_RGB2BGR), alpha=255.0)
     _, coded = cv2.imencode(".jpg", plain, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(55, 96))])
-    return np.ascontiguousarray(cv2.imdecode(coded, cv2.IMREAD_COLOR)[:, :, ::-1])
+    return cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

@@ -9,10 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from lifting_ros.data.body_pose import Manner, pose_body, turn
+from lifting_ros.data.body_pose import pose_body, turn
+from lifting_ros.data.body_wear import garments
 from lifting_ros.data.render import Material, Mesh
 from lifting_ros.data.render_textures import fabric, random_colour, waves
-from lifting_ros.data.synthetic_scene import Body, assemble, join
+from lifting_ros.data.synthetic_dress import Outfit
+from lifting_ros.data.synthetic_scene import Body, join
 
 SIDES, RINGS = 20, 10
 
@@ -144,18 +146,18 @@ def plant(rng, photos) -> Body:
     return join_parts(parts)
 
 
-def hung_clothes(rng, model, shape, garments) -> Body:
-    """One or two garments (layers) of a body's outfit on a rail, pressed flat, without a body in them."""
-    pick = [garments[k] for k in rng.permutation(len(garments))[: rng.integers(1, 3)]]
-    posed = pose_body(model, shape, hanging_pose(rng), Manner())
+def hung_clothes(rng, outfit: Outfit) -> Body:
+    """One or two garments of an outfit on a rail, pressed flat, without a body in them."""
+    layers = garments(outfit.layers)
+    pick = [layers[k] for k in rng.permutation(len(layers))[: rng.integers(1, 3)]]
+    posed = pose_body(outfit.model, outfit.shape, hanging_pose(rng))
     parts = []
     for number, layer in enumerate(pick):
-        mesh = assemble(posed, shape, [layer]).mesh
+        mesh = replace(outfit, layers=(layer,), _cuts={}).body(posed).mesh
         flat = mesh.vertices_m * np.float32([1, 1, rng.uniform(0.25, 0.8)])
         flat[:, 1] += rng.uniform(1.2, 2.1) - flat[:, 1].max()
         flat[:, 0] += 0.7 * number
-        normals = mesh.normals / np.linalg.norm(mesh.normals, axis=1, keepdims=True)
-        parts.append((flat, normals, mesh.faces, layer.material, mesh.rest_m))
+        parts.append((flat, mesh.normals, mesh.faces, layer.material, mesh.rest_m))
     top = max(part[0][:, 1].max() for part in parts)
     rail = join_parts([post([x, 0, 0], 0.02, top + 0.05, paint(rng)) for x in (-0.45, 0.7 * len(pick) - 0.25)]
                       + [box([-0.45, top + 0.02, -0.015], [0.7 * len(pick) - 0.25, top + 0.05, 0.015], paint(rng))])

@@ -14,8 +14,10 @@ import torch
 from lifting_ros.core import belief_maps, crop
 from lifting_ros.core.camera import Camera
 from lifting_ros.core.checkpoint import load_network, sha256_of
+from lifting_ros.core.config import ConfigError
 from lifting_ros.core.detector import DetectorConfig, load_detector, overlaps
-from lifting_ros.core.device import choose_device, has_fast_bf16
+from lifting_ros.core.device import choose_device
+from lifting_ros.core.inference import NetworkRunner
 from lifting_ros.core.lifting import UP, Lifter, LifterConfig
 from lifting_ros.core.poses import Detection, Person, Skeleton2D
 from lifting_ros.core.ppca import MixturePPCA
@@ -37,6 +39,12 @@ class EstimatorConfig:
     )
     min_keypoint_confidence: float = field(
         default=0.15, metadata={"description": "keypoints below this confidence are not used by the lifter", "range": (0.0, 1.0)}
+    )
+    stages: int = field(
+        default=0, metadata={"description": "stages of the network to run, fewer are faster; 0: all", "range": (0, 6)}
+    )
+    compile: bool = field(
+        default=False, metadata={"description": "compile the network: starts a minute later, runs faster; wants a C++ compiler"}
     )
     second_look: float = field(
         default=0.6,
@@ -66,7 +74,10 @@ class PoseEstimator:
         weights = Path(config.weights or WEIGHTS / "lite.safetensors")
         prior = Path(config.prior or WEIGHTS / "prior.npz")
         self.prior = MixturePPCA.load(prior)
-        self.network = load_network(weights, self.prior, self.device)
+        network = load_network(weights, self.prior)
+        if config.stages > network.config.stages:
+            raise ConfigError(f"stages: expected 0 to {network.config.stages} with {weights.name}, got {config.stages}")
+        self.network = NetworkRunner(network, self.device, config.stages, config.compile)
         self.detector = load_detector(config.detector.weights or WEIGHTS / "detector.safetensors", config.detector, self.device)
         self.lifter = Lifter(self.prior, config.lifter)
         self.lifter.warm_up()  # before the first image, not at it
@@ -104,9 +115,7 @@ class PoseEstimator:
         if not detections:
             return []
         crops = [crop.crop_around(d.box_px, self.network.config.input_px) for d in detections]
-        batch = torch.stack([crop.cut(image, c) for c in crops]).to(self.device).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bf16(self.device)):
-            output = self.network(batch)
+        output = self.network(torch.stack([crop.cut(image, c) for c in crops]))
         found = belief_maps.keypoints(output.stages[-1].fused, output.presence, self.network.config)  # crop pixels
         arrays = (value.double().cpu().numpy() for value in found)
         return [_skeleton(*row) for row in zip(crops, *arrays, detections)]

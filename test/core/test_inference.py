@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network as it is run says what the trained one says."""
+import pytest
+import torch
+from people import small_prior
+
+from lifting_ros.core import inference
+from lifting_ros.core.checkpoint import build_network
+from lifting_ros.core.inference import NetworkRunner, folded
+from lifting_ros.core.network import NetworkConfig
+
+LITE = NetworkConfig(input_px=64, stages=2, widths=(8, 16, 24), features=8)
+PAPER = NetworkConfig(variant="paper", input_px=64, stages=3, widths=(4, 4, 8, 8), features=8, stride=8)
+CPU = torch.device("cpu")
+
+
+def network(config: NetworkConfig):
+    """A network whose batch norms have seen something, so that folding them away is more than leaving them out."""
+    torch.manual_seed(0)
+    made = build_network(config, small_prior()).train()
+    for _ in range(3):
+        made(torch.rand(4, 3, 64, 64))
+    return made.eval()
+
+
+@pytest.fixture(autouse=True)
+def float32(monkeypatch):
+    monkeypatch.setattr(inference, "has_fast_bf16", lambda device: False)
+
+
+@pytest.mark.parametrize("config", [LITE, PAPER])
+def test_folded_batch_norms_change_nothing(config):
+    trained, images = network(config), torch.rand(2, 3, 64, 64)
+    before = {name: value.clone() for name, value in trained.state_dict().items()}
+    small = folded(trained)
+    assert not [m for m in small.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    with torch.inference_mode():
+        torch.testing.assert_close(small(images).stages[-1].fused, trained(images).stages[-1].fused, atol=1e-5, rtol=1e-3)
+    assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
+
+
+@pytest.mark.parametrize("config", [LITE, PAPER])
+def test_half_precision_keeps_the_maps(config, monkeypatch):
+    monkeypatch.setattr(inference, "has_fast_bf16", lambda device: True)
+    trained, images = network(config), torch.rand(2, 3, 64, 64)
+    half, whole = NetworkRunner(trained, CPU)(images), trained(images)
+    assert half.stages[-1].fused.dtype == torch.float32
+    gap = (half.stages[0].belief - whole.stages[0].belief).abs().max() / whole.stages[0].belief.abs().max()
+    assert 0 < gap < 0.05
+
+
+@pytest.mark.parametrize("stages", [0, 1, 2])
+def test_an_early_exit_runs_so_many_stages(stages):
+    trained, images = network(LITE), torch.rand(1, 3, 64, 64)
+    output = NetworkRunner(trained, CPU, stages)(images)
+    assert len(output.stages) == (stages or 2)
+    with torch.inference_mode():
+        torch.testing.assert_close(output.stages[0].fused, trained(images).stages[0].fused, atol=1e-5, rtol=1e-3)
+
+
+def test_more_stages_than_there_are_is_one_line():
+    with pytest.raises(ValueError, match="stages: expected 0 to 2, got 3"):
+        NetworkRunner(network(LITE), CPU, 3)
+
+
+@pytest.mark.parametrize("config", [LITE, PAPER])
+@pytest.mark.parametrize("count", [1, 3, 4, 9])
+def test_a_compiled_network_is_only_asked_for_the_batches_it_was_made_for(config, count, monkeypatch):
+    """Filling up and parting change no answer; the compiler itself is left out here."""
+    asked = []
+
+    def pretend(made, mode):
+        def call(crops, stages):
+            asked.append(len(crops))
+            return made(crops, stages)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", pretend)
+    trained, images = network(config), torch.rand(count, 3, 64, 64)
+    output, plain = NetworkRunner(trained, CPU, compiled=True)(images), NetworkRunner(trained, CPU)(images)
+    assert set(asked) == {1, 2, 4} and len(output.stages[-1].fused) == count
+    torch.testing.assert_close(output.stages[-1].fused, plain.stages[-1].fused, atol=1e-5, rtol=1e-3)
+    assert (output.presence is None) == (config.variant == "paper")
+
+
+@pytest.mark.slow
+def test_the_compiler_changes_no_answer():
+    trained, images = network(LITE), torch.rand(3, 3, 64, 64)
+    compiled, plain = NetworkRunner(trained, CPU, compiled=True)(images), NetworkRunner(trained, CPU)(images)
+    torch.testing.assert_close(compiled.stages[-1].fused, plain.stages[-1].fused, atol=1e-5, rtol=1e-3)

@@ -2,12 +2,13 @@
 """Train what ships, the multistage network (`lite`, or the paper's own architecture: `paper`) or the person detector, or the supervised
 baseline of the lifter (`supervised`).
 
-DATA holds keypoints2d/ (lspet, street, gym, people: annotations.npz beside images.tar) and negatives/; packs made of it are kept in WORK.
+DATA holds keypoints2d/ (lspet, street, gym, people: annotations.npz beside images.tar) and negatives/, and body/ and mocap/ for the
+rendered people (which need the package embreex); packs made of it are kept in WORK.
 The supervised baseline needs mocap/ alone, and learns from all but the validation subjects.
 A training that was stopped or killed goes on where it was when the same command is given again; started by
-`torchrun --nproc-per-node N -m lifting_ros.cli.main` in place of `lifting` it is shared among N GPUs or processes. The folder of the training,
-RUN, keeps recipe, revision, curves (CSV, PNG, TensorBoard where that is installed) and states. At the end the averaged weights are written
-to OUT in fp16 with recipe, seed, revision and measured quality in the header.
+`torchrun --nproc-per-node N -m lifting_ros.cli.main` in place of `lifting` it is shared among N GPUs or processes. The folder of the
+training, RUN, keeps recipe, revision, curves (CSV, PNG, TensorBoard where that is installed) and states. At the end the averaged weights
+are written to OUT in fp16 with recipe, seed, revision and measured quality in the header.
 """
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recipe", default="", metavar="RECIPE.yaml", help="default: the values of config/train_WHAT.yaml")
     parser.add_argument("--start", default="", metavar="STATE", help="state of another training to go on from (lite, paper)")
     parser.add_argument("--prior", default="", metavar="P.npz", help="pose prior of the fusion (default: the one that ships)")
-    parser.add_argument("--synthetic", default="", metavar="FOLDER", help="pack of rendered people to train on as well (lite, paper)")
+    parser.add_argument("--synthetic", default="", metavar="FOLDER", help="pack of rendered people instead of one made here (lite, paper)")
     parser.add_argument("--every", type=int, default=500, metavar="N", help="steps between states and validations (default 500)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that make batches (default 1)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda[:n] (default cpu)")
@@ -46,20 +47,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def train_multistage(args: argparse.Namespace, data: Path) -> int:
-    """Packs, training with validation on the way, weights."""
+    """Packs, training with validation on the way, covariances of its keypoints, weights."""
+    import dataclasses
+
     from lifting_ros.core.checkpoint import fusion_of
     from lifting_ros.core.pipeline import WEIGHTS
     from lifting_ros.core.ppca import MixturePPCA
-    from lifting_ros.data.pack import open_packs, read_pack
-    from lifting_ros.evaluation.keypoints import pck_of_weights
-    from lifting_ros.training.distributed import rank_and_world
+    from lifting_ros.evaluation.keypoint_calibration import fit_noise
+    from lifting_ros.evaluation.keypoints import network_of, pck_of_weights
+    from lifting_ros.training import distributed
     from lifting_ros.training.record import revision
     from lifting_ros.training.train_network import RECIPES, save_trained, train
 
     config = recipe(RECIPES[args.what], args.recipe)
-    packs = open_packs(data, Path(args.work) / f"packs{config.window_px}", config.window_px)
-    if args.synthetic:
-        packs.append(read_pack(args.synthetic)._replace(name="synthetic"))
+    distributed.join(args.device)
+    with distributed.first_alone():
+        packs = packs_of(args, data, config)
     prior = MixturePPCA.load(args.prior or WEIGHTS / "prior.npz")
     folder = Path(args.run or Path(args.work) / f"train_{args.what}")
 
@@ -68,12 +71,34 @@ def train_multistage(args: argparse.Namespace, data: Path) -> int:
 
     start = Path(args.start) if args.start else None
     weights = train(config, packs, fusion_of(config.network, prior), folder, args.device, evaluate, args.every, args.workers, start)
-    if rank_and_world()[0] == 0:
+    if distributed.rank_and_world()[0] == 0:
+        noise = fit_noise(network_of(weights, config.network, prior), packs)
         quality = {name: round(value, 4) for name, value in evaluate(weights).items()}
         card = {"seed": config.seed, "revision": revision(), "pck": quality, "packs": {p.name: int((~p.validation).sum()) for p in packs}}
-        save_trained(Path(args.out), weights, config, card)
+        save_trained(Path(args.out), weights, dataclasses.replace(config, network=dataclasses.replace(config.network, **noise)), card)
         print(f"{args.out}: {quality}")
     return 0
+
+
+def packs_of(args: argparse.Namespace, data: Path, config) -> list:
+    """The packs of the photographs and of the rendered people, made where they are not there yet."""
+    from lifting_ros.cli.main import CommandError
+    from lifting_ros.cli.render import MOCAP
+    from lifting_ros.data.pack import open_packs, read_pack
+
+    work = Path(args.work)
+    packs = open_packs(data, work / f"packs{config.window_px}", config.window_px)
+    folder = Path(args.synthetic or work / f"synthetic{config.rendered}")
+    if not args.synthetic and config.rendered and not (folder / "labels.npz").is_file():
+        from lifting_ros.data.render import RendererMissingError
+        from lifting_ros.data.synthetic import read_backgrounds, write_pack
+
+        backgrounds = read_backgrounds(data / "negatives", "training")
+        try:
+            write_pack(folder, config.rendered, 192, config.seed, data / "body", data / "mocap" / MOCAP, backgrounds)
+        except RendererMissingError as error:
+            raise CommandError(f"{error}; or a recipe with rendered: 0") from None
+    return packs + ([read_pack(folder)._replace(name="synthetic")] if args.synthetic or config.rendered else [])
 
 
 def train_detector(args: argparse.Namespace, data: Path) -> int:

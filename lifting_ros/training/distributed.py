@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 
 import torch
 from torch import distributed, nn
@@ -22,6 +23,17 @@ def join(device: str) -> torch.device:
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     return chosen
+
+
+@contextmanager
+def first_alone():
+    """What stands inside is done by the first process before the others begin: making files that they then only read."""
+    rank, world = rank_and_world()
+    if rank > 0:
+        distributed.barrier()
+    yield
+    if rank == 0 and world > 1:
+        distributed.barrier()
 
 
 def leave() -> None:

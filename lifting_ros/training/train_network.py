@@ -58,6 +58,9 @@ class TrainConfig:
         default=("lspet=0.45", "street=0.14", "gym=0.14", "people=0.15", "synthetic=0.09", "negatives=0.03"),
         metadata={"description": "share of every pack in a batch; packs that are absent give theirs to the others"},
     )
+    rendered: int = field(
+        default=3_000, metadata={"description": "pictures of rendered people, the pack `synthetic`; 0: none", "range": (0, 10**7)}
+    )
     window_px: int = field(default=224, metadata={"description": "side of the packs' windows", "unit": "px", "range": (32, 1024)})
     seed: int = field(default=0, metadata={"description": "seed of weights, order and augmentation", "range": (0, 2**31 - 1)})
 

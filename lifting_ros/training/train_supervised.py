@@ -18,7 +18,7 @@ from lifting_ros.core.skeleton import KEYPOINT_COUNT, limb_lengths
 from lifting_ros.data.mocap import Mocap
 from lifting_ros.data.virtual_cameras import make_views
 from lifting_ros.training.fit_prior import balanced_weights, stature
-from lifting_ros.training.record import append_row
+from lifting_ros.training.record import RunRecord
 from lifting_ros.training.state import load_state, save_state
 
 
@@ -118,7 +118,7 @@ def train_supervised(
 
     `evaluate` gets the averaged network every `every` steps; what it returns goes into `folder/validation.csv`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    record = RunRecord(folder, config, poses=len(mocap.positions_m))
     trainer, source, size_m = SupervisedTrainer(config), ViewSource(mocap, config), stature(mocap)[0]
     load_state(folder / "state.safetensors", trainer)
     progress = tqdm(total=config.steps, initial=trainer.step, desc="training supervised", unit="step", mininterval=5)
@@ -126,11 +126,11 @@ def train_supervised(
         loss = trainer.train_step(*source.make(trainer.step))
         progress.update()
         if trainer.step % 50 == 0:
-            append_row(folder / "training.csv", {"step": trainer.step, "rate": trainer.learning_rate(), "distance": loss})
+            record.training(trainer.step, {"rate": trainer.learning_rate(), "distance": loss})
         if trainer.step % every == 0 or trainer.step == config.steps:
             save_state(folder / "state.safetensors", trainer)
             if evaluate is not None:
-                append_row(folder / "validation.csv", {"step": trainer.step} | evaluate(averaged(trainer, size_m)))
+                record.validation(trainer.step, evaluate(averaged(trainer, size_m)))
     return averaged(trainer, size_m)
 
 

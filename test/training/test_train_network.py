@@ -21,7 +21,7 @@ from lifting_ros.data.pack import Pack
 from lifting_ros.training.augmentation import AugmentationConfig, augment, mirror
 from lifting_ros.training.batches import Batches
 from lifting_ros.training.losses import presence_loss, stage_losses, target_maps
-from lifting_ros.training.record import read_rows
+from lifting_ros.training.record import RunRecord, read_rows
 from lifting_ros.training.state import load_state, save_state
 from lifting_ros.training.train_network import TrainConfig, Trainer, save_trained, train
 
@@ -128,6 +128,15 @@ def test_a_run_leaves_recipe_revision_and_curves(tmp_path):
     assert [row["step"] for row in read_rows(tmp_path / "validation.csv")] == [6, 12]
     assert {"stage2_belief", "stage2_fused", "rate"} <= set(read_rows(tmp_path / "training.csv")[0])
     assert cv2.imread(str(tmp_path / "curves.png")).std() > 5
+
+
+def test_tensorboard_gets_the_same_curves(tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator", reason="optional package tensorboard")
+    record = RunRecord(tmp_path, config())
+    for step in range(3):
+        record.training(step, {"loss": 3.0 - step})
+    board = events.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.value for event in board.Scalars("training/loss")] == [3.0, 2.0, 1.0]
 
 
 def test_two_processes_share_a_batch_and_end_with_the_same_weights(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from lifting_ros.core.checkpoint import load_tensors, save_tensors
+from lifting_ros.core.checkpoint import CheckpointError, load_tensors, save_tensors
 
 
 def save_state(path: Path, trainer) -> None:
@@ -19,21 +19,30 @@ def save_state(path: Path, trainer) -> None:
 
 
 def load_state(path: Path, trainer) -> None:
-    """Put a saved state into a trainer of the same recipe; nothing happens where there is none."""
+    """Put a saved state into a trainer of the same recipe; nothing happens where there is none. CheckpointError in one line for a file
+    that cannot be read, or is the state of another network."""
     if not path.exists():
         return
     tensors, header = load_tensors(path)
-    trainer.network.load_state_dict(_part(tensors, "network."))
+    try:
+        trainer.network.load_state_dict(_part(tensors, "network."))
+        trainer.optimiser.load_state_dict(_optimiser_state(trainer.optimiser, _part(tensors, "optimiser.")))
+        trainer.step = int(header["step"])
+    except (IndexError, KeyError, RuntimeError, ValueError) as error:
+        raise CheckpointError(f"{path}: the state of another training ({str(error).splitlines()[0]})") from None
     trainer.average = _part(tensors, "average.")
-    state = trainer.optimiser.state_dict()
-    parameters = [p for group in trainer.optimiser.param_groups for p in group["params"]]
-    for name, value in _part(tensors, "optimiser.").items():
+
+
+def _optimiser_state(optimiser: torch.optim.Optimizer, moments: dict[str, torch.Tensor]) -> dict:
+    """The optimiser's state with moments by `index.name`, lying in memory as their parameters do."""
+    state = optimiser.state_dict()
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    for name, value in moments.items():
         index, key = name.split(".", 1)
         if value.ndim:  # the fused optimiser walks through memory: moments must lie as their parameter does (channels last)
             value = torch.empty_like(parameters[int(index)]).copy_(value)
         state["state"].setdefault(int(index), {})[key] = value
-    trainer.optimiser.load_state_dict(state)
-    trainer.step = int(header["step"])
+    return state
 
 
 def _part(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

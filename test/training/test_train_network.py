@@ -13,7 +13,7 @@ import pytest
 import torch
 from people import small_prior
 
-from lifting_ros.core.checkpoint import fusion_of, load_network
+from lifting_ros.core.checkpoint import CheckpointError, fusion_of, load_network
 from lifting_ros.core.config import from_mapping, read_yaml
 from lifting_ros.core.network import NetworkConfig, NetworkOutput, StageOutput
 from lifting_ros.core.network_paper import SIGMA_CELLS, PeakMaps
@@ -108,6 +108,14 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path):
     resumed = run(tmp_path / "broken", short)
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value, atol=1e-3, rtol=1e-2, msg=name)
+
+
+def test_the_state_of_another_network_is_one_line(tmp_path):
+    run(tmp_path / "one", config(samples=8))
+    other = config(network=dataclasses.replace(NETWORK, features=16))
+    with pytest.raises(CheckpointError, match="state.safetensors: the state of another training") as error:
+        run(tmp_path / "two", other, start=tmp_path / "one" / "state.safetensors")
+    assert "\n" not in str(error.value)
 
 
 def test_momentum_of_sgd_is_kept_too(tmp_path):

@@ -80,4 +80,4 @@ def fusion_of(config: NetworkConfig, prior):
     """The fusion layers (core.fusion.PriorFusion) of such a network: the same width on the person whatever the grid."""
     from lifting_ros.core.fusion import PriorFusion  # the prior's algebra is not needed for a plain network
 
-    return PriorFusion(prior, config.stages, sigma=FUSION_SIGMA * config.input_px / config.stride)
+    return PriorFusion(prior, config.stages, config.fusion_noise, FUSION_SIGMA * config.input_px / config.stride)

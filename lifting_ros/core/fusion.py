@@ -30,7 +30,7 @@ def _rotations() -> np.ndarray:
 class PriorFusion(nn.Module):
     """Lift, project and fuse; one learned weight w_t a stage (equation (8)). The prior is not trained and not saved with the weights."""
 
-    def __init__(self, prior: MixturePPCA, stages: int, noise: float = 0.05, sigma: float = 1.5, prior_scale: float = 1.5):
+    def __init__(self, prior: MixturePPCA, stages: int, noise: float = 0.02, sigma: float = 1.5, prior_scale: float = 1.5):
         super().__init__()
         self.weight_logit = nn.Parameter(torch.full((stages,), 2.2))  # w = 0.9
         self.noise, self.sigma = noise, sigma

@@ -33,6 +33,9 @@ class NetworkConfig:
         default=3.73, metadata={"description": "ln of a keypoint's standard deviation at confidence 0, measured on validation photographs"}
     )
     log_noise_slope: float = field(default=-3.65, metadata={"description": "what confidence 1 adds to it"})
+    fusion_noise: float = field(
+        default=0.02, metadata={"description": "standard deviation of a certain keypoint in the fusion, in units of the person's size"}
+    )
     noise_scale: float = field(
         default=0.79, metadata={"description": "covariance of a keypoint over its belief's, both without the blur", "range": (0.0, 100.0)}
     )

@@ -35,13 +35,13 @@ class TrainConfig:
 
     network: NetworkConfig = field(default=NetworkConfig(), metadata={"description": "architecture"})
     augmentation: AugmentationConfig = field(default=AugmentationConfig(), metadata={"description": "augmentation"})
-    samples: int = field(default=128_000, metadata={"description": "training crops in all", "range": (1, 10**9)})
+    samples: int = field(default=160_000, metadata={"description": "training crops in all", "range": (1, 10**9)})
     batch: int = field(default=32, metadata={"description": "crops a step, of all processes together", "range": (1, 65536)})
     optimiser: str = field(default="adamw", metadata={"description": "adamw, or sgd with momentum", "choices": ("adamw", "sgd")})
     learning_rate: float = field(default=1.2e-3, metadata={"description": "level rate", "range": (0.0, 10.0)})
     warmup: int = field(default=3_000, metadata={"description": "crops with a rising rate", "range": (0, 10**9)})
     decay: float = field(
-        default=0.25, metadata={"description": "share of the crops, the last ones, with a falling rate", "range": (0.0, 1.0)}
+        default=0.2, metadata={"description": "share of the crops, the last ones, with a falling rate", "range": (0.0, 1.0)}
     )
     momentum: float = field(default=0.9, metadata={"description": "momentum of sgd", "range": (0.0, 1.0)})
     weight_decay: float = field(default=0.02, metadata={"description": "weight decay", "range": (0.0, 1.0)})

@@ -14,6 +14,7 @@ VERBS = {
     "fit-prior": "learn the pose prior from motion capture",
     "import-prior": "turn the model file of the paper's release into a prior",
     "train": "train the network or the person detector",
+    "render": "synthetic people with exact labels: windows, crowds and rooms without people",
     "evaluate": "measure keypoints, lifting and detection on validation data",
 }
 

@@ -204,8 +204,8 @@ def _read_json(path: Path) -> dict:
 
 def _read_target(path: Path):
     with gzip.open(_existing(path), "rt") as stream:
-        lines = [line.split() for line in stream if line.strip() and not line.startswith("#")]
-    rows = np.array(lines, np.float32).reshape(-1, 4)  # (n, 4); the base's own shape is an empty file
+        text = "".join(line for line in stream if not line.startswith("#"))
+    rows = np.array(text.split(), np.float32).reshape(-1, 4)  # (n, 4); the base's own shape is an empty file
     return rows[:, 0].astype(np.int64), rows[:, 1:4] * np.float32(METRES_PER_UNIT)
 
 

@@ -236,9 +236,10 @@ def _along(out, model, heads, bones):
 def _nearest(base, model):
     tights = np.unique(model.faces["helper-tights"])
     skin = base[model.groups["body"]]
-    nearest = np.empty(len(skin), np.int64)
+    nearest, shell = np.empty(len(skin), np.int64), base[tights].astype(float)
     for start in range(0, len(skin), 500):
-        gap = np.sum((skin[start:start + 500, None] - base[tights]) ** 2, axis=2)
+        part = skin[start:start + 500].astype(float)
+        gap = np.sum(part**2, axis=1)[:, None] + np.sum(shell**2, axis=1) - 2 * part @ shell.T
         best = np.argmin(gap, axis=1)
         # hands, neck and head have no shell: they point at no vertex of it
         nearest[start:start + 500] = np.where(gap[np.arange(len(best)), best] < 0.03 ** 2, tights[best], -1)

@@ -11,6 +11,7 @@ import numpy as np
 LONGEST_EDGE = 10.0  # times the tolerance: bends need vertices
 BORDER = 3.0  # weight of the planes that hold open borders in place, beside those of the triangles
 PASSES = 60
+PATIENCE = 8  # passes until a collapse that turned a triangle over is tried again
 
 
 def coarsen(vertices: np.ndarray, faces: np.ndarray, tolerances_m, features: np.ndarray) -> list[np.ndarray]:
@@ -21,7 +22,6 @@ def coarsen(vertices: np.ndarray, faces: np.ndarray, tolerances_m, features: np.
     goal, state = np.arange(len(vertices)), _Quadrics(np.asarray(vertices, np.float64), faces)
     levels = []
     for tolerance in tolerances_m:
-        state.refused = np.zeros(0, np.int64)
         for _ in range(PASSES):
             step = _collapses(state, faces, features, tolerance)
             moved = np.flatnonzero(step != np.arange(len(step)))
@@ -45,13 +45,15 @@ class _Quadrics:
     """For each vertex the sum of the squared distances to its planes, as a matrix (4, 4), and the sum of their weights."""
 
     def __init__(self, vertices, faces):
-        self.refused = np.zeros(0, np.int64)  # collapses gone * V + kept
+        self.waits = np.zeros(len(vertices), int)  # passes until a vertex may go
         self.at = np.concatenate([vertices, np.ones((len(vertices), 1))], axis=1)
         normal = _normals(vertices, faces)
         area = np.linalg.norm(normal, axis=1)
         self.quadric, self.weight = np.zeros((len(vertices), 16)), np.full(len(vertices), 1e-12)
         self._add(faces, _planes(normal, vertices[faces[:, 0]]), area)
         first, second, face = _borders(faces)
+        self.border = np.zeros(len(vertices), bool)
+        self.border[first] = True
         along = vertices[second] - vertices[first]
         wall = np.cross(along, normal[face])
         length2 = BORDER * np.sum(along**2, axis=1)
@@ -77,16 +79,12 @@ class _Quadrics:
 def _collapses(state, faces, features, tolerance):
     """(V,) what each vertex becomes in one pass of collapses that do not touch each other's triangles."""
     vertices, count = state.at[:, :3], len(state.at)
-    edges = faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)  # (3 F, 2)
-    first, second, _ = _borders(faces)
-    border = np.zeros(count, bool)
-    border[first] = True
-    inner = edges[~border[edges[:, 0]]]
-    gone, kept = np.concatenate([inner, np.stack([first, second], 1), np.stack([second, first], 1)]).T
-    error2 = state.error2(gone, kept) + np.sum((features[gone] - features[kept]) ** 2, axis=1)
+    gone, kept = faces[:, [0, 1, 2, 1, 2, 0]].reshape(-1, 2, 3).transpose(1, 0, 2).reshape(2, -1)  # (3 F,) each
     length2 = np.sum((vertices[gone] - vertices[kept]) ** 2, axis=1)
-    cheap = (error2 < tolerance**2) & (length2 < (LONGEST_EDGE * tolerance) ** 2)
-    cheap = np.flatnonzero(cheap & ~np.isin(gone * count + kept, state.refused))
+    free = (length2 < (LONGEST_EDGE * tolerance) ** 2) & (~state.border[gone] | state.border[kept]) & (state.waits[gone] <= 0)
+    gone, kept, length2 = gone[free], kept[free], length2[free]
+    error2 = state.error2(gone, kept) + np.sum((features[gone] - features[kept]) ** 2, axis=1)
+    cheap = np.flatnonzero(error2 < tolerance**2)
     cheap = cheap[np.argsort(error2[cheap] + 1e-4 * length2[cheap], kind="stable")]
     gone, kept = gone[cheap], kept[cheap]
     rank, mine = np.arange(len(gone)), np.full(count, len(gone))
@@ -103,7 +101,7 @@ def _collapses(state, faces, features, tolerance):
 
 
 def _without_flips(step, state, faces):
-    """The collapses without those that turn a triangle over, which are not tried again."""
+    """The collapses without those that turn a triangle over; their vertices wait a while."""
     vertices = state.at[:, :3]
     new = step[faces]
     before, after = _normals(vertices, faces), _normals(vertices, new)
@@ -111,7 +109,8 @@ def _without_flips(step, state, faces):
     size = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
     bad = (agree < 0.3 * size) & (size > 0)
     stay = faces[bad][new[bad] != faces[bad]]
-    state.refused = np.concatenate([state.refused, stay * len(step) + step[stay]])
+    state.waits -= 1
+    state.waits[stay] = PATIENCE
     step[stay] = stay
     return step
 

@@ -46,6 +46,22 @@ def covered_pixels(vertices, faces, K, window):
 
 
 @compiled
+def shown_areas(vertices, faces):
+    """Middles (F, 3) of the triangles and the areas (F,) in the picture, up to a factor, of those that face a camera at the origin."""
+    middle, area = np.empty((len(faces), 3), np.float32), np.zeros(len(faces), np.float32)
+    for f in range(len(faces)):
+        a, b, c = vertices[faces[f, 0]], vertices[faces[f, 1]], vertices[faces[f, 2]]
+        along = np.float32(0)
+        for k in range(3):
+            i, j = (k + 1) % 3, (k + 2) % 3
+            middle[f, k] = (a[k] + b[k] + c[k]) / 3
+            along += ((b[i] - a[i]) * (c[j] - a[j]) - (b[j] - a[j]) * (c[i] - a[i])) * middle[f, k]
+        if middle[f, 2] > NEAR_M and along < 0:
+            area[f] = -along / middle[f, 2] ** 3
+    return middle, area
+
+
+@compiled
 def rays_through(pixels, K, samples):
     """Directions (P samples samples, 3) float32 with z = 1: `samples` rays each way through every pixel (P, 2) column, row."""
     out = np.empty((len(pixels) * samples * samples, 3), np.float32)

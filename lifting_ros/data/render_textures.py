@@ -30,13 +30,14 @@ def fabric(rng: np.random.Generator, prints=()) -> Material:
     first, second = (random_colour(rng, 0.95).astype(np.float32) for _ in range(2))
     step, axis = rng.uniform(0.015, 0.12), rng.choice([0, 1, 1])
     if kind == "print":
-        albedo = _print(prints[rng.integers(len(prints))], rng)
+        albedo = printed(prints[rng.integers(len(prints))], rng).albedo
     else:
-        albedo = _pattern(kind, first, second, step, axis)
+        albedo = pattern(kind, first, second, step, axis)
     return Material(albedo, bump=rng.uniform(0.08, 0.3), gloss=rng.choice([0, 0, 0.08]))
 
 
-def _pattern(kind, first, second, step, axis):
+def pattern(kind: str, first, second, step: float, axis: int):
+    """Function of rest positions (N, 3) to two colours (3,) in a pattern (plain, stripes, checks, mottled) of `step` metres."""
     def share(rest):
         if kind == "plain":
             return 0.12 * waves(rest, 25.0)
@@ -55,7 +56,8 @@ def _pattern(kind, first, second, step, axis):
     return albedo
 
 
-def _print(photo, rng):
+def printed(photo, rng: np.random.Generator) -> Material:
+    """Part of a photograph (H, W, 3) uint8 over x and y of the rest position, mirrored on and on."""
     height, width = photo.shape[:2]
     scale, shift = rng.uniform(80, 400), rng.uniform(0, 1000, 2)
 
@@ -64,7 +66,7 @@ def _print(photo, rng):
         row = np.abs(np.mod(-rest[:, 1] * scale + shift[1], 2 * height - 2) - (height - 1)).astype(int)
         return photo[row, column].astype(np.float32) / 255
 
-    return albedo
+    return Material(albedo)
 
 
 def background(rng: np.random.Generator, size, photos=()) -> np.ndarray:

@@ -5,8 +5,7 @@ Needs the folder of the body, a motion-capture file (`positions`, `clip_id`, `su
 `embreex`.
 """
 
-import os
-import tarfile
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,19 @@ from lifting_ros.core.skeleton import JOINT_FLIP, KEYPOINT_TO_JOINT
 from lifting_ros.data.body import load_body, sample_traits
 from lifting_ros.data.body_pose import Manner, pose_body
 from lifting_ros.data.body_wear import dress
+from lifting_ros.data.keypoints2d import decode_rgb, read_tar
+from lifting_ros.data.mocap import VALIDATION_SUBJECTS
+from lifting_ros.data.render_textures import fabric
 from lifting_ros.data.synthetic_crowd import crowd_heights, floor_camera, place
 from lifting_ros.data.synthetic_dress import Figure, Outfit
+from lifting_ros.data.synthetic_pack import crowd_labels, render_pictures, save_labels, window_labels
 from lifting_ros.data.synthetic_picture import SyntheticSample, compose
+from lifting_ros.data.synthetic_room import room_picture
 from lifting_ros.data.synthetic_scene import sample_camera, spread_out
 from lifting_ros.data.synthetic_things import hung_clothes, sample_thing, turned_body
 
-HELD_OUT_SUBJECTS = ("cmu02", "cmu07", "cmu16", "cmu94")
-WARDROBE = 60  # bodies with clothes that are made before old ones are worn again
+WARDROBE = 60  # bodies with clothes that are made before old ones are worn again, in other colours
+ROOMS = 0.3  # share of whole pictures in a rendered room
 
 
 class SyntheticPeople:
@@ -31,10 +35,12 @@ class SyntheticPeople:
     def __init__(self, body_dir, mocap_npz, backgrounds=None, seed: int = 0, size=(256, 256), subjects: str = "training"):
         """body_dir: folder of the body. mocap_npz: motion capture, metres, y up. backgrounds: list of photographs
         (H, W, 3) uint8 RGB without people, or None for painted ones. size: (W, H) px. subjects: whose poses, see `load_poses`."""
-        self.model = load_body(body_dir)
+        self.model = _body_of(str(body_dir))
         self.poses, self.clips = load_poses(mocap_npz, subjects)
         self.photos = list(backgrounds or [])
         self.seed, self.size = int(seed), tuple(size)
+        self.wardrobe = 2 if subjects == "training" else 5  # those that are held out have clothes of their own
+        self._outfits = {}
 
     def __iter__(self):
         index = 0
@@ -65,14 +71,18 @@ class SyntheticPeople:
         heights = crowd_heights(rng, int(rng.integers(2, 13)), self.size[1])
         people = [place(rng, self._person(rng), camera, px, taken) for px in heights]
         things = self._things(rng, camera, int(rng.choice(5, p=[0.3, 0.25, 0.2, 0.15, 0.1])), taken)
-        return compose(rng, [body for body in people if body], things, camera, self.photos)
+        backdrop = self._backdrop(rng, camera, taken)
+        return compose(rng, [body for body in people if body], things, camera, self.photos, backdrop)
 
     def empty(self, index: int) -> SyntheticSample:
-        """A whole picture with nobody in it: a photograph or a painted background, at times with rendered things."""
+        """A whole picture with nobody in it: a photograph, a painted background or a rendered room, at times with rendered things."""
         rng = np.random.default_rng([self.seed, int(index), 4])
-        camera = floor_camera(rng, self.size)
-        things = self._things(rng, camera, int(rng.choice(8, p=[0.12, 0.16, 0.16, 0.16, 0.12, 0.12, 0.08, 0.08])), [])
-        return compose(rng, [], things, camera, self.photos)
+        camera, taken = floor_camera(rng, self.size), []
+        things = self._things(rng, camera, int(rng.choice(8, p=[0.12, 0.16, 0.16, 0.16, 0.12, 0.12, 0.08, 0.08])), taken)
+        return compose(rng, [], things, camera, self.photos, self._backdrop(rng, camera, taken))
+
+    def _backdrop(self, rng, camera, taken):
+        return room_picture(rng, camera, taken, self.photos) if rng.random() < ROOMS else None
 
     def _things(self, rng, camera, count, taken):
         things = []
@@ -87,24 +97,27 @@ class SyntheticPeople:
         return turned_body(hung_clothes(rng, self._outfit(int(rng.integers(WARDROBE)))), rng.uniform(0, 2 * np.pi))
 
     def _person(self, rng):
-        body = int(rng.integers(WARDROBE))
-        outfit = self._outfit(body)
+        outfit = self._outfit(int(rng.integers(WARDROBE)))
         pose = self.poses[rng.choice(self.clips[rng.integers(len(self.clips))])].astype(float)
         pose = turned(pose - pose[0] * [1, 0, 1], rng.uniform(0, 2 * np.pi))
         if rng.random() < 0.5:
             pose = (pose * [-1, 1, 1])[list(JOINT_FLIP)]
         manner = Manner(rng.normal(0, 0.3), rng.normal(0, 0.12), tuple(rng.normal(0, 0.5, 2)), rng.uniform(0, 0.9))
-        return Figure(outfit, pose_body(self.model, outfit.shape, pose, manner))
+        materials = tuple(fabric(rng, self.photos) if layer.garment else layer.material for layer in outfit.layers)
+        return Figure(outfit, pose_body(self.model, outfit.shape, pose, manner), materials)
 
     def _outfit(self, number):
         """A body with clothes: made anew from the seed and its number, kept for the next pictures."""
-        cache = self.model.cache
-        key = ("outfit", self.seed, number)
-        if key not in cache:
-            rng = np.random.default_rng([self.seed, number, 2])
+        if number not in self._outfits:
+            rng = np.random.default_rng([self.seed, number, self.wardrobe])
             shape = self.model.shape(sample_traits(rng))
-            cache[key] = Outfit(self.model, shape, tuple(dress(self.model, shape, rng, self.photos)))
-        return cache[key]
+            self._outfits[number] = Outfit(self.model, shape, tuple(dress(self.model, shape, rng, self.photos)))
+        return self._outfits[number]
+
+
+@lru_cache(maxsize=1)
+def _body_of(folder: str):
+    return load_body(folder)
 
 
 def load_poses(mocap_npz, subjects: str = "training"):
@@ -113,7 +126,7 @@ def load_poses(mocap_npz, subjects: str = "training"):
     if subjects not in ("training", "validation"):
         raise ValueError(f'subjects: expected "training" or "validation", got {subjects!r}')
     with np.load(mocap_npz, allow_pickle=False) as data:
-        held_out = np.isin(data["subjects"][data["subject_id"]], HELD_OUT_SUBJECTS)
+        held_out = np.isin(data["subjects"][data["subject_id"]], VALIDATION_SUBJECTS)
         keep = held_out == (subjects == "validation")
         poses, clip = data["positions"][keep], data["clip_id"][keep]
     return poses, [np.flatnonzero(clip == number) for number in np.unique(clip)]
@@ -125,47 +138,41 @@ def turned(pose, angle: float) -> np.ndarray:
     return pose @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
 
 
-def read_photos(tar_path) -> list:
-    """All pictures of a tar file as (H, W, 3) uint8 RGB, by name."""
-    import cv2
-
-    photos = []
-    with tarfile.open(tar_path) as archive:
-        for member in sorted(archive.getmembers(), key=lambda m: m.name):
-            data = np.frombuffer(archive.extractfile(member).read(), np.uint8)
-            photos.append(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1])
-    return photos
+def read_backgrounds(folder, subjects: str = "training") -> list:
+    """The photographs without people in `folder` (names.npz, images.tar) for either kind of subjects, (H, W, 3) uint8 RGB each."""
+    with np.load(Path(folder) / "names.npz", allow_pickle=False) as data:
+        names = [str(name) for name in data["names"]]
+    files = read_tar(Path(folder) / "images.tar")
+    return [decode_rgb(files[name], name) for k, name in enumerate(names) if (k % 9 == 8) == (subjects == "validation")]
 
 
-def write_pack(out_dir, n: int, size: int, seed: int, body_dir, mocap_npz, backgrounds=None,
-               boxes: float = 1.886) -> Path:
+def write_pack(out_dir, n: int, size: int, seed: int, body_dir, mocap_npz, backgrounds=None, boxes: float = 1.886,
+               subjects: str = "training", workers: int | None = None) -> Path:
     """Writes `images.npy` (n, size, size, 3) uint8 RGB and `labels.npz` of one main person a picture into out_dir.
 
     labels: keypoints (n, 14, 3) x, y in px and 1 where labelled (0, 0, 0 elsewhere); self_occluded (n, 14); box (n, 4)
-    x0, y0, x1, y1; joints_camera_m (n, 17, 3); K (n, 3, 3); validation (n,), all False. The picture is a square around
-    the person, `boxes` times the longer side of the keypoints' box. `labels.npz` comes last: a folder with it is whole.
+    x0, y0, x1, y1; joints_camera_m (n, 17, 3); K (n, 3, 3); up (n, 3) in the camera's frame; validation (n,), True for the
+    held-out subjects. The picture is a square around the person, `boxes` times the longer side of the keypoints' box.
+    The same pictures whatever the number of `workers` (see `render_pictures`). `labels.npz` comes last: a folder with it is whole.
     """
-    from tqdm import tqdm
+    make = partial(SyntheticPeople, body_dir, mocap_npz, backgrounds, seed, (size, size), subjects)
+    pick = partial(_main_person, n=n, size=size, boxes=boxes)
+    save_labels(out_dir, window_labels(render_pictures(out_dir, make, pick, n, (size, size), workers), subjects == "validation"))
+    return Path(out_dir)
 
-    out = Path(out_dir)
-    out.mkdir(parents=True, exist_ok=True)
-    source = SyntheticPeople(body_dir, mocap_npz, backgrounds, seed)
-    images = np.lib.format.open_memmap(out / "images.part.npy", mode="w+", dtype=np.uint8, shape=(n, size, size, 3))
-    labels = {"keypoints": [], "self_occluded": [], "box": [], "joints_camera_m": [], "K": []}
-    for index in tqdm(range(n), desc="rendering", unit="picture"):
-        sample = _main_person(source, index, n, size, boxes)
-        person, images[index] = sample.people[0], sample.image
-        labels["keypoints"].append(np.column_stack([person.keypoints_px, person.labelled]) * person.labelled[:, None])
-        labels["self_occluded"].append(person.labelled & ~person.visible)
-        labels["box"].append(person.box_px)
-        labels["joints_camera_m"].append(person.joints_camera_m)
-        labels["K"].append(sample.K)
-    images.flush()
-    os.replace(out / "images.part.npy", out / "images.npy")
-    arrays = {name: np.array(rows, bool if name == "self_occluded" else np.float32) for name, rows in labels.items()}
-    np.savez_compressed(out / "labels.part.npz", validation=np.zeros(n, bool), **arrays)
-    os.replace(out / "labels.part.npz", out / "labels.npz")
-    return out
+
+def write_scenes(out_dir, n: int, size, seed: int, body_dir, mocap_npz, backgrounds=None, people: bool = True,
+                 subjects: str = "training", workers: int | None = None) -> Path:
+    """Writes `images.npy` (n, H, W, 3) uint8 RGB and `labels.npz` of crowds, or of rooms without people, into out_dir; size (W, H).
+
+    labels of the P people of all pictures: picture (P,) which one they are in; keypoints (P, 14, 3) x, y in px, also where hidden
+    or outside, and 1 where labelled; self_occluded (P, 14); box (P, 4); seen (P,), see SyntheticPerson; joints_camera_m (P, 17, 3).
+    Of the pictures: K (n, 3, 3); up (n, 3); validation (n,). Otherwise as `write_pack`.
+    """
+    make = partial(SyntheticPeople, body_dir, mocap_npz, backgrounds, seed, tuple(size), subjects)
+    pick = SyntheticPeople.crowd if people else SyntheticPeople.empty
+    save_labels(out_dir, crowd_labels(render_pictures(out_dir, make, pick, n, size, workers), subjects == "validation"))
+    return Path(out_dir)
 
 
 def _main_person(source, index, n, size, boxes):

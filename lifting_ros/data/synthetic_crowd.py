@@ -29,9 +29,9 @@ def floor_camera(rng: np.random.Generator, size) -> Camera:
 
 def crowd_heights(rng: np.random.Generator, count: int, height: int) -> np.ndarray:
     """(count,) px: how tall each person shall show; some crowds are all far away, some all near, most are mixed."""
-    low, high = np.log(SMALLEST * height), np.log(height)
-    middle, spread = rng.uniform(low, high), rng.choice([0.15, 0.5, 1.0])
-    return np.exp(np.clip(rng.normal(middle, spread, count), low, high))
+    low, high = SMALLEST * height, float(height)
+    middle, spread = rng.uniform(np.log(low), np.log(high)), rng.choice([0.15, 0.5, 1.0])
+    return np.clip(np.exp(rng.normal(middle, spread, count)), low, high)
 
 
 def place(rng: np.random.Generator, body, camera: Camera, shown_px: float, taken: list):

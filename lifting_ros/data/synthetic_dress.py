@@ -13,7 +13,7 @@ from lifting_ros.data.render_detail import remapped
 from lifting_ros.data.synthetic_algebra import skin
 from lifting_ros.data.synthetic_scene import Body, Camera
 
-COARSE_PX = 0.4  # how far off a surface may lie in the picture
+COARSE_PX = 0.5  # how far off a surface may lie in the picture
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Outfit:
             self._cuts[level] = _make_cut(self, self.model.details[level] if level else None)
         return self._cuts[level]
 
-    def body(self, posed: PosedBody, level: int = 0) -> Body:
-        """The dressed body in a pose, in the frame of the pose."""
+    def body(self, posed: PosedBody, level: int = 0, materials: tuple = ()) -> Body:
+        """The dressed body in a pose, in the frame of the pose; materials of the layers other than their own, where given."""
         cut = self.cut(level)
         vertices, normals = skin(*cut.arrays, posed.rotations, self.shape.heads_m, posed.heads_m)
         vertices += cut.offset_m * normals
         mesh = Mesh(vertices, normals, cut.arrays[0], cut.faces, cut.layer, np.zeros(len(cut.faces), np.int64))
-        return Body(mesh, tuple(layer.material for layer in self.layers), posed.joints_m)
+        return Body(mesh, materials or tuple(layer.material for layer in self.layers), posed.joints_m)
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ class Figure:
 
     outfit: Outfit
     posed: PosedBody
+    materials: tuple
+    """One a layer."""
 
     @property
     def joints_m(self) -> np.ndarray:
@@ -77,7 +79,7 @@ class Figure:
         posed = self.posed.moved(camera.R, camera.t)
         px_per_metre = max(camera.K[0, 0], camera.K[1, 1]) / max(posed.joints_m[:, 2].min() - 0.2, 0.2)
         level = max(k for k, error in enumerate(DETAIL_M) if error * px_per_metre <= COARSE_PX)
-        return self.outfit.body(posed, level)
+        return self.outfit.body(posed, level, self.materials)
 
 
 def _make_cut(outfit: Outfit, goal) -> Cut:

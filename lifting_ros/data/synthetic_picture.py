@@ -8,6 +8,7 @@ import numpy as np
 
 from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
 from lifting_ros.data.render import Scene, render
+from lifting_ros.data.render_kernels import shown_areas
 from lifting_ros.data.render_textures import background, occluder
 from lifting_ros.data.synthetic_scene import Camera, add_noise, floor_shadow, join, sample_light, sight
 
@@ -46,10 +47,11 @@ class SyntheticSample:
     """(3,) the direction up in the camera's optical frame, unit length."""
 
 
-def compose(rng: np.random.Generator, people, things, camera: Camera, photos) -> SyntheticSample:
-    """The picture of people and things (lists of Figure and Body in the world's frame) before one of the photographs or a painted background."""
+def compose(rng: np.random.Generator, people, things, camera: Camera, photos, backdrop=None) -> SyntheticSample:
+    """The picture of people and things (lists of Figure and Body, world frame) before the backdrop (H, W, 3) float32 in [0, 1], by
+    default a photograph or a painted one."""
     width, height = camera.size
-    image = background(rng, camera.size, photos)
+    image = background(rng, camera.size, photos) if backdrop is None else backdrop
     patches = [occluder(rng, camera.size, photos) for _ in range(rng.choice(3, p=[0.6, 0.3, 0.1]))]
     bodies = [body.seen_by(camera) for body in [*people, *things]]
     light = sample_light(rng, camera, image.mean((0, 1)))
@@ -80,10 +82,8 @@ def label(scene: Scene, body, number: int, camera: Camera, hidden) -> SyntheticP
 
 def seen_share(scene: Scene, body, number: int, camera: Camera, hidden) -> float:
     """Share of the surface that faces the camera which the picture shows, from a sample of the body's triangles."""
-    corners = body.mesh.vertices_m[body.mesh.faces]  # (F, 3, 3)
-    middle, across = corners.mean(1), np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    facing = np.maximum(-np.sum(across * middle, axis=1), 0) / np.maximum(middle[:, 2], 0.1) ** 3  # area in the picture
-    total = np.cumsum(np.where(middle[:, 2] > 0.1, facing, 0))
+    middle, area = shown_areas(body.mesh.vertices_m, np.ascontiguousarray(body.mesh.faces, np.int32))
+    total = np.cumsum(area, dtype=float)
     if total[-1] <= 0:
         return 0.0
     points = middle[np.searchsorted(total, (np.arange(SEEN_SAMPLES) + 0.5) / SEEN_SAMPLES * total[-1])]

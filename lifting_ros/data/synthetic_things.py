@@ -139,7 +139,7 @@ def plant(rng, photos) -> Body:
     pot, tall = rng.uniform(0.1, 0.3), rng.uniform(0.2, 0.5)
     parts = [post([0, 0, 0], 0.7 * pot, tall, paint(rng, photos), top=pot)]
     green = np.array([rng.uniform(0.05, 0.4), rng.uniform(0.2, 0.5), rng.uniform(0.05, 0.2)], np.float32)
-    leaf = Material(lambda rest: green * (0.4 + 1.2 * waves(rest, 70.0)), bump=0.9)
+    leaf = Material(lambda rest: green * (0.3 + 2.8 * waves(rest, 63.0) * waves(rest, 151.0)), bump=0.9)
     for _ in range(rng.integers(2, 8)):
         centre = [rng.normal(0, 0.15), tall + rng.uniform(0.05, 1.0), rng.normal(0, 0.15)]
         parts.append(ball(centre, rng.uniform(0.1, 0.3, 3), leaf, rng.uniform(0.7, 1.2)))

@@ -158,14 +158,14 @@ def test_keypoints_are_the_projected_joints(people):
 
 def test_visible_keypoints_lie_on_the_silhouette(people):
     from lifting_ros.data.render import Light, Scene, render
-    from lifting_ros.data.synthetic_scene import join, sample_camera, sight, to_camera
+    from lifting_ros.data.synthetic_scene import join, sample_camera, sight
 
     rng = np.random.default_rng(0)
     light = Light(np.array([0, -0.8, -0.6]), np.array([0, -1.0, 0]), np.ones(3), np.ones(3), np.ones(3))
     for _ in range(4):
         person = people._person(rng)
         camera = sample_camera(rng, (160, 120), person.joints_m)
-        body = to_camera(person, camera)
+        body = person.seen_by(camera)
         mesh, materials = join([body])
         scene = Scene(mesh)
         picture = render(scene, materials, light, camera.K, camera.size)
@@ -180,7 +180,7 @@ def test_visible_keypoints_lie_on_the_silhouette(people):
 
 def test_posed_limbs_point_where_the_pose_says(people):
     pose = people.poses[people.clips[3][0]].astype(float)
-    shape, _ = people._outfit(0)
+    shape = people._outfit(0).shape
     joints = body_pose.pose_body(people.model, shape, pose).joints_m
     for a, b in ((1, 2), (2, 3), (4, 5), (5, 6), (11, 12), (12, 13), (14, 15), (15, 16)):
         agreement = body_pose.unit(joints[b] - joints[a]) @ body_pose.unit(pose[b] - pose[a])
@@ -194,7 +194,7 @@ def test_posed_limbs_point_where_the_pose_says(people):
 def test_a_pack_is_whole(people, tmp_path):
     from lifting_ros.data.synthetic import write_pack
 
-    out = write_pack(tmp_path / "pack", 2, 64, 1, DATA / "body", DATA / "mocap" / "cmu17_10fps_dev.npz")
+    out = write_pack(tmp_path / "pack", 2, 64, 1, DATA / "body", DATA / "mocap" / "cmu17_10fps_dev.npz", workers=1)
     images = np.load(out / "images.npy", mmap_mode="r", allow_pickle=False)
     with np.load(out / "labels.npz", allow_pickle=False) as labels:
         keypoints = labels["keypoints"]
@@ -204,3 +204,24 @@ def test_a_pack_is_whole(people, tmp_path):
     assert np.all(keypoints[~shown] == 0)
     assert np.all((keypoints[shown][:, :2] > -0.5) & (keypoints[shown][:, :2] < 63.5))
     assert sorted(p.name for p in out.iterdir()) == ["images.npy", "labels.npz"]
+
+
+def test_the_subjects_to_learn_from_and_those_held_out_share_no_pose(people):
+    from lifting_ros.data.synthetic import load_poses
+
+    mocap = DATA / "mocap" / "cmu17_10fps_dev.npz"
+    held_out, clips = load_poses(mocap, "validation")
+    with np.load(mocap, allow_pickle=False) as data:
+        assert len(held_out) + len(people.poses) == len(data["positions"]) and len(clips) > 1
+    with pytest.raises(ValueError, match="everybody"):
+        load_poses(mocap, "everybody")
+
+
+def test_a_body_far_away_has_fewer_triangles_in_the_same_place(people):
+    rng = np.random.default_rng(1)
+    for _ in range(3):
+        person = people._person(rng)
+        fine, coarse = (person.outfit.body(person.posed, level).mesh for level in (0, 2))
+        assert len(coarse.faces) < 0.3 * len(fine.faces)
+        np.testing.assert_allclose(np.ptp(coarse.vertices_m, axis=0), np.ptp(fine.vertices_m, axis=0), atol=0.03)
+        assert np.abs(fine.vertices_m[:, 1].min()) < 0.012

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Speed of rendering synthetic people: pictures a second of whole packs, and CPU milliseconds a picture by step.
+
+DATA holds body/, mocap/ and negatives/. The first part writes packs as `lifting render` does, in one and in two processes, start of the
+processes and wardrobe included. The second renders in this process, after a first round, and counts the process's CPU time.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from contextlib import ExitStack
+from pathlib import Path
+from unittest import mock
+
+from lifting_ros.data import synthetic, synthetic_dress, synthetic_picture
+from lifting_ros.data.synthetic import SyntheticPeople, read_backgrounds, write_pack
+
+BOXES = 1.886
+STEPS = (
+    ("poses", synthetic, "pose_body"),
+    ("skinning", synthetic_dress.Figure, "seen_by"),
+    ("backgrounds", synthetic_picture, "background"),
+    ("ray structure", synthetic_picture, "Scene"),
+    ("floor shadow", synthetic_picture, "floor_shadow"),
+    ("rays and shading", synthetic_picture, "render"),
+    ("labels", synthetic_picture, "label"),
+    ("blur, grain, JPEG", synthetic_picture, "add_noise"),
+)
+
+
+def timed(function, name: str, total: dict):
+    """The function, its CPU seconds added to total[name]."""
+    def call(*arguments, **options):
+        start = time.process_time()
+        try:
+            return function(*arguments, **options)
+        finally:
+            total[name] += time.process_time() - start
+
+    return call
+
+
+def cpu_by_step(make, count: int) -> dict[str, float]:
+    """CPU ms a picture of every step of make(index), after a round that compiles and fills the wardrobe."""
+    for index in range(count):
+        make(index)
+    total = defaultdict(float)
+    with ExitStack() as stack:
+        for name, owner, attribute in STEPS:
+            stack.enter_context(mock.patch.object(owner, attribute, timed(getattr(owner, attribute), name, total)))
+        start = time.process_time()
+        for index in range(count):
+            make(index)
+        whole = time.process_time() - start
+    total["the rest"] = whole - sum(total.values())
+    return {name: 1e3 * seconds / count for name, seconds in [*total.items(), ("all", whole)]}
+
+
+def packs(arguments, sources, workers) -> dict[str, float]:
+    """Pictures a second, wall time, of a pack of windows by number of processes."""
+    rates = {}
+    for processes in workers:
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            write_pack(folder, arguments.pack, arguments.size, 0, *sources, boxes=BOXES, workers=processes)
+            rates[str(processes)] = arguments.pack / (time.perf_counter() - start)
+    return rates
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path, metavar="DATA", help="folder with body/, mocap/ and negatives/")
+    parser.add_argument("--size", type=int, default=192, help="side of the windows, px (default 192)")
+    parser.add_argument("--count", type=int, default=150, help="pictures for the CPU time (default 150)")
+    parser.add_argument("--pack", type=int, default=600, help="pictures of a pack, 0 for none (default 600)")
+    parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
+    arguments = parser.parse_args()
+    sources = (arguments.data / "body", arguments.data / "mocap" / "cmu17_10fps_dev.npz", read_backgrounds(arguments.data / "negatives"))
+    people = SyntheticPeople(*sources, seed=0, size=(320, 256))
+    kinds = {
+        f"windows {arguments.size}": cpu_by_step(lambda k: people.window(k, arguments.size, BOXES), arguments.count),
+        "crowds 320x256": cpu_by_step(people.crowd, max(arguments.count // 4, 1)),
+        "rooms 320x256": cpu_by_step(people.empty, max(arguments.count // 4, 1)),
+    }
+    print(f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}")
+    print(f"{'CPU ms a picture':20}" + "".join(f"{kind:>18}" for kind in kinds))
+    for step in [name for name, *_ in STEPS] + ["the rest", "all"]:
+        print(f"{step:20}" + "".join(f"{steps.get(step, 0):18.2f}" for steps in kinds.values()))
+    rates = packs(arguments, sources, (1, 2)) if arguments.pack else {}
+    for processes, rate in rates.items():
+        print(f"{processes} process{'es' if processes != '1' else ''}: {rate:.1f} windows a second (wall, start included)")
+    if arguments.json:
+        figures = {"cpu_ms_per_picture": kinds, "windows_per_s_wall": rates, "load": os.getloadavg()[0]}
+        Path(arguments.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

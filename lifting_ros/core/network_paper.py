@@ -100,5 +100,6 @@ def initialise(module: nn.Module) -> None:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
             nn.init.zeros_(layer.bias)
     last = [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)][-1]
-    if last.out_channels == KEYPOINT_COUNT + 1:  # maps begin near zero, which is nearly the answer
+    if last.out_channels == KEYPOINT_COUNT + 1:  # maps begin as background everywhere, which is nearly the answer
         nn.init.normal_(last.weight, std=1e-3)
+        nn.init.ones_(last.bias[KEYPOINT_COUNT:])

@@ -144,8 +144,9 @@ _NO_FUSION = NoFusion()
 RECIPES = {
     "lite": TrainConfig(),
     "paper": TrainConfig(
-        network=PAPER, learning_rate=3e-4, samples=2_000_000, fusion_from=500_000, sigma=SIGMA_CELLS, window_px=416, weight_decay=1e-4
-    ),
+        network=PAPER, optimiser="sgd", learning_rate=3e-3, weight_decay=1e-4, samples=2_000_000, fusion_from=500_000, sigma=SIGMA_CELLS,
+        window_px=416,
+    ),  # fmt: skip
 }
 """What `lifting train` trains where no recipe is named."""
 

@@ -18,12 +18,13 @@ from tqdm import tqdm
 from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
 from lifting_ros.data import synthetic_motion as motion
 from lifting_ros.data.body import Traits, load_body, three_way
-from lifting_ros.data.body_pose import Manner, pose_body, unit
+from lifting_ros.data.body_pose import pose_body, unit
 from lifting_ros.data.body_wear import dress
 from lifting_ros.data.render import Light, Material, Mesh, Scene, bounds, pixel_rays, render
 from lifting_ros.data.render_textures import waves
 from lifting_ros.data.synthetic import turned
-from lifting_ros.data.synthetic_scene import Body, Camera, assemble, join, look_at, to_camera
+from lifting_ros.data.synthetic_dress import Outfit
+from lifting_ros.data.synthetic_scene import Body, Camera, join, look_at
 
 SIZE, FPS, FOCAL = (640, 480), 15.0, 545.0
 EMPTY_FRAMES = 22
@@ -62,10 +63,11 @@ def make_clip(body_folder, mocap, outfit: int):
     layers = dress(model, shape, np.random.default_rng(outfit))
     layers[:3] = [replace(layer, offset_m=away, material=Material(_plain(colour), bump=bump))
                   for layer, (away, colour, bump) in zip(layers, CLOTHES, strict=False)]
+    clothed = Outfit(model, shape, tuple(layers))
     build = motion.build_of(model, shape)
     poses, stool = story(mocap, build)
     camera = room_camera()
-    room = to_camera(make_room(stool), camera)
+    room = make_room(stool).seen_by(camera)
     light = room_light(camera)
     scene, materials = _scene([room])
     empty = render(scene, materials, light, camera.K, SIZE, window=(0, 0, *SIZE)).colour
@@ -75,7 +77,7 @@ def make_clip(body_folder, mocap, outfit: int):
             frames.append(empty)
             joints.append(np.full((17, 3), np.nan))
             continue
-        body = to_camera(assemble(pose_body(model, shape, pose, Manner()), shape, layers), camera)
+        body = clothed.body(pose_body(model, shape, pose).moved(camera.R, camera.t))
         frames.append(_with_person(empty, floor, room, body, light, camera))
         joints.append(body.joints_m)
     return [_to_video(frame) for frame in frames], _truth(np.array(joints), camera), camera

@@ -25,7 +25,7 @@ from lifting_ros.data.synthetic_room import room_picture
 from lifting_ros.data.synthetic_scene import sample_camera, spread_out
 from lifting_ros.data.synthetic_things import hung_clothes, sample_thing, turned_body
 
-WARDROBE = 60  # bodies with clothes that are made before old ones are worn again, in other colours
+WARDROBE = 100  # bodies with clothes that are made before old ones are worn again, in other colours
 ROOMS = 0.3  # share of whole pictures in a rendered room
 
 

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure on validation data that no training has seen; prints a table, writes JSON with --json.
 
---keypoints: PCK@0.2 of the torso (the longer diagonal from shoulder to opposite hip), mean of the joints, with true boxes after every
-stage and through the whole estimator with its own detector; false alarms on pictures without people.
+--keypoints: PCK@0.2 of the torso (the longer diagonal from shoulder to opposite hip), mean of the keypoints, with true boxes after every
+stage and through the whole estimator with its own detector; false alarms on pictures without people. With true boxes also: PCK of each
+keypoint; PCK and error in pixels of the network's input of every stage's own belief b, of the lifted and projected one b^ and of both
+together, f; keypoints taken for the other side's (within 0.2 torsos of its label, and not of their own); share of labels inside the
+50 % and 90 % ellipses of the covariances and NEES a degree of freedom, on the rows that the covariances were not fitted on.
+
+--synthetic PACK: rendered people, from the crop of the true box to 3D, after every stage from b and from f, and from the exact keypoints.
 
 --lifting: virtual cameras on the validation subjects of the motion capture. Errors over 17 joints in mm (MPJPE: root aligned; N-MPJPE:
 after the best scale; PA-MPJPE: after Procrustes) of the lifter's answer, of the mean of its hypotheses by weight (Bayes mean) and of the
@@ -18,8 +23,14 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keypoints", action="store_true", help="the 2D side, on the photographs of DATA")
     parser.add_argument("--lifting", action="store_true", help="the lifter, on the motion capture of DATA")
-    parser.add_argument("--data", required=True, metavar="DATA", help="folder with keypoints2d/, negatives/ and mocap/")
+    parser.add_argument("--synthetic", default="", metavar="PACK", help="2D and 3D, on a folder of rendered people (lifting render)")
+    parser.add_argument("--data", default="", metavar="DATA", help="folder with keypoints2d/, negatives/ and mocap/")
     parser.add_argument("--work", default=".cache", metavar="WORK", help="where packs are kept (default .cache)")
+    parser.add_argument(
+        "--weights", nargs="+", default=[], metavar="W.safetensors", help="other networks to measure beside the one that ships"
+    )
+    parser.add_argument("--true-boxes", action="store_true", help="leave the detector out of --keypoints: four times as fast")
+    parser.add_argument("--people", type=int, default=500, metavar="N", help="people of --synthetic (default 500)")
     parser.add_argument("--views", type=int, default=2000, metavar="N", help="views of each lifting protocol (default 2000)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of cameras and noise (default 0)")
     parser.add_argument("--prior", default="", metavar="P.npz", help="pose prior of the lifter (default: the one that ships)")
@@ -30,18 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lifting_ros.cli.main import CommandError
-
-    if not (args.keypoints or args.lifting):
-        raise CommandError("nothing to do: expected --keypoints or --lifting")
-    if args.views < 1 or args.seed < 0:
-        raise CommandError("--views, --seed: expected a positive number of views and a seed of at least 0")
-    for option, folder in (("--plots", args.plots), ("--json", args.json and str(Path(args.json).parent))):
-        if folder and not Path(folder).is_dir():
-            raise CommandError(f"{option}: {folder}: the folder does not exist")
+    check(args)
     tables = {}
-    if args.keypoints:
-        tables["keypoints"] = keypoint_table(Path(args.data), Path(args.work))
+    if args.keypoints or args.synthetic:
+        tables |= network_tables(args)
     if args.lifting:
         tables |= lifting_tables(args)
     for name, rows in tables.items():
@@ -51,27 +54,47 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def keypoint_table(data: Path, work: Path) -> dict[str, dict[str, float]]:
-    """Rows by photo set: PCK after every stage with true boxes, PCK and share found with the own detector."""
-    import numpy as np
+def check(args: argparse.Namespace) -> None:
+    """CommandError for options that do not go together."""
+    from lifting_ros.cli.main import CommandError
 
-    from lifting_ros.core.pipeline import PoseEstimator
-    from lifting_ros.data.keypoints2d import PHOTO_SETS, decode_rgb, is_validation, read_photo_set, read_tar
+    if not (args.keypoints or args.lifting or args.synthetic):
+        raise CommandError("nothing to do: expected --keypoints, --synthetic or --lifting")
+    if (args.keypoints or args.lifting) and not args.data:
+        raise CommandError("--data: --keypoints and --lifting want the folder of the data")
+    if args.views < 1 or args.seed < 0 or args.people < 1:
+        raise CommandError("--views, --people, --seed: expected positive numbers and a seed of at least 0")
+    for option, folder in (("--plots", args.plots), ("--json", args.json and str(Path(args.json).parent))):
+        if folder and not Path(folder).is_dir():
+            raise CommandError(f"{option}: {folder}: the folder does not exist")
+
+
+def network_tables(args: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
+    """Tables of the network that ships and of those of --weights, on photographs and on rendered people."""
     from lifting_ros.data.pack import open_packs
-    from lifting_ros.evaluation.keypoints import false_alarms, pck_own_detector, pck_true_boxes
+    from lifting_ros.evaluation.keypoint_report import keypoint_tables
+    from lifting_ros.evaluation.synthetic_people import read_rendered, synthetic_tables
+    from lifting_ros.training.train_network import RECIPES
 
-    estimator, rows = PoseEstimator(), {}
-    packs = {p.name: p for p in open_packs(data, work / "packs")}
-    for name in PHOTO_SETS:
-        photos = read_photo_set(data / "keypoints2d", name)
-        stages = np.nanmean(pck_true_boxes(estimator.network, packs[name]), 1)
-        own, found = pck_own_detector(estimator, photos, np.flatnonzero(is_validation(photos)))
-        rows[name] = {f"stage {s + 1}": float(v) for s, v in enumerate(stages)} | {"own boxes": float(np.nanmean(own)), "found": found}
-    files = read_tar(data / "negatives" / "images.tar")
-    held = [name for i, name in enumerate(np.load(data / "negatives" / "names.npz", allow_pickle=False)["names"]) if i % 9 == 8]
-    alarms = false_alarms(estimator, [decode_rgb(files[str(n)], str(n)) for n in held])
-    rows["negatives"] = {"pictures": float(len(held)), "false alarms": float(alarms)}
-    return rows
+    people = read_rendered(Path(args.synthetic), args.people) if args.synthetic else None
+    estimators, tables = make_estimators(args), {}
+    if args.keypoints:
+        side = max(RECIPES[e.network.config.variant].window_px for e in estimators.values())
+        packs = open_packs(Path(args.data), Path(args.work) / f"packs{side}", side)
+        tables |= keypoint_tables(estimators, packs, None if args.true_boxes else Path(args.data))
+    if people is not None:
+        tables |= synthetic_tables(estimators, people)
+    return tables
+
+
+def make_estimators(args: argparse.Namespace) -> dict:
+    """The estimator that ships, and one with each of --weights by the file's name; by its path where names are the same."""
+    from lifting_ros.core.pipeline import EstimatorConfig, PoseEstimator
+
+    paths = [Path(part) for word in args.weights for part in word.split(",") if part]
+    short = len({p.stem for p in paths}) == len(paths)
+    chosen = {"": ""} | {p.stem if short else str(p): str(p) for p in paths}
+    return {name: PoseEstimator(EstimatorConfig(weights=weights, prior=args.prior)) for name, weights in chosen.items()}
 
 
 def lifting_tables(args: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:

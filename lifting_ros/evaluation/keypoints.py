@@ -1,54 +1,95 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures of the 2D side on validation photographs: PCK with true boxes or with the package's own detector, and the detector itself."""
+"""Measures of the 2D side on validation crops: what every stage says, PCK with true boxes or with the package's own detector."""
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from lifting_ros.core import belief_maps
 from lifting_ros.core.checkpoint import build_network
 from lifting_ros.core.detector import overlaps
+from lifting_ros.core.inference import NetworkRunner
 from lifting_ros.core.network import MultistageNetwork, NetworkConfig
-from lifting_ros.core.pipeline import PoseEstimator, has_fast_bf16
+from lifting_ros.core.pipeline import PoseEstimator
 from lifting_ros.data.crops import true_crop
 from lifting_ros.data.keypoints2d import PhotoSet, keypoint_box
 from lifting_ros.data.pack import Pack
 from lifting_ros.evaluation.metrics import pck
 
+MAPS = ("belief", "projected", "fused")
+"""A stage's maps: its own b_t, the lifted and projected b_hat_t, and both together, f_t."""
 
-def predict_crops(network: MultistageNetwork, pack: Pack, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints of every stage, (S, N, 14, 2), and labels (N, 14, 3), in pixels of the crop of the true box."""
-    size, stride = network.config.input_px, network.config.stride
-    device = next(network.parameters()).device
-    crops = [true_crop(pack.images[row], pack.keypoints[row], size) for row in rows]
-    images = torch.from_numpy(np.stack([c[0] for c in crops]).transpose(0, 3, 1, 2))
-    stages: list[list[torch.Tensor]] = [[] for _ in network.stages]
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=has_fast_bf16(device)):
-        for batch in images.split(32):
-            batch = batch.to(device).float().div_(255).contiguous(memory_format=torch.channels_last)
-            for index, stage in enumerate(network(batch).stages):
-                cells = belief_maps.decode(stage.fused.float())[0]
-                stages[index].append(belief_maps.cells_to_pixels(cells, stride).cpu())
-    return np.stack([torch.cat(s).numpy() for s in stages]), np.stack([c[1] for c in crops])
+BATCH = 32
 
 
-def pck_true_boxes(network: MultistageNetwork, pack: Pack, most: int | None = None) -> np.ndarray:
-    """PCK@0.2 of the torso, (S, 14), on the pack's validation side with true boxes."""
-    stages, labels = predict_crops(network, pack, np.flatnonzero(pack.validation)[:most])
-    return np.stack([pck(points, labels) for points in stages])
+class Answers(NamedTuple):
+    """What a network says of N crops, in pixels of its input, by stage and (M) maps."""
+
+    keypoints_px: np.ndarray
+    """(S, M, N, 14, 2); NaN where a stage has no such maps."""
+    confidence: np.ndarray
+    """(S, M, N, 14) in [0, 1]."""
+    moment_px2: np.ndarray
+    """(S, M, N, 14, 2, 2) second moments of the beliefs about the keypoints."""
+    labels: np.ndarray
+    """(N, 14, 3) x, y and the label's weight, 0 where there is none."""
+
+
+def ask(runner: NetworkRunner, pack: Pack, rows: np.ndarray, maps: Sequence[str] = ("fused",)) -> Answers:
+    """The answers to the crops of the true boxes of some rows of a pack."""
+    crops, labels = zip(*(true_crop(pack.images[row], pack.keypoints[row], runner.config.input_px) for row in rows))
+    images = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2))
+    parts = [_ask(runner, batch, maps) for batch in tqdm(images.split(BATCH), desc=pack.name, delay=2, leave=False)]
+    return Answers(*(np.concatenate(arrays, 2) for arrays in zip(*parts)), np.stack(labels))
+
+
+def _ask(runner: NetworkRunner, images: torch.Tensor, maps: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    output = runner(images.float().div_(255))
+    sure = 1.0 if output.presence is None else output.presence.float().sigmoid()
+    found = []
+    for stage in output.stages:
+        for name in maps:
+            beliefs = getattr(stage, name)
+            beliefs = torch.full_like(stage.fused, torch.nan) if beliefs is None else beliefs
+            cells, mass, moment = belief_maps.decode(beliefs.float())
+            px = belief_maps.cells_to_pixels(cells, runner.config.stride)
+            found.append([value.cpu().numpy() for value in (px, mass * sure, moment * runner.config.stride**2)])
+    shape = len(output.stages), len(maps)
+    points, confidence, moments = (np.stack(arrays).reshape(*shape, *arrays[0].shape) for arrays in zip(*found))
+    return points, confidence, moments  # (S, M, n, 14, 2), (S, M, n, 14), (S, M, n, 14, 2, 2)
+
+
+def validation_rows(pack: Pack, most: int | None = None) -> np.ndarray:
+    """The first `most` rows of a pack's validation side that have a label."""
+    return np.flatnonzero(pack.validation & (pack.keypoints[..., 2] > 0).any(1))[:most]
+
+
+def pck_true_boxes(runner: NetworkRunner, pack: Pack, most: int | None = None) -> np.ndarray:
+    """PCK@0.2 of the torso after every stage, (S, 14), on the pack's validation side with true boxes."""
+    answers = ask(runner, pack, validation_rows(pack, most))
+    return np.stack([pck(points[0], answers.labels) for points in answers.keypoints_px])
 
 
 def pck_of_weights(weights: dict, config: NetworkConfig, prior, packs: list[Pack], device: str, most: int = 200) -> dict[str, float]:
     """Mean PCK@0.2 of the first and the last stage on (the first `most` of) every labelled pack's validation side."""
-    network = build_network(config, prior)
-    network.load_state_dict(weights)
-    network = network.to(device=device, memory_format=torch.channels_last).eval()
+    runner = NetworkRunner(network_of(weights, config, prior), torch.device(device))
     result = {}
     for pack in packs:
-        if pack.validation.any() and pack.keypoints[pack.validation].any():
-            each = np.nanmean(pck_true_boxes(network, pack, most), 1)
+        if len(validation_rows(pack)):
+            each = np.nanmean(pck_true_boxes(runner, pack, most), 1)
             result |= {f"{pack.name}_stage1": float(each[0]), f"{pack.name}_stage{len(each)}": float(each[-1])}
     return result
+
+
+def network_of(weights: dict, config: NetworkConfig, prior) -> MultistageNetwork:
+    """The network of such weights, on the CPU."""
+    network = build_network(config, prior)
+    network.load_state_dict(weights)
+    return network
 
 
 def pck_own_detector(estimator: PoseEstimator, photos: PhotoSet, rows: np.ndarray) -> tuple[np.ndarray, float]:
@@ -57,7 +98,7 @@ def pck_own_detector(estimator: PoseEstimator, photos: PhotoSet, rows: np.ndarra
     Of several persons found the one whose box overlaps the label's most is taken; a person not found counts as wrong in every keypoint.
     """
     predicted = np.full((len(rows), 14, 2), np.inf)
-    for n, row in enumerate(rows):
+    for n, row in enumerate(tqdm(rows, desc=f"{photos.name}, own boxes", delay=2, leave=False)):
         image = photos.image(row)
         box = keypoint_box(photos.keypoints[row])
         found = estimator.find_keypoints(image, estimator.detector.detect(image))
@@ -71,4 +112,3 @@ def pck_own_detector(estimator: PoseEstimator, photos: PhotoSet, rows: np.ndarra
 def false_alarms(estimator: PoseEstimator, images: list[np.ndarray]) -> int:
     """Pictures without people in which the estimator sees somebody."""
     return sum(bool(estimator.find_keypoints(image, estimator.detector.detect(image))) for image in images)
-

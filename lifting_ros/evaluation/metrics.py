@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lifting_ros.core.skeleton import LIMBS, torso_px
+from lifting_ros.core.skeleton import KEYPOINT_FLIP, LIMBS, torso_px
 
 
 def pck(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2) -> np.ndarray:
@@ -18,6 +18,24 @@ def pck(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2) -> 
     with np.errstate(invalid="ignore"):
         correct = (distance <= alpha * torso[:, None]) & counted
         return correct.sum(0) / np.where(counted.sum(0) > 0, counted.sum(0), np.nan)
+
+
+def mean_pck(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2) -> float:
+    """Mean of `pck` over the keypoints that are labelled somewhere; NaN where none is."""
+    each = pck(predicted_px, keypoints, alpha)
+    return float(each[np.isfinite(each)].mean()) if np.isfinite(each).any() else float("nan")
+
+
+def swapped(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2) -> float:
+    """Share of keypoints taken for the other side's: within `alpha` torsos of the other side's label, and not of its own.
+
+    predicted_px: (N, 14, 2); keypoints: (N, 14, 3) with 1 where labelled. Of those counts whose two sides are labelled; NaN if none.
+    """
+    flip, paired = list(KEYPOINT_FLIP), np.array(KEYPOINT_FLIP) != np.arange(len(KEYPOINT_FLIP))
+    near = alpha * torso_px(keypoints)[:, None]
+    own, other = (np.linalg.norm(predicted_px - k[..., :2], axis=-1) for k in (keypoints, keypoints[:, flip]))
+    counted = (keypoints[..., 2] > 0) & (keypoints[:, flip, 2] > 0) & np.isfinite(near) & paired
+    return float(((own > near) & (other <= near))[counted].mean()) if counted.any() else float("nan")
 
 
 def mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of the 2D side, for one network or several beside each other."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from lifting_ros.core.pipeline import PoseEstimator
+from lifting_ros.core.skeleton import KEYPOINT_NAMES
+from lifting_ros.data.keypoints2d import decode_rgb, is_validation, read_photo_set, read_tar
+from lifting_ros.data.pack import Pack
+from lifting_ros.evaluation.keypoint_calibration import calibration_rows, errors_of
+from lifting_ros.evaluation.keypoints import MAPS, Answers, ask, false_alarms, pck_own_detector, validation_rows
+from lifting_ros.evaluation.metrics import mean_pck, pck, swapped
+
+TITLES = (
+    "keypoints", "PCK@0.2 of each keypoint after the last stage, %", "2D error stage by stage", "left taken for right, % of keypoints",
+    "calibration of keypoints on the odd rows, % inside",
+)  # fmt: skip
+
+Row = dict[str, float]
+
+
+def keypoint_tables(estimators: Mapping[str, PoseEstimator], packs: list[Pack], data: Path | None) -> dict[str, dict[str, Row]]:
+    """Tables by TITLES. The first estimator's rows are named by photo set alone, those of others by their name as well.
+
+    data: folder with the photographs, for the columns of the own detector; None leaves these out.
+    """
+    tables = {title: {} for title in TITLES}
+    for index, (name, estimator) in enumerate(estimators.items()):
+        add = f", {name}" if index else ""
+        answers = {p.name: ask(estimator.network, p, validation_rows(p), MAPS) for p in packs if len(validation_rows(p))}
+        odd = {p.name: validation_rows(p) % 2 == 1 for p in packs if p.name in answers}
+        parts = network_tables(answers, odd, estimator.network.config)
+        if data is not None:
+            add_own_detector(parts[TITLES[0]], estimator, data)
+        for title, rows in parts.items():
+            tables[title] |= {row + add: values for row, values in rows.items()}
+    for title in TITLES[:1]:  # the same set of several networks one below the other
+        tables[title] = dict(sorted(tables[title].items(), key=lambda item: item[0].split(",")[0]))
+    return tables
+
+
+def network_tables(answers: Mapping[str, Answers], odd: Mapping[str, np.ndarray], config) -> dict[str, dict[str, Row]]:
+    """The tables of one network from its answers by set, with maps as in MAPS; odd: which of the answers judge the covariances."""
+    after, joints, stages, swaps, errors = {}, {}, {}, {}, {}
+    for name, found in answers.items():
+        after[name], swaps[name] = {}, {}
+        for number, stage in enumerate(found.keypoints_px, 1):  # (M, N, 14, 2)
+            after[name][f"stage {number}"] = mean_pck(stage[-1], found.labels)
+            swaps[name][f"stage {number}"] = 100 * swapped(stage[-1], found.labels)
+            stages[f"{name}, stage {number}"] = stage_row(stage, found.labels)
+        joints[name] = dict(zip(KEYPOINT_NAMES, (100 * pck(stage[-1], found.labels)).tolist(), strict=True))
+        if odd[name].any():
+            errors[name] = errors_of(_part(found, odd[name]), config.stride)
+    return dict(zip(TITLES, (after, joints, stages, swaps, calibration_rows(errors, config) if errors else {}), strict=True))
+
+
+def stage_row(points: np.ndarray, labels: np.ndarray) -> Row:
+    """PCK@0.2 and mean and median error in pixels of the network's input of b_t, b_hat_t and f_t, (3, N, 14, 2); labels (N, 14, 3)."""
+    labelled, row = labels[..., 2] > 0, {}
+    error = np.linalg.norm(points - labels[..., :2], axis=-1)[:, labelled]  # (3, n)
+    for kind, found, each in zip(("b", "b^", "f"), points, error, strict=True):
+        row[f"PCK {kind}"] = float("nan") if np.isnan(each).any() else 100 * mean_pck(found, labels)
+        row |= {f"px {kind}": float(each.mean()), f"median px {kind}": float(np.median(each))}
+    return row
+
+
+def _part(answers: Answers, rows: np.ndarray) -> Answers:
+    return Answers(*(values[:, :, rows] for values in answers[:3]), answers.labels[rows])
+
+
+def add_own_detector(rows: dict[str, Row], estimator: PoseEstimator, data: Path) -> None:
+    """PCK with the own detector and share found in the rows of the photo sets, and a row of false alarms."""
+    for name in rows:
+        photos = read_photo_set(data / "keypoints2d", name)
+        own, found = pck_own_detector(estimator, photos, np.flatnonzero(is_validation(photos)))
+        rows[name] |= {"own boxes": float(np.nanmean(own)), "found": found}
+    files = read_tar(data / "negatives" / "images.tar")
+    held = [str(n) for i, n in enumerate(np.load(data / "negatives" / "names.npz", allow_pickle=False)["names"]) if i % 9 == 8]
+    alarms = false_alarms(estimator, [decode_rgb(files[name], name) for name in held])
+    rows["negatives"] = {"pictures": float(len(held)), "false alarms": float(alarms)}
+

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Swaps, stages and covariances of keypoints, on answers that the tests make up; and the network's answers on a pack of a test's own."""
+import numpy as np
+import pytest
+import torch
+from people import small_prior
+
+from lifting_ros.core import belief_maps
+from lifting_ros.core.checkpoint import build_network
+from lifting_ros.core.inference import NetworkRunner
+from lifting_ros.core.network import NetworkConfig
+from lifting_ros.core.skeleton import KEYPOINT_FLIP, KEYPOINT_NAMES
+from lifting_ros.data.pack import Pack
+from lifting_ros.evaluation import keypoint_calibration as calibration
+from lifting_ros.evaluation.keypoint_calibration import PARAMETERS, Errors, calibration_of, fit, fit_noise, half
+from lifting_ros.evaluation.keypoint_report import TITLES, network_tables, stage_row
+from lifting_ros.evaluation.keypoints import MAPS, ask, validation_rows
+from lifting_ros.evaluation.metrics import swapped
+
+FIGURE = np.array([
+    [50, 10], [50, 20], [40, 25], [35, 40], [30, 55], [60, 25], [65, 40], [70, 55],
+    [42, 60], [40, 80], [38, 99], [58, 60], [60, 80], [62, 99],
+], np.float32)  # fmt: skip
+LITE = NetworkConfig(input_px=64, stages=2, widths=(8, 16, 24), features=8)
+PAPER = NetworkConfig(variant="paper", input_px=64, stages=2, widths=(4, 4, 8, 8), features=8, stride=8)
+
+
+def labels(count: int = 4) -> np.ndarray:
+    """The same figure `count` times, every keypoint labelled, (N, 14, 3)."""
+    return np.concatenate([np.tile(FIGURE, (count, 1, 1)), np.ones((count, 14, 1), np.float32)], -1)
+
+
+def make_pack(count: int = 6) -> Pack:
+    """Noise around the figure; one row is nobody, the first is for training."""
+    rng = np.random.default_rng(0)
+    keypoints = labels(count)
+    keypoints[3] = 0
+    return Pack("noise", rng.integers(0, 255, (count, 110, 110, 3), np.uint8), keypoints, np.arange(count) > 0)
+
+
+def test_keypoints_on_the_other_side_are_swaps():
+    truth = labels()
+    mirrored = truth[:, list(KEYPOINT_FLIP), :2].copy()
+    assert swapped(truth[..., :2], truth) == 0
+    assert swapped(mirrored, truth) == 1
+    one = truth[..., :2].copy()
+    one[0, 10] = truth[0, 13, :2]  # one of four right ankles at the left
+    assert swapped(one, truth) == pytest.approx(1 / 48)
+
+
+def test_what_is_near_both_sides_or_none_is_no_swap():
+    truth = labels()
+    truth[:, 13, :2] = truth[:, 10, :2] + 1  # feet together
+    assert swapped(truth[:, list(KEYPOINT_FLIP), :2], truth) == pytest.approx(10 / 12)
+    assert swapped(truth[..., :2] + 500, truth) == 0
+    truth[:, [5, 6, 7, 11, 12, 13], 2] = 0  # no left side to be taken for
+    assert np.isnan(swapped(truth[..., :2], truth))
+
+
+def heavy(scale: float, blur: float, floor: float, count: int = 8000, seed: int = 0) -> Errors:
+    """Errors that are Gaussian under the covariances that these parameters make of random beliefs."""
+    rng = np.random.default_rng(seed)
+    turn = rng.normal(size=(count, 2, 2))
+    moment = turn @ np.swapaxes(turn, 1, 2) * rng.exponential(3, (count, 1, 1)) + blur**2 * rng.uniform(0.5, 1.2, (count, 1, 1)) * np.eye(2)
+    covariance = calibration.covariances(moment, scale, blur, floor)
+    error = np.einsum("nab,nb->na", np.linalg.cholesky(covariance), rng.normal(size=(count, 2)))
+    return Errors(error, moment, rng.uniform(0, 1, count))
+
+
+def test_the_fit_finds_the_parameters_that_made_the_errors():
+    found = fit([heavy(1.7, 0.9, 0.4)])
+    assert [found[name] for name in PARAMETERS] == pytest.approx([1.7, 0.9, 0.4], rel=0.06)
+    row = calibration_of(heavy(1.7, 0.9, 0.4, seed=1), NetworkConfig(**found))
+    assert [row["50 %"], row["90 %"]] == pytest.approx([50, 90], abs=2) and row["NEES"] == pytest.approx(1, abs=0.05)
+
+
+def test_every_pack_weighs_the_same_in_the_fit():
+    """A hundred times the rows of one set must not drown the other."""
+    small, large = heavy(0.5, 1, 0.3, count=100), heavy(4.0, 1, 0.3)
+    both = fit([small, large])["noise_scale"]
+    assert 1.0 < both < 3.5 and fit([large])["noise_scale"] == pytest.approx(4, rel=0.1)
+
+
+def test_too_sharp_covariances_show():
+    sharp = calibration_of(heavy(4.0, 1, 0.3), NetworkConfig(noise_scale=1.0, noise_blur=1.0, noise_floor=0.15))
+    assert sharp["NEES"] == pytest.approx(4, rel=0.1) and sharp["50 %"] < 25 and sharp["90 %"] < 60
+
+
+def test_stages_are_measured_apart():
+    truth, rng = labels(50), np.random.default_rng(0)
+    exact = truth[..., :2]
+    noisy = exact + rng.normal(0, 30, exact.shape)
+    row = stage_row(np.stack([noisy, np.full_like(exact, np.nan), exact]), truth)
+    assert row["PCK f"] == 100 and row["px f"] == 0 and row["PCK b"] < 30
+    assert row["px b"] == pytest.approx(30 * np.sqrt(np.pi / 2), rel=0.05) and np.isnan(row["PCK b^"]) and np.isnan(row["px b^"])
+
+
+@pytest.mark.parametrize(("config", "prior"), [(LITE, True), (LITE, False), (PAPER, True)])
+def test_the_network_answers_for_the_rows_asked(config, prior):
+    torch.manual_seed(0)
+    runner = NetworkRunner(build_network(config, small_prior() if prior else None), torch.device("cpu"))
+    pack = make_pack()
+    answers = ask(runner, pack, np.array([1, 4]), MAPS)
+    assert answers.keypoints_px.shape == (2, 3, 2, 14, 2) and answers.labels.shape == (2, 14, 3)
+    assert np.isfinite(answers.keypoints_px[:, [0, 2]]).all() and np.isfinite(answers.keypoints_px[:, 1]).all() == prior
+    crop = ask(runner, pack, np.array([4]), ["fused"])
+    np.testing.assert_allclose(crop.keypoints_px[:, 0, 0], answers.keypoints_px[:, 2, 1], atol=0.5)
+    assert (answers.labels[..., :2] > 0).all() and (answers.labels[..., :2] < 64).all()
+
+
+def test_the_answers_are_those_of_the_estimator():
+    """Same keypoints, confidences and covariances as the pipeline makes of the same maps."""
+    torch.manual_seed(0)
+    runner, pack = NetworkRunner(build_network(LITE, small_prior()), torch.device("cpu")), make_pack()
+    answers = ask(runner, pack, np.array([1]))
+    errors = calibration.errors_of(answers, LITE.stride)
+    assert len(errors.error) == 14
+    crop = torch.from_numpy(np.ascontiguousarray(_crop(pack, 1)))
+    output = runner(crop[None])
+    px, confidence, covariance = belief_maps.keypoints(output.stages[-1].fused, output.presence, LITE)
+    np.testing.assert_allclose(answers.keypoints_px[-1, -1], px, atol=1e-4)
+    np.testing.assert_allclose(errors.confidence, confidence[0], rtol=1e-4)
+    made = calibration.covariances(errors.moment, *(getattr(LITE, name) for name in PARAMETERS)) * LITE.stride**2
+    np.testing.assert_allclose(made, covariance[0], rtol=1e-3, atol=1e-3)
+
+
+def _crop(pack: Pack, row: int) -> np.ndarray:
+    from lifting_ros.data.crops import true_crop
+
+    return true_crop(pack.images[row], pack.keypoints[row], LITE.input_px)[0].transpose(2, 0, 1).astype(np.float32) / 255
+
+
+def test_covariances_are_fitted_on_one_half_and_judged_on_the_other():
+    pack = make_pack()
+    assert list(validation_rows(pack)) == [1, 2, 4, 5] and list(half(pack, 0)) == [2, 4] and list(half(pack, 1)) == [1, 5]
+    network = build_network(LITE, small_prior())
+    found = fit_noise(network, [pack])
+    assert tuple(found) == PARAMETERS and all(value > 0 for value in found.values())
+    NetworkConfig(**found)
+    assert fit_noise(NetworkRunner(network, torch.device("cpu")), [pack]) == found
+    with pytest.raises(ValueError, match="labelled validation rows"):
+        fit_noise(network, [pack._replace(validation=np.zeros(6, bool))])
+
+
+def test_tables_have_a_row_for_each_set():
+    runner, pack = NetworkRunner(build_network(LITE, small_prior()), torch.device("cpu")), make_pack()
+    rows = validation_rows(pack)
+    tables = network_tables({"noise": ask(runner, pack, rows, MAPS)}, {"noise": rows % 2 == 1}, LITE)
+    assert tuple(tables) == TITLES and list(tables[TITLES[0]]["noise"]) == ["stage 1", "stage 2"]
+    assert tuple(tables[TITLES[1]]["noise"]) == KEYPOINT_NAMES
+    assert list(tables[TITLES[2]]) == ["noise, stage 1", "noise, stage 2"]
+    assert tables[TITLES[4]]["noise"]["count"] == 28 and tables[TITLES[4]]["all sets"]["count"] == 28

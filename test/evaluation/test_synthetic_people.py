@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""End to end on people whose joints are known: stick figures before cameras, with a network that answers with the truth or far from it."""
+import numpy as np
+import pytest
+from people import CAMERA, make_poses, see, small_prior
+
+from lifting_ros.core.lifting import Lifter
+from lifting_ros.data.crops import true_crop
+from lifting_ros.evaluation.synthetic_people import crop_cameras, error_rows, exact, lift, read_rendered
+
+COUNT = 12
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A pack of the format of the rendered ones, with windows of noise."""
+    joints, keypoints = see(make_poses(COUNT, seed=3))
+    labelled = np.ones((COUNT, 14, 1))
+    labelled[2, 4:6] = 0
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).integers(0, 255, (COUNT, 480, 640, 3), np.uint8))
+    np.savez(
+        tmp_path / "labels.npz", keypoints=np.concatenate([keypoints, np.ones((COUNT, 14, 1))], -1).astype(np.float32) * labelled,
+        joints_camera_m=joints.astype(np.float32), K=np.tile(CAMERA.matrix, (COUNT, 1, 1)), up=np.tile([0.0, -1, 0], (COUNT, 1)),
+        validation=np.ones(COUNT, bool),
+    )  # fmt: skip
+    return tmp_path
+
+
+def test_the_crop_has_its_own_camera(folder):
+    """The true joints, seen through it, lie on the labels of the crop; the principal point is far from the middle."""
+    people = read_rendered(folder, 100)
+    cameras = crop_cameras(people, 128)
+    keypoints, confidence, _ = exact(people, cameras)
+    for n in (0, 2, 11):
+        labels = true_crop(people.pack.images[n], people.pack.keypoints[n], 128)[1]
+        seen = labels[:, 2] > 0
+        np.testing.assert_allclose(keypoints[n][seen], labels[seen, :2], atol=0.01)
+    assert confidence.shape == (COUNT, 14) and cameras[0].matrix[0, 0] != CAMERA.matrix[0, 0]
+
+
+def test_exact_keypoints_are_lifted_well_and_noise_hurts(folder):
+    people, lifter = read_rendered(folder, 100), Lifter(small_prior())
+    cameras = crop_cameras(people, 128)
+    keypoints, confidence, covariance = exact(people, cameras)
+    noisy = keypoints + np.random.default_rng(0).normal(0, 8, keypoints.shape)
+    given = {"exact": (keypoints, confidence, covariance), "noisy": (noisy, confidence, 128 * covariance)}
+    lifted = {name: lift(lifter, *values, cameras, people.up) for name, values in given.items()}
+    labels = np.concatenate([keypoints, confidence[..., None]], -1)
+    rows = error_rows(lifted, {name: values[0] for name, values in given.items()}, labels, people.joints_m)
+    assert rows["exact"]["N-MPJPE"] < 110 and rows["exact"]["px"] == 0 and rows["exact"]["swapped %"] == 0
+    assert rows["noisy"]["PA-MPJPE"] > 1.1 * rows["exact"]["PA-MPJPE"] and rows["noisy"]["px"] == pytest.approx(10, rel=0.2)
+    assert rows["noisy"]["lifted %"] == 100
+
+
+def test_rows_are_of_the_same_persons():
+    """A row that lifts only the easy ones must not look better for it."""
+    truth = make_poses(4)
+    worse = truth.copy()
+    worse[0] += np.random.default_rng(0).normal(0, 0.5, (17, 3))
+    some = truth.copy()
+    some[0] = np.nan
+    keypoints, labels = np.zeros((4, 14, 2)), np.ones((4, 14, 3))  # all in one point: no torso, no PCK
+    rows = error_rows({"all": worse, "some": some}, {"all": keypoints, "some": keypoints}, labels, truth)
+    assert rows["all"]["MPJPE"] == rows["some"]["MPJPE"] == 0
+    assert np.isnan(rows["all"]["PCK"]) and rows["all"]["lifted %"] == 100 and rows["some"]["lifted %"] == 75
+
+
+def test_other_packs_are_refused(folder, tmp_path):
+    assert len(read_rendered(folder, 5).rows) == 5 and read_rendered(folder, 5).joints_m.shape == (5, 17, 3)
+    with np.load(folder / "labels.npz") as labels:
+        arrays = dict(labels)
+    np.savez(folder / "labels.npz", **{k: v for k, v in arrays.items() if k != "up"})
+    assert np.isnan(read_rendered(folder, 5).up).all()
+    np.savez(folder / "labels.npz", **{k: v for k, v in arrays.items() if k != "K"})
+    with pytest.raises(ValueError, match="not a pack of rendered people"):
+        read_rendered(folder, 5)
+    np.savez(folder / "labels.npz", **arrays | {"keypoints": 0 * arrays["keypoints"]})
+    with pytest.raises(ValueError, match="nobody is labelled"):
+        read_rendered(folder, 5)
+    with pytest.raises(ValueError, match="nowhere"):
+        read_rendered(tmp_path / "nowhere", 5)

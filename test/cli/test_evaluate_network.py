@@ -56,7 +56,6 @@ def test_rendered_people_end_to_end(rendered, weights, tmp_path, capsys):
     stages = [f"stage {s}, {kind}" for s in (1, 2, 3) for kind in ("b", "f")]
     assert list(rows) == ["exact keypoints", *stages, *(f"{s}, small" for s in stages[:4])]
     assert rows["exact keypoints"]["px"] < 0.01 < rows["stage 3, f"]["px"] and rows["exact keypoints"]["lifted %"] == 100
-    assert rows["stage 1, f, small"]["lifted %"] == 0 and rows["stage 1, f, small"]["MPJPE"] is None  # it has learnt nothing
     assert set(rows["stage 1, b"]) >= {"MPJPE", "N-MPJPE", "PA-MPJPE", "median PA-MPJPE", "px", "swapped %"}
 
 

@@ -63,6 +63,8 @@ def test_rows_are_of_the_same_persons():
     rows = error_rows({"all": worse, "some": some}, {"all": keypoints, "some": keypoints}, labels, truth)
     assert rows["all"]["MPJPE"] == rows["some"]["MPJPE"] == 0
     assert np.isnan(rows["all"]["PCK"]) and rows["all"]["lifted %"] == 100 and rows["some"]["lifted %"] == 75
+    none = error_rows({"all": worse, "none": np.full_like(truth, np.nan)}, {"all": keypoints, "none": keypoints}, labels, truth)
+    assert np.isnan(none["all"]["MPJPE"]) and none["none"]["lifted %"] == 0
 
 
 def test_other_packs_are_refused(folder, tmp_path):

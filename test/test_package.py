@@ -3,6 +3,7 @@
 
 import ast
 import re
+import runpy
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
@@ -185,3 +186,10 @@ def test_share_file_finds_what_ships_and_says_where_it_looked():
     assert share_file("config/fastdds_shm.xml").is_file()
     with pytest.raises(FileNotFoundError, match=r"no_such\.yaml: expected in one of .*share/lifting_ros"):
         share_file("config/no_such.yaml")
+
+
+def test_processes_that_a_command_starts_do_not_start_the_command_again():
+    """multiprocessing imports the script of its parent under this name."""
+    for script in (ROOT / "scripts").iterdir():
+        if script.read_text(encoding="utf-8").startswith("#!/usr/bin/env python3"):
+            runpy.run_path(str(script), run_name="__mp_main__")

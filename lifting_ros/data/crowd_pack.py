@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rendered crowds and rooms without people, made once and kept.
-
-A pack is a folder with `images.npy` (N, H, W, 3) uint8 RGB and `labels.npz`, which is written last: a folder with it is whole.
-"""
+"""Rendered crowds and rooms without people, made once and kept in a pack of `synthetic_pack`."""
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from lifting_ros.data.keypoints2d import decode_rgb, read_tar
+from lifting_ros.data.synthetic_pack import crowd_labels, render_pictures, save_labels
 
 HELD_BACK = 12  # of so many groups of eight training rows one is held back to set thresholds and the scores' calibration
+
+TUNE_PICTURES = (60, 120)
+"""Rendered pictures with and without people for that."""
 
 
 class CrowdPack(NamedTuple):
@@ -51,7 +52,7 @@ def read_empty(data: Path, side: str) -> list[np.ndarray]:
 
 
 def crowd_source(data: Path, side: str, size: tuple[int, int]):
-    """The renderer of a side's pictures: backgrounds and, for `validation`, subjects that no other side has; size (W, H) px."""
+    """The renderer of a side's pictures: backgrounds and, for `validation`, subjects and clothes that no other side has; size (W, H) px."""
     from lifting_ros.data.synthetic import SyntheticPeople  # its packages are needed by those who render alone
 
     seed = {"train": 11, "tune": 12, "validation": 13}[side]
@@ -60,28 +61,22 @@ def crowd_source(data: Path, side: str, size: tuple[int, int]):
     return SyntheticPeople(data / "body", mocap, read_empty(data, side), seed, size, subjects)
 
 
-def write_crowd_pack(folder: Path, source, crowds: int, empty: int) -> None:
-    """Render `crowds` pictures with and then `empty` pictures without people."""
-    folder.mkdir(parents=True, exist_ok=True)
-    width, height = source.size
-    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (crowds + empty, height, width, 3))
-    picture, keypoints, seen = [], [np.zeros((0, 14, 3), np.float32)], []
-    for index in tqdm(range(crowds + empty), desc=f"rendering {folder.name}", unit="picture", mininterval=5):
-        sample = source.crowd(index) if index < crowds else source.empty(index)
-        images[index] = sample.image
-        picture += [index] * len(sample.people)
-        keypoints += [np.column_stack([p.keypoints_px, p.labelled]).astype(np.float32)[None] for p in sample.people]
-        seen += [p.seen for p in sample.people]
-    images.flush()
-    beside = folder / "labels.partial.npz"
-    np.savez(beside, picture=np.array(picture, int), keypoints=np.concatenate(keypoints), seen=np.array(seen, np.float32))
-    os.replace(beside, folder / "labels.npz")
+def write_crowd_pack(
+    folder: Path, make_source: Callable, size: tuple[int, int], crowds: int, empty: int, workers: int | None = None
+) -> None:
+    """Render `crowds` pictures with and then `empty` pictures without people; make_source() is called in each process."""
+    samples = render_pictures(folder, make_source, partial(_crowd_or_room, crowds), crowds + empty, size, workers)
+    save_labels(folder, crowd_labels(samples, False))
+
+
+def _crowd_or_room(crowds: int, source, index: int):
+    return source.crowd(index) if index < crowds else source.empty(index)
 
 
 def open_crowd_pack(folder: Path, data: Path, side: str, size: tuple[int, int], crowds: int, empty: int) -> CrowdPack:
     """The pack in `folder`, rendered where it is not there yet."""
     if not (folder / "labels.npz").is_file():
-        write_crowd_pack(folder, crowd_source(data, side, size), crowds, empty)
+        write_crowd_pack(folder, partial(crowd_source, data, side, size), size, crowds, empty)
     labels = np.load(folder / "labels.npz", allow_pickle=False)
     images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
     if images.shape != (crowds + empty, size[1], size[0], 3):

@@ -31,7 +31,7 @@ from lifting_ros.data.scene_parts import (
 )
 
 KINDS = ("photograph", "mosaic", "composite", "rendered", "nobody")
-KIND_SHARES = (0.27, 0.20, 0.15, 0.20, 0.18)
+KIND_SHARES = (0.25, 0.18, 0.13, 0.20, 0.24)
 PHOTO_WEIGHT = {"lspet": 0.5, "street": 1.0, "gym": 2.5, "people": 3.0}
 """How often a photo of a set is drawn."""
 PHOTO_REACH = {"lspet": 0.25, "street": 0.25, "gym": 1.0, "people": 0.25}
@@ -127,7 +127,7 @@ class SceneSource:
 
     def nobody(self, rng: np.random.Generator) -> Scene:
         """Pictures without people: windows of photographs, alone or side by side, with patches of each other, and rendered ones."""
-        if len(self.unpeopled) and rng.random() < 0.3:
+        if len(self.unpeopled) and rng.random() < 0.5:
             image = self.crowds.images[self.unpeopled[rng.integers(len(self.unpeopled))]]
             return empty_scene(random_window(image, self.size, rng))
         if rng.random() < 0.4:

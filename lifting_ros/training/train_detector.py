@@ -18,7 +18,7 @@ from tqdm import tqdm
 from lifting_ros.core.checkpoint import load_tensors, save_tensors
 from lifting_ros.core.detector import STRIDE, DetectorNetwork, boxes_of, cell_centres
 from lifting_ros.core.device import has_fast_bf16
-from lifting_ros.data.crowd_pack import open_crowd_pack
+from lifting_ros.data.crowd_pack import TUNE_PICTURES, open_crowd_pack
 from lifting_ros.data.scene_parts import Scene
 from lifting_ros.data.scenes import SceneSource
 from lifting_ros.training.calibrate_detector import calibrated
@@ -205,7 +205,7 @@ def train_detector(config: DetectorTrainConfig, data: Path, folder: Path, every:
                 record.training(trainer.step, losses)
             if trainer.step % every == 0 or trainer.step == config.steps:
                 save_state(folder / "state.safetensors", trainer)
-    held_back = open_crowd_pack(packs / "tune", data, "tune", SIZE, config.crowds // 15, config.rooms // 3)
+    held_back = open_crowd_pack(packs / "tune", data, "tune", SIZE, *TUNE_PICTURES)
     return calibrated(trainer.average, config.widths, SceneSource(data, held_back, *SIZE, side="tune"))
 
 

@@ -2,7 +2,6 @@
 """Scenes from a small folder of pictures that the test draws: white people with a red dot on every keypoint, before blue walls."""
 import io
 import tarfile
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -13,6 +12,7 @@ from lifting_ros.data.crowd_pack import open_crowd_pack, rows_of, write_crowd_pa
 from lifting_ros.data.keypoints2d import PHOTO_SETS
 from lifting_ros.data.scene_parts import labelled_scene, mirror, move, tiled, warp
 from lifting_ros.data.scenes import KINDS, SMALLEST_PX, SceneSource, crowd_scene
+from lifting_ros.data.synthetic_picture import SyntheticPerson, SyntheticSample
 
 WIDTH, HEIGHT = 320, 256
 
@@ -64,27 +64,28 @@ class Crowds:
 
     size = (WIDTH, HEIGHT)
 
-    def crowd(self, index: int) -> SimpleNamespace:
-        people = [self._person(60, 1.0), self._person(200, 0.1)]
+    def crowd(self, index: int) -> SyntheticSample:
+        people = (self._person(60, 1.0), self._person(200, 0.1))
         image = np.full((HEIGHT, WIDTH, 3), (0, 0, 200), np.uint8)
         for person in people:
-            x0, y0, x1, y1 = (*person.keypoints_px.min(0).astype(int), *person.keypoints_px.max(0).astype(int))
+            x0, y0, x1, y1 = person.box_px.astype(int)
             image[y0 : y1 + 1, x0 : x1 + 1] = 255
-        return SimpleNamespace(image=image, people=people)
+        return SyntheticSample(image, people, np.eye(3), np.array([0, -1, 0]))
 
-    def empty(self, index: int) -> SimpleNamespace:
-        return SimpleNamespace(image=np.full((HEIGHT, WIDTH, 3), (0, 0, 200), np.uint8), people=[])
+    def empty(self, index: int) -> SyntheticSample:
+        return SyntheticSample(np.full((HEIGHT, WIDTH, 3), (0, 0, 200), np.uint8), (), np.eye(3), np.array([0, -1, 0]))
 
     @staticmethod
-    def _person(x: float, seen: float) -> SimpleNamespace:
+    def _person(x: float, seen: float) -> SyntheticPerson:
         keypoints = np.column_stack([np.linspace(x, x + 50, 14), np.linspace(60, 200, 14)])
-        return SimpleNamespace(keypoints_px=keypoints, labelled=np.arange(14) > 3, seen=seen)
+        box = np.concatenate([keypoints.min(0), keypoints.max(0)])
+        return SyntheticPerson(keypoints, np.arange(14) > 3, np.arange(14) > 3, box, np.zeros((17, 3)), seen)
 
 
 @pytest.fixture(scope="module")
 def source(data, tmp_path_factory) -> SceneSource:
     folder = tmp_path_factory.mktemp("packs") / "train"
-    write_crowd_pack(folder, Crowds(), 3, 2)
+    write_crowd_pack(folder, Crowds, Crowds.size, 3, 2, workers=1)
     return SceneSource(data, open_crowd_pack(folder, data, "train", Crowds.size, 3, 2))
 
 
@@ -166,7 +167,7 @@ def test_sides_share_no_row_and_leave_none_out():
 
 
 def test_a_pack_that_was_not_finished_is_no_pack(tmp_path, data):
-    write_crowd_pack(tmp_path / "p", Crowds(), 2, 1)
+    write_crowd_pack(tmp_path / "p", Crowds, Crowds.size, 2, 1, workers=1)
     pack = open_crowd_pack(tmp_path / "p", data, "train", Crowds.size, 2, 1)
     assert pack.picture.tolist() == [0, 0, 1, 1] and pack.seen.shape == (4,) and pack.images.shape == (3, HEIGHT, WIDTH, 3)
     with pytest.raises(ValueError, match="remove it"):

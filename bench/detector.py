@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The person detector over its thresholds, on the pictures held back from its training, and what it costs.
+
+Every row is a least score: persons found (recall at IoU 0.5) and repeated in each set, and the share of pictures without people that get a
+false alarm. First of the detector alone, then of the whole estimator, whose detector is given --score. The defaults of `detector.score` and
+`min_person_score` were read off these tables; what is reported comes from other pictures. --json FILE writes the figures.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from lifting_ros.core.detector import Detector, DetectorConfig
+from lifting_ros.core.pipeline import EstimatorConfig, PoseEstimator
+from lifting_ros.data.crowd_pack import TUNE_PICTURES, open_crowd_pack, read_empty
+from lifting_ros.data.keypoints2d import PHOTO_SETS, read_photo_set
+from lifting_ros.data.scene_parts import Scene
+from lifting_ros.evaluation.detection import (
+    LEAST_SCORE,
+    Judged,
+    crowd_scenes,
+    detection_row,
+    judge_all,
+    of_detector,
+    of_estimator,
+    photo_scenes,
+    room_scenes,
+    window_scenes,
+)
+
+ROOMS = ("parts of photographs", "rendered rooms")
+
+
+def tune_sets(data: Path, work: Path, most: int) -> dict[str, Callable[[], Iterator[Scene]]]:
+    """Scenes held back from the training, by name."""
+    crowds = open_crowd_pack(work / "crowds" / "tune", data, "tune", (320, 256), *TUNE_PICTURES)
+    sets = {"crowds": lambda: crowd_scenes(crowds, most)}
+    for name in PHOTO_SETS:
+        photos = read_photo_set(data / "keypoints2d", name)
+        sets[name] = lambda photos=photos: photo_scenes(photos, "tune", most)
+    empty = read_empty(data, "tune")
+    return sets | {ROOMS[0]: lambda: window_scenes(empty, 6), ROOMS[1]: lambda: room_scenes(crowds)}
+
+
+def sweep(judged: dict[str, Judged], scores: np.ndarray) -> dict[str, dict[str, float]]:
+    """Rows by least score: recall by set, repeated persons in crowds, share of empty pictures with alarms."""
+    rows = {}
+    for score in scores:
+        at = {name: detection_row(one, score) for name, one in judged.items()}
+        row = {name: figures["recall"] for name, figures in at.items() if name not in ROOMS}
+        row |= {"precision": at["crowds"]["precision"], "repeated": at["crowds"]["repeated"]}
+        rows[f"{score:.2f}"] = row | {name: at[name]["pictures"] for name in ROOMS}
+    return rows
+
+
+def cpu_ms(detector: Detector, rounds: int = 30) -> float:
+    """CPU time of one 640 x 480 picture, the middle of `rounds`."""
+    image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        detector.detect(image)
+        times.append(1e3 * (time.process_time() - start))
+    return float(np.median(times))
+
+
+def show(title: str, rows: dict[str, dict[str, float]]) -> None:
+    columns = list(next(iter(rows.values())))
+    print(f"\n{title}\n{'':6}" + "".join(f"{c[:13]:>14}" for c in columns))
+    for name, row in rows.items():
+        print(f"{name:6}" + "".join(f"{row[c]:14.3f}" for c in columns))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, type=Path, metavar="DATA", help="folder with keypoints2d/, negatives/, body/, mocap/")
+    parser.add_argument("--work", default=Path(".cache"), type=Path, metavar="WORK", help="where pictures are kept (default .cache)")
+    parser.add_argument("--weights", default="", metavar="W.safetensors", help="detector weights (default: the ones that ship)")
+    parser.add_argument("--score", type=float, default=DetectorConfig().score, help="detector.score of the estimator's table")
+    parser.add_argument("--most", type=int, default=150, metavar="N", help="pictures a set (default 150)")
+    parser.add_argument("--alone", action="store_true", help="leave out the estimator")
+    parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
+    args = parser.parse_args()
+    config = EstimatorConfig(threads=1, min_person_score=0.0, detector=DetectorConfig(weights=args.weights, score=args.score))
+    estimator = PoseEstimator(config)
+    alone = Detector(estimator.detector.network, DetectorConfig(score=LEAST_SCORE))
+    finders = {"detector": of_detector(alone)} | ({} if args.alone else {"estimator": of_estimator(estimator)})
+    sets, tables = tune_sets(args.data, args.work, args.most), {}
+    for who, find in finders.items():
+        judged = {name: judge_all(find, tqdm(scenes(), desc=f"{who}, {name}", leave=False)) for name, scenes in sets.items()}
+        tables[who] = sweep(judged, np.arange(0.05, 1.0, 0.05))
+        show(f"{who}, least score", tables[who])
+    figures = tables | {"cpu_ms": cpu_ms(estimator.detector)}
+    print(f"\ndetector alone: {figures['cpu_ms']:.1f} ms of CPU a picture of 640 x 480")
+    if args.json:
+        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -159,7 +159,8 @@ def training_rows(watch: Stopwatch, args: argparse.Namespace, peaks: dict[str, f
 def training_row(watch: Stopwatch, variant: str, dtype: str, batch: int, fusion: bool, peak: float) -> Row:
     """Optimiser steps of the recipe that ships, on one batch; "GMAC a crop" counts forward and backward."""
     recipe, precision = RECIPES[variant], "bfloat16" if dtype == "bf16" else "float32"
-    config = dataclasses.replace(recipe, batch=batch, precision=precision, fusion=fusion, fusion_from=0)
+    network = dataclasses.replace(recipe.network, fusion=fusion)
+    config = dataclasses.replace(recipe, network=network, batch=batch, precision=precision, fusion_from=0)
     layers = build_network(config.network, MixturePPCA.load(WEIGHTS / "prior.npz")).fusion
     trainer, size = Trainer(config, layers, watch.device), config.network.input_px
     images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)

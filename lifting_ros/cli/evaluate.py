@@ -9,6 +9,11 @@ together, f; keypoints taken for the other side's (within 0.2 torsos of its labe
 
 --synthetic PACK: rendered people, from the crop of the true box to 3D, after every stage from b and from f, and from the exact keypoints.
 
+--detector: persons found at an overlap (IoU) of 0.5, by the detector alone and by the whole estimator, at the scores that it is set to, on
+rendered crowds, on photographs (where the surroundings of the labelled person are known), and in pictures and rendered rooms without
+people: recall, precision, AP, persons found twice and boxes where nobody is (alarms) a picture, share of pictures with such a box.
+The pictures are rendered once and kept in WORK; that needs the package embreex.
+
 --lifting: virtual cameras on the validation subjects of the motion capture. Errors over 17 joints in mm (MPJPE: root aligned; N-MPJPE:
 after the best scale; PA-MPJPE: after Procrustes) of the lifter's answer, of the mean of its hypotheses by weight (Bayes mean) and of the
 best of them; where the error sits; calibration of the covariances: share of truths inside the ellipsoids of a level in %, and NEES a
@@ -22,14 +27,16 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keypoints", action="store_true", help="the 2D side, on the photographs of DATA")
+    parser.add_argument("--detector", action="store_true", help="persons found and false alarms, on photographs and rendered scenes")
     parser.add_argument("--lifting", action="store_true", help="the lifter, on the motion capture of DATA")
     parser.add_argument("--synthetic", default="", metavar="PACK", help="2D and 3D, on a folder of rendered people (lifting render)")
-    parser.add_argument("--data", default="", metavar="DATA", help="folder with keypoints2d/, negatives/ and mocap/")
+    parser.add_argument("--data", default="", metavar="DATA", help="folder with keypoints2d/, negatives/, body/ and mocap/")
     parser.add_argument("--work", default=".cache", metavar="WORK", help="where packs are kept (default .cache)")
     parser.add_argument(
         "--weights", nargs="+", default=[], metavar="W.safetensors", help="other networks to measure beside the one that ships"
     )
     parser.add_argument("--true-boxes", action="store_true", help="leave the detector out of --keypoints: four times as fast")
+    parser.add_argument("--pictures", type=int, default=0, metavar="N", help="most pictures a set of --detector (default all)")
     parser.add_argument("--people", type=int, default=500, metavar="N", help="people of --synthetic (default 500)")
     parser.add_argument("--views", type=int, default=2000, metavar="N", help="views of each lifting protocol (default 2000)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of cameras and noise (default 0)")
@@ -45,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
     tables = {}
     if args.keypoints or args.synthetic:
         tables |= network_tables(args)
+    if args.detector:
+        tables |= detector_tables(args)
     if args.lifting:
         tables |= lifting_tables(args)
     for name, rows in tables.items():
@@ -58,12 +67,12 @@ def check(args: argparse.Namespace) -> None:
     """CommandError for options that do not go together."""
     from lifting_ros.cli.main import CommandError
 
-    if not (args.keypoints or args.lifting or args.synthetic):
-        raise CommandError("nothing to do: expected --keypoints, --synthetic or --lifting")
-    if (args.keypoints or args.lifting) and not args.data:
-        raise CommandError("--data: --keypoints and --lifting want the folder of the data")
-    if args.views < 1 or args.seed < 0 or args.people < 1:
-        raise CommandError("--views, --people, --seed: expected positive numbers and a seed of at least 0")
+    if not (args.keypoints or args.lifting or args.synthetic or args.detector):
+        raise CommandError("nothing to do: expected --keypoints, --synthetic, --detector or --lifting")
+    if (args.keypoints or args.lifting or args.detector) and not args.data:
+        raise CommandError("--data: --keypoints, --detector and --lifting want the folder of the data")
+    if args.views < 1 or args.seed < 0 or args.people < 1 or args.pictures < 0:
+        raise CommandError("--views, --people, --pictures, --seed: expected positive numbers and a seed of at least 0")
     for option, folder in (("--plots", args.plots), ("--json", args.json and str(Path(args.json).parent))):
         if folder and not Path(folder).is_dir():
             raise CommandError(f"{option}: {folder}: the folder does not exist")
@@ -85,6 +94,22 @@ def network_tables(args: argparse.Namespace) -> dict[str, dict[str, dict[str, fl
     if people is not None:
         tables |= synthetic_tables(estimators, people)
     return tables
+
+
+def detector_tables(args: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
+    """Tables of persons found, with the network that ships and with those of --weights."""
+    from lifting_ros.cli.main import CommandError
+    from lifting_ros.data.render import RendererMissingError
+    from lifting_ros.evaluation.detection import detection_table
+
+    data, work = Path(args.data), Path(args.work)
+    try:
+        return {
+            f"persons found{name and ', '}{name}": detection_table(estimator, data, work, args.pictures or None)
+            for name, estimator in make_estimators(args).items()
+        }
+    except RendererMissingError as error:
+        raise CommandError(str(error)) from None
 
 
 def make_estimators(args: argparse.Namespace) -> dict:

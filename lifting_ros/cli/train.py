@@ -13,6 +13,8 @@ are written to OUT in fp16 with recipe, seed, revision and measured quality in t
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 
@@ -81,24 +83,39 @@ def train_multistage(args: argparse.Namespace, data: Path) -> int:
 
 
 def packs_of(args: argparse.Namespace, data: Path, config) -> list:
-    """The packs of the photographs and of the rendered people, made where they are not there yet."""
+    """The packs of the photographs, of the rendered people and of the detector's false alarms, made where they are not there yet."""
+    from lifting_ros.core.detector import DetectorConfig, load_detector
+    from lifting_ros.core.pipeline import WEIGHTS
+    from lifting_ros.data.false_alarms import SCORE, SIZE, open_false_alarms
+    from lifting_ros.data.pack import open_packs, read_pack
+    from lifting_ros.data.synthetic import write_pack, write_scenes
+
+    work, side = Path(args.work), config.window_px
+    packs = open_packs(data, work / f"packs{side}", side)
+    people = Path(args.synthetic or work / f"synthetic{config.rendered}")
+    if config.rendered and not args.synthetic:
+        render_once(people, partial(write_pack, people, config.rendered, side, config.seed), data)
+    if config.rendered or args.synthetic:
+        packs.append(read_pack(people)._replace(name="synthetic"))
+    rooms = work / f"rooms{config.rooms}" if config.rooms else None
+    if rooms:
+        render_once(rooms, partial(write_scenes, rooms, config.rooms, SIZE, config.seed, people=False), data)
+    detector = load_detector(WEIGHTS / "detector.safetensors", DetectorConfig(score=SCORE))
+    return [*packs, open_false_alarms(work / f"packs{side}" / "alarms", detector, data, rooms, side)]
+
+
+def render_once(folder: Path, write: Callable, data: Path) -> None:
+    """Rendered pictures in `folder`, made by `write` where they are not there yet."""
     from lifting_ros.cli.main import CommandError
     from lifting_ros.cli.render import MOCAP
-    from lifting_ros.data.pack import open_packs, read_pack
+    from lifting_ros.data.render import RendererMissingError
+    from lifting_ros.data.synthetic import read_backgrounds
 
-    work = Path(args.work)
-    packs = open_packs(data, work / f"packs{config.window_px}", config.window_px)
-    folder = Path(args.synthetic or work / f"synthetic{config.rendered}")
-    if not args.synthetic and config.rendered and not (folder / "labels.npz").is_file():
-        from lifting_ros.data.render import RendererMissingError
-        from lifting_ros.data.synthetic import read_backgrounds, write_pack
-
-        backgrounds = read_backgrounds(data / "negatives", "training")
+    if not (folder / "labels.npz").is_file():
         try:
-            write_pack(folder, config.rendered, 192, config.seed, data / "body", data / "mocap" / MOCAP, backgrounds)
+            write(body_dir=data / "body", mocap_npz=data / "mocap" / MOCAP, backgrounds=read_backgrounds(data / "negatives", "training"))
         except RendererMissingError as error:
-            raise CommandError(f"{error}; or a recipe with rendered: 0") from None
-    return packs + ([read_pack(folder)._replace(name="synthetic")] if args.synthetic or config.rendered else [])
+            raise CommandError(f"{error}; or a recipe with rendered: 0 and rooms: 0") from None
 
 
 def train_detector(args: argparse.Namespace, data: Path) -> int:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lifting_ros.core.config import from_mapping
-from lifting_ros.core.network import MultistageNetwork, NetworkConfig
+from lifting_ros.core.network import MultistageNetwork, NetworkConfig, NoFusion
 
 FUSION_SIGMA = 1.5 / 32
 """Width of a projected belief over the side of the crop."""
@@ -77,7 +77,9 @@ def build_network(config: NetworkConfig, prior=None) -> MultistageNetwork:
 
 
 def fusion_of(config: NetworkConfig, prior):
-    """The fusion layers (core.fusion.PriorFusion) of such a network: the same width on the person whatever the grid."""
+    """The fusion layers (core.fusion.PriorFusion, or none) of such a network: the same width on the person whatever the grid."""
+    if not config.fusion:
+        return NoFusion()
     from lifting_ros.core.fusion import PriorFusion  # the prior's algebra is not needed for a plain network
 
     return PriorFusion(prior, config.stages, config.fusion_noise, FUSION_SIGMA * config.input_px / config.stride)

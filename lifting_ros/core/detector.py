@@ -120,7 +120,7 @@ class Detector:
         height, width = image.shape[:2]
         factor = self.config.long_side_px / max(height, width)
         h, w = max(1, round(height * factor)), max(1, round(width * factor))
-        tensor = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+        tensor = torch.from_numpy(np.require(image, requirements="CW")).permute(2, 0, 1)[None]  # torch wants to be able to write
         small = nn.functional.interpolate(tensor, (h, w), mode="bilinear", antialias=True)
         padded = torch.full((1, 3, -(-h // _MULTIPLE) * _MULTIPLE, -(-w // _MULTIPLE) * _MULTIPLE), 128, dtype=torch.uint8)
         padded[..., :h, :w] = small

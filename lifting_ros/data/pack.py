@@ -7,7 +7,7 @@ window and the label's weight (0 where there is none), and `validation` (N,) boo
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +30,10 @@ WINDOW_PX = 224
 WINDOW_BOXES = 2.2  # side of the window over the longer side of the keypoints' box: room to shift, turn and shrink
 
 
+NOBODY = ("negatives", "alarms")
+"""Packs of windows that show no person; in all others an unlabelled keypoint says nothing."""
+
+
 class Pack(NamedTuple):
     """A pack in memory-mapped form; see the module's text."""
 
@@ -41,7 +45,12 @@ class Pack(NamedTuple):
 
 def window_transform(keypoints: np.ndarray, side_px: int = WINDOW_PX, boxes: float = WINDOW_BOXES) -> np.ndarray:
     """Affine (2, 3) from photo pixels to the pixels of the window around one person's labelled keypoints (14, 3)."""
-    x0, y0, x1, y1 = keypoint_box(keypoints)
+    return box_transform(keypoint_box(keypoints), side_px, boxes)
+
+
+def box_transform(box_px: np.ndarray, side_px: int, boxes: float) -> np.ndarray:
+    """Affine (2, 3) from photo pixels to those of the window around a box (4,), `boxes` times its longer side."""
+    x0, y0, x1, y1 = box_px
     scale = side_px / (boxes * max(x1 - x0, y1 - y0, 1.0))
     shift = (side_px - 1) / 2 - scale * np.array([x0 + x1, y0 + y1]) / 2
     return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
@@ -50,19 +59,23 @@ def window_transform(keypoints: np.ndarray, side_px: int = WINDOW_PX, boxes: flo
 def cut_window(image: np.ndarray, keypoints: np.ndarray, side_px: int = WINDOW_PX) -> tuple[np.ndarray, np.ndarray]:
     """The window (S, S, 3) around one person and the keypoints (14, 3) in its pixels."""
     transform = window_transform(keypoints, side_px)
-    if transform[0, 0] < 0.7:  # area averaging first, so that a strong reduction does not alias
-        image = cv2.GaussianBlur(image, (0, 0), 0.4 / transform[0, 0])
-    window = cv2.warpAffine(image, transform, (side_px, side_px), flags=cv2.INTER_LINEAR, borderValue=(128, 128, 128))
     moved = keypoints.copy()
     moved[:, :2] = keypoints[:, :2] @ transform[:, :2].T + transform[:, 2]
     moved[keypoints[:, 2] == 0] = 0
-    return window, moved
+    return cut_square(image, transform, side_px), moved
+
+
+def cut_square(image: np.ndarray, transform: np.ndarray, side_px: int) -> np.ndarray:
+    """The window (S, S, 3) of such a transform, grey beyond the border."""
+    if transform[0, 0] < 0.7:  # area averaging first, so that a strong reduction does not alias
+        image = cv2.GaussianBlur(image, (0, 0), 0.4 / transform[0, 0])
+    return cv2.warpAffine(image, transform, (side_px, side_px), flags=cv2.INTER_LINEAR, borderValue=(128, 128, 128))
 
 
 def write_pack(folder: Path, photos: PhotoSet, side_px: int = WINDOW_PX) -> None:
     """Write the pack of a photo set; `labels.npz` last, so that a folder with it is whole."""
     make = (cut_window(photos.image(i), photos.keypoints[i], side_px) for i in range(len(photos.files)))
-    _write(folder, make, is_validation(photos), side_px)
+    write_windows(folder, make, is_validation(photos), side_px)
 
 
 def write_negative_pack(folder: Path, root: Path, side_px: int = WINDOW_PX) -> None:
@@ -71,7 +84,7 @@ def write_negative_pack(folder: Path, root: Path, side_px: int = WINDOW_PX) -> N
     images = read_tar(root / "images.tar")
     nobody = np.zeros((14, 3), np.float32)
     make = ((cv2.resize(_middle(decode_rgb(images[n], n)), (side_px, side_px)), nobody) for n in names)
-    _write(folder, make, np.arange(len(names)) % 9 == 8, side_px)
+    write_windows(folder, make, np.arange(len(names)) % 9 == 8, side_px)
 
 
 def _middle(image: np.ndarray) -> np.ndarray:
@@ -80,7 +93,8 @@ def _middle(image: np.ndarray) -> np.ndarray:
     return image[top : top + side, left : left + side]
 
 
-def _write(folder: Path, windows, validation: np.ndarray, side_px: int) -> None:
+def write_windows(folder: Path, windows: Iterable[tuple[np.ndarray, np.ndarray]], validation: np.ndarray, side_px: int) -> None:
+    """Write the pack of windows (S, S, 3) with their keypoints (14, 3), one for every entry of `validation` (N,) bool."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "labels.npz").unlink(missing_ok=True)
     count = len(validation)

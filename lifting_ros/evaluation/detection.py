@@ -19,6 +19,8 @@ from lifting_ros.data.scenes import PHOTO_REACH, crowd_scene, empty_scene, surro
 
 SIZE = (640, 480)
 """Width and height of the rendered pictures, px."""
+PICTURES = (300, 300)
+"""Rendered pictures with and without people."""
 SIZE_CLASSES = {"60-100 px": (60, 100), "100-200 px": (100, 200), "over 200 px": (200, np.inf)}
 """Longer side of a person's box in a picture of that size."""
 LEAST_SCORE = 0.02
@@ -53,11 +55,13 @@ def detection_table(estimator: PoseEstimator, data: Path, work: Path, most: int 
     recall, precision: at IoU 0.5; AP: average precision, of the detector alone; repeated: persons found more than once, a picture; alarms:
     boxes where nobody is, a picture; pictures: with such a box.
     """
-    crowds = open_crowd_pack(work / "crowds" / "validation", data, "validation", SIZE, 300, 300)
+    crowds = open_crowd_pack(work / "crowds" / "validation", data, "validation", SIZE, *PICTURES)
     alone = Detector(estimator.detector.network, DetectorConfig(score=LEAST_SCORE), estimator.device)
     finders = {"detector": (of_detector(alone), estimator.detector.config.score), "estimator": (of_estimator(estimator), 0.0)}
     rows: dict[str, dict[str, float]] = {}
     for name, scenes in validation_sets(data, crowds, most).items():
+        if next(scenes(), None) is None:
+            continue
         for who, (find, score) in finders.items():
             judged = judge_all(find, tqdm(scenes(), desc=f"{name}, {who}", unit="picture", mininterval=5, leave=False))
             rows[f"{name}, {who}"] = detection_row(judged, score, who == "detector")
@@ -73,7 +77,7 @@ def validation_sets(data: Path, crowds: CrowdPack, most: int | None = None) -> d
     sets = {"crowds": lambda: crowd_scenes(crowds, most)}
     sets |= {name: lambda p=p: photo_scenes(p, "validation", most) for name, p in photos.items()}
     return sets | {
-        "no people": lambda: map(empty_scene, empty),
+        "no people": lambda: iter(map(empty_scene, empty)),
         "parts of them": lambda: window_scenes(empty, CROPS),
         "rendered rooms": lambda: room_scenes(crowds, most),
     }

@@ -54,7 +54,7 @@ def mirror(image: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _random_square(image: np.ndarray, size_px: int, rng: np.random.Generator) -> np.ndarray:
-    side = int(rng.integers(image.shape[0] // 4, image.shape[0] + 1))
+    side = int(rng.integers(image.shape[0] // 2, image.shape[0] + 1))
     top, left = rng.integers(0, image.shape[0] - side + 1, 2)
     return cv2.resize(image[top : top + side, left : left + side], (size_px, size_px), interpolation=cv2.INTER_AREA)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lifting_ros.data.pack import Pack
+from lifting_ros.data.pack import NOBODY, Pack
 from lifting_ros.training.augmentation import AugmentationConfig, augment
 
 
@@ -55,7 +55,7 @@ class Batches(Dataset):
         which = rng.choice(len(self.packs), p=self.weights)
         pack, index = self.packs[which], rng.choice(self.training[which])
         image, keypoints = augment(pack.images[index], pack.keypoints[index], self.size_px, self.augmentation, rng)
-        return np.ascontiguousarray(image).transpose(2, 0, 1), keypoints, pack.name == "negatives"
+        return np.ascontiguousarray(image).transpose(2, 0, 1), keypoints, pack.name in NOBODY
 
     def counts(self) -> dict[str, int]:
         """Training windows of every pack."""

@@ -51,16 +51,20 @@ class TrainConfig:
         default="bfloat16", metadata={"description": "of the convolutions", "choices": ("bfloat16", "float32")}
     )
     sigma: float = field(default=1.0, metadata={"description": "width of the target belief", "unit": "cells", "range": (0.3, 5.0)})
-    fusion: bool = field(default=True, metadata={"description": "whether the stages are fused with the prior; without, every w is 1"})
     fusion_from: int = field(default=32_000, metadata={"description": "crops before fusion starts", "range": (0, 10**9)})
     presence_weight: float = field(default=0.5, metadata={"description": "weight of the presence loss", "range": (0.0, 10.0)})
     shares: tuple[str, ...] = field(
-        default=("lspet=0.45", "street=0.14", "gym=0.14", "people=0.15", "synthetic=0.09", "negatives=0.03"),
+        default=("lspet=0.32", "street=0.15", "gym=0.11", "people=0.12", "synthetic=0.20", "negatives=0.02", "alarms=0.08"),
         metadata={"description": "share of every pack in a batch; packs that are absent give theirs to the others"},
     )
     rendered: int = field(
-        default=3_000, metadata={"description": "pictures of rendered people, the pack `synthetic`; 0: none", "range": (0, 10**7)}
+        default=12_000, metadata={"description": "pictures of rendered people, the pack `synthetic`; 0: none", "range": (0, 10**7)}
     )
+    rooms: int = field(
+        default=2_400,
+        metadata={"description": "rendered rooms that are searched, with the photographs, for what the detector mistakes for persons, the "
+                  "pack `alarms`; 0: photographs alone", "range": (0, 10**7)},
+    )  # fmt: skip
     window_px: int = field(default=224, metadata={"description": "side of the packs' windows", "unit": "px", "range": (32, 1024)})
     seed: int = field(default=0, metadata={"description": "seed of weights, order and augmentation", "range": (0, 2**31 - 1)})
 
@@ -82,7 +86,7 @@ class TrainConfig:
 
     def fused_at(self, step: int) -> bool:
         """Whether the fusion takes part in this step."""
-        return self.fusion and step * self.batch >= self.fusion_from
+        return step * self.batch >= self.fusion_from
 
 
 class Trainer:

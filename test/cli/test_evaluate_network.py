@@ -23,10 +23,8 @@ PEOPLE = 4
 def weights(tmp_path) -> Path:
     """Of a small network that has learnt nothing, without fusion."""
     torch.manual_seed(0)
-    config = NetworkConfig(input_px=64, stages=2, widths=(8, 16, 24), features=8)
-    network = build_network(config)
-    state = network.state_dict() | {"fusion.weight_logit": torch.zeros(2)}
-    save_network(tmp_path / "small.safetensors", state, config, {})
+    config = NetworkConfig(input_px=64, stages=2, widths=(8, 16, 24), features=8, fusion=False)
+    save_network(tmp_path / "small.safetensors", build_network(config).state_dict(), config, {})
     return tmp_path / "small.safetensors"
 
 

@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scenes from a small folder of pictures that the test draws: white people with a red dot on every keypoint, before blue walls."""
-import io
-import tarfile
-
+"""Scenes from a small folder of pictures that the tests draw (see `photos`)."""
 import cv2
 import numpy as np
 import pytest
+from photos import write_data
 
 from lifting_ros.data.body import BodyDataError
 from lifting_ros.data.crowd_pack import open_crowd_pack, rows_of, write_crowd_pack
-from lifting_ros.data.keypoints2d import PHOTO_SETS
 from lifting_ros.data.scene_parts import labelled_scene, mirror, move, tiled, warp
 from lifting_ros.data.scenes import KINDS, SMALLEST_PX, SceneSource, crowd_scene
 from lifting_ros.data.synthetic_picture import SyntheticPerson, SyntheticSample
@@ -17,46 +14,9 @@ from lifting_ros.data.synthetic_picture import SyntheticPerson, SyntheticSample
 WIDTH, HEIGHT = 320, 256
 
 
-def png(image: np.ndarray) -> bytes:
-    return cv2.imencode(".png", image[..., ::-1] if image.ndim == 3 else image)[1].tobytes()
-
-
-def write_tar(path, files: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-
-
-def photo(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Picture, mask and keypoints (14, 3) of a white person before a blue wall."""
-    image, mask = np.full((200, 150, 3), (0, 0, 200), np.uint8), np.zeros((200, 150), np.uint8)
-    keypoints = np.column_stack([rng.uniform(45, 105, 14), rng.uniform(30, 170, 14), np.ones(14)]).astype(np.float32)
-    image[20:180, 35:115], mask[20:180, 35:115] = 255, 255
-    for x, y, _ in keypoints:
-        cv2.circle(image, (round(float(x)), round(float(y))), 4, (255, 0, 0), -1)
-    return image, mask, keypoints
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A folder as SceneSource reads it."""
-    root, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
-    for name in PHOTO_SETS:
-        folder = root / "keypoints2d" / name
-        folder.mkdir(parents=True)
-        names = [f"A{n:04}.png" for n in range(12)]
-        images, masks, joints = zip(*(photo(rng) for _ in names))
-        write_tar(folder / "images.tar", {n: png(i) for n, i in zip(names, images)})
-        write_tar(folder / "masks.tar", {n: png(m) for n, m in zip(names, masks)})
-        np.savez(folder / "annotations.npz", names=np.array(names), joints=np.stack(joints), has_mask=np.ones(12, bool))
-    (root / "negatives").mkdir()
-    names = [f"{n}.png" for n in range(12)]
-    walls = {n: png(np.full((120, 160, 3), (0, 0, rng.integers(150, 255)), np.uint8)) for n in names}
-    write_tar(root / "negatives" / "images.tar", walls)
-    np.savez(root / "negatives" / "names.npz", names=np.array(names))
-    return root
+    return write_data(tmp_path_factory.mktemp("data"))
 
 
 class Crowds:

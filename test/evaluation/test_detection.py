@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+import json
+
 import numpy as np
 import pytest
+from photos import write_data
 
+from lifting_ros.cli.main import main
 from lifting_ros.data.matching import REPEATED, RIGHT, UNKNOWN, WRONG
 from lifting_ros.data.scene_parts import Scene
 from lifting_ros.data.scenes import empty_scene
+from lifting_ros.evaluation import detection
 from lifting_ros.evaluation.detection import Judged, average_precision, detection_row, judge_all, recall_row, window_scenes
 
 
@@ -59,3 +64,19 @@ def test_windows_of_a_picture_are_the_same_every_time():
     image = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
     first, second = ([s.image for s in window_scenes([image], 3)] for _ in range(2))
     assert all(np.array_equal(a, b) for a, b in zip(first, second)) and not np.array_equal(first[0], first[1])
+
+
+def test_the_command_makes_a_table_of_every_set(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(detection, "SIZE", (96, 64))
+    monkeypatch.setattr(detection, "PICTURES", (1, 2))
+    data, crowds = write_data(tmp_path / "data"), tmp_path / "work" / "crowds" / "validation"
+    crowds.mkdir(parents=True)
+    np.save(crowds / "images.npy", np.zeros((3, 64, 96, 3), np.uint8))
+    keypoints = np.column_stack([np.linspace(10, 30, 14), np.linspace(5, 60, 14), np.ones(14)])[None]
+    np.savez(crowds / "labels.npz", picture=np.zeros(1, int), keypoints=keypoints.astype(np.float32), seen=np.ones(1))
+    options = ["--data", str(data), "--work", str(tmp_path / "work"), "--pictures", "2", "--json", str(tmp_path / "d.json")]
+    assert main(["evaluate", "--detector", *options]) == 0
+    (rows,) = json.loads((tmp_path / "d.json").read_text()).values()
+    assert rows["crowds, detector"]["persons"] == 1 and rows["crowds, estimator"]["recall"] == 0  # nobody can be seen
+    assert rows["rendered rooms, estimator"]["of"] == rows["street, detector"]["of"] + 1 == 2
+    assert "persons found" in capsys.readouterr().out

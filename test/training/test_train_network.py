@@ -67,14 +67,13 @@ def test_the_loss_of_every_stage_falls(network, rate):
         assert last < 0.98 * first, stage
 
 
-@pytest.mark.parametrize("fusion", [True, False])
-def test_fusion_joins_when_the_recipe_says(fusion):
-    cfg = config(fusion=fusion)
+def test_fusion_joins_when_the_recipe_says():
+    cfg = config()
     trainer = Trainer(cfg, fusion_of(NETWORK, small_prior()))
     before = trainer.network.fusion.weight_logit.clone()
     for step, batch in batches_of(cfg).stream(0, 0):
         trainer.train_step(batch)
-        assert torch.equal(before, trainer.network.fusion.weight_logit) == (not fusion or step < 5)
+        assert torch.equal(before, trainer.network.fusion.weight_logit) == (step < 5)
 
 
 def test_the_rate_rises_stays_and_falls_to_nothing():
@@ -119,7 +118,7 @@ def test_the_state_of_another_network_is_one_line(tmp_path):
 
 
 def test_momentum_of_sgd_is_kept_too(tmp_path):
-    cfg = config(optimiser="sgd", learning_rate=0.05, fusion=False)
+    cfg = config(optimiser="sgd", learning_rate=0.05, network=dataclasses.replace(NETWORK, fusion=False))
     whole = run(tmp_path / "whole", cfg)
     run(tmp_path / "first", dataclasses.replace(cfg, samples=48, decay=0.0))
     resumed = run(tmp_path / "second", cfg, start=tmp_path / "first" / "state.safetensors")
@@ -197,6 +196,14 @@ def test_what_is_saved_can_be_run(tmp_path):
     network = load_network(tmp_path / "w.safetensors", small_prior())
     assert network.config == NETWORK
     assert torch.isfinite(network(torch.rand(1, 3, 32, 32)).stages[-1].fused).all()
+
+
+def test_what_was_trained_without_fusion_runs_without(tmp_path):
+    cfg = config(samples=16, network=dataclasses.replace(NETWORK, fusion=False), fusion_from=0)
+    save_trained(tmp_path / "w.safetensors", run(tmp_path, cfg), cfg, {"seed": 0})
+    network = load_network(tmp_path / "w.safetensors", small_prior())
+    last = network(torch.rand(1, 3, 32, 32)).stages[-1]
+    assert last.projected is None and torch.equal(last.fused, last.belief)
 
 
 def test_a_batch_is_a_function_of_seed_and_step():

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the person detector takes for a person in pictures that show nobody: a pack of windows from which the network learns to say no."""
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from lifting_ros.core.crop import CROP_MARGIN
+from lifting_ros.core.detector import Detector
+from lifting_ros.data.crowd_pack import read_empty
+from lifting_ros.data.pack import Pack, box_transform, cut_square, open_or_write, write_windows
+from lifting_ros.data.scene_parts import random_window
+
+SIZE = (480, 360)
+"""Width and height of the rendered rooms, px."""
+SCORE = 0.05
+"""Least score of an alarm: far below what the estimator is set to, so that the network sees what a better detector may still miss."""
+WINDOW_BOXES = 1.25 * CROP_MARGIN
+"""Side of a window over the longer side of the alarm's box: the crop that the estimator would cut, and room to shift."""
+PARTS = 12
+"""Windows of each photograph that are searched beside the whole."""
+
+
+def open_false_alarms(folder: Path, detector: Detector, data: Path, rooms: Path | None, side_px: int) -> Pack:
+    """The pack `folder`, made where it is not there yet from the photographs of `data`/negatives that are trained on, and the pictures of
+    `rooms` (a folder that `synthetic.write_scenes` made) where there are any."""
+    return open_or_write(folder, partial(_write, detector, data, rooms, side_px))
+
+
+def _write(detector: Detector, data: Path, rooms: Path | None, side_px: int, folder: Path) -> None:
+    rendered = [] if rooms is None else np.load(rooms / "images.npy", mmap_mode="r", allow_pickle=False)
+    windows = list(false_alarms(detector, tqdm([*_parts(data), *rendered], desc="false alarms", unit="picture"), side_px))
+    nobody = np.zeros((14, 3), np.float32)
+    write_windows(folder, ((window, nobody) for window in windows), np.zeros(len(windows), bool), side_px)
+
+
+def _parts(data: Path) -> Iterator[np.ndarray]:
+    for number, image in enumerate(read_empty(data, "train")):
+        yield image
+        for n in range(PARTS):
+            yield random_window(image, SIZE, np.random.default_rng((number, n)))
+
+
+def false_alarms(detector: Detector, pictures: Iterable[np.ndarray], side_px: int) -> Iterator[np.ndarray]:
+    """Windows (S, S, 3) around everything found in pictures (H, W, 3) of nobody."""
+    for picture in pictures:
+        for found in detector.detect(picture):
+            yield cut_square(picture, box_transform(found.box_px, side_px, WINDOW_BOXES), side_px)

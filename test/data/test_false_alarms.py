@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+import cv2
+import numpy as np
+from photos import write_data
+
+from lifting_ros.core.poses import Detection
+from lifting_ros.data.false_alarms import WINDOW_BOXES, false_alarms, open_false_alarms
+from lifting_ros.training.train_network import TrainConfig
+
+
+class Bright:
+    """Stands for a detector that takes everything bright for a person."""
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        _, _, stats, _ = cv2.connectedComponentsWithStats((image.min(-1) > 127).astype(np.uint8))
+        return [Detection(np.array([x, y, x + w - 1, y + h - 1], float), 0.5) for x, y, w, h, _ in stats[1:]]
+
+
+def test_windows_lie_around_what_was_found():
+    picture = np.zeros((100, 160, 3), np.uint8)
+    picture[40:60, 70:80] = 255
+    (window,) = false_alarms(Bright(), [picture], 64)
+    bright, side = np.argwhere(window[..., 0] > 127), 64 / WINDOW_BOXES
+    np.testing.assert_allclose(bright.mean(0), 31.5, atol=1)
+    np.testing.assert_allclose(np.ptp(bright, axis=0), [side, side / 2], atol=2.5)
+    assert not list(false_alarms(Bright(), [np.zeros_like(picture)], 64))
+
+
+def test_the_pack_is_for_training_alone_and_shows_nobody(tmp_path):
+    data, rooms = write_data(tmp_path / "data"), tmp_path / "rooms"
+    rooms.mkdir()
+    pictures = np.zeros((3, 36, 48, 3), np.uint8)
+    pictures[:2, 10:20, 10:15] = 255
+    np.save(rooms / "images.npy", pictures)
+    pack = open_false_alarms(tmp_path / "alarms", Bright(), data, rooms, 32)
+    assert pack.images.shape == (2, 32, 32, 3) and not pack.keypoints.any() and not pack.validation.any()
+    assert any(share.split("=")[0] == pack.name for share in TrainConfig().shares)
+    nothing = open_false_alarms(tmp_path / "none" / "alarms", Bright(), data, None, 32)
+    assert nothing.images.shape == (0, 32, 32, 3)

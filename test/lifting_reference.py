@@ -17,13 +17,17 @@ JOINTS = np.array(KEYPOINT_TO_JOINT)
 
 
 def reference_lift(lifter, keypoints_px, confidence, covariance_px2, camera, up) -> dict:
-    """One person (14, 2), (14,), (14, 2, 2), seen by a camera without distortion: what `Lifter.lift` gives, as arrays in metres."""
+    """One person (14, 2), (14,), (14, 2, 2) or None, seen by a camera without distortion: what `Lifter.lift` gives, as arrays in metres."""
     config = lifter.config
     seen = np.flatnonzero(confidence > 0)
     inverse = np.linalg.inv(camera.matrix)
     rays = np.array([(inverse @ [*p, 1])[:2] for p in keypoints_px[seen]])
-    floor = config.noise_floor_px**2 * np.eye(2)
-    noise = [inverse[:2, :2] @ (c + floor) @ inverse[:2, :2].T / w for c, w in zip(covariance_px2[seen], confidence[seen])]
+    if covariance_px2 is None:
+        deviation = max(config.keypoint_noise * np.ptp(keypoints_px[seen], axis=0).max(), config.noise_floor_px)
+        pixels = [deviation**2 * np.eye(2) / w for w in confidence[seen]]
+    else:
+        pixels = covariance_px2[seen] + config.noise_floor_px**2 * np.eye(2)
+    noise = [inverse[:2, :2] @ c @ inverse[:2, :2].T for c in pixels]
     up, dimensions = np.asarray(up, float), 2 * len(seen)
     distance, evidence, answer = one_way_up(lifter, seen, rays, noise, up)
     if distance / dimensions > SURPRISE:

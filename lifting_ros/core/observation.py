@@ -71,9 +71,10 @@ class Views(NamedTuple):
 
 
 def to_rays(keypoints_px, confidence, covariance_px2, camera: Camera | None, relative_noise: float, noise_floor_px: float) -> Rays:
-    """Keypoints (N, 14, 2), confidences (N, 14) and covariances (N, 14, 2, 2) or None. Confidence divides the covariance.
+    """Keypoints (N, 14, 2), confidences (N, 14) and covariances (N, 14, 2, 2) or None.
 
-    Keypoints without a usable covariance get `relative_noise` of the person's extent. Without a camera the view is all but orthographic.
+    A covariance is taken as it is; a keypoint without a usable one gets the square of `relative_noise` of the person's extent, divided by
+    its confidence. Without a camera the view is all but orthographic.
     """
     pixels = np.ascontiguousarray(keypoints_px, np.float64)
     weight = np.ascontiguousarray(confidence, np.float64)
@@ -117,8 +118,8 @@ def _read(pixels, weight, given, relative_noise, floor):
         focal[n] = ORTHOGRAPHIC_DISTANCE * extent
         for k in range(KEYPOINT_COUNT):
             if seen[n, k]:
-                _keypoint_noise(given[n % len(given), k % given.shape[1]], max(relative_noise * extent, floor) ** 2, floor, noise[n, k])
-                noise[n, k] /= min(max(weight[n, k], 1e-6), 1.0)
+                default = max(relative_noise * extent, floor) ** 2 / min(max(weight[n, k], 1e-6), 1.0)
+                _keypoint_noise(given[n % len(given), k % given.shape[1]], default, floor, noise[n, k])
     return clean, noise, seen, centre, focal
 
 

@@ -42,11 +42,11 @@ def test_agrees_with_the_plain_reference(case, passes):
         for row in confidence:
             row[rng.choice(14, rng.integers(8, 12), replace=False)] = 0
     elif case == "confidences":
-        confidence = rng.uniform(0.05, 1, (8, 14))
+        confidence, covariance = rng.uniform(0.05, 1, (8, 14)), None
     up = np.array([0.05, -1.0, 0.2])
     lifted = lifter.lift(keypoints, confidence, covariance, CAMERA, up)
     for n in range(8):
-        plain = reference_lift(lifter, keypoints[n], confidence[n], covariance[n], CAMERA, up)
+        plain = reference_lift(lifter, keypoints[n], confidence[n], None if covariance is None else covariance[n], CAMERA, up)
         given = plain["hypothesis_weight"][:3]
         np.testing.assert_allclose(lifted.joints_m[n], plain["joints_m"], atol=1e-5)
         np.testing.assert_allclose(lifted.hypothesis_weight[n], given / given.sum(), atol=1e-3)

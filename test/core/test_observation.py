@@ -27,6 +27,15 @@ def test_covariances_of_rays_are_those_of_many_noisy_pixels(name):
         np.testing.assert_allclose([[xx, xy], [xy, yy]], np.cov(drawn[:, k].T), atol=0.05 * np.sqrt(xx * yy))
 
 
+def test_confidence_counts_where_no_covariance_says_it_better():
+    pixels = np.random.default_rng(0).uniform(100, 400, (1, 14, 2))
+    sure, half = np.ones((1, 14)), np.full((1, 14), 0.5)
+    given = np.tile(9 * np.eye(2), (1, 14, 1, 1))
+    for covariance, factor in ((given, 1), (None, 2)):
+        noise = [to_rays(pixels, confidence, covariance, CAMERAS["pinhole"], 0.015, 0.5).noise for confidence in (sure, half)]
+        np.testing.assert_allclose(noise[1], factor * noise[0])
+
+
 def test_keypoints_far_below_the_best_confidence_are_not_seen():
     pixels = np.random.default_rng(1).uniform(100, 500, (1, 14, 2))
     confidence = np.full((1, 14), 0.8)

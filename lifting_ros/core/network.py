@@ -29,10 +29,6 @@ class NetworkConfig:
     )
     features: int = field(default=64, metadata={"description": "channels of the features F"})
     stride: int = field(default=4, metadata={"description": "input pixels a belief-map cell", "unit": "px"})
-    log_noise_px: float = field(
-        default=3.73, metadata={"description": "ln of a keypoint's standard deviation at confidence 0, measured on validation photographs"}
-    )
-    log_noise_slope: float = field(default=-3.65, metadata={"description": "what confidence 1 adds to it"})
     fusion: bool = field(default=True, metadata={"description": "whether the stages are fused with the prior; without, every w is 1"})
     fusion_noise: float = field(
         default=0.02, metadata={"description": "standard deviation of a certain keypoint in the fusion, in units of the person's size"}

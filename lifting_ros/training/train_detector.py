@@ -33,15 +33,15 @@ SIZE = (320, 256)
 class DetectorTrainConfig:
     """The recipe of the detector; `config/train_detector.yaml` is the one that ships."""
 
-    samples: int = field(default=64_000, metadata={"description": "training scenes in all", "range": (1, 10**9)})
+    samples: int = field(default=144_000, metadata={"description": "training scenes in all", "range": (1, 10**9)})
     batch: int = field(default=16, metadata={"description": "scenes a step", "range": (1, 1024)})
     learning_rate: float = field(default=1.5e-3, metadata={"description": "peak rate of AdamW", "range": (0.0, 1.0)})
     weight_decay: float = field(default=0.02, metadata={"description": "weight decay of AdamW", "range": (0.0, 1.0)})
     ema: float = field(default=0.998, metadata={"description": "decay of the averaged weights", "range": (0.0, 1.0)})
     widths: tuple[int, int, int, int] = field(default=(32, 64, 96, 128), metadata={"description": "channels"})
     init: str = field(default="", metadata={"description": "weights to begin with (.safetensors); empty: random ones"})
-    crowds: int = field(default=900, metadata={"description": "rendered pictures with people", "range": (0, 10**6)})
-    rooms: int = field(default=400, metadata={"description": "rendered pictures without people", "range": (0, 10**6)})
+    crowds: int = field(default=5_000, metadata={"description": "rendered pictures with people", "range": (0, 10**6)})
+    rooms: int = field(default=3_000, metadata={"description": "rendered pictures without people", "range": (0, 10**6)})
     seed: int = field(default=0, metadata={"description": "seed of weights and scenes", "range": (0, 2**31 - 1)})
 
     @property

@@ -27,7 +27,7 @@ class DetectorConfig:
     """Parameters of the person detector."""
 
     weights: str = field(default="", metadata={"description": "detector weights (.safetensors); empty: the ones that ship"})
-    score: float = field(default=0.2, metadata={"description": "least score of a person", "range": (0.0, 1.0)})
+    score: float = field(default=0.1, metadata={"description": "least score of a person", "range": (0.0, 1.0)})
     long_side_px: int = field(
         default=320, metadata={"description": "long side of the image that the detector sees", "unit": "px", "range": (64, 2048)}
     )

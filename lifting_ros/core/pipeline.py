@@ -35,7 +35,7 @@ class EstimatorConfig:
     weights: str = field(default="", metadata={"description": "network weights (.safetensors); empty: the ones that ship"})
     prior: str = field(default="", metadata={"description": "pose prior (.npz); empty: the one that ships"})
     min_person_score: float = field(
-        default=0.38, metadata={"description": "persons with a lower score (detector and keypoints) are dropped", "range": (0.0, 1.0)}
+        default=0.7, metadata={"description": "persons with a lower score (detector and keypoints) are dropped", "range": (0.0, 1.0)}
     )
     min_keypoint_confidence: float = field(
         default=0.15, metadata={"description": "keypoints below this confidence are not used by the lifter", "range": (0.0, 1.0)}
@@ -117,7 +117,8 @@ class PoseEstimator:
         crops = [crop.crop_around(d.box_px, self.network.config.input_px) for d in detections]
         output = self.network(torch.stack([crop.cut(image, c) for c in crops]))
         found = belief_maps.keypoints(output.stages[-1].fused, output.presence, self.network.config)  # crop pixels
-        arrays = (value.double().cpu().numpy() for value in found)
+        there = found[1] if output.presence is None else output.presence.float().sigmoid()  # (N, 14)
+        arrays = (value.double().cpu().numpy() for value in (*found, there))
         return [_skeleton(*row) for row in zip(crops, *arrays, detections)]
 
     def lift(self, skeletons: Sequence[Skeleton2D], camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP) -> list[Person]:
@@ -155,20 +156,21 @@ def check_image(image: np.ndarray) -> None:
         raise ValueError(f"image: expected at least one pixel, got {image.shape[1]} x {image.shape[0]}")
 
 
-def _skeleton(area: crop.Crop, points: np.ndarray, confidence: np.ndarray, covariance: np.ndarray, detection: Detection) -> Skeleton2D:
-    """One person's network answer in image pixels. The box is that of the keypoints seen."""
+def _skeleton(area: crop.Crop, points: np.ndarray, confidence: np.ndarray, covariance: np.ndarray, there: np.ndarray, detection: Detection):
+    """One person's network answer in image pixels, a Skeleton2D. The box is that of the keypoints seen."""
     image_points = area.to_image(points)
     seen = image_points[confidence >= 0.1]
     box = np.concatenate([seen.min(0), seen.max(0)]) if len(seen) >= 4 else detection.box_px
-    return Skeleton2D(image_points, confidence, covariance * area.scale**2, box, person_score(detection.score, confidence))
+    return Skeleton2D(image_points, confidence, covariance * area.scale**2, box, person_score(detection.score, there))
 
 
-def person_score(detection: float, confidence: np.ndarray) -> float:
-    """Weighted geometric mean of the detector's score and the keypoints' mean confidence: the one sees boxes, the other limbs.
+def person_score(detection: float, there: np.ndarray) -> float:
+    """Weighted geometric mean of the detector's score and the mean probability (14,) of the keypoints being there at all.
 
-    The weights are those that told persons from pictures without people best on validation photographs.
+    The network that sees the limbs counts most: it has learnt what the detector mistakes for persons. The weights are those that found most
+    people at one false alarm in a hundred pictures without people, on pictures held back from the training.
     """
-    return float(detection**0.3 * np.mean(confidence) ** 0.7)
+    return float(detection**0.15 * np.mean(there) ** 0.85)
 
 
 def drop_repeated(skeletons: list[Skeleton2D], near: float = 0.15, most: float = 0.4) -> list[Skeleton2D]:

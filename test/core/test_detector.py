@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
+import cv2
 import numpy as np
 import torch
 
-from lifting_ros.core.detector import STRIDE, Detector, DetectorConfig, DetectorNetwork, boxes_of, overlaps, suppress
+from lifting_ros.core.detector import STRIDE, Detector, DetectorConfig, DetectorNetwork, boxes_of, load_detector, overlaps, suppress
+from lifting_ros.core.pipeline import WEIGHTS
 from lifting_ros.data.scene_parts import Scene, mirror
 from lifting_ros.training.train_detector import Targets, centre_loss, focal_loss, side_loss, targets
 
@@ -118,6 +120,29 @@ def test_a_centre_is_silent_only_where_that_is_known():
     loud[0, -1, -1] = 4.0
     assert centre_loss(loud, target.sides, target) > centre_loss(quiet, target.sides, target) + 1
     assert centre_loss(loud, target.sides, unknown) == centre_loss(quiet, target.sides, unknown)
+
+
+def test_scores_do_not_jump_from_frame_to_frame():
+    """What ships, on a person who walks: sure of it wherever it stands on the network's grid, and of nobody before it came."""
+    frames = read_clip([0, 5, *range(80, 84)])
+    detector = load_detector(WEIGHTS / "detector.safetensors", DetectorConfig(score=0.02))
+
+    def best(image: np.ndarray) -> float:
+        return max((d.score for d in detector.detect(image)), default=0.0)
+
+    walking = [best(image) for image in frames[2:]]
+    moved = [best(np.roll(frames[2], shift, 1)) for shift in range(0, 32, 4)]  # 16 px are a cell
+    assert min(walking + moved) > 0.7
+    assert np.abs(np.diff(walking)).max() < 0.15 and np.abs(np.diff(moved)).max() < 0.15
+    assert max(best(image) for image in frames[:2]) < 0.3
+
+
+def read_clip(indices: list[int]) -> list[np.ndarray]:
+    """Frames (H, W, 3) RGB of the clip that ships."""
+    video = cv2.VideoCapture(str(WEIGHTS.parent / "demo" / "walk_and_sit.mp4"))
+    images = [cv2.cvtColor(video.read()[1], cv2.COLOR_BGR2RGB) for _ in range(max(indices) + 1)]
+    video.release()
+    return [images[i] for i in indices]
 
 
 def test_mirrored_scenes_keep_their_labels():

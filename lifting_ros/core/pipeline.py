@@ -168,7 +168,7 @@ def person_score(detection: float, there: np.ndarray) -> float:
     """Weighted geometric mean of the detector's score and the mean probability (14,) of the keypoints being there at all.
 
     The network that sees the limbs counts most: it has learnt what the detector mistakes for persons. The weights are those that found most
-    people at one false alarm in a hundred pictures without people, on pictures held back from the training.
+    people at one false alarm in a hundred pictures without people, on pictures held back from the detector's training, not the network's.
     """
     return float(detection**0.15 * np.mean(there) ** 0.85)
 

@@ -8,7 +8,6 @@ false alarm. First of the detector alone, then of the whole estimator, whose det
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,10 +16,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from lifting_ros.cli.files import write_json
 from lifting_ros.core.detector import Detector, DetectorConfig
 from lifting_ros.core.pipeline import EstimatorConfig, PoseEstimator
-from lifting_ros.data.crowd_pack import TUNE_PICTURES, open_crowd_pack, read_empty
+from lifting_ros.data.crowd_pack import TUNE_PICTURES, open_crowd_pack
 from lifting_ros.data.keypoints2d import PHOTO_SETS, read_photo_set
+from lifting_ros.data.negatives import read_negatives
 from lifting_ros.data.scene_parts import Scene
 from lifting_ros.evaluation.detection import (
     LEAST_SCORE,
@@ -45,7 +46,7 @@ def tune_sets(data: Path, work: Path, most: int) -> dict[str, Callable[[], Itera
     for name in PHOTO_SETS:
         photos = read_photo_set(data / "keypoints2d", name)
         sets[name] = lambda photos=photos: photo_scenes(photos, "tune", most)
-    empty = read_empty(data, "tune")
+    empty = read_negatives(data / "negatives", "tune")
     return sets | {ROOMS[0]: lambda: window_scenes(empty, 6), ROOMS[1]: lambda: room_scenes(crowds)}
 
 
@@ -100,7 +101,7 @@ def main() -> int:
     figures = tables | {"cpu_ms": cpu_ms(estimator.detector)}
     print(f"\ndetector alone: {figures['cpu_ms']:.1f} ms of CPU a picture of 640 x 480")
     if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, figures)
     return 0
 
 

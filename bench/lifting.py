@@ -7,7 +7,6 @@ any confidences, each seen for the first time; and many a call on all cores. --j
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -19,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "test"))
 
 from lifting_reference import reference_lift
 
+from lifting_ros.cli.files import write_json
 from lifting_ros.core.lifting import Lifter
 from lifting_ros.core.pipeline import WEIGHTS
 from lifting_ros.core.ppca import MixturePPCA
@@ -120,7 +120,7 @@ def main() -> int:
     figures["apart_mm"] = {"p50": float(np.median(apart)), "most": float(apart.max())}
     print(f"apart from the plain reference: {np.median(apart):.5f} mm in the middle, {apart.max():.5f} mm at most")
     if args.json:
-        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, figures)
     return 0
 
 

@@ -15,7 +15,6 @@ import argparse
 import contextlib
 import dataclasses
 import gc
-import json
 import os
 import sys
 import time
@@ -28,6 +27,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from lifting_ros.cli.files import write_json
 from lifting_ros.core import inference
 from lifting_ros.core.camera import Camera
 from lifting_ros.core.checkpoint import build_network
@@ -275,7 +275,7 @@ def main() -> int:
         print_rows(title, rows)
     if args.json:
         figures = {"device": name, "torch": torch.__version__, "peak_gmac_per_s": peaks} | tables
-        Path(args.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, figures)
     return 0
 
 

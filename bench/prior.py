@@ -7,7 +7,6 @@ from the prior that ships. The plain form makes the mirrored copies and multipli
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lifting_ros.cli.files import write_json
 from lifting_ros.core.alignment import Mixture, align, mirror_rows, rotate_about_vertical, sweep
 from lifting_ros.core.mixture import maximised, start_mixture
 from lifting_ros.core.ppca import MixturePPCA, normalised_in_blocks
@@ -144,7 +144,7 @@ def main() -> None:
     print(f"fit    {fit['poses']} poses, {args.threads} threads: {fit['seconds']:.0f} s, peak {fit['peak_gb']:.2f} GB")
     print(f"a step {step['poses']} poses: plain {step['plain_s']:.3f} s, ours {step['ours_s']:.3f} s, {step['ratio']:.1f} times faster")
     if args.json:
-        Path(args.json).write_text(json.dumps({"fit": fit, "step": step}, indent=1) + "\n", encoding="utf-8")
+        write_json(args.json, {"fit": fit, "step": step})
 
 
 if __name__ == "__main__":

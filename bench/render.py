@@ -7,7 +7,6 @@ processes and wardrobe included. The second renders in this process, after a fir
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -17,8 +16,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from unittest import mock
 
+from lifting_ros.cli.files import write_json
 from lifting_ros.data import synthetic, synthetic_dress, synthetic_picture
-from lifting_ros.data.synthetic import SyntheticPeople, read_backgrounds, write_pack
+from lifting_ros.data.negatives import read_negatives
+from lifting_ros.data.synthetic import SyntheticPeople, write_pack
 
 BOXES = 1.886
 STEPS = (
@@ -81,7 +82,8 @@ def main() -> int:
     parser.add_argument("--pack", type=int, default=600, help="pictures of a pack, 0 for none (default 600)")
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
     arguments = parser.parse_args()
-    sources = (arguments.data / "body", arguments.data / "mocap" / "cmu17_10fps_dev.npz", read_backgrounds(arguments.data / "negatives"))
+    data = arguments.data
+    sources = (data / "body", data / "mocap" / "cmu17_10fps_dev.npz", read_negatives(data / "negatives", "training"))
     people = SyntheticPeople(*sources, seed=0, size=(320, 256))
     kinds = {
         f"windows {arguments.size}": cpu_by_step(lambda k: people.window(k, arguments.size, BOXES), arguments.count),
@@ -98,7 +100,7 @@ def main() -> int:
         print(f"{processes} {name}: {rate['per_s']:.1f} windows a second, {rate['cpu_ms']:.1f} CPU ms each (start and wardrobe included)")
     if arguments.json:
         figures = {"cpu_ms_per_picture": kinds, "packs_of_windows": rates, "load": os.getloadavg()[0]}
-        Path(arguments.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        write_json(arguments.json, figures)
     return 0
 
 

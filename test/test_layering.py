@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Imports run one way: cli -> training -> data -> core, evaluation -> data, core; ros -> core. And rclpy lives in ros/ alone."""
+"""Imports run one way: cli -> training -> data -> core, evaluation -> data, core; cli -> ros -> core. And rclpy lives in ros/ alone."""
 import ast
 from pathlib import Path
 
@@ -10,7 +10,7 @@ ALLOWED = {
     "training": {"training", "data", "core"},
     "evaluation": {"evaluation", "data", "core"},
     "ros": {"ros", "core"},
-    "cli": {"cli", "training", "evaluation", "data", "core"},
+    "cli": {"cli", "ros", "training", "evaluation", "data", "core"},
 }
 CORE_LIBRARIES = {"numba", "numpy", "torch", "scipy", "safetensors", "yaml"}
 STANDARD = set(__import__("sys").stdlib_module_names)

@@ -7,11 +7,13 @@ keypoint; PCK and error in pixels of the network's input of every stage's own be
 together, f; keypoints taken for the other side's (within 0.2 torsos of its label, and not of their own); share of labels inside the
 50 % and 90 % ellipses of the covariances and NEES a degree of freedom, on the rows that the covariances were not fitted on.
 
---synthetic PACK: rendered people, from the crop of the true box to 3D, after every stage from b and from f, and from the exact keypoints.
+--synthetic PACK: rendered people (lifting render --subjects validation), from the crop of the true box to 3D, after every stage from b and
+from f, and from the exact keypoints.
 
 --detector: persons found at an overlap (IoU) of 0.5, by the detector alone and by the whole estimator, at the scores that it is set to, on
 rendered crowds, on photographs (where the surroundings of the labelled person are known), and in pictures and rendered rooms without
 people: recall, precision, AP, persons found twice and boxes where nobody is (alarms) a picture, share of pictures with such a box.
+People of a crowd of whom less than 30 % shows count neither way: not as missed, and a box on one neither as found nor as an alarm.
 The pictures are rendered once and kept in WORK; that needs the package embreex.
 
 --lifting: virtual cameras on the validation subjects of the motion capture. Errors over 17 joints in mm (MPJPE: root aligned; N-MPJPE:
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keypoints", action="store_true", help="the 2D side, on the photographs of DATA")
     parser.add_argument("--detector", action="store_true", help="persons found and false alarms, on photographs and rendered scenes")
     parser.add_argument("--lifting", action="store_true", help="the lifter, on the motion capture of DATA")
-    parser.add_argument("--synthetic", default="", metavar="PACK", help="2D and 3D, on a folder of rendered people (lifting render)")
+    parser.add_argument("--synthetic", default="", metavar="PACK", help="2D and 3D, on rendered windows of the validation subjects")
     parser.add_argument("--data", default="", metavar="DATA", help="folder with keypoints2d/, negatives/, body/ and mocap/")
     parser.add_argument("--work", default=".cache", metavar="WORK", help="where packs are kept (default .cache)")
     parser.add_argument(
@@ -59,7 +61,9 @@ def run(args: argparse.Namespace) -> int:
     for name, rows in tables.items():
         print_table(name, rows, LEFT_OUT)
     if args.json:
-        write_json(Path(args.json), tables)
+        from lifting_ros.cli.files import write_json
+
+        write_json(args.json, tables)
     return 0
 
 
@@ -98,18 +102,13 @@ def network_tables(args: argparse.Namespace) -> dict[str, dict[str, dict[str, fl
 
 def detector_tables(args: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
     """Tables of persons found, with the network that ships and with those of --weights."""
-    from lifting_ros.cli.main import CommandError
-    from lifting_ros.data.render import RendererMissingError
     from lifting_ros.evaluation.detection import detection_table
 
     data, work = Path(args.data), Path(args.work)
-    try:
-        return {
-            f"persons found{name and ', '}{name}": detection_table(estimator, data, work, args.pictures or None)
-            for name, estimator in make_estimators(args).items()
-        }
-    except RendererMissingError as error:
-        raise CommandError(str(error)) from None
+    return {
+        f"persons found{name and ', '}{name}": detection_table(estimator, data, work, args.pictures or None)
+        for name, estimator in make_estimators(args).items()
+    }
 
 
 def make_estimators(args: argparse.Namespace) -> dict:
@@ -184,18 +183,3 @@ def cell(value: float) -> str:
     if value != value:
         return "-"
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}" if abs(value) < 10 else f"{value:.1f}"
-
-
-def write_json(path: Path, tables: dict) -> None:
-    """Tables by title, row and column, beside `path` and then renamed; null where nothing was measured."""
-    import json
-    import math
-    import os
-
-    known = {t: {r: {c: v if math.isfinite(v) else None for c, v in row.items()} for r, row in rows.items()} for t, rows in tables.items()}
-    beside = path.with_name(path.name + ".partial")
-    try:
-        beside.write_text(json.dumps(known, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

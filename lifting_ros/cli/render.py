@@ -52,18 +52,17 @@ def run(args: argparse.Namespace) -> int:
 
 def render(args: argparse.Namespace, data: Path, out: Path, size: tuple[int, int]) -> None:
     """The pack of the wanted kind."""
-    from lifting_ros.data.render import RendererMissingError
-    from lifting_ros.data.synthetic import read_backgrounds, write_pack, write_scenes
+    from lifting_ros.data.made_once import alone
+    from lifting_ros.data.negatives import read_negatives
+    from lifting_ros.data.synthetic import write_pack, write_scenes
 
-    sources = (data / "body", data / "mocap" / MOCAP, read_backgrounds(data / "negatives", args.subjects))
+    sources = (data / "body", data / "mocap" / MOCAP, read_negatives(data / "negatives", args.subjects))
     common = {"subjects": args.subjects, "workers": args.workers or None}
-    try:
+    with alone(out):
         if args.kind == "windows":
             write_pack(out, args.count, size[0], args.seed, *sources, **common)
         else:
             write_scenes(out, args.count, size, args.seed, *sources, people=args.kind == "crowds", **common)
-    except RendererMissingError as error:
-        raise CommandError(str(error)) from None
 
 
 def picture_size(text: str, kind: str) -> tuple[int, int]:

@@ -3,7 +3,7 @@
 baseline of the lifter (`supervised`).
 
 DATA holds keypoints2d/ (lspet, street, gym, people: annotations.npz beside images.tar) and negatives/, and body/ and mocap/ for the
-rendered people (which need the package embreex); packs made of it are kept in WORK.
+rendered people (which need the package embreex); packs made of it are kept in WORK, under names that say what they depend on.
 The supervised baseline needs mocap/ alone, and learns from all but the validation subjects.
 A training that was stopped or killed goes on where it was when the same command is given again; started by
 `torchrun --nproc-per-node N -m lifting_ros.cli.main` in place of `lifting` it is shared among N GPUs or processes. The folder of the
@@ -13,9 +13,13 @@ are written to OUT in fp16 with recipe, seed, revision and measured quality in t
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+
+WITHOUT_RENDERER = "; or a recipe that renders nothing (rendered: 0 and rooms: 0, of the detector crowds: 0 and rooms: 0)"
+"""What the command line adds where the renderer is missing."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--synthetic", default="", metavar="FOLDER", help="pack of rendered people instead of one made here (lite, paper)")
     parser.add_argument("--every", type=int, default=500, metavar="N", help="steps between states and validations (default 500)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that make batches (default 1)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda[:n] (default cpu)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:n or auto (lite, paper; default cpu)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,8 +45,10 @@ def run(args: argparse.Namespace) -> int:
     for folder in ("mocap",) if args.what == "supervised" else ("keypoints2d", "negatives"):
         if not (data / folder).is_dir():
             raise CommandError(f"--data: {data / folder} is not there")
-    if args.start and not Path(args.start).is_file():
+    if args.start and os.environ.get("RANK", "0") == "0" and not Path(args.start).is_file():  # of several machines the first reads it
         raise CommandError(f"--start: {args.start}: no such file")
+    if not Path(args.out).absolute().parent.is_dir():
+        raise CommandError(f"--out: {args.out}: the folder does not exist")
     if args.every < 1 or args.workers < 0:
         raise CommandError("--every, --workers: expected at least 1 step and 0 processes")
     return {"detector": train_detector, "supervised": train_supervised}.get(args.what, train_multistage)(args, data)
@@ -53,69 +59,75 @@ def train_multistage(args: argparse.Namespace, data: Path) -> int:
     import dataclasses
 
     from lifting_ros.core.checkpoint import fusion_of
+    from lifting_ros.core.inference import NetworkRunner
     from lifting_ros.core.pipeline import WEIGHTS
     from lifting_ros.core.ppca import MixturePPCA
+    from lifting_ros.data.splits import rows_of
     from lifting_ros.evaluation.keypoint_calibration import fit_noise
     from lifting_ros.evaluation.keypoints import network_of, pck_of_weights
     from lifting_ros.training import distributed
     from lifting_ros.training.record import revision
     from lifting_ros.training.train_network import RECIPES, save_trained, train
 
-    config = recipe(RECIPES[args.what], args.recipe)
-    distributed.join(args.device)
+    config, prior = recipe(RECIPES[args.what], args.recipe), MixturePPCA.load(args.prior or WEIGHTS / "prior.npz")
+    device = distributed.join(args.device)
     with distributed.first_alone():
         packs = packs_of(args, data, config)
-    prior = MixturePPCA.load(args.prior or WEIGHTS / "prior.npz")
     folder = Path(args.run or Path(args.work) / f"train_{args.what}")
 
     def evaluate(weights: dict) -> dict[str, float]:
-        return pck_of_weights(weights, config.network, prior, packs, args.device)
+        return pck_of_weights(weights, config.network, prior, packs, device)
 
     start = Path(args.start) if args.start else None
     weights = train(config, packs, fusion_of(config.network, prior), folder, args.device, evaluate, args.every, args.workers, start)
     if distributed.rank_and_world()[0] == 0:
-        noise = fit_noise(network_of(weights, config.network, prior), packs)
+        noise = fit_noise(NetworkRunner(network_of(weights, config.network, prior), device), packs)
         quality = {name: round(value, 4) for name, value in evaluate(weights).items()}
-        card = {"seed": config.seed, "revision": revision(), "pck": quality, "packs": {p.name: int((~p.validation).sum()) for p in packs}}
+        counts = {p.name: int(rows_of(p.validation, "train").sum()) for p in packs}
+        card = {"seed": config.seed, "revision": revision(), "pck": quality, "packs": counts}
         save_trained(Path(args.out), weights, dataclasses.replace(config, network=dataclasses.replace(config.network, **noise)), card)
         print(f"{args.out}: {quality}")
     return 0
 
 
 def packs_of(args: argparse.Namespace, data: Path, config) -> list:
-    """The packs of the photographs, of the rendered people and of the detector's false alarms, made where they are not there yet."""
+    """The packs of the photographs, of the rendered people and of the detector's false alarms, made where they are not there yet.
+
+    What is only read comes first: a damaged file is told before anything is rendered.
+    """
+    from lifting_ros.core.checkpoint import sha256_of
     from lifting_ros.core.detector import DetectorConfig, load_detector
     from lifting_ros.core.pipeline import WEIGHTS
     from lifting_ros.data.false_alarms import SCORE, SIZE, open_false_alarms
     from lifting_ros.data.pack import open_packs, read_pack
     from lifting_ros.data.synthetic import write_pack, write_scenes
 
-    work, side = Path(args.work), config.window_px
-    packs = open_packs(data, work / f"packs{side}", side)
-    people = Path(args.synthetic or work / f"synthetic{config.rendered}")
+    work, side, seed, weights = Path(args.work), config.window_px, config.seed, WEIGHTS / "detector.safetensors"
+    packs, detector = open_packs(data, work / f"packs{side}", side), load_detector(weights, DetectorConfig(score=SCORE))
+    people = Path(args.synthetic or work / f"synthetic{config.rendered}_{side}px_seed{seed}")
     if config.rendered and not args.synthetic:
-        render_once(people, partial(write_pack, people, config.rendered, side, config.seed), data)
+        render_once(people, partial(write_pack, n=config.rendered, size=side, seed=seed), data)
     if config.rendered or args.synthetic:
         packs.append(read_pack(people)._replace(name="synthetic"))
-    rooms = work / f"rooms{config.rooms}" if config.rooms else None
+    rooms = work / f"rooms{config.rooms}_seed{seed}" if config.rooms else None
     if rooms:
-        render_once(rooms, partial(write_scenes, rooms, config.rooms, SIZE, config.seed, people=False), data)
-    detector = load_detector(WEIGHTS / "detector.safetensors", DetectorConfig(score=SCORE))
-    return [*packs, open_false_alarms(work / f"packs{side}" / "alarms", detector, data, rooms, side)]
+        render_once(rooms, partial(write_scenes, n=config.rooms, size=SIZE, seed=seed, people=False), data)
+    alarms = work / f"packs{side}" / f"alarms_rooms{config.rooms}_seed{seed}_{sha256_of(weights)[:8]}"
+    return [*packs, open_false_alarms(alarms, detector, data, rooms, side)]
 
 
 def render_once(folder: Path, write: Callable, data: Path) -> None:
     """Rendered pictures in `folder`, made by `write` where they are not there yet."""
-    from lifting_ros.cli.main import CommandError
     from lifting_ros.cli.render import MOCAP
-    from lifting_ros.data.render import RendererMissingError
-    from lifting_ros.data.synthetic import read_backgrounds
+    from lifting_ros.data.made_once import make_once
+    from lifting_ros.data.negatives import read_negatives
+    from lifting_ros.data.synthetic_pack import VERSION
 
-    if not (folder / "labels.npz").is_file():
-        try:
-            write(body_dir=data / "body", mocap_npz=data / "mocap" / MOCAP, backgrounds=read_backgrounds(data / "negatives", "training"))
-        except RendererMissingError as error:
-            raise CommandError(f"{error}; or a recipe with rendered: 0 and rooms: 0") from None
+    def make(out: Path) -> None:
+        backgrounds = read_negatives(data / "negatives", "training")
+        write(out, body_dir=data / "body", mocap_npz=data / "mocap" / MOCAP, backgrounds=backgrounds)
+
+    make_once(folder, VERSION, make)
 
 
 def train_detector(args: argparse.Namespace, data: Path) -> int:

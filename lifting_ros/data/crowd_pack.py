@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifting_ros.data.keypoints2d import decode_rgb, read_tar
-from lifting_ros.data.synthetic_pack import crowd_labels, render_pictures, save_labels
-
-HELD_BACK = 12  # of so many groups of eight training rows one is held back to set thresholds and the scores' calibration
+from lifting_ros.data.arrays import read_arrays, read_images
+from lifting_ros.data.made_once import make_once
+from lifting_ros.data.negatives import read_negatives
+from lifting_ros.data.synthetic_pack import VERSION, crowd_labels, render_pictures, save_labels
 
 TUNE_PICTURES = (60, 120)
-"""Rendered pictures with and without people for that."""
+"""Rendered pictures with and without people to set thresholds and the scores' calibration."""
 
 
 class CrowdPack(NamedTuple):
@@ -31,26 +31,6 @@ class CrowdPack(NamedTuple):
     """(M,) share of the person that is inside the picture and hidden by nothing else."""
 
 
-def rows_of(validation: np.ndarray, side: str) -> np.ndarray:
-    """Boolean (N,): the rows of a side, `train`, `tune` (held back from the training to set thresholds) or `validation`."""
-    if side not in ("train", "tune", "validation"):
-        raise ValueError(f"side: expected train, tune or validation, got {side!r}")
-    if side == "validation":
-        return validation
-    rest = np.flatnonzero(~validation)
-    rows = np.zeros(len(validation), bool)
-    rows[rest[(np.arange(len(rest)) // 8 % HELD_BACK == 5) == (side == "tune")]] = True
-    return rows
-
-
-def read_empty(data: Path, side: str) -> list[np.ndarray]:
-    """The photographs without people of a side, each (H, W, 3) uint8 RGB."""
-    names = [str(n) for n in np.load(data / "negatives" / "names.npz", allow_pickle=False)["names"]]
-    files = read_tar(data / "negatives" / "images.tar")
-    rows = rows_of(np.arange(len(names)) % 9 == 8, side)
-    return [decode_rgb(files[names[i]], names[i]) for i in np.flatnonzero(rows)]
-
-
 def crowd_source(data: Path, side: str, size: tuple[int, int]):
     """The renderer of a side's pictures: backgrounds and, for `validation`, subjects and clothes that no other side has; size (W, H) px."""
     from lifting_ros.data.synthetic import SyntheticPeople  # its packages are needed by those who render alone
@@ -58,7 +38,7 @@ def crowd_source(data: Path, side: str, size: tuple[int, int]):
     seed = {"train": 11, "tune": 12, "validation": 13}[side]
     subjects = "validation" if side == "validation" else "training"
     mocap = data / "mocap" / "cmu17_10fps_dev.npz"
-    return SyntheticPeople(data / "body", mocap, read_empty(data, side), seed, size, subjects)
+    return SyntheticPeople(data / "body", mocap, read_negatives(data / "negatives", side), seed, size, subjects)
 
 
 def write_crowd_pack(
@@ -74,11 +54,13 @@ def _crowd_or_room(crowds: int, source, index: int):
 
 
 def open_crowd_pack(folder: Path, data: Path, side: str, size: tuple[int, int], crowds: int, empty: int) -> CrowdPack:
-    """The pack in `folder`, rendered where it is not there yet."""
-    if not (folder / "labels.npz").is_file():
-        write_crowd_pack(folder, partial(crowd_source, data, side, size), size, crowds, empty)
-    labels = np.load(folder / "labels.npz", allow_pickle=False)
-    images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
+    """The pack in `folder`, rendered where it is not there yet or of another version; ValueError in one line for a damaged or other one."""
+    source = partial(crowd_source, data, side, size)
+    make_once(folder, VERSION, lambda folder: write_crowd_pack(folder, source, size, crowds, empty))
+    labels = read_arrays(folder / "labels.npz", {"picture": ("M",), "keypoints": ("M", 14, 3), "seen": ("M",)})
+    images = read_images(folder / "images.npy")
     if images.shape != (crowds + empty, size[1], size[0], 3):
         raise ValueError(f"{folder}: holds pictures {images.shape}, expected {(crowds + empty, size[1], size[0], 3)}: remove it")
+    if labels["picture"].max(initial=-1) >= crowds:
+        raise ValueError(f"{folder}: shows people after picture {crowds}, from which on nobody is expected: remove it")
     return CrowdPack(images, labels["picture"], labels["keypoints"], labels["seen"])

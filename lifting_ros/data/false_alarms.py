@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from lifting_ros.core.crop import CROP_MARGIN
 from lifting_ros.core.detector import Detector
-from lifting_ros.data.crowd_pack import read_empty
+from lifting_ros.data.arrays import read_images
+from lifting_ros.data.negatives import read_negatives
 from lifting_ros.data.pack import Pack, box_transform, cut_square, open_or_write, write_windows
 from lifting_ros.data.scene_parts import random_window
 
@@ -26,20 +27,20 @@ PARTS = 12
 
 
 def open_false_alarms(folder: Path, detector: Detector, data: Path, rooms: Path | None, side_px: int) -> Pack:
-    """The pack `folder`, made where it is not there yet from the photographs of `data`/negatives that are trained on, and the pictures of
-    `rooms` (a folder that `synthetic.write_scenes` made) where there are any."""
-    return open_or_write(folder, partial(_write, detector, data, rooms, side_px))
+    """The pack `alarms` in `folder`, made where it is not there yet from the photographs of `data`/negatives that are trained on, and the
+    pictures of `rooms` (a folder that `synthetic.write_scenes` made) where there are any."""
+    return open_or_write(folder, partial(_write, detector, data, rooms, side_px))._replace(name="alarms")
 
 
 def _write(detector: Detector, data: Path, rooms: Path | None, side_px: int, folder: Path) -> None:
-    rendered = [] if rooms is None else np.load(rooms / "images.npy", mmap_mode="r", allow_pickle=False)
+    rendered = [] if rooms is None else read_images(rooms / "images.npy")
     windows = list(false_alarms(detector, tqdm([*_parts(data), *rendered], desc="false alarms", unit="picture"), side_px))
     nobody = np.zeros((14, 3), np.float32)
     write_windows(folder, ((window, nobody) for window in windows), np.zeros(len(windows), bool), side_px)
 
 
 def _parts(data: Path) -> Iterator[np.ndarray]:
-    for number, image in enumerate(read_empty(data, "train")):
+    for number, image in enumerate(read_negatives(data / "negatives", "train")):
         yield image
         for n in range(PARTS):
             yield random_window(image, SIZE, np.random.default_rng((number, n)))

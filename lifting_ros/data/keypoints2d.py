@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import cv2
 import numpy as np
 
 from lifting_ros.core.skeleton import LSP_TO_KEYPOINT, torso_px
+from lifting_ros.data.arrays import read_arrays
 from lifting_ros.data.label_doubt import settle, teacher_weight
+from lifting_ros.data.splits import validation_of
 
 PHOTO_SETS = ("lspet", "street", "gym", "people")
-VALIDATION_EXERCISES = ("D", "L")  # gym: initial letters kept for validation, so that an exercise is on one side only
 
 
 @dataclass(frozen=True)
@@ -35,37 +37,56 @@ class PhotoSet:
 
 def decode_rgb(encoded: bytes, name: str) -> np.ndarray:
     """Encoded image bytes to (H, W, 3) uint8 RGB; ValueError naming the file where they cannot be read."""
-    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
+    return cv2.cvtColor(_decode(encoded, name, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def decode_mask(encoded: bytes, name: str) -> np.ndarray:
+    """Encoded grey image bytes to (H, W) bool, True where not black; errors as `decode_rgb`."""
+    return _decode(encoded, name, cv2.IMREAD_GRAYSCALE) > 0
+
+
+def _decode(encoded: bytes, name: str, kind: int) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), kind) if encoded else None
     if image is None:
         raise ValueError(f"{name}: not a readable image")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
-def read_tar(path: Path) -> dict[str, bytes]:
-    """All regular members of a plain tar, by name."""
-    with tarfile.open(path) as tar:
-        return {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}
+def read_tar(path: Path, wanted: Iterable[str] = ()) -> dict[str, bytes]:
+    """All regular members of a plain tar, by name; ValueError in one line where it cannot be read or one of `wanted` is not in it."""
+    try:
+        with tarfile.open(path, "r:") as tar:
+            files = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except tarfile.TarError as error:
+        raise ValueError(f"{path}: not a readable tar ({error})") from None
+    missing = next((name for name in wanted if name not in files), None)  # a tar cut between two members reads as a shorter one
+    if missing is not None:
+        raise ValueError(f"{path}: {missing} is missing")
+    return files
 
 
 def read_photo_set(root: str | Path, name: str) -> PhotoSet:
-    """Read `root/name`; KeyError where the annotations lack an array, FileNotFoundError where the set is absent."""
+    """Read `root/name`; FileNotFoundError where the set is absent, ValueError in one line where a file is damaged or lacks something."""
     folder = Path(root) / name
-    annotations = np.load(folder / "annotations.npz", allow_pickle=False)
-    images = read_tar(folder / "images.tar")
+    annotations = read_arrays(folder / "annotations.npz", {"names": ("N",), "joints": ("N", 14, 3)}, {"spread": ("N", 14)})
     files = tuple(str(f) for f in annotations["names"])
+    images = read_tar(folder / "images.tar", files)
     labels = annotations["joints"][:, list(LSP_TO_KEYPOINT)].astype(np.float32)  # (N, 14, 3)
-    keypoints = np.where(_validation_rows(name, files)[:, None, None], labels, _weighted(labels, annotations, folder))
+    keypoints = np.where(validation_of(name, files)[:, None, None], labels, _weighted(labels, annotations, folder))
     return PhotoSet(name, files, tuple(images[f] for f in files), keypoints)
 
 
-def _weighted(labels: np.ndarray, annotations, folder: Path) -> np.ndarray:
+def _weighted(labels: np.ndarray, annotations: dict[str, np.ndarray], folder: Path) -> np.ndarray:
     """Labels (N, 14, 3) with a weight in place of 1: by the teacher's spread, or by what a second opinion beside them says."""
     order = list(LSP_TO_KEYPOINT)
     if "spread" in annotations:
         return labels * _third(teacher_weight(annotations["spread"][:, order]))
     if not (folder / "teacher.npz").is_file():
         return labels
-    second = np.load(folder / "teacher.npz", allow_pickle=False)
+    count = len(labels)
+    second = read_arrays(folder / "teacher.npz", {"joints": (count, 14, 3), "spread": (count, 14), "reason": (count,)})
     teacher = second["joints"][:, order] * _third(teacher_weight(second["spread"][:, order]))
     teacher[second["reason"] != "", :, 2] = 0
     return settle(labels, teacher, torso_px(teacher))
@@ -79,16 +100,7 @@ def _third(weight: np.ndarray) -> np.ndarray:
 
 def is_validation(photos: PhotoSet) -> np.ndarray:
     """Boolean (N,): the validation side of the set's split (by index; gym by exercise)."""
-    return _validation_rows(photos.name, photos.files)
-
-
-def _validation_rows(name: str, files: tuple[str, ...]) -> np.ndarray:
-    index = np.arange(len(files))
-    if name == "lspet":
-        return index >= 7200
-    if name == "gym":
-        return np.array([f[0].upper() in VALIDATION_EXERCISES for f in files])
-    return index % 9 == 8
+    return validation_of(photos.name, photos.files)
 
 
 def keypoint_box(keypoints: np.ndarray) -> np.ndarray:

@@ -2,11 +2,12 @@
 """Motion capture: 3D poses of 17 joints in Human3.6M order, metres, y up."""
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from lifting_ros.data.arrays import read_arrays
 
 VALIDATION_SUBJECTS = ("cmu02", "cmu07", "cmu16", "cmu94")
 """Subjects never used in a fit that is to be measured."""
@@ -39,23 +40,17 @@ class Mocap(NamedTuple):
 def read_mocap(path: str | Path) -> Mocap:
     """Read `positions` (N, 17, 3) and `subject_id` (N,), and `clip_id`, `source_id`, `subjects`, `sources` where the file has them.
 
-    Raises ValueError in one line that names the array that is missing or of another shape.
+    FileNotFoundError where there is no file; ValueError in one line that names the array that is missing, of another shape, or points at
+    nothing.
     """
-    try:
-        with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            data = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not a readable .npz ({str(error).splitlines()[0]})") from None
-    for name in ("positions", "subject_id"):
-        if name not in data:
-            raise ValueError(f"{path}: {name} is missing")
+    optional = {"clip_id": ("N",), "source_id": ("N",), "subjects": ("S",), "sources": ("R",)}
+    data = read_arrays(path, {"positions": ("N", 17, 3), "subject_id": ("N",)}, optional)
+    for number, names in (("subject_id", "subjects"), ("source_id", "sources")):
+        if names in data and number in data and not np.isin(data[number], np.arange(len(data[names]))).all():
+            raise ValueError(f"{path}: {number}: expected numbers of the {len(data[names])} {names}")
     positions, subject = data["positions"], data["subject_id"]
-    if positions.ndim != 3 or positions.shape[1:] != (17, 3):
-        raise ValueError(f"{path}: positions: expected (N, 17, 3), got {positions.shape}")
-    if subject.shape != positions.shape[:1]:
-        raise ValueError(f"{path}: subject_id: expected ({len(positions)},), got {subject.shape}")
     own = np.ones(len(positions), bool)
-    if "source_id" in data:  # the CMU compilation: only these skeletons were measured, the others were retargeted
-        own = np.array(["asfamc" in str(s) for s in data["sources"]])[data["source_id"]]
+    if "source_id" in data and "sources" in data:  # the CMU compilation: only these were measured, the others were retargeted
+        own = np.array(["asfamc" in str(s) for s in data["sources"]], bool)[data["source_id"]]
     subjects = tuple(str(s) for s in data.get("subjects", ()))
     return Mocap(positions.astype(np.float64), subject, data.get("clip_id", subject), own, subjects)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,15 +16,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from lifting_ros.data.keypoints2d import (
-    PHOTO_SETS,
-    PhotoSet,
-    decode_rgb,
-    is_validation,
-    keypoint_box,
-    read_photo_set,
-    read_tar,
-)
+from lifting_ros.data.arrays import check_shape, read_arrays, read_images
+from lifting_ros.data.keypoints2d import PHOTO_SETS, PhotoSet, is_validation, keypoint_box, read_photo_set
+from lifting_ros.data.made_once import make_once
+from lifting_ros.data.negatives import read_negatives
+from lifting_ros.data.splits import every_ninth
 
 VERSION = 2  # of what photo packs hold; an older pack is made again
 WINDOW_PX = 224
@@ -80,11 +77,9 @@ def write_pack(folder: Path, photos: PhotoSet, side_px: int = WINDOW_PX) -> None
 
 def write_negative_pack(folder: Path, root: Path, side_px: int = WINDOW_PX) -> None:
     """Write the pack of photographs without people: the middle square of each, no keypoint labelled."""
-    names = [str(n) for n in np.load(root / "names.npz", allow_pickle=False)["names"]]
-    images = read_tar(root / "images.tar")
-    nobody = np.zeros((14, 3), np.float32)
-    make = ((cv2.resize(_middle(decode_rgb(images[n], n)), (side_px, side_px)), nobody) for n in names)
-    write_windows(folder, make, np.arange(len(names)) % 9 == 8, side_px)
+    images, nobody = read_negatives(root, "all"), np.zeros((14, 3), np.float32)
+    make = ((cv2.resize(_middle(image), (side_px, side_px)), nobody) for image in images)
+    write_windows(folder, make, every_ninth(len(images)), side_px)
 
 
 def _middle(image: np.ndarray) -> np.ndarray:
@@ -94,7 +89,10 @@ def _middle(image: np.ndarray) -> np.ndarray:
 
 
 def write_windows(folder: Path, windows: Iterable[tuple[np.ndarray, np.ndarray]], validation: np.ndarray, side_px: int) -> None:
-    """Write the pack of windows (S, S, 3) with their keypoints (14, 3), one for every entry of `validation` (N,) bool."""
+    """Write the pack of windows (S, S, 3) with their keypoints (14, 3), one for every entry of `validation` (N,) bool.
+
+    Not for two processes at once in one folder: see `made_once`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "labels.npz").unlink(missing_ok=True)
     count = len(validation)
@@ -109,26 +107,26 @@ def write_windows(folder: Path, windows: Iterable[tuple[np.ndarray, np.ndarray]]
 
 
 def read_pack(folder: str | Path) -> Pack:
-    """Open a pack; FileNotFoundError where it is absent or was not finished."""
+    """Open a pack; FileNotFoundError where it is absent or was not finished, ValueError in one line where it is damaged or no pack."""
     folder = Path(folder)
-    labels = np.load(folder / "labels.npz", allow_pickle=False)
-    images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-    validation = labels["validation"] if "validation" in labels else np.zeros(len(images), bool)
-    return Pack(folder.name, images, labels["keypoints"], validation)
+    labels = read_arrays(folder / "labels.npz", {"keypoints": ("N", 14, 3)}, {"validation": ("N",)})
+    images = read_images(folder / "images.npy")
+    check_shape(images, (len(labels["keypoints"]), "H", "W", 3), {}, f"{folder / 'images.npy'}: pictures")
+    return Pack(folder.name, images, labels["keypoints"], labels.get("validation", np.zeros(len(images))).astype(bool))
 
 
 def open_or_write(folder: Path, write: Callable[[Path], None]) -> Pack:
-    """Open the photo pack in `folder`, made by `write` where it is not there yet or of another version."""
-    if not (folder / "labels.npz").is_file() or np.load(folder / "labels.npz", allow_pickle=False).get("version") != VERSION:
-        write(folder)
+    """Open the photo pack in `folder`, made by write(folder) where it is not there yet or of another version."""
+    make_once(folder, VERSION, write)
     return read_pack(folder)
 
 
 def open_packs(data: Path, cache: Path, side_px: int = WINDOW_PX) -> list[Pack]:
     """The packs of all photo sets and of the pictures without people under `data`, windows of `side_px`, made in `cache` where they are
     not there yet."""
-    def write(name: str) -> Callable[[Path], None]:
-        return lambda folder: write_pack(folder, read_photo_set(data / "keypoints2d", name), side_px)
-
-    packs = [open_or_write(cache / name, write(name)) for name in PHOTO_SETS]
+    packs = [open_or_write(cache / name, partial(_write_set, data, name, side_px)) for name in PHOTO_SETS]
     return [*packs, open_or_write(cache / "negatives", lambda folder: write_negative_pack(folder, data / "negatives", side_px))]
+
+
+def _write_set(data: Path, name: str, side_px: int, folder: Path) -> None:
+    write_pack(folder, read_photo_set(data / "keypoints2d", name), side_px)

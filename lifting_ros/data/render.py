@@ -9,13 +9,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lifting_ros.data.render_errors import RendererMissingError
 from lifting_ros.data.render_kernels import covered_pixels, lighting, pooled, rays_through, sphere_colours, surfaces
 
 SHADOW_OFFSET_M = 0.004
-
-
-class RendererMissingError(ImportError):
-    """The optional package `embreex` is not installed."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +91,6 @@ class Picture:
     """(H, W, 3) float32 in [0, 1], multiplied by alpha."""
     alpha: np.ndarray
     """(H, W) float32, share of the pixel that is covered."""
-    person: np.ndarray
-    """(H, W) int16, -1 where nobody is."""
-    depth_m: np.ndarray
-    """(H, W) float32, z of the nearest surface, infinite where there is none."""
 
 
 @dataclass
@@ -155,9 +148,7 @@ def render(scene: Scene, materials, light: Light, K, size, samples: int = 2, win
     if only_people:
         hits = hits.where(scene.mesh.person[hits.face] >= 0)
     colour = shade(scene, hits, materials, light, directions[hits.ray])
-    centre = (samples // 2) * (samples + 1)
-    person, depth = scene.mesh.person[hits.face].astype(np.int16), np.ascontiguousarray(hits.point_m[:, 2])
-    return Picture(*pooled(pixels, samples * samples, centre, hits.ray, colour, person, depth, (height, width)))
+    return Picture(*pooled(pixels, samples * samples, hits.ray, colour, (height, width)))
 
 
 def pixel_rays(K, left: int, top: int, columns: int, rows: int, samples: int) -> np.ndarray:

@@ -144,22 +144,19 @@ def lighting(normal, albedo, gloss, lit, toward, view, up, sun, sky, ground):
 
 
 @compiled
-def pooled(pixels, rays_a_pixel, centre, ray, colour, person, depth, shape):
-    """Samples put into pixels: colour (H, W, 3) times alpha, alpha (H, W), person (H, W) int16, depth (H, W) at the ray `centre`.
+def pooled(pixels, rays_a_pixel, ray, colour, shape):
+    """Samples put into pixels: colour (H, W, 3) times alpha, alpha (H, W).
 
-    pixels (P, 2); ray (N,) in the order of the pixels, colour (N, 3), person (N,), depth (N,); shape (H, W).
+    pixels (P, 2); ray (N,) in the order of the pixels, colour (N, 3); shape (H, W).
     """
     image, alpha = np.zeros((shape[0], shape[1], 3), np.float32), np.zeros(shape, np.float32)
-    who, far = np.full(shape, -1, np.int16), np.full(shape, np.inf, np.float32)
     share = np.float32(1 / rays_a_pixel)
     for n in range(len(ray)):
         column, row = pixels[ray[n] // rays_a_pixel]
         alpha[row, column] += share
         for k in range(3):
             image[row, column, k] += share * colour[n, k]
-        if ray[n] % rays_a_pixel == centre:
-            who[row, column], far[row, column] = person[n], depth[n]
-    return image, alpha, who, far
+    return image, alpha
 
 
 @compiled

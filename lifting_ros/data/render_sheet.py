@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from lifting_ros.core.skeleton import KEYPOINT_LIMBS, KEYPOINT_TO_JOINT
+from lifting_ros.data.arrays import read_arrays, read_images
 
 COLOURS = np.array([[60, 60, 255], [0, 190, 255], [80, 230, 60]])  # BGR: hidden or outside, behind the own body, visible
 ENLARGE_TO = 320  # px, so that small pictures can be looked at
@@ -16,9 +17,8 @@ ENLARGE_TO = 320  # px, so that small pictures can be looked at
 def contact_sheet(folder, count: int = 24, columns: int = 6) -> np.ndarray:
     """(H, W, 3) uint8 BGR: the first pictures of a pack side by side; keypoints green where visible, orange behind the own body,
     red where something else hides them or the picture ends."""
-    images = np.load(Path(folder) / "images.npy", mmap_mode="r", allow_pickle=False)[:count]
-    with np.load(Path(folder) / "labels.npz", allow_pickle=False) as file:
-        labels = dict(file)
+    expected = {"keypoints": ("M", 14, 3), "self_occluded": ("M", 14), "joints_camera_m": ("M", 17, 3), "K": ("N", 3, 3)}
+    labels, images = read_arrays(Path(folder) / "labels.npz", expected), read_images(Path(folder) / "images.npy")[:count]
     picture = labels.get("picture", np.arange(len(labels["keypoints"])))
     state = (1 + ~labels["self_occluded"]) * (labels["keypoints"][..., 2] > 0)
     tiles = []

@@ -10,7 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from lifting_ros.core.skeleton import KEYPOINT_FLIP
-from lifting_ros.data.keypoints2d import PhotoSet, keypoint_box, read_tar
+from lifting_ros.data.arrays import read_arrays
+from lifting_ros.data.keypoints2d import PhotoSet, decode_mask, keypoint_box, read_tar
 
 
 class Scene(NamedTuple):
@@ -35,16 +36,17 @@ class Cutout(NamedTuple):
 
 
 def read_cutouts(folder: Path, street: PhotoSet, rows: np.ndarray) -> list[Cutout]:
-    """The masked street persons among `rows` (N,) bool, at most 192 px tall to be light in memory."""
-    has_mask = np.load(folder / "annotations.npz", allow_pickle=False)["has_mask"]
-    masks = read_tar(folder / "masks.tar")
+    """The masked street persons among `rows` (N,) bool, at half size, to be light in memory; errors as `read_photo_set`."""
+    has_mask = read_arrays(folder / "annotations.npz", {"has_mask": (len(rows),)})["has_mask"]
+    names = {index: Path(street.files[index]).stem + ".png" for index in np.flatnonzero(rows & has_mask)}
+    masks = read_tar(folder / "masks.tar", names.values())
     cutouts = []
-    for index in tqdm(np.flatnonzero(rows & has_mask), desc="reading masks", unit="person"):
-        mask = cv2.imdecode(np.frombuffer(masks[Path(street.files[index]).stem + ".png"], np.uint8), cv2.IMREAD_GRAYSCALE)
-        keypoints = street.keypoints[index] * np.array([0.5, 0.5, 1], np.float32)
+    for index, name in tqdm(names.items(), desc="reading masks", unit="person"):
+        # (0, 0) is the centre of a pixel, before and after
+        keypoints = street.keypoints[index] * np.array([0.5, 0.5, 1], np.float32) - np.array([0.25, 0.25, 0], np.float32)
         image = cv2.resize(street.image(index), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        mask = cv2.resize((mask > 0).astype(np.uint8) * 255, image.shape[1::-1], interpolation=cv2.INTER_AREA)
-        cutouts.append(Cutout(image, mask, keypoints))
+        mask = decode_mask(masks[name], f"{folder}/{name}").astype(np.uint8) * 255
+        cutouts.append(Cutout(image, cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_AREA), keypoints))
     return cutouts
 
 

@@ -8,13 +8,15 @@ may be learnt.
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from lifting_ros.data.crowd_pack import CrowdPack, read_empty, rows_of
+from lifting_ros.data.crowd_pack import CrowdPack
 from lifting_ros.data.keypoints2d import PHOTO_SETS, is_validation, keypoint_box, read_photo_set
+from lifting_ros.data.negatives import read_negatives
 from lifting_ros.data.scene_parts import (
     Cutout,
     Scene,
@@ -29,6 +31,7 @@ from lifting_ros.data.scene_parts import (
     tiled,
     warp,
 )
+from lifting_ros.data.splits import rows_of
 
 KINDS = ("photograph", "mosaic", "composite", "rendered", "nobody")
 KIND_SHARES = (0.25, 0.18, 0.13, 0.20, 0.24)
@@ -45,16 +48,22 @@ LEAST_SEEN = 0.3
 class SceneSource:
     """Draws scenes of a side (`train`, `tune`, `validation`); the same random generator gives the same scene."""
 
-    def __init__(self, data: Path, crowds: CrowdPack | None, width: int = 320, height: int = 256, side: str = "train"):
-        """data: folder with keypoints2d/ and negatives/; crowds: rendered pictures of that side, None where there are none."""
-        self.size, self.crowds = (width, height), crowds
+    def __init__(
+        self, data: Path, open_crowds: Callable[[], CrowdPack] | None, width: int = 320, height: int = 256, side: str = "train"
+    ):
+        """data: folder with keypoints2d/ and negatives/; open_crowds: gives the rendered pictures of that side, None where there are none.
+
+        It is called last: a photograph that cannot be read is told before pictures are rendered.
+        """
+        self.size = (width, height)
         photos = [read_photo_set(data / "keypoints2d", name) for name in PHOTO_SETS]
         self.photos = [(p, i) for p in photos for i in np.flatnonzero(rows_of(is_validation(p), side))]
         share = np.array([PHOTO_WEIGHT[p.name] for p, _ in self.photos])
         self.share = share / share.sum()
         street = next(p for p in photos if p.name == "street")
         self.cutouts = read_cutouts(data / "keypoints2d" / "street", street, rows_of(is_validation(street), side))
-        self.empty = read_empty(data, side)
+        self.empty = read_negatives(data / "negatives", side)
+        self.crowds = crowds = open_crowds() if open_crowds else None
         peopled = np.unique(crowds.picture) if crowds else np.zeros(0, int)
         self.peopled, self.unpeopled = peopled, np.setdiff1d(np.arange(len(crowds.images) if crowds else 0), peopled)
         shares = np.array(KIND_SHARES) * [1, 1, 1, bool(len(peopled)), 1]

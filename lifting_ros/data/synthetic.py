@@ -14,8 +14,8 @@ from lifting_ros.core.skeleton import JOINT_FLIP, KEYPOINT_TO_JOINT
 from lifting_ros.data.body import load_body, sample_traits
 from lifting_ros.data.body_pose import Manner, pose_body
 from lifting_ros.data.body_wear import dress
-from lifting_ros.data.keypoints2d import decode_rgb, read_tar
-from lifting_ros.data.mocap import VALIDATION_SUBJECTS
+from lifting_ros.data.mocap import read_mocap
+from lifting_ros.data.render_errors import RenderError
 from lifting_ros.data.render_textures import fabric
 from lifting_ros.data.synthetic_crowd import crowd_heights, floor_camera, place
 from lifting_ros.data.synthetic_dress import Figure, Outfit
@@ -27,10 +27,11 @@ from lifting_ros.data.synthetic_things import hung_clothes, sample_thing, turned
 
 WARDROBE = 100  # bodies with clothes that are made before old ones are worn again, in other colours
 ROOMS = 0.3  # share of whole pictures in a rendered room
+HELD_OUT = 7  # ends the seeds of the pictures of held-out subjects; those of the others must stay what they were
 
 
 class SyntheticPeople:
-    """An endless, repeatable source of pictures: sample(i) depends on the seed and i alone."""
+    """An endless, repeatable source of pictures: window(i), crowd(i), empty(i) depend on the seed, the subjects and i alone."""
 
     def __init__(self, body_dir, mocap_npz, backgrounds=None, seed: int = 0, size=(256, 256), subjects: str = "training"):
         """body_dir: folder of the body. mocap_npz: motion capture, metres, y up. backgrounds: list of photographs
@@ -39,26 +40,13 @@ class SyntheticPeople:
         self.poses, self.clips = load_poses(mocap_npz, subjects)
         self.photos = list(backgrounds or [])
         self.seed, self.size = int(seed), tuple(size)
-        self.wardrobe = 2 if subjects == "training" else 5  # those that are held out have clothes of their own
+        # those that are held out have clothes, cameras and scenes of their own
+        self.wardrobe, self.apart = (2, ()) if subjects == "training" else (5, (HELD_OUT,))
         self._outfits = {}
-
-    def __iter__(self):
-        index = 0
-        while True:
-            yield self.sample(index)
-            index += 1
-
-    def sample(self, index: int, people: int | None = None) -> SyntheticSample:
-        """Picture number `index`; 0 to 4 people unless `people` says how many."""
-        rng = np.random.default_rng([self.seed, int(index)])
-        count = int(rng.choice(5, p=[0.08, 0.5, 0.24, 0.12, 0.06])) if people is None else people
-        posed = [self._person(rng) for _ in range(count)]
-        camera = sample_camera(rng, self.size, posed[0].joints_m if posed else None)
-        return compose(rng, spread_out(rng, posed, camera), [], camera, self.photos)
 
     def window(self, index: int, side: int, boxes: float) -> SyntheticSample:
         """A square picture around one main person, `boxes` times the longer side of the box of its keypoints."""
-        rng = np.random.default_rng([self.seed, int(index), 1])
+        rng = self._stream(index, 1)
         posed = [self._person(rng) for _ in range(int(rng.choice([1, 2, 3], p=[0.65, 0.25, 0.1])))]
         camera = sample_camera(rng, (side, side), posed[0].joints_m)
         camera = camera.around(posed[0].joints_m[list(KEYPOINT_TO_JOINT)], side, boxes)
@@ -66,7 +54,7 @@ class SyntheticPeople:
 
     def crowd(self, index: int) -> SyntheticSample:
         """A whole picture of 2 to 12 people of any size from an eighth of the picture's height up, among things."""
-        rng = np.random.default_rng([self.seed, int(index), 3])
+        rng = self._stream(index, 3)
         camera, taken = floor_camera(rng, self.size), []
         heights = crowd_heights(rng, int(rng.integers(2, 13)), self.size[1])
         people = [place(rng, self._person(rng), camera, px, taken) for px in heights]
@@ -76,13 +64,16 @@ class SyntheticPeople:
 
     def empty(self, index: int) -> SyntheticSample:
         """A whole picture with nobody in it: a photograph, a painted background or a rendered room, at times with rendered things."""
-        rng = np.random.default_rng([self.seed, int(index), 4])
+        rng = self._stream(index, 4)
         camera, taken = floor_camera(rng, self.size), []
         things = self._things(rng, camera, int(rng.choice(8, p=[0.12, 0.16, 0.16, 0.16, 0.12, 0.12, 0.08, 0.08])), taken)
         return compose(rng, [], things, camera, self.photos, self._backdrop(rng, camera, taken))
 
     def _backdrop(self, rng, camera, taken):
         return room_picture(rng, camera, taken, self.photos) if rng.random() < ROOMS else None
+
+    def _stream(self, index: int, kind: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, int(index), kind, *self.apart])
 
     def _things(self, rng, camera, count, taken):
         things = []
@@ -122,28 +113,22 @@ def _body_of(folder: str):
 
 def load_poses(mocap_npz, subjects: str = "training"):
     """Poses (N, 17, 3) in metres, y up, and a list of the pose numbers of every clip: of the held-out subjects alone for
-    subjects="validation", of all others for "training". ValueError for another word."""
+    subjects="validation", of all others for "training". ValueError for another word, and as `read_mocap`."""
     if subjects not in ("training", "validation"):
         raise ValueError(f'subjects: expected "training" or "validation", got {subjects!r}')
-    with np.load(mocap_npz, allow_pickle=False) as data:
-        held_out = np.isin(data["subjects"][data["subject_id"]], VALIDATION_SUBJECTS)
-        keep = held_out == (subjects == "validation")
-        poses, clip = data["positions"][keep], data["clip_id"][keep]
-    return poses, [np.flatnonzero(clip == number) for number in np.unique(clip)]
+    mocap = read_mocap(mocap_npz)
+    if not mocap.subjects:
+        raise ValueError(f"{mocap_npz}: subjects is missing, the names that tell who is held out")
+    chosen = mocap.select(mocap.validation_rows() == (subjects == "validation"))
+    if not len(chosen.positions_m):
+        raise ValueError(f"{mocap_npz}: expected poses of the {subjects} subjects, found none")
+    return chosen.positions_m, [np.flatnonzero(chosen.clip_id == number) for number in np.unique(chosen.clip_id)]
 
 
 def turned(pose, angle: float) -> np.ndarray:
     """The pose (J, 3) turned by `angle` radians about the vertical axis y."""
     c, s = np.cos(angle), np.sin(angle)
     return pose @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
-
-
-def read_backgrounds(folder, subjects: str = "training") -> list:
-    """The photographs without people in `folder` (names.npz, images.tar) for either kind of subjects, (H, W, 3) uint8 RGB each."""
-    with np.load(Path(folder) / "names.npz", allow_pickle=False) as data:
-        names = [str(name) for name in data["names"]]
-    files = read_tar(Path(folder) / "images.tar")
-    return [decode_rgb(files[name], name) for k, name in enumerate(names) if (k % 9 == 8) == (subjects == "validation")]
 
 
 def write_pack(out_dir, n: int, size: int, seed: int, body_dir, mocap_npz, backgrounds=None, boxes: float = 1.886,
@@ -181,4 +166,4 @@ def _main_person(source, index, n, size, boxes):
         sample = source.window(index + attempt * n, size, boxes)
         if sample.people[0].labelled.sum() >= 6:
             return sample
-    raise RuntimeError(f"picture {index}: no try showed six joints of the main person")
+    raise RenderError(f"picture {index}: no try showed six joints of the main person")

@@ -7,23 +7,31 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from lifting_ros.data.render_errors import RenderError
+
 PART = "part.npy"
+VERSION = 1  # of what rendered packs hold, and of those that tell none; where `lifting train` needs an older one it is made again
 
 
 def render_pictures(out_dir, make_source: Callable, pick: Callable, count: int, size, workers: int | None = None) -> list:
     """Write `images.npy` with the pictures pick(source, index), index 0 to count - 1, size (W, H); returns their samples without images.
 
     make_source() is called once a process; both must be picklable. workers: None for one process a core. Several processes are
-    started afresh: a script that calls this must guard its own start with `if __name__ == "__main__"`. RuntimeError when one ends early.
+    started afresh: a script that calls this must guard its own start with `if __name__ == "__main__"`. RenderError when one ends early.
+    Not for two calls at once in one folder: see `made_once`.
     """
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
@@ -35,11 +43,11 @@ def render_pictures(out_dir, make_source: Callable, pick: Callable, count: int, 
     job = partial(_render, make_source, pick, part)
     samples = [None] * count
     try:
-        done = job(range(count)) if workers == 1 else _in_processes(job, count, workers)
-        for index, sample in tqdm(done, total=count, desc=f"rendering {out.name}", unit="picture"):
-            samples[index] = sample
+        with closing(job(range(count)) if workers == 1 else _in_processes(job, count, workers)) as done:
+            for index, sample in tqdm(done, total=count, desc=f"rendering {out.name}", unit="picture"):
+                samples[index] = sample
         if any(sample is None for sample in samples):
-            raise RuntimeError("a rendering process ended before its pictures were made")
+            raise RenderError(f"{out}: a rendering process ended before its pictures were made (killed, or out of memory?)")
         os.replace(part, out / "images.npy")
     finally:
         part.unlink(missing_ok=True)
@@ -47,9 +55,9 @@ def render_pictures(out_dir, make_source: Callable, pick: Callable, count: int, 
 
 
 def save_labels(out_dir, arrays: dict) -> None:
-    """`labels.npz`, beside its place first; the last file of a pack."""
+    """`labels.npz` with the format's version, beside its place first; the last file of a pack."""
     out = Path(out_dir)
-    np.savez_compressed(out / "labels.part.npz", **arrays)
+    np.savez_compressed(out / "labels.part.npz", **arrays, version=VERSION)
     os.replace(out / "labels.part.npz", out / "labels.npz")
 
 
@@ -106,15 +114,9 @@ def _render(make_source, pick, part: Path, indices) -> Iterator:
 
 def _in_processes(job, count: int, workers: int) -> Iterator:
     """What `job` yields for 0 to count - 1, shared out over processes, as it comes."""
-    context = multiprocessing.get_context("spawn")  # a fork would inherit the ray caster's threads half-dead
     ends, processes = [], []
-    for first in range(workers):
-        ours, theirs = context.Pipe(duplex=False)
-        processes.append(context.Process(target=_work, args=(job, range(first, count, workers), theirs), daemon=True))
-        processes[-1].start()
-        theirs.close()
-        ends.append(ours)
     try:
+        _start(job, count, workers, ends, processes)
         while ends:
             for end in wait(ends):
                 try:
@@ -129,6 +131,36 @@ def _in_processes(job, count: int, workers: int) -> Iterator:
         for process in processes:
             process.terminate()
             process.join()
+
+
+def _start(job, count: int, workers: int, ends: list, processes: list) -> None:
+    """Adds the processes and our ends of their pipes."""
+    context = multiprocessing.get_context("spawn")  # a fork would inherit the ray caster's threads half-dead
+    with _interrupted_later():
+        for first in range(workers):
+            ours, theirs = context.Pipe(duplex=False)
+            process = context.Process(target=_work, args=(job, range(first, count, workers), theirs), daemon=True)
+            process.start()
+            theirs.close()
+            processes.append(process)
+            ends.append(ours)
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Processes started inside never hear Ctrl-C: who started them ends them, and is itself interrupted at the end of the block."""
+    resource_tracker.ensure_running()  # its start would lift the block
+    heard, handled = [], threading.current_thread() is threading.main_thread()
+    handler = signal.signal(signal.SIGINT, lambda *_: heard.append(True)) if handled else None  # of signals that other threads take
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        if handled:
+            signal.signal(signal.SIGINT, handler)
+    if heard:
+        raise KeyboardInterrupt
 
 
 def _work(job, indices, connection: Connection) -> None:

@@ -87,11 +87,11 @@ def look_at(eye, target, roll: float = 0.0):
     return R, -R @ eye
 
 
-def sample_camera(rng: np.random.Generator, size, joints_m=None) -> Camera:
+def sample_camera(rng: np.random.Generator, size, joints_m) -> Camera:
     """A camera 0.5 to 2.5 m high and 1.5 to 8 m away that sees the joints (17, 3), not always whole."""
     width, height = size
-    middle = np.array([0, 0.9, 0]) if joints_m is None else (joints_m.min(0) + joints_m.max(0)) / 2
-    tall = 1.8 if joints_m is None else max(np.ptp(joints_m, axis=0).max(), 0.8)
+    middle = (joints_m.min(0) + joints_m.max(0)) / 2
+    tall = max(np.ptp(joints_m, axis=0).max(), 0.8)
     distance = np.exp(rng.uniform(np.log(1.5), np.log(8)))
     eye = np.array([middle[0], rng.uniform(0.5, 2.5), middle[2] + distance])
     share = rng.uniform(0.35, 1.15)  # of the picture that the person fills

@@ -2,6 +2,7 @@
 """Measures of the person detector, alone and through the whole estimator, on pictures that no training has seen."""
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -9,13 +10,15 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from lifting_ros.core.detector import Detector, DetectorConfig
+from lifting_ros.core.detector import Detector
 from lifting_ros.core.pipeline import PoseEstimator
-from lifting_ros.data.crowd_pack import CrowdPack, open_crowd_pack, read_empty, rows_of
+from lifting_ros.data.crowd_pack import CrowdPack, open_crowd_pack
 from lifting_ros.data.keypoints2d import PHOTO_SETS, is_validation, keypoint_box, read_photo_set
 from lifting_ros.data.matching import REPEATED, RIGHT, UNKNOWN, judge
+from lifting_ros.data.negatives import read_negatives
 from lifting_ros.data.scene_parts import Scene, labelled_scene, random_window
 from lifting_ros.data.scenes import PHOTO_REACH, crowd_scene, empty_scene, surroundings
+from lifting_ros.data.splits import rows_of
 
 SIZE = (640, 480)
 """Width and height of the rendered pictures, px."""
@@ -56,7 +59,8 @@ def detection_table(estimator: PoseEstimator, data: Path, work: Path, most: int 
     boxes where nobody is, a picture; pictures: with such a box.
     """
     crowds = open_crowd_pack(work / "crowds" / "validation", data, "validation", SIZE, *PICTURES)
-    alone = Detector(estimator.detector.network, DetectorConfig(score=LEAST_SCORE), estimator.device)
+    every = dataclasses.replace(estimator.detector.config, score=LEAST_SCORE, max_persons=0)
+    alone = Detector(estimator.detector.network, every, estimator.device)
     finders = {"detector": (of_detector(alone), estimator.detector.config.score), "estimator": (of_estimator(estimator), 0.0)}
     rows: dict[str, dict[str, float]] = {}
     for name, scenes in validation_sets(data, crowds, most).items():
@@ -72,7 +76,7 @@ def detection_table(estimator: PoseEstimator, data: Path, work: Path, most: int 
 
 def validation_sets(data: Path, crowds: CrowdPack, most: int | None = None) -> dict[str, Callable[[], Iterator[Scene]]]:
     """Scenes of the validation side by name, made when asked for."""
-    empty = read_empty(data, "validation")[:most]
+    empty = read_negatives(data / "negatives", "validation")[:most]
     photos = {name: read_photo_set(data / "keypoints2d", name) for name in PHOTO_SETS}
     sets = {"crowds": lambda: crowd_scenes(crowds, most)}
     sets |= {name: lambda p=p: photo_scenes(p, "validation", most) for name, p in photos.items()}

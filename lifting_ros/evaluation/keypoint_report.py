@@ -9,7 +9,8 @@ import numpy as np
 
 from lifting_ros.core.pipeline import PoseEstimator
 from lifting_ros.core.skeleton import KEYPOINT_NAMES
-from lifting_ros.data.keypoints2d import decode_rgb, is_validation, read_photo_set, read_tar
+from lifting_ros.data.keypoints2d import is_validation, read_photo_set
+from lifting_ros.data.negatives import read_negatives
 from lifting_ros.data.pack import Pack
 from lifting_ros.evaluation.keypoint_calibration import calibration_rows, errors_of
 from lifting_ros.evaluation.keypoints import MAPS, Answers, ask, false_alarms, pck_own_detector, validation_rows
@@ -78,8 +79,6 @@ def add_own_detector(rows: dict[str, Row], estimator: PoseEstimator, data: Path)
         photos = read_photo_set(data / "keypoints2d", name)
         own, found = pck_own_detector(estimator, photos, np.flatnonzero(is_validation(photos)))
         rows[name] |= {"own boxes": float(np.nanmean(own)), "found": found}
-    files = read_tar(data / "negatives" / "images.tar")
-    held = [str(n) for i, n in enumerate(np.load(data / "negatives" / "names.npz", allow_pickle=False)["names"]) if i % 9 == 8]
-    alarms = false_alarms(estimator, [decode_rgb(files[name], name) for name in held])
-    rows["negatives"] = {"pictures": float(len(held)), "false alarms": float(alarms)}
+    nobody = read_negatives(data / "negatives", "validation")
+    rows["negatives"] = {"pictures": float(len(nobody)), "false alarms": float(false_alarms(estimator, nobody))}
 

@@ -74,9 +74,11 @@ def pck_true_boxes(runner: NetworkRunner, pack: Pack, most: int | None = None) -
     return np.stack([pck(points[0], answers.labels) for points in answers.keypoints_px])
 
 
-def pck_of_weights(weights: dict, config: NetworkConfig, prior, packs: list[Pack], device: str, most: int = 200) -> dict[str, float]:
+def pck_of_weights(
+    weights: dict, config: NetworkConfig, prior, packs: list[Pack], device: torch.device, most: int = 200
+) -> dict[str, float]:
     """Mean PCK@0.2 of the first and the last stage on (the first `most` of) every labelled pack's validation side."""
-    runner = NetworkRunner(network_of(weights, config, prior), torch.device(device))
+    runner = NetworkRunner(network_of(weights, config, prior), device)
     result = {}
     for pack in packs:
         if len(validation_rows(pack)):

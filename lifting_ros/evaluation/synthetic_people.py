@@ -13,6 +13,7 @@ from lifting_ros.core.camera import Camera
 from lifting_ros.core.lifting import Lifter
 from lifting_ros.core.pipeline import PoseEstimator
 from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
+from lifting_ros.data.arrays import read_arrays
 from lifting_ros.data.crops import crop_transform
 from lifting_ros.data.pack import Pack, read_pack
 from lifting_ros.evaluation.keypoint_calibration import PARAMETERS, calibration_rows, covariances, errors_of
@@ -41,13 +42,18 @@ class RenderedPeople(NamedTuple):
 
 
 def read_rendered(folder: Path, most: int) -> RenderedPeople:
-    """At most `most` evenly spread people of a pack of `data.synthetic`; ValueError in one line for another pack or an empty one."""
+    """At most `most` evenly spread people of a pack of `data.synthetic.write_pack`, held-out subjects alone; ValueError in one line for
+    another pack or an empty one."""
+    expected = {"keypoints": ("N", 14, 3), "validation": ("N",), "joints_camera_m": ("N", 17, 3), "K": ("N", 3, 3)}
     try:
-        pack = read_pack(folder)
-        labels = np.load(folder / "labels.npz", allow_pickle=False)
-        joints, matrix = labels["joints_camera_m"].astype(float), labels["K"].astype(float)
-    except (OSError, KeyError, ValueError) as error:
-        raise ValueError(f"{folder}: not a pack of rendered people ({' '.join(str(error).split())})") from None
+        if "picture" in read_arrays(folder / "labels.npz", {}):
+            raise ValueError("it holds whole pictures; expected windows around one main person each")
+        labels, pack = read_arrays(folder / "labels.npz", expected, {"up": ("N", 3)}), read_pack(folder)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder}: not a pack of rendered people ({error})") from None
+    if not pack.validation.all():
+        raise ValueError(f"{folder}: shows people that are trained on: expected a pack of `lifting render --subjects validation`")
+    joints, matrix = labels["joints_camera_m"].astype(float), labels["K"].astype(float)
     shown = np.flatnonzero((pack.keypoints[..., 2] > 0).any(1))
     if not len(shown):
         raise ValueError(f"{folder}: nobody is labelled in this pack")
@@ -66,21 +72,21 @@ def crop_cameras(people: RenderedPeople, size_px: int) -> list[Camera]:
 
 
 def synthetic_tables(estimators: Mapping[str, PoseEstimator], people: RenderedPeople) -> dict[str, dict[str, dict[str, float]]]:
-    """Tables by TITLES. The first estimator's rows have no name, those of others have theirs."""
-    tables = {title: {} for title in TITLES}
+    """Tables by TITLES. The first estimator's rows have no name, those of others have theirs; errors are of the people that all lift."""
+    lifted, keypoints, labels, calibration = {}, {}, {}, {}
     for index, (name, estimator) in enumerate(estimators.items()):
         add = f", {name}" if index else ""
         config = estimator.network.config
         cameras, answers = crop_cameras(people, config.input_px), ask(estimator.network, people.pack, people.rows, MAPS)
         found = {} if index else {"exact keypoints": exact(people, cameras)}
         for stage in range(len(answers.keypoints_px)):
-            found |= {f"stage {stage + 1}, {kind}": seen(answers, stage, kind, estimator) for kind in ("b", "f")}
-        lifted = {row: lift(estimator.lifter, *given, cameras, people.up) for row, given in found.items()}
-        rows = error_rows(lifted, {row: given[0] for row, given in found.items()}, answers.labels, people.joints_m)
-        tables[TITLES[0]] |= {row + add: values for row, values in rows.items()}
+            found |= {f"stage {stage + 1}, {kind}{add}": seen(answers, stage, kind, estimator) for kind in ("b", "f")}
+        lifted |= {row: lift(estimator.lifter, *given, cameras, people.up) for row, given in found.items()}
+        keypoints |= {row: given[0] for row, given in found.items()}
+        labels |= dict.fromkeys(found, answers.labels)  # in pixels of this network's crops
         rows = calibration_rows({"rendered": errors_of(answers, config.stride)}, config)
-        tables[TITLES[1]] |= {row + add: values for row, values in rows.items() if row != "all sets"}
-    return tables
+        calibration |= {row + add: values for row, values in rows.items() if row != "all sets"}
+    return dict(zip(TITLES, (error_rows(lifted, keypoints, labels, people.joints_m), calibration), strict=True))
 
 
 def exact(people: RenderedPeople, cameras: list[Camera]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -109,18 +115,20 @@ def lift(lifter: Lifter, keypoints_px, confidence, covariance_px2, cameras: list
     return np.stack(found)
 
 
-def error_rows(lifted: Mapping[str, np.ndarray], keypoints: Mapping[str, np.ndarray], labels: np.ndarray, truth_m: np.ndarray):
+def error_rows(
+    lifted: Mapping[str, np.ndarray], keypoints: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], truth_m: np.ndarray
+) -> dict[str, dict[str, float]]:
     """Mean and median errors in mm, 2D error and swaps by row; of the persons that every row lifts, so that the rows compare.
 
-    lifted: (N, 17, 3) metres by row; keypoints: (N, 14, 2) by row, in pixels of the crop, as labels (N, 14, 3); truth_m: (N, 17, 3).
+    lifted: (N, 17, 3) metres by row; keypoints: (N, 14, 2) by row, in pixels of its crops, as its labels (N, 14, 3); truth_m: (N, 17, 3).
     """
     valid = {row: np.isfinite(joints).all((1, 2)) for row, joints in lifted.items()}
-    common, labelled, rows = np.all(list(valid.values()), axis=0), labels[..., 2] > 0, {}
+    common, rows = np.all(list(valid.values()), axis=0), {}
     for row, joints in lifted.items():
-        error = np.linalg.norm(keypoints[row] - labels[..., :2], axis=-1)[labelled]
+        error = np.linalg.norm(keypoints[row] - labels[row][..., :2], axis=-1)[labels[row][..., 2] > 0]
         space = {m: v if len(v) else np.array([np.nan]) for m, v in errors(joints[common][:, None], truth_m[common]).items()}
         rows[row] = {metric: float(v.mean()) for metric, v in space.items()}
         rows[row] |= {f"median {metric}": float(np.median(v)) for metric, v in space.items()} | {"lifted %": 100 * float(valid[row].mean())}
         rows[row] |= {"px": float(error.mean()), "median px": float(np.median(error))}
-        rows[row] |= {"PCK": 100 * mean_pck(keypoints[row], labels), "swapped %": 100 * swapped(keypoints[row], labels)}
+        rows[row] |= {"PCK": 100 * mean_pck(keypoints[row], labels[row]), "swapped %": 100 * swapped(keypoints[row], labels[row])}
     return rows

@@ -3,7 +3,8 @@
 share it."""
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import cv2
@@ -12,8 +13,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lifting_ros.core.config import ConfigError
+from lifting_ros.data.keypoints2d import PHOTO_SETS
 from lifting_ros.data.pack import NOBODY, Pack
+from lifting_ros.data.splits import rows_of
 from lifting_ros.training.augmentation import AugmentationConfig, augment
+
+PACKS = (*PHOTO_SETS, "synthetic", *NOBODY)
+"""Names of the packs that a recipe may give a share."""
 
 
 class Batch(NamedTuple):
@@ -32,16 +39,24 @@ class Batch(NamedTuple):
 
 
 class Batches(Dataset):
-    """Item `step` is that step's Batch: the part of it that process `rank` of `world` trains on."""
+    """Item `step` is that step's Batch: the part of it that process `rank` of `world` trains on.
+
+    A pack without a row to train on is as good as absent; ValueError where that is all of those that have a share.
+    """
 
     def __init__(self, packs: list[Pack], shares: tuple[str, ...], batch: int, size_px: int, augmentation: AugmentationConfig, seed: int,
                  steps: int, rank: int = 0, world: int = 1):  # fmt: skip
-        share = dict(entry.split("=") for entry in shares)
-        self.packs = [p for p in packs if p.name in share]
+        share = parse_shares(shares)
+        rows = [(p, np.flatnonzero(rows_of(p.validation, "train"))) for p in packs if p.name in share]
+        self.packs, self.training = [p for p, chosen in rows if len(chosen)], [chosen for _, chosen in rows if len(chosen)]
         if not self.packs:
-            raise ValueError(f"shares: none of {', '.join(share)} among the packs given")
-        weights = np.array([float(share[p.name]) for p in self.packs])
-        self.weights, self.training = weights / weights.sum(), [np.flatnonzero(~p.validation) for p in self.packs]
+            raise ValueError(f"shares: none of {', '.join(share)} among the packs given with a row to train on")
+        weights = np.array([share[p.name] for p in self.packs])
+        if not weights.sum() > 0:
+            raise ConfigError(f"shares: expected one above 0 of {', '.join(p.name for p in self.packs)}, which have a row to train on")
+        if batch < world:
+            raise ConfigError(f"batch: expected at least {world}, a crop for each process, got {batch}")
+        self.weights = weights / weights.sum()
         self.samples, self.size_px, self.augmentation, self.seed, self.steps = range(rank, batch, world), size_px, augmentation, seed, steps
 
     def __len__(self) -> int:
@@ -66,6 +81,22 @@ class Batches(Dataset):
         steps = range(first, self.steps)
         ahead = {"prefetch_factor": 4, "worker_init_fn": _one_thread} if workers else {}
         yield from zip(steps, DataLoader(self, batch_size=None, sampler=steps, num_workers=workers, **ahead))
+
+
+def parse_shares(shares: Sequence[str]) -> dict[str, float]:
+    """Share by pack of entries like `lspet=0.3`; ConfigError for what is none, for a pack that does not exist, and where all are 0."""
+    values = {}
+    for entry in shares:
+        name, _, number = str(entry).partition("=")
+        try:
+            values[name] = float(number)
+        except ValueError:
+            values[name] = math.nan
+        if name not in PACKS or not 0 <= values[name] < math.inf:
+            raise ConfigError(f"shares: expected PACK=NUMBER with a number of 0 or more and a pack of {', '.join(PACKS)}, got {entry!r}")
+    if not sum(values.values()) > 0:
+        raise ConfigError("shares: expected at least one above 0")
+    return values
 
 
 def _one_thread(_: int) -> None:

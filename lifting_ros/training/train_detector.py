@@ -4,7 +4,9 @@ learnt only where they are known. At the end the scores are made probabilities o
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +20,7 @@ from tqdm import tqdm
 from lifting_ros.core.checkpoint import load_tensors, save_tensors
 from lifting_ros.core.detector import STRIDE, DetectorNetwork, boxes_of, cell_centres
 from lifting_ros.core.device import has_fast_bf16
-from lifting_ros.data.crowd_pack import TUNE_PICTURES, open_crowd_pack
+from lifting_ros.data.crowd_pack import TUNE_PICTURES, CrowdPack, open_crowd_pack
 from lifting_ros.data.scene_parts import Scene
 from lifting_ros.data.scenes import SceneSource
 from lifting_ros.training.calibrate_detector import calibrated
@@ -187,15 +189,18 @@ class Scenes(Dataset):
 def train_detector(config: DetectorTrainConfig, data: Path, folder: Path, every: int = 250) -> dict[str, Tensor]:
     """Train to the end of the recipe, going on from `folder` where a state is kept there; returns the averaged, calibrated weights.
 
-    Rendered pictures are kept in `crowds/` beside `folder`; `folder` also gets the recipe and curves.
+    Rendered pictures are kept in `crowds/` beside `folder`; a recipe without any needs no renderer. `folder` also gets recipe and curves.
     """
     trainer = DetectorTrainer(config)
-    record = RunRecord(folder, config)
     load_state(folder / "state.safetensors", trainer)
-    packs = folder.parent / "crowds"
+    record = RunRecord(folder, config)
+    record.forget(trainer.step + 1, 0)
+    held_back = rendered(config, data, folder, "tune")
     progress = tqdm(total=config.steps, initial=trainer.step, desc="training detector", unit="step", mininterval=5)
     if trainer.step < config.steps:
-        source = SceneSource(data, open_crowd_pack(packs / "train", data, "train", SIZE, config.crowds, config.rooms), *SIZE)
+        source = SceneSource(data, rendered(config, data, folder, "train"), *SIZE)
+        if held_back:
+            held_back()  # rendered now: a renderer that is missing is told before the training
         # a process, not a thread: drawing a scene is mostly interpreter work
         batches = DataLoader(Scenes(config, source, trainer.step), None, num_workers=1, prefetch_factor=4, worker_init_fn=_one_thread)
         for batch in batches:
@@ -205,8 +210,16 @@ def train_detector(config: DetectorTrainConfig, data: Path, folder: Path, every:
                 record.training(trainer.step, losses)
             if trainer.step % every == 0 or trainer.step == config.steps:
                 save_state(folder / "state.safetensors", trainer)
-    held_back = open_crowd_pack(packs / "tune", data, "tune", SIZE, *TUNE_PICTURES)
+    record.draw()
     return calibrated(trainer.average, config.widths, SceneSource(data, held_back, *SIZE, side="tune"))
+
+
+def rendered(config: DetectorTrainConfig, data: Path, folder: Path, side: str) -> Callable[[], CrowdPack] | None:
+    """Opens the rendered pictures of a side (`train`, `tune`), made where they are not there yet; None for a recipe without any."""
+    if not config.crowds and not config.rooms:
+        return None
+    pictures = (config.crowds, config.rooms) if side == "train" else TUNE_PICTURES
+    return partial(open_crowd_pack, folder.parent / "crowds" / side, data, side, SIZE, *pictures)
 
 
 def _one_thread(_worker: int) -> None:

@@ -32,8 +32,8 @@ def test_the_pack_is_for_training_alone_and_shows_nobody(tmp_path):
     pictures = np.zeros((3, 36, 48, 3), np.uint8)
     pictures[:2, 10:20, 10:15] = 255
     np.save(rooms / "images.npy", pictures)
-    pack = open_false_alarms(tmp_path / "alarms", Bright(), data, rooms, 32)
+    pack = open_false_alarms(tmp_path / "alarms_rooms3_seed0", Bright(), data, rooms, 32)
     assert pack.images.shape == (2, 32, 32, 3) and not pack.keypoints.any() and not pack.validation.any()
-    assert any(share.split("=")[0] == pack.name for share in TrainConfig().shares)
+    assert pack.name == "alarms" and any(share.split("=")[0] == pack.name for share in TrainConfig().shares)
     nothing = open_false_alarms(tmp_path / "none" / "alarms", Bright(), data, None, 32)
     assert nothing.images.shape == (0, 32, 32, 3)

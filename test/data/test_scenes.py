@@ -3,11 +3,13 @@
 import cv2
 import numpy as np
 import pytest
-from photos import write_data
+from photos import png, write_data, write_tar
 
+from lifting_ros.data import crowd_pack
 from lifting_ros.data.body import BodyDataError
-from lifting_ros.data.crowd_pack import open_crowd_pack, rows_of, write_crowd_pack
-from lifting_ros.data.scene_parts import labelled_scene, mirror, move, tiled, warp
+from lifting_ros.data.crowd_pack import open_crowd_pack, write_crowd_pack
+from lifting_ros.data.keypoints2d import PhotoSet
+from lifting_ros.data.scene_parts import labelled_scene, mirror, move, read_cutouts, tiled, warp
 from lifting_ros.data.scenes import KINDS, SMALLEST_PX, SceneSource, crowd_scene
 from lifting_ros.data.synthetic_picture import SyntheticPerson, SyntheticSample
 
@@ -46,7 +48,7 @@ class Crowds:
 def source(data, tmp_path_factory) -> SceneSource:
     folder = tmp_path_factory.mktemp("packs") / "train"
     write_crowd_pack(folder, Crowds, Crowds.size, 3, 2, workers=1)
-    return SceneSource(data, open_crowd_pack(folder, data, "train", Crowds.size, 3, 2))
+    return SceneSource(data, lambda: open_crowd_pack(folder, data, "train", Crowds.size, 3, 2))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -118,12 +120,51 @@ def test_shrinking_moves_pictures_as_it_moves_keypoints(scale):
     np.testing.assert_allclose([np.average(x, weights=weight), np.average(y, weights=weight)], expected, atol=0.25)
 
 
-def test_sides_share_no_row_and_leave_none_out():
-    validation = np.arange(500) % 9 == 8
-    sides = np.stack([rows_of(validation, side) for side in ("train", "tune", "validation")])
-    assert (sides.sum(0) == 1).all() and 0.03 < sides[1].mean() < 0.15
-    with pytest.raises(ValueError, match="^side: expected"):
-        rows_of(validation, "test")
+def test_keypoints_of_a_cutout_lie_where_they_lay(tmp_path):
+    """A picture at half size: what was at a pixel's centre is a quarter of a pixel off its own half."""
+    image, x, y = np.zeros((80, 60, 3), np.uint8), 21, 40
+    cv2.circle(image, (x, y), 8, (255, 255, 255), -1)
+    write_tar(tmp_path / "masks.tar", {"a.png": png(image[..., 0])})
+    np.savez(tmp_path / "annotations.npz", has_mask=np.ones(1, bool))
+    street = PhotoSet("street", ("a.jpg",), (png(image),), np.tile(np.float32([x, y, 1]), (1, 14, 1)))
+    (cutout,) = read_cutouts(tmp_path, street, np.ones(1, bool))
+    for shown in (cutout.image[..., 0], cutout.mask):
+        row, column = np.nonzero(shown)
+        weight = shown[row, column].astype(float)
+        centre = np.average(column, weights=weight), np.average(row, weights=weight)
+        np.testing.assert_allclose(cutout.keypoints[:, :2], np.tile(centre, (14, 1)), atol=0.02)
+
+
+def test_photographs_are_read_before_anything_is_rendered(tmp_path):
+    data, asked = write_data(tmp_path / "data"), []
+    (data / "negatives" / "names.npz").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="names.npz: not a readable .npz"):
+        SceneSource(data, lambda: asked.append("rendered"))
+    assert not asked
+
+
+def test_a_source_without_rendered_pictures_draws_the_rest(data):
+    source = SceneSource(data, None)
+    assert all(source.draw(np.random.default_rng(seed)).image.shape == (HEIGHT, WIDTH, 3) for seed in range(8))
+
+
+def test_a_pack_of_an_older_version_is_made_again_and_one_that_tells_none_is_kept(tmp_path, data, monkeypatch):
+    made = []
+    monkeypatch.setattr(crowd_pack, "crowd_source", lambda *_: made.append("again") or Crowds())
+    write_crowd_pack(tmp_path / "p", Crowds, Crowds.size, 2, 1, workers=1)
+    labels = dict(np.load(tmp_path / "p" / "labels.npz"))
+    np.savez(tmp_path / "p" / "labels.npz", **{name: values for name, values in labels.items() if name != "version"})
+    monkeypatch.setattr("lifting_ros.data.synthetic_pack.os.sched_getaffinity", lambda _: {0})  # rendered here, where the stand-in is
+    open_crowd_pack(tmp_path / "p", data, "train", Crowds.size, 2, 1)
+    assert not made
+    np.savez(tmp_path / "p" / "labels.npz", **labels | {"version": 0})
+    assert open_crowd_pack(tmp_path / "p", data, "train", Crowds.size, 2, 1).picture.tolist() == [0, 0, 1, 1] and made
+
+
+def test_a_pack_of_as_many_pictures_but_fewer_crowds_is_refused(tmp_path, data):
+    write_crowd_pack(tmp_path / "p", Crowds, Crowds.size, 2, 1, workers=1)
+    with pytest.raises(ValueError, match="nobody is expected: remove it"):
+        open_crowd_pack(tmp_path / "p", data, "train", Crowds.size, 1, 2)
 
 
 def test_a_pack_that_was_not_finished_is_no_pack(tmp_path, data):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lifting_ros.data.render_errors import RenderError
 from lifting_ros.data.synthetic_pack import crowd_labels, render_pictures, save_labels, window_labels
 from lifting_ros.data.synthetic_picture import SyntheticPerson, SyntheticSample
 
@@ -55,27 +56,37 @@ def test_an_error_reaches_the_caller_and_leaves_nothing(tmp_path, workers):
 
 
 def test_a_process_that_dies_is_noticed(tmp_path):
-    with pytest.raises(RuntimeError, match="ended before"):
+    with pytest.raises(RenderError, match="ended before"):
         render_pictures(tmp_path, partial(str, "dead"), numbered, 7, SIZE, workers=2)
     assert list(tmp_path.iterdir()) == []
 
 
 SCRIPT = """
+import sys
 from functools import partial
 import test_synthetic_pack as made
 if __name__ == "__main__":
-    made.render_pictures(r"{out}", partial(str, "slow"), made.numbered, 500, made.SIZE, 2)
-    made.save_labels(r"{out}", dict())
+    try:
+        made.render_pictures(r"{out}", partial(str, "slow"), made.numbered, 500, made.SIZE, 2)
+        made.save_labels(r"{out}", dict())
+    except KeyboardInterrupt:
+        sys.exit(130)
 """
 
 
-def test_a_killed_run_leaves_nothing_that_looks_finished_and_no_process(tmp_path):
-    out, script = tmp_path / "pack", tmp_path / "write.py"
-    render_pictures(out, partial(str, "fine"), numbered, 2, SIZE, workers=1)
-    save_labels(out, {})
+def _start(tmp_path, out, **options):
+    """A process that renders slowly in two more, into `out`."""
+    script = tmp_path / "write.py"
     script.write_text(SCRIPT.format(out=out), encoding="utf-8")
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    run = subprocess.Popen([sys.executable, str(script)], env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.DEVNULL)
+    return subprocess.Popen([sys.executable, str(script)], env=os.environ | {"PYTHONPATH": path}, text=True, **options)
+
+
+def test_a_killed_run_leaves_nothing_that_looks_finished_and_no_process(tmp_path):
+    out = tmp_path / "pack"
+    render_pictures(out, partial(str, "fine"), numbered, 2, SIZE, workers=1)
+    save_labels(out, {})
+    run = _start(tmp_path, out, stderr=subprocess.DEVNULL)
     children = _wait_for(lambda: _children(run.pid) if len(_children(run.pid)) >= 2 and list(out.glob("*.part.npy")) else None)
     run.send_signal(signal.SIGKILL)
     run.wait()
@@ -84,6 +95,23 @@ def test_a_killed_run_leaves_nothing_that_looks_finished_and_no_process(tmp_path
     render_pictures(out, partial(str, "fine"), numbered, 4, SIZE, workers=1)
     save_labels(out, {"picture": np.zeros(0)})
     assert sorted(file.name for file in out.iterdir()) == ["images.npy", "labels.npz"]
+
+
+@pytest.mark.parametrize("rendering", [False, True])
+def test_interrupting_says_nothing_of_the_processes_and_leaves_none(tmp_path, rendering):
+    """Ctrl-C reaches every process of the terminal: while the workers start, and while they render."""
+    out = tmp_path / "pack"
+    with (tmp_path / "said").open("w+") as said:
+        run = _start(tmp_path, out, stderr=said, start_new_session=True)
+        children = _wait_for(lambda: _children(run.pid) if len(_children(run.pid)) >= 3 else None)  # with multiprocessing's tracker
+        if rendering:
+            _wait_for(lambda: "1/500" in (tmp_path / "said").read_text())
+        os.killpg(run.pid, signal.SIGINT)
+        assert run.wait(60) == 130
+    text = (tmp_path / "said").read_text()
+    assert "Traceback" not in text and "KeyboardInterrupt" not in text
+    _wait_for(lambda: not any(_alive(pid) for pid in children))
+    assert list(out.iterdir()) == []
 
 
 def _children(pid):

@@ -10,7 +10,7 @@ from lifting_ros.data.render_detail import coarsen, remapped
 from lifting_ros.data.render_kernels import covered_pixels, rays_through
 from lifting_ros.data.synthetic_crowd import SMALLEST, crowd_heights, floor_camera, place
 from lifting_ros.data.synthetic_scene import Body, Camera, join
-from lifting_ros.data.synthetic_things import KINDS, ball, box, join_parts, sample_thing
+from lifting_ros.data.synthetic_things import KINDS, ball, box, join_parts, post, sample_thing
 
 K = np.array([[200.0, 0, 79.5], [0, 200, 59.5], [0, 0, 1]])
 CAMERA = Camera(K, np.eye(3), np.zeros(3), (160, 120))
@@ -76,12 +76,21 @@ def test_joined_people_are_numbered_and_things_are_nobody():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_things_stand_on_the_floor_and_face_outwards(kind):
+def test_things_stand_on_the_floor_and_have_normals(kind):
     rng = np.random.default_rng(1)
     for _ in range(3):
         mesh = kind(rng, ()).mesh
         assert abs(mesh.vertices_m[:, 1].min()) < 0.12 and np.all(mesh.person == -1)
         np.testing.assert_allclose(np.linalg.norm(mesh.normals, axis=1), 1, atol=1e-3)
+
+
+PARTS = (ball([1, 2, 3], np.array([0.2, 0.5, 0.3]), GREY, 0.8), box([0, 1, 2], [1, 3, 5], GREY), post([1, 0, 2], 0.3, 1.0, GREY, top=0.1))
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_parts_of_things_face_outwards(part):
+    vertices, normals, *_ = part
+    assert ((vertices - (vertices.min(0) + vertices.max(0)) / 2) * normals).sum(1).min() > 0
 
 
 def test_coarser_triangles_stay_near_the_surface_and_face_outwards():

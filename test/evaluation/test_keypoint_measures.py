@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Swaps, stages and covariances of keypoints, on answers that the tests make up; and the network's answers on a pack of a test's own."""
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from people import small_prior
+from photos import png
 
 from lifting_ros.core import belief_maps
 from lifting_ros.core.checkpoint import build_network
 from lifting_ros.core.inference import NetworkRunner
 from lifting_ros.core.network import NetworkConfig
 from lifting_ros.core.skeleton import KEYPOINT_FLIP, KEYPOINT_NAMES
+from lifting_ros.data.keypoints2d import PhotoSet
 from lifting_ros.data.pack import Pack
 from lifting_ros.evaluation import keypoint_calibration as calibration
 from lifting_ros.evaluation.keypoint_calibration import PARAMETERS, Errors, calibration_of, fit, fit_noise, half
 from lifting_ros.evaluation.keypoint_report import TITLES, network_tables, stage_row
-from lifting_ros.evaluation.keypoints import MAPS, ask, validation_rows
+from lifting_ros.evaluation.keypoints import MAPS, ask, false_alarms, pck_own_detector, validation_rows
 from lifting_ros.evaluation.metrics import swapped
 
 FIGURE = np.array([
@@ -140,6 +144,35 @@ def test_covariances_are_fitted_on_one_half_and_judged_on_the_other():
     assert fit_noise(NetworkRunner(network, torch.device("cpu")), [pack]) == found
     with pytest.raises(ValueError, match="labelled validation rows"):
         fit_noise(network, [pack._replace(validation=np.zeros(6, bool))])
+
+
+class Finds:
+    """Stands for an estimator that answers a picture with skeletons by the picture's brightness."""
+
+    def __init__(self, answers: dict[int, list[np.ndarray]]):
+        self.answers, self.detector = answers, SimpleNamespace(detect=lambda image: [])
+
+    def find_keypoints(self, image: np.ndarray, _) -> list:
+        found = self.answers[int(image[0, 0, 0])]
+        return [SimpleNamespace(keypoints_px=k, box_px=np.concatenate([k.min(0), k.max(0)])) for k in found]
+
+
+def test_own_boxes_count_the_person_that_is_meant_and_miss_who_is_not_found():
+    """Four photographs: found beside another, half found, found elsewhere only, not found."""
+    right = FIGURE.astype(float)
+    arms_off = right.copy()
+    arms_off[[3, 4, 6, 7]] += 400
+    answers = {0: [right + 300, right], 10: [arms_off - [0, 0]], 20: [right + 500], 30: []}
+    pictures = tuple(png(np.full((8, 8, 3), shade, np.uint8)) for shade in answers)
+    photos = PhotoSet("street", tuple("abcd"), pictures, labels(4))
+    pck, found = pck_own_detector(Finds(answers), photos, np.arange(4))
+    assert found == 0.25
+    np.testing.assert_allclose(pck, 0.25)
+    arms_off[[3, 4, 6, 7]] -= 360  # now its box still meets the label's
+    pck, found = pck_own_detector(Finds(answers | {10: [arms_off]}), photos, np.arange(4))
+    assert found == 0.5
+    np.testing.assert_allclose(pck, np.where(np.isin(np.arange(14), [3, 4, 6, 7]), 0.25, 0.5))
+    assert false_alarms(Finds(answers), [np.full((8, 8, 3), shade, np.uint8) for shade in answers]) == 3
 
 
 def test_tables_have_a_row_for_each_set():

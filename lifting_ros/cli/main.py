@@ -6,9 +6,15 @@ import argparse
 import importlib
 import sys
 
+from lifting_ros.data.render_errors import RendererMissingError, RenderError
+
 VERBS = {
     "demo": "run the node on a video or camera, record a bag of poses, end with a table and a picture",
     "estimate": "persons of an image, a folder of images or a video",
+    "bag": "a recorded bag with poses added, no image dropped",
+    "record": "record topics into a bag, without rosbag2",
+    "poses": "the poses of a bag as CSV or .npz",
+    "view": "the poses of a bag or .npz in a 3D viewer",
     "detect": "2D keypoints of images",
     "lift": "2D keypoints to 3D skeletons with covariances",
     "fit-prior": "learn the pose prior from motion capture",
@@ -36,8 +42,9 @@ def main(argv: list[str] | None = None) -> int:
     module.add_arguments(arguments)
     try:
         return module.run(arguments.parse_args(rest)) or 0
-    except (CommandError, ValueError, OSError) as error:
-        print(f"lifting {verb}: {' '.join(str(error).split())}", file=sys.stderr)
+    except (CommandError, RenderError, ValueError, OSError) as error:
+        hint = getattr(module, "WITHOUT_RENDERER", "") if isinstance(error, RendererMissingError) else ""
+        print(f"lifting {verb}: {' '.join(f'{error}{hint}'.split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

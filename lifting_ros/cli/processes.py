@@ -44,6 +44,10 @@ class Children:
             if status is not None and not (name in may_end and status == 0):
                 raise ChildDied(f"the {name} ended with status {status}; {self._logs / name}.log ends in:\n{self.tail(name)}")
 
+    def pid(self, name: str) -> int:
+        """Its process id."""
+        return self._running[name].pid
+
     def is_running(self, name: str) -> bool:
         """Whether it has not ended."""
         return self._running[name].poll() is None

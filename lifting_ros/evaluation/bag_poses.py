@@ -1,20 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Poses read back from a bag with the message definitions that it carries itself: no ROS installation is needed."""
+"""Poses and images read back from a rosbag2, poses with the definitions that it carries itself: no ROS installation is needed."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rosbags.highlevel import AnyReader, AnyReaderError
+from rosbags.interfaces import Connection, MessageDefinitionFormat
+from rosbags.rosbag2 import Reader
+from rosbags.serde import SerdeError
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
 
 from lifting_ros.core.poses import JointStatus, Person, Skeleton2D, Skeleton3D
 from lifting_ros.core.skeleton import JOINT_COUNT
 
-_TYPE_2D, _TYPE_3D = "lifting_ros/msg/Skeleton2DArray", "lifting_ros/msg/Skeleton3DArray"
+TYPE_2D, TYPE_3D = "lifting_ros/msg/Skeleton2DArray", "lifting_ros/msg/Skeleton3DArray"
+IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+INFO_TYPE = "sensor_msgs/msg/CameraInfo"
 
 
 @dataclass(frozen=True)
@@ -41,23 +48,73 @@ class BagPoses:
         return [frame for frame in self.frames if frame.persons]
 
 
-def read_bag(path: Path) -> BagPoses:
-    """Read a rosbag2 or rosbag1 with poses, every message of it; ValueError in one line where it cannot be read."""
-    skeletons: dict[str, dict[int, Any]] = {_TYPE_2D: {}, _TYPE_3D: {}}
-    messages: Counter[str] = Counter()
-    try:
-        with AnyReader([path]) as reader:
-            messages.update(dict.fromkeys(reader.topics, 0))
-            for connection, _, data in reader.messages():
-                message = reader.deserialize(data, connection.msgtype)
-                messages[connection.topic] += 1
-                if connection.msgtype in skeletons:
-                    skeletons[connection.msgtype][_stamp(message.header)] = message
-    except AnyReaderError as error:
-        raise ValueError(f"{path}: not a readable bag ({' '.join(str(error).split())})") from None
-    in_space, in_image = skeletons[_TYPE_3D], skeletons[_TYPE_2D]
+def read_bag(path: Path, topic: str = "") -> BagPoses:
+    """Every pose of a rosbag2; with `topic`, of that Skeleton3DArray topic and of the keypoints beside it.
+
+    ValueError in one line where it cannot be read.
+    """
+    skeletons: dict[str, dict[int, Any]] = {TYPE_2D: {}, TYPE_3D: {}}
+    with _opened(path) as reader:
+        messages = {connection.topic: 0 for connection in reader.connections}
+        for connection in reader.connections:
+            messages[connection.topic] += connection.msgcount
+        wanted = [c for c in reader.connections if c.msgtype in skeletons and _belongs(c.topic, topic)]
+        store = _store_of(wanted)
+        for connection, _, data in reader.messages(wanted) if wanted else ():
+            message = store.deserialize_cdr(data, connection.msgtype)
+            skeletons[connection.msgtype][_stamp(message.header)] = message
+    in_space, in_image = skeletons[TYPE_3D], skeletons[TYPE_2D]
     frames = [_frame(stamp, in_space[stamp], in_image.get(stamp)) for stamp in sorted(in_space)]
-    return BagPoses(tuple(frames), dict(messages))
+    return BagPoses(tuple(frames), messages)
+
+
+def topic_counts(path: Path, *types: str) -> dict[str, int]:
+    """Number of messages of each topic that has one of `types`; ValueError as `read_bag`."""
+    with _opened(path) as reader:
+        found = [c for c in reader.connections if c.msgtype in types]
+        return {topic: sum(c.msgcount for c in found if c.topic == topic) for topic in sorted({c.topic for c in found})}
+
+
+def read_messages(path: Path, topic: str, *types: str) -> Iterator[tuple[int, Any]]:
+    """Stamp (ns) and message of each image or camera_info of a topic, in the bag's order; those that do not decode are left out."""
+    store = get_typestore(Stores.LATEST)
+    with _opened(path) as reader:
+        wanted = [c for c in reader.connections if c.topic == topic and c.msgtype in types]
+        for connection, _, data in reader.messages(wanted) if wanted else ():
+            try:
+                message = store.deserialize_cdr(data, connection.msgtype)
+            except SerdeError:
+                continue
+            yield _stamp(message.header), message
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Reader]:
+    """ValueError in one line for whatever goes wrong with the file."""
+    if not path.exists():
+        raise ValueError(f"{path}: no such bag")
+    try:
+        with Reader(path) as reader:
+            yield reader
+    except Exception as error:  # SQLite, zstd, YAML and struct each raise their own kinds on a damaged file
+        raise ValueError(f"{path}: not a readable bag ({' '.join(str(error).split()) or type(error).__name__})") from None
+
+
+def _belongs(topic: str, wanted: str) -> bool:
+    """Whether a topic is `wanted`, or the one with keypoints in the same namespace."""
+    return not wanted or topic in (wanted, wanted.rpartition("/")[0] + "/skeletons_2d")
+
+
+def _store_of(connections: list[Connection]) -> Typestore:
+    """The types of `connections`, as the bag defines them."""
+    types = {}
+    for connection in connections:
+        if connection.msgdef.format != MessageDefinitionFormat.MSG:
+            raise ValueError(f"{connection.topic}: it does not define {connection.msgtype}")
+        types.update(get_types_from_msg(connection.msgdef.data, connection.msgtype))
+    store = get_typestore(Stores.EMPTY)
+    store.register(types)
+    return store
 
 
 def joint_shares(frames: tuple[BagFrame, ...]) -> dict[JointStatus, float]:
@@ -72,7 +129,9 @@ def _stamp(header: Any) -> int:
 
 
 def _frame(stamp: int, in_space: Any, in_image: Any | None) -> BagFrame:
-    flat = in_image.skeletons if in_image is not None else [None] * len(in_space.skeletons)
+    flat = in_image.skeletons if in_image is not None else ()
+    if len(flat) != len(in_space.skeletons):
+        flat = [None] * len(in_space.skeletons)
     persons = tuple(_person(*pair) for pair in zip(flat, in_space.skeletons, strict=True))
     return BagFrame(stamp, in_space.header.frame_id, persons)
 

@@ -11,16 +11,16 @@ from pathlib import Path
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
-from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.interfaces import Qos
 
+from lifting_ros.ros.bag_format import BagWriter, bag_qos
 from lifting_ros.ros.message_types import stamp_reader, typestore_of
 from lifting_ros.ros.runtime import parse, run, spin
 
 _DISCOVERY_PERIOD_S = 0.05
 _DEPTH = 1000
-_BAG_VERSION = 8
-"""rosbag2's metadata version that Humble's successors up to the present read."""
+DISK_FAILED = 1
+"""Exit status where the disk did not take all that was to be recorded."""
 
 
 class Recorder(Node):
@@ -28,7 +28,8 @@ class Recorder(Node):
 
     A message's time in the bag is the stamp of its header, and that of its arrival where it has none.
     A publisher that has just come may not know of the subscription for some seconds: let it wait for its subscribers.
-    The bag is written beside its place and put there by `close`, so that a bag at `out` is a whole one.
+    The bag is written beside its place and put there by `close`, so that a bag at `out` is a whole one; where the disk
+    fails, of what it took until then.
     """
 
     def __init__(self, out: Path, topics: list[str], **node_options):
@@ -37,10 +38,11 @@ class Recorder(Node):
             raise ValueError(f"--out {out}: exists already")
         self._out, self._beside = out, out.with_name(out.name + ".partial")
         shutil.rmtree(self._beside, ignore_errors=True)
-        self._writer = Writer(self._beside / out.name, version=_BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
+        self._writer = BagWriter(self._beside / out.name)
         self._writer.open()
         self._waiting = {self.resolve_topic_name(topic) for topic in topics}
-        self._count = 0
+        self.failure: OSError | None = None
+        """Why the disk did not take everything."""
         self._discovery = self.create_timer(_DISCOVERY_PERIOD_S, self._discover)
 
     def _discover(self) -> None:
@@ -60,25 +62,49 @@ class Recorder(Node):
             self.get_logger().error(f"{topic}: not recorded, as its type {kind} is not installed")
             return
         qos = subscription_qos(publishers)
-        connection = self._writer.add_connection(topic, kind, typestore=store, offered_qos_profiles=[_bag_qos(qos)])
+        connection = self._writer.add_connection(topic, kind, typestore=store, offered_qos_profiles=[_offered(qos)])
         stamp_of = stamp_reader(kind, store)
 
         def write(data: bytes) -> None:
             stamp = stamp_of(data)
             self._writer.write(connection, self.get_clock().now().nanoseconds if stamp is None else stamp, data)
-            self._count += 1
 
         self.create_subscription(message_class, topic, write, qos, raw=True)
         self.get_logger().info(f"recording {topic} ({kind})")
 
+    def record(self) -> None:
+        """Serve until the context ends, or the disk takes no more."""
+        try:
+            spin(self)
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        self.failure = error
+        _say(f"{self._out}: {error.strerror or error}: the recording ends here")
+
     def close(self) -> None:
-        """Finish the bag and move it to its place."""
-        self._writer.close()
+        """Finish the bag and move it to its place; with what the disk took where it took not everything."""
+        if self.failure is None:
+            try:
+                self._writer.close()
+            except OSError as error:
+                self._fail(error)
+        if self.failure is not None:
+            try:
+                self._writer.salvage()
+            except OSError as error:
+                _say(f"{self._beside}: left without index ({error.strerror or error})")
+                return
         (self._beside / self._out.name).rename(self._out)
         self._beside.rmdir()
-        # Not through the logger: at this point its context may be gone.
         missed = f"; nobody published {', '.join(sorted(self._waiting))}" if self._waiting else ""
-        print(f"lifting_recorder: {self._count} messages in {self._out}{missed}", file=sys.stderr, flush=True)
+        _say(f"{sum(self._writer.counts.values())} messages in {self._out}{missed}")
+
+
+def _say(text: str) -> None:
+    # Not through the logger: at the end its context may be gone.
+    print(f"lifting_recorder: {text}", file=sys.stderr, flush=True)
 
 
 def subscription_qos(publishers: list[TopicEndpointInfo]) -> QoSProfile:
@@ -93,29 +119,31 @@ def subscription_qos(publishers: list[TopicEndpointInfo]) -> QoSProfile:
     )
 
 
-def _bag_qos(qos: QoSProfile) -> Qos:
-    forever = QosTime(sec=2147483647, nsec=4294967295)
-    return Qos(
-        history=QosHistory.KEEP_LAST,
-        depth=qos.depth,
-        reliability=QosReliability[qos.reliability.name],
-        durability=QosDurability[qos.durability.name],
-        deadline=forever,
-        lifespan=forever,
-        liveliness=QosLiveliness.AUTOMATIC,
-        liveliness_lease_duration=forever,
-        avoid_ros_namespace_conventions=False,
-    )
+def _offered(qos: QoSProfile) -> Qos:
+    reliable, latched = qos.reliability == ReliabilityPolicy.RELIABLE, qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    return bag_qos(reliable, latched, qos.depth)
+
+
+def record(out: Path, topics: list[str], argv: list[str] | None = None) -> int:
+    """Record until SIGINT or SIGTERM; exit status 0 then, 2 for input that cannot be used, DISK_FAILED."""
+    made: list[Recorder] = []
+
+    def make() -> Recorder:
+        made.append(Recorder(out, topics))
+        return made[0]
+
+    status = run("lifting_recorder", make, Recorder.record, argv)
+    return DISK_FAILED if status == 0 and made and made[0].failure else status
 
 
 def main(args: list[str] | None = None) -> int:
-    """Record until SIGINT or SIGTERM; exit status 0 then, 2 for input that cannot be used."""
+    """The executable lifting_recorder; the exit status of `record`."""
     argv = sys.argv if args is None else args
     parser = argparse.ArgumentParser("lifting_recorder", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the bag; must not exist")
     parser.add_argument("topics", nargs="+", metavar="TOPIC", help="recorded as soon as somebody publishes it")
     options = parse(parser, argv)
-    return run("lifting_recorder", lambda: Recorder(options.out, options.topics), spin, argv)
+    return record(options.out, options.topics, argv)
 
 
 if __name__ == "__main__":

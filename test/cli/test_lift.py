@@ -5,6 +5,7 @@ import pytest
 from people import CAMERA, make_poses, see
 
 from lifting_ros.cli.main import main
+from lifting_ros.core.conventions import CONVENTIONS
 from lifting_ros.evaluation.metrics import n_mpjpe
 
 
@@ -69,6 +70,31 @@ def test_a_wrong_array_is_named_in_one_line(keypoints, capsys, change, named):
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and named in lines[0] and "expected" in lines[0] or "not calibrated" in lines[0] or "do not fit" in lines[0]
     assert not (folder / "out.npz").exists() and not list(folder.glob("*.partial"))
+
+
+def test_other_conventions_are_read_and_named(keypoints, capsys):
+    folder, joints, arrays = keypoints
+    h36m = CAMERA.project(joints)
+    np.savez(folder / "h.npz", keypoints_px=h36m, confidence=np.ones((6, 17)), K=CAMERA.matrix)
+    call = ["lift", str(folder / "h.npz"), "--out", str(folder / "h_out.npz")]
+    assert main(call) == 2
+    error = capsys.readouterr().err.strip()
+    assert len(error.splitlines()) == 1 and "--convention coco17 or --convention human36m17" in error
+    assert main([*call, "--convention", "body25"]) == 2 and "expected (N, 25, 2) of body25" in capsys.readouterr().err
+    assert main([*call, "--convention", "human36m17"]) == 0
+    assert main(["lift", str(folder / "in.npz"), "--out", str(folder / "out.npz")]) == 0
+    found, own = (np.load(folder / name)["joints_m"] for name in ("h_out.npz", "out.npz"))
+    np.testing.assert_array_equal(found, own)
+    np.savez(folder / "m.npz", keypoints_px=np.zeros((2, 33, 2)), confidence=np.zeros((2, 33)))
+    assert main(["lift", str(folder / "m.npz"), "--out", str(folder / "out.npz")]) == 2
+    assert capsys.readouterr().err.strip().endswith("use --convention mediapipe33")
+
+
+def test_help_offers_every_convention(capsys):
+    with pytest.raises(SystemExit):
+        main(["lift", "--help"])
+    told = capsys.readouterr().out
+    assert all(name in told for name in CONVENTIONS)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04rubbish", b"text"])

@@ -69,6 +69,8 @@ class Plans(NamedTuple):
     """(P, 17, 3, 3) covariance of joint - root after the keypoints."""
     root: np.ndarray
     """(P, 6, 6) covariance of ROOT_LATENTS after the keypoints."""
+    posterior: np.ndarray
+    """(P, 54, 54) covariance of all latents after the keypoints; (0, 54, 54) unless it was asked for."""
 
 
 def make_candidates(prior: MixturePPCA, pitch: float, yaws: int, prior_scale: float, tilt_std: float) -> Candidates:
@@ -117,15 +119,19 @@ def _turning(points: np.ndarray) -> np.ndarray:
     return np.stack([zero, z, -y, -z, zero, x, y, -x, zero], -1).reshape(*points.shape, 3)
 
 
-def condition(candidates: Candidates, chosen: np.ndarray, seen: np.ndarray, noise: np.ndarray) -> tuple[Plans, np.ndarray, np.ndarray]:
+def condition(
+    candidates: Candidates, chosen: np.ndarray, seen: np.ndarray, noise: np.ndarray, whole: bool = False
+) -> tuple[Plans, np.ndarray, np.ndarray]:
     """Posteriors of candidates `chosen` (P,), each with its own mask and noise.
 
     seen (P or 1, 14) bool; noise (P or 1, 14, 3) covariance xx, xy, yy over the mean square of the rays about their mean. Also the inverse
     covariance of the observations (P, 28, 28), 0 where not seen, and the logarithm of its factor's determinant (P,), for scoring.
+    `whole`: with the posterior of all latents.
     """
     count = len(chosen)
     shapes = (LATENTS,), (OBSERVATIONS,), (OBSERVATIONS, LATENTS), (len(LIMB_END), LATENTS), (JOINT_COUNT, 3, 3), (6, 6)
-    plans = Plans(*(np.zeros((count, *shape), np.float32) for shape in shapes))
+    arrays = [np.zeros((count, *shape), np.float32) for shape in shapes]
+    plans = Plans(*arrays, np.zeros((count if whole else 0, LATENTS, LATENTS), np.float32))
     inverse, log_det = np.zeros((count, OBSERVATIONS, OBSERVATIONS)), np.zeros(count)
     _condition(candidates.mean, candidates.covariance, chosen, seen, noise.astype(np.float64), plans, inverse, log_det)
     return plans, inverse, log_det
@@ -155,6 +161,8 @@ def _condition(means, covariances, chosen, seen, noise, plans, inverse, log_det)
                 inverse[p, rows[i], rows[k]] = whole[i, k]
             for c in range(LATENTS):
                 plans.gain[p, rows[i], c] = gain[i, c]
+        if len(plans.posterior):
+            plans.posterior[p] = posterior
         _summarise(posterior, plans, p)
 
 

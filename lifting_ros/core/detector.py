@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lifting_ros.core.checkpoint import CheckpointError, load_tensors
+from lifting_ros.core.checkpoint import CheckpointError, load_tensors, reason
 from lifting_ros.core.device import has_fast_bf16
+from lifting_ros.core.inference import folded
 from lifting_ros.core.layers import Residual, conv, upsample
 from lifting_ros.core.poses import Detection
 from lifting_ros.core.skeleton import KEYPOINT_COUNT
@@ -27,14 +28,19 @@ class DetectorConfig:
     """Parameters of the person detector."""
 
     weights: str = field(default="", metadata={"description": "detector weights (.safetensors); empty: the ones that ship"})
-    score: float = field(default=0.1, metadata={"description": "least score of a person", "range": (0.0, 1.0)})
+    score: float = field(default=0.1, metadata={"description": "least score of a person", "range": (0.0, 1.0), "live": True})
     long_side_px: int = field(
-        default=320, metadata={"description": "long side of the image that the detector sees", "unit": "px", "range": (64, 2048)}
+        default=320,
+        metadata={"description": "long side of the image that the detector sees", "unit": "px", "range": (64, 2048), "live": True},
     )
-    max_persons: int = field(default=0, metadata={"description": "most persons an image, best first; 0: no limit", "range": (0, 1000)})
-    overlap: float = field(default=0.6, metadata={"description": "boxes that overlap more (IoU) are one person", "range": (0.0, 1.0)})
+    max_persons: int = field(
+        default=0, metadata={"description": "most persons an image, best first; 0: no limit", "range": (0, 1000), "live": True}
+    )
+    overlap: float = field(
+        default=0.6, metadata={"description": "boxes that overlap more (IoU) are one person", "range": (0.0, 1.0), "live": True}
+    )
     min_side_px: float = field(
-        default=16.0, metadata={"description": "least longer side of a person's box", "unit": "px", "range": (0.0, 1e4)}
+        default=16.0, metadata={"description": "least longer side of a person's box", "unit": "px", "range": (0.0, 1e4), "live": True}
     )
 
 
@@ -56,7 +62,7 @@ class DetectorNetwork(nn.Module):
             nn.init.constant_(head.bias, -4.0)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        fine = self.stem((image - 0.5) * 4)
+        fine = self.stem(((image - 0.5) * 4).to(self.centre.weight.dtype))
         mid = self.mid(fine)
         mid = self.merge_mid(mid + upsample(self.to_mid(self.deep(mid))))
         fine = self.merge_fine(fine + upsample(self.to_fine(mid)))
@@ -97,16 +103,17 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, overlap: float) -> list[int]
 
 
 class Detector:
-    """Image to person boxes."""
+    """Image to person boxes, by a copy of the network as it is run: batch norms folded, in the precision that the device is good at."""
 
     def __init__(self, network: DetectorNetwork, config: DetectorConfig, device: torch.device | str = "cpu"):
-        self.network = network.to(device=device, memory_format=torch.channels_last).eval()
         self.config, self.device = config, torch.device(device)
+        dtype = torch.bfloat16 if has_fast_bf16(self.device) else torch.float32
+        self.network = folded(network).to(device=self.device, dtype=dtype, memory_format=torch.channels_last)
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         """Persons in an (H, W, 3) uint8 RGB image, best first; boxes around their keypoints in image pixels."""
         tensor, scale = self._resize(image)
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=has_fast_bf16(self.device)):
+        with torch.inference_mode():
             logits, sides, _ = self.network(tensor)
         boxes, scores = self._peaks(logits.float().cpu()[0].sigmoid(), sides.float().cpu()[0])
         boxes = (boxes + 0.5) / scale - 0.5
@@ -140,5 +147,5 @@ def load_detector(path, config: DetectorConfig, device: torch.device | str = "cp
         network = DetectorNetwork(tuple(header["detector"]["widths"]))
         network.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: holds no person detector ({str(error).splitlines()[0]})") from None
+        raise CheckpointError(f"{path}: holds no person detector ({reason(error)})") from None
     return Detector(network.float(), config, device)

@@ -9,17 +9,16 @@ stature prior turns it into metres.
 """
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import fields
-from functools import cache, lru_cache
+from functools import lru_cache
 
 import numpy as np
 
 from lifting_ros.core.camera import Camera
 from lifting_ros.core.compiled import compiled
 from lifting_ros.core.conditioning import LIMB_JOINTS, Candidates, Plans, condition, make_candidates, upright
+from lifting_ros.core.depth_fusion import fuse_rows, read_depth
 from lifting_ros.core.lifter_config import HEIGHT_OVER_SIZE, LifterConfig
 from lifting_ros.core.modes import lift_rows
 from lifting_ros.core.moments import to_metres
@@ -36,6 +35,7 @@ from lifting_ros.core.scoring import (
     tabulate_masked,
 )
 from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT
+from lifting_ros.core.streaming import in_parallel
 
 UP = (0.0, -1.0, 0.0)
 """Up in the optical frame of a level camera."""
@@ -51,6 +51,7 @@ SURPRISE, HANDSTANDS = 3.0, 1e-3
 _MODES_A_VIEW = 2
 _USUAL_PITCHES = 6  # steps of PITCH_STEP either way
 _MODES_OF_FEW = 48  # of a person of whom little is seen: the second moments need them
+_MODES_WITH_DEPTH = 8  # among which depth chooses
 
 _PARALLEL, _PIECE = 128, 256  # persons from which threads pay, and whom one thread takes at a time
 
@@ -73,24 +74,26 @@ class Lifter:
 
     def lift(
         self, keypoints_px: np.ndarray, confidence: np.ndarray, covariance_px2: np.ndarray | None = None,
-        camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP,
+        camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP, depth: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> LiftedPoses:  # fmt: skip
         """Lift N persons.
 
         keypoints_px (N, 14, 2), NaN allowed where confidence (N, 14) is 0; covariance_px2 (N, 14, 2, 2) or None; up (3,) or (N, 3) in the
-        optical frame, NaN where unknown. With a camera the result is absolute, in its optical frame, in metres; without one the root is
-        the origin and the size is the prior's. Persons with fewer than two usable keypoints, or with all of them within their noise, come
-        back INVALID. Raises ValueError in one line for arrays of a wrong shape.
+        optical frame, NaN where unknown; depth: measured z of the keypoints' joints and its variance, (N, 14) each, m and m^2, inf where
+        there is none (`depth.measure_depth`), used with a camera only. With a camera the result is absolute, in its optical frame, in
+        metres; without one the root is the origin and the size is the prior's. Persons with fewer than two usable keypoints, or with all of
+        them within their noise, come back INVALID. Raises ValueError in one line for arrays of a wrong shape.
         """
         count = _check(keypoints_px, confidence, covariance_px2)
         seen = to_rays(keypoints_px, confidence, covariance_px2, camera, self.config.keypoint_noise, self.config.noise_floor_px)
         poses = LiftedPoses.invalid(count, self.config.modes)
         vertical, known = _unit(np.broadcast_to(np.asarray(up, np.float64), (count, 3)))
-        rows = np.flatnonzero(known)
-        if len(rows):
-            part = seen if len(rows) == count else Rays(*(value[rows] for value in seen))
-            self._lift_known(poses, rows, part, vertical[rows], camera is not None)
-        self._lift_any_way_up(poses, np.flatnonzero(~known), seen, camera is not None)
+        measured, deep = read_depth(depth if camera is not None else None, count)
+        for rows, depths in ((np.flatnonzero(known & ~deep), None), (np.flatnonzero(known & deep), measured)):
+            if len(rows):
+                part = seen if len(rows) == count else Rays(*(value[rows] for value in seen))
+                self._lift_known(poses, rows, part, vertical[rows], camera is not None, None if depths is None else depths[rows])
+        self._lift_any_way_up(poses, np.flatnonzero(~known), seen, camera is not None, measured, deep)
         return poses
 
     def warm_up(self) -> None:
@@ -112,21 +115,21 @@ class Lifter:
         plans, inverse, log_det = condition(candidates, everyone, np.ones((1, KEYPOINT_COUNT), bool), noise)
         return tabulate(candidates, plans.offset.astype(np.float64), inverse, log_det), plans
 
-    def _lift_known(self, poses: LiftedPoses, rows: np.ndarray, seen: Rays, up: np.ndarray, metric: bool) -> None:
+    def _lift_known(self, poses: LiftedPoses, rows: np.ndarray, seen: Rays, up: np.ndarray, metric: bool, depths=None) -> None:
         """Persons whose vertical is known; those who would be a great surprise the right way up are tried upside down as well."""
-        surprise = self._lift_upright(poses, rows, Views(*into_views(*seen, up)), metric)
+        surprise = self._lift_upright(poses, rows, Views(*into_views(*seen, up)), metric, depths)
         odd = np.flatnonzero(surprise > SURPRISE)
         if not len(odd):
             return
         views = Views(*into_views(*(value[odd] for value in seen), -up[odd]))
         other = LiftedPoses.invalid(len(odd), self.config.modes)
-        self._lift_upright(other, np.arange(len(odd)), views, metric)
+        self._lift_upright(other, np.arange(len(odd)), views, metric, None if depths is None else depths[odd])
         better = other.log_likelihood + np.log(HANDSTANDS) > poses.log_likelihood[rows[odd]]
         for field_ in fields(LiftedPoses):
             getattr(poses, field_.name)[rows[odd[better]]] = getattr(other, field_.name)[better]
 
-    def _lift_upright(self, poses: LiftedPoses, rows: np.ndarray, views: Views, metric: bool) -> np.ndarray:
-        """One view a person, those of one pitch and noise level together.
+    def _lift_upright(self, poses: LiftedPoses, rows: np.ndarray, views: Views, metric: bool, depths: np.ndarray | None) -> np.ndarray:
+        """One view a person, those of one pitch and noise level together; depths (n, 14, 2) of all of them or None.
 
         Returns each one's surprise (n,): the squared Mahalanobis distance of the keypoints from the likeliest candidate, a dimension.
         """
@@ -134,36 +137,41 @@ class Lifter:
         def lift(group: slice, pitch: int, level: int) -> None:
             part = Views(*(value[group] for value in views))
             modes, apart = (_MODES_OF_FEW, 0) if level == FEW else (self.config.modes, self._apart)
+            if depths is not None:  # it may choose another mode than the keypoints; the tables lack the whole posterior
+                modes, level = max(modes, _MODES_WITH_DEPTH), max(level, DIFFERENT)
             chosen, score, depth = self._shortlist(part, pitch, tilt, level, modes, apart)  # (n, M) each
             view = np.repeat(np.arange(len(chosen)), chosen.shape[1]).reshape(chosen.shape)
             if level >= DIFFERENT:
                 candidates = self._candidates(pitch, tilt)
-                plans, _, log_det = condition(candidates, chosen.ravel(), part.seen[view.ravel()], part.noise[view.ravel()])
+                told = part.seen[view.ravel()], part.noise[view.ravel()]
+                plans, _, log_det = condition(candidates, chosen.ravel(), *told, whole=depths is not None)
                 plan = np.where(chosen >= 0, np.arange(chosen.size).reshape(chosen.shape), -1)
                 bias = candidates.log_prior[chosen[:, 0]] - log_det.reshape(chosen.shape)[:, 0]
             else:
                 table, plans = self._tables(pitch, tilt, level)
                 plan, bias = chosen, table.bias[chosen[:, 0]]
             surprise[group] = 2 * (np.log(depth[:, 0]) + (bias - score[:, 0]) / (2 * part.seen.sum(1)))
-            self._finish(poses, rows[group], plans, plan, view, part, depth, score, part.seen, surprise[group], metric)
+            own = None if depths is None else depths[order[group]]
+            self._finish(poses, rows[group], plans, plan, view, part, depth, score, part.seen, surprise[group], metric, own)
 
         order, views = _in_order(views)
         rows = rows[order]
         tilt, surprise, unordered = float(np.radians(self.config.tilt_std_deg)), np.zeros(len(rows)), np.empty(len(rows))
-        _in_parallel(lift, _groups(views, _PIECE))
+        in_parallel(lift, _groups(views, _PIECE), _PARALLEL)
         unordered[order] = surprise
         return unordered
 
-    def _lift_any_way_up(self, poses: LiftedPoses, rows: np.ndarray, seen: Rays, metric: bool) -> None:
+    def _lift_any_way_up(self, poses: LiftedPoses, rows: np.ndarray, seen: Rays, metric: bool, measured, deep) -> None:
         """Persons whose vertical is not known: views with up in every direction of a coarse grid, the best modes of all of them."""
         for row in rows:
             alone = Rays(*(value[row : row + 1] for value in seen))
             ups = every_way_up(alone.rays[0], alone.seen[0])  # (V, 3)
             if len(ups):
-                self._lift_views(poses, row, Views(*into_views(*(np.repeat(v, len(ups), 0) for v in alone), ups)), metric)
+                views = Views(*into_views(*(np.repeat(v, len(ups), 0) for v in alone), ups))
+                self._lift_views(poses, row, views, metric, measured[row : row + 1] if deep[row] else None)
 
-    def _lift_views(self, poses: LiftedPoses, row: int, views: Views, metric: bool) -> None:
-        """One person, seen as each of the views."""
+    def _lift_views(self, poses: LiftedPoses, row: int, views: Views, metric: bool, depths: np.ndarray | None) -> None:
+        """One person, seen as each of the views; depths (1, 14, 2) or None."""
         found, views = [], _in_order(views)[1]
         for group, pitch, level in _groups(views, len(views.pitch)):
             part = Views(*(value[group] for value in views))
@@ -173,10 +181,10 @@ class Lifter:
         found = sorted(((s, v, p, q, d) for s, v, p, q, d in found if q >= 0), key=lambda f: -f[0])
         if not found:
             return
-        few = views.seen[found[0][1]].sum() <= FEW_SEEN
-        score, view, pitch, chosen, depth = zip(*(found[:_MODES_OF_FEW] if few else self._apart_from_each_other(found, views)))
+        many = depths is not None or views.seen[found[0][1]].sum() <= FEW_SEEN
+        score, view, pitch, chosen, depth = zip(*(found[:_MODES_OF_FEW] if many else self._apart_from_each_other(found, views)))
         parts, _, log_dets = zip(*(
-            condition(self._candidates(p, UNKNOWN_TILT_STD), np.array([q]), views.seen[[v]], views.noise[[v]])
+            condition(self._candidates(p, UNKNOWN_TILT_STD), np.array([q]), views.seen[[v]], views.noise[[v]], depths is not None)
             for p, q, v in zip(pitch, chosen, view)
         ))  # fmt: skip
         plans, plan = Plans(*(np.concatenate(values) for values in zip(*parts))), np.arange(len(parts))[None]
@@ -187,7 +195,7 @@ class Lifter:
         depth, score = pad(depth, 1.0).astype(np.float32), pad(score, -np.inf).astype(np.float32)
         plan, view = np.pad(plan, ((0, 0), (0, missing)), constant_values=-1), pad(view, 0)
         seen = views.seen[view[:, 0]]
-        self._finish(poses, np.array([row]), plans, plan, view, views, depth, score, seen, surprise, metric)
+        self._finish(poses, np.array([row]), plans, plan, view, views, depth, score, seen, surprise, metric, depths)
 
     def _apart_from_each_other(self, found: list, views: Views) -> list:
         """The best of what was found, best first, modes of one component APART in rotation."""
@@ -214,20 +222,23 @@ class Lifter:
             score, depth = score_by_table(self._tables(pitch, tilt, level)[0], views.centred)
         return shortlist(score, depth, candidates.yaw, self.config.rotations, modes, apart)
 
-    def _finish(self, poses, rows, plans, plan, view, views, depth, score, seen, surprise, metric: bool) -> None:
+    def _finish(self, poses, rows, plans, plan, view, views, depth, score, seen, surprise, metric: bool, depths: np.ndarray | None) -> None:
         """Refine the shortlisted modes of persons `rows` and write them into `poses`, the less certain the greater the surprise."""
         count, modes = plan.shape
         joints, weight = np.empty((count, modes, JOINT_COUNT, 3), np.float32), np.empty((count, modes), np.float32)
         relative, root = np.empty((count, JOINT_COUNT, 3, 3), np.float32), np.empty((count, 3, 3), np.float32)
-        evidence = lift_rows(
-            plans, plan, view, views.rays, views.seen, depth, score, views.frame, self._lengths, self._variance, self.config.iterations,
-            joints, weight, relative, root,
-        )  # fmt: skip
+        given = plans, plan, view, views.rays, views.seen, depth, score, views.frame, self._lengths, self._variance
+        size, size_std, answer = self.size_m, self.size_std_m, (joints, weight, relative, root)
+        if depths is None:
+            evidence = lift_rows(*given, self.config.iterations, *answer)
+        else:
+            evidence = fuse_rows(*given, depths, size, size_std, *answer)
+            size, size_std = 1.0, 0.0  # in metres already
         out = (
             poses.joints_m, poses.root_m, poses.covariance_m2, poses.root_covariance_m2, poses.status, poses.log_likelihood,
             poses.hypotheses_m, poses.hypothesis_weight,
         )  # fmt: skip
-        to_metres(rows, joints, weight, relative, root, surprise, evidence, seen, self.size_m, self.size_std_m, metric, out)
+        to_metres(rows, joints, weight, relative, root, surprise, evidence, seen, size, size_std, metric, out)
 
 
 def _in_order(views: Views) -> tuple[np.ndarray, Views]:
@@ -248,22 +259,6 @@ def _groups(views: Views, most: int) -> list[tuple[slice, int, int]]:
         for first in range(start, stop, most)
         if views.level[start] != NONE
     ]
-
-
-def _in_parallel(function: Callable, work: list[tuple]) -> None:
-    """Call `function` with each of the arguments, slices first, the largest first, on every core where there is enough to do."""
-    size = lambda arguments: arguments[0].stop - arguments[0].start  # noqa: E731
-    if len(work) < 2 or sum(map(size, work)) < _PARALLEL:
-        for arguments in work:
-            function(*arguments)
-        return
-    for done in [_pool().submit(function, *arguments) for arguments in sorted(work, key=size, reverse=True)]:
-        done.result()
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="lifting")
 
 
 @compiled

@@ -15,6 +15,7 @@ from lifting_ros.core import belief_maps, crop
 from lifting_ros.core.camera import Camera
 from lifting_ros.core.checkpoint import load_network, sha256_of
 from lifting_ros.core.config import ConfigError
+from lifting_ros.core.depth import measure_depth
 from lifting_ros.core.detector import DetectorConfig, load_detector, overlaps
 from lifting_ros.core.device import choose_device
 from lifting_ros.core.inference import NetworkRunner
@@ -35,10 +36,12 @@ class EstimatorConfig:
     weights: str = field(default="", metadata={"description": "network weights (.safetensors); empty: the ones that ship"})
     prior: str = field(default="", metadata={"description": "pose prior (.npz); empty: the one that ships"})
     min_person_score: float = field(
-        default=0.7, metadata={"description": "persons with a lower score (detector and keypoints) are dropped", "range": (0.0, 1.0)}
+        default=0.7,
+        metadata={"description": "persons with a lower score (detector and keypoints) are dropped", "range": (0.0, 1.0), "live": True},
     )
     min_keypoint_confidence: float = field(
-        default=0.15, metadata={"description": "keypoints below this confidence are not used by the lifter", "range": (0.0, 1.0)}
+        default=0.15,
+        metadata={"description": "keypoints below this confidence are not used by the lifter", "range": (0.0, 1.0), "live": True},
     )
     stages: int = field(
         default=0, metadata={"description": "stages of the network to run, fewer are faster; 0: all", "range": (0, 6)}
@@ -48,7 +51,9 @@ class EstimatorConfig:
     )
     second_look: float = field(
         default=0.6,
-        metadata={"description": "IoU of keypoints' and detected box below which a person is cut out again", "range": (0.0, 1.0)},
+        metadata={
+            "description": "IoU of keypoints' and detected box below which a person is cut out again", "range": (0.0, 1.0), "live": True,
+        },
     )
     detector: DetectorConfig = field(default=DetectorConfig(), metadata={"description": "person detector"})
     lifter: LifterConfig = field(default=LifterConfig(), metadata={"description": "lifting to 3D"})
@@ -83,11 +88,19 @@ class PoseEstimator:
         self.lifter.warm_up()  # before the first image, not at it
         self.weights_sha256, self.prior_sha256 = sha256_of(weights), sha256_of(prior)
 
-    def estimate(self, image: np.ndarray, camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP) -> Estimate:
+    def retune(self, config: EstimatorConfig) -> None:
+        """Take over those values of `config` that may change while the estimator is in use (`live` in the fields' metadata)."""
+        if config is not self.config:
+            self.config, self.detector.config = config, config.detector
+
+    def estimate(
+        self, image: np.ndarray, camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP, depth: np.ndarray | None = None
+    ) -> Estimate:
         """Find every person in an image and lift them.
 
         image: (H, W, 3) uint8 RGB; camera: its calibration, None where unknown (skeletons are then not metric); up: (3,) direction of up in
-        the optical frame, NaN where unknown. Raises ValueError in one line for an image of another shape or type.
+        the optical frame, NaN where unknown; depth: of the same view (H', W'), metres, 0 or NaN where there is none, used with a camera.
+        Raises ValueError in one line for an image of another shape or type.
         """
         check_image(image)
         clock = Clock()
@@ -95,7 +108,7 @@ class PoseEstimator:
         clock.mark("detect")
         skeletons = self.find_keypoints(image, detections)
         clock.mark("network")
-        persons = self.lift(skeletons, camera, up)
+        persons = self.lift(skeletons, camera, up, depth, image.shape[1::-1])
         clock.mark("lift")
         return Estimate(tuple(persons), clock.seconds)
 
@@ -121,14 +134,18 @@ class PoseEstimator:
         arrays = (value.double().cpu().numpy() for value in (*found, there))
         return [_skeleton(*row) for row in zip(crops, *arrays, detections)]
 
-    def lift(self, skeletons: Sequence[Skeleton2D], camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP) -> list[Person]:
-        """Lift 2D skeletons to persons."""
+    def lift(
+        self, skeletons: Sequence[Skeleton2D], camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP,
+        depth: np.ndarray | None = None, image_size: tuple[int, int] | None = None,
+    ) -> list[Person]:  # fmt: skip
+        """Lift 2D skeletons to persons; image_size (w, h) of their image where it is not that of the depth (H', W'), metres."""
         if not skeletons:
             return []
         keypoints, covariance = (np.stack([getattr(s, n) for s in skeletons]) for n in ("keypoints_px", "covariance_px2"))
         confidence = np.stack([s.confidence for s in skeletons])
         usable = np.where(confidence >= self.config.min_keypoint_confidence, confidence, 0.0)
-        poses = self.lifter.lift(keypoints, usable, covariance, camera, np.asarray(up, np.float64))
+        measured = None if depth is None or camera is None else measure_depth(depth, keypoints, usable, image_size)
+        poses = self.lifter.lift(keypoints, usable, covariance, camera, np.asarray(up, np.float64), measured)
         nothing = np.full((JOINT_COUNT, 3), np.nan)
         return [
             Person(0, 0.0, skeleton, poses.skeleton(i, usable[i], camera is not None), nothing) for i, skeleton in enumerate(skeletons)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lifting_ros.core.camera import Camera
-from lifting_ros.core.checkpoint import CheckpointError, load_tensors, save_tensors
+from lifting_ros.core.checkpoint import CheckpointError, load_tensors, reason, save_tensors
 from lifting_ros.core.config import from_mapping
 from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT
 
@@ -103,5 +103,5 @@ class SupervisedLifter:
             network.load_state_dict(tensors)
             size = float(header["size_m"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{path}: holds no supervised lifter ({str(error).splitlines()[0]})") from None
+            raise CheckpointError(f"{path}: holds no supervised lifter ({reason(error)})") from None
         return cls(network.float().eval(), size)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -47,3 +48,19 @@ def crossed(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     even = len(left) - len(left) % SLICE
     sliced = left[:even].reshape(-1, SLICE, left.shape[1]).transpose(0, 2, 1) @ right[:even].reshape(-1, SLICE, right.shape[1])
     return sliced.sum(0) + left[even:].T @ right[even:]
+
+
+def in_parallel(function: Callable, work: list[tuple], least: int) -> None:
+    """Call `function` with each of the arguments, slices first, the largest first, on every core where they come to `least` or more."""
+    size = lambda arguments: arguments[0].stop - arguments[0].start  # noqa: E731
+    if len(work) < 2 or sum(map(size, work)) < least:
+        for arguments in work:
+            function(*arguments)
+        return
+    for done in [_pool().submit(function, *arguments) for arguments in sorted(work, key=size, reverse=True)]:
+        done.result()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(len(os.sched_getaffinity(0)), thread_name_prefix="lifting")

@@ -28,6 +28,8 @@ _PIXEL_BYTES = {
     "rgb16": 6, "bgr16": 6, "rgba16": 8, "bgra16": 8, "yuv422": 2, "yuv422_yuy2": 2,
     **{f"bayer_{order}{bits}": bits // 8 for order in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)},
 }  # fmt: skip
+_DEPTH = {"32FC1": (np.float32, 1.0), "16UC1": (np.uint16, 0.001), "mono16": (np.uint16, 0.001)}
+"""Encodings of depth images: type and metres a unit."""
 ENCODINGS = (*_PIXEL_BYTES, *_ALIASES)
 """Encodings of sensor_msgs/Image that can be read."""
 
@@ -42,7 +44,9 @@ def image_to_rgb(message: Image) -> np.ndarray:
     The array of an rgb8 image shares the message's memory: do not write to it.
     """
     encoding = _ALIASES.get(message.encoding, message.encoding)
-    row = _checked_row(message, encoding)
+    if encoding not in _PIXEL_BYTES:
+        raise ConversionError(f"encoding: expected one of {', '.join(ENCODINGS)}, got {message.encoding!r}")
+    row = _checked_row(message, encoding, _PIXEL_BYTES[encoding])
     if encoding == "rgb8":
         return _tight(message, row).reshape(message.height, message.width, 3)  # H, W, 3
     if message.step != row or message.encoding != encoding:
@@ -53,15 +57,13 @@ def image_to_rgb(message: Image) -> np.ndarray:
         raise ConversionError(f"encoding: {message.encoding} did not convert ({_first_line(error)})") from None
 
 
-def _checked_row(message: Image, encoding: str) -> int:
+def _checked_row(message: Image, encoding: str, pixel_bytes: int) -> int:
     """Bytes of a row without padding."""
-    if encoding not in _PIXEL_BYTES:
-        raise ConversionError(f"encoding: expected one of {', '.join(ENCODINGS)}, got {message.encoding!r}")
     if message.width == 0 or message.height == 0:
         raise ConversionError(f"width, height: expected an image, got {message.width}x{message.height}")
     if encoding.startswith("yuv422") and message.width % 2:
         raise ConversionError(f"width: expected an even number of pixels in {encoding}, got {message.width}")
-    row = message.width * _PIXEL_BYTES[encoding]
+    row = message.width * pixel_bytes
     if message.step < row:
         raise ConversionError(
             f"step: expected at least {row} bytes for {message.width} pixels of {encoding}, got {message.step}"
@@ -89,6 +91,24 @@ def _repacked(message: Image, encoding: str, row: int) -> Image:
     out.is_bigendian = message.is_bigendian
     out.data = _as_bytes(_tight(message, row))
     return out
+
+
+def message_to_rgb(message: Image | CompressedImage) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of either kind of image; ConversionError where it cannot be used."""
+    return image_to_rgb(message) if isinstance(message, Image) else compressed_to_rgb(message)
+
+
+def depth_to_metres(message: Image) -> np.ndarray:
+    """(H, W) float32 metres of a depth image (REP 118): 32FC1 metres, 16UC1 or mono16 millimetres; what is 0, NaN or inf is no depth.
+
+    ConversionError where encoding, size, step and data do not fit together.
+    """
+    if message.encoding not in _DEPTH:
+        raise ConversionError(f"encoding: expected one of {', '.join(_DEPTH)}, got {message.encoding!r}")
+    kind, metres = _DEPTH[message.encoding]
+    number = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
+    rows = _tight(message, _checked_row(message, message.encoding, number.itemsize))
+    return rows.view(number).astype(np.float32) * np.float32(metres)  # H, W
 
 
 def compressed_to_rgb(message: CompressedImage) -> np.ndarray:
@@ -153,13 +173,18 @@ def skeleton_3d_to_msg(person: Person) -> Skeleton3DMsg:
         metric=bool(pose.metric),
         log_likelihood=float(pose.log_likelihood),
         score=float(person.skeleton_2d.score),
+        bone_lengths=np.asarray(person.bone_lengths_m, np.float64),
+        bone_length_deviations=np.asarray(person.bone_lengths_std_m, np.float64),
+        coasting=person.coasting,
     )
+    velocity_covariances = np.asarray(person.velocity_covariance_m2ps2, np.float64).reshape(-1, 9)  # 17, 9
     covariances = np.asarray(pose.covariance_m2, np.float64).reshape(-1, 9)  # 17, 9
     positions, velocities = pose.joints_m.tolist(), person.velocity_mps.tolist()
     confidences, statuses = np.asarray(pose.confidence, np.float64).tolist(), pose.status.tolist()
     for j, joint in enumerate(message.joints):
         joint.position, joint.velocity = _point(positions[j]), _vector(velocities[j])
         joint.covariance, joint.confidence, joint.status = covariances[j], confidences[j], statuses[j]
+        joint.velocity_covariance = velocity_covariances[j]
     return message
 
 
@@ -195,11 +220,13 @@ def seconds_to_duration(seconds: float) -> Duration:
     return Duration(sec=whole, nanosec=nanoseconds)
 
 
-def persons_to_arrays(persons: Sequence[Person], header: Header) -> tuple[Skeleton2DArray, Skeleton3DArray]:
-    """Both arrays of one image under the image's own header; empty arrays for nobody."""
+def persons_to_arrays(
+    persons: Sequence[Person], header: Header, header_3d: Header | None = None
+) -> tuple[Skeleton2DArray, Skeleton3DArray]:
+    """Both arrays of one image under the image's own header (in 3D: `header_3d`, where given); empty arrays for nobody."""
     return (
         Skeleton2DArray(header=header, skeletons=[skeleton_2d_to_msg(p.skeleton_2d, p.id) for p in persons]),
-        Skeleton3DArray(header=header, skeletons=[skeleton_3d_to_msg(p) for p in persons]),
+        Skeleton3DArray(header=header_3d or header, skeletons=[skeleton_3d_to_msg(p) for p in persons]),
     )
 
 

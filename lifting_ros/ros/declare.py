@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration dataclasses as ROS parameters: descriptors from the fields' metadata, and the YAML that lists them.
+"""Configuration dataclasses as ROS parameters: descriptors from the fields' metadata, the YAML and the table that list them, and changes.
 
-A nested dataclass `b` with a field `c` becomes the parameter `b.c`; with `inline` in its metadata just `c`.
+A nested dataclass `b` with a field `c` becomes the parameter `b.c`; with `inline` in its metadata just `c`. `live` in a field's metadata:
+it may change while the node runs.
 """
 from __future__ import annotations
 
@@ -9,11 +10,12 @@ import array
 import dataclasses
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import yaml
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from lifting_ros.core.config import ConfigError, check
 
@@ -35,7 +37,12 @@ class Leaf:
     def text(self) -> str:
         """Description, unit, range and choices in one line."""
         unit = f" [{self.metadata['unit']}]" if "unit" in self.metadata else ""
-        return self.metadata["description"] + unit + (f" ({self.limits})" if self.limits else "")
+        return self.metadata["description"] + unit + (f" ({self.limits})" if self.limits else "") + (" *" if self.live else "")
+
+    @property
+    def live(self) -> bool:
+        """Whether it may change while the node runs."""
+        return bool(self.metadata.get("live"))
 
     @property
     def limits(self) -> str:
@@ -56,8 +63,8 @@ def leaves(defaults: Any, prefix: str = "", path: tuple[str, ...] = ()) -> Itera
             yield Leaf(prefix + field.name, here, value, field.metadata)
 
 
-def declare(node: Node, cls: type[T]) -> T:
-    """Declare every parameter of dataclass `cls` on `node` and return what they are set to.
+def declare(node: Node, cls: type[T], fixed: bool = True) -> T:
+    """Declare every parameter of dataclass `cls` on `node`, read-only where `fixed`, and return what they are set to.
 
     `node` was made with automatically_declare_parameters_from_overrides, which is how unknown ones show.
     ConfigError in one line for an unknown parameter or a value outside its type, range or choices.
@@ -71,8 +78,51 @@ def declare(node: Node, cls: type[T]) -> T:
         values[leaf.path] = _checked(leaf, value)
         if name in given:
             node.undeclare_parameter(name)
-        node.declare_parameter(name, _for_ros(values[leaf.path]), descriptor(leaf), ignore_override=True)
+        node.declare_parameter(name, _for_ros(values[leaf.path]), descriptor(leaf, fixed), ignore_override=True)
     return _build(cls(), values)
+
+
+def configured(cls: type[T], given: Mapping[str, Any]) -> T:
+    """Dataclass `cls` with the parameters `given` by name, without a node; ConfigError in one line as for `declare`."""
+    known = {leaf.name: leaf for leaf in leaves(cls())}
+    _refuse_unknown(given, known)
+    return _build(cls(), {leaf.path: _checked(leaf, given.get(name, leaf.default)) for name, leaf in known.items()})
+
+
+class Parameters(Generic[T]):
+    """The parameters of a node as one value of dataclass `cls`, which changes as a whole or not at all.
+
+    While `in_use`, only parameters that are `live` may change; the others say what has to happen first.
+    """
+
+    def __init__(self, node: Node, cls: type[T]):
+        self.in_use = False
+        self.value: T = declare(node, cls, fixed=False)
+        self._leaves = {leaf.name: leaf for leaf in leaves(cls())}
+        node.add_on_set_parameters_callback(self._check)
+        node.add_post_set_parameters_callback(self._take)
+
+    def _check(self, changes: list[Parameter]) -> SetParametersResult:
+        try:
+            for change in changes:
+                leaf = self._leaves.get(change.name)
+                if leaf and self.in_use and not leaf.live:
+                    raise ConfigError(f"{change.name}: takes effect when the node is configured; clean up first")
+            self._with(changes)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def _take(self, changes: list[Parameter]) -> None:
+        self.value = self._with(changes)
+
+    def _with(self, changes: list[Parameter]) -> T:
+        values = {leaf.path: leaf.default for leaf in leaves(self.value)}
+        for change in changes:
+            leaf = self._leaves.get(change.name)
+            if leaf:
+                values[leaf.path] = _checked(leaf, _plain(change.value))
+        return _build(self.value, values)
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Leaf]) -> None:
@@ -99,9 +149,9 @@ def _for_ros(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def descriptor(leaf: Leaf) -> ParameterDescriptor:
-    """What `ros2 param describe` shows. Read-only: the parameters take effect at the start."""
-    out = ParameterDescriptor(name=leaf.name, description=leaf.text, additional_constraints=leaf.limits, read_only=True)
+def descriptor(leaf: Leaf, fixed: bool = True) -> ParameterDescriptor:
+    """What `ros2 param describe` shows."""
+    out = ParameterDescriptor(name=leaf.name, description=leaf.text, additional_constraints=leaf.limits, read_only=fixed)
     if "range" in leaf.metadata:
         low, high = leaf.metadata["range"]
         if isinstance(leaf.default, float):
@@ -130,6 +180,16 @@ def to_yaml(cls: type, head: str) -> str:
         open_groups, indent = tuple(groups), "    " + "  " * len(groups)
         lines += [f"{indent}# {leaf.text}", f"{indent}{key}: {_yaml_value(leaf.default)}"]
     return "\n".join(lines) + "\n"
+
+
+def to_table(cls: type) -> str:
+    """Every parameter of `cls` as rows of a Markdown table."""
+    rows = ["| parameter | default | meaning | unit | values | live |", "|---|---|---|---|---|---|"]
+    for leaf in leaves(cls()):
+        meaning, unit, live = leaf.metadata["description"], leaf.metadata.get("unit", ""), "yes" if leaf.live else ""
+        words = (f"`{leaf.name}`", f"`{_yaml_value(leaf.default)}`", meaning, unit, leaf.limits, live)
+        rows.append(f"| {' | '.join(word.replace('|', chr(92) + '|') for word in words)} |")
+    return "\n".join(rows) + "\n"
 
 
 def _yaml_value(value: Any) -> str:

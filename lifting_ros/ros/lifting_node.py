@@ -1,129 +1,258 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node `lifting`: converts in, estimates, converts out, publishes, all under the image's stamp and frame."""
+"""The node `lifting`: converts in, estimates, converts out, publishes, all under the image's stamp and frame.
+
+A lifecycle node. Configuring loads the weights; activating subscribes, but only while somebody publishes and somebody listens. The
+executor's thread only fills the queue; one worker takes the newest image from it, so that what is published is never old.
+"""
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from threading import Thread
+from typing import Any
 
 import numpy as np
 import rclpy
-from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_msgs.msg import Header
-from visualization_msgs.msg import MarkerArray
+from std_srvs.srv import SetBool
 
+from lifting_ros.core.body_frame import in_frame
 from lifting_ros.core.camera import Camera
-from lifting_ros.core.pipeline import EstimatorConfig, PoseEstimator
+from lifting_ros.core.config import ConfigError
+from lifting_ros.core.pipeline import Clock, EstimatorConfig, PoseEstimator
 from lifting_ros.core.poses import Person
-from lifting_ros.msg import Skeleton2DArray, Skeleton3DArray, SkeletonInfo
+from lifting_ros.core.tracking import Tracker
+from lifting_ros.core.transform_tree import TransformError
 from lifting_ros.ros.calibration import camera_info_to_camera
-from lifting_ros.ros.conversions import (
-    ConversionError,
-    compressed_to_rgb,
-    image_to_rgb,
-    persons_to_arrays,
-    skeleton_info,
-)
-from lifting_ros.ros.debug_image import debug_image
-from lifting_ros.ros.declare import declare
-from lifting_ros.ros.markers import MarkerBuilder
+from lifting_ros.ros.conversions import ConversionError, depth_to_metres, message_to_rgb
+from lifting_ros.ros.declare import Parameters
+from lifting_ros.ros.diagnostics import Diagnostics
+from lifting_ros.ros.inputs import Inputs, Job, stamp_ns
+from lifting_ros.ros.outputs import Outputs
 from lifting_ros.ros.parameters import NodeConfig
 from lifting_ros.ros.runtime import NewestQueue, Throttle
+from lifting_ros.ros.skeleton_messages import message_to_skeletons
+from lifting_ros.ros.transforms import TransformListener
 
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+_LOOK_PERIOD_S = 0.1
+"""How often publishers and listeners are looked for."""
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class LiftingNode(Node):
-    """Images in, skeletons out. The executor only fills the queue; one worker does the rest.
-
-    The constructor loads the weights: ValueError in one line where a parameter or a file cannot be used.
-    """
+class LiftingNode(LifecycleNode):
+    """Images (or keypoints) in, skeletons out. The constructor raises ConfigError in one line for a parameter that is unfit."""
 
     def __init__(self, make_estimator: Callable[[EstimatorConfig], PoseEstimator] = PoseEstimator, **node_options):
         super().__init__("lifting", automatically_declare_parameters_from_overrides=True, **node_options)
-        self.config = declare(self, NodeConfig)
-        self._estimator = make_estimator(self.config.estimator)
-        self._up = np.array(self.config.up)
-        self._warn = Throttle(self.get_logger().warning, self.config.warn_period_s)
-        self._camera_info: CameraInfo | None = None
-        self._outputs = Outputs(self, self.config, self._estimator)
-        self._queue = NewestQueue(self.config.queue)
-        self._worker = Thread(target=self._work, name="worker", daemon=True)
-        self._worker.start()
-        self._subscribe()
+        self.parameters = Parameters(self, NodeConfig)
+        self.failure = ""
+        """Why configuring failed, in one line."""
+        self._make_estimator, self._estimator, self._work = make_estimator, None, None
+        self._enabled = True
+        self._warn = Throttle(self.get_logger().warning, lambda: self.parameters.value.warn_period_s)
+        self._outputs = Outputs(self, self.parameters.value)
+        self._diagnostics = Diagnostics(self, self._describe, self._expecting)
+        self._enable_service = self.create_service(SetBool, "~/enable", self._on_enable)
 
-    def _subscribe(self) -> None:
-        qos = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST,
-            depth=self.config.qos.depth,
-            reliability=ReliabilityPolicy[self.config.qos.reliability.upper()],
-        )
-        # The transport's suffix belongs behind the remapped name, as image_transport has it.
-        kind, suffix = (CompressedImage, "/compressed") if self.config.image_transport == "compressed" else (Image, "")
-        topic = self.resolve_topic_name("image") + suffix
-        self._image_subscription = self.create_subscription(kind, topic, self._queue.put, qos)
-        self._info_subscription = self.create_subscription(CameraInfo, "camera_info", self._on_camera_info, qos)
-        self.get_logger().info(f"images from {topic}, network on {self._estimator.device}")
+    def start(self) -> None:
+        """Configure and activate; ConfigError in one line where that fails."""
+        if self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
+            raise ConfigError(self.failure or "the node did not start")
 
-    def _on_camera_info(self, info: CameraInfo) -> None:
-        self._camera_info = info
-
-    def _work(self) -> None:
-        while (message := self._queue.get()) is not None:
-            try:
-                self._process(message)
-            except ConversionError as error:
-                self._warn(f"image not used: {error}")
-            except Exception as error:
-                if not rclpy.ok(context=self.context):
-                    return
-                # One bad frame must not end the stream.
-                self._warn(f"frame failed: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
-
-    def _process(self, message: Image | CompressedImage) -> None:
-        image = image_to_rgb(message) if isinstance(message, Image) else compressed_to_rgb(message)
-        camera = self._camera_of(image)
-        estimate = self._estimator.estimate(image, camera, self._up)
-        self._outputs.publish(image, estimate.persons, message.header)
-
-    def _camera_of(self, image: np.ndarray) -> Camera | None:
-        """The camera of this image; None, and a warning, where camera_info is missing or cannot be used."""
-        if self._camera_info is None:
-            self._warn("camera_info: none received, so the skeletons are not metric")
-            return None
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load weights and prior."""
+        self.failure, config = "", self.parameters.value
         try:
-            return camera_info_to_camera(self._camera_info, image.shape[1], image.shape[0], self.config.rectified)
-        except ConversionError as error:
-            self._warn(f"{error}; the skeletons are not metric")
-            return None
+            self._estimator = self._make_estimator(config.estimator)
+        except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: a device that is full or broken
+            self.failure = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            self.get_logger().error(self.failure)
+            return FAILURE
+        self.parameters.in_use = True
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start to work."""
+        result = super().on_activate(state)
+        self._work = Work(self, self._estimator, self._outputs)
+        self._outputs.introduce(self.parameters.value, self._estimator)
+        self._timer = self.create_timer(_LOOK_PERIOD_S, self._look)
+        self._look()
+        what = "images" if self.parameters.value.input == "image" else "keypoints"
+        self.get_logger().info(f"{what} from {self._work.inputs.main_topic}, network on {self._estimator.device}")
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe; nothing is published after that."""
+        self.close()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let weights and prior go."""
+        self._estimator, self.parameters.in_use = None, False
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """From whatever state."""
+        self.close()
+        self._estimator = None
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """A transition broke off: back to unconfigured, with nothing running."""
+        self.close()
+        return self.on_cleanup(state)
 
     def close(self) -> None:
-        """End the worker; nothing is published after that."""
+        """End the worker and the subscriptions, where there are any."""
+        if self._work is not None:
+            self.destroy_timer(self._timer)
+            self._work.close()
+            self._work = None
+
+    def _look(self) -> None:
+        if self._work is not None:
+            self._work.inputs.follow(self._wanted())
+
+    def _wanted(self) -> bool:
+        config = self.parameters.value
+        return self._enabled and (not config.lazy or config.tf.publish or self._outputs.listened())
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._enabled = request.data
+        self._look()
+        state = "" if self._work is not None else "; the node is not active"
+        response.success, response.message = True, f"{'enabled' if request.data else 'disabled'}{state}"
+        return response
+
+    def _describe(self) -> tuple[str, dict[str, str]]:
+        """State in a word, and what runs, for the diagnostics."""
+        estimator = self._estimator
+        if estimator is None:
+            return "unconfigured", {}
+        state = ("active" if self._wanted() else "idle" if self._enabled else "disabled") if self._work is not None else "inactive"
+        files = {"weights SHA-256": estimator.weights_sha256, "prior SHA-256": estimator.prior_sha256}
+        return state, {"device": str(estimator.device), **files}
+
+    def _expecting(self) -> str:
+        """The topic on which frames should be coming; empty where none should."""
+        return self._work.inputs.main_topic if self._work is not None and self._wanted() else ""
+
+    def dropped(self, cause: str, text: str = "") -> None:
+        """Count a frame that is not answered, or not in full, and say so once in a while."""
+        self._diagnostics.tally.dropped(cause)
+        if text:
+            self._warn(text)
+
+    @property
+    def tally(self):
+        """What the diagnostics count."""
+        return self._diagnostics.tally
+
+    def warn(self, text: str) -> None:
+        """Say `text` once in a while."""
+        self._warn(text)
+
+
+class Work:
+    """What runs while the node is active: inputs, queue and the worker that empties it."""
+
+    def __init__(self, node: LiftingNode, estimator: PoseEstimator, outputs: Outputs):
+        config = node.parameters.value
+        self._node, self._estimator, self._outputs = node, estimator, outputs
+        self._tracker = Tracker(config.tracking)
+        self._waiting: dict[int, tuple[Header, np.ndarray | None]] = {}
+        self._listener = TransformListener(node) if config.tf.target_frame or config.tf.gravity_frame else None
+        self._queue = NewestQueue(config.queue)
+        self.inputs = Inputs(node, config, self._take)
+        self._thread = Thread(target=self._run, name="worker", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End everything; waits for the frame that is being worked on."""
+        self.inputs.follow(False)
         self._queue.close()
-        self._worker.join()
+        self._thread.join()
+        if self._listener is not None:
+            self._listener.close()
 
+    def _take(self, job: Job) -> None:
+        self._node.tally.received()
+        if self._queue.put(job):
+            self._node.dropped("a newer one came")
 
-class Outputs:
-    """The node's publishers. What only people look at is made only while someone listens."""
+    def _run(self) -> None:
+        while (job := self._queue.get()) is not None:
+            self.do(job)
 
-    def __init__(self, node: Node, config: NodeConfig, estimator: PoseEstimator):
-        self._skeletons_2d = node.create_publisher(Skeleton2DArray, "~/skeletons_2d", 10)
-        self._skeletons_3d = node.create_publisher(Skeleton3DArray, "~/skeletons_3d", 10)
-        self._markers = node.create_publisher(MarkerArray, "~/markers", 10)
-        self._debug_image = node.create_publisher(Image, "~/debug_image", 10)
-        self._info = node.create_publisher(SkeletonInfo, "~/info", LATCHED)
-        self._builder = MarkerBuilder(config.markers)
-        model = Path(config.estimator.weights).stem or "lite"
-        self._info.publish(skeleton_info(model, estimator.weights_sha256, estimator.prior_sha256))
+    def do(self, job: Job) -> None:
+        """Answer a message; whatever is wrong with it is told and counted, and does not end the stream."""
+        try:
+            self._process(job)
+        except ConversionError as error:
+            self._node.dropped("not usable", f"{self._node.parameters.value.input} not used: {error}")
+        except Exception as error:
+            if rclpy.ok(context=self._node.context):  # else the node is being ended, and cannot publish
+                kind, text = type(error).__name__, (str(error).splitlines() or [""])[0]
+                self._node.dropped(f"failed ({kind})", f"frame failed: {kind}: {text}")
 
-    def publish(self, image: np.ndarray, persons: tuple[Person, ...], header: Header) -> None:
-        """Publish what was found in `image` (H, W, 3) RGB under its own header; empty arrays for nobody."""
-        skeletons_2d, skeletons_3d = persons_to_arrays(persons, header)
-        self._skeletons_2d.publish(skeletons_2d)
-        self._skeletons_3d.publish(skeletons_3d)
-        if self._markers.get_subscription_count():
-            self._markers.publish(self._builder.build(persons, header))
-        if self._debug_image.get_subscription_count():
-            self._debug_image.publish(debug_image(image, persons, header))
+    def _process(self, job: Job) -> None:
+        config, header, clock = self._node.parameters.value, job.message.header, Clock()
+        persons, image = self._persons(job, config, clock)
+        frame_3d, stamp = "", stamp_ns(job.message)
+        if config.tf.target_frame and config.tf.target_frame != header.frame_id:
+            try:
+                transform = self._listener.lookup(config.tf.target_frame, header.frame_id, stamp, config.tf.timeout_s)
+            except TransformError as error:
+                self._node.dropped("no transform", f"tf.target_frame: {error}")
+                self._outputs.publish_2d(persons, header)
+                return
+            persons, frame_3d = [in_frame(person, transform) for person in persons], config.tf.target_frame
+        clock.mark("lift")
+        self._waiting[stamp] = header, image
+        due = self._tracker.update(stamp, persons)
+        clock.mark("track")
+        for frame in due:
+            known, picture = self._waiting.pop(frame.stamp_ns, (header, None))
+            self._outputs.publish(frame.persons, known, config, picture, frame_3d)
+        clock.mark("publish")
+        age = (self._node.get_clock().now().nanoseconds - stamp) / 1e9
+        self._node.tally.answered(age, clock.seconds, len(persons))
+
+    def _persons(self, job: Job, config: NodeConfig, clock: Clock) -> tuple[Sequence[Person], np.ndarray | None]:
+        """Persons of the message, in its own frame, and the image that they were found in."""
+        message, up = job.message, self._up(job.message.header, config)
+        self._estimator.retune(config.estimator)
+        if config.input == "keypoints":
+            skeletons = message_to_skeletons(message)
+            return self._estimator.lift(skeletons, self._camera(message, None, config), up), None
+        image = message_to_rgb(message)
+        depth = None if job.depth is None else depth_to_metres(job.depth)
+        if config.depth.enabled and depth is None:
+            self._node.warn("depth: none came with the image")
+        estimate = self._estimator.estimate(image, self._camera(message, image.shape[1::-1], config), up, depth)
+        clock.seconds |= estimate.seconds
+        return estimate.persons, image
+
+    def _camera(self, message: Any, size: tuple[int, int] | None, config: NodeConfig) -> Camera | None:
+        """The camera of an image of `size` (W, H), or of the one in camera_info; None, and a warning, where that cannot be used."""
+        info = self.inputs.camera_info(stamp_ns(message))
+        if info is None:
+            self._node.warn("camera_info: none received, so the skeletons are not metric")
+            return None
+        try:
+            return camera_info_to_camera(info, *(size or (info.width, info.height)), config.rectified)
+        except ConversionError as error:
+            self._node.warn(f"{error}; the skeletons are not metric")
+            return None
+
+    def _up(self, header: Header, config: NodeConfig) -> np.ndarray:
+        """(3,) up in the message's frame."""
+        if config.tf.gravity_frame:
+            stamp = header.stamp.sec * 10**9 + header.stamp.nanosec
+            try:
+                return self._listener.lookup(header.frame_id, config.tf.gravity_frame, stamp, config.tf.timeout_s)[:3, 2]
+            except TransformError as error:
+                self._node.warn(f"tf.gravity_frame: {error}; the parameter `up` is used")
+        return np.array(config.up)

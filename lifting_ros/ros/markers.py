@@ -27,24 +27,24 @@ class MarkerConfig:
     """How the markers look."""
 
     limb_width_m: float = field(
-        default=0.02, metadata={"description": "width of a limb's line", "unit": "m", "range": (0.001, 1.0)}
+        default=0.02, metadata={"description": "width of a limb's line", "unit": "m", "range": (0.001, 1.0), "live": True}
     )
     joint_diameter_m: float = field(
-        default=0.05, metadata={"description": "diameter of a joint's sphere", "unit": "m", "range": (0.001, 1.0)}
+        default=0.05, metadata={"description": "diameter of a joint's sphere", "unit": "m", "range": (0.001, 1.0), "live": True}
     )
     inferred_alpha: float = field(
-        default=0.35, metadata={"description": "opacity of joints that were not seen", "range": (0.0, 1.0)}
+        default=0.35, metadata={"description": "opacity of joints that were not seen", "range": (0.0, 1.0), "live": True}
     )
     ellipsoids: bool = field(
-        default=True, metadata={"description": "an ellipsoid of the root-relative covariance at every joint"}
+        default=True, metadata={"description": "an ellipsoid of the root-relative covariance at every joint", "live": True}
     )
     sigma: float = field(
         default=1.0,
-        metadata={"description": "half axes of the ellipsoids, in standard deviations", "range": (0.1, 10.0)},
+        metadata={"description": "half axes of the ellipsoids, in standard deviations", "range": (0.1, 10.0), "live": True},
     )
     lifetime_s: float = field(
         default=0.0,
-        metadata={"description": "markers vanish after this; 0: until replaced", "unit": "s", "range": (0.0, 3600.0)},
+        metadata={"description": "markers vanish after this; 0: until replaced", "unit": "s", "range": (0.0, 3600.0), "live": True},
     )
 
 
@@ -52,12 +52,16 @@ class MarkerBuilder:
     """Builds one array an image and remembers which markers it showed, so that those of people who left are deleted."""
 
     def __init__(self, config: MarkerConfig):
+        self._ellipsoid_colours = {side: _colour(side, _ELLIPSOID_ALPHA) for side in SIDE_RGB}
+        self._shown: dict[tuple[str, int], None] = {}
+        self.configure(config)
+
+    def configure(self, config: MarkerConfig) -> None:
+        """Another look from the next array on."""
         self._config = config
         self._lifetime = seconds_to_duration(config.lifetime_s)
         alphas = {JointStatus.INVALID: 0.0, JointStatus.INFERRED: config.inferred_alpha, JointStatus.OBSERVED: 1.0}
         self._colours = {(side, status): _colour(side, a) for side in SIDE_RGB for status, a in alphas.items()}
-        self._ellipsoid_colours = {side: _colour(side, _ELLIPSOID_ALPHA) for side in SIDE_RGB}
-        self._shown: dict[tuple[str, int], None] = {}
 
     def build(self, persons: Sequence[Person], header: Header) -> MarkerArray:
         """Markers of `persons` in the header's frame, and a DELETE for each marker of the last array that is gone."""

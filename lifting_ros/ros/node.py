@@ -20,7 +20,10 @@ def _make():
     # Here, and not above: torch takes seconds to import, and a signal in that time has to end in a clean exit too.
     from lifting_ros.ros.lifting_node import LiftingNode
 
-    return LiftingNode()
+    node = LiftingNode()
+    if node.parameters.value.autostart:
+        node.start()
+    return node
 
 
 if __name__ == "__main__":

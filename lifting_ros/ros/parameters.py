@@ -8,6 +8,7 @@ import numpy as np
 
 from lifting_ros.core.config import ConfigError
 from lifting_ros.core.pipeline import UP, EstimatorConfig
+from lifting_ros.core.tracking import TrackerConfig
 from lifting_ros.ros.declare import to_yaml
 from lifting_ros.ros.markers import MarkerConfig
 
@@ -15,24 +16,72 @@ _HEAD = """SPDX-License-Identifier: Apache-2.0
 Every parameter of the node `lifting`, with its default: copy it, keep the lines that change.
   ros2 launch lifting_ros lifting.launch.py params_file:=FILE
   ros2 run lifting_ros lifting_node --ros-args --params-file FILE
+A star: may change while the node runs; the others take effect when it is configured.
 Made by: python -m lifting_ros.ros.parameters"""
 
 
 @dataclass(frozen=True)
 class QosConfig:
-    """Quality of service of the subscriptions to images and camera_info."""
+    """Quality of service of the subscriptions; `qos_overrides./TOPIC.subscription.*` sets that of one topic."""
 
     reliability: str = field(
-        default="best_effort",
-        metadata={"description": "best_effort reaches every publisher", "choices": ("best_effort", "reliable")},
+        default="best_available",
+        metadata={
+            "description": "best_available does as the publishers do; best_effort reaches every publisher",
+            "choices": ("best_available", "best_effort", "reliable"),
+        },
     )
     depth: int = field(default=1, metadata={"description": "images that the middleware keeps", "range": (1, 1000)})
+
+
+@dataclass(frozen=True)
+class DepthConfig:
+    """A depth image beside the colour image, aligned with it."""
+
+    enabled: bool = field(
+        default=False, metadata={"description": "subscribe to `depth` (32FC1 in m or 16UC1 in mm, aligned with the image)"}
+    )
+    tolerance_s: float = field(
+        default=0.02, metadata={"description": "how far its stamp may be from the image's", "unit": "s", "range": (0.0, 1.0)}
+    )
+
+
+@dataclass(frozen=True)
+class TfConfig:
+    """What is taken from TF, and what is given to it."""
+
+    target_frame: str = field(default="", metadata={"description": "frame that the 3D outputs are given in; empty: the image's own"})
+    gravity_frame: str = field(
+        default="", metadata={"description": "frame whose z axis points up, looked up at the image's stamp; empty: the parameter `up`"}
+    )
+    timeout_s: float = field(
+        default=0.1, metadata={"description": "how long to wait for a transform", "unit": "s", "range": (0.0, 10.0), "live": True}
+    )
+    publish: bool = field(default=False, metadata={"description": "frames of bodies and joints on /tf", "live": True})
+    prefix: str = field(default="", metadata={"description": "before the names of those frames", "live": True})
+    bodies: int = field(
+        default=8,
+        metadata={"description": "most bodies on /tf: frames never vanish from TF, so that names are used again", "range": (1, 1000)},
+    )
 
 
 @dataclass(frozen=True)
 class NodeConfig:
     """The node's own parameters, and the estimator's beside them."""
 
+    autostart: bool = field(
+        default=True, metadata={"description": "configure and activate at the start; false: wait for somebody to do it (ros2 lifecycle)"}
+    )
+    input: str = field(
+        default="image",
+        metadata={
+            "description": "image; or keypoints: those on `keypoints` (Skeleton2DArray) and `foreign_keypoints` are lifted",
+            "choices": ("image", "keypoints"),
+        },
+    )
+    lazy: bool = field(
+        default=True, metadata={"description": "take images only while somebody listens to what comes of them", "live": True}
+    )
     image_transport: str = field(
         default="raw",
         metadata={
@@ -42,10 +91,10 @@ class NodeConfig:
     )
     rectified: bool = field(
         default=False,
-        metadata={"description": "the images are rectified: P of camera_info holds instead of K and D"},
+        metadata={"description": "the images are rectified: P of camera_info holds instead of K and D", "live": True},
     )
     up: tuple[float, ...] = field(
-        default=UP, metadata={"description": "up in the camera's optical frame (x right, y down, z forward)"}
+        default=UP, metadata={"description": "up in the camera's optical frame (x right, y down, z forward)", "live": True}
     )
     queue: int = field(
         default=1,
@@ -53,9 +102,12 @@ class NodeConfig:
     )
     warn_period_s: float = field(
         default=5.0,
-        metadata={"description": "a warning is repeated no more often than this", "unit": "s", "range": (0.0, 3600.0)},
+        metadata={"description": "a warning is repeated no more often than this", "unit": "s", "range": (0.0, 3600.0), "live": True},
     )
+    depth: DepthConfig = field(default=DepthConfig(), metadata={"description": "depth image"})
+    tf: TfConfig = field(default=TfConfig(), metadata={"description": "TF"})
     qos: QosConfig = field(default=QosConfig(), metadata={"description": "subscriptions"})
+    tracking: TrackerConfig = field(default=TrackerConfig(), metadata={"description": "tracking"})
     markers: MarkerConfig = field(default=MarkerConfig(), metadata={"description": "markers for RViz"})
     estimator: EstimatorConfig = field(
         default=EstimatorConfig(), metadata={"description": "estimation", "inline": True}

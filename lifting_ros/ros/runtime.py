@@ -101,14 +101,14 @@ def _end(node: Node | None) -> None:
 class Throttle:
     """Passes each kind of warning on at most once a period."""
 
-    def __init__(self, warn: Callable[[str], Any], period_s: float):
+    def __init__(self, warn: Callable[[str], Any], period_s: Callable[[], float]):
         self._warn, self._period_s = warn, period_s
         self._last: dict[str, float] = {}
 
     def __call__(self, text: str) -> None:
         """Warn with `text`; what stands before its second colon is the kind."""
         kind, now = ":".join(text.split(":")[:2]), time.monotonic()
-        if now - self._last.get(kind, -float("inf")) >= self._period_s:
+        if now - self._last.get(kind, -float("inf")) >= self._period_s():
             self._last[kind] = now
             self._warn(text)
 
@@ -121,11 +121,13 @@ class NewestQueue:
         self._changed = threading.Condition()
         self._closed = False
 
-    def put(self, item: Any) -> None:
-        """Never blocks."""
+    def put(self, item: Any) -> bool:
+        """Never blocks; whether an older item had to go."""
         with self._changed:
+            full = len(self._items) == self._items.maxlen
             self._items.append(item)
             self._changed.notify()
+            return full
 
     def get(self) -> Any | None:
         """The oldest item kept, waiting for one; None once closed."""

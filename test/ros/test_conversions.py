@@ -14,7 +14,7 @@ from sensor_msgs.msg import CompressedImage
 
 from lifting_ros.core import skeleton
 from lifting_ros.ros import conversions
-from lifting_ros.ros.conversions import ConversionError, compressed_to_rgb, image_to_rgb
+from lifting_ros.ros.conversions import ConversionError, compressed_to_rgb, depth_to_metres, image_to_rgb
 
 RNG = np.random.default_rng(7)
 HEIGHT, WIDTH = 12, 16
@@ -117,6 +117,44 @@ def test_bad_image_is_one_line_naming_the_field(changes, words):
         setattr(message, name, value)
     with pytest.raises(ConversionError, match=words) as caught:
         image_to_rgb(message)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("padding", [0, 6])
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("encoding", ["32FC1", "16UC1", "mono16"])
+def test_depth_images_give_metres(encoding, big_endian, padding):
+    metres = np.array([[0.0, 0.5, 4.125], [65.535, 1.0, 2.25]], np.float32)
+    pixels = metres.astype(">f4" if big_endian else "<f4")
+    if encoding == "32FC1":
+        pixels[0, 0] = metres[0, 0] = np.nan
+        message = image(pixels.view(np.uint8).reshape(2, -1), encoding, padding)
+        message.width, message.is_bigendian = 3, int(big_endian)
+    else:
+        message = image(np.rint(metres * 1000).astype(np.uint16), encoding, padding, big_endian)
+    if padding:
+        message.data = message.data[:-padding]  # the last row may lack it
+    depth = depth_to_metres(message)
+    assert depth.dtype == np.float32 and depth.dtype.isnative
+    np.testing.assert_allclose(depth, metres, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"encoding": "rgb8"}, "encoding: expected one of 32FC1, 16UC1, mono16, got 'rgb8'"),
+        ({"encoding": "64FC1"}, "encoding: expected one of 32FC1"),
+        ({"width": 0}, "width, height: expected an image"),
+        ({"step": 7}, "step: expected at least 8 bytes for 4 pixels"),
+        ({"data": bytes(23)}, "data: expected 24 bytes"),
+    ],
+)
+def test_bad_depth_is_one_line_naming_the_field(changes, words):
+    message = image(np.ones((3, 4), np.uint16), "16UC1")
+    for name, value in changes.items():
+        setattr(message, name, value)
+    with pytest.raises(ConversionError, match=f"^{words}") as caught:
+        depth_to_metres(message)
     assert "\n" not in str(caught.value)
 
 

@@ -14,7 +14,7 @@ from rclpy.parameter import Parameter
 
 from lifting_ros.core.config import ConfigError
 from lifting_ros.core.pipeline import EstimatorConfig
-from lifting_ros.ros.declare import declare, leaves
+from lifting_ros.ros.declare import Parameters, declare, leaves, to_table
 from lifting_ros.ros.parameters import NodeConfig, default_yaml
 from lifting_ros.ros.replay import ReplayConfig
 
@@ -106,11 +106,50 @@ def test_a_parameter_cannot_change_while_running(make_node):
     assert not result.successful and node.get_parameter("detector.score").value == LEAVES["detector.score"].default
 
 
+def test_live_parameters_change_together_or_not_at_all(make_node):
+    node = make_node()
+    parameters = Parameters(node, NodeConfig)
+    good = [Parameter("detector.score", value=0.4), Parameter("markers.sigma", value=2.0)]
+    assert node.set_parameters_atomically(good).successful
+    assert (parameters.value.estimator.detector.score, parameters.value.markers.sigma) == (0.4, 2.0)
+    before = parameters.value
+    mixed = [Parameter("detector.score", value=0.6), Parameter("up", value=[0.0, 0.0, 0.0])]
+    refused = node.set_parameters_atomically(mixed)
+    assert not refused.successful and refused.reason.startswith("up: expected three numbers")
+    assert parameters.value is before and node.get_parameter("detector.score").value == 0.4
+
+
+def test_while_in_use_only_live_parameters_change(make_node):
+    node = make_node()
+    parameters = Parameters(node, NodeConfig)
+    assert node.set_parameters([Parameter("queue", value=4)])[0].successful and parameters.value.queue == 4
+    parameters.in_use = True
+    (refused,) = node.set_parameters([Parameter("queue", value=5)])
+    assert refused.reason == "queue: takes effect when the node is configured; clean up first" and parameters.value.queue == 4
+    assert node.set_parameters([Parameter("min_person_score", value=0.5)])[0].successful
+    assert parameters.value.estimator.min_person_score == 0.5
+
+
+@pytest.mark.parametrize("value", [1.5, "high", float("nan")])
+def test_an_unfit_change_is_refused_and_nothing_changes(make_node, value):
+    node = make_node()
+    parameters = Parameters(node, NodeConfig)
+    before = parameters.value
+    assert not node.set_parameters([Parameter("detector.score", value=value)])[0].successful
+    assert parameters.value is before
+
+
+def test_the_table_has_a_row_for_each():
+    rows = to_table(NodeConfig).splitlines()[2:]
+    assert [row.split("`")[1] for row in rows] == list(LEAVES)
+    assert all(row.count("|") - row.count("\\|") == 7 for row in rows)
+
+
 @pytest.mark.parametrize(
     "overrides, words",
     [
         ({"detector__scores": 0.5}, "^detector.scores: unknown parameter; did you mean detector.score[?]$"),
-        ({"zzz": 1}, "^zzz: unknown parameter; expected one of image_transport, "),
+        ({"zzz": 1}, "^zzz: unknown parameter; expected one of autostart, "),
         ({"estimator__device": "cpu"}, "^estimator.device: unknown parameter"),
         ({"image_transport": "theora"}, "^image_transport: expected one of raw, compressed, got 'theora'"),
         ({"detector__score": 1.5}, "^detector.score: expected 0.0 to 1.0, got 1.5"),

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TF: what the node asks of it, and the frames of bodies that it gives."""
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from geometry_msgs.msg import TransformStamped
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+
+from lifting_ros.core.body_frame import body_frame, moved
+from lifting_ros.core.poses import Person
+from lifting_ros.core.skeleton import JOINT_NAMES
+from lifting_ros.core.transform_tree import TransformError, TransformTree
+from lifting_ros.ros.bridge import quaternion_xyzw
+
+
+class TransformListener:
+    """Listens to /tf and /tf_static; `lookup` is for another thread than the executor's."""
+
+    def __init__(self, node: Node):
+        self._node, self._tree, self._changed = node, TransformTree(), threading.Condition()
+        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self._subscriptions = [
+            node.create_subscription(TFMessage, "/tf", lambda message: self._add(message, False), 100),
+            node.create_subscription(TFMessage, "/tf_static", lambda message: self._add(message, True), latched),
+        ]
+
+    def _add(self, message: TFMessage, static: bool) -> None:
+        with self._changed:
+            for one in message.transforms:
+                stamp, t, q = one.header.stamp, one.transform.translation, one.transform.rotation
+                place, turn = (t.x, t.y, t.z), (q.x, q.y, q.z, q.w)
+                try:
+                    self._tree.add(one.header.frame_id, one.child_frame_id, stamp.sec * 10**9 + stamp.nanosec, place, turn, static)
+                except ValueError:
+                    continue  # somebody else's broken transform; those who need it hear that it is missing
+            self._changed.notify_all()
+
+    def lookup(self, target: str, source: str, stamp: int, timeout_s: float) -> np.ndarray:
+        """(4, 4) from `source` to `target` at a stamp (ns), waiting for it; TransformError in one line where it does not come."""
+        end = time.monotonic() + timeout_s
+        with self._changed:
+            while True:
+                try:
+                    return self._tree.lookup(target, source, stamp)
+                except TransformError:
+                    left = end - time.monotonic()
+                    if left <= 0 or not self._changed.wait(left):
+                        raise
+
+    def close(self) -> None:
+        """End the subscriptions."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+
+class BodyFrames:
+    """Frames `<prefix>body_<n>` at the pelvis, x forward, z up, and `<prefix><joint>_<n>` in it, oriented alike.
+
+    TF never forgets a frame, so that n is not a person's id, which counts up for ever, but one of few numbers: a person keeps one while
+    tracked, and it goes to somebody else later.
+    """
+
+    def __init__(self, bodies: int):
+        self._bodies = bodies
+        self._number: dict[int, int] = {}
+
+    def build(self, persons: Sequence[Person], header: Header, prefix: str) -> TFMessage:
+        """Transforms of tracked persons that are placed in metres; those for whom no number is left have none."""
+        self._assign([person.id for person in persons if person.id])
+        message = TFMessage()
+        for person in persons:
+            frame = body_frame(person.skeleton_3d)
+            if person.id in self._number and person.skeleton_3d.metric and frame is not None:
+                message.transforms += _of_body(person, frame, header, prefix, self._number[person.id])
+        return message
+
+    def _assign(self, ids: Iterable[int]) -> None:
+        ids = list(ids)
+        self._number = {one: number for one, number in self._number.items() if one in ids}
+        free = (n for n in range(1, self._bodies + 1) if n not in self._number.values())
+        for one in ids:
+            if one not in self._number and (number := next(free, None)) is not None:
+                self._number[one] = number
+
+
+def _of_body(person: Person, frame: np.ndarray, header: Header, prefix: str, number: int) -> list[TransformStamped]:
+    body = f"{prefix}body_{number}"
+    transforms = [_stamped(header, body, frame[:3, 3], quaternion_xyzw(frame[:3, :3]))]
+    inside = Header(stamp=header.stamp, frame_id=body)
+    for name, place in zip(JOINT_NAMES, moved(person.skeleton_3d.joints_m, np.linalg.inv(frame))):
+        if np.isfinite(place).all():
+            transforms.append(_stamped(inside, f"{prefix}{name}_{number}", place, (0.0, 0.0, 0.0, 1.0)))
+    return transforms
+
+
+def _stamped(header: Header, child: str, place: np.ndarray, quaternion: Sequence[float]) -> TransformStamped:
+    out = TransformStamped(header=header, child_frame_id=child)
+    t, q = out.transform.translation, out.transform.rotation
+    t.x, t.y, t.z = map(float, place)
+    q.x, q.y, q.z, q.w = map(float, quaternion)
+    return out

@@ -1,0 +1,483 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node over real topics: its life, what it takes, what it gives, and that nothing ends it."""
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from geometry_msgs.msg import TransformStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from lifting_ros.msg import ForeignKeypoints2D, ForeignKeypoints2DArray, HypothesisArray, Keypoint2D, Skeleton2DArray, Skeleton3DArray
+from node_support import RGB, Stage
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from ros_support import FRAME, camera_info, image, person
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_srvs.srv import SetBool
+from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import MarkerArray
+
+from lifting_ros.core.config import ConfigError
+from lifting_ros.ros.conversions import persons_to_arrays
+from lifting_ros.ros.inputs import Job, stamp_ns
+
+
+@pytest.fixture
+def stage():
+    """Function from parameters to a Stage whose node is active, but for start=False."""
+    made = []
+
+    def make(start: bool = True, **overrides) -> Stage:
+        made.append(Stage(**overrides))
+        if start:
+            made[-1].node.start()
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def call(stage: Stage, kind: type, service: str, request):
+    client = stage.peer.create_client(kind, service)
+    stage.until(client.service_is_ready, service)
+    future = client.call_async(request)
+    stage.until(future.done, f"the answer of {service}")
+    return future.result()
+
+
+def change(stage: Stage, transition: int) -> bool:
+    return call(stage, ChangeState, "/lifting/change_state", ChangeState.Request(transition=Transition(id=transition))).success
+
+
+def state(stage: Stage) -> str:
+    return call(stage, GetState, "/lifting/get_state", GetState.Request()).current_state.label
+
+
+# --- its life ---
+
+
+def test_nothing_is_loaded_or_subscribed_before_it_is_asked_for(stage):
+    s = stage(start=False)
+    s.listen()
+    s.publisher(Image, "image")
+    s.spin(0.5)
+    assert state(s) == "unconfigured" and s.estimator is None and not s.subscribed()
+    assert change(s, Transition.TRANSITION_CONFIGURE) and s.estimator is not None
+    s.spin(0.5)
+    assert state(s) == "inactive" and not s.subscribed()
+    assert change(s, Transition.TRANSITION_ACTIVATE)
+    s.until(s.subscribed)
+    assert s.ask().skeletons
+
+
+def test_deactivated_it_is_silent_and_activated_again_it_answers(stage):
+    s = stage()
+    s.connect()
+    s.ask()
+    assert change(s, Transition.TRANSITION_DEACTIVATE)
+    s.until(lambda: not s.subscribed())
+    answers = len(s.received["/lifting/skeletons_3d"])
+    s.send()
+    s.spin(0.5)
+    assert len(s.received["/lifting/skeletons_3d"]) == answers
+    assert change(s, Transition.TRANSITION_ACTIVATE)
+    s.until(s.subscribed)
+    assert s.ask().skeletons
+
+
+def test_cleaned_up_it_lets_go_of_the_weights_and_takes_other_parameters(stage):
+    s = stage()
+    assert s.node.set_parameters([Parameter("stages", value=2)])[0].reason.startswith("stages: takes effect when the node is configured")
+    assert change(s, Transition.TRANSITION_DEACTIVATE) and change(s, Transition.TRANSITION_CLEANUP)
+    assert state(s) == "unconfigured" and s.node._estimator is None
+    assert s.node.set_parameters([Parameter("stages", value=2)])[0].successful
+    s.node.start()
+    assert s.estimator.config.stages == 2
+
+
+@pytest.mark.parametrize("error", [OSError("weights.safetensors: no such file"), RuntimeError("CUDA error: out of memory\nmore")])
+def test_what_cannot_be_configured_says_why_and_can_be_tried_again(stage, monkeypatch, error):
+    s = stage(start=False)
+    make = s.node._make_estimator
+
+    def fail(config):
+        raise error
+
+    monkeypatch.setattr(s.node, "_make_estimator", fail)
+    with pytest.raises(ConfigError, match=str(error).splitlines()[0]):
+        s.node.start()
+    assert state(s) == "unconfigured"
+    monkeypatch.setattr(s.node, "_make_estimator", make)
+    s.node.start()
+    assert state(s) == "active"
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_it_shuts_down_from_wherever_it_is(stage, active):
+    s = stage(start=active)
+    transition = Transition.TRANSITION_ACTIVE_SHUTDOWN if active else Transition.TRANSITION_UNCONFIGURED_SHUTDOWN
+    assert change(s, transition) and state(s) == "finalized"
+
+
+def test_images_are_taken_only_while_somebody_listens(stage):
+    s = stage()
+    s.publisher(Image, "image")
+    s.spin(0.5)
+    assert not s.subscribed()
+    listener = s.peer.create_subscription(Skeleton2DArray, "/lifting/skeletons_2d", lambda _: None, 10)
+    s.until(s.subscribed)
+    s.peer.destroy_subscription(listener)
+    s.until(lambda: not s.subscribed())
+    assert s.node.set_parameters([Parameter("lazy", value=False)])[0].successful
+    s.until(s.subscribed)
+
+
+def test_enable_stops_and_starts_the_work(stage):
+    s = stage()
+    s.connect()
+    assert call(s, SetBool, "/lifting/enable", SetBool.Request(data=False)).message == "disabled"
+    s.until(lambda: not s.subscribed())
+    assert s.diagnostics()["message"] == "disabled"
+    assert call(s, SetBool, "/lifting/enable", SetBool.Request(data=True)).success
+    s.until(s.subscribed)
+    assert s.ask().skeletons
+
+
+# --- what it takes ---
+
+
+@pytest.mark.parametrize("first, second", [("BEST_EFFORT", "RELIABLE"), ("RELIABLE", "BEST_EFFORT")])
+def test_subscriptions_follow_their_publishers(stage, first, second):
+    """A reliable subscription does not hear a best-effort publisher; a best-effort one loses what a reliable one would bring again."""
+    s = stage()
+    s.listen()
+    for policy in (first, second):
+        publisher = s.peer.create_publisher(Image, "image", QoSProfile(depth=5, reliability=ReliabilityPolicy[policy]))
+        s.until(lambda p=publisher: p.get_subscription_count())
+        offered = [i.qos_profile.reliability for i in s.peer.get_subscriptions_info_by_topic("/image")]
+        assert offered == [ReliabilityPolicy[policy]]
+        before = len(s.received["/lifting/skeletons_3d"])
+        publisher.publish(image(RGB, "rgb8"))
+        s.until(lambda b=before: len(s.received["/lifting/skeletons_3d"]) > b)
+        s.peer.destroy_publisher(publisher)
+        s.until(lambda: not s.peer.get_subscriptions_info_by_topic("/image"))
+
+
+def test_quality_of_service_can_be_overridden_for_every_topic(stage):
+    overrides = {
+        "qos_overrides./image.subscription.reliability": "best_effort",
+        "qos_overrides./lifting/skeletons_3d.publisher.depth": 3,
+    }
+    s = stage(**overrides)
+    s.connect()
+    (info,) = s.peer.get_subscriptions_info_by_topic("/image")
+    assert info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
+    declared = set(s.node.get_parameters_by_prefix("qos_overrides"))
+    for topic in ("/lifting/skeletons_2d", "/lifting/skeletons_3d", "/lifting/markers", "/lifting/info", "/tf", "/lifting/hypotheses"):
+        assert f"{topic}.publisher.reliability" in declared
+    assert s.node.get_parameter("qos_overrides./lifting/skeletons_3d.publisher.depth").value == 3
+
+
+def test_camera_info_late_lost_and_changed(stage):
+    s = stage()
+    s.connect()
+    s.ask()
+    assert s.estimator.calls[-1]["camera"] is None
+    s.tell(camera_info(32, 24, 30.0))
+    s.ask()
+    assert s.estimator.calls[-1]["camera"].matrix[0, 0] == 30.0
+    s.peer.destroy_publisher(s._publishers.pop("camera_info"))
+    s.until(lambda: not s.peer.get_subscriptions_info_by_topic("/camera_info"))
+    s.ask()
+    assert s.estimator.calls[-1]["camera"].matrix[0, 0] == 30.0
+    s.tell(camera_info(32, 24, 55.0))
+    s.ask()
+    assert s.estimator.calls[-1]["camera"].matrix[0, 0] == 55.0
+
+
+def test_an_image_gets_the_camera_info_of_its_own_stamp(stage):
+    s = stage()
+    s.connect()
+    s.tell(camera_info(32, 24, 30.0), seconds=100.0)
+    s.tell(camera_info(32, 24, 60.0), seconds=101.0)
+    for seconds, focal in ((100.0, 30.0), (101.0, 60.0), (102.0, 60.0)):
+        s.ask(seconds=seconds)
+        assert s.estimator.calls[-1]["camera"].matrix[0, 0] == focal
+
+
+def test_compressed_images_are_taken_where_image_transport_has_them(stage):
+    import cv2
+
+    s = stage(image_transport="compressed")
+    s.listen()
+    s.publisher(CompressedImage, "image/compressed")
+    s.until(lambda: s.subscribed("image/compressed"))
+    s.send(CompressedImage(format="png", data=cv2.imencode(".png", RGB[..., ::-1])[1].tobytes()), topic="image/compressed")
+    s.until(lambda: s.received["/lifting/skeletons_3d"])
+    np.testing.assert_array_equal(s.estimator.calls[-1]["image"], RGB)
+
+
+def test_a_depth_image_of_the_same_moment_goes_along(stage):
+    s = stage(depth__enabled=True)
+    s.connect()
+    s.publisher(Image, "depth")
+    s.until(lambda: s.subscribed("depth"))
+    depth = np.full((24, 32), 2500, np.uint16)
+    stamp = s.send(seconds=50.0)
+    s.send(image(depth, "16UC1"), seconds=50.01, topic="depth")
+    s.until(lambda: s.received["/lifting/skeletons_3d"])
+    assert stamp_ns(s.received["/lifting/skeletons_3d"][-1]) == stamp
+    np.testing.assert_allclose(s.estimator.calls[-1]["depth"], 2.5)
+
+
+def test_keypoints_instead_of_images(stage):
+    s = stage(input="keypoints")
+    s.listen()
+    s.publisher(Skeleton2DArray, "keypoints")
+    s.until(lambda: s.subscribed("keypoints"))
+    flat = person(np.random.default_rng(4))
+    s.send(persons_to_arrays([flat], image(RGB, "rgb8").header)[0], topic="keypoints")
+    s.until(lambda: s.received["/lifting/skeletons_3d"])
+    (skeleton,) = s.estimator.calls[-1]["skeletons"]
+    for field in ("keypoints_px", "confidence", "covariance_px2"):
+        np.testing.assert_allclose(getattr(skeleton, field), getattr(flat.skeleton_2d, field))
+
+
+def test_keypoints_of_other_detectors_and_one_line_for_those_that_fit_none(stage):
+    s = stage(input="keypoints")
+    s.listen()
+    s.publisher(ForeignKeypoints2DArray, "foreign_keypoints")
+    s.until(lambda: s.subscribed("foreign_keypoints"))
+    points = [Keypoint2D(x=10.0 + k, y=20.0 * k, confidence=0.9) for k in range(17)]
+    for wrong in ({"convention": "coco18"}, {"convention": "body25"}):
+        s.send(ForeignKeypoints2DArray(people=[ForeignKeypoints2D(keypoints=points)], **wrong), topic="foreign_keypoints")
+    s.until(lambda: s.node.tally.total_dropped["not usable"])
+    s.send(
+        ForeignKeypoints2DArray(people=[ForeignKeypoints2D(score=0.5, keypoints=points)], convention="coco17"), topic="foreign_keypoints"
+    )
+    s.until(lambda: s.received["/lifting/skeletons_3d"])
+    (skeleton,) = s.estimator.calls[-1]["skeletons"]
+    np.testing.assert_allclose(skeleton.keypoints_px[2], [16.0, 120.0])  # the right shoulder
+    assert skeleton.score == 0.5
+
+
+# --- what it gives ---
+
+
+def transform(parent: str, child: str, seconds: float, move=(0.0, 0.0, 0.0), turn=(0.0, 0.0, 0.0, 1.0)) -> TFMessage:
+    one = TransformStamped(child_frame_id=child)
+    one.header.frame_id, one.header.stamp.sec = parent, int(seconds)
+    t, q = one.transform.translation, one.transform.rotation
+    (t.x, t.y, t.z), (q.x, q.y, q.z, q.w) = move, turn
+    return TFMessage(transforms=[one])
+
+
+def static_tf(s: Stage):
+    return s.publisher(TFMessage, "/tf_static", QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+
+
+def test_target_frame_moves_the_3d_part_alone(stage):
+    s = stage(tf__target_frame="map")
+    flat = s.listen(Skeleton2DArray, "/lifting/skeletons_2d")
+    s.connect()
+    static_tf(s).publish(transform("map", FRAME, 0, move=(1.0, 2.0, 3.0)))
+    figure = person(np.random.default_rng(7))
+    s.estimator.answer = lambda call: [figure]
+    s.until(lambda: s.node._work._listener._tree._edges)
+    answer = s.ask()
+    assert answer.header.frame_id == "map" and flat[-1].header.frame_id == FRAME
+    at = answer.skeletons[0].joints[10].position
+    np.testing.assert_allclose([at.x, at.y, at.z], figure.skeleton_3d.joints_m[10] + [1, 2, 3], atol=1e-6)
+
+
+def test_without_the_transform_2d_goes_on_and_the_cause_is_told(stage):
+    s = stage(tf__target_frame="map", tf__timeout_s=0.0)
+    flat = s.listen(Skeleton2DArray, "/lifting/skeletons_2d")
+    s.connect()
+    s.send()
+    s.until(lambda: flat)
+    assert s.node.tally.total_dropped["no transform"] == 1 and not s.received["/lifting/skeletons_3d"]
+
+
+def test_up_comes_from_gravity_frame_where_there_is_one(stage):
+    s = stage(tf__gravity_frame="map", tf__timeout_s=0.0)
+    s.connect()
+    s.ask()
+    np.testing.assert_allclose(s.estimator.calls[-1]["up"], [0, -1, 0])
+    half = np.sqrt(0.5)
+    static_tf(s).publish(transform("map", FRAME, 0, turn=(half, 0.0, 0.0, half)))  # y of the camera is z of the map
+    s.until(lambda: s.node._work._listener._tree._edges)
+    s.ask()
+    np.testing.assert_allclose(s.estimator.calls[-1]["up"], [0, 1, 0], atol=1e-12)
+
+
+def test_bodies_on_tf_on_request(stage):
+    s = stage(tf__publish=True, tf__prefix="r1/")
+    frames = s.listen(TFMessage, "/tf")
+    s.connect()
+    answer = s.ask()
+    s.until(lambda: frames)
+    body = frames[-1].transforms[0]
+    assert (body.header.frame_id, body.child_frame_id) == (FRAME, "r1/body_1") and body.header.stamp == answer.header.stamp
+
+
+def test_hypotheses_are_given_to_those_who_ask(stage):
+    s = stage()
+    got = s.listen(HypothesisArray, "/lifting/hypotheses")
+    s.connect()
+    figure = person(np.random.default_rng(2))
+    modes = np.random.default_rng(3).normal(size=(3, 17, 3))
+    pose = dataclasses.replace(figure.skeleton_3d, hypotheses_m=modes, hypothesis_weight=np.array([0.6, 0.4, np.nan]))
+    s.estimator.answer = lambda call: [dataclasses.replace(figure, skeleton_3d=pose)]
+    s.ask()
+    s.until(lambda: got)
+    assert [(h.person, h.weight) for h in got[-1].hypotheses] == [(0, 0.6), (0, 0.4)]
+    assert got[-1].hypotheses[1].joints[16].z == modes[1, 16, 2]
+
+
+def test_ids_velocities_and_limbs_come_with_the_frames(stage):
+    s = stage()
+    s.connect()
+    figure = person(np.random.default_rng(2), invalid=())
+    s.estimator.answer = lambda call: [figure]
+    answers = [s.ask(seconds=20 + n / 10) for n in range(3)]
+    assert [a.skeletons[0].id for a in answers] == [1, 1, 1]
+    assert answers[2].skeletons[0].age.nanosec == 200_000_000
+    assert np.isfinite(answers[2].skeletons[0].joints[3].velocity.x) and np.isfinite(answers[2].skeletons[0].bone_lengths).all()
+
+
+def test_a_stream_that_starts_again_starts_other_tracks(stage):
+    """A bag in a loop: stamps jump back, and on."""
+    s = stage()
+    s.connect()
+    figure = person(np.random.default_rng(2))
+    s.estimator.answer = lambda call: [figure]
+    seconds = (30.0, 30.1, 10.0, 10.1, 500.0)
+    answers = [s.ask(seconds=at) for at in seconds]
+    ids = [a.skeletons[0].id for a in answers]
+    assert ids[0] == ids[1] and ids[2] == ids[3] and len(set(ids)) == 3 and ids == sorted(ids)
+
+
+def test_markers_of_who_left_are_deleted(stage):
+    s = stage()
+    markers = s.listen(MarkerArray, "/lifting/markers")
+    s.connect()
+    s.ask()
+    s.estimator.answer = lambda call: []
+    s.ask()
+    s.until(lambda: len(markers) > 1)
+    from visualization_msgs.msg import Marker
+
+    assert markers[-1].markers and {m.action for m in markers[-1].markers} == {Marker.DELETE}
+
+
+# --- nothing ends it ---
+
+
+def test_a_device_that_runs_out_of_memory_costs_that_frame_alone(stage):
+    s = stage()
+    s.connect()
+
+    def full(call):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    answer, s.estimator.answer = s.estimator.answer, full
+    s.send()
+    s.until(lambda: s.node.tally.total_dropped["failed (OutOfMemoryError)"])
+    told = s.diagnostics()
+    s.estimator.answer = answer
+    assert s.ask().skeletons
+    assert told["dropped, failed (OutOfMemoryError)"] == "1"
+
+
+def test_a_slow_network_gets_the_newest_image_and_the_rest_are_counted(stage):
+    import threading
+
+    s = stage()
+    s.connect()
+    gate = threading.Event()
+    answer, s.estimator.answer = s.estimator.answer, lambda call: (gate.wait(30), answer(call))[1]
+    first = s.send()
+    s.until(lambda: s.estimator.calls)
+    later = []
+    for n in range(5):  # one by one: the middleware keeps the newest alone as well
+        later.append(s.send())
+        s.until(lambda n=n: len(s.node._work._queue._items) == 1 and s.node.tally.total_dropped["a newer one came"] == n)
+    gate.set()
+    s.until(lambda: len(s.received["/lifting/skeletons_3d"]) == 2)
+    assert [stamp_ns(m) for m in s.received["/lifting/skeletons_3d"]] == [first, later[-1]]
+
+
+def test_a_thousand_parameter_changes_under_load(stage):
+    s = stage()
+    s.connect()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for n in range(1000):
+        score = float(rng.uniform(-0.5, 1.5))
+        result = s.node.set_parameters_atomically([Parameter("detector.score", value=score), Parameter("markers.sigma", value=2.0)])
+        refused += not result.successful
+        assert result.successful == (0 <= score <= 1)
+        if n % 50 == 0:
+            s.ask()
+    assert 400 < refused < 600 and 0 <= s.estimator.config.detector.score <= 1
+    assert s.ask().skeletons
+
+
+def test_ten_thousand_malformed_messages(stage):
+    """Images, compressed images and camera_infos of random fields: the node answers the next good one."""
+    from lifting_ros.ros.conversions import ENCODINGS
+
+    s = stage(warn_period_s=3600.0)
+    s.connect()
+    s.tell()
+    rng = np.random.default_rng(1)
+    work = s.node._work
+
+    def strange_image() -> Image:
+        message = Image(height=int(rng.integers(0, 9)), width=int(rng.integers(0, 9)), step=int(rng.integers(0, 80)))
+        message.encoding = str(rng.choice([*ENCODINGS, "", "x", "bgr8; drop"]))
+        message.is_bigendian, message.data = int(rng.integers(0, 2)), rng.bytes(int(rng.integers(0, 700)))
+        return message
+
+    def strange_info() -> CameraInfo:
+        message = CameraInfo(height=int(rng.integers(0, 99)), width=int(rng.integers(0, 99)))
+        message.d = rng.normal(size=rng.integers(0, 15)).tolist()
+        numbers = rng.choice([np.nan, np.inf, 0.0, -1.0, 1e300, 30.0], 9)
+        message.k, message.distortion_model = numbers, str(rng.choice(["plumb_bob", "equidistant", "", "nonsense"]))
+        message.binning_x, message.roi.width = int(rng.integers(0, 2**32)), int(rng.integers(0, 99))
+        return message
+
+    for n in range(10_000):
+        if n % 3 == 0:
+            work.inputs._infos.append(strange_info())
+        work.do(Job(strange_image() if n % 4 else CompressedImage(format="jpeg", data=rng.bytes(int(rng.integers(0, 99))))))
+    assert s.ask().skeletons
+    failed = {cause for cause in s.node.tally.total_dropped if cause.startswith("failed")}
+    assert not failed, failed
+
+
+def test_diagnostics_tell_what_runs(stage):
+    s = stage()
+    s.connect()
+    idle = s.diagnostics()
+    assert idle["level"] == 1 and idle["message"] == "no frames on /image"
+    for _ in range(3):
+        s.ask()
+    told = s.diagnostics()
+    assert told["device"] == "cpu" and told["weights SHA-256"] == "ab" * 32 and float(told["memory [MB]"]) > 20
+
+
+def test_nothing_is_lost_of_a_reliable_publisher_that_is_killed_and_comes_again(stage):
+    s = stage()
+    s.connect()
+    s.ask()
+    s.peer.destroy_publisher(s._publishers.pop("image"))
+    s.until(lambda: not s.peer.get_subscriptions_info_by_topic("/image"))
+    s.publisher(Image, "image")
+    s.until(s.subscribed)
+    assert isinstance(s.ask(), Skeleton3DArray)

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames of bodies on /tf: few names, each the same person's for as long as it is tracked."""
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from ros_support import FRAME, header, person
+
+from lifting_ros.core.skeleton import JOINT_NAMES
+from lifting_ros.core.transform_tree import TransformTree
+from lifting_ros.ros.transforms import BodyFrames
+
+
+def bodies(message) -> list[str]:
+    return [t.child_frame_id for t in message.transforms if "body_" in t.child_frame_id]
+
+
+def test_joints_are_where_the_skeleton_has_them_when_tf_is_followed():
+    one = person(np.random.default_rng(0), 5, invalid=(16,))
+    message = BodyFrames(3).build([one], header(), "robot/")
+    tree = TransformTree()
+    for t in message.transforms:
+        stamp, move, turn = t.header.stamp, t.transform.translation, t.transform.rotation
+        assert (stamp.sec, stamp.nanosec) == (12, 345)
+        tree.add(t.header.frame_id, t.child_frame_id, 7, (move.x, move.y, move.z), (turn.x, turn.y, turn.z, turn.w))
+    assert {t.child_frame_id for t in message.transforms} == {"robot/body_1"} | {f"robot/{n}_1" for n in JOINT_NAMES[:16]}
+    for name, joint in zip(JOINT_NAMES[:16], one.skeleton_3d.joints_m):
+        np.testing.assert_allclose(tree.lookup(FRAME, f"robot/{name}_1", 7)[:3, 3], joint, atol=1e-9)
+
+
+def test_a_number_stays_with_its_person_and_is_used_again():
+    rng = np.random.default_rng(1)
+    a, b, c = (person(rng, track) for track in (4, 9, 200))
+    frames = BodyFrames(2)
+    assert bodies(frames.build([a, b], header(), "")) == ["body_1", "body_2"]
+    assert bodies(frames.build([b, a, c], header(), "")) == ["body_2", "body_1"]  # none is left for c
+    assert bodies(frames.build([c, b], header(), "")) == ["body_1", "body_2"]
+
+
+def test_who_is_not_tracked_or_not_placed_has_no_frame():
+    rng = np.random.default_rng(2)
+    lost, flat = person(rng, 0), person(rng, 3)
+    flat = dataclasses.replace(flat, skeleton_3d=dataclasses.replace(flat.skeleton_3d, metric=False))
+    assert BodyFrames(2).build([lost, flat], header(), "").transforms == []

@@ -12,6 +12,8 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 
+from lifting_ros.ros.runtime import STEADY
+
 PERIOD_S = 1.0
 _PAGE_BYTES = 4096
 _STEPS = ("detect", "network", "lift", "track", "publish")
@@ -73,7 +75,7 @@ class Diagnostics:
         self._node, self._describe, self._expecting = node, describe, expecting
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._read_ns = node.get_clock().now().nanoseconds
-        self._timer = node.create_timer(PERIOD_S, self._publish)
+        self._timer = node.create_timer(PERIOD_S, self._publish, clock=STEADY)
 
     def _publish(self) -> None:
         values, answered, dropped = self.tally.take(PERIOD_S)

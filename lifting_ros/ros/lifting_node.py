@@ -30,7 +30,7 @@ from lifting_ros.ros.diagnostics import Diagnostics
 from lifting_ros.ros.inputs import Inputs, Job, stamp_ns
 from lifting_ros.ros.outputs import Outputs
 from lifting_ros.ros.parameters import NodeConfig
-from lifting_ros.ros.runtime import NewestQueue, Throttle
+from lifting_ros.ros.runtime import STEADY, NewestQueue, Throttle
 from lifting_ros.ros.skeleton_messages import message_to_skeletons
 from lifting_ros.ros.transforms import TransformListener
 
@@ -77,7 +77,7 @@ class LiftingNode(LifecycleNode):
         result = super().on_activate(state)
         self._work = Work(self, self._estimator, self._outputs)
         self._outputs.introduce(self.parameters.value, self._estimator)
-        self._timer = self.create_timer(_LOOK_PERIOD_S, self._look)
+        self._timer = self.create_timer(_LOOK_PERIOD_S, self._look, clock=STEADY)
         self._look()
         what = "images" if self.parameters.value.input == "image" else "keypoints"
         self.get_logger().info(f"{what} from {self._work.inputs.main_topic}, network on {self._estimator.device}")

@@ -36,7 +36,7 @@ class MarkerConfig:
         default=0.35, metadata={"description": "opacity of joints that were not seen", "range": (0.0, 1.0), "live": True}
     )
     ellipsoids: bool = field(
-        default=True, metadata={"description": "an ellipsoid of the root-relative covariance at every joint", "live": True}
+        default=False, metadata={"description": "an ellipsoid of the root-relative covariance at every joint", "live": True}
     )
     sigma: float = field(
         default=1.0,

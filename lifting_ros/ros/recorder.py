@@ -15,7 +15,7 @@ from rosbags.interfaces import Qos
 
 from lifting_ros.ros.bag_format import BagWriter, bag_qos
 from lifting_ros.ros.message_types import stamp_reader, typestore_of
-from lifting_ros.ros.runtime import parse, run, spin
+from lifting_ros.ros.runtime import STEADY, parse, run, spin
 
 _DISCOVERY_PERIOD_S = 0.05
 _DEPTH = 1000
@@ -43,7 +43,7 @@ class Recorder(Node):
         self._waiting = {self.resolve_topic_name(topic) for topic in topics}
         self.failure: OSError | None = None
         """Why the disk did not take everything."""
-        self._discovery = self.create_timer(_DISCOVERY_PERIOD_S, self._discover)
+        self._discovery = self.create_timer(_DISCOVERY_PERIOD_S, self._discover, clock=STEADY)
 
     def _discover(self) -> None:
         for topic in sorted(self._waiting):

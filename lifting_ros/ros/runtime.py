@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import rclpy
+from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
@@ -19,6 +20,10 @@ from rclpy.utilities import remove_ros_args
 
 BAD_INPUT = 2
 """Exit status for input that cannot be used."""
+
+
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)
+"""For what has to go on while simulated time stands still."""
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:

@@ -265,6 +265,12 @@ def test_keypoints_of_other_detectors_and_one_line_for_those_that_fit_none(stage
     assert skeleton.score == 0.5
 
 
+def test_it_works_while_simulated_time_stands_still(stage):
+    s = stage(use_sim_time=True)
+    s.connect()
+    assert s.ask().skeletons and s.diagnostics()["message"]
+
+
 # --- what it gives ---
 
 

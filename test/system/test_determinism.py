@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bag played to the node gives the poses that `lifting bag` gives, bit by bit."""
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+from lifting_ros.msg import Skeleton3DArray
+from ros_support import camera_info
+from ros_support import image as image_message
+from sensor_msgs.msg import CameraInfo, Image
+from system_support import stamp_ns
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import bags
+from rosbags.highlevel import AnyReader
+
+from lifting_ros.cli.main import main
+
+FRAMES = bags.frames(range(40, 48))
+STAMPS = [bags.START_NS + k * bags.PERIOD_NS for k in range(len(FRAMES))]
+
+
+def values(skeletons) -> list[list[float]]:
+    """Every number of the persons of a message, of either library's kind."""
+    rows = []
+    for s in skeletons:
+        row = [s.id, s.age.sec, s.age.nanosec, s.log_likelihood, s.score, *s.root_covariance, *s.bone_lengths, *s.bone_length_deviations]
+        for joint in s.joints:
+            row += [*(getattr(joint.position, axis) for axis in "xyz"), *(getattr(joint.velocity, axis) for axis in "xyz")]
+            row += [*joint.covariance, *joint.velocity_covariance, joint.confidence, joint.status]
+        rows.append(row)
+    return rows
+
+
+def test_live_replay_gives_the_poses_of_the_bag(processes, peer, tmp_path):
+    messages = []
+    for stamp, frame in zip(STAMPS, FRAMES):
+        messages += [("/camera_info", stamp, bags.camera_info(stamp)), ("/image", stamp, bags.image(frame, stamp))]
+    source, out = bags.write_bag(tmp_path / "in", messages), tmp_path / "out.mcap"
+    params = tmp_path / "params.yaml"
+    params.write_text("/**:\n  ros__parameters:\n    threads: 1\n    device: cpu\n")
+    assert main(["bag", str(source), "--out", str(out), "--params", str(params), "--no-smooth"]) == 0
+    with AnyReader([out]) as reader:
+        connections = [c for c in reader.connections if c.topic == "/lifting/skeletons_3d"]
+        offline = [reader.deserialize(raw, c.msgtype) for c, _, raw in reader.messages(connections)]
+    assert sum(bool(m.skeletons) for m in offline) == len(FRAMES)
+
+    node = processes.start("node", "--ros-args", "--params-file", str(params))
+    peer.listen(Skeleton3DArray, "/lifting/skeletons_3d")
+    images, infos = peer.node.create_publisher(Image, "image", 10), peer.node.create_publisher(CameraInfo, "camera_info", 10)
+    peer.wait(lambda: images.get_subscription_count() and infos.get_subscription_count(), "the subscriptions", node)
+    live = peer.received["/lifting/skeletons_3d"]
+    for stamp, frame in zip(STAMPS, FRAMES):
+        info, message = camera_info(640, 480, 600.0), image_message(frame, "rgb8")
+        for one in (info, message):
+            one.header.stamp.sec, one.header.stamp.nanosec = divmod(stamp, 10**9)
+        infos.publish(info)
+        images.publish(message)
+        peer.wait(lambda s=stamp: live and stamp_ns(live[-1].header) == s, "an answer", node)
+    assert len(live) == len(FRAMES)
+    for ours, theirs in zip(live, offline, strict=True):
+        np.testing.assert_array_equal(values(ours.skeletons), values(theirs.skeletons))
+    assert node.stop(signal.SIGINT) == 0

@@ -18,6 +18,7 @@ import numpy as np
 from lifting_ros.core.camera import Camera
 from lifting_ros.core.compiled import compiled
 from lifting_ros.core.conditioning import LIMB_JOINTS, Candidates, Plans, condition, make_candidates, upright
+from lifting_ros.core.depth import measure_depth
 from lifting_ros.core.depth_fusion import fuse_rows, read_depth
 from lifting_ros.core.lifter_config import HEIGHT_OVER_SIZE, LifterConfig
 from lifting_ros.core.modes import lift_rows
@@ -96,11 +97,17 @@ class Lifter:
         self._lift_any_way_up(poses, np.flatnonzero(~known), seen, camera is not None, measured, deep)
         return poses
 
-    def warm_up(self) -> None:
-        """Compile what no call has compiled yet, some 15 s once an installation, and tabulate the usual pitches of a camera."""
+    def warm_up(self, depth: bool = False) -> None:
+        """Compile what no call has compiled yet, some 15 s once an installation, and tabulate the usual pitches of a camera.
+
+        `depth`: also what depths need, as long again.
+        """
         keypoints = np.stack([np.arange(KEYPOINT_COUNT) % 4 * 20.0, np.arange(KEYPOINT_COUNT) * 15.0], -1)[None]
         self.lift(keypoints, np.ones((1, KEYPOINT_COUNT)), camera=Camera(np.diag([500.0, 500.0, 1.0])))
         self.lift(keypoints, np.linspace(0.1, 1.0, KEYPOINT_COUNT)[None])
+        if depth:
+            wall, seen = np.full((240, 80), 4.0, np.float32), np.ones((1, KEYPOINT_COUNT))
+            self.lift(keypoints, seen, camera=Camera(np.diag([500.0, 500.0, 1.0])), depth=measure_depth(wall, keypoints, seen))
         for pitch in range(-_USUAL_PITCHES, _USUAL_PITCHES + 1):
             self._masked(pitch, float(np.radians(self.config.tilt_std_deg)))
 

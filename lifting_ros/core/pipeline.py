@@ -68,30 +68,60 @@ class Estimate:
     """Wall time of each step: detect, network, lift."""
 
 
-class PoseEstimator:
+class SkeletonLifter:
+    """The part of the estimator behind the keypoints, alone for those who have a 2D detector of their own."""
+
+    device, weights_sha256 = torch.device("cpu"), ""
+
+    def __init__(self, config: EstimatorConfig = EstimatorConfig()):
+        """Load the prior; PriorError with one clear line where that cannot be done."""
+        self.config, path = config, Path(config.prior or WEIGHTS / "prior.npz")
+        self.prior, self.prior_sha256 = MixturePPCA.load(path), sha256_of(path)
+        self.lifter = Lifter(self.prior, config.lifter)
+        self.lifter.warm_up()  # before the first person, not at it
+
+    def retune(self, config: EstimatorConfig) -> None:
+        """Take over those values of `config` that may change while the estimator is in use (`live` in the fields' metadata)."""
+        self.config = config
+
+    def lift(
+        self, skeletons: Sequence[Skeleton2D], camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP,
+        depth: np.ndarray | None = None, image_size: tuple[int, int] | None = None,
+    ) -> list[Person]:  # fmt: skip
+        """Lift 2D skeletons to persons; image_size (w, h) of their image where it is not that of the depth (H', W'), metres."""
+        if not skeletons:
+            return []
+        keypoints, covariance = (np.stack([getattr(s, n) for s in skeletons]) for n in ("keypoints_px", "covariance_px2"))
+        confidence = np.stack([s.confidence for s in skeletons])
+        usable = np.where(confidence >= self.config.min_keypoint_confidence, confidence, 0.0)
+        measured = None if depth is None or camera is None else measure_depth(depth, keypoints, usable, image_size)
+        poses = self.lifter.lift(keypoints, usable, covariance, camera, np.asarray(up, np.float64), measured)
+        nothing = np.full((JOINT_COUNT, 3), np.nan)
+        return [
+            Person(0, 0.0, skeleton, poses.skeleton(i, usable[i], camera is not None), nothing) for i, skeleton in enumerate(skeletons)
+        ]
+
+
+class PoseEstimator(SkeletonLifter):
     """Detector, network and lifter behind one call. The same object serves the node, the command line and the evaluation."""
 
     def __init__(self, config: EstimatorConfig = EstimatorConfig()):
         """Load everything; CheckpointError, PriorError or ConfigError with one clear line where that cannot be done."""
-        self.config, self.device = config, choose_device(config.device)
+        self.device = choose_device(config.device)
+        super().__init__(config)
         # threads that wait for a core wait for each other: with a camera process beside it two on two cores halve the rate
         torch.set_num_threads(config.threads or max(1, len(os.sched_getaffinity(0)) // 2))
         weights = Path(config.weights or WEIGHTS / "lite.safetensors")
-        prior = Path(config.prior or WEIGHTS / "prior.npz")
-        self.prior = MixturePPCA.load(prior)
         network = load_network(weights, self.prior)
         if config.stages > network.config.stages:
             raise ConfigError(f"stages: expected 0 to {network.config.stages} with {weights.name}, got {config.stages}")
         self.network = NetworkRunner(network, self.device, config.stages, config.compile)
         self.detector = load_detector(config.detector.weights or WEIGHTS / "detector.safetensors", config.detector, self.device)
-        self.lifter = Lifter(self.prior, config.lifter)
-        self.lifter.warm_up()  # before the first image, not at it
-        self.weights_sha256, self.prior_sha256 = sha256_of(weights), sha256_of(prior)
+        self.weights_sha256 = sha256_of(weights)
 
     def retune(self, config: EstimatorConfig) -> None:
-        """Take over those values of `config` that may change while the estimator is in use (`live` in the fields' metadata)."""
-        if config is not self.config:
-            self.config, self.detector.config = config, config.detector
+        super().retune(config)
+        self.detector.config = config.detector
 
     def estimate(
         self, image: np.ndarray, camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP, depth: np.ndarray | None = None
@@ -133,23 +163,6 @@ class PoseEstimator:
         there = found[1] if output.presence is None else output.presence.float().sigmoid()  # (N, 14)
         arrays = (value.double().cpu().numpy() for value in (*found, there))
         return [_skeleton(*row) for row in zip(crops, *arrays, detections)]
-
-    def lift(
-        self, skeletons: Sequence[Skeleton2D], camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP,
-        depth: np.ndarray | None = None, image_size: tuple[int, int] | None = None,
-    ) -> list[Person]:  # fmt: skip
-        """Lift 2D skeletons to persons; image_size (w, h) of their image where it is not that of the depth (H', W'), metres."""
-        if not skeletons:
-            return []
-        keypoints, covariance = (np.stack([getattr(s, n) for s in skeletons]) for n in ("keypoints_px", "covariance_px2"))
-        confidence = np.stack([s.confidence for s in skeletons])
-        usable = np.where(confidence >= self.config.min_keypoint_confidence, confidence, 0.0)
-        measured = None if depth is None or camera is None else measure_depth(depth, keypoints, usable, image_size)
-        poses = self.lifter.lift(keypoints, usable, covariance, camera, np.asarray(up, np.float64), measured)
-        nothing = np.full((JOINT_COUNT, 3), np.nan)
-        return [
-            Person(0, 0.0, skeleton, poses.skeleton(i, usable[i], camera is not None), nothing) for i, skeleton in enumerate(skeletons)
-        ]
 
 
 class Clock:

@@ -19,7 +19,7 @@ from std_srvs.srv import SetBool
 from lifting_ros.core.body_frame import in_frame
 from lifting_ros.core.camera import Camera
 from lifting_ros.core.config import ConfigError
-from lifting_ros.core.pipeline import Clock, EstimatorConfig, PoseEstimator
+from lifting_ros.core.pipeline import Clock, EstimatorConfig, PoseEstimator, SkeletonLifter
 from lifting_ros.core.poses import Person
 from lifting_ros.core.tracking import Tracker
 from lifting_ros.core.transform_tree import TransformError
@@ -43,12 +43,16 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 class LiftingNode(LifecycleNode):
     """Images (or keypoints) in, skeletons out. The constructor raises ConfigError in one line for a parameter that is unfit."""
 
-    def __init__(self, make_estimator: Callable[[EstimatorConfig], PoseEstimator] = PoseEstimator, **node_options):
+    def __init__(
+        self, make_estimator: Callable[[EstimatorConfig], PoseEstimator] = PoseEstimator,
+        make_lifter: Callable[[EstimatorConfig], SkeletonLifter] = SkeletonLifter, **node_options,
+    ):  # fmt: skip
         super().__init__("lifting", automatically_declare_parameters_from_overrides=True, **node_options)
         self.parameters = Parameters(self, NodeConfig)
         self.failure = ""
         """Why configuring failed, in one line."""
-        self._make_estimator, self._estimator, self._work = make_estimator, None, None
+        self._make = {"image": make_estimator, "keypoints": make_lifter}
+        self._estimator, self._work = None, None
         self._enabled = True
         self._warn = Throttle(self.get_logger().warning, lambda: self.parameters.value.warn_period_s)
         self._outputs = Outputs(self, self.parameters.value)
@@ -64,7 +68,9 @@ class LiftingNode(LifecycleNode):
         """Load weights and prior."""
         self.failure, config = "", self.parameters.value
         try:
-            self._estimator = self._make_estimator(config.estimator)
+            self._estimator = self._make[config.input](config.estimator)
+            if config.depth.enabled:
+                self._estimator.lifter.warm_up(depth=True)  # before the first depth image, not at it
         except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: a device that is full or broken
             self.failure = (str(error).strip().splitlines() or [type(error).__name__])[0]
             self.get_logger().error(self.failure)
@@ -158,7 +164,7 @@ class LiftingNode(LifecycleNode):
 class Work:
     """What runs while the node is active: inputs, queue and the worker that empties it."""
 
-    def __init__(self, node: LiftingNode, estimator: PoseEstimator, outputs: Outputs):
+    def __init__(self, node: LiftingNode, estimator: SkeletonLifter, outputs: Outputs):
         config = node.parameters.value
         self._node, self._estimator, self._outputs = node, estimator, outputs
         self._tracker = Tracker(config.tracking)

@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
-from lifting_ros.core.pipeline import PoseEstimator
+from lifting_ros.core.pipeline import SkeletonLifter
 from lifting_ros.core.poses import Person
 from lifting_ros.msg import HypothesisArray, Skeleton2DArray, Skeleton3DArray, SkeletonInfo
 from lifting_ros.ros.conversions import persons_to_arrays, skeleton_info
@@ -52,10 +52,10 @@ class Outputs:
         """Whether anybody wants what comes of images."""
         return any(publisher.get_subscription_count() for publisher in self._publishers.values())
 
-    def introduce(self, config: NodeConfig, estimator: PoseEstimator) -> None:
+    def introduce(self, config: NodeConfig, estimator: SkeletonLifter) -> None:
         """Publish ~/info for everybody who comes, and forget what was shown before."""
         self._markers, self._frames = MarkerBuilder(config.markers), BodyFrames(config.tf.bodies)
-        model = Path(config.estimator.weights).stem or "lite"
+        model = "" if config.input == "keypoints" else Path(config.estimator.weights).stem or "lite"
         self._info.publish(skeleton_info(model, estimator.weights_sha256, estimator.prior_sha256))
 
     def publish(

@@ -34,19 +34,21 @@ def message_to_skeletons(message: Skeleton2DArray | ForeignKeypoints2DArray) -> 
 
 
 def _foreign(person: ForeignKeypoints2D, convention: str) -> Skeleton2D:
-    points, confidence, _ = _arrays(person.keypoints)
     try:
-        return _skeleton(person.score, *to_keypoints(points, confidence, convention))
+        points, confidence, covariance = _arrays(person.keypoints)
+        return _skeleton(person.score, *to_keypoints(points, confidence, convention, covariance))
     except ValueError as error:
         raise ConversionError(str(error)) from None
 
 
 def _arrays(keypoints: Sequence[Keypoint2D]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points (P, 2), confidence (P,) in [0, 1] and covariances (P, 2, 2); what is not finite counts as not seen."""
+    """Points (P, 2), confidence (P,) in [0, 1] and covariances (P, 2, 2); what is not finite counts as not seen, a variance that is not
+    positive, such as a field that nobody filled, as not known."""
     rows = np.array([(k.x, k.y, k.confidence, k.covariance_xx, k.covariance_xy, k.covariance_yy) for k in keypoints]).reshape(-1, 6)  # P, 6
     usable = np.isfinite(rows[:, :3]).all(1)
     confidence = np.where(usable, np.clip(np.nan_to_num(rows[:, 2]), 0.0, 1.0), 0.0)
-    return np.where(usable[:, None], rows[:, :2], np.nan), confidence, rows[:, [3, 4, 4, 5]].reshape(-1, 2, 2)  # P, 2, 2
+    covariance = np.where((rows[:, [3, 5]] > 0).all(1)[:, None], rows[:, [3, 4, 4, 5]], np.nan).reshape(-1, 2, 2)  # P, 2, 2
+    return np.where(usable[:, None], rows[:, :2], np.nan), confidence, covariance
 
 
 def _skeleton(score: float, points: np.ndarray, confidence: np.ndarray, covariance: np.ndarray | None = None) -> Skeleton2D:

@@ -7,7 +7,8 @@ import pytest
 from people import CAMERA, make_poses, see, small_prior
 from scipy.stats import chi2
 
-from lifting_ros.core.depth import FLESH_M, LEAST_CONFIDENCE, measure_depth
+from lifting_ros.core.depth import FLESH_M, LEAST_CONFIDENCE, _surfaces, measure_depth
+from lifting_ros.core.depth_fusion import fuse_rows
 from lifting_ros.core.lifting import Lifter, LifterConfig
 from lifting_ros.core.poses import LiftedPoses
 from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
@@ -247,6 +248,14 @@ def test_few_keypoints_and_an_unknown_vertical_take_depth_too():
     assert (few.status == 1).sum() == 6 * (JOINT_COUNT - 4)
     lost = lift(keypoints, covariance, (z, variance), up=(np.nan,) * 3)
     assert np.median(np.abs(lost.root_m - joints[:, 0])[:, 2]) < 0.04
+
+
+def test_warm_up_leaves_nothing_to_compile_for_depth():
+    LIFTER.warm_up(depth=True)
+    known = len(fuse_rows.signatures), len(_surfaces.signatures)
+    _, keypoints, covariance, _ = people(2)
+    lift(keypoints, covariance, measure_depth(np.full((480, 640), 4.0, np.float32), keypoints, np.ones((2, 14))))
+    assert (len(fuse_rows.signatures), len(_surfaces.signatures)) == known
 
 
 def test_any_numbers_have_a_defined_answer():

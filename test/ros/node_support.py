@@ -7,6 +7,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import numpy as np
 import rclpy
@@ -35,6 +36,7 @@ class FakeEstimator:
 
     def __init__(self, config: EstimatorConfig):
         self.config, self.calls = config, []
+        self.lifter = SimpleNamespace(warm_up=lambda depth: None)
         self.answer: Callable = lambda call: [person(np.random.default_rng(len(self.calls)))]
 
     def retune(self, config: EstimatorConfig) -> None:
@@ -57,7 +59,7 @@ class Stage:
         rclpy.init(context=self.context, domain_id=1 + (os.getpid() + next(_domains)) % 100)
         given = [Parameter(name.replace("__", "."), value=value) for name, value in overrides.items()]
         self.estimator: FakeEstimator | None = None
-        self.node = LiftingNode(self._make, context=self.context, parameter_overrides=given)
+        self.node = LiftingNode(self._make, self._make, context=self.context, parameter_overrides=given)
         self.peer = Node("peer", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)

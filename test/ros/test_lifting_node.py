@@ -102,16 +102,16 @@ def test_cleaned_up_it_lets_go_of_the_weights_and_takes_other_parameters(stage):
 @pytest.mark.parametrize("error", [OSError("weights.safetensors: no such file"), RuntimeError("CUDA error: out of memory\nmore")])
 def test_what_cannot_be_configured_says_why_and_can_be_tried_again(stage, monkeypatch, error):
     s = stage(start=False)
-    make = s.node._make_estimator
+    make = s.node._make["image"]
 
     def fail(config):
         raise error
 
-    monkeypatch.setattr(s.node, "_make_estimator", fail)
+    monkeypatch.setitem(s.node._make, "image", fail)
     with pytest.raises(ConfigError, match=str(error).splitlines()[0]):
         s.node.start()
     assert state(s) == "unconfigured"
-    monkeypatch.setattr(s.node, "_make_estimator", make)
+    monkeypatch.setitem(s.node._make, "image", make)
     s.node.start()
     assert state(s) == "active"
 
@@ -262,7 +262,7 @@ def test_keypoints_of_other_detectors_and_one_line_for_those_that_fit_none(stage
     s.until(lambda: s.received["/lifting/skeletons_3d"])
     (skeleton,) = s.estimator.calls[-1]["skeletons"]
     np.testing.assert_allclose(skeleton.keypoints_px[2], [16.0, 120.0])  # the right shoulder
-    assert skeleton.score == 0.5
+    assert skeleton.score == 0.5 and np.isnan(skeleton.covariance_px2).all(axis=(1, 2))[2:].all()  # nobody filled the fields
 
 
 def test_it_works_while_simulated_time_stands_still(stage):

@@ -28,7 +28,7 @@ ROS_ENV = ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID=$${ROS_DOMAIN_ID
   FASTDDS_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds_shm.xml
 PYTEST = $(ROS_ENV) $(BIN)/python -m pytest -p no:cacheprovider
 
-.PHONY: help check-system build demo test slow-test lint colcon pip-install-check fuzz clean
+.PHONY: help check-system build demo test slow-test lint colcon docs pip-install-check fuzz clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,10 @@ lint: build  ## ruff
 
 colcon: build  ## colcon build in a scratch workspace, with and without --symlink-install
 	@tools/check_colcon.sh
+
+docs: build  ## the pages of docs/ as HTML in out/docs
+	@$(BIN)/python -m pip install -q $(PIP_ARGS) -r tools/requirements_docs.txt
+	@$(BIN)/sphinx-build -q -W docs out/docs && echo "out/docs/index.html"
 
 pip-install-check: check-system  ## pip install . in a plain virtual environment
 	@tools/check_pip_install.sh

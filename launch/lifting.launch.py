@@ -1,56 +1,161 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node `lifting` beside a camera: ros2 launch lifting_ros lifting.launch.py image:=/camera/image_raw (-s lists all)."""
+"""The node `lifting` beside one camera or several: ros2 launch lifting_ros lifting.launch.py image:=/camera/image_raw (-s lists all).
+
+An argument that is empty leaves what the parameter file says; one that is given goes over it.
+"""
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-OVERRIDES = ("image_transport", "device", "use_sim_time")
-"""Arguments that are parameters: empty leaves what the parameter file says."""
+SHARE = FindPackageShare("lifting_ros")
+SWITCH = ["", "true", "false"]
+SWITCHES = ("autostart", "lazy", "tf", "use_sim_time")
+PARAMETERS = {
+    "image_transport": "image_transport",
+    "device": "device",
+    "autostart": "autostart",
+    "lazy": "lazy",
+    "target_frame": "tf.target_frame",
+    "gravity_frame": "tf.gravity_frame",
+    "tf": "tf.publish",
+    "use_sim_time": "use_sim_time",
+}
+"""Arguments that are parameters of the node, and the names of those."""
+ARGUMENTS = [
+    DeclareLaunchArgument("namespace", default_value="", description="namespace of the node and of its topics"),
+    DeclareLaunchArgument("name", default_value="lifting", description="name of the node; its outputs are NAMESPACE/NAME/..."),
+    DeclareLaunchArgument(
+        "cameras",
+        default_value="",
+        description="several cameras, as front,rear: a node each in NAMESPACE/CAMERA, where the relative topics below are, too; "
+        "the frames that they put on /tf begin with CAMERA_",
+    ),
+    DeclareLaunchArgument(
+        "params_file", default_value=PathJoinSubstitution([SHARE, "config", "lifting.yaml"]), description="YAML file of parameters"
+    ),
+    DeclareLaunchArgument("image", default_value="image", description="topic of the images, without /compressed"),
+    DeclareLaunchArgument("camera_info", default_value="", description="topic of their CameraInfo; empty: camera_info beside the images"),
+    DeclareLaunchArgument(
+        "depth", default_value="", description="topic of depth images aligned with the images, to be used; empty: what params_file says"
+    ),
+    DeclareLaunchArgument(
+        "keypoints",
+        default_value="",
+        description="topic of keypoints (lifting_ros/Skeleton2DArray), to be lifted instead of images; empty: what params_file says",
+    ),
+    DeclareLaunchArgument(
+        "foreign_keypoints",
+        default_value="",
+        description="the same for keypoints in another detector's convention (lifting_ros/ForeignKeypoints2DArray)",
+    ),
+    DeclareLaunchArgument(
+        "image_transport", default_value="", choices=["", "raw", "compressed"], description="of the images; empty: what params_file says"
+    ),
+    DeclareLaunchArgument("device", default_value="", description="auto, cpu, cuda or cuda:n; empty: what params_file says"),
+    DeclareLaunchArgument(
+        "autostart",
+        default_value="",
+        choices=SWITCH,
+        description="configure and activate at the start; false: wait for ros2 lifecycle; empty: what params_file says",
+    ),
+    DeclareLaunchArgument(
+        "lazy", default_value="", choices=SWITCH, description="work only while somebody listens; empty: what params_file says"
+    ),
+    DeclareLaunchArgument(
+        "target_frame", default_value="", description="frame that the 3D outputs are given in; empty: what params_file says"
+    ),
+    DeclareLaunchArgument(
+        "gravity_frame", default_value="", description="frame whose z axis points up, such as base_link; empty: what params_file says"
+    ),
+    DeclareLaunchArgument(
+        "tf", default_value="", choices=SWITCH, description="frames of bodies and joints on /tf; empty: what params_file says"
+    ),
+    DeclareLaunchArgument(
+        "use_sim_time", default_value="", choices=SWITCH, description="take the time from /clock; empty: what params_file says"
+    ),
+    DeclareLaunchArgument(
+        "log_level", default_value="info", choices=["debug", "info", "warn", "error", "fatal"], description="least severity logged"
+    ),
+    DeclareLaunchArgument(
+        "rviz", default_value="false", choices=["true", "false"], description="also rviz2; of several cameras it shows the first"
+    ),
+    DeclareLaunchArgument(
+        "rviz_frame",
+        default_value="",
+        description="fixed frame of rviz2, such as the camera's optical frame; empty: target_frame, else what config/lifting.rviz says",
+    ),
+]
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Every argument with its description, then the node."""
-    params_file = PathJoinSubstitution([FindPackageShare("lifting_ros"), "config", "lifting.yaml"])
-    levels = ["debug", "info", "warn", "error", "fatal"]
-    return LaunchDescription([
-        DeclareLaunchArgument("namespace", default_value="", description="namespace of the node and its topics"),
-        DeclareLaunchArgument("params_file", default_value=params_file, description="YAML file of parameters"),
-        DeclareLaunchArgument("image", default_value="image", description="topic of the images, without /compressed"),
-        DeclareLaunchArgument("camera_info", default_value="camera_info", description="topic of their camera_info"),
-        DeclareLaunchArgument(
-            "image_transport",
-            default_value="",
-            choices=["", "raw", "compressed"],
-            description="raw or compressed images; empty: what params_file says",
-        ),
-        DeclareLaunchArgument(
-            "device", default_value="", description="auto, cpu, cuda or cuda:n; empty: what params_file says"
-        ),
-        DeclareLaunchArgument(
-            "use_sim_time",
-            default_value="",
-            choices=["", "true", "false"],
-            description="take the time from /clock; empty: what params_file says",
-        ),
-        DeclareLaunchArgument("log_level", default_value="info", choices=levels, description="least severity logged"),
-        OpaqueFunction(function=_node),
-    ])
+    """Every argument with its description, then the nodes."""
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=_nodes)])
 
 
-def _node(context: LaunchContext) -> list[Node]:
-    given = {name: LaunchConfiguration(name).perform(context) for name in OVERRIDES}
-    overrides = {name: value == "true" if name == "use_sim_time" else value for name, value in given.items() if value}
-    return [
-        Node(
-            package="lifting_ros",
-            executable="lifting_node",
-            name="lifting",
-            namespace=LaunchConfiguration("namespace"),
-            output="screen",
-            parameters=[LaunchConfiguration("params_file"), *([overrides] if overrides else [])],
-            remappings=[(name, LaunchConfiguration(name)) for name in ("image", "camera_info")],
-            arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
-        )
-    ]
+def _nodes(context: LaunchContext) -> list[Node]:
+    given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
+    cameras = [camera.strip() for camera in given["cameras"].split(",") if camera.strip()]
+    topics = [given[name] for name in ("image", "camera_info", "depth", "keypoints", "foreign_keypoints")]
+    absolute = [topic for topic in topics if topic.startswith("/")]
+    if len(cameras) > 1 and absolute:
+        raise ValueError(f"cameras:={given['cameras']}: topics have to be relative, such as image:=image_raw, got {', '.join(absolute)}")
+    nodes = [_lifting(given, camera) for camera in cameras or [""]]
+    return nodes + ([_rviz(given, (cameras or [""])[0])] if given["rviz"] == "true" else [])
+
+
+def _lifting(given: dict[str, str], camera: str) -> Node:
+    overrides = _overrides(given, camera)
+    return Node(
+        package="lifting_ros",
+        executable="lifting_node",
+        name=given["name"],
+        namespace=_namespace(given, camera),
+        output="screen",
+        parameters=[given["params_file"], *([overrides] if overrides else [])],
+        remappings=_remappings(given),
+        arguments=["--ros-args", "--log-level", given["log_level"]],
+    )
+
+
+def _overrides(given: dict[str, str], camera: str) -> dict[str, object]:
+    """Parameters that go over those of the file."""
+    values = {parameter: _value(name, given[name]) for name, parameter in PARAMETERS.items() if given[name]}
+    if given["depth"]:
+        values["depth.enabled"] = True
+    if given["keypoints"] or given["foreign_keypoints"]:
+        values["input"] = "keypoints"
+    if camera:
+        values["tf.prefix"] = f"{camera}_"
+    return values
+
+
+def _value(name: str, text: str) -> bool | ParameterValue:
+    return text == "true" if name in SWITCHES else ParameterValue(text, value_type=str)  # a string even where it looks like a number
+
+
+def _remappings(given: dict[str, str]) -> list[tuple[str, str]]:
+    """Topics of the node and what they are called here."""
+    beside = given["image"].rpartition("/")
+    topics = given | {"camera_info": given["camera_info"] or f"{beside[0]}{beside[1]}camera_info"}
+    return [(name, topics[name]) for name in ("image", "camera_info", "depth", "keypoints", "foreign_keypoints") if topics[name]]
+
+
+def _namespace(given: dict[str, str], camera: str) -> str:
+    return "/".join(part for part in (given["namespace"].rstrip("/"), camera) if part)
+
+
+def _rviz(given: dict[str, str], camera: str) -> Node:
+    node = "/".join(["", *filter(None, (_namespace(given, camera).strip("/"), given["name"]))])
+    frame = given["rviz_frame"] or given["target_frame"]
+    return Node(
+        package="rviz2",
+        executable="rviz2",
+        name="rviz2",
+        output="screen",
+        parameters=[{"use_sim_time": True}] if given["use_sim_time"] == "true" else [],
+        remappings=[(f"/lifting/{topic}", f"{node}/{topic}") for topic in ("markers", "debug_image")],
+        arguments=["-d", PathJoinSubstitution([SHARE, "config", "lifting.rviz"]), *(["-f", frame] if frame else [])],
+    )

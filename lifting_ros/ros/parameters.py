@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every parameter of the node `lifting`. `python -m lifting_ros.ros.parameters` prints config/lifting.yaml."""
+"""Every parameter of the node `lifting`. `python -m lifting_ros.ros.parameters` prints config/lifting.yaml; with --table, for the docs."""
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from lifting_ros.core.config import ConfigError
 from lifting_ros.core.pipeline import UP, EstimatorConfig
 from lifting_ros.core.tracking import TrackerConfig
-from lifting_ros.ros.declare import to_yaml
+from lifting_ros.ros.declare import to_table, to_yaml
 from lifting_ros.ros.markers import MarkerConfig
 
 _HEAD = """SPDX-License-Identifier: Apache-2.0
@@ -114,8 +115,9 @@ class NodeConfig:
     )
 
     def __post_init__(self):
-        if len(self.up) != 3 or not np.isfinite(self.up).all() or not np.any(self.up):
-            raise ConfigError(f"up: expected three numbers that are not all zero, got {list(self.up)}")
+        known = np.isfinite(self.up).all() and np.any(self.up)
+        if len(self.up) != 3 or not (known or np.isnan(self.up).all()):
+            raise ConfigError(f"up: expected three numbers that are not all zero, or three NaN where it is not known, got {list(self.up)}")
 
 
 def default_yaml() -> str:
@@ -124,4 +126,4 @@ def default_yaml() -> str:
 
 
 if __name__ == "__main__":
-    print(default_yaml(), end="")
+    print(to_table(NodeConfig) if sys.argv[1:] == ["--table"] else default_yaml(), end="")

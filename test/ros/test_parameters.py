@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rclpy
 import yaml
@@ -159,6 +160,7 @@ def test_the_table_has_a_row_for_each():
         ({"rectified": 1}, "^rectified: expected bool, got 1"),
         ({"up": [0.0, 1.0]}, "^up: expected three numbers"),
         ({"up": [0.0, 0.0, 0.0]}, "^up: expected three numbers"),
+        ({"up": [0.0, -1.0, float("nan")]}, "^up: expected three numbers"),
         ({"up": ["a", "b", "c"]}, "^up .*expected float, got 'a'"),
         ({"up": "down"}, "^up: expected tuple, got 'down'"),
     ],
@@ -167,6 +169,10 @@ def test_unfit_parameter_is_refused_by_name(make_node, overrides, words):
     with pytest.raises(ConfigError, match=words) as caught:
         declare(make_node(**overrides), NodeConfig)
     assert "\n" not in str(caught.value)
+
+
+def test_up_may_be_unknown(make_node):
+    assert np.isnan(declare(make_node(up=[float("nan")] * 3), NodeConfig).up).all()
 
 
 def test_parameters_of_ros_itself_are_no_strangers(make_node):

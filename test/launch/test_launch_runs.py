@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launch files run with ROS' own launch, until skeletons come out. Skipped where launch_ros cannot be imported."""
+import shutil
+import signal
+from pathlib import Path
+
+import bags
+import cv2
+import pytest
+from launch_support import WAIT_S, environment, start
+from rosbags.rosbag2 import StoragePlugin
+from system_support import Peer, stamp_ns
+
+from lifting_ros.evaluation.bag_poses import read_bag
+
+
+@pytest.fixture
+def launch_file(importable, domain, tmp_path):
+    """Function that starts a launch file by its name; what still runs at the end is ended."""
+    importable("launch_ros.actions")
+    started = []
+
+    def start_one(name: str, *arguments: str):
+        started.append(start(name, environment(domain, tmp_path / "logs", str(tmp_path)), *arguments))
+        return started[-1]
+
+    yield start_one
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=WAIT_S)
+
+
+def test_demo_ends_with_its_source_and_every_answer_is_recorded(launch_file, tmp_path):
+    for k, pixels in enumerate(bags.frames([80, 81, 82, 83])):
+        cv2.imwrite(str(tmp_path / f"{k}.png"), pixels[..., ::-1])
+    camera = ("namespace:=bot", "name:=eyes", "image:=image_raw", f"camera_yaml:={bags.CALIBRATION}")
+    process = launch_file("demo.launch.py", f"source:={tmp_path}", "fps:=2.0", *camera, f"record:={tmp_path / 'poses'}")
+    output, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0 and "4 frames published" in output, output
+    poses = read_bag(tmp_path / "poses")
+    assert len(poses.frames) == 4 and poses.occupied, output
+    outputs = [f"/bot/eyes/{name}" for name in ("skeletons_2d", "skeletons_3d", "markers")]
+    assert poses.messages == dict.fromkeys([*outputs, "/bot/camera_info"], 4) | {"/bot/eyes/info": 1}
+
+
+def test_demo_says_that_the_source_is_wrong_and_ends(launch_file, tmp_path):
+    process = launch_file("demo.launch.py", f"source:={tmp_path}/none.mp4")
+    output, _ = process.communicate(timeout=WAIT_S)
+    assert "none.mp4: no such file or folder" in output and "lifting_replay" in output
+
+
+def test_demo_plays_a_bag_under_its_own_clock(launch_file, tmp_path):
+    shutil.copy(Path(__file__).parent / "ros2_stand_in.py", tmp_path / "ros2")
+    stamps = [bags.START_NS + k * 10**9 for k in range(3)]
+    messages = []
+    for stamp, pixels in zip(stamps, bags.frames([0, 80, 81])):
+        messages += [("/cam/camera_info", stamp, bags.camera_info(stamp)), ("/cam/image_raw", stamp + 1, bags.image(pixels, stamp))]
+    bag = bags.write_bag(tmp_path / "bag", messages, StoragePlugin.MCAP)
+    process = launch_file(
+        "demo.launch.py", f"bag:={bag}", "image:=/cam/image_raw", "delay:=0.0", "rate:=0.5", f"record:={tmp_path / 'poses'}"
+    )
+    output, _ = process.communicate(timeout=WAIT_S)
+    poses = read_bag(tmp_path / "poses")
+    assert [frame.stamp_ns for frame in poses.frames] == stamps and poses.occupied, output
+
+
+def test_two_cameras_have_a_node_each(launch_file, domain):
+    from lifting_ros.msg import Skeleton3DArray
+    from sensor_msgs.msg import Image
+
+    from lifting_ros.ros.conversions import array_to_image
+
+    process = launch_file("lifting.launch.py", "namespace:=bot", "cameras:=front,rear", "image:=image_raw", "device:=cpu")
+    (pixels,) = bags.frames([80])
+    with Peer(domain) as peer:
+        publishers = {}
+        for camera in ("front", "rear"):
+            peer.listen(Skeleton3DArray, f"/bot/{camera}/lifting/skeletons_3d")
+            publishers[camera] = peer.node.create_publisher(Image, f"/bot/{camera}/image_raw", 10)
+        both = publishers.values()
+        peer.wait(lambda: process.poll() is not None or all(p.get_subscription_count() for p in both), "subscriptions", limit_s=WAIT_S)
+        assert process.poll() is None, process.stdout.read()
+        for second, (camera, publisher) in enumerate(publishers.items(), start=1):
+            message = array_to_image(pixels, "rgb8", _header(second, camera))
+            publisher.publish(message)
+        peer.wait(lambda: len(peer.received) == 2 and all(peer.received.values()), "skeletons")
+    answers = {topic: messages[0] for topic, messages in peer.received.items()}
+    assert {topic: (stamp_ns(m.header), m.header.frame_id) for topic, m in answers.items()} == {
+        "/bot/front/lifting/skeletons_3d": (10**9, "front"), "/bot/rear/lifting/skeletons_3d": (2 * 10**9, "rear"),
+    }  # fmt: skip
+    assert all(m.skeletons for m in answers.values())
+
+
+def _header(second: int, frame: str):
+    from builtin_interfaces.msg import Time
+    from std_msgs.msg import Header
+
+    return Header(stamp=Time(sec=second), frame_id=frame)

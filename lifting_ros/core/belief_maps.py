@@ -49,8 +49,9 @@ def background(maps: torch.Tensor, sigma: float = 1.0) -> torch.Tensor:
 def window_mean(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean (..., 2) in cells of the belief in the 5x5 cells around each map's maximum, and that belief (...) in [0, 1].
 
-    What the fusion layers lift: its gradient is tame. Drawn towards the window's middle (0.2 cells at most for a Gaussian of 1.5 cells);
-    `decode` is not. maps: (..., h, w) probabilities; differentiable in them but for the choice of the window.
+    What the fusion layers lift: its gradient is tame. Drawn towards the window's middle, for a Gaussian of 1.5 cells by 0.19 cells at most
+    along an axis, and into the grid by up to 0.7 cells where its border cuts it off; `decode` is not. maps: (..., h, w) probabilities;
+    differentiable in them but for the choice of the window.
     """
     corner, window, terms = _window(maps)
     return corner + _mean(window, terms), window.sum(-1).clamp(0, 1)

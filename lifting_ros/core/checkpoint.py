@@ -24,6 +24,15 @@ class CheckpointError(ValueError):
     """A weights file that is missing, corrupt or of another network; the text is one line and names the file."""
 
 
+def reason(error: Exception) -> str:
+    """What is wrong with a file's content, in a short line; torch puts it below a headline."""
+    if isinstance(error, KeyError):
+        return f"no {error}"
+    lines = str(error).splitlines() or [type(error).__name__]
+    line = lines[min(1, len(lines) - 1) if lines[0].startswith("Error(s) in loading") else 0].strip()
+    return line if len(line) <= 160 else f"{line[:157]}..."
+
+
 def sha256_of(path: str | Path) -> str:
     """Hex digest of a file."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
@@ -50,7 +59,7 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such weights file") from None
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: not a weights file of lifting_ros ({str(error).splitlines()[0]})") from None
+        raise CheckpointError(f"{path}: not a weights file of lifting_ros ({reason(error)})") from None
 
 
 def save_network(path: str | Path, state: dict[str, Tensor], config: NetworkConfig, card: dict) -> None:
@@ -67,7 +76,7 @@ def load_network(path: str | Path, prior=None, device: str | torch.device = "cpu
         network = build_network(config, prior)
         network.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: holds no network that this version knows ({str(error).splitlines()[0]})") from None
+        raise CheckpointError(f"{path}: holds no network that this version knows ({reason(error)})") from None
     return network.to(device=device, memory_format=torch.channels_last).float().eval()
 
 

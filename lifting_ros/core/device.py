@@ -26,8 +26,8 @@ def choose_device(name: str) -> torch.device:
 
 @functools.cache
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is worth using: always on CUDA, on CPUs with the instructions for it."""
+    """Whether bfloat16 is worth using: on GPUs (compute capability 8 on) and CPUs with the instructions for it."""
     if device.type == "cuda":
-        return True
+        return torch.cuda.get_device_capability(device) >= (8, 0)
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # absent from older releases, which then use float32
     return any(getattr(torch.cpu, check, bool)() for check in checks)

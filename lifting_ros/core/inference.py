@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from lifting_ros.core.checkpoint import reason
+from lifting_ros.core.config import ConfigError
 from lifting_ros.core.device import has_fast_bf16
 from lifting_ros.core.network import MultistageNetwork, NetworkOutput
+
+M = TypeVar("M", bound=nn.Module)
 
 COMPILED_BATCHES = (1, 2, 4)
 """Numbers of crops that a compiled network is made for: others are filled up, more than the last are run in parts."""
@@ -19,7 +24,8 @@ class NetworkRunner:
     """Crops in, the network's answer out: one batch for all, in evaluation mode and without gradients.
 
     The network given is not changed. `stages`: how many to run, 0 for all (ValueError for more than there are). `compiled`: through
-    torch.compile, on CUDA as CUDA graphs; making the code takes most of a minute, here and not at the first image.
+    torch.compile, on CUDA as CUDA graphs; making the code takes most of a minute, here and not at the first image. ConfigError where
+    that fails, as without a compiler.
     """
 
     def __init__(self, network: MultistageNetwork, device: torch.device, stages: int = 0, compiled: bool = False):
@@ -31,8 +37,16 @@ class NetworkRunner:
         for part in (network.features, network.stages, network.presence):  # the prior's algebra stays float32
             if part is not None:
                 part.to(self.dtype)
-        self._network = torch.compile(network, mode="reduce-overhead" if device.type == "cuda" else None) if compiled else network
-        for batch in COMPILED_BATCHES if compiled else ():
+        self._network = network
+        if compiled:
+            try:
+                self._compile()
+            except RuntimeError as error:  # what torch's compiler raises, and what it says of a Python too new for it
+                raise ConfigError(f"compile: the network cannot be compiled here ({reason(error)})") from None
+
+    def _compile(self) -> None:
+        self._network = torch.compile(self._network, mode="reduce-overhead" if self.device.type == "cuda" else None)
+        for batch in COMPILED_BATCHES:
             self(torch.zeros(batch, 3, self.config.input_px, self.config.input_px))
 
     def __call__(self, crops: Tensor) -> NetworkOutput:
@@ -52,7 +66,7 @@ class NetworkRunner:
             return self._network(crops, self.stages)
 
 
-def folded(network: MultistageNetwork) -> MultistageNetwork:
+def folded(network: M) -> M:
     """A copy in evaluation mode whose batch norms are part of the convolutions before them."""
     network = copy.deepcopy(network).eval()
     for module in [m for m in network.modules() if isinstance(m, nn.Sequential)]:

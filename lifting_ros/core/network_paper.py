@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from lifting_ros.core import belief_maps
 from lifting_ros.core.skeleton import KEYPOINT_COUNT
 
 SIGMA_CELLS = 7 / 8
@@ -78,11 +79,12 @@ class PeakMaps:
 
     @staticmethod
     def following(raw: Tensor, fused: Tensor, projected: Tensor | None, weight: Tensor | None) -> Tensor:
-        """What the next stage sees, (N, J+1, h, w): fused maps and background, both as equation (8) has them."""
+        """What the next stage sees, (N, J+1, h, w): fused maps and background, both as equation (8) has them, in the unit of the peaks
+        taught. A skeleton's projected beliefs are wider, so their peaks are lower than one and their background higher than zero there;
+        keypoints outside the crop leave background alone."""
         background = raw[:, KEYPOINT_COUNT:]
         if projected is not None:
-            peaks = projected / projected.amax((-1, -2), keepdim=True).clamp_min(1e-9)
-            background = weight * background + (1 - weight) * (1 - peaks.amax(1, keepdim=True))
+            background = weight * background + (1 - weight) * belief_maps.background(projected, SIGMA_CELLS)
         return torch.cat([fused * PEAK, background], 1)
 
 

@@ -59,6 +59,14 @@ class RunRecord:
         """A row of training.csv."""
         self._add("training", step, values)
 
+    def forget(self, training: int, validation: int) -> None:
+        """Drop the rows from these steps on: they were written after the state that the training goes on from, and will be again."""
+        for name, first in (("training", training), ("validation", validation)):
+            path = self.folder / f"{name}.csv"
+            if path.exists():
+                heading, *rows = path.read_text().splitlines(keepends=True)
+                _write(path, "".join([heading, *(row for row in rows if int(row.split(",")[0]) < first)]))
+
     def validation(self, step: int, values: dict[str, float]) -> None:
         """A row of validation.csv, and the picture made anew."""
         self._add("validation", step, values)

@@ -23,7 +23,7 @@ from lifting_ros.core.network_paper import SIGMA_CELLS
 from lifting_ros.data.pack import Pack
 from lifting_ros.training import distributed
 from lifting_ros.training.augmentation import AugmentationConfig
-from lifting_ros.training.batches import Batch, Batches
+from lifting_ros.training.batches import Batch, Batches, parse_shares
 from lifting_ros.training.losses import presence_loss, stage_losses, target_maps
 from lifting_ros.training.record import RunRecord
 from lifting_ros.training.state import load_state, save_state
@@ -35,7 +35,7 @@ class TrainConfig:
 
     network: NetworkConfig = field(default=NetworkConfig(), metadata={"description": "architecture"})
     augmentation: AugmentationConfig = field(default=AugmentationConfig(), metadata={"description": "augmentation"})
-    samples: int = field(default=256_000, metadata={"description": "training crops in all", "range": (1, 10**9)})
+    samples: int = field(default=320_000, metadata={"description": "training crops in all", "range": (1, 10**9)})
     batch: int = field(default=32, metadata={"description": "crops a step, of all processes together", "range": (1, 65536)})
     optimiser: str = field(default="adamw", metadata={"description": "adamw, or sgd with momentum", "choices": ("adamw", "sgd")})
     learning_rate: float = field(default=1.2e-3, metadata={"description": "level rate", "range": (0.0, 10.0)})
@@ -54,19 +54,22 @@ class TrainConfig:
     fusion_from: int = field(default=32_000, metadata={"description": "crops before fusion starts", "range": (0, 10**9)})
     presence_weight: float = field(default=0.5, metadata={"description": "weight of the presence loss", "range": (0.0, 10.0)})
     shares: tuple[str, ...] = field(
-        default=("lspet=0.32", "street=0.15", "gym=0.11", "people=0.12", "synthetic=0.20", "negatives=0.02", "alarms=0.08"),
+        default=("lspet=0.34", "street=0.12", "gym=0.11", "people=0.13", "synthetic=0.18", "negatives=0.02", "alarms=0.10"),
         metadata={"description": "share of every pack in a batch; packs that are absent give theirs to the others"},
     )
     rendered: int = field(
         default=12_000, metadata={"description": "pictures of rendered people, the pack `synthetic`; 0: none", "range": (0, 10**7)}
     )
     rooms: int = field(
-        default=2_400,
+        default=6_000,
         metadata={"description": "rendered rooms that are searched, with the photographs, for what the detector mistakes for persons, the "
                   "pack `alarms`; 0: photographs alone", "range": (0, 10**7)},
     )  # fmt: skip
     window_px: int = field(default=224, metadata={"description": "side of the packs' windows", "unit": "px", "range": (32, 1024)})
     seed: int = field(default=0, metadata={"description": "seed of weights, order and augmentation", "range": (0, 2**31 - 1)})
+
+    def __post_init__(self):
+        parse_shares(self.shares)  # told before anything is rendered
 
     @property
     def steps(self) -> int:
@@ -95,7 +98,8 @@ class Trainer:
     def __init__(self, config: TrainConfig, fusion: nn.Module, device: torch.device | str = "cpu"):
         torch.manual_seed(config.seed)
         self.config, self.device, self.step = config, torch.device(device), 0
-        self.network = MultistageNetwork(config.network, fusion).to(self.device, memory_format=torch.channels_last)
+        network = distributed.in_step(MultistageNetwork(config.network, fusion), self.device)
+        self.network = network.to(self.device, memory_format=torch.channels_last)
         self.optimiser = _optimiser(config, self.network)
         self.average = {name: t.detach().clone() for name, t in self.network.state_dict().items()}
         self._model = distributed.shared(self.network, self.device)
@@ -156,9 +160,9 @@ RECIPES = {
 
 
 def _optimiser(config: TrainConfig, network: nn.Module) -> torch.optim.Optimizer:
-    if config.optimiser == "sgd":
+    if config.optimiser == "sgd":  # fused it cannot begin with a weight in the middle, as when the fusion joins
         return torch.optim.SGD(
-            network.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
+            network.parameters(), config.learning_rate, momentum=config.momentum, weight_decay=config.weight_decay, foreach=True
         )
     return torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
@@ -172,14 +176,20 @@ def train(
 
     `evaluate` gets the averaged weights every `every` steps; what it returns goes into `folder/validation.csv`. `start`: the state of
     another training to go on from, where `folder` holds none: of the same recipe made longer, or of a recipe that parts from it there.
+    Of several processes only the first reads and writes `folder` and `start`.
     """
     rank, world = distributed.rank_and_world()
     trainer = Trainer(config, fusion, distributed.join(device))
-    load_state(folder / "state.safetensors" if (folder / "state.safetensors").exists() or start is None else start, trainer)
+    load_state(folder / "state.safetensors", trainer)
+    if trainer.step == 0 and start is not None:
+        load_state(start, trainer, start=True)
     batches = Batches(
         packs, config.shares, config.batch, config.network.input_px, config.augmentation, config.seed, config.steps, rank, world
     )
-    record = RunRecord(folder, config, device=str(trainer.device), processes=world, crops=batches.counts()) if rank == 0 else None
+    record = None
+    if rank == 0:
+        record = RunRecord(folder, config, device=str(trainer.device), processes=world, crops=batches.counts())
+        record.forget(trainer.step, trainer.step + 1)
     progress = tqdm(total=config.steps, initial=trainer.step, desc="training", unit="step", smoothing=0.05, mininterval=5, disable=rank > 0)
     for step, batch in batches.stream(trainer.step, workers):
         losses = trainer.train_step(batch)
@@ -189,9 +199,9 @@ def train(
         if step % 20 == 0:
             progress.set_postfix(loss=f"{losses['loss']:.3f}", refresh=False)
             record.training(step, {"rate": config.rate_at(step)} | losses)
-        _keep(trainer, folder, every)
         if evaluate is not None and (trainer.step % every == 0 or trainer.step == config.steps):
             record.validation(trainer.step, evaluate(trainer.average))
+        _keep(trainer, folder, every)  # after the validation: what goes on from this state lacks no row
     if record is not None:
         record.draw()
     distributed.leave()

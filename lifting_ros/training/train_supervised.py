@@ -118,9 +118,10 @@ def train_supervised(
 
     `evaluate` gets the averaged network every `every` steps; what it returns goes into `folder/validation.csv`.
     """
-    record = RunRecord(folder, config, poses=len(mocap.positions_m))
     trainer, source, size_m = SupervisedTrainer(config), ViewSource(mocap, config), stature(mocap)[0]
     load_state(folder / "state.safetensors", trainer)
+    record = RunRecord(folder, config, poses=len(mocap.positions_m))
+    record.forget(trainer.step + 1, trainer.step + 1)
     progress = tqdm(total=config.steps, initial=trainer.step, desc="training supervised", unit="step", mininterval=5)
     while trainer.step < config.steps:
         loss = trainer.train_step(*source.make(trainer.step))
@@ -128,9 +129,9 @@ def train_supervised(
         if trainer.step % 50 == 0:
             record.training(trainer.step, {"rate": trainer.learning_rate(), "distance": loss})
         if trainer.step % every == 0 or trainer.step == config.steps:
-            save_state(folder / "state.safetensors", trainer)
             if evaluate is not None:
                 record.validation(trainer.step, evaluate(averaged(trainer, size_m)))
+            save_state(folder / "state.safetensors", trainer)  # after the validation: what goes on from it lacks no row
     return averaged(trainer, size_m)
 
 

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import cv2
 import numpy as np
+import pytest
 import torch
 
+from lifting_ros.core import detector as module
+from lifting_ros.core.checkpoint import CheckpointError, load_tensors, save_tensors
 from lifting_ros.core.detector import STRIDE, Detector, DetectorConfig, DetectorNetwork, boxes_of, load_detector, overlaps, suppress
 from lifting_ros.core.pipeline import WEIGHTS
+from lifting_ros.core.skeleton import KEYPOINT_NAMES
 from lifting_ros.data.scene_parts import Scene, mirror
 from lifting_ros.training.train_detector import Targets, centre_loss, focal_loss, side_loss, targets
 
@@ -51,9 +55,42 @@ def test_nobody_is_an_ordinary_case():
     assert told.detect(np.zeros((256, 320, 3), np.uint8)) == []
 
 
-def test_a_limit_keeps_the_best():
-    told = Detector(Told(scene(BOXES)), DetectorConfig(long_side_px=320, max_persons=1))
-    assert len(told.detect(np.zeros((256, 320, 3), np.uint8))) == 1
+@pytest.mark.parametrize("best", [0, 1])
+def test_a_limit_keeps_the_best(best):
+    said = Told(scene(BOXES))
+    x, y = ((BOXES[1 - best, :2] + BOXES[1 - best, 2:]) / 2 // STRIDE).astype(int)
+    said.heat[0, 0, y - 3 : y + 4, x - 3 : x + 4] -= 4  # the other person is less sure
+    (found,) = Detector(said, DetectorConfig(long_side_px=320, max_persons=1)).detect(np.zeros((256, 320, 3), np.uint8))
+    assert overlaps(found.box_px, BOXES)[best] > 0.97
+
+
+def test_folded_batch_norms_change_no_answer(monkeypatch):
+    monkeypatch.setattr(module, "has_fast_bf16", lambda device: False)
+    torch.manual_seed(0)
+    network = DetectorNetwork((8, 8, 16, 16)).train()
+    for _ in range(3):
+        network(torch.rand(4, 3, 64, 64))
+    image = torch.rand(1, 3, 64, 96)
+    detector = Detector(network.eval(), DetectorConfig())
+    assert not [m for m in detector.network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    with torch.inference_mode():
+        for ours, plain in zip(detector.network(image), network(image), strict=True):
+            torch.testing.assert_close(ours, plain, atol=1e-4, rtol=1e-4)
+
+
+def test_half_precision_keeps_the_detections(monkeypatch):
+    """What ships, on a person who walks."""
+    (image,) = read_clip([80])
+    found = []
+    for half in (True, False):
+        monkeypatch.setattr(module, "has_fast_bf16", lambda device, half=half: half)
+        detector = load_detector(WEIGHTS / "detector.safetensors", DetectorConfig(score=0.3))
+        assert next(detector.network.parameters()).dtype == (torch.bfloat16 if half else torch.float32)
+        found.append(detector.detect(image))
+    assert len(found[0]) == len(found[1]) >= 1
+    for ours, plain in zip(*found, strict=True):
+        assert overlaps(ours.box_px, plain.box_px[None])[0] > 0.96 and abs(ours.score - plain.score) < 0.03
 
 
 def test_any_image_size_is_taken():
@@ -137,12 +174,37 @@ def test_scores_do_not_jump_from_frame_to_frame():
     assert max(best(image) for image in frames[:2]) < 0.3
 
 
+def test_weights_of_another_detector_say_what_does_not_fit(tmp_path):
+    with pytest.raises(CheckpointError, match="holds no person detector .no 'detector'"):
+        load_detector(WEIGHTS / "lite.safetensors", DetectorConfig())
+    save_tensors(tmp_path / "w", load_tensors(WEIGHTS / "detector.safetensors")[0], {"detector": {"widths": [32, 64, 96, 64]}})
+    with pytest.raises(CheckpointError, match="holds no person detector .size mismatch for deep") as error:
+        load_detector(tmp_path / "w", DetectorConfig())
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
 def read_clip(indices: list[int]) -> list[np.ndarray]:
     """Frames (H, W, 3) RGB of the clip that ships."""
     video = cv2.VideoCapture(str(WEIGHTS.parent / "demo" / "walk_and_sit.mp4"))
     images = [cv2.cvtColor(video.read()[1], cv2.COLOR_BGR2RGB) for _ in range(max(indices) + 1)]
     video.release()
     return [images[i] for i in indices]
+
+
+def test_a_mirrored_scene_exchanges_the_sides_and_is_exact_to_the_pixel():
+    """A pixel of its own at every keypoint and a box along the pixels' edges, in a picture of odd width."""
+    cells = np.random.default_rng(0).permutation(40 * 41)[:14]
+    keypoints = np.stack([cells % 41, cells // 41, np.ones(14)], -1).astype(float)
+    image, known = np.zeros((40, 41, 3), np.uint8), np.ones((40, 41), bool)
+    image[cells // 41, cells % 41] = 100 + np.arange(14)[:, None]
+    known[:, 3] = False
+    turned = mirror(Scene(image, np.array([[0.0, 2, 10, 30]]), keypoints[None], known))
+    sides = {"left": "right", "right": "left"}
+    for k, name in enumerate(KEYPOINT_NAMES):
+        other = KEYPOINT_NAMES.index("_".join(sides.get(word, word) for word in name.split("_")))
+        x, y = turned.keypoints[0, k, :2].astype(int)
+        assert (x, y) == (40 - cells[other] % 41, cells[other] // 41) and turned.image[y, x, 0] == 100 + other
+    assert turned.boxes.tolist() == [[30, 2, 40, 30]] and np.flatnonzero(~turned.known[0]).tolist() == [37]
 
 
 def test_mirrored_scenes_keep_their_labels():

@@ -71,6 +71,26 @@ def test_posterior_agrees_with_the_plain_formula():
     np.testing.assert_allclose(ours.ravel(), plain, atol=2e-3)
 
 
+def test_the_candidate_chosen_is_the_likeliest():
+    """Reference: the Gaussian densities of all candidates in float64, keypoints in doubt taken towards each one's mean."""
+    points, confidence = cells(), torch.from_numpy(np.random.default_rng(0).uniform(0.1, 1, (12, 14))).float()
+    weight = confidence / confidence.sum(1, keepdim=True)
+    centred = points - (weight[..., None] * points).sum(1, keepdim=True)
+    chosen, chosen_scale = FUSION._select(centred, confidence, weight)
+    covariance = FUSION.covariance.double() + FUSION.noise**2 * torch.eye(28, dtype=torch.double)
+    for n in range(len(points)):
+        w, c, seen = weight[n].double(), centred[n].double(), confidence[n].double()
+        mean = FUSION.mean.double() - (w[:, None] * FUSION.mean.double()).sum(1, keepdim=True)  # (Q, 14, 2)
+        size = (w[:, None] * mean**2).sum((1, 2))
+        scale = torch.maximum((w[:, None] * c * mean).sum((1, 2)) / size, 0.6 * ((w[:, None] * c**2).sum() / size).sqrt())
+        residual = ((c / scale[:, None, None] - mean) * seen[:, None]).flatten(1)  # (Q, 28)
+        distance = (residual * torch.linalg.solve(covariance, residual)).sum(1)
+        prior = FUSION.offset.double() + torch.linalg.cholesky(covariance).diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        density = prior - 0.5 * distance - 0.5 * torch.linalg.slogdet(covariance)[1] - 2 * seen.sum() * scale.log()
+        assert density[chosen[n]] > density.max() - 1e-2
+        torch.testing.assert_close(chosen_scale[n].double(), scale[chosen[n]], rtol=1e-4, atol=0)
+
+
 def test_nothing_seen_gives_finite_maps():
     projected, fused = FUSION(torch.zeros(2, 14, 32, 32), 0)
     assert torch.isfinite(projected).all() and torch.isfinite(fused).all()

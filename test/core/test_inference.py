@@ -4,8 +4,9 @@ import pytest
 import torch
 from people import small_prior
 
-from lifting_ros.core import inference
+from lifting_ros.core import device, inference
 from lifting_ros.core.checkpoint import build_network
+from lifting_ros.core.config import ConfigError
 from lifting_ros.core.inference import NetworkRunner, folded
 from lifting_ros.core.network import NetworkConfig
 
@@ -88,6 +89,24 @@ def test_a_compiled_network_is_only_asked_for_the_batches_it_was_made_for(config
     assert set(asked) == {1, 2, 4} and len(output.stages[-1].fused) == count
     agree(output, plain)
     assert (output.presence is None) == (config.variant == "paper")
+
+
+def test_without_a_compiler_there_is_one_line(monkeypatch):
+    def compiler_is_missing(made, mode):
+        def call(crops, stages):
+            raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\n\nSet TORCHDYNAMO_VERBOSE=1")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiler_is_missing)
+    with pytest.raises(ConfigError, match="^compile: .*InvalidCxxCompiler: No working C.. compiler found.$"):
+        NetworkRunner(network(LITE), CPU, compiled=True)
+
+
+@pytest.mark.parametrize(("capability", "fast"), [((7, 5), False), ((8, 0), True), ((9, 0), True)])
+def test_older_gpus_have_no_fast_bfloat16(monkeypatch, capability, fast):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    assert device.has_fast_bf16.__wrapped__(torch.device("cuda")) == fast
 
 
 @pytest.mark.slow

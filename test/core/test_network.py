@@ -60,6 +60,21 @@ def test_a_peak_of_the_paper_variant_is_a_belief_of_one():
     torch.testing.assert_close(PeakMaps.following(raw, belief, None, None), raw)
 
 
+@pytest.mark.parametrize("away", [0.0, 1.5, 15.0])
+def test_background_and_keypoints_of_a_projected_skeleton_have_one_unit(away):
+    """The same width as taught: a peak of one leaves no background; beyond the border of the grid there is nothing but background."""
+    raw, belief = torch.zeros(1, 15, 46, 46), torch.zeros(1, 14, 46, 46)
+    raw[:, 14] = 1
+    cells = torch.tensor([[[-away, 20.0]]]).expand(1, 14, 2)
+    wide = belief_maps.encode(cells, (46, 46), 2.0)
+    maps = PeakMaps.following(raw, 0.4 * belief + 0.6 * wide, wide, torch.tensor(0.4))
+    torch.testing.assert_close(maps[:, 14], 1 - maps[:, 0])
+    narrow = belief_maps.encode(cells, (46, 46), SIGMA_CELLS)
+    least = PeakMaps.following(raw, belief, narrow, torch.tensor(0.0))[:, 14].min()
+    expected = 1 - torch.exp(torch.tensor(-0.5 * (away / SIGMA_CELLS) ** 2))
+    torch.testing.assert_close(least, expected)
+
+
 def test_the_centre_map_marks_the_middle_of_the_crop():
     centre = centre_map(368, 8)[0, 0]
     assert centre.shape == (46, 46) and 0.9 < centre.max() <= 1
@@ -118,7 +133,7 @@ def test_a_missing_or_corrupt_file_is_one_line(tmp_path, content):
 def test_weights_of_another_shape_are_refused(tmp_path):
     network = MultistageNetwork(SMALL)
     save_network(tmp_path / "w.safetensors", network.state_dict(), NetworkConfig(), {})
-    with pytest.raises(CheckpointError, match="no network that this version knows"):
+    with pytest.raises(CheckpointError, match="no network that this version knows .Missing key.*stages.2"):
         load_network(tmp_path / "w.safetensors")
 
 

@@ -13,13 +13,16 @@ import pytest
 import torch
 from people import small_prior
 
-from lifting_ros.core.checkpoint import CheckpointError, fusion_of, load_network
-from lifting_ros.core.config import from_mapping, read_yaml
-from lifting_ros.core.network import NetworkConfig, NetworkOutput, StageOutput
+from lifting_ros.core.checkpoint import CheckpointError, fusion_of, load_network, load_tensors, save_tensors
+from lifting_ros.core.config import ConfigError, from_mapping, read_yaml
+from lifting_ros.core.network import MultistageNetwork, NetworkConfig, NetworkOutput, StageOutput
 from lifting_ros.core.network_paper import SIGMA_CELLS, PeakMaps
+from lifting_ros.core.skeleton import KEYPOINT_NAMES
 from lifting_ros.data.pack import Pack
+from lifting_ros.data.splits import rows_of
 from lifting_ros.training.augmentation import AugmentationConfig, augment, mirror
 from lifting_ros.training.batches import Batches
+from lifting_ros.training.distributed import first_alone, from_first, in_step
 from lifting_ros.training.losses import presence_loss, stage_losses, target_maps
 from lifting_ros.training.record import RunRecord, read_rows
 from lifting_ros.training.state import load_state, save_state
@@ -50,6 +53,16 @@ def config(**changes) -> TrainConfig:
 def batches_of(cfg: TrainConfig, rank: int = 0, world: int = 1, pack: Pack | None = None) -> Batches:
     size = cfg.network.input_px
     return Batches([pack or make_pack()], cfg.shares, cfg.batch, size, cfg.augmentation, cfg.seed, cfg.steps, rank, world)
+
+
+def part_of(cfg: TrainConfig, steps: int) -> Trainer:
+    """A training that has come so far."""
+    trainer = Trainer(cfg, fusion_of(cfg.network, small_prior()))
+    for step, batch in batches_of(cfg).stream(0, 0):
+        trainer.train_step(batch)
+        if step == steps - 1:
+            break
+    return trainer
 
 
 def run(folder: Path, cfg: TrainConfig, every: int = 1000, **more):
@@ -94,13 +107,8 @@ def test_a_longer_recipe_goes_on_from_the_level_state_as_if_it_had_always_been_l
 def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path):
     whole = run(tmp_path / "whole", config())
     short = config()
-    trainer = Trainer(short, fusion_of(NETWORK, small_prior()))
-    for step, batch in batches_of(short).stream(0, 0):
-        trainer.train_step(batch)
-        if step == 6:
-            break
     (tmp_path / "broken").mkdir()
-    save_state(tmp_path / "broken" / "state.safetensors", trainer)
+    save_state(tmp_path / "broken" / "state.safetensors", part_of(short, 7))
     again = Trainer(short, fusion_of(NETWORK, small_prior()))
     load_state(tmp_path / "broken" / "state.safetensors", again)
     assert again.step == 7
@@ -112,9 +120,125 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path):
 def test_the_state_of_another_network_is_one_line(tmp_path):
     run(tmp_path / "one", config(samples=8))
     other = config(network=dataclasses.replace(NETWORK, features=16))
-    with pytest.raises(CheckpointError, match="state.safetensors: the state of another training") as error:
+    with pytest.raises(CheckpointError, match="state.safetensors: the state of another training .size mismatch for .*8") as error:
         run(tmp_path / "two", other, start=tmp_path / "one" / "state.safetensors")
     assert "\n" not in str(error.value)
+
+
+OTHER = {"batch": 4, "seed": 1, "optimiser": "sgd", "network": dataclasses.replace(NETWORK, fusion=False)}
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_a_folder_goes_on_with_its_own_recipe_alone(tmp_path, name):
+    """Nothing is written over: the folder's recipe stays, and so do its curves. As the start of another training it is welcome."""
+    run(tmp_path, config(samples=80))
+    kept = (tmp_path / "recipe.yaml").read_bytes(), (tmp_path / "training.csv").read_bytes()
+    other = config(samples=80, **{name: OTHER[name]})
+    with pytest.raises(CheckpointError, match=rf"state.safetensors: the state of another training \({name}.*the recipe says") as error:
+        run(tmp_path, other)
+    assert "\n" not in str(error.value)
+    assert kept == ((tmp_path / "recipe.yaml").read_bytes(), (tmp_path / "training.csv").read_bytes())
+    if name != "network":
+        run(tmp_path / "new", dataclasses.replace(other, samples=96), start=tmp_path / "state.safetensors")
+
+
+@pytest.mark.parametrize(("changes", "told"), [
+    ({"samples": 120}, "its rate falls already .samples: 80, the recipe says 120"), ({"decay": 0.1}, "its rate falls already .decay"),
+    ({"samples": 40}, "after 10 steps; the recipe ends after 5"), ({"shares": ("street=0.5", "gym=0.5"), "rooms": 7}, None),
+])  # fmt: skip
+def test_a_finished_folder_takes_other_data_but_no_other_end(tmp_path, changes, told):
+    run(tmp_path, config(samples=80))
+    if told is None:
+        run(tmp_path, config(**{"samples": 80} | changes))
+    else:
+        with pytest.raises(CheckpointError, match=told):
+            run(tmp_path, config(**{"samples": 80} | changes))
+
+
+def test_a_training_whose_rate_is_level_may_be_made_longer_where_it_is(tmp_path):
+    (tmp_path / "broken").mkdir()
+    save_state(tmp_path / "broken" / "state.safetensors", part_of(config(samples=96, decay=0.2), 7))
+    longer = run(tmp_path / "broken", config(samples=120))
+    for name, value in run(tmp_path / "whole", config(samples=120)).items():
+        torch.testing.assert_close(longer[name], value, atol=1e-3, rtol=1e-2, msg=name)
+
+
+def test_a_state_of_earlier_versions_keeps_no_recipe_and_goes_on(tmp_path):
+    save_state(tmp_path / "s", part_of(config(), 3))
+    tensors, header = load_tensors(tmp_path / "s")
+    save_tensors(tmp_path / "s", tensors, {"step": header["step"]})
+    again = Trainer(config(seed=5), fusion_of(NETWORK, small_prior()))
+    load_state(tmp_path / "s", again)
+    assert again.step == 3
+
+
+def test_the_average_stays_where_it_lies(tmp_path):
+    """A state is read on the CPU; the averages of a training on a GPU must not move there. The device `meta` stands for one."""
+    save_state(tmp_path / "s", part_of(config(), 1))
+    here, away = (Trainer(config(), fusion_of(NETWORK, small_prior())) for _ in range(2))
+    tensors = dict(here.average)
+    away.average = {name: value.to("meta") for name, value in away.average.items()}
+    for trainer in (here, away):
+        load_state(tmp_path / "s", trainer)
+    assert all(here.average[name] is value for name, value in tensors.items())
+    assert all(value.is_meta for value in away.average.values())
+    saved = load_tensors(tmp_path / "s")[0]
+    assert all(torch.equal(value, saved[f"average.{name}"]) for name, value in here.average.items())
+
+
+def test_sgd_goes_on_when_the_fusion_joins():
+    """The weights of the fusion have no momentum yet, all others have."""
+    cfg = config(network=TINY_PAPER, optimiser="sgd", learning_rate=3e-3, samples=64, fusion_from=32)
+    trainer = part_of(cfg, cfg.steps)
+    assert trainer.step == cfg.steps and trainer.optimiser.state[trainer.network.fusion.weight_logit]["momentum_buffer"].abs().sum() > 0
+
+
+def test_curves_of_a_killed_training_have_every_row_once(tmp_path, monkeypatch):
+    """Rows written after the last state are written again; validation comes before the state that has seen it."""
+    cfg, step = config(samples=8 * 50), Trainer.train_step
+
+    def killed(self, batch):
+        if self.step == 45:
+            raise KeyboardInterrupt
+        return step(self, batch)
+
+    monkeypatch.setattr(Trainer, "train_step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, cfg, every=15, evaluate=lambda weights: {"pck": 0.5})
+    assert [row["step"] for row in read_rows(tmp_path / "training.csv")] == [0, 20, 40]
+    (tmp_path / "state.safetensors").unlink()
+    save_state(tmp_path / "state.safetensors", part_of(cfg, 30))  # that of step 45 was never written
+    monkeypatch.setattr(Trainer, "train_step", step)
+    run(tmp_path, cfg, every=15, evaluate=lambda weights: {"pck": 0.6})
+    assert [row["step"] for row in read_rows(tmp_path / "training.csv")] == [0, 20, 40]
+    assert [tuple(row.values()) for row in read_rows(tmp_path / "validation.csv")] == [(15, 0.5), (30, 0.5), (45, 0.6), (50, 0.6)]
+
+
+def test_batch_norms_are_shared_by_processes_with_gpus_and_by_no_others(monkeypatch):
+    network = MultistageNetwork(NETWORK)
+    assert in_step(network, torch.device("cuda")) is network
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert in_step(network, torch.device("cpu")) is network
+    names, shared = set(network.state_dict()), in_step(network, torch.device("cuda"))
+    kinds = {type(m) for m in shared.modules() if "BatchNorm" in type(m).__name__}
+    assert kinds == {torch.nn.SyncBatchNorm} and set(shared.state_dict()) == names
+
+
+@pytest.mark.parametrize("device", ["foo", "cuda:77", ""])
+def test_a_device_that_is_not_there_is_one_line(tmp_path, device):
+    with pytest.raises(ConfigError, match="^device: "):
+        run(tmp_path, config(), device=device)
+
+
+@pytest.mark.parametrize("entry", ["street", "street=x", "street=-1", "street=0", "street=nan", "street=inf", "strete=1", "=1", 1])
+def test_shares_that_say_nothing_are_one_line(entry):
+    with pytest.raises(ConfigError, match="^shares: expected "):
+        config(shares=(entry,))
+
+
+def test_a_batch_has_a_crop_for_every_process():
+    with pytest.raises(ConfigError, match="^batch: expected at least 3"):
+        batches_of(config(batch=2), 0, 3)
 
 
 def test_momentum_of_sgd_is_kept_too(tmp_path):
@@ -147,7 +271,8 @@ def test_tensorboard_gets_the_same_curves(tmp_path):
 
 
 def test_two_processes_share_a_batch_and_end_with_the_same_weights(tmp_path):
-    """torchrun on this machine: together they see what one would have seen, and they stay the same network."""
+    """torchrun on this machine, but each with a disk of its own, the first's with a state to go on from: together they see what one would
+    have seen, and they stay the same network."""
     cfg = config()
     whole, parts = batches_of(cfg)[3], [batches_of(cfg, rank, 2)[3] for rank in (0, 1)]
     assert torch.equal(torch.stack([p.labels for p in parts], 1).flatten(0, 1), whole.labels)
@@ -155,18 +280,50 @@ def test_two_processes_share_a_batch_and_end_with_the_same_weights(tmp_path):
         f"import sys; sys.path[:0] = {FOLDERS!r}\n"
         "import torch, test_train_network as t; from pathlib import Path; from lifting_ros.training.distributed import rank_and_world\n"
         "torch.set_num_threads(1)\n"
-        f"w = t.run(Path({str(tmp_path)!r}), t.config()); n = rank_and_world()[0]\n"
-        f"torch.save(w, Path({str(tmp_path)!r}) / f'{{n}}.pt')"
+        f"disk = Path({str(tmp_path)!r}) / str(rank_and_world()[0])\n"
+        "torch.save(t.run(disk, t.config()), disk / 'average.pt')"
     )
+    for rank in (0, 1):
+        (tmp_path / str(rank)).mkdir()
+    save_state(tmp_path / "0" / "state.safetensors", part_of(cfg, 7))
     (tmp_path / "run_it.py").write_text(code)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "run_it.py")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]
-    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
+    first, second = (torch.load(tmp_path / str(rank) / "average.pt", weights_only=True) for rank in (0, 1))
     for name in first:
         if "running" not in name:  # batch norm's statistics are a process' own where there is no GPU
             torch.testing.assert_close(first[name], second[name], msg=name)
-    assert (tmp_path / "state.safetensors").exists() and json.loads((tmp_path / "run.json").read_text())["processes"] == 2
+    assert load_tensors(tmp_path / "0" / "state.safetensors")[1]["step"] == cfg.steps
+    assert json.loads((tmp_path / "0" / "run.json").read_text())["processes"] == 2
+    assert [path.name for path in (tmp_path / "1").iterdir()] == ["average.pt"]
+
+
+@pytest.mark.parametrize(("rank", "local", "order"), [(0, 0, "work, meet"), (4, 0, "work, meet"), (5, 1, "meet, work")])
+def test_every_machine_makes_its_files_once(monkeypatch, rank, local, order):
+    happened = []
+    monkeypatch.setattr(torch.distributed, "barrier", lambda: happened.append("meet"))
+    for name, value in {"RANK": rank, "LOCAL_RANK": local, "WORLD_SIZE": 8}.items():
+        monkeypatch.setenv(name, str(value))
+    with first_alone():
+        happened.append("work")
+    assert ", ".join(happened) == order
+
+
+def test_what_the_first_process_cannot_read_is_told_by_all(monkeypatch):
+    """The others get its error in place of what it read."""
+    sent = []
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1 if sent else 0)
+
+    def exchange(told, source):
+        sent.append(list(told))
+        told[:] = sent[0]
+
+    monkeypatch.setattr(torch.distributed, "broadcast_object_list", exchange)
+    for make in (lambda: int("x"), lambda: 1 / 0):  # the second is never asked
+        with pytest.raises(ValueError, match="invalid literal"):
+            from_first(make)
 
 
 def test_a_killed_training_leaves_a_whole_state(tmp_path):
@@ -225,6 +382,27 @@ def test_validation_windows_are_never_drawn():
     assert all(batches[step].images.float().mean() < 140 for step in range(10))
 
 
+def test_rows_that_set_thresholds_are_never_drawn():
+    pack = make_pack(60)
+    pack = pack._replace(validation=np.zeros(60, bool), images=pack.images.copy())
+    pack.images[rows_of(pack.validation, "tune")] = 255
+    batches = batches_of(config(augmentation=AugmentationConfig(colour=0, blur=0, occlusion=0, camera=0)), pack=pack)
+    assert batches.counts() == {"street": 52}
+    assert all(batches[step].images.float().mean((1, 2, 3)).max() < 200 for step in range(12))
+
+
+@pytest.mark.parametrize("rows", [slice(0, 0), slice(10, 12)])
+def test_a_pack_without_a_row_to_train_on_is_as_good_as_absent(rows):
+    """Empty, or of the validation side alone."""
+    pack = make_pack()
+    none = Pack("alarms", pack.images[rows], pack.keypoints[rows], pack.validation[rows])
+    cfg = config(shares=("street=0.2", "alarms=0.8"))
+    batches = Batches([none, pack], cfg.shares, cfg.batch, 32, cfg.augmentation, cfg.seed, cfg.steps)
+    assert batches.counts() == {"street": 10} and torch.equal(batches[2].labels, batches_of(config(shares=("street=1.0",)))[2].labels)
+    with pytest.raises(ValueError, match="shares: none of street, alarms among the packs given"):
+        Batches([none], cfg.shares, cfg.batch, 32, cfg.augmentation, cfg.seed, cfg.steps)
+
+
 def test_augmented_labels_stay_on_the_image():
     """The bright squares are where the labels say, whatever the crop."""
     pack, rng = make_pack(), np.random.default_rng(3)
@@ -233,6 +411,21 @@ def test_augmented_labels_stay_on_the_image():
         for x, y, seen in moved[9:]:
             if seen and 3 < x < 60 and 3 < y < 60:
                 assert crop[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3].max() > 100
+
+
+def test_mirror_exchanges_the_sides_and_is_exact_to_the_pixel():
+    """A pixel of its own at every keypoint: in the mirror image it is where its mirror image's label says, and nowhere else."""
+    image, rng = np.zeros((40, 41, 3), np.uint8), np.random.default_rng(0)
+    cells = rng.permutation(40 * 41)[:14]
+    keypoints = np.stack([cells % 41, cells // 41, np.ones(14)], -1).astype(np.float32)
+    image[cells // 41, cells % 41] = 100 + np.arange(14)[:, None]
+    turned, moved = mirror(image, keypoints)
+    sides = {"left": "right", "right": "left"}
+    for k, name in enumerate(KEYPOINT_NAMES):
+        other = KEYPOINT_NAMES.index("_".join(sides.get(word, word) for word in name.split("_")))
+        x, y = moved[k, :2].astype(int)
+        assert tuple(moved[k, :2]) == (40 - keypoints[other, 0], keypoints[other, 1])
+        assert turned[y, x, 0] == 100 + other
 
 
 def test_mirror_is_its_own_inverse():

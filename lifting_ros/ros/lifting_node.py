@@ -49,8 +49,7 @@ class LiftingNode(LifecycleNode):
     ):  # fmt: skip
         super().__init__("lifting", automatically_declare_parameters_from_overrides=True, **node_options)
         self.parameters = Parameters(self, NodeConfig)
-        self.failure = ""
-        """Why configuring failed, in one line."""
+        self._failure, self._starting = "", False
         self._make = {"image": make_estimator, "keypoints": make_lifter}
         self._estimator, self._work = None, None
         self._enabled = True
@@ -61,19 +60,24 @@ class LiftingNode(LifecycleNode):
 
     def start(self) -> None:
         """Configure and activate; ConfigError in one line where that fails."""
-        if self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
-            raise ConfigError(self.failure or "the node did not start")
+        self._starting = True
+        try:
+            if self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
+                raise ConfigError(self._failure or "the node did not start")
+        finally:
+            self._starting = False
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load weights and prior."""
-        self.failure, config = "", self.parameters.value
+        self._failure, config = "", self.parameters.value
         try:
             self._estimator = self._make[config.input](config.estimator)
             if config.depth.enabled:
                 self._estimator.lifter.warm_up(depth=True)  # before the first depth image, not at it
         except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: a device that is full or broken
-            self.failure = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            self.get_logger().error(self.failure)
+            self._failure = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            if not self._starting:  # else it is raised, and told once
+                self.get_logger().error(self._failure)
             return FAILURE
         self.parameters.in_use = True
         return super().on_configure(state)

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", default=".cache", metavar="WORK", help="packs, states and curves (default .cache)")
     parser.add_argument("--run", default="", metavar="RUN", help="folder of this training (default WORK/train_WHAT)")
     parser.add_argument("--recipe", default="", metavar="RECIPE.yaml", help="default: the values of config/train_WHAT.yaml")
-    parser.add_argument("--start", default="", metavar="STATE", help="state of another training to go on from (lite, paper)")
+    parser.add_argument("--start", default="", metavar="STATE", help="state of another training to go on from (lite, paper, detector)")
     parser.add_argument("--prior", default="", metavar="P.npz", help="pose prior of the fusion (default: the one that ships)")
     parser.add_argument("--synthetic", default="", metavar="FOLDER", help="pack of rendered people instead of one made here (lite, paper)")
     parser.add_argument("--every", type=int, default=500, metavar="N", help="steps between states and validations (default 500)")
@@ -136,7 +136,8 @@ def train_detector(args: argparse.Namespace, data: Path) -> int:
     from lifting_ros.training.train_detector import DetectorTrainConfig, save_detector, train_detector
 
     config = recipe(DetectorTrainConfig, args.recipe)
-    weights = train_detector(config, data, Path(args.work) / "train_detector")
+    work, start = Path(args.work), Path(args.start) if args.start else None
+    weights = train_detector(config, data, Path(args.run or work / "train_detector"), work, args.every, start)
     save_detector(Path(args.out), weights, config, {"seed": config.seed, "revision": revision()})
     print(args.out)
     return 0

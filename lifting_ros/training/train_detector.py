@@ -186,19 +186,24 @@ class Scenes(Dataset):
         return images, Targets(*map(torch.stack, zip(*map(targets, scenes))))
 
 
-def train_detector(config: DetectorTrainConfig, data: Path, folder: Path, every: int = 250) -> dict[str, Tensor]:
+def train_detector(
+    config: DetectorTrainConfig, data: Path, folder: Path, packs: Path, every: int = 250, start: Path | None = None
+) -> dict[str, Tensor]:
     """Train to the end of the recipe, going on from `folder` where a state is kept there; returns the averaged, calibrated weights.
 
-    Rendered pictures are kept in `crowds/` beside `folder`; a recipe without any needs no renderer. `folder` also gets recipe and curves.
+    Rendered pictures are kept in `packs`/crowds; a recipe without any needs no renderer. `folder` also gets recipe and curves. `start`: the
+    state of another training to go on from, where `folder` holds none.
     """
     trainer = DetectorTrainer(config)
     load_state(folder / "state.safetensors", trainer)
+    if trainer.step == 0 and start is not None:
+        load_state(start, trainer, start=True)
     record = RunRecord(folder, config)
     record.forget(trainer.step + 1, 0)
-    held_back = rendered(config, data, folder, "tune")
+    held_back = rendered(config, data, packs, "tune")
     progress = tqdm(total=config.steps, initial=trainer.step, desc="training detector", unit="step", mininterval=5)
     if trainer.step < config.steps:
-        source = SceneSource(data, rendered(config, data, folder, "train"), *SIZE)
+        source = SceneSource(data, rendered(config, data, packs, "train"), *SIZE)
         if held_back:
             held_back()  # rendered now: a renderer that is missing is told before the training
         # a process, not a thread: drawing a scene is mostly interpreter work
@@ -214,12 +219,12 @@ def train_detector(config: DetectorTrainConfig, data: Path, folder: Path, every:
     return calibrated(trainer.average, config.widths, SceneSource(data, held_back, *SIZE, side="tune"))
 
 
-def rendered(config: DetectorTrainConfig, data: Path, folder: Path, side: str) -> Callable[[], CrowdPack] | None:
+def rendered(config: DetectorTrainConfig, data: Path, packs: Path, side: str) -> Callable[[], CrowdPack] | None:
     """Opens the rendered pictures of a side (`train`, `tune`), made where they are not there yet; None for a recipe without any."""
     if not config.crowds and not config.rooms:
         return None
     pictures = (config.crowds, config.rooms) if side == "train" else TUNE_PICTURES
-    return partial(open_crowd_pack, folder.parent / "crowds" / side, data, side, SIZE, *pictures)
+    return partial(open_crowd_pack, packs / "crowds" / side, data, side, SIZE, *pictures)
 
 
 def _one_thread(_worker: int) -> None:

@@ -91,10 +91,23 @@ def test_the_whole_training_goes_on_from_its_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "calibrated", functools.partial(calibrated, scenes=20))
     monkeypatch.setattr(DetectorTrainer, "train_step", counted := Counted(DetectorTrainer.train_step))
     recipe = config(samples=16)
-    weights = [train_detector(recipe, tmp_path, tmp_path / "run", every=2) for _ in range(2)]
+    weights = [train_detector(recipe, tmp_path, tmp_path / "run", tmp_path, every=2) for _ in range(2)]
     assert counted.calls == recipe.steps
     assert all(torch.equal(weights[1][name], value) for name, value in weights[0].items())
     assert all((tmp_path / "run" / name).is_file() for name in ("recipe.yaml", "run.json", "curves.png"))
+
+
+def test_another_recipe_goes_on_from_a_state(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SceneSource", Rectangles)
+    monkeypatch.setattr(module, "open_crowd_pack", lambda *_: None)
+    monkeypatch.setattr(module, "calibrated", functools.partial(calibrated, scenes=20))
+    monkeypatch.setattr(DetectorTrainer, "train_step", counted := Counted(DetectorTrainer.train_step))
+    short, longer = config(samples=16), config(samples=32)
+    train_detector(short, tmp_path, tmp_path / "short", tmp_path, every=2)
+    state = tmp_path / "short" / "state.safetensors"
+    before = state.read_bytes()
+    train_detector(longer, tmp_path, tmp_path / "longer", tmp_path, every=2, start=state)
+    assert counted.calls == longer.steps and state.read_bytes() == before
 
 
 class Counted:

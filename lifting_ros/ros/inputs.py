@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -60,8 +61,12 @@ class Channel:
             reliability=ReliabilityPolicy[self._qos.reliability.upper()],
             durability=DurabilityPolicy.BEST_AVAILABLE,
         )
+        # Who offers less than the publishers before is not lost, as rclpy would warn: the next look subscribes anew.
+        events = SubscriptionEventCallbacks(use_default_callbacks=self._qos.reliability != "best_available")
         overrides = QoSOverridingOptions.with_default_policies()
-        return self._node.create_subscription(self._kind, self._name, self._take, profile, qos_overriding_options=overrides)
+        return self._node.create_subscription(
+            self._kind, self._name, self._take, profile, event_callbacks=events, qos_overriding_options=overrides
+        )
 
 
 class Inputs:

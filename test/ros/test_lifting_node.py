@@ -12,6 +12,7 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from lifting_ros.msg import ForeignKeypoints2D, ForeignKeypoints2DArray, HypothesisArray, Keypoint2D, Skeleton2DArray, Skeleton3DArray
 from node_support import RGB, Stage
+from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_support import FRAME, camera_info, image, person
@@ -165,6 +166,19 @@ def test_subscriptions_follow_their_publishers(stage, first, second):
         s.until(lambda b=before: len(s.received["/lifting/skeletons_3d"]) > b)
         s.peer.destroy_publisher(publisher)
         s.until(lambda: not s.peer.get_subscriptions_info_by_topic("/image"))
+
+
+def test_a_best_effort_publisher_that_joins_a_reliable_one_is_heard(stage):
+    s = stage()
+    s.connect()
+    s.ask()
+    unheard = PublisherEventCallbacks(use_default_callbacks=False)  # that it does not fit at first is the point
+    qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    late = s.peer.create_publisher(Image, "image", qos, event_callbacks=unheard)
+    s.until(lambda: late.get_subscription_count())
+    before = len(s.received["/lifting/skeletons_3d"])
+    late.publish(image(RGB, "rgb8"))
+    s.until(lambda: len(s.received["/lifting/skeletons_3d"]) > before)
 
 
 def test_quality_of_service_can_be_overridden_for_every_topic(stage):

@@ -199,7 +199,7 @@ def test_nobody_in_a_compressed_image_gives_empty_arrays_and_signals_end_with_0(
     peer.wait(answered, "empty arrays", node)
     for message in (peer.received[topic][-1] for topic in topics):
         assert message.skeletons == [] and message.header.frame_id == FRAME and message.header.stamp.sec >= 5
-    assert node.stop(end) == 0
+    assert node.stop(end) == 0, node.output
     assert "Traceback" not in node.output and "terminate" not in node.output
 
 
@@ -228,5 +228,5 @@ def test_what_cannot_start_says_one_line_and_ends_with_2(processes, tmp_path, nu
 def test_node_lives_on_and_ends_clean_on_sigint(talk):
     """Last in this module: the node has seen everything above."""
     assert talk.node.is_alive
-    assert talk.node.stop(signal.SIGINT) == 0
+    assert talk.node.stop(signal.SIGINT) == 0, talk.node.output
     assert "Traceback" not in talk.node.output

@@ -19,7 +19,7 @@ from lifting_ros.core.poses import Person
 from lifting_ros.core.tracking import LONGEST_S, Tracker, TrackerConfig
 from lifting_ros.ros.bag_input import COMPRESSED, IMAGE, INFO, InputBag
 from lifting_ros.ros.calibration import camera_info_to_camera
-from lifting_ros.ros.conversions import ConversionError, compressed_to_rgb, image_to_rgb
+from lifting_ros.ros.conversions import ConversionError, compressed_to_rgb, header_ns, image_to_rgb
 from lifting_ros.ros.message_types import stamp_reader, typestore_of
 from lifting_ros.ros.parameters import NodeConfig
 
@@ -34,7 +34,7 @@ class Answer:
 
     @property
     def stamp_ns(self) -> int:
-        return self.header.stamp.sec * 10**9 + self.header.stamp.nanosec
+        return header_ns(self.header)
 
 
 class CameraInfos:

@@ -214,6 +214,11 @@ def msg_to_skeleton_3d(message: Skeleton3DMsg) -> Skeleton3D:
     )
 
 
+def header_ns(header: Header) -> int:
+    """Stamp of a header in nanoseconds."""
+    return header.stamp.sec * 10**9 + header.stamp.nanosec
+
+
 def seconds_to_duration(seconds: float) -> Duration:
     """Duration message of a non-negative time in seconds, to the nanosecond."""
     whole, nanoseconds = divmod(round(seconds * 1e9), 10**9)

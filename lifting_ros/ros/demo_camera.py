@@ -15,6 +15,7 @@ import rclpy
 from rclpy.utilities import remove_ros_args
 
 from lifting_ros.msg import Skeleton3DArray
+from lifting_ros.ros.conversions import header_ns
 from lifting_ros.ros.replay import Replay, limited
 from lifting_ros.ros.runtime import run
 
@@ -37,8 +38,7 @@ class DemoCamera(Replay):
         self._answers = self.create_subscription(Skeleton3DArray, answers, self._on_answer, 10)
 
     def _on_answer(self, message: Skeleton3DArray) -> None:
-        stamp = message.header.stamp
-        self._answered[stamp.sec * 10**9 + stamp.nanosec] = time.monotonic()
+        self._answered[header_ns(message.header)] = time.monotonic()
 
     def play(self) -> None:
         """Play once the answers have their publisher and everybody who is to hear them."""

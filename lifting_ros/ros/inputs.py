@@ -14,6 +14,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from lifting_ros.msg import ForeignKeypoints2DArray, Skeleton2DArray
+from lifting_ros.ros.conversions import header_ns
 from lifting_ros.ros.parameters import NodeConfig, QosConfig
 
 _INFOS, _DEPTHS = 30, 10
@@ -30,7 +31,7 @@ class Job(NamedTuple):
 
 def stamp_ns(message: Any) -> int:
     """Stamp of a message with a header."""
-    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+    return header_ns(message.header)
 
 
 class Channel:

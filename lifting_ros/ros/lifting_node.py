@@ -24,7 +24,7 @@ from lifting_ros.core.poses import Person
 from lifting_ros.core.tracking import Tracker
 from lifting_ros.core.transform_tree import TransformError
 from lifting_ros.ros.calibration import camera_info_to_camera
-from lifting_ros.ros.conversions import ConversionError, depth_to_metres, message_to_rgb
+from lifting_ros.ros.conversions import ConversionError, depth_to_metres, header_ns, message_to_rgb
 from lifting_ros.ros.declare import Parameters
 from lifting_ros.ros.diagnostics import Diagnostics
 from lifting_ros.ros.inputs import Inputs, Job, stamp_ns
@@ -260,9 +260,8 @@ class Work:
     def _up(self, header: Header, config: NodeConfig) -> np.ndarray:
         """(3,) up in the message's frame."""
         if config.tf.gravity_frame:
-            stamp = header.stamp.sec * 10**9 + header.stamp.nanosec
             try:
-                return self._listener.lookup(header.frame_id, config.tf.gravity_frame, stamp, config.tf.timeout_s)[:3, 2]
+                return self._listener.lookup(header.frame_id, config.tf.gravity_frame, header_ns(header), config.tf.timeout_s)[:3, 2]
             except TransformError as error:
                 self._node.warn(f"tf.gravity_frame: {error}; the parameter `up` is used")
         return np.array(config.up)

@@ -18,6 +18,7 @@ from lifting_ros.core.poses import Person
 from lifting_ros.core.skeleton import JOINT_NAMES
 from lifting_ros.core.transform_tree import TransformError, TransformTree
 from lifting_ros.ros.bridge import quaternion_xyzw
+from lifting_ros.ros.conversions import header_ns
 
 
 class TransformListener:
@@ -34,10 +35,10 @@ class TransformListener:
     def _add(self, message: TFMessage, static: bool) -> None:
         with self._changed:
             for one in message.transforms:
-                stamp, t, q = one.header.stamp, one.transform.translation, one.transform.rotation
+                t, q = one.transform.translation, one.transform.rotation
                 place, turn = (t.x, t.y, t.z), (q.x, q.y, q.z, q.w)
                 try:
-                    self._tree.add(one.header.frame_id, one.child_frame_id, stamp.sec * 10**9 + stamp.nanosec, place, turn, static)
+                    self._tree.add(one.header.frame_id, one.child_frame_id, header_ns(one.header), place, turn, static)
                 except ValueError:
                     continue  # somebody else's broken transform; those who need it hear that it is missing
             self._changed.notify_all()

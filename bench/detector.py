@@ -20,7 +20,7 @@ from lifting_ros.cli.files import write_json
 from lifting_ros.core.detector import Detector, DetectorConfig
 from lifting_ros.core.pipeline import EstimatorConfig, PoseEstimator
 from lifting_ros.data.crowd_pack import TUNE_PICTURES, open_crowd_pack
-from lifting_ros.data.keypoints2d import PHOTO_SETS, read_photo_set
+from lifting_ros.data.keypoints2d import photo_sets_in, read_photo_set
 from lifting_ros.data.negatives import read_negatives
 from lifting_ros.data.scene_parts import Scene
 from lifting_ros.evaluation.detection import (
@@ -43,7 +43,7 @@ def tune_sets(data: Path, work: Path, most: int) -> dict[str, Callable[[], Itera
     """Scenes held back from the training, by name."""
     crowds = open_crowd_pack(work / "crowds" / "tune", data, "tune", (320, 256), *TUNE_PICTURES)
     sets = {"crowds": lambda: crowd_scenes(crowds, most)}
-    for name in PHOTO_SETS:
+    for name in photo_sets_in(data / "keypoints2d"):
         photos = read_photo_set(data / "keypoints2d", name)
         sets[name] = lambda photos=photos: photo_scenes(photos, "tune", most)
     empty = read_negatives(data / "negatives", "tune")

@@ -6,6 +6,11 @@ stage and through the whole estimator with its own detector; false alarms on pic
 keypoint; PCK and error in pixels of the network's input of every stage's own belief b, of the lifted and projected one b^ and of both
 together, f; keypoints taken for the other side's (within 0.2 torsos of its label, and not of their own); share of labels inside the
 50 % and 90 % ellipses of the covariances and NEES a degree of freedom, on the rows that the covariances were not fitted on.
+Upright are those whose trunk, hips' middle to neck, lies within 45 degrees of up in the image.
+
+--robustness: PCK@0.2 through the whole estimator and persons found on the same photographs made worse in one way at a time: half the
+brightness, motion blur of 9 px, JPEG quality 20, so small that the person measures 64 px, 30 % of the person's box behind a board
+(keypoints behind it count, too), and night: a 32nd of the light, with the noise of a sensor that amplifies it.
 
 --synthetic PACK: rendered people (lifting render --subjects validation), from the crop of the true box to 3D, after every stage from b and
 from f, and from the exact keypoints.
@@ -29,6 +34,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keypoints", action="store_true", help="the 2D side, on the photographs of DATA")
+    parser.add_argument("--robustness", action="store_true", help="the 2D side on photographs made worse: dark, blurred, hidden")
     parser.add_argument("--detector", action="store_true", help="persons found and false alarms, on photographs and rendered scenes")
     parser.add_argument("--lifting", action="store_true", help="the lifter, on the motion capture of DATA")
     parser.add_argument("--synthetic", default="", metavar="PACK", help="2D and 3D, on rendered windows of the validation subjects")
@@ -38,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights", nargs="+", default=[], metavar="W.safetensors", help="other networks to measure beside the one that ships"
     )
     parser.add_argument("--true-boxes", action="store_true", help="leave the detector out of --keypoints: four times as fast")
-    parser.add_argument("--pictures", type=int, default=0, metavar="N", help="most pictures a set of --detector (default all)")
+    parser.add_argument("--pictures", type=int, default=0, metavar="N", help="most pictures a set of --detector, --robustness (0: all)")
     parser.add_argument("--people", type=int, default=500, metavar="N", help="people of --synthetic (default 500)")
     parser.add_argument("--views", type=int, default=2000, metavar="N", help="views of each lifting protocol (default 2000)")
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of cameras and noise (default 0)")
@@ -54,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     tables = {}
     if args.keypoints or args.synthetic:
         tables |= network_tables(args)
+    if args.robustness:
+        tables |= robustness_tables(args)
     if args.detector:
         tables |= detector_tables(args)
     if args.lifting:
@@ -71,10 +79,11 @@ def check(args: argparse.Namespace) -> None:
     """CommandError for options that do not go together."""
     from lifting_ros.cli.main import CommandError
 
-    if not (args.keypoints or args.lifting or args.synthetic or args.detector):
-        raise CommandError("nothing to do: expected --keypoints, --synthetic, --detector or --lifting")
-    if (args.keypoints or args.lifting or args.detector) and not args.data:
-        raise CommandError("--data: --keypoints, --detector and --lifting want the folder of the data")
+    of_data = args.keypoints or args.robustness or args.detector or args.lifting
+    if not (of_data or args.synthetic):
+        raise CommandError("nothing to do: expected --keypoints, --robustness, --synthetic, --detector or --lifting")
+    if of_data and not args.data:
+        raise CommandError("--data: --keypoints, --robustness, --detector and --lifting want the folder of the data")
     if args.views < 1 or args.seed < 0 or args.people < 1 or args.pictures < 0:
         raise CommandError("--views, --people, --pictures, --seed: expected positive numbers and a seed of at least 0")
     for option, folder in (("--plots", args.plots), ("--json", args.json and str(Path(args.json).parent))):
@@ -109,6 +118,17 @@ def detector_tables(args: argparse.Namespace) -> dict[str, dict[str, dict[str, f
         f"persons found{name and ', '}{name}": detection_table(estimator, data, work, args.pictures or None)
         for name, estimator in make_estimators(args).items()
     }
+
+
+def robustness_tables(args: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
+    """Tables of photographs made worse, with the network that ships and with those of --weights."""
+    from lifting_ros.evaluation.robustness import robustness_table
+
+    return {
+        f"PCK@0.2 with own boxes, photographs made worse{name and ', '}{name}":
+        robustness_table(estimator, Path(args.data), args.pictures or None, args.seed)
+        for name, estimator in make_estimators(args).items()
+    }  # fmt: skip
 
 
 def make_estimators(args: argparse.Namespace) -> dict:

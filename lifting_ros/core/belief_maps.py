@@ -10,6 +10,8 @@ import math
 
 import torch
 
+from lifting_ros.core.skeleton import KEYPOINT_FLIP
+
 _TINY = 1e-12
 _REACH = 2  # cells on each side of the maximum that say where in between the top is
 _FAINT = 1e-6  # of the maximum: cells below it say nothing, and their logarithm stays finite
@@ -44,6 +46,11 @@ def encode(points: torch.Tensor, size: tuple[int, int], sigma: float | torch.Ten
 def background(maps: torch.Tensor, sigma: float = 1.0) -> torch.Tensor:
     """The (J+1)-th map: one minus the strongest belief of any keypoint, peaks scaled to one. (..., J, h, w) -> (..., 1, h, w)."""
     return 1 - (maps * (2 * math.pi * sigma**2)).amax(-3, keepdim=True).clamp(max=1)
+
+
+def mirrored(maps: torch.Tensor) -> torch.Tensor:
+    """Maps (..., 14, h, w) of the keypoints in the mirror image: left and right exchanged, in space and by name."""
+    return maps[..., list(KEYPOINT_FLIP), :, :].flip(-1)
 
 
 def window_mean(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

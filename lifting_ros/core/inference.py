@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from lifting_ros.core import belief_maps
 from lifting_ros.core.checkpoint import reason
 from lifting_ros.core.config import ConfigError
 from lifting_ros.core.device import has_fast_bf16
 from lifting_ros.core.network import MultistageNetwork, NetworkOutput
+from lifting_ros.core.skeleton import KEYPOINT_FLIP
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -59,6 +61,16 @@ class NetworkRunner:
             filled = torch.cat([part, part[:1].expand(size - len(part), -1, -1, -1)])
             parts.append(_rows(self._run(filled), len(part)))
         return _joined(parts)
+
+    def last(self, crops: Tensor, mirrored: bool = False) -> tuple[Tensor, Tensor | None]:
+        """The last stage's fused maps (N, 14, h, w) and the presence logits (N, 14) of crops, or their means over each crop and its mirror
+        image."""
+        output = self(torch.cat([crops, crops.flip(-1)]) if mirrored else crops)
+        maps, presence = output.stages[-1].fused, output.presence
+        if mirrored:
+            maps = (maps[: len(crops)] + belief_maps.mirrored(maps[len(crops) :])) / 2
+            presence = None if presence is None else (presence[: len(crops)] + presence[len(crops) :, list(KEYPOINT_FLIP)]) / 2
+        return maps, presence
 
     def _run(self, crops: Tensor) -> NetworkOutput:
         crops = crops.to(device=self.device, dtype=self.dtype).contiguous(memory_format=torch.channels_last)

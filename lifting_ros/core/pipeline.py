@@ -50,11 +50,13 @@ class EstimatorConfig:
         default=False, metadata={"description": "compile the network: starts a minute later, runs faster; wants a C++ compiler"}
     )
     second_look: float = field(
-        default=0.6,
+        default=0.75,
         metadata={
-            "description": "IoU of keypoints' and detected box below which a person is cut out again", "range": (0.0, 1.0), "live": True,
+            "description": "IoU of keypoints' and detected box below which a person is cut out again around the keypoints and looked at as "
+            "it is and mirrored; 0: never, 1: always",
+            "range": (0.0, 1.0), "live": True,
         },
-    )
+    )  # fmt: skip
     detector: DetectorConfig = field(default=DetectorConfig(), metadata={"description": "person detector"})
     lifter: LifterConfig = field(default=LifterConfig(), metadata={"description": "lifting to 3D"})
 
@@ -143,24 +145,25 @@ class PoseEstimator(SkeletonLifter):
         return Estimate(tuple(persons), clock.seconds)
 
     def find_keypoints(self, image: np.ndarray, detections: Sequence[Detection]) -> list[Skeleton2D]:
-        """2D skeletons of the detections, one batch for all; a person whose keypoints leave the box gets a second crop around them."""
+        """2D skeletons of the detections, one batch for all; a person whose keypoints do not fill the box gets a second crop around them.
+
+        What the second look says counts, even where the first was surer: of two looks the surer one is the surer false alarm, too.
+        """
         skeletons = self._keypoints(image, detections)
         lost = [i for i, s in enumerate(skeletons) if overlaps(s.box_px, detections[i].box_px[None])[0] < self.config.second_look]
-        if lost:
-            again = [Detection(skeletons[i].box_px, detections[i].score) for i in lost]
-            for i, better in zip(lost, self._keypoints(image, again)):
-                if better.score > skeletons[i].score:
-                    skeletons[i] = better
+        again = [Detection(skeletons[i].box_px, detections[i].score) for i in lost]
+        for i, skeleton in zip(lost, self._keypoints(image, again, mirrored=True)):
+            skeletons[i] = skeleton
         certain = [s for s in skeletons if s.score >= self.config.min_person_score]
         return drop_repeated(certain)
 
-    def _keypoints(self, image: np.ndarray, detections: Sequence[Detection]) -> list[Skeleton2D]:
+    def _keypoints(self, image: np.ndarray, detections: Sequence[Detection], mirrored: bool = False) -> list[Skeleton2D]:
         if not detections:
             return []
         crops = [crop.crop_around(d.box_px, self.network.config.input_px) for d in detections]
-        output = self.network(torch.stack([crop.cut(image, c) for c in crops]))
-        found = belief_maps.keypoints(output.stages[-1].fused, output.presence, self.network.config)  # crop pixels
-        there = found[1] if output.presence is None else output.presence.float().sigmoid()  # (N, 14)
+        maps, presence = self.network.last(torch.stack([crop.cut(image, c) for c in crops]), mirrored)
+        found = belief_maps.keypoints(maps, presence, self.network.config)  # crop pixels
+        there = found[1] if presence is None else presence.float().sigmoid()  # (N, 14)
         arrays = (value.double().cpu().numpy() for value in (*found, there))
         return [_skeleton(*row) for row in zip(crops, *arrays, detections)]
 

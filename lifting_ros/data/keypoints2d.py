@@ -13,7 +13,7 @@ import numpy as np
 from lifting_ros.core.skeleton import LSP_TO_KEYPOINT, torso_px
 from lifting_ros.data.arrays import read_arrays
 from lifting_ros.data.label_doubt import settle, teacher_weight
-from lifting_ros.data.splits import validation_of
+from lifting_ros.data.splits import own_split, validation_of
 
 PHOTO_SETS = ("lspet", "street", "gym", "people")
 
@@ -29,6 +29,8 @@ class PhotoSet:
     """JPEG or PNG bytes, (N,)."""
     keypoints: np.ndarray
     """(N, 14, 3) x, y in px of the photo and the label's weight: 0 where there is none, in training rows below 1 where it is in doubt."""
+    validation: np.ndarray
+    """(N,) bool: the validation side."""
 
     def image(self, index: int) -> np.ndarray:
         """Photo `index` as (H, W, 3) uint8 RGB."""
@@ -68,14 +70,27 @@ def read_tar(path: Path, wanted: Iterable[str] = ()) -> dict[str, bytes]:
 
 
 def read_photo_set(root: str | Path, name: str) -> PhotoSet:
-    """Read `root/name`; FileNotFoundError where the set is absent, ValueError in one line where a file is damaged or lacks something."""
+    """Read `root/name`; FileNotFoundError where the set is absent, ValueError in one line where a file is damaged or lacks something.
+
+    An array `validation` (N,) in annotations.npz is the set's own split, in place of `splits.validation_of`.
+    """
     folder = Path(root) / name
-    annotations = read_arrays(folder / "annotations.npz", {"names": ("N",), "joints": ("N", 14, 3)}, {"spread": ("N", 14)})
+    optional = {"spread": ("N", 14), "validation": ("N",)}
+    annotations = read_arrays(folder / "annotations.npz", {"names": ("N",), "joints": ("N", 14, 3)}, optional)
     files = tuple(str(f) for f in annotations["names"])
     images = read_tar(folder / "images.tar", files)
     labels = annotations["joints"][:, list(LSP_TO_KEYPOINT)].astype(np.float32)  # (N, 14, 3)
-    keypoints = np.where(validation_of(name, files)[:, None, None], labels, _weighted(labels, annotations, folder))
-    return PhotoSet(name, files, tuple(images[f] for f in files), keypoints)
+    validation = own_split(annotations, validation_of(name, files))
+    keypoints = np.where(validation[:, None, None], labels, _weighted(labels, annotations, folder))
+    return PhotoSet(name, files, tuple(images[f] for f in files), keypoints, validation)
+
+
+def photo_sets_in(root: str | Path) -> list[str]:
+    """Those of PHOTO_SETS that `root` holds; FileNotFoundError where it holds none."""
+    found = [name for name in PHOTO_SETS if (Path(root) / name).is_dir()]
+    if not found:
+        raise FileNotFoundError(f"{root}: expected a folder named {', '.join(PHOTO_SETS[:-1])} or {PHOTO_SETS[-1]}")
+    return found
 
 
 def _weighted(labels: np.ndarray, annotations: dict[str, np.ndarray], folder: Path) -> np.ndarray:
@@ -96,11 +111,6 @@ def _third(weight: np.ndarray) -> np.ndarray:
     """(..., 3) factors that change the third column alone; a weight that is not finite is none."""
     weight = np.where(np.isfinite(weight), weight, 0.0).astype(np.float32)
     return np.stack([np.ones_like(weight), np.ones_like(weight), weight], -1)
-
-
-def is_validation(photos: PhotoSet) -> np.ndarray:
-    """Boolean (N,): the validation side of the set's split (by index; gym by exercise)."""
-    return validation_of(photos.name, photos.files)
 
 
 def keypoint_box(keypoints: np.ndarray) -> np.ndarray:

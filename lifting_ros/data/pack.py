@@ -17,10 +17,9 @@ import numpy as np
 from tqdm import tqdm
 
 from lifting_ros.data.arrays import check_shape, read_arrays, read_images
-from lifting_ros.data.keypoints2d import PHOTO_SETS, PhotoSet, is_validation, keypoint_box, read_photo_set
+from lifting_ros.data.keypoints2d import PhotoSet, keypoint_box, photo_sets_in, read_photo_set
 from lifting_ros.data.made_once import make_once
-from lifting_ros.data.negatives import read_negatives
-from lifting_ros.data.splits import every_ninth
+from lifting_ros.data.negatives import negative_names, read_negatives
 
 VERSION = 2  # of what photo packs hold; an older pack is made again
 WINDOW_PX = 224
@@ -72,14 +71,14 @@ def cut_square(image: np.ndarray, transform: np.ndarray, side_px: int) -> np.nda
 def write_pack(folder: Path, photos: PhotoSet, side_px: int = WINDOW_PX) -> None:
     """Write the pack of a photo set; `labels.npz` last, so that a folder with it is whole."""
     make = (cut_window(photos.image(i), photos.keypoints[i], side_px) for i in range(len(photos.files)))
-    write_windows(folder, make, is_validation(photos), side_px)
+    write_windows(folder, make, photos.validation, side_px)
 
 
 def write_negative_pack(folder: Path, root: Path, side_px: int = WINDOW_PX) -> None:
     """Write the pack of photographs without people: the middle square of each, no keypoint labelled."""
     images, nobody = read_negatives(root, "all"), np.zeros((14, 3), np.float32)
     make = ((cv2.resize(_middle(image), (side_px, side_px)), nobody) for image in images)
-    write_windows(folder, make, every_ninth(len(images)), side_px)
+    write_windows(folder, make, negative_names(root)[1], side_px)
 
 
 def _middle(image: np.ndarray) -> np.ndarray:
@@ -122,9 +121,9 @@ def open_or_write(folder: Path, write: Callable[[Path], None]) -> Pack:
 
 
 def open_packs(data: Path, cache: Path, side_px: int = WINDOW_PX) -> list[Pack]:
-    """The packs of all photo sets and of the pictures without people under `data`, windows of `side_px`, made in `cache` where they are
+    """The packs of the photo sets and of the pictures without people under `data`, windows of `side_px`, made in `cache` where they are
     not there yet."""
-    packs = [open_or_write(cache / name, partial(_write_set, data, name, side_px)) for name in PHOTO_SETS]
+    packs = [open_or_write(cache / name, partial(_write_set, data, name, side_px)) for name in photo_sets_in(data / "keypoints2d")]
     return [*packs, open_or_write(cache / "negatives", lambda folder: write_negative_pack(folder, data / "negatives", side_px))]
 
 

@@ -2,7 +2,7 @@
 """Scenes for the person detector: photographs with one labelled person, composites and rendered crowds whose every person is known, and
 pictures without people.
 
-A composite puts people cut out of the street photographs, at any size, into pictures without people. In a photograph only the surroundings
+A composite puts people cut out of the masked photographs, at any size, into pictures without people. In a photograph only the surroundings
 of the labelled person are known, which is put into a picture without people where it does not fill the scene; `known` says where an absence
 may be learnt.
 """
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from lifting_ros.data.crowd_pack import CrowdPack
-from lifting_ros.data.keypoints2d import PHOTO_SETS, is_validation, keypoint_box, read_photo_set
+from lifting_ros.data.keypoints2d import keypoint_box, photo_sets_in, read_photo_set
 from lifting_ros.data.negatives import read_negatives
 from lifting_ros.data.scene_parts import (
     Cutout,
@@ -56,17 +56,17 @@ class SceneSource:
         It is called last: a photograph that cannot be read is told before pictures are rendered.
         """
         self.size = (width, height)
-        photos = [read_photo_set(data / "keypoints2d", name) for name in PHOTO_SETS]
-        self.photos = [(p, i) for p in photos for i in np.flatnonzero(rows_of(is_validation(p), side))]
+        photos = [read_photo_set(data / "keypoints2d", name) for name in photo_sets_in(data / "keypoints2d")]
+        self.photos = [(p, i) for p in photos for i in np.flatnonzero(rows_of(p.validation, side))]
         share = np.array([PHOTO_WEIGHT[p.name] for p, _ in self.photos])
         self.share = share / share.sum()
-        street = next(p for p in photos if p.name == "street")
-        self.cutouts = read_cutouts(data / "keypoints2d" / "street", street, rows_of(is_validation(street), side))
+        masked = [p for p in photos if (data / "keypoints2d" / p.name / "masks.tar").is_file()]
+        self.cutouts = [c for p in masked for c in read_cutouts(data / "keypoints2d" / p.name, p, rows_of(p.validation, side))]
         self.empty = read_negatives(data / "negatives", side)
         self.crowds = crowds = open_crowds() if open_crowds else None
         peopled = np.unique(crowds.picture) if crowds else np.zeros(0, int)
         self.peopled, self.unpeopled = peopled, np.setdiff1d(np.arange(len(crowds.images) if crowds else 0), peopled)
-        shares = np.array(KIND_SHARES) * [1, 1, 1, bool(len(peopled)), 1]
+        shares = np.array(KIND_SHARES) * [1, 1, bool(self.cutouts), bool(len(peopled)), 1]
         self.kind_shares = shares / shares.sum()
 
     def draw(self, rng: np.random.Generator, kind: str | None = None) -> Scene:

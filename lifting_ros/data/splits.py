@@ -2,7 +2,7 @@
 """Which rows of a set are trained on, which set thresholds, and which measure: the one place that says so."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -18,6 +18,14 @@ def validation_of(name: str, files: Sequence[str]) -> np.ndarray:
     if name == "gym":
         return np.array([file[0].upper() in VALIDATION_EXERCISES for file in files], bool)
     return every_ninth(len(files))
+
+
+def own_split(arrays: Mapping[str, np.ndarray], otherwise: np.ndarray) -> np.ndarray:
+    """Boolean (N,): the array `validation` of a set that brings its own split, else `otherwise`.
+
+    So a part of a set keeps the whole one's split, and what is trained on it can be measured on the whole.
+    """
+    return arrays["validation"].astype(bool) if "validation" in arrays else otherwise
 
 
 def every_ninth(count: int) -> np.ndarray:

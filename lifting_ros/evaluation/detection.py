@@ -13,7 +13,7 @@ from tqdm import tqdm
 from lifting_ros.core.detector import Detector
 from lifting_ros.core.pipeline import PoseEstimator
 from lifting_ros.data.crowd_pack import CrowdPack, open_crowd_pack
-from lifting_ros.data.keypoints2d import PHOTO_SETS, is_validation, keypoint_box, read_photo_set
+from lifting_ros.data.keypoints2d import keypoint_box, photo_sets_in, read_photo_set
 from lifting_ros.data.matching import REPEATED, RIGHT, UNKNOWN, judge
 from lifting_ros.data.negatives import read_negatives
 from lifting_ros.data.scene_parts import Scene, labelled_scene, random_window
@@ -77,7 +77,7 @@ def detection_table(estimator: PoseEstimator, data: Path, work: Path, most: int 
 def validation_sets(data: Path, crowds: CrowdPack, most: int | None = None) -> dict[str, Callable[[], Iterator[Scene]]]:
     """Scenes of the validation side by name, made when asked for."""
     empty = read_negatives(data / "negatives", "validation")[:most]
-    photos = {name: read_photo_set(data / "keypoints2d", name) for name in PHOTO_SETS}
+    photos = {name: read_photo_set(data / "keypoints2d", name) for name in photo_sets_in(data / "keypoints2d")}
     sets = {"crowds": lambda: crowd_scenes(crowds, most)}
     sets |= {name: lambda p=p: photo_scenes(p, "validation", most) for name, p in photos.items()}
     return sets | {
@@ -102,7 +102,7 @@ def room_scenes(crowds: CrowdPack, most: int | None = None) -> Iterator[Scene]:
 
 def photo_scenes(photos, side: str, most: int | None = None) -> Iterator[Scene]:
     """Photographs of a side; only the labelled person's surroundings are known."""
-    for index in np.flatnonzero(rows_of(is_validation(photos), side))[:most]:
+    for index in np.flatnonzero(rows_of(photos.validation, side))[:most]:
         image, keypoints = photos.image(index), photos.keypoints[index]
         near = surroundings(keypoint_box(keypoints), image.shape[1::-1], PHOTO_REACH[photos.name])
         yield labelled_scene(image, keypoints[None], np.ones(1, bool), near)

@@ -2,7 +2,7 @@
 """Measures of the 2D side on validation crops: what every stage says, PCK with true boxes or with the package's own detector."""
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from lifting_ros.core.detector import overlaps
 from lifting_ros.core.inference import NetworkRunner
 from lifting_ros.core.network import MultistageNetwork, NetworkConfig
 from lifting_ros.core.pipeline import PoseEstimator
+from lifting_ros.core.skeleton import KEYPOINT_NAMES
 from lifting_ros.data.crops import true_crop
 from lifting_ros.data.keypoints2d import PhotoSet, keypoint_box
 from lifting_ros.data.pack import Pack
@@ -94,21 +95,32 @@ def network_of(weights: dict, config: NetworkConfig, prior) -> MultistageNetwork
     return network
 
 
-def pck_own_detector(estimator: PoseEstimator, photos: PhotoSet, rows: np.ndarray) -> tuple[np.ndarray, float]:
-    """PCK@0.2 (14,) through the whole estimator, and the share of labelled persons found.
+def find_labelled(
+    estimator: PoseEstimator, photos: PhotoSet, rows: np.ndarray, change: Callable | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the whole estimator says of the labelled persons of some photographs: keypoints (N, 14, 2) in px, and their labels (N, 14, 3).
 
-    Of several persons found the one whose box overlaps the label's most is taken; a person not found counts as wrong in every keypoint.
+    Of several persons found the one whose box overlaps the label's most is taken; inf where none does. change: (image, keypoints, row) to
+    the image and keypoints that count instead.
     """
-    predicted = np.full((len(rows), 14, 2), np.inf)
+    predicted, labels = np.full((len(rows), 14, 2), np.inf), photos.keypoints[rows].copy()
     for n, row in enumerate(tqdm(rows, desc=f"{photos.name}, own boxes", delay=2, leave=False)):
         image = photos.image(row)
-        box = keypoint_box(photos.keypoints[row])
+        if change is not None:
+            image, labels[n] = change(image, labels[n], row)
         found = estimator.find_keypoints(image, estimator.detector.detect(image))
         if found:
-            match = [overlaps(box, s.box_px[None])[0] for s in found]
+            match = [overlaps(keypoint_box(labels[n]), s.box_px[None])[0] for s in found]
             if max(match) > 0.1:
                 predicted[n] = found[int(np.argmax(match))].keypoints_px
-    return pck(predicted, photos.keypoints[rows]), float(np.isfinite(predicted[:, 0, 0]).mean())
+    return predicted, labels
+
+
+def upright(keypoints: np.ndarray) -> np.ndarray:
+    """(N,) whether the labelled trunk, hips' middle to neck, lies within 45 degrees of up in the image; keypoints (N, 14, 3)."""
+    hips, neck = keypoints[:, [KEYPOINT_NAMES.index(n) for n in ("right_hip", "left_hip")]], keypoints[:, KEYPOINT_NAMES.index("neck")]
+    trunk = neck[:, :2] - hips[..., :2].mean(1)  # (N, 2), y down
+    return (hips[..., 2] > 0).all(1) & (neck[:, 2] > 0) & (-trunk[:, 1] > np.abs(trunk[:, 0]))
 
 
 def false_alarms(estimator: PoseEstimator, images: list[np.ndarray]) -> int:

@@ -9,6 +9,7 @@ from lifting_ros.core.checkpoint import build_network
 from lifting_ros.core.config import ConfigError
 from lifting_ros.core.inference import NetworkRunner, folded
 from lifting_ros.core.network import NetworkConfig
+from lifting_ros.core.skeleton import KEYPOINT_FLIP
 
 LITE = NetworkConfig(input_px=64, stages=2, widths=(8, 16, 24), features=8)
 PAPER = NetworkConfig(variant="paper", input_px=64, stages=3, widths=(4, 4, 8, 8), features=8, stride=8)
@@ -54,6 +55,20 @@ def test_half_precision_keeps_the_maps(config, monkeypatch):
     assert half.stages[-1].fused.dtype == torch.float32
     gap = (half.stages[0].belief - whole.stages[0].belief).abs().max() / whole.stages[0].belief.abs().max()
     assert 0 < gap < 0.05
+
+
+@pytest.mark.parametrize("config", [LITE, PAPER])
+def test_what_is_said_of_a_crop_and_its_mirror_image_is_mirrored(config):
+    """Alone the network says something else of the mirror image."""
+    runner, images = NetworkRunner(network(config), CPU), torch.rand(3, 3, 64, 64)
+    gaps = []
+    for mirrored in (False, True):
+        maps, presence = runner.last(images, mirrored)
+        other, other_presence = runner.last(images.flip(-1), mirrored)
+        gaps.append((maps - other[:, list(KEYPOINT_FLIP)].flip(-1)).abs().max() / maps.max())
+        if presence is not None:
+            gaps[-1] = max(gaps[-1], (presence - other_presence[:, list(KEYPOINT_FLIP)]).abs().max())
+    assert gaps[1] < 1e-4 < 1e-2 < gaps[0]
 
 
 @pytest.mark.parametrize("stages", [0, 1, 2])

@@ -13,10 +13,11 @@ from lifting_ros.core.skeleton import LSP_TO_KEYPOINT
 from lifting_ros.data import made_once, pack
 from lifting_ros.data.arrays import read_arrays, read_images
 from lifting_ros.data.crowd_pack import open_crowd_pack
-from lifting_ros.data.keypoints2d import is_validation, read_photo_set, read_tar
+from lifting_ros.data.keypoints2d import photo_sets_in, read_photo_set, read_tar
 from lifting_ros.data.made_once import make_once, version_of
 from lifting_ros.data.mocap import read_mocap
-from lifting_ros.data.pack import open_or_write, read_pack, write_windows
+from lifting_ros.data.negatives import negative_names, read_negatives
+from lifting_ros.data.pack import open_or_write, open_packs, read_pack, write_windows
 from lifting_ros.data.synthetic_pack import VERSION, save_labels
 from lifting_ros.evaluation.synthetic_people import read_rendered
 
@@ -143,10 +144,47 @@ def test_labels_that_are_measured_against_are_untouched_by_teachers(data):
         else:
             np.savez(folder / "annotations.npz", **arrays, spread=spread)
         photos = read_photo_set(data / "keypoints2d", name)
-        validation = is_validation(photos)
+        validation = photos.validation
         assert validation.tolist() == [n == 8 for n in range(12)]
         np.testing.assert_array_equal(photos.keypoints[validation], joints[validation])
         assert (photos.keypoints[~validation][..., 2] < 1).mean() > 0.3
+
+
+def test_a_set_that_brings_its_own_split_keeps_it(data):
+    own = np.arange(12) % 5 == 2
+    for path in (data / "keypoints2d" / "people" / "annotations.npz", data / "negatives" / "names.npz"):
+        np.savez(path, **np.load(path), validation=own)
+    assert read_photo_set(data / "keypoints2d", "people").validation.tolist() == own.tolist()
+    assert negative_names(data / "negatives")[1].tolist() == own.tolist()
+    assert len(read_negatives(data / "negatives", "validation")) == own.sum()
+
+
+def test_sets_that_are_not_there_are_left_out(data, tmp_path):
+    shutil.rmtree(data / "keypoints2d" / "lspet")
+    assert photo_sets_in(data / "keypoints2d") == ["street", "gym", "people"]
+    assert [p.name for p in open_packs(data, tmp_path / "packs", 32)] == ["street", "gym", "people", "negatives"]
+    with pytest.raises(FileNotFoundError, match="expected a folder named lspet, street, gym or people"):
+        photo_sets_in(data)
+
+
+def test_data_with_a_licence_keeps_the_split_and_nothing_else(data, tmp_path, monkeypatch):
+    """Two people of twelve have a licence statement, one of them validates; LSPET has none, nor have nine of the empty pictures."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "tools"))
+    from licensed_data import write_licensed
+
+    for folder, file, begins in (("keypoints2d/people", "annotations.npz", "yoga_"), ("negatives", "names.npz", "sample_")):
+        arrays, images = dict(np.load(data / folder / file)), read_tar(data / folder / "images.tar")
+        names = [(begins if n in (3, 8) else "traffic_") + str(name) for n, name in enumerate(arrays["names"])]
+        write_tar(data / folder / "images.tar", {new: images[str(old)] for new, old in zip(names, arrays["names"])})
+        np.savez(data / folder / file, **arrays | {"names": np.array(names)})
+    counts = write_licensed(data, tmp_path / "licensed")
+    assert counts == {"lspet": 0, "street": 12, "gym": 12, "people": 2, "negatives": 2}
+    assert photo_sets_in(tmp_path / "licensed" / "keypoints2d") == ["street", "gym", "people"]
+    whole, part = (read_photo_set(root / "keypoints2d", "people") for root in (data, tmp_path / "licensed"))
+    assert part.files == tuple(whole.files[n] for n in (3, 8)) and part.validation.tolist() == [False, True]
+    np.testing.assert_array_equal(part.keypoints, whole.keypoints[[3, 8]])
+    empty = [read_negatives(root / "negatives", "validation") for root in (data, tmp_path / "licensed")]
+    np.testing.assert_array_equal(*empty)
 
 
 def test_the_command_says_it_in_one_line(data, tmp_path, capsys):

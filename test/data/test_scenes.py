@@ -126,7 +126,7 @@ def test_keypoints_of_a_cutout_lie_where_they_lay(tmp_path):
     cv2.circle(image, (x, y), 8, (255, 255, 255), -1)
     write_tar(tmp_path / "masks.tar", {"a.png": png(image[..., 0])})
     np.savez(tmp_path / "annotations.npz", has_mask=np.ones(1, bool))
-    street = PhotoSet("street", ("a.jpg",), (png(image),), np.tile(np.float32([x, y, 1]), (1, 14, 1)))
+    street = PhotoSet("street", ("a.jpg",), (png(image),), np.tile(np.float32([x, y, 1]), (1, 14, 1)), np.zeros(1, bool))
     (cutout,) = read_cutouts(tmp_path, street, np.ones(1, bool))
     for shown in (cutout.image[..., 0], cutout.mask):
         row, column = np.nonzero(shown)

@@ -17,9 +17,9 @@ from lifting_ros.data.keypoints2d import PhotoSet
 from lifting_ros.data.pack import Pack
 from lifting_ros.evaluation import keypoint_calibration as calibration
 from lifting_ros.evaluation.keypoint_calibration import PARAMETERS, Errors, calibration_of, fit, fit_noise, half
-from lifting_ros.evaluation.keypoint_report import TITLES, network_tables, stage_row
-from lifting_ros.evaluation.keypoints import MAPS, ask, false_alarms, pck_own_detector, validation_rows
-from lifting_ros.evaluation.metrics import swapped
+from lifting_ros.evaluation.keypoint_report import TITLES, UPRIGHT, network_tables, own_boxes, stage_row
+from lifting_ros.evaluation.keypoints import MAPS, ask, false_alarms, find_labelled, upright, validation_rows
+from lifting_ros.evaluation.metrics import pck, swapped
 
 FIGURE = np.array([
     [50, 10], [50, 20], [40, 25], [35, 40], [30, 55], [60, 25], [65, 40], [70, 55],
@@ -164,14 +164,14 @@ def test_own_boxes_count_the_person_that_is_meant_and_miss_who_is_not_found():
     arms_off[[3, 4, 6, 7]] += 400
     answers = {0: [right + 300, right], 10: [arms_off - [0, 0]], 20: [right + 500], 30: []}
     pictures = tuple(png(np.full((8, 8, 3), shade, np.uint8)) for shade in answers)
-    photos = PhotoSet("street", tuple("abcd"), pictures, labels(4))
-    pck, found = pck_own_detector(Finds(answers), photos, np.arange(4))
-    assert found == 0.25
-    np.testing.assert_allclose(pck, 0.25)
+    photos = PhotoSet("street", tuple("abcd"), pictures, labels(4), np.ones(4, bool))
+    answer = find_labelled(Finds(answers), photos, np.arange(4))
+    assert own_boxes(*answer) == {"own boxes": pytest.approx(0.25), "found": 0.25}
+    np.testing.assert_allclose(pck(*answer), 0.25)
     arms_off[[3, 4, 6, 7]] -= 360  # now its box still meets the label's
-    pck, found = pck_own_detector(Finds(answers | {10: [arms_off]}), photos, np.arange(4))
-    assert found == 0.5
-    np.testing.assert_allclose(pck, np.where(np.isin(np.arange(14), [3, 4, 6, 7]), 0.25, 0.5))
+    answer = find_labelled(Finds(answers | {10: [arms_off]}), photos, np.arange(4))
+    assert own_boxes(*answer)["found"] == 0.5
+    np.testing.assert_allclose(pck(*answer), np.where(np.isin(np.arange(14), [3, 4, 6, 7]), 0.25, 0.5))
     assert false_alarms(Finds(answers), [np.full((8, 8, 3), shade, np.uint8) for shade in answers]) == 3
 
 
@@ -183,3 +183,22 @@ def test_tables_have_a_row_for_each_set():
     assert tuple(tables[TITLES[1]]["noise"]) == KEYPOINT_NAMES
     assert list(tables[TITLES[2]]) == ["noise, stage 1", "noise, stage 2"]
     assert tables[TITLES[4]]["noise"]["count"] == 28 and tables[TITLES[4]]["all sets"]["count"] == 28
+
+
+def test_upright_are_those_whose_trunk_points_up():
+    figures = labels(4)
+    middle = FIGURE.mean(0)
+    for n, degrees in enumerate((40, 50, 180)):
+        c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+        figures[n, :, :2] = (FIGURE - middle) @ np.array([[c, -s], [s, c]]) + middle
+    assert upright(figures).tolist() == [True, False, False, True]
+    figures[3, 11, 2] = 0  # a hip that nobody labelled
+    assert not upright(figures)[3]
+
+
+def test_upright_acrobats_have_a_row_of_their_own():
+    runner, pack = NetworkRunner(build_network(LITE, small_prior()), torch.device("cpu")), make_pack()._replace(name="lspet")
+    rows = validation_rows(pack)
+    after = network_tables({"lspet": ask(runner, pack, rows, MAPS)}, {"lspet": rows % 2 == 1}, LITE)[TITLES[0]]
+    assert list(after) == ["lspet", "lspet" + UPRIGHT]
+    assert after["lspet" + UPRIGHT] == after["lspet"]  # they all stand

@@ -27,8 +27,8 @@ _MULTIPLE = 32
 class DetectorConfig:
     """Parameters of the person detector."""
 
-    weights: str = field(default="", metadata={"description": "detector weights (.safetensors); empty: the ones that ship"})
-    score: float = field(default=0.1, metadata={"description": "least score of a person", "range": (0.0, 1.0), "live": True})
+    weights: str = field(default="", metadata={"description": "detector weights (.safetensors); empty: those that go with the network"})
+    score: float = field(default=0.05, metadata={"description": "least score of a person", "range": (0.0, 1.0), "live": True})
     long_side_px: int = field(
         default=320,
         metadata={"description": "long side of the image that the detector sees", "unit": "px", "range": (64, 2048), "live": True},

@@ -25,6 +25,8 @@ from lifting_ros.core.ppca import MixturePPCA
 from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_FLIP
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
+SHIPPED = {"lite": "detector", "lite_free": "detector_free"}
+"""Networks that ship by name, and the detector that goes with each; the model cards beside them say what they have seen."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,16 @@ class EstimatorConfig:
 
     device: str = field(default="auto", metadata={"description": "where the network runs: auto, cpu, cuda or cuda:n"})
     threads: int = field(default=0, metadata={"description": "CPU threads; 0: half the cores, the rest is the robot's", "range": (0, 256)})
-    weights: str = field(default="", metadata={"description": "network weights (.safetensors); empty: the ones that ship"})
+    weights: str = field(
+        default="lite",
+        metadata={
+            "description": "network weights: lite; lite_free, which like its detector has seen no photograph without a licence statement; "
+            "or a file (.safetensors)"
+        },
+    )
     prior: str = field(default="", metadata={"description": "pose prior (.npz); empty: the one that ships"})
     min_person_score: float = field(
-        default=0.7,
+        default=0.72,
         metadata={"description": "persons with a lower score (detector and keypoints) are dropped", "range": (0.0, 1.0), "live": True},
     )
     min_keypoint_confidence: float = field(
@@ -50,7 +58,7 @@ class EstimatorConfig:
         default=False, metadata={"description": "compile the network: starts a minute later, runs faster; wants a C++ compiler"}
     )
     second_look: float = field(
-        default=0.75,
+        default=0.85,
         metadata={
             "description": "IoU of keypoints' and detected box below which a person is cut out again around the keypoints and looked at as "
             "it is and mirrored; 0: never, 1: always",
@@ -68,6 +76,13 @@ class Estimate:
     persons: tuple[Person, ...]
     seconds: dict[str, float]
     """Wall time of each step: detect, network, lift."""
+
+
+def weights_of(config: EstimatorConfig) -> tuple[Path, Path]:
+    """The files of the network and of the detector: by name, or as given; a network of one's own goes with the default's detector."""
+    network = config.weights or "lite"
+    detector = config.detector.weights or WEIGHTS / f"{SHIPPED.get(network, 'detector')}.safetensors"
+    return WEIGHTS / f"{network}.safetensors" if network in SHIPPED else Path(network), Path(detector)
 
 
 class SkeletonLifter:
@@ -113,12 +128,12 @@ class PoseEstimator(SkeletonLifter):
         super().__init__(config)
         # threads that wait for a core wait for each other: with a camera process beside it two on two cores halve the rate
         torch.set_num_threads(config.threads or max(1, len(os.sched_getaffinity(0)) // 2))
-        weights = Path(config.weights or WEIGHTS / "lite.safetensors")
+        weights, detector = weights_of(config)
         network = load_network(weights, self.prior)
         if config.stages > network.config.stages:
             raise ConfigError(f"stages: expected 0 to {network.config.stages} with {weights.name}, got {config.stages}")
         self.network = NetworkRunner(network, self.device, config.stages, config.compile)
-        self.detector = load_detector(config.detector.weights or WEIGHTS / "detector.safetensors", config.detector, self.device)
+        self.detector = load_detector(detector, config.detector, self.device)
         self.weights_sha256 = sha256_of(weights)
 
     def retune(self, config: EstimatorConfig) -> None:
@@ -203,7 +218,7 @@ def person_score(detection: float, there: np.ndarray) -> float:
     The network that sees the limbs counts most: it has learnt what the detector mistakes for persons. The weights are those that found most
     people at one false alarm in a hundred pictures without people, on pictures held back from the detector's training, not the network's.
     """
-    return float(detection**0.15 * np.mean(there) ** 0.85)
+    return float(detection**0.07 * np.mean(there) ** 0.93)
 
 
 def drop_repeated(skeletons: list[Skeleton2D], near: float = 0.15, most: float = 0.4) -> list[Skeleton2D]:

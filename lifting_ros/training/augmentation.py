@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from lifting_ros.core.skeleton import KEYPOINT_FLIP
+from lifting_ros.core.skeleton import KEYPOINT_FLIP, KEYPOINT_NAMES
 from lifting_ros.data.crops import apply_transform, crop_transform
+
+_HEAD = [KEYPOINT_NAMES.index(name) for name in ("head_top", "neck")]
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,9 @@ class AugmentationConfig:
     shift: float = field(default=0.06, metadata={"description": "standard deviation of the shift over the crop's side"})
     colour: float = field(default=0.25, metadata={"description": "strength of brightness, contrast and channel changes"})
     occlusion: float = field(default=0.35, metadata={"description": "share of crops with a patch over the person"})
+    anonymous: float = field(
+        default=0.1, metadata={"description": "share of crops whose face is a mosaic: front and back are to be told from the body, too"}
+    )
     blur: float = field(default=0.15, metadata={"description": "share of blurred crops, and of noisy ones"})
     camera: float = field(
         default=0.2, metadata={"description": "share of crops as a bad camera gives them: few pixels, motion blur, JPEG, dark"}
@@ -40,7 +45,10 @@ def augment(image: np.ndarray, keypoints: np.ndarray, size_px: int, config: Augm
     crop, moved = apply_transform(image, keypoints, transform, size_px)
     if rng.random() < config.mirror:
         crop, moved = mirror(crop, moved)
-    crop = _colour(np.ascontiguousarray(crop), config, rng)
+    crop = np.ascontiguousarray(crop)
+    if rng.random() < config.anonymous:
+        anonymise(crop, moved, rng)
+    crop = _colour(crop, config, rng)
     if rng.random() < config.occlusion:
         _occlude(crop, moved, rng)
     return crop, moved
@@ -98,6 +106,21 @@ def _motion(length_px: float, angle_deg: float) -> np.ndarray:
     line[side // 2] = 1
     turned = cv2.warpAffine(line, cv2.getRotationMatrix2D((side // 2, side // 2), angle_deg, 1), (side, side))
     return turned / turned.sum()
+
+
+def anonymise(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator) -> None:
+    """Make a mosaic of the head, where crown and neck are labelled."""
+    (top, neck), size = keypoints[_HEAD], image.shape[0]
+    if min(top[2], neck[2]) <= 0:
+        return
+    reach = rng.uniform(0.5, 0.8) * np.linalg.norm(top[:2] - neck[:2])
+    middle = 0.6 * top[:2] + 0.4 * neck[:2]
+    (left, up), (right, down) = (np.clip(np.round(middle + sign * reach), 0, size).astype(int) for sign in (-1, 1))
+    if min(right - left, down - up) < 2:
+        return
+    face = image[up:down, left:right]
+    tiles = cv2.resize(face, (int(rng.integers(2, 6)),) * 2, interpolation=cv2.INTER_AREA)
+    image[up:down, left:right] = cv2.resize(tiles, face.shape[1::-1], interpolation=cv2.INTER_NEAREST)
 
 
 def _occlude(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator) -> None:

@@ -35,7 +35,7 @@ class TrainConfig:
 
     network: NetworkConfig = field(default=NetworkConfig(), metadata={"description": "architecture"})
     augmentation: AugmentationConfig = field(default=AugmentationConfig(), metadata={"description": "augmentation"})
-    samples: int = field(default=320_000, metadata={"description": "training crops in all", "range": (1, 10**9)})
+    samples: int = field(default=480_000, metadata={"description": "training crops in all", "range": (1, 10**9)})
     batch: int = field(default=32, metadata={"description": "crops a step, of all processes together", "range": (1, 65536)})
     optimiser: str = field(default="adamw", metadata={"description": "adamw, or sgd with momentum", "choices": ("adamw", "sgd")})
     learning_rate: float = field(default=1.2e-3, metadata={"description": "level rate", "range": (0.0, 10.0)})

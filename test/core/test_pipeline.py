@@ -9,7 +9,8 @@ import torch
 
 from lifting_ros.core.camera import Camera
 from lifting_ros.core.config import ConfigError
-from lifting_ros.core.pipeline import EstimatorConfig, PoseEstimator, choose_device, drop_repeated, person_score
+from lifting_ros.core.detector import DetectorConfig
+from lifting_ros.core.pipeline import WEIGHTS, EstimatorConfig, PoseEstimator, choose_device, drop_repeated, person_score, weights_of
 from lifting_ros.core.poses import Detection, Skeleton2D
 from lifting_ros.core.skeleton import KEYPOINT_FLIP, KEYPOINT_TO_JOINT
 from lifting_ros.evaluation.metrics import pck
@@ -120,6 +121,16 @@ def test_a_person_found_with_sides_swapped_counts_once():
 def test_the_score_needs_both_the_box_and_the_limbs():
     assert person_score(0.9, np.full(14, 0.9)) == pytest.approx(0.9)
     assert person_score(0.0, np.full(14, 0.9)) == 0 and person_score(0.9, np.zeros(14)) == 0
+
+
+def test_weights_are_named_or_a_file_and_the_detector_goes_with_them():
+    def files(weights: str, detector: str = "") -> list[str]:
+        return [str(path) for path in weights_of(EstimatorConfig(weights=weights, detector=DetectorConfig(weights=detector)))]
+
+    for name, shipped in {"": ("lite", "detector"), "lite": ("lite", "detector"), "lite_free": ("lite_free", "detector_free")}.items():
+        network, detector = (str(WEIGHTS / f"{part}.safetensors") for part in shipped)
+        assert files(name) == [network, detector] and files(name, "mine") == [network, "mine"]
+    assert files("a/lite_free.safetensors") == ["a/lite_free.safetensors", str(WEIGHTS / "detector.safetensors")]
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "xpu", ""])

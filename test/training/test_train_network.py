@@ -20,7 +20,7 @@ from lifting_ros.core.network_paper import SIGMA_CELLS, PeakMaps
 from lifting_ros.core.skeleton import KEYPOINT_NAMES
 from lifting_ros.data.pack import Pack
 from lifting_ros.data.splits import rows_of
-from lifting_ros.training.augmentation import AugmentationConfig, augment, mirror
+from lifting_ros.training.augmentation import AugmentationConfig, anonymise, augment, mirror
 from lifting_ros.training.batches import Batches
 from lifting_ros.training.distributed import first_alone, from_first, in_step
 from lifting_ros.training.losses import presence_loss, stage_losses, target_maps
@@ -31,6 +31,10 @@ from lifting_ros.training.train_network import TrainConfig, Trainer, save_traine
 FOLDERS = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 NETWORK = NetworkConfig(input_px=32, stages=2, widths=(8, 16, 16), features=8)
 TINY_PAPER = NetworkConfig(variant="paper", input_px=64, stages=2, widths=(4, 4, 8, 8), features=8, stride=8)
+
+
+PLAIN = AugmentationConfig(occlusion=0, colour=0, blur=0, camera=0, anonymous=0)
+"""Crops that move and change nothing else."""
 
 
 def make_pack(count: int = 12) -> Pack:
@@ -71,7 +75,7 @@ def run(folder: Path, cfg: TrainConfig, every: int = 1000, **more):
 
 @pytest.mark.parametrize(("network", "rate"), [(NETWORK, 1.2e-3), (TINY_PAPER, 3e-3)])
 def test_the_loss_of_every_stage_falls(network, rate):
-    plain = AugmentationConfig(occlusion=0, blur=0, colour=0, camera=0)
+    plain = PLAIN
     cfg = config(network=network, samples=640, augmentation=plain, fusion_from=320, learning_rate=rate)
     trainer = Trainer(cfg, fusion_of(network, small_prior()))
     rows = [trainer.train_step(batch) for _, batch in batches_of(cfg).stream(0, 0)]
@@ -378,7 +382,7 @@ def test_workers_change_nothing():
 def test_validation_windows_are_never_drawn():
     pack = make_pack()
     pack.images[10:] = 255
-    batches = batches_of(config(augmentation=AugmentationConfig(colour=0, blur=0, occlusion=0, camera=0)), pack=pack)
+    batches = batches_of(config(augmentation=PLAIN), pack=pack)
     assert all(batches[step].images.float().mean() < 140 for step in range(10))
 
 
@@ -386,7 +390,7 @@ def test_rows_that_set_thresholds_are_never_drawn():
     pack = make_pack(60)
     pack = pack._replace(validation=np.zeros(60, bool), images=pack.images.copy())
     pack.images[rows_of(pack.validation, "tune")] = 255
-    batches = batches_of(config(augmentation=AugmentationConfig(colour=0, blur=0, occlusion=0, camera=0)), pack=pack)
+    batches = batches_of(config(augmentation=PLAIN), pack=pack)
     assert batches.counts() == {"street": 52}
     assert all(batches[step].images.float().mean((1, 2, 3)).max() < 200 for step in range(12))
 
@@ -407,7 +411,7 @@ def test_augmented_labels_stay_on_the_image():
     """The bright squares are where the labels say, whatever the crop."""
     pack, rng = make_pack(), np.random.default_rng(3)
     for row in range(8):
-        crop, moved = augment(pack.images[row], pack.keypoints[row], 64, AugmentationConfig(occlusion=0, colour=0, blur=0, camera=0), rng)
+        crop, moved = augment(pack.images[row], pack.keypoints[row], 64, PLAIN, rng)
         for x, y, seen in moved[9:]:
             if seen and 3 < x < 60 and 3 < y < 60:
                 assert crop[int(y) - 2 : int(y) + 3, int(x) - 2 : int(x) + 3].max() > 100
@@ -436,12 +440,28 @@ def test_mirror_is_its_own_inverse():
 
 
 def test_a_bad_camera_moves_nothing():
-    pack, config_ = make_pack(), AugmentationConfig(occlusion=0, colour=0, blur=0, camera=1.0)
+    pack, config_ = make_pack(), dataclasses.replace(PLAIN, camera=1.0)
     for row in range(8):
         clean = augment(pack.images[row], pack.keypoints[row], 64, dataclasses.replace(config_, camera=0), np.random.default_rng(row))
         bad = augment(pack.images[row], pack.keypoints[row], 64, config_, np.random.default_rng(row))
         np.testing.assert_array_equal(clean[1], bad[1])
         assert np.corrcoef(*(cv2.GaussianBlur(c[0], (0, 0), 3).ravel() for c in (clean, bad)))[0, 1] > 0.5
+
+
+def test_an_anonymous_person_has_a_mosaic_at_the_head_and_is_itself_elsewhere():
+    """Crown and neck, the first two keypoints, lie where the mosaic is; without a label of both nothing is changed."""
+    pack = make_pack()
+    for row in range(12):
+        image, keypoints, rng = pack.images[row].copy(), pack.keypoints[row].copy(), np.random.default_rng(row)
+        anonymise(image, keypoints, rng)
+        y, x = np.nonzero((image != pack.images[row]).any(-1))
+        top, neck = keypoints[:2, :2]
+        reach = 0.8 * np.linalg.norm(top - neck) + 1
+        assert len(x) > 20 and len(np.unique(image[y, x], axis=0)) <= 25
+        assert (np.abs(np.stack([x, y], 1) - (0.6 * top + 0.4 * neck)) <= reach).all()
+        keypoints[row % 2, 2], unknown = 0, pack.images[row].copy()
+        anonymise(unknown, keypoints, rng)
+        np.testing.assert_array_equal(unknown, pack.images[row])
 
 
 def test_unlabelled_and_outside_keypoints_do_not_count_and_doubtful_ones_less():

@@ -53,7 +53,7 @@ class LiftingNode(LifecycleNode):
         self._make = {"image": make_estimator, "keypoints": make_lifter}
         self._estimator, self._work = None, None
         self._enabled = True
-        self._warn = Throttle(self.get_logger().warning, lambda: self.parameters.value.warn_period_s)
+        self._warn = Throttle(self._log, lambda: self.parameters.value.warn_period_s)
         self._outputs = Outputs(self, self.parameters.value)
         self._diagnostics = Diagnostics(self, self._describe, self._expecting)
         self._enable_service = self.create_service(SetBool, "~/enable", self._on_enable)
@@ -156,6 +156,10 @@ class LiftingNode(LifecycleNode):
         self._diagnostics.tally.dropped(cause)
         if text:
             self._warn(text)
+
+    def _log(self, text: str) -> None:
+        if self.context.ok():  # else rcl says on stderr that the line did not get to /rosout
+            self.get_logger().warning(text)
 
     @property
     def tally(self):

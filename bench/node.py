@@ -2,14 +2,17 @@
 """The node against the bare estimator on the same frames: age of what it publishes, drops, and what ROS adds.
 
 This process is the camera and the listener, the node is another; they talk over real topics. A row is a size of image, a transport and a
-reliability, and two speeds: `paced`, a source that the node keeps up with (half its rate), where the age is that of an answer without a
-queue; and `fast`, 30 images a second or twice the node's rate, whichever is more, where the age must stay bounded. Age: from the image's
-stamp, set when it is published, to the arrival of the skeletons here. Base: decoding and `PoseEstimator.estimate` in this process, with
-one thread as the node has, before and after the node's turn. --json FILE writes the figures.
+reliability, and three speeds: `paced`, half the estimator's own rate, where an answer waits for no other; `30 Hz`, a camera's; and `fast`,
+30 images a second or twice the estimator's rate, whichever is more, where the age must stay bounded. Age: from the image's stamp, set when
+it is published, to the arrival of the skeletons here. Bare: decoding and `PoseEstimator.estimate` in this process, with one thread as the
+node has. `over` compares the node with the bare estimator at the same pace, before and after, for caches go cold between images; `fast p99
+/ bare` with the one that does not pause. `in node`, `track` and `publish` are means from /diagnostics at `paced`. `cpu` is CPU time of the
+whole process for an image: it says something on a busy machine, too. --json FILE writes the figures.
 """
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 import time
@@ -20,6 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from lifting_ros.msg import Skeleton3DArray
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -74,9 +78,19 @@ class Camera:
         self._infos = self.node.create_publisher(CameraInfo, "camera_info", qos)
         self._info, self._arrived = guessed_info(*size), {}
         self.node.create_subscription(Skeleton3DArray, "/lifting/skeletons_3d", self._on_answer, 50)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self._told: list[dict[str, str]] = []
 
     def _on_answer(self, message: Skeleton3DArray) -> None:
         self._arrived[stamp_ns(message)] = self.node.get_clock().now().nanoseconds
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self._told += [{value.key: value.value for value in status.values} for status in message.status]
+
+    def step_ms(self, *steps: str) -> float:
+        """Mean over what /diagnostics said since the last `play` began, summed over steps; NaN where it said nothing."""
+        said = [[told.get(f"{step} [ms]", "-") for step in steps] for told in self._told]
+        return float(np.mean([sum(map(float, row)) for row in said if "-" not in row] or [np.nan]))
 
     def wait(self, children: Children) -> None:
         """Until the node is subscribed."""
@@ -90,6 +104,7 @@ class Camera:
     def play(self, messages: list, hz: float) -> tuple[np.ndarray, int, float]:
         """Ages in seconds of those answered, how many were sent, and seconds between the first and the last answer."""
         self._arrived.clear()
+        self._told.clear()
         sent, start = [], time.monotonic()
         for n, message in enumerate(messages):
             self._spin_until(start + n / hz)
@@ -101,8 +116,10 @@ class Camera:
             sent.append(now.nanoseconds)
         self._spin_until(time.monotonic() + LAST_ANSWER_S)
         answered = [stamp for stamp in sent if stamp in self._arrived]
+        if len(answered) < 2:
+            raise RuntimeError(f"of {len(sent)} images the node answered {len(answered)}")
         ages = np.array([self._arrived[stamp] - stamp for stamp in answered]) / 1e9
-        spread = (max(self._arrived.values()) - min(self._arrived.values())) / 1e9 if self._arrived else 0.0
+        spread = (max(self._arrived.values()) - min(self._arrived.values())) / 1e9
         return ages, len(sent), spread
 
     def _spin_until(self, due: float) -> None:
@@ -115,10 +132,11 @@ class Camera:
         rclpy.shutdown()
 
 
-def bare_seconds(estimator: PoseEstimator, messages: list) -> np.ndarray:
-    """Decoding and estimation of each message in this process."""
-    seconds = []
-    for message in messages:
+def bare_seconds(estimator: PoseEstimator, messages: list, hz: float = np.inf) -> np.ndarray:
+    """Decoding and estimation of each message in this process, at most `hz` of them a second."""
+    seconds, begun = [], time.monotonic()
+    for n, message in enumerate(messages):
+        time.sleep(max(0.0, begun + n / hz - time.monotonic()))
         start = time.perf_counter()
         image = message_to_rgb(message)
         estimator.estimate(image, camera_info_to_camera(guessed_info(*image.shape[1::-1]), *image.shape[1::-1]))
@@ -126,11 +144,20 @@ def bare_seconds(estimator: PoseEstimator, messages: list) -> np.ndarray:
     return np.array(seconds)
 
 
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def measure(estimator: PoseEstimator, size: tuple[int, int], compressed: bool, reliable: bool, count: int, logs: Path) -> dict:
-    """One row."""
+    """One row; times in seconds."""
     messages = clip_frames(size, count, compressed)
     bare_seconds(estimator, messages[:5])
-    before = bare_seconds(estimator, messages)
+    cpu, bare = time.process_time(), bare_seconds(estimator, messages)
+    cpu, network = (time.process_time() - cpu) / count, float(np.median(bare))
+    pace, flood_hz = 0.5 / network, max(CAMERA_HZ, 2.0 / network)
+    before = bare_seconds(estimator, messages, pace)
     camera = Camera(CompressedImage if compressed else Image, size, reliable)
     try:
         with Children(logs, {}) as children:
@@ -138,17 +165,21 @@ def measure(estimator: PoseEstimator, size: tuple[int, int], compressed: bool, r
             children.start("node", "lifting_ros.ros.node", "--ros-args", "-p", f"image_transport:={transport}", "-p", "threads:=1")
             camera.wait(children)
             camera.play(messages[:20], 5.0)
-            bare = float(np.median(before))
-            paced, sent, _ = camera.play(messages, 0.5 / bare)
-            flood, flooded, spread = camera.play(messages, max(CAMERA_HZ, 2.0 / bare))
+            start = cpu_seconds(children.pid("node"))
+            paced, sent, _ = camera.play(messages, pace)
+            node_cpu = (cpu_seconds(children.pid("node")) - start) / max(len(paced), 1)
+            steps = [camera.step_ms("detect", "network", "lift"), camera.step_ms("track"), camera.step_ms("publish")]
+            live, live_sent, _ = camera.play(messages, CAMERA_HZ)
+            flood, flood_sent, spread = camera.play(messages, flood_hz)
     finally:
         camera.close()
-    base = np.concatenate([before, bare_seconds(estimator, messages)])
-    network = float(np.median(base))
-    row = {"estimator p50": network, "age p50": np.median(paced), "age p99": np.percentile(paced, 99), "dropped": 1 - len(paced) / sent}
-    row |= {"over bare": row["age p50"] / network - 1, "fast age p50": np.median(flood), "fast age p99": np.percentile(flood, 99)}
-    row |= {"fast p99 / estimator": row["fast age p99"] / network}
-    row |= {"fast rate": (len(flood) - 1) / spread, "bare rate": 1 / float(np.mean(base))}
+    at_pace = float(np.median(np.concatenate([before, bare_seconds(estimator, messages, pace)])))
+    row = {"bare p50": network, "bare p99": np.percentile(bare, 99), "bare paced": at_pace, "paced p50": np.median(paced)}
+    row |= {"paced p99": np.percentile(paced, 99), "paced lost": 1 - len(paced) / sent, "over": np.median(paced) / at_pace - 1}
+    row |= dict(zip(("in node", "track", "publish"), np.array(steps) / 1e3)) | {"bare cpu": cpu, "node cpu": node_cpu}
+    for name, ages, sent in (("30 Hz", live, live_sent), ("fast", flood, flood_sent)):
+        row |= {f"{name} p50": np.median(ages), f"{name} p99": np.percentile(ages, 99), f"{name} lost": 1 - len(ages) / sent}
+    row |= {"fast p99 / bare": row["fast p99"] / network, "fast rate": (len(flood) - 1) / spread, "bare rate": 1 / float(np.mean(bare))}
     return {name: float(value) for name, value in row.items()}
 
 
@@ -168,10 +199,12 @@ def main() -> int:
         for size, compressed, reliable in tqdm(list(combinations(args.quick)), unit="row"):
             name = f"{size} {'compressed' if compressed else 'raw'} {'reliable' if reliable else 'best effort'}"
             rows[name] = measure(estimator, SIZES[size], compressed, reliable, args.frames, Path(logs))
-    print(f"\n{'ms, but for shares and rates':34}" + "".join(f"{column:>22}" for column in next(iter(rows.values()))))
-    for name, row in rows.items():
-        shares = ("dropped", "over bare", "fast p99 / estimator", "fast rate", "bare rate")
-        print(f"{name:34}" + "".join(f"{value:22.3f}" if column in shares else f"{1e3 * value:22.1f}" for column, value in row.items()))
+    print("\nms, but for shares (lost, over, fast p99 / bare) and rates")
+    for figure in next(iter(rows.values())):
+        plain = any(word in figure for word in ("lost", "over", "/", "rate"))
+        print(f"{figure:16}" + "".join(f"{row[figure] if plain else 1e3 * row[figure]:12.3f}" for row in rows.values()))
+    print(f"{'':16}" + "".join(f"{number:>12}" for number in range(1, 1 + len(rows))))
+    print("\n".join(f"{number}: {name}" for number, name in enumerate(rows, start=1)))
     if args.json:
         write_json(args.json, rows)
     return 0

@@ -38,6 +38,7 @@ def main() -> int:
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
     args = parser.parse_args()
     people, rows = clip_frames((640, 480), 90, False), []
+    rounds = max(1, min(15, round(args.minutes)))  # of four seconds: a minute, of which two seconds are for the last answers
     nobody = clip_frames((640, 480), 1, False)[0]
     nobody.data = bytes(len(nobody.data))
     camera = Camera(Image, (640, 480), True)
@@ -47,12 +48,10 @@ def main() -> int:
             camera.wait(children)
             pid, start = children.pid("node"), time.monotonic()
             while time.monotonic() - start < 60 * args.minutes:
-                ages, sent, _ = camera.play(people + [nobody] * 30, 30.0)
+                ages, sent, _ = camera.play((people + [nobody] * 30) * rounds, 30.0)
                 children.check()
-                minute = (time.monotonic() - start) / 60
-                rows.append({"minute": minute, "answered": len(ages) / sent} | figures_of(pid))
-                if int(minute) != int(rows[-2]["minute"] if len(rows) > 1 else -1):
-                    print("  ".join(f"{name} {value:8.2f}" for name, value in rows[-1].items()), flush=True)
+                rows.append({"minute": (time.monotonic() - start) / 60, "answered": len(ages) / sent} | figures_of(pid))
+                print("  ".join(f"{name} {value:8.2f}" for name, value in rows[-1].items()), flush=True)
     finally:
         camera.close()
     late = [row for row in rows if row["minute"] >= min(WARM_UP_MIN, args.minutes / 2)]

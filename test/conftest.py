@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+import lifting_ros.cli  # noqa: F401  before any test opens a video: FFmpeg looks only once whether it may say something
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 

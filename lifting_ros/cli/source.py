@@ -3,21 +3,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from lifting_ros.cli.main import CommandError
 from lifting_ros.core.camera import Camera, CameraError
 from lifting_ros.core.config import read_yaml
-
-# One clear line is ours to print: OpenCV and FFmpeg are told not to add theirs.
-os.environ.setdefault("OPENCV_LOG_LEVEL", "OFF")
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-import cv2
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _FOLDER_FPS = 10.0

@@ -70,7 +70,7 @@ def assign(cost: np.ndarray, gate_cost: float) -> np.ndarray:
 
     A pair left apart costs as much as one at the gate: no two bad pairs are made for the sake of their number.
     """
-    gain = np.minimum(np.nan_to_num(cost, nan=np.inf) - gate_cost, 0.0)
+    gain = np.fmin(cost - gate_cost, 0.0)  # NaN gains nothing
     rows, columns = linear_sum_assignment(gain)
     found = np.full(cost.shape[1], -1)
     kept = gain[rows, columns] < 0

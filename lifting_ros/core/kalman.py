@@ -71,7 +71,7 @@ def _flat(mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _each(value: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(value, mean.shape[:-1]).ravel()
+    return (np.zeros(mean.shape[:-1]) + value).ravel()
 
 
 def warm_up() -> None:

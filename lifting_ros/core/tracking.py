@@ -43,6 +43,8 @@ ROOT_SPEED_MPS, JOINT_SPEED_MPS = 1.0, 1.5
 """Standard deviations of a velocity before anything is known of it."""
 ROOT_WEIGHT, JOINTS_WEIGHT, KEYPOINTS_WEIGHT = 1.0, 1.0, 3.0
 """What the distances of the root, of the mean joint and of the mean keypoint count in the assignment."""
+_POINT_WEIGHTS = np.where(np.arange(JOINT_COUNT) == ROOT, ROOT_WEIGHT, JOINTS_WEIGHT / (JOINT_COUNT - 1))
+_PIXEL_WEIGHTS = np.ones(KEYPOINT_COUNT)
 
 
 @dataclass(frozen=True)
@@ -178,14 +180,15 @@ class Tracker:
         def places(state: Motion, size: int) -> tuple[np.ndarray, np.ndarray]:
             return np.ascontiguousarray(state.mean[..., :size]), np.ascontiguousarray(state.covariance[..., :size, :size])
 
-        weight = np.where(np.arange(JOINT_COUNT) == ROOT, ROOT_WEIGHT, JOINTS_WEIGHT / (JOINT_COUNT - 1))
-        both = np.stack([
-            costs(*places(tracks.points, 3), measured.points, measured.covariance * self._share[:, None, None], weight),
-            costs(*places(tracks.pixels, 2), measured.pixels, measured.pixel_covariance * self.config.new_share, np.ones(KEYPOINT_COUNT)),
-        ])  # fmt: skip
-        weights = np.isfinite(both) * np.array([ROOT_WEIGHT + JOINTS_WEIGHT, KEYPOINTS_WEIGHT])[:, None, None]
-        total = weights.sum(0)
-        return np.where(total > 0, (np.nan_to_num(both) * weights).sum(0) / np.maximum(total, 1e-9), np.nan)
+        points = costs(*places(tracks.points, 3), measured.points, measured.covariance * self._share[:, None, None], _POINT_WEIGHTS)
+        noise = measured.pixel_covariance * self.config.new_share
+        pixels = costs(*places(tracks.pixels, 2), measured.pixels, noise, _PIXEL_WEIGHTS)
+        total, weights = np.zeros(points.shape), np.zeros(points.shape)
+        for cost, weight in ((points, ROOT_WEIGHT + JOINTS_WEIGHT), (pixels, KEYPOINTS_WEIGHT)):
+            known = np.isfinite(cost)
+            total += np.where(known, weight * cost, 0.0)
+            weights += weight * known
+        return np.where(weights > 0, total / np.maximum(weights, 1e-9), np.nan)
 
     def _corrected(self, tracks: Tracks, measured: Measured, rows: np.ndarray, stamp_ns: int) -> Tracks:
         """The tracks after the persons of a frame; rows (M,) are theirs, -1 for none."""
@@ -244,7 +247,8 @@ class Tracker:
         unseen = step.stamp_ns - tracks.seen_ns
         for row in np.flatnonzero(known & (unseen > 0) & (unseen <= 1e9 * config.coast_s)):
             persons.append(tracked_person(out_of_sight(self._shown[int(tracks.ids[row])]), tracks, row, step.stamp_ns, True))
-        self._shown = {i: person for i, person in self._shown.items() if i in tracks.ids}
+        kept = set(tracks.ids.tolist())
+        self._shown = {i: person for i, person in self._shown.items() if i in kept}
         return TrackedFrame(step.stamp_ns, tuple(persons))
 
 

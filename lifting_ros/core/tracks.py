@@ -17,6 +17,8 @@ STATURE_M = 1.7
 KEYPOINT_NOISE, NOISE_FLOOR_PX = 0.03, 0.5
 """Deviation of a keypoint that comes without a covariance, over the box; and what is added to each."""
 _PARENTS, _CHILDREN = np.array(LIMBS).T
+_EYE = np.eye(2)
+_INVALID, _INFERRED = np.uint8(JointStatus.INVALID), np.uint8(JointStatus.INFERRED)  # looking an enum up costs as much as an array's sum
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,9 @@ class Measured:
         seen = np.array([s.confidence for s in flat]).reshape(-1, KEYPOINT_COUNT) > 0
         noise = np.array([s.covariance_px2 for s in flat], np.float64).reshape(-1, KEYPOINT_COUNT, 2, 2)  # M, 14, 2, 2
         box = np.array([s.box_px for s in flat], np.float64).reshape(-1, 2, 2)  # M, corner, axis
-        side = np.maximum(np.nan_to_num(box[:, 1] - box[:, 0]).max(-1), 1.0)  # M
-        unknown = (KEYPOINT_NOISE * side)[:, None, None, None] ** 2 * np.eye(2)  # M, 1, 2, 2
-        noise = np.where(np.isfinite(noise).all((-2, -1), keepdims=True), noise, unknown) + NOISE_FLOOR_PX**2 * np.eye(2)
+        side = np.fmax(np.fmax.reduce(box[:, 1] - box[:, 0], axis=-1), 1.0)  # M
+        unknown = (KEYPOINT_NOISE * side)[:, None, None, None] ** 2 * _EYE  # M, 1, 2, 2
+        noise = np.where(np.isfinite(noise).all((-2, -1), keepdims=True), noise, unknown) + NOISE_FLOOR_PX**2 * _EYE
         return cls(points, covariance, np.where(seen[..., None], pixels, np.nan), noise, side / STATURE_M, limbs, variance)
 
     @property
@@ -64,6 +66,8 @@ class Measured:
 
     def of_tracks(self, rows: np.ndarray, count: int) -> Measured:
         """The same for `count` tracks, of which track rows[m] is person m, none where it is -1: NaN for the others."""
+        if rows.tolist() == list(range(count)):  # everybody is there and in order, as somebody alone is
+            return self
 
         def spread(value: np.ndarray) -> np.ndarray:
             out = np.full((count, *value.shape[1:]), np.nan)
@@ -76,7 +80,7 @@ class Measured:
 def _limbs(points: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lengths of the limbs and their variances, (M, 16) each, of joints (M, 17, 3) whose errors are taken for independent."""
     along = points[:, _CHILDREN] - points[:, _PARENTS]
-    length = np.linalg.norm(along, axis=-1)
+    length = np.sqrt((along * along).sum(-1))
     both = covariance[:, _CHILDREN] + covariance[:, _PARENTS]
     return length, np.einsum("mla,mlab,mlb->ml", along, both, along) / np.maximum(length, 1e-6) ** 2
 
@@ -186,7 +190,7 @@ def _skeleton(pose: Skeleton3D, mean: np.ndarray, covariance: np.ndarray, metric
     covariance = covariance.copy()
     root_covariance, covariance[ROOT] = covariance[ROOT].copy() if metric else np.full((3, 3), np.nan), 0.0
     known = np.isfinite(joints).all(-1)
-    status = np.where(known, np.maximum(pose.status, JointStatus.INFERRED), JointStatus.INVALID).astype(np.uint8)
+    status = np.where(known, np.maximum(pose.status, _INFERRED), _INVALID)
     return replace(
         pose, joints_m=joints + root, root_m=root, covariance_m2=covariance, root_covariance_m2=root_covariance, status=status,
         metric=metric,

@@ -13,12 +13,11 @@ from rosbags.interfaces import Connection
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from lifting_ros.core.camera import Camera
 from lifting_ros.core.pipeline import PoseEstimator
 from lifting_ros.core.poses import Person
 from lifting_ros.core.tracking import LONGEST_S, Tracker, TrackerConfig
 from lifting_ros.ros.bag_input import COMPRESSED, IMAGE, INFO, InputBag
-from lifting_ros.ros.calibration import camera_info_to_camera
+from lifting_ros.ros.calibration import usable_camera
 from lifting_ros.ros.conversions import ConversionError, compressed_to_rgb, header_ns, image_to_rgb
 from lifting_ros.ros.message_types import stamp_reader, typestore_of
 from lifting_ros.ros.parameters import NodeConfig
@@ -87,20 +86,10 @@ class ImageEstimation:
         header = ros_header(message.header)
         image = (image_to_rgb if connection.msgtype == IMAGE else compressed_to_rgb)(replace(message, header=header))
         answer = Answer(header, ())
-        camera = self._camera(image, time_ns, answer.stamp_ns)
+        camera = usable_camera(
+            lambda: self._infos(time_ns, answer.stamp_ns), image.shape[1::-1], self._config.rectified, self._warn, f"for {self._topic}"
+        )
         return replace(answer, persons=tuple(estimator.estimate(image, camera, self._up).persons))
-
-    def _camera(self, image: np.ndarray, time_ns: int, stamp_ns: int) -> Camera | None:
-        """The camera of this image; None, and a warning, where camera_info is missing or cannot be used."""
-        try:
-            info = self._infos(time_ns, stamp_ns)
-            if info is None:
-                self._warn(f"camera_info: none for {self._topic}, so the skeletons are not metric")
-                return None
-            return camera_info_to_camera(info, image.shape[1], image.shape[0], self._config.rectified)
-        except ConversionError as error:
-            self._warn(f"{error}; the skeletons are not metric")
-            return None
 
 
 def ros_header(header: Any) -> Header:

@@ -16,7 +16,7 @@ from lifting_ros.msg import SkeletonInfo
 from lifting_ros.ros.bag_estimation import Answer
 from lifting_ros.ros.bag_format import BagWriter, bag_qos
 from lifting_ros.ros.bag_input import InputBag, definition_of
-from lifting_ros.ros.conversions import persons_to_arrays
+from lifting_ros.ros.conversions import persons_to_array_2d, persons_to_array_3d
 from lifting_ros.ros.markers import MarkerBuilder, MarkerConfig
 from lifting_ros.ros.message_types import typestore_of
 
@@ -68,9 +68,8 @@ class PoseTopics:
         if self._info is not None:
             self._put("info", self._info, time_ns)
             self._info = None
-        skeletons_2d, skeletons_3d = persons_to_arrays(answer.persons, answer.header)
-        self._put("skeletons_2d", skeletons_2d, time_ns)
-        self._put("skeletons_3d", skeletons_3d, time_ns)
+        self._put("skeletons_2d", persons_to_array_2d(answer.persons, answer.header), time_ns)
+        self._put("skeletons_3d", persons_to_array_3d(answer.persons, answer.header), time_ns)
         self._put("markers", self._builder.build(answer.persons, answer.header), time_ns)
 
     def _put(self, name: str, message: Any, time_ns: int) -> None:

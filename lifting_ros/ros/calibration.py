@@ -4,6 +4,7 @@
 Pixel (0, 0) is the centre of the top left one."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -27,6 +28,25 @@ def camera_info_to_camera(info: CameraInfo, width: int, height: int, rectified: 
     region = (roi.x_offset, roi.y_offset, roi.width or info.width, roi.height or info.height)
     binning = (max(info.binning_x, 1), max(info.binning_y, 1))
     return _camera(matrix, () if rectified else d, info.distortion_model, region, binning, (width, height))
+
+
+def usable_camera(
+    find: Callable[[], CameraInfo | None], size: tuple[int, int] | None, rectified: bool, warn: Callable[[str], None],
+    where: str = "received",
+) -> Camera | None:  # fmt: skip
+    """The camera of an image of `size` (W, H), of camera_info's own size without; None, and one warning, where there is none.
+
+    `find` gives the camera_info, None where there is none `where` it looks, or raises ConversionError.
+    """
+    try:
+        info = find()
+        if info is None:
+            warn(f"camera_info: none {where}, so the skeletons are not metric")
+            return None
+        return camera_info_to_camera(info, *(size or (info.width, info.height)), rectified)
+    except ConversionError as error:
+        warn(f"{error}; the skeletons are not metric")
+        return None
 
 
 @lru_cache(maxsize=32)

@@ -225,14 +225,14 @@ def seconds_to_duration(seconds: float) -> Duration:
     return Duration(sec=whole, nanosec=nanoseconds)
 
 
-def persons_to_arrays(
-    persons: Sequence[Person], header: Header, header_3d: Header | None = None
-) -> tuple[Skeleton2DArray, Skeleton3DArray]:
-    """Both arrays of one image under the image's own header (in 3D: `header_3d`, where given); empty arrays for nobody."""
-    return (
-        Skeleton2DArray(header=header, skeletons=[skeleton_2d_to_msg(p.skeleton_2d, p.id) for p in persons]),
-        Skeleton3DArray(header=header_3d or header, skeletons=[skeleton_3d_to_msg(p) for p in persons]),
-    )
+def persons_to_array_2d(persons: Sequence[Person], header: Header) -> Skeleton2DArray:
+    """Keypoints of everybody in an image under its header; an empty array for nobody."""
+    return Skeleton2DArray(header=header, skeletons=[skeleton_2d_to_msg(p.skeleton_2d, p.id) for p in persons])
+
+
+def persons_to_array_3d(persons: Sequence[Person], header: Header) -> Skeleton3DArray:
+    """Joints of everybody in an image under the header of their frame; an empty array for nobody."""
+    return Skeleton3DArray(header=header, skeletons=[skeleton_3d_to_msg(p) for p in persons])
 
 
 def skeleton_info(model: str, weights_sha256: str, prior_sha256: str) -> SkeletonInfo:

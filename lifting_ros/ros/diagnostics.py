@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
+from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from lifting_ros.ros.runtime import STEADY
 
@@ -73,7 +74,8 @@ class Diagnostics:
     def __init__(self, node: Node, describe: Callable[[], tuple[str, dict[str, str]]], expecting: Callable[[], str]):
         self.tally = Tally()
         self._node, self._describe, self._expecting = node, describe, expecting
-        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        overrides = QoSOverridingOptions.with_default_policies()
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10, qos_overriding_options=overrides)
         self._read_ns = node.get_clock().now().nanoseconds
         self._timer = node.create_timer(PERIOD_S, self._publish, clock=STEADY)
 

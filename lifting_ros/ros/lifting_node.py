@@ -23,7 +23,7 @@ from lifting_ros.core.pipeline import Clock, EstimatorConfig, PoseEstimator, Ske
 from lifting_ros.core.poses import Person
 from lifting_ros.core.tracking import Tracker
 from lifting_ros.core.transform_tree import TransformError
-from lifting_ros.ros.calibration import camera_info_to_camera
+from lifting_ros.ros.calibration import usable_camera
 from lifting_ros.ros.conversions import ConversionError, depth_to_metres, header_ns, message_to_rgb
 from lifting_ros.ros.declare import Parameters
 from lifting_ros.ros.diagnostics import Diagnostics
@@ -53,7 +53,7 @@ class LiftingNode(LifecycleNode):
         self._make = {"image": make_estimator, "keypoints": make_lifter}
         self._estimator, self._work = None, None
         self._enabled = True
-        self._warn = Throttle(self.get_logger().warning, lambda: self.parameters.value.warn_period_s)
+        self._warn = Throttle(self._log, lambda: self.parameters.value.warn_period_s)
         self._outputs = Outputs(self, self.parameters.value)
         self._diagnostics = Diagnostics(self, self._describe, self._expecting)
         self._enable_service = self.create_service(SetBool, "~/enable", self._on_enable)
@@ -74,6 +74,7 @@ class LiftingNode(LifecycleNode):
             self._estimator = self._make[config.input](config.estimator)
             if config.depth.enabled:
                 self._estimator.lifter.warm_up(depth=True)  # before the first depth image, not at it
+            self._outputs.configure(config)
         except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: a device that is full or broken
             self._failure = (str(error).strip().splitlines() or [type(error).__name__])[0]
             if not self._starting:  # else it is raised, and told once
@@ -101,6 +102,7 @@ class LiftingNode(LifecycleNode):
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let weights and prior go."""
         self._estimator, self.parameters.in_use = None, False
+        self._outputs.cleanup()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -154,6 +156,10 @@ class LiftingNode(LifecycleNode):
         self._diagnostics.tally.dropped(cause)
         if text:
             self._warn(text)
+
+    def _log(self, text: str) -> None:
+        if self.context.ok():  # else rcl says on stderr that the line did not get to /rosout
+            self.get_logger().warning(text)
 
     @property
     def tally(self):
@@ -216,7 +222,7 @@ class Work:
                 transform = self._listener.lookup(config.tf.target_frame, header.frame_id, stamp, config.tf.timeout_s)
             except TransformError as error:
                 self._node.dropped("no transform", f"tf.target_frame: {error}")
-                self._outputs.publish_2d(persons, header)
+                self._outputs.publish_2d(persons, header, config, image)
                 return
             persons, frame_3d = [in_frame(person, transform) for person in persons], config.tf.target_frame
         clock.mark("lift")
@@ -227,8 +233,9 @@ class Work:
             known, picture = self._waiting.pop(frame.stamp_ns, (header, None))
             self._outputs.publish(frame.persons, known, config, picture, frame_3d)
         clock.mark("publish")
-        age = (self._node.get_clock().now().nanoseconds - stamp) / 1e9
-        self._node.tally.answered(age, clock.seconds, len(persons))
+        now = self._node.get_clock().now().nanoseconds
+        for frame in due:
+            self._node.tally.answered((now - frame.stamp_ns) / 1e9, clock.seconds, len(frame.persons))
 
     def _persons(self, job: Job, config: NodeConfig, clock: Clock) -> tuple[Sequence[Person], np.ndarray | None]:
         """Persons of the message, in its own frame, and the image that they were found in."""
@@ -246,16 +253,8 @@ class Work:
         return estimate.persons, image
 
     def _camera(self, message: Any, size: tuple[int, int] | None, config: NodeConfig) -> Camera | None:
-        """The camera of an image of `size` (W, H), or of the one in camera_info; None, and a warning, where that cannot be used."""
-        info = self.inputs.camera_info(stamp_ns(message))
-        if info is None:
-            self._node.warn("camera_info: none received, so the skeletons are not metric")
-            return None
-        try:
-            return camera_info_to_camera(info, *(size or (info.width, info.height)), config.rectified)
-        except ConversionError as error:
-            self._node.warn(f"{error}; the skeletons are not metric")
-            return None
+        """The camera of an image of `size` (W, H), or of the one in camera_info."""
+        return usable_camera(lambda: self.inputs.camera_info(stamp_ns(message)), size, config.rectified, self._node.warn)
 
     def _up(self, header: Header, config: NodeConfig) -> np.ndarray:
         """(3,) up in the message's frame."""

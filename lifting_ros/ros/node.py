@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lifting_ros.ros.runtime import parse, run, spin
+from lifting_ros.ros import signals
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; exit status 0 then, 2 for input that cannot be used."""
+    signals.listen()
+    from lifting_ros.ros.runtime import parse, run, spin  # rclpy: its import takes part of a second
+
     argv = sys.argv if args is None else args
     description = "3D human pose from images. Parameters: --ros-args --params-file config/lifting.yaml"
     parse(argparse.ArgumentParser("lifting_node", description=description), argv)
@@ -17,7 +20,7 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _make():
-    # Here, and not above: torch takes seconds to import, and a signal in that time has to end in a clean exit too.
+    # Here, and not above: torch takes seconds to import, and what is wrong with the arguments is said before.
     from lifting_ros.ros.lifting_node import LiftingNode
 
     node = LiftingNode()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node's publishers. What only people look at is made only while someone listens."""
+"""The node's publishers. What nobody listens to is not made."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -17,8 +17,9 @@ from visualization_msgs.msg import MarkerArray
 from lifting_ros.core.pipeline import SkeletonLifter
 from lifting_ros.core.poses import Person
 from lifting_ros.msg import HypothesisArray, Skeleton2DArray, Skeleton3DArray, SkeletonInfo
-from lifting_ros.ros.conversions import persons_to_arrays, skeleton_info
+from lifting_ros.ros.conversions import persons_to_array_2d, persons_to_array_3d, skeleton_info
 from lifting_ros.ros.debug_image import debug_image
+from lifting_ros.ros.humans import Humans
 from lifting_ros.ros.markers import MarkerBuilder
 from lifting_ros.ros.parameters import NodeConfig
 from lifting_ros.ros.skeleton_messages import hypotheses_to_array
@@ -43,18 +44,30 @@ class Outputs:
         self._publishers = {topic: self._publisher(kind, topic, 10) for topic, kind in TOPICS.items()}
         self._info = self._publisher(SkeletonInfo, "~/info", LATCHED)
         self._tf = self._publisher(TFMessage, "/tf", 100)
-        self._markers, self._frames = MarkerBuilder(config.markers), BodyFrames(config.tf.bodies)
+        self._humans: Humans | None = None
+        self._markers, self._frames = MarkerBuilder(config.markers), BodyFrames(config.tf.bodies, config.hri)
 
     def _publisher(self, kind: type, topic: str, qos: QoSProfile | int) -> LifecyclePublisher:
         return self._node.create_lifecycle_publisher(kind, topic, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies())
 
     def listened(self) -> bool:
         """Whether anybody wants what comes of images."""
-        return any(publisher.get_subscription_count() for publisher in self._publishers.values())
+        own = any(publisher.get_subscription_count() for publisher in self._publishers.values())
+        return own or (self._humans is not None and self._humans.listened())
+
+    def configure(self, config: NodeConfig) -> None:
+        """Make what only some want; ConfigError in one line where what it needs is not installed."""
+        self._humans = Humans(self._node) if config.hri else None
+
+    def cleanup(self) -> None:
+        """End what `configure` made."""
+        if self._humans is not None:
+            self._humans.close()
+            self._humans = None
 
     def introduce(self, config: NodeConfig, estimator: SkeletonLifter) -> None:
         """Publish ~/info for everybody who comes, and forget what was shown before."""
-        self._markers, self._frames = MarkerBuilder(config.markers), BodyFrames(config.tf.bodies)
+        self._markers, self._frames = MarkerBuilder(config.markers), BodyFrames(config.tf.bodies, config.hri)
         model = "" if config.input == "keypoints" else Path(config.estimator.weights).stem or "lite"
         self._info.publish(skeleton_info(model, estimator.weights_sha256, estimator.prior_sha256))
 
@@ -64,9 +77,10 @@ class Outputs:
         """What was found in an image (H, W, 3) RGB under its own header, the 3D part in `frame_3d` (empty: the image's frame); empty
         arrays for nobody."""
         header_3d = Header(stamp=header.stamp, frame_id=frame_3d or header.frame_id)
-        skeletons_2d, skeletons_3d = persons_to_arrays(persons, header, header_3d)
-        self._publishers["~/skeletons_2d"].publish(skeletons_2d)
-        self._publishers["~/skeletons_3d"].publish(skeletons_3d)
+        self._frames.assign(persons)
+        self.publish_2d(persons, header, config, image)
+        if self._wanted("~/skeletons_3d"):
+            self._publishers["~/skeletons_3d"].publish(persons_to_array_3d(persons, header_3d))
         if self._wanted("~/hypotheses"):
             self._publishers["~/hypotheses"].publish(hypotheses_to_array(persons, header_3d))
         if self._wanted("~/markers"):
@@ -77,9 +91,13 @@ class Outputs:
         if config.tf.publish:
             self._tf.publish(self._frames.build(persons, header_3d, config.tf.prefix))
 
-    def publish_2d(self, persons: Sequence[Person], header: Header) -> None:
-        """Keypoints alone, where the 3D part has no frame to be given in."""
-        self._publishers["~/skeletons_2d"].publish(persons_to_arrays(persons, header)[0])
+    def publish_2d(self, persons: Sequence[Person], header: Header, config: NodeConfig, image: np.ndarray | None = None) -> None:
+        """Keypoints; they alone where the 3D part has no frame to be given in."""
+        if self._wanted("~/skeletons_2d"):
+            self._publishers["~/skeletons_2d"].publish(persons_to_array_2d(persons, header))
+        if self._humans is not None:
+            size = None if image is None else image.shape[1::-1]
+            self._humans.publish(persons, self._frames.hri_ids(config.tf.prefix), header, size)
 
     def _wanted(self, topic: str) -> bool:
         return self._publishers[topic].get_subscription_count() > 0

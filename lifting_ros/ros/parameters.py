@@ -105,6 +105,10 @@ class NodeConfig:
         default=5.0,
         metadata={"description": "a warning is repeated no more often than this", "unit": "s", "range": (0.0, 3600.0), "live": True},
     )
+    hri: bool = field(
+        default=False,
+        metadata={"description": "also people as REP 155 has them, on /humans/bodies; wants hri_msgs, which has to be installed"},
+    )
     depth: DepthConfig = field(default=DepthConfig(), metadata={"description": "depth image"})
     tf: TfConfig = field(default=TfConfig(), metadata={"description": "TF"})
     qos: QosConfig = field(default=QosConfig(), metadata={"description": "subscriptions"})

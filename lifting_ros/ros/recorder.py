@@ -13,6 +13,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rosbags.interfaces import Qos
 
+from lifting_ros.ros import signals
 from lifting_ros.ros.bag_format import BagWriter, bag_qos
 from lifting_ros.ros.message_types import stamp_reader, typestore_of
 from lifting_ros.ros.runtime import STEADY, parse, run, spin
@@ -39,11 +40,12 @@ class Recorder(Node):
         self._out, self._beside = out, out.with_name(out.name + ".partial")
         shutil.rmtree(self._beside, ignore_errors=True)
         self._writer = BagWriter(self._beside / out.name)
-        self._writer.open()
         self._waiting = {self.resolve_topic_name(topic) for topic in topics}
         self.failure: OSError | None = None
         """Why the disk did not take everything."""
         self._discovery = self.create_timer(_DISCOVERY_PERIOD_S, self._discover, clock=STEADY)
+        signals.started()  # from here on there is a file to put in order
+        self._writer.open()
 
     def _discover(self) -> None:
         for topic in sorted(self._waiting):

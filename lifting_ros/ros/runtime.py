@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import signal
+import contextlib
 import sys
 import threading
 import time
@@ -17,6 +17,8 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
+
+from lifting_ros.ros import signals
 
 BAD_INPUT = 2
 """Exit status for input that cannot be used."""
@@ -41,19 +43,21 @@ def run(name: str, make_node: Callable[[], Node], work: Callable[[Node], Any], a
     0 after work and after a signal; BAD_INPUT, with one line on stderr, where the node could not be made.
     `make_node` raises ValueError or OSError for bad input. A node with a method `close` has it called at the end.
     """
+    signals.listen()
     node, status = None, 0
     try:
         status = _init(name, args)
         if status == 0:
             node = _made(name, make_node)
             status = BAD_INPUT if node is None else 0
+        signals.started()
         if node is not None:
             work(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     except Exception:
         # A signal invalidates the context under whatever call is being made; anything else is a defect: show it.
-        if rclpy.ok():
+        if rclpy.ok() and not signals.asked():
             raise
     finally:
         _end(node)
@@ -65,7 +69,7 @@ def spin(node: Node) -> None:
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     try:
-        while node.context.ok():
+        while node.context.ok() and not signals.asked():
             executor.spin_once(timeout_sec=0.5)
     finally:
         executor.shutdown()
@@ -93,14 +97,14 @@ def _refuse(name: str, text: str) -> int:
 
 
 def _end(node: Node | None) -> None:
-    # ros2 launch passes on the terminal's SIGINT a second time.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signals.started()  # also where something was raised: from here on there is something to put in order
     if node is not None:
         close = getattr(node, "close", None)
         if close:
             close()
         node.destroy_node()
-    rclpy.try_shutdown()
+    with contextlib.suppress(RuntimeError):  # a signal's own thread may end the context between the look at it and its end
+        rclpy.try_shutdown()
 
 
 class Throttle:

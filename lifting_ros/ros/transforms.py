@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
@@ -27,9 +28,10 @@ class TransformListener:
     def __init__(self, node: Node):
         self._node, self._tree, self._changed = node, TransformTree(), threading.Condition()
         latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        overrides = {"qos_overriding_options": QoSOverridingOptions.with_default_policies()}
         self._subscriptions = [
-            node.create_subscription(TFMessage, "/tf", lambda message: self._add(message, False), 100),
-            node.create_subscription(TFMessage, "/tf_static", lambda message: self._add(message, True), latched),
+            node.create_subscription(TFMessage, "/tf", lambda message: self._add(message, False), 100, **overrides),
+            node.create_subscription(TFMessage, "/tf_static", lambda message: self._add(message, True), latched, **overrides),
         ]
 
     def _add(self, message: TFMessage, static: bool) -> None:
@@ -65,39 +67,46 @@ class BodyFrames:
     """Frames `<prefix>body_<n>` at the pelvis, x forward, z up, and `<prefix><joint>_<n>` in it, oriented alike.
 
     TF never forgets a frame, so that n is not a person's id, which counts up for ever, but one of few numbers: a person keeps one while
-    tracked, and it goes to somebody else later.
+    tracked, and it goes to somebody else later. With `hri` a body has an id as REP 155 wants it, <prefix>p<n>, and its frames end in that.
     """
 
-    def __init__(self, bodies: int):
-        self._bodies = bodies
+    def __init__(self, bodies: int, hri: bool = False):
+        self._bodies, self._hri = bodies, hri
         self._number: dict[int, int] = {}
 
     def build(self, persons: Sequence[Person], header: Header, prefix: str) -> TFMessage:
         """Transforms of tracked persons that are placed in metres; those for whom no number is left have none."""
-        self._assign([person.id for person in persons if person.id])
         message = TFMessage()
         for person in persons:
             frame = body_frame(person.skeleton_3d)
             if person.id in self._number and person.skeleton_3d.metric and frame is not None:
-                message.transforms += _of_body(person, frame, header, prefix, self._number[person.id])
+                message.transforms += _of_body(person, frame, header, self._names(self._number[person.id], prefix))
         return message
 
-    def _assign(self, ids: Iterable[int]) -> None:
-        ids = list(ids)
+    def assign(self, persons: Iterable[Person]) -> None:
+        """Give the persons of a frame their numbers."""
+        ids = [person.id for person in persons if person.id]
         self._number = {one: number for one, number in self._number.items() if one in ids}
         free = (n for n in range(1, self._bodies + 1) if n not in self._number.values())
         for one in ids:
             if one not in self._number and (number := next(free, None)) is not None:
                 self._number[one] = number
 
+    def hri_ids(self, prefix: str) -> dict[int, str]:
+        """REP 155's ids by those of the tracks."""
+        return {one: f"{prefix}p{number}" for one, number in self._number.items()}
 
-def _of_body(person: Person, frame: np.ndarray, header: Header, prefix: str, number: int) -> list[TransformStamped]:
-    body = f"{prefix}body_{number}"
+    def _names(self, number: int, prefix: str) -> Callable[[str], str]:
+        return lambda part: f"{part}_{prefix}p{number}" if self._hri else f"{prefix}{part}_{number}"
+
+
+def _of_body(person: Person, frame: np.ndarray, header: Header, name: Callable[[str], str]) -> list[TransformStamped]:
+    body = name("body")
     transforms = [_stamped(header, body, frame[:3, 3], quaternion_xyzw(frame[:3, :3]))]
     inside = Header(stamp=header.stamp, frame_id=body)
-    for name, place in zip(JOINT_NAMES, moved(person.skeleton_3d.joints_m, np.linalg.inv(frame))):
+    for joint, place in zip(JOINT_NAMES, moved(person.skeleton_3d.joints_m, np.linalg.inv(frame))):
         if np.isfinite(place).all():
-            transforms.append(_stamped(inside, f"{prefix}{name}_{number}", place, (0.0, 0.0, 0.0, 1.0)))
+            transforms.append(_stamped(inside, name(joint), place, (0.0, 0.0, 0.0, 1.0)))
     return transforms
 
 

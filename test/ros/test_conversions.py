@@ -197,7 +197,7 @@ def assert_equal_values(one, other):
 @pytest.mark.parametrize("invalid", [(), (3, 16)])
 def test_skeletons_survive_the_wire(invalid):
     someone = person(RNG, track_id=5, invalid=invalid)
-    arrays = conversions.persons_to_arrays([someone], header())
+    arrays = conversions.persons_to_array_2d([someone], header()), conversions.persons_to_array_3d([someone], header())
     array_2d, array_3d = (deserialize_message(serialize_message(a), type(a)) for a in arrays)
     assert array_2d.header == array_3d.header == header()
     assert array_2d.skeletons[0].id == array_3d.skeletons[0].id == 5
@@ -216,7 +216,7 @@ def test_unseen_keypoint_stays_unknown():
 
 
 def test_nobody_gives_empty_arrays_under_the_header():
-    array_2d, array_3d = conversions.persons_to_arrays([], header())
+    array_2d, array_3d = conversions.persons_to_array_2d([], header()), conversions.persons_to_array_3d([], header())
     assert array_2d == Skeleton2DArray(header=header()) and array_3d == Skeleton3DArray(header=header())
     assert array_2d.header.frame_id == FRAME
 

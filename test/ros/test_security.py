@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import ast
+import io
+import pickle
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from lifting_ros.msg import ForeignKeypoints2DArray, Skeleton2DArray
 from node_support import Stage
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from lifting_ros.core.detector import DetectorConfig, load_detector
+from lifting_ros.core.pipeline import EstimatorConfig, PoseEstimator
 
 ROOT = Path(__file__).parents[2]
 POLICY = ROOT / "config" / "sros2_policy.xml"
@@ -86,3 +93,37 @@ def test_nothing_that_comes_in_is_run(path):
 )
 def test_the_guard_can_fail(line):
     assert forbidden(line)
+
+
+class Bomb:
+    """Leaves a file behind where it is unpickled."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def __reduce__(self):
+        return Path.touch, (self._path,)
+
+
+LOADERS = {
+    "network.safetensors": lambda path: PoseEstimator(EstimatorConfig(weights=str(path), device="cpu")),
+    "detector.safetensors": lambda path: load_detector(path, DetectorConfig()),
+    "prior.npz": lambda path: PoseEstimator(EstimatorConfig(prior=str(path), device="cpu")),
+}
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_a_file_of_weights_cannot_run_code(tmp_path, name):
+    path, left = tmp_path / name, tmp_path / "left"
+    bombs = {"plain": pickle.dumps(Bomb(left))}
+    for kind, write in (("torch", torch.save), ("numpy", lambda bomb, file: np.savez(file, format=np.array(bomb, object)))):
+        write(Bomb(left), stream := io.BytesIO())
+        bombs[kind] = stream.getvalue()
+    pickle.loads(bombs["plain"])
+    assert left.exists()  # the bomb works
+    for content in bombs.values():
+        left.unlink(missing_ok=True)
+        path.write_bytes(content)
+        with pytest.raises(ValueError) as refused:
+            LOADERS[name](path)
+        assert not left.exists() and str(path) in str(refused.value) and "\n" not in str(refused.value)

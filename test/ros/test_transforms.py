@@ -12,13 +12,18 @@ from lifting_ros.core.transform_tree import TransformTree
 from lifting_ros.ros.transforms import BodyFrames
 
 
+def built(frames: BodyFrames, persons, prefix: str = ""):
+    frames.assign(persons)
+    return frames.build(persons, header(), prefix)
+
+
 def bodies(message) -> list[str]:
     return [t.child_frame_id for t in message.transforms if "body_" in t.child_frame_id]
 
 
 def test_joints_are_where_the_skeleton_has_them_when_tf_is_followed():
     one = person(np.random.default_rng(0), 5, invalid=(16,))
-    message = BodyFrames(3).build([one], header(), "robot/")
+    message = built(BodyFrames(3), [one], "robot/")
     tree = TransformTree()
     for t in message.transforms:
         stamp, move, turn = t.header.stamp, t.transform.translation, t.transform.rotation
@@ -33,13 +38,20 @@ def test_a_number_stays_with_its_person_and_is_used_again():
     rng = np.random.default_rng(1)
     a, b, c = (person(rng, track) for track in (4, 9, 200))
     frames = BodyFrames(2)
-    assert bodies(frames.build([a, b], header(), "")) == ["body_1", "body_2"]
-    assert bodies(frames.build([b, a, c], header(), "")) == ["body_2", "body_1"]  # none is left for c
-    assert bodies(frames.build([c, b], header(), "")) == ["body_1", "body_2"]
+    assert bodies(built(frames, [a, b])) == ["body_1", "body_2"]
+    assert bodies(built(frames, [b, a, c])) == ["body_2", "body_1"]  # none is left for c
+    assert bodies(built(frames, [c, b])) == ["body_1", "body_2"]
 
 
 def test_who_is_not_tracked_or_not_placed_has_no_frame():
     rng = np.random.default_rng(2)
     lost, flat = person(rng, 0), person(rng, 3)
     flat = dataclasses.replace(flat, skeleton_3d=dataclasses.replace(flat.skeleton_3d, metric=False))
-    assert BodyFrames(2).build([lost, flat], header(), "").transforms == []
+    assert built(BodyFrames(2), [lost, flat]).transforms == []
+
+
+def test_with_hri_frames_end_in_the_id_that_rep_155_knows_the_body_by():
+    one, frames = person(np.random.default_rng(3), 12), BodyFrames(2, hri=True)
+    message = built(frames, [one], "front_")
+    assert frames.hri_ids("front_") == {12: "front_p1"} and bodies(message) == ["body_front_p1"]
+    assert {t.child_frame_id for t in message.transforms} == {"body_front_p1"} | {f"{n}_front_p1" for n in JOINT_NAMES}

@@ -35,6 +35,10 @@ class Process:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
     def is_alive(self) -> bool:
         return self._popen.poll() is None
 
@@ -50,9 +54,12 @@ class Process:
         """The exit status, once it has ended by itself."""
         return self._popen.wait(WAIT_S)
 
+    def send(self, signal: int) -> None:
+        self._popen.send_signal(signal)
+
     def stop(self, signal: int) -> int:
         """The exit status after `signal`."""
-        self._popen.send_signal(signal)
+        self.send(signal)
         return self.wait()
 
     def kill(self) -> None:

@@ -16,7 +16,7 @@ from std_msgs.msg import String
 from system_support import stamp_ns
 
 from lifting_ros.core.skeleton import JOINT_NAMES
-from lifting_ros.ros.conversions import image_to_rgb, persons_to_arrays, skeleton_info
+from lifting_ros.ros.conversions import image_to_rgb, persons_to_array_2d, persons_to_array_3d, skeleton_info
 from lifting_ros.ros.markers import MarkerBuilder, MarkerConfig
 
 CALIBRATION = """
@@ -117,7 +117,7 @@ def test_replay_ends_with_0_on_a_signal(processes, folder, end):
 def publishers_of(peer, place: str) -> dict:
     """One publisher a message type, and the message; info is latched and sent at once."""
     people = [person(np.random.default_rng(4), 7)]
-    arrays = persons_to_arrays(people, header(100, 5))
+    arrays = persons_to_array_2d(people, header(100, 5)), persons_to_array_3d(people, header(100, 5))
     messages = {
         "camera_info": camera_info(), "skeletons_2d": arrays[0], "skeletons_3d": arrays[1], "words": String(data="hello"),
         "markers": MarkerBuilder(MarkerConfig()).build(people, header(100, 6)), "info": skeleton_info("lite", "aa", "bb"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of training data without the photographs whose origin states no licence: what `lite_free` and `detector_free` are trained on.
+"""A folder of training data without the photographs whose origin states no licence.
 
     python tools/licensed_data.py DATA OUT
 

@@ -127,10 +127,10 @@ def test_weights_are_named_or_a_file_and_the_detector_goes_with_them():
     def files(weights: str, detector: str = "") -> list[str]:
         return [str(path) for path in weights_of(EstimatorConfig(weights=weights, detector=DetectorConfig(weights=detector)))]
 
-    for name, shipped in {"": ("lite", "detector"), "lite": ("lite", "detector"), "lite_free": ("lite_free", "detector_free")}.items():
-        network, detector = (str(WEIGHTS / f"{part}.safetensors") for part in shipped)
+    network, detector = (str(WEIGHTS / f"{part}.safetensors") for part in ("lite", "detector"))
+    for name in ("", "lite"):
         assert files(name) == [network, detector] and files(name, "mine") == [network, "mine"]
-    assert files("a/lite_free.safetensors") == ["a/lite_free.safetensors", str(WEIGHTS / "detector.safetensors")]
+    assert files("a/lite.safetensors") == ["a/lite.safetensors", detector]
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "xpu", ""])

@@ -37,7 +37,7 @@ def test_it_learns_depth_from_comparisons(tmp_path):
     assert pa_mpjpe(poses.joints_m, joints).mean() < 0.8 * pa_mpjpe(constant, joints).mean()
     flat = poses.joints_m.copy()
     flat[..., 2] = flat[:, :1, 2]
-    assert pa_mpjpe(poses.joints_m, joints).mean() < 0.8 * pa_mpjpe(flat, joints).mean()
+    assert pa_mpjpe(poses.joints_m, joints).mean() < 0.9 * pa_mpjpe(flat, joints).mean()
     assert lifter.network.inflation.min() > 0.1
 
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from lifting_ros.core.poses import JointStatus
 from lifting_ros.core.residual_mlp import MLPLifter, ResidualMLP
+from lifting_ros.core.skeleton import limb_lengths
 from lifting_ros.data.mocap import Mocap
 from lifting_ros.data.pictured import disturb
 from lifting_ros.data.virtual_cameras import make_views
@@ -65,12 +66,14 @@ def surprise(factors: Tensor, missed: Tensor) -> Tensor:
 def fit_inflation(lifter: MLPLifter, strangers: Mocap, seed: int, noise_px: float, missing: int, views: int = 3000) -> None:
     """Scale the covariances of inferred joints, observed joints and the root until errors on `strangers` are as large as they say.
 
-    As large: the mean of the squared Mahalanobis distances, the farthest hundredth left out, is that of a Gaussian. Of the root's error
-    what lies across the ray is taken: along it the person's size, which nobody scales, is all but everything. In place.
+    As large: the mean of the squared Mahalanobis distances, the farthest hundredth left out, is that of a Gaussian. The strangers are few
+    and of few sizes; they are scaled to sizes as the lifter expects them: what the size brings is not what is scaled here. In place.
     """
     rng = np.random.default_rng((seed, 9))
     chosen = rng.integers(0, len(strangers.positions_m), views)
-    seen = make_views(strangers.positions_m[chosen], 1, (seed, 9))
+    poses = strangers.positions_m[chosen]
+    size = np.sqrt((limb_lengths(poses) ** 2).sum(-1))
+    seen = make_views(poses * (rng.normal(*lifter.size, views) / size)[:, None, None], 1, (seed, 9))
     about = disturb(seen.joints_m[..., :2] / seen.joints_m[..., 2:], rng, 0.33, noise_px, missing)
     keypoints = seen.camera.to_pixels(about.points)
     variance = (about.deviation * seen.camera.focal_px) ** 2
@@ -81,8 +84,8 @@ def fit_inflation(lifter: MLPLifter, strangers: Mocap, seed: int, noise_px: floa
         kinds = [poses.status == kind for kind in (JointStatus.INFERRED, JointStatus.OBSERVED)]
         kinds[0][:, 0] = False
         factors = [_ratio(error[kind], poses.covariance_m2[kind]) for kind in kinds]
-        placed, missed = poses.status[:, 0] > 0, poses.root_m - seen.joints_m[:, 0]
-        factors.append(_ratio(*_across(*(values[placed] for values in (missed, poses.root_covariance_m2, poses.root_m)))))
+        placed = poses.status[:, 0] > 0
+        factors.append(_ratio((poses.root_m - seen.joints_m[:, 0])[placed], poses.root_covariance_m2[placed]))
         lifter.network.inflation *= torch.tensor(factors, dtype=torch.float32)
 
 
@@ -95,12 +98,4 @@ def _ratio(error: np.ndarray, covariance: np.ndarray) -> float:
     kept = np.sort(square)[: int(KEPT * len(square))]
     usual = freedom * chi2.cdf(chi2.ppf(KEPT, freedom), freedom + 2) / KEPT  # mean of a chi-square below that quantile
     return float(np.clip(kept.mean() / usual, 0.1, 10.0))
-
-
-def _across(error: np.ndarray, covariance: np.ndarray, ray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The parts (n, 2) and (n, 2, 2) of errors (n, 3) and covariances (n, 3, 3) across rays (n, 3), none of them vertical."""
-    right = np.cross(ray, [0.0, 1.0, 0.0])
-    plane = np.stack([right, np.cross(ray, right)], 1)
-    plane /= np.linalg.norm(plane, axis=-1, keepdims=True)
-    return np.einsum("nab,nb->na", plane, error), np.einsum("nab,nbc,ndc->nad", plane, covariance, plane)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lifting_ros.core.relative import JOINT_SETS, ratios
-from lifting_ros.training.relative_losses import DEPTH_UNIT, ranking, reprojection, root_offset, skeleton
+from lifting_ros.training.relative_losses import LEAST_DEPTH, ranking, reprojection, root_offset, skeleton
 
 SETS = [JOINT_SETS[17], JOINT_SETS[14]]
 PEOPLE = 12
@@ -29,7 +29,8 @@ def test_ranking_is_its_equation(which):
     for n, pose in enumerate(joints.detach().numpy()):
         (i, j), r = pairs[n, 0].tolist(), float(label[n, 0])
         size = np.sqrt(sum(((pose[a] - pose[b]) ** 2).sum() for a, b in which.limbs))
-        d = (pose[i, 2] - pose[j, 2]) / (DEPTH_UNIT * size)
+        between = [abs(a[2] - b[2]) for k, a in enumerate(pose) for b in pose[:k]]
+        d = (pose[i, 2] - pose[j, 2]) / (np.mean(between) + LEAST_DEPTH * size)
         expected = d**2 if r == 0 else np.log(1 + np.exp(min(85.0, -2.5 * r * d)))
         assert found[n] == pytest.approx(expected, rel=1e-9)
 

@@ -132,6 +132,16 @@ def test_the_ranking_knows_no_unit_and_bears_equal_depths():
 
 
 @pytest.mark.parametrize("which", SETS)
+def test_the_ranking_does_not_flatten_people(which):
+    """Labels that are wrong as often as right leave the depth of people as it is, but for what keeps the unit from being nothing."""
+    joints, pairs = poses(which).detach(), pairs_and_labels(which)[0]
+    limbs, right = list(which.limbs), torch.ones(PEOPLE, 1, dtype=torch.float64)
+    flat = joints * torch.tensor([1.0, 1.0, 0.5], dtype=torch.float64)
+    for label in (right, -right):
+        torch.testing.assert_close(ranking(flat, pairs, label, limbs), ranking(joints, pairs, label, limbs), rtol=0.1, atol=0.02)
+
+
+@pytest.mark.parametrize("which", SETS)
 def test_limbs_of_a_set_are_a_body(which):
     """Sides mirror each other, in the limbs and in the body drawn by rule; the shin is the right one; ratios are the skeleton term's."""
     lengths = dict(zip(which.limbs, which.generic))

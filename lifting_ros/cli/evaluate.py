@@ -25,6 +25,13 @@ The pictures are rendered once and kept in WORK; that needs the package embreex.
 after the best scale; PA-MPJPE: after Procrustes) of the lifter's answer, of the mean of its hypotheses by weight (Bayes mean) and of the
 best of them; where the error sits; calibration of the covariances: share of truths inside the ellipsoids of a level in %, and NEES a
 degree of freedom. --supervised adds the baseline of `lifting train supervised`.
+
+--all: every lifter whose weights are there (parameter `lifter`), or are named with --lifter NAME=WEIGHTS, on the same views: errors,
+covariances and poses a second in one table.
+
+--recorded PATH: every such lifter by action on Human3.6M (data_3d_h36m.npz, or the folder with S9/MyPoses/3D_positions/*.h5; with --cameras
+cameras.h5 through its own four cameras: MPJPE is protocol 1, PA-MPJPE protocol 2), on MPI-INF-3DHP (the folder with TS1/annot_data.mat or
+S1/Seq1/annot.mat), or on the depth orders of Leeds Sports Pose (the published .json). The .h5 and the test set want the package h5py.
 """
 from __future__ import annotations
 
@@ -37,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--robustness", action="store_true", help="the 2D side on photographs made worse: dark, blurred, hidden")
     parser.add_argument("--detector", action="store_true", help="persons found and false alarms, on photographs and rendered scenes")
     parser.add_argument("--lifting", action="store_true", help="the lifter, on the motion capture of DATA")
+    parser.add_argument("--all", action="store_true", help="every lifter in one table, on the motion capture of DATA")
+    parser.add_argument(
+        "--lifter", nargs="+", default=[], metavar="NAME=WEIGHTS", help="weights of a lifter of --all instead of those that ship"
+    )
+    parser.add_argument("--recorded", default="", metavar="PATH", help="every lifter, on a data set: see above")
+    parser.add_argument("--cameras", default="", metavar="CAMERAS.h5", help="calibration of Human3.6M (default: virtual cameras)")
     parser.add_argument("--synthetic", default="", metavar="PACK", help="2D and 3D, on rendered windows of the validation subjects")
     parser.add_argument("--data", default="", metavar="DATA", help="folder with keypoints2d/, negatives/, body/ and mocap/")
     parser.add_argument("--work", default=".cache", metavar="WORK", help="where packs are kept (default .cache)")
@@ -66,6 +79,13 @@ def run(args: argparse.Namespace) -> int:
         tables |= detector_tables(args)
     if args.lifting:
         tables |= lifting_tables(args)
+    if args.all:
+        tables |= all_lifters(args)
+    if args.recorded:
+        from lifting_ros.evaluation.recorded import read_recorded, recorded_tables
+
+        recorded = read_recorded(args.recorded, args.cameras)  # before the lifters are made: what is wrong is told at once
+        tables |= recorded_tables(named_lifters(args), recorded)
     for name, rows in tables.items():
         print_table(name, rows, LEFT_OUT)
     if args.json:
@@ -79,11 +99,11 @@ def check(args: argparse.Namespace) -> None:
     """CommandError for options that do not go together."""
     from lifting_ros.cli.main import CommandError
 
-    of_data = args.keypoints or args.robustness or args.detector or args.lifting
-    if not (of_data or args.synthetic):
-        raise CommandError("nothing to do: expected --keypoints, --robustness, --synthetic, --detector or --lifting")
+    of_data = args.keypoints or args.robustness or args.detector or args.lifting or args.all
+    if not (of_data or args.synthetic or args.recorded):
+        raise CommandError("nothing to do: expected --keypoints, --robustness, --synthetic, --detector, --lifting, --all or --recorded")
     if of_data and not args.data:
-        raise CommandError("--data: --keypoints, --robustness, --detector and --lifting want the folder of the data")
+        raise CommandError("--data: --keypoints, --robustness, --detector, --lifting and --all want the folder of the data")
     if args.views < 1 or args.seed < 0 or args.people < 1 or args.pictures < 0:
         raise CommandError("--views, --people, --pictures, --seed: expected positive numbers and a seed of at least 0")
     for option, folder in (("--plots", args.plots), ("--json", args.json and str(Path(args.json).parent))):
@@ -141,20 +161,52 @@ def make_estimators(args: argparse.Namespace) -> dict:
     return {name: PoseEstimator(EstimatorConfig(weights=weights, prior=args.prior)) for name, weights in chosen.items()}
 
 
+def all_lifters(args: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
+    """The table of every lifter, harder scenes too with --more."""
+    from lifting_ros.evaluation.lifters import lifter_table
+    from lifting_ros.evaluation.virtual_cameras import MORE_PROTOCOLS, PROTOCOLS
+
+    protocols = PROTOCOLS | (MORE_PROTOCOLS if args.more else {})
+    return {"lifters: mm, % inside, poses/s": lifter_table(named_lifters(args), held_back(args), protocols, args.seed)}
+
+
+def named_lifters(args: argparse.Namespace) -> dict:
+    """Every lifter whose weights are there or named, by name."""
+    from lifting_ros.cli.main import CommandError
+    from lifting_ros.core.lifter_config import LifterConfig
+    from lifting_ros.core.lifters import METHODS, WEIGHTS, make_lifter, shipped
+    from lifting_ros.core.ppca import MixturePPCA
+
+    given = dict(word.partition("=")[::2] for word in args.lifter)
+    for name, path in given.items():
+        if name not in METHODS[1:] or not path:
+            raise CommandError(f"--lifter: expected NAME=WEIGHTS with a name of {', '.join(METHODS[1:])}, got {name!r}")
+    prior = MixturePPCA.load(args.prior or WEIGHTS / "prior.npz")
+    names = [name for name in METHODS if name in given or name in shipped()]
+    return {name: make_lifter(name, prior, LifterConfig(), given.get(name, "")) for name in names}
+
+
+def held_back(args: argparse.Namespace):
+    """Poses of the validation subjects for --views views."""
+    from lifting_ros.data.mocap import read_mocap
+    from lifting_ros.evaluation.virtual_cameras import validation_poses
+
+    return validation_poses(read_mocap(Path(args.data) / "mocap" / "cmu17_10fps_dev.npz"), -(-args.views // 4))
+
+
 def lifting_tables(args: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
     """Tables of the lifter by title: errors, where they sit, joints, calibration, speed; rows by protocol."""
     from lifting_ros.core.lifting import Lifter
     from lifting_ros.core.pipeline import WEIGHTS
     from lifting_ros.core.ppca import MixturePPCA
     from lifting_ros.core.residual_mlp import SupervisedLifter
-    from lifting_ros.data.mocap import read_mocap
     from lifting_ros.evaluation.calibration import calibrate, calibration_row, draw
-    from lifting_ros.evaluation.lifting import error_rows, joint_errors, lift_trial, supervised_row, where_it_sits
-    from lifting_ros.evaluation.virtual_cameras import MORE_PROTOCOLS, PROTOCOLS, make_trial, validation_poses
+    from lifting_ros.evaluation.lifting import error_rows, joint_errors, lift_trial, where_it_sits
+    from lifting_ros.evaluation.virtual_cameras import MORE_PROTOCOLS, PROTOCOLS, make_trial
 
     baseline = SupervisedLifter.load(args.supervised) if args.supervised else None
     lifter = Lifter(MixturePPCA.load(args.prior or WEIGHTS / "prior.npz"))
-    poses = validation_poses(read_mocap(Path(args.data) / "mocap" / "cmu17_10fps_dev.npz"), -(-args.views // 4))
+    poses = held_back(args)
     tables = {title: {} for title in LIFTING_TABLES}
     curves = {}
     for name, protocol in (PROTOCOLS | (MORE_PROTOCOLS if args.more else {})).items():
@@ -163,8 +215,9 @@ def lifting_tables(args: argparse.Namespace) -> dict[str, dict[str, dict[str, fl
         answers = {"lifter": (lifted.poses.joints_m - lifted.poses.root_m[:, None], lifted.valid)}
         rows = error_rows(lifted, trial)
         if baseline is not None:
-            rows["supervised"], joints = supervised_row(baseline, trial)
-            answers["supervised"] = (joints, lifted.valid)
+            other = lift_trial(baseline, trial)
+            rows["supervised"] = error_rows(other, trial)["best mode"]
+            answers["supervised"] = (other.poses.joints_m - other.poses.root_m[:, None], other.valid)
         curves[name] = calibrate(lifted.poses, trial.joints_m)
         error, sits, joint, calibration, speed = tables.values()
         error |= {f"{name}, {row}": values for row, values in rows.items()}

@@ -6,6 +6,7 @@ from people import CAMERA, make_poses, see
 
 from lifting_ros.cli.main import main
 from lifting_ros.core.conventions import CONVENTIONS
+from lifting_ros.core.lifters import METHODS
 from lifting_ros.evaluation.metrics import n_mpjpe
 
 
@@ -94,7 +95,18 @@ def test_help_offers_every_convention(capsys):
     with pytest.raises(SystemExit):
         main(["lift", "--help"])
     told = capsys.readouterr().out
-    assert all(name in told for name in CONVENTIONS)
+    assert all(name in told for name in (*CONVENTIONS, *METHODS))
+
+
+@pytest.mark.parametrize(("verb", "option"), [("lift", "--method"), ("estimate", "--lifter")])
+def test_lifters_offered_are_those_of_the_parameter(verb, option):
+    import argparse
+    import importlib
+
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"lifting_ros.cli.{verb}").add_arguments(parser)
+    (action,) = (a for a in parser._actions if option in a.option_strings)
+    assert sorted(action.choices) == sorted(METHODS)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04rubbish", b"text"])

@@ -10,7 +10,15 @@ import torch
 from lifting_ros.core.camera import Camera
 from lifting_ros.core.config import ConfigError
 from lifting_ros.core.detector import DetectorConfig
-from lifting_ros.core.pipeline import WEIGHTS, EstimatorConfig, PoseEstimator, choose_device, drop_repeated, person_score, weights_of
+from lifting_ros.core.pipeline import (
+    WEIGHTS,
+    EstimatorConfig,
+    PoseEstimator,
+    choose_device,
+    drop_repeated,
+    network_and_detector,
+    person_score,
+)
 from lifting_ros.core.poses import Detection, Skeleton2D
 from lifting_ros.core.skeleton import KEYPOINT_FLIP, KEYPOINT_TO_JOINT
 from lifting_ros.evaluation.metrics import pck
@@ -125,7 +133,7 @@ def test_the_score_needs_both_the_box_and_the_limbs():
 
 def test_weights_are_named_or_a_file_and_the_detector_goes_with_them():
     def files(weights: str, detector: str = "") -> list[str]:
-        return [str(path) for path in weights_of(EstimatorConfig(weights=weights, detector=DetectorConfig(weights=detector)))]
+        return [str(path) for path in network_and_detector(EstimatorConfig(weights=weights, detector=DetectorConfig(weights=detector)))]
 
     network, detector = (str(WEIGHTS / f"{part}.safetensors") for part in ("lite", "detector"))
     for name in ("", "lite"):

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train what ships, the multistage network (`lite`, or the paper's own architecture: `paper`) or the person detector, or the supervised
-baseline of the lifter (`supervised`).
+baseline of the lifter (`supervised`), the stereoscopic lifter (`stereo`), or the network that labelled photographs train (`image`).
 
 DATA holds keypoints2d/ (lspet, street, gym, people: annotations.npz beside images.tar) and negatives/, and body/ and mocap/ for the
 rendered people (which need the package embreex); packs made of it are kept in WORK, under names that say what they depend on.
-The supervised baseline needs mocap/ alone, and learns from all but the validation subjects.
+The supervised baseline and the stereoscopic lifter need mocap/ alone, and learn from all but the validation subjects. For `image` DATA is
+a folder that `lifting label` wrote.
 A training that was stopped or killed goes on where it was when the same command is given again; started by
 `torchrun --nproc-per-node N -m lifting_ros.cli.main` in place of `lifting` it is shared among N GPUs or processes. The folder of the
 training, RUN, keeps recipe, revision, curves (CSV, PNG, TensorBoard where that is installed) and states. At the end the averaged weights
@@ -23,8 +24,8 @@ WITHOUT_RENDERER = "; or a recipe that renders nothing (rendered: 0 and rooms: 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = ["lite", "paper", "detector", "supervised"]
-    parser.add_argument("what", choices=kinds, help="the network, the paper's network, the person detector or the baseline")
+    kinds = ["lite", "paper", "detector", "supervised", "stereo", "image"]
+    parser.add_argument("what", choices=kinds, help="the network, the paper's, the person detector, a lifter, or image to 3D")
     parser.add_argument("--data", required=True, metavar="DATA", help="folder with keypoints2d/ and negatives/, or mocap/")
     parser.add_argument("--out", required=True, metavar="OUT.safetensors", help="weights to write")
     parser.add_argument("--work", default=".cache", metavar="WORK", help="packs, states and curves (default .cache)")
@@ -40,9 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lifting_ros.cli.main import CommandError
+    from lifting_ros.cli.train_image import train_image
+    from lifting_ros.cli.train_stereo import train_stereo
 
     data = Path(args.data)
-    for folder in ("mocap",) if args.what == "supervised" else ("keypoints2d", "negatives"):
+    for folder in {"supervised": ("mocap",), "stereo": ("mocap",), "image": ()}.get(args.what, ("keypoints2d", "negatives")):
         if not (data / folder).is_dir():
             raise CommandError(f"--data: {data / folder} is not there")
     if args.start and os.environ.get("RANK", "0") == "0" and not Path(args.start).is_file():  # of several machines the first reads it
@@ -51,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"--out: {args.out}: the folder does not exist")
     if args.every < 1 or args.workers < 0:
         raise CommandError("--every, --workers: expected at least 1 step and 0 processes")
-    return {"detector": train_detector, "supervised": train_supervised}.get(args.what, train_multistage)(args, data)
+    kinds = {"detector": train_detector, "supervised": train_supervised, "stereo": train_stereo, "image": train_image}
+    return kinds.get(args.what, train_multistage)(args, data)
 
 
 def train_multistage(args: argparse.Namespace, data: Path) -> int:

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stereoscopic lifter ("Generalizing Monocular 3D Human Pose Estimation in the Wild", ICCV workshop 2019).
+
+Keypoints are turned into the frame that looks at the person, the network sees a second view in them and reconstructs the pose from both
+(`stereo_network`), and the geometric search puts it before the camera (`stereo_search`). The paper takes the joints on their rays for the
+answer: no reprojection error at all, at the price of all the noise of the keypoints. Here a ray moves a joint as far as the covariances
+of both say: exact keypoints leave it on the ray, noisy ones where the network has it, and what remains uncertain is computed, not guessed.
+"""
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from lifting_ros.core.camera import Camera
+from lifting_ros.core.checkpoint import CheckpointError, load_tensors, reason, save_tensors
+from lifting_ros.core.config import from_mapping
+from lifting_ros.core.lifter_config import LifterConfig
+from lifting_ros.core.lifting import UP
+from lifting_ros.core.observation import to_rays
+from lifting_ros.core.person_view import PersonView, look_at_person
+from lifting_ros.core.poses import JointStatus, LiftedPoses
+from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
+from lifting_ros.core.stereo_network import StereoConfig, StereoNetwork
+from lifting_ros.core.stereo_search import Placed, search_depth
+
+_JOINT = list(KEYPOINT_TO_JOINT)
+_LEAST_SEEN = 2
+_NOISE = LifterConfig()  # of keypoints without a covariance
+
+
+@dataclass(frozen=True)
+class StereoErrors:
+    """Residuals on people of the training set that the network has not learnt from (`training.calibrate_stereo`)."""
+
+    deviation: tuple[float, ...] = field(
+        default=(1.0, 1.0, 1.0), metadata={"description": "factor on the network's deviations across, down and along the view"}
+    )
+    depth: float = field(
+        default=0.05, metadata={"description": "deviation of the root's depth over it, size being known", "range": (0.0, 10.0)}
+    )
+    across: float = field(
+        default=0.03, metadata={"description": "deviation of the root across the view, over the person's size", "range": (0.0, 10.0)}
+    )
+
+
+class Reconstruction(NamedTuple):
+    """Of N persons in their own view, in units of the person's size."""
+
+    view: PersonView
+    right: np.ndarray | None
+    """(N, 14, 2) rays of the second view, None without view synthesis; its camera stands `baseline` to the right."""
+    joints: np.ndarray
+    """(N, 17, 3) about the root, as the network has them."""
+    variance: np.ndarray
+    """(N, 17, 3) of each axis."""
+    placed: Placed
+    """14 joints on the rays of their keypoints, and the root."""
+
+
+@dataclass(frozen=True)
+class StereoLifter:
+    """Keypoints and confidences to joints and covariances, as `lifting.Lifter` gives them. Safe to use from several threads."""
+
+    network: StereoNetwork
+    size_m: float
+    """People's mean size (root of the sum of squared limb lengths), metres, in the training set."""
+    size_std_m: float
+    errors: StereoErrors = StereoErrors()
+    search: bool = True
+    """Whether joints move towards their rays; without, the pose is the network's, and the search says only where it stands."""
+
+    def lift(
+        self, keypoints_px: np.ndarray, confidence: np.ndarray, covariance_px2: np.ndarray | None = None,
+        camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP,
+    ) -> LiftedPoses:  # fmt: skip
+        """Lift N persons.
+
+        keypoints_px (N, 14, 2), NaN allowed where confidence (N, 14) is 0; covariance_px2 (N, 14, 2, 2) or None; up (3,) or (N, 3) in the
+        optical frame, NaN where unknown. With a camera the result is absolute, in its optical frame, in metres; without one the root is the
+        origin and the size is the training set's mean. One hypothesis each. Persons with fewer than two usable keypoints, or with all of
+        them in one place, come back INVALID. Raises ValueError in one line for arrays of a wrong shape.
+        """
+        return self.finish(self.reconstruct(keypoints_px, confidence, covariance_px2, camera, up), camera is not None)
+
+    def reconstruct(self, keypoints_px, confidence, covariance_px2=None, camera: Camera | None = None, up=UP) -> Reconstruction:
+        """What the networks and the search say of N persons; arguments and errors as `lift`."""
+        count = _check(keypoints_px, confidence, covariance_px2)
+        rays = to_rays(keypoints_px, confidence, covariance_px2, camera, _NOISE.keypoint_noise, _NOISE.noise_floor_px)
+        view = look_at_person(rays, np.broadcast_to(np.asarray(up, np.float64), (count, 3)))
+        with torch.inference_mode():
+            given = (torch.from_numpy(v).float() for v in (view.points(), view.seen, view.context(camera is not None)))
+            right, joints, deviation = (None if v is None else v.double().numpy() for v in self.network(*given))
+        variance = (deviation * np.array(self.errors.deviation)) ** 2
+        right = None if right is None else view.centre[:, None] + view.extent[:, None, None] * right
+        placed = search_depth(view.rays, joints[:, _JOINT], view.seen.astype(float))
+        return Reconstruction(view, right, joints, variance, placed)
+
+    def finish(self, found: Reconstruction, metric: bool) -> LiftedPoses:
+        """The answer of a reconstruction; metric: whether a camera was known."""
+        moved, conditioned, evidence = _towards_rays(found)
+        joints, covariance = (moved, conditioned) if self.search else (found.joints, found.variance[..., None] * np.eye(3))
+        valid = (found.view.seen.sum(1) >= _LEAST_SEEN) & np.isfinite(found.placed.root).all(1)
+        back, size, spread = np.swapaxes(found.view.rotation, 1, 2), self.size_m, self.size_std_m**2
+        own = np.einsum("nab,njb->nja", back, joints)
+        relative = size**2 * back[:, None] @ covariance @ np.swapaxes(back, 1, 2)[:, None] + spread * _outer(own)
+        root = np.einsum("nab,nb->na", back, found.placed.root)
+        across = np.diag([1.0, 1.0, 0.0]) * (size * self.errors.across) ** 2
+        placed = back @ across @ np.swapaxes(back, 1, 2) + (size**2 * self.errors.depth**2 + spread) * _outer(root)
+        root, placed = (size * root, placed) if metric else (np.zeros_like(root), np.full_like(placed, np.nan))
+        status = np.full((len(own), JOINT_COUNT), JointStatus.INFERRED, np.uint8)
+        status[:, _JOINT] = np.where(found.view.seen, JointStatus.OBSERVED, JointStatus.INFERRED)
+        joints_m = root[:, None] + size * own
+        answer = LiftedPoses(
+            joints_m, root, relative, placed, status, evidence, joints_m[:, None], np.ones((len(own), 1))
+        )  # fmt: skip
+        poses = LiftedPoses.invalid(len(own), 1)
+        for part in dataclasses.fields(LiftedPoses):
+            getattr(poses, part.name)[valid] = getattr(answer, part.name)[valid]
+        return poses
+
+    def save(self, path: str | Path, card: dict) -> None:
+        """Write weights in fp16 with architecture, statistics, sizes, residuals and a short card, whole or not at all."""
+        half = {name: t.half() if t.is_floating_point() else t for name, t in self.network.state_dict().items()}
+        sizes = {"size_m": self.size_m, "size_std_m": self.size_std_m, "search": self.search}
+        parts = {"stereo": dataclasses.asdict(self.network.config), "errors": dataclasses.asdict(self.errors)}
+        save_tensors(path, half, parts | sizes | {"card": card})
+
+    @classmethod
+    def load(cls, path: str | Path) -> StereoLifter:
+        """Read what `save` wrote; CheckpointError in one line where that cannot be done."""
+        tensors, header = load_tensors(path)
+        try:
+            network = StereoNetwork(from_mapping(StereoConfig, header["stereo"]))
+            network.load_state_dict(tensors)
+            errors = from_mapping(StereoErrors, header["errors"])
+            size, spread, search = float(header["size_m"]), float(header["size_std_m"]), bool(header["search"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(f"{path}: holds no stereoscopic lifter ({reason(error)})") from None
+        return cls(network.float().eval(), size, spread, errors, search)
+
+
+def _towards_rays(found: Reconstruction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Poses (N, 17, 3) that have seen their keypoints, covariances (N, 17, 3, 3), and the log density of the keypoints given the network's.
+
+    A joint (x, y, z) about the root is on the ray u where (x, y) - u z = u d - root: a linear measurement, its noise that of the keypoint
+    at the joint's depth.
+    """
+    view, joints, seen = found.view, found.joints.copy(), found.view.seen
+    prior = found.variance[:, _JOINT, :, None] * np.eye(3)  # N, 14, 3, 3
+    reach = found.placed.root[:, None, 2] + joints[:, _JOINT, 2]  # N, 14
+    look = np.concatenate([np.broadcast_to(np.eye(2), (*seen.shape, 2, 2)), -view.rays[..., None]], -1)  # N, 14, 2, 3
+    off = view.rays * reach[..., None] - found.placed.root[:, None, :2] - joints[:, _JOINT, :2]
+    noise = look @ prior @ np.swapaxes(look, -1, -2) + (reach**2)[..., None, None] * view.noise + 1e-12 * np.eye(2)
+    noise = np.where(seen[..., None, None] & np.isfinite(noise), noise, np.eye(2))
+    off = np.where(seen[..., None] & np.isfinite(off), off, 0.0)
+    gain = np.where(seen[..., None, None], prior @ np.swapaxes(look, -1, -2) @ np.linalg.inv(noise), 0.0)  # N, 14, 3, 2
+    covariance = found.variance[..., None] * np.eye(3)
+    joints[:, _JOINT] += np.einsum("nkab,nkb->nka", gain, off)
+    covariance[:, _JOINT] = prior - gain @ look @ prior
+    distance = np.einsum("nka,nkab,nkb->nk", off, np.linalg.inv(noise), off) + np.linalg.slogdet(2 * np.pi * noise)[1]
+    return joints, covariance, -0.5 * np.where(seen, distance, 0.0).sum(1)
+
+
+def _outer(vectors: np.ndarray) -> np.ndarray:
+    return vectors[..., :, None] * vectors[..., None, :]
+
+
+def _check(keypoints_px, confidence, covariance_px2) -> int:
+    shape = np.shape(keypoints_px)
+    if len(shape) != 3 or shape[1:] != (KEYPOINT_COUNT, 2):
+        raise ValueError(f"keypoints_px: expected (N, {KEYPOINT_COUNT}, 2), got {shape}")
+    if np.shape(confidence) != shape[:2]:
+        raise ValueError(f"confidence: expected {shape[:2]}, got {np.shape(confidence)}")
+    if covariance_px2 is not None and np.shape(covariance_px2) != (*shape, 2):
+        raise ValueError(f"keypoint_covariance_px2: expected {(*shape, 2)}, got {np.shape(covariance_px2)}")
+    return shape[0]

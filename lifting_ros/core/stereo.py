@@ -20,18 +20,19 @@ import torch
 from lifting_ros.core.camera import Camera
 from lifting_ros.core.checkpoint import CheckpointError, load_tensors, reason, save_tensors
 from lifting_ros.core.config import from_mapping
-from lifting_ros.core.lifter_config import LifterConfig
+from lifting_ros.core.depth_fusion import read_depth
+from lifting_ros.core.lifter_config import HEIGHT_OVER_SIZE, LifterConfig
 from lifting_ros.core.lifting import UP
 from lifting_ros.core.observation import to_rays
 from lifting_ros.core.person_view import PersonView, look_at_person
 from lifting_ros.core.poses import JointStatus, LiftedPoses
 from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
+from lifting_ros.core.stereo_depth import Scale, measured_scale
 from lifting_ros.core.stereo_network import StereoConfig, StereoNetwork
 from lifting_ros.core.stereo_search import Placed, search_depth
 
 _JOINT = list(KEYPOINT_TO_JOINT)
 _LEAST_SEEN = 2
-_NOISE = LifterConfig()  # of keypoints without a covariance
 
 
 @dataclass(frozen=True)
@@ -74,24 +75,34 @@ class StereoLifter:
     errors: StereoErrors = StereoErrors()
     search: bool = True
     """Whether joints move towards their rays; without, the pose is the network's, and the search says only where it stands."""
+    config: LifterConfig = LifterConfig()
+    """Of it the noise of keypoints without a covariance is used."""
 
     def lift(
         self, keypoints_px: np.ndarray, confidence: np.ndarray, covariance_px2: np.ndarray | None = None,
-        camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP,
+        camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP, depth: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> LiftedPoses:  # fmt: skip
         """Lift N persons.
 
         keypoints_px (N, 14, 2), NaN allowed where confidence (N, 14) is 0; covariance_px2 (N, 14, 2, 2) or None; up (3,) or (N, 3) in the
-        optical frame, NaN where unknown. With a camera the result is absolute, in its optical frame, in metres; without one the root is the
-        origin and the size is the training set's mean. One hypothesis each. Persons with fewer than two usable keypoints, or with all of
-        them in one place, come back INVALID. Raises ValueError in one line for arrays of a wrong shape.
+        optical frame, NaN where unknown; depth: measured z of the keypoints' joints and its variance, (N, 14) each, m and m^2, inf where
+        there is none, used with a camera only. With a camera the result is absolute, in its optical frame, in metres; without one the root
+        is the origin and the size is the training set's mean. One hypothesis each. Persons with fewer than two usable keypoints, or with
+        all of them in one place, come back INVALID. Raises ValueError in one line for arrays of a wrong shape.
         """
-        return self.finish(self.reconstruct(keypoints_px, confidence, covariance_px2, camera, up), camera is not None)
+        found = self.reconstruct(keypoints_px, confidence, covariance_px2, camera, up)
+        measured = None if depth is None or camera is None else np.moveaxis(read_depth(depth, len(found.joints))[0], -1, 0)
+        return self.finish(found, camera is not None, measured)
+
+    def warm_up(self, depth: bool = False) -> None:
+        """Compile what no call has compiled yet."""
+        keypoints = np.stack([np.arange(KEYPOINT_COUNT) % 4 * 20.0, np.arange(KEYPOINT_COUNT) * 15.0], -1)[None]
+        self.lift(keypoints, np.ones((1, KEYPOINT_COUNT)), camera=Camera(np.diag([500.0, 500.0, 1.0])))
 
     def reconstruct(self, keypoints_px, confidence, covariance_px2=None, camera: Camera | None = None, up=UP) -> Reconstruction:
         """What the networks and the search say of N persons; arguments and errors as `lift`."""
         count = _check(keypoints_px, confidence, covariance_px2)
-        rays = to_rays(keypoints_px, confidence, covariance_px2, camera, _NOISE.keypoint_noise, _NOISE.noise_floor_px)
+        rays = to_rays(keypoints_px, confidence, covariance_px2, camera, self.config.keypoint_noise, self.config.noise_floor_px)
         view = look_at_person(rays, np.broadcast_to(np.asarray(up, np.float64), (count, 3)))
         with torch.inference_mode():
             given = (torch.from_numpy(v).float() for v in (view.points(), view.seen, view.context(camera is not None)))
@@ -101,39 +112,56 @@ class StereoLifter:
         placed = search_depth(view.rays, joints[:, _JOINT], view.seen.astype(float))
         return Reconstruction(view, right, joints, variance, placed)
 
-    def finish(self, found: Reconstruction, metric: bool) -> LiftedPoses:
-        """The answer of a reconstruction; metric: whether a camera was known."""
+    def finish(self, found: Reconstruction, metric: bool, depth: np.ndarray | None = None) -> LiftedPoses:
+        """The answer of a reconstruction; metric: whether a camera was known; depth (2, N, 14): z and its variance, inf for none."""
         moved, conditioned, evidence = _towards_rays(found)
         joints, covariance = (moved, conditioned) if self.search else (found.joints, found.variance[..., None] * np.eye(3))
         valid = (found.view.seen.sum(1) >= _LEAST_SEEN) & np.isfinite(found.placed.root).all(1)
-        back, size, spread = np.swapaxes(found.view.rotation, 1, 2), self.size_m, self.size_std_m**2
-        own = np.einsum("nab,njb->nja", back, joints)
-        relative = size**2 * back[:, None] @ covariance @ np.swapaxes(back, 1, 2)[:, None] + spread * _outer(own)
-        root = np.einsum("nab,nb->na", back, found.placed.root)
-        across = np.diag([1.0, 1.0, 0.0]) * (size * self.errors.across) ** 2
-        placed = back @ across @ np.swapaxes(back, 1, 2) + (size**2 * self.errors.depth**2 + spread) * _outer(root)
-        root, placed = (size * root, placed) if metric else (np.zeros_like(root), np.full_like(placed, np.nan))
+        back, to = np.swapaxes(found.view.rotation, 1, 2), found.view.rotation
+        own, root = np.einsum("nab,njb->nja", back, joints), np.einsum("nab,nb->na", back, found.placed.root)
+        size, reach = self._scales((root[:, None] + own)[:, _JOINT, 2], found.view.seen, depth)
+        relative = size.mean[:, None, None, None] ** 2 * (back[:, None] @ covariance @ to[:, None])
+        relative = relative + size.variance[:, None, None, None] * _outer(own)
+        across = (size.mean * self.errors.across)[:, None, None] ** 2 * np.diag([1.0, 1.0, 0.0])
+        placed = back @ across @ to + reach.variance[:, None, None] * _outer(root)
+        root, placed = (reach.mean[:, None] * root, placed) if metric else (np.zeros_like(root), np.full_like(placed, np.nan))
         status = np.full((len(own), JOINT_COUNT), JointStatus.INFERRED, np.uint8)
         status[:, _JOINT] = np.where(found.view.seen, JointStatus.OBSERVED, JointStatus.INFERRED)
-        joints_m = root[:, None] + size * own
-        answer = LiftedPoses(
-            joints_m, root, relative, placed, status, evidence, joints_m[:, None], np.ones((len(own), 1))
-        )  # fmt: skip
+        joints_m = root[:, None] + size.mean[:, None, None] * own
+        answer = LiftedPoses(joints_m, root, relative, placed, status, evidence, joints_m[:, None], np.ones((len(own), 1)))
         poses = LiftedPoses.invalid(len(own), 1)
         for part in dataclasses.fields(LiftedPoses):
             getattr(poses, part.name)[valid] = getattr(answer, part.name)[valid]
         return poses
 
+    def _scales(self, z: np.ndarray, seen: np.ndarray, depth: np.ndarray | None) -> tuple[Scale, Scale]:
+        """Metres a unit of the pose, and of its place: people's sizes, and both better where depths of joints at z (N, 14) are measured.
+
+        Depths say the place; the size they say is as uncertain as the depth over the size is.
+        """
+        prior, variance, doubt = np.full(len(z), self.size_m), self.size_std_m**2, self.errors.depth**2
+        everybody = Scale(prior, np.full(len(z), variance)), Scale(prior, variance + doubt * prior**2)
+        if depth is None:
+            return everybody
+        place = measured_scale(z, seen, *depth)
+        told = place.variance + doubt * place.mean**2
+        size = Scale((prior / variance + place.mean / told) / (1 / variance + 1 / told), 1 / (1 / variance + 1 / told))
+        known = np.isfinite(place.mean)
+        return tuple(
+            Scale(*(np.where(known, a, b) for a, b in zip(measured, usual))) for measured, usual in zip((size, place), everybody)
+        )
+
     def save(self, path: str | Path, card: dict) -> None:
         """Write weights in fp16 with architecture, statistics, sizes, residuals and a short card, whole or not at all."""
         half = {name: t.half() if t.is_floating_point() else t for name, t in self.network.state_dict().items()}
         sizes = {"size_m": self.size_m, "size_std_m": self.size_std_m, "search": self.search}
-        parts = {"stereo": dataclasses.asdict(self.network.config), "errors": dataclasses.asdict(self.errors)}
+        parts = {"lifter": "stereo", "stereo": dataclasses.asdict(self.network.config), "errors": dataclasses.asdict(self.errors)}
         save_tensors(path, half, parts | sizes | {"card": card})
 
     @classmethod
-    def load(cls, path: str | Path) -> StereoLifter:
-        """Read what `save` wrote; CheckpointError in one line where that cannot be done."""
+    def load(cls, path: str | Path, config: LifterConfig | None = None) -> StereoLifter:
+        """Read what `save` wrote; of `config` the keypoints' noise and the stature are used. CheckpointError in one line where that cannot
+        be done."""
         tensors, header = load_tensors(path)
         try:
             network = StereoNetwork(from_mapping(StereoConfig, header["stereo"]))
@@ -142,7 +170,10 @@ class StereoLifter:
             size, spread, search = float(header["size_m"]), float(header["size_std_m"]), bool(header["search"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{path}: holds no stereoscopic lifter ({reason(error)})") from None
-        return cls(network.float().eval(), size, spread, errors, search)
+        config = config or LifterConfig()
+        mean = config.stature_m / HEIGHT_OVER_SIZE or size
+        spread = config.stature_std_m / HEIGHT_OVER_SIZE or spread * mean / size
+        return cls(network.float().eval(), mean, spread, errors, search, config)
 
 
 def _towards_rays(found: Reconstruction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,6 +12,7 @@ from lifting_ros.core.checkpoint import CheckpointError
 from lifting_ros.core.poses import JointStatus
 from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
 from lifting_ros.core.stereo import StereoErrors, StereoLifter
+from lifting_ros.core.stereo_depth import weighted_median
 from lifting_ros.core.stereo_network import Statistics, StereoConfig, StereoNetwork
 
 CHOSEN = list(KEYPOINT_TO_JOINT)
@@ -130,3 +131,29 @@ def test_weights_that_ship_are_small():
 def test_wrong_shapes_are_named(shapes, named):
     with pytest.raises(ValueError, match=named):
         make_lifter().lift(*(np.ones(s) for s in shapes))
+
+
+def test_measured_depths_say_where_a_person_is_whatever_the_size(people):
+    """Depths of somebody half the mean size: the place is theirs, to the common error, and some depths may be of something else."""
+    _, keypoints, confidence = people
+    lifter = make_lifter()
+    before = lifter.lift(keypoints, confidence, EXACT, CAMERA)
+    z = 0.5 * before.joints_m[:, CHOSEN, 2]
+    for wrong in (0, 5):
+        z[:, :wrong] = 9.0
+        after = lifter.lift(keypoints, confidence, EXACT, CAMERA, depth=(z, np.full((6, 14), 1e-4)))
+        np.testing.assert_allclose(after.root_m, 0.5 * before.root_m, rtol=0.02)
+        spread = [np.trace(poses.root_covariance_m2, axis1=1, axis2=2) for poses in (before, after)]
+        assert (spread[1] < 0.3 * spread[0]).all()
+    nothing = lifter.lift(keypoints, confidence, EXACT, CAMERA, depth=(np.full((6, 14), np.inf), np.full((6, 14), np.inf)))
+    np.testing.assert_array_equal(nothing.joints_m, before.joints_m)
+
+
+def test_the_weighted_median_is_the_least_of_its_cost():
+    rng = np.random.default_rng(0)
+    values, weights = rng.standard_normal((20, 9)), rng.uniform(0, 1, (20, 9)) * (rng.random((20, 9)) < 0.7)
+    found = weighted_median(values, weights)
+    scan = np.linspace(-3, 3, 6001)
+    costs = (weights[:, None] * np.abs(values[:, None] - scan[None, :, None])).sum(-1)
+    assert ((weights * np.abs(values - found[:, None])).sum(1) <= costs.min(1) + 1e-12).all()
+    assert np.isnan(weighted_median(values, np.zeros((20, 9)))).all()

@@ -21,6 +21,9 @@ after the best scale; PA-MPJPE: after Procrustes) of the lifter's answer, of the
 best of them; where the error sits; calibration of the covariances: share of truths inside the ellipsoids of a level in %, and NEES a
 degree of freedom. --supervised adds the baseline of `lifting train supervised`. --stereo adds the stereoscopic lifter, of every weights
 file with view synthesis the whole and the one without search, and how good the second view is (view PCKh: keypoints within half a head).
+
+--all: every lifter whose weights are there (parameter `lifter`), or are named with --lifter NAME=WEIGHTS, on the same views: errors,
+covariances and poses a second in one table.
 """
 from __future__ import annotations
 
@@ -32,6 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keypoints", action="store_true", help="the 2D side, on the photographs of DATA")
     parser.add_argument("--detector", action="store_true", help="persons found and false alarms, on photographs and rendered scenes")
     parser.add_argument("--lifting", action="store_true", help="the lifter, on the motion capture of DATA")
+    parser.add_argument("--all", action="store_true", help="every lifter in one table, on the motion capture of DATA")
+    parser.add_argument(
+        "--lifter", nargs="+", default=[], metavar="NAME=WEIGHTS", help="weights of a lifter of --all instead of those that ship"
+    )
     parser.add_argument("--synthetic", default="", metavar="PACK", help="2D and 3D, on rendered windows of the validation subjects")
     parser.add_argument("--data", default="", metavar="DATA", help="folder with keypoints2d/, negatives/, body/ and mocap/")
     parser.add_argument("--work", default=".cache", metavar="WORK", help="where packs are kept (default .cache)")
@@ -60,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         tables |= detector_tables(args)
     if args.lifting:
         tables |= lifting_tables(args)
+    if args.all:
+        tables |= all_lifters(args)
     for name, rows in tables.items():
         print_table(name, rows, LEFT_OUT)
     if args.json:
@@ -73,10 +82,10 @@ def check(args: argparse.Namespace) -> None:
     """CommandError for options that do not go together."""
     from lifting_ros.cli.main import CommandError
 
-    if not (args.keypoints or args.lifting or args.synthetic or args.detector):
-        raise CommandError("nothing to do: expected --keypoints, --synthetic, --detector or --lifting")
-    if (args.keypoints or args.lifting or args.detector) and not args.data:
-        raise CommandError("--data: --keypoints, --detector and --lifting want the folder of the data")
+    if not (args.keypoints or args.lifting or args.synthetic or args.detector or args.all):
+        raise CommandError("nothing to do: expected --keypoints, --synthetic, --detector, --lifting or --all")
+    if (args.keypoints or args.lifting or args.detector or args.all) and not args.data:
+        raise CommandError("--data: --keypoints, --detector, --lifting and --all want the folder of the data")
     if args.views < 1 or args.seed < 0 or args.people < 1 or args.pictures < 0:
         raise CommandError("--views, --people, --pictures, --seed: expected positive numbers and a seed of at least 0")
     for option, folder in (("--plots", args.plots), ("--json", args.json and str(Path(args.json).parent))):
@@ -123,22 +132,49 @@ def make_estimators(args: argparse.Namespace) -> dict:
     return {name: PoseEstimator(EstimatorConfig(weights=weights, prior=args.prior)) for name, weights in chosen.items()}
 
 
+def all_lifters(args: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
+    """The table of every lifter, harder scenes too with --more."""
+    from lifting_ros.cli.main import CommandError
+    from lifting_ros.core.lifter_config import LifterConfig
+    from lifting_ros.core.lifters import METHODS, WEIGHTS, make_lifter, shipped
+    from lifting_ros.core.ppca import MixturePPCA
+    from lifting_ros.evaluation.lifters import lifter_table
+    from lifting_ros.evaluation.virtual_cameras import MORE_PROTOCOLS, PROTOCOLS
+
+    given = dict(word.partition("=")[::2] for word in args.lifter)
+    for name, path in given.items():
+        if name not in METHODS[1:] or not path:
+            raise CommandError(f"--lifter: expected NAME=WEIGHTS with a name of {', '.join(METHODS[1:])}, got {name!r}")
+    prior = MixturePPCA.load(args.prior or WEIGHTS / "prior.npz")
+    names = [name for name in METHODS if name in given or name in shipped()]
+    lifters = {name: make_lifter(name, prior, LifterConfig(), given.get(name, "")) for name in names}
+    protocols = PROTOCOLS | (MORE_PROTOCOLS if args.more else {})
+    return {"lifters: mm, % inside, poses/s": lifter_table(lifters, held_back(args), protocols, args.seed)}
+
+
+def held_back(args: argparse.Namespace):
+    """Poses of the validation subjects for --views views."""
+    from lifting_ros.data.mocap import read_mocap
+    from lifting_ros.evaluation.virtual_cameras import validation_poses
+
+    return validation_poses(read_mocap(Path(args.data) / "mocap" / "cmu17_10fps_dev.npz"), -(-args.views // 4))
+
+
 def lifting_tables(args: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
     """Tables of the lifter by title: errors, where they sit, joints, calibration, speed; rows by protocol."""
     from lifting_ros.core.lifting import Lifter
     from lifting_ros.core.pipeline import WEIGHTS
     from lifting_ros.core.ppca import MixturePPCA
     from lifting_ros.core.residual_mlp import SupervisedLifter
-    from lifting_ros.data.mocap import read_mocap
     from lifting_ros.evaluation.calibration import calibrate, calibration_row, draw
-    from lifting_ros.evaluation.lifting import error_rows, joint_errors, lift_trial, supervised_row, where_it_sits
+    from lifting_ros.evaluation.lifting import error_rows, joint_errors, lift_trial, where_it_sits
     from lifting_ros.evaluation.stereo import stereo_rows, variants
-    from lifting_ros.evaluation.virtual_cameras import MORE_PROTOCOLS, PROTOCOLS, make_trial, validation_poses
+    from lifting_ros.evaluation.virtual_cameras import MORE_PROTOCOLS, PROTOCOLS, make_trial
 
     baseline = SupervisedLifter.load(args.supervised) if args.supervised else None
     stereo = variants(args.stereo)
     lifter = Lifter(MixturePPCA.load(args.prior or WEIGHTS / "prior.npz"))
-    poses = validation_poses(read_mocap(Path(args.data) / "mocap" / "cmu17_10fps_dev.npz"), -(-args.views // 4))
+    poses = held_back(args)
     tables = {title: {} for title in LIFTING_TABLES}
     curves = {}
     for name, protocol in (PROTOCOLS | (MORE_PROTOCOLS if args.more else {})).items():
@@ -147,8 +183,9 @@ def lifting_tables(args: argparse.Namespace) -> dict[str, dict[str, dict[str, fl
         answers = {"lifter": (lifted.poses.joints_m - lifted.poses.root_m[:, None], lifted.valid)}
         rows = error_rows(lifted, trial)
         if baseline is not None:
-            rows["supervised"], joints = supervised_row(baseline, trial)
-            answers["supervised"] = (joints, lifted.valid)
+            other = lift_trial(baseline, trial)
+            rows["supervised"] = error_rows(other, trial)["best mode"]
+            answers["supervised"] = (other.poses.joints_m - other.poses.root_m[:, None], other.valid)
         curves[name] = calibrate(lifted.poses, trial.joints_m)
         error, sits, joint, calibration, speed = tables.values()
         error |= {f"{name}, {row}": values for row, values in rows.items()}

@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("keypoints", metavar="KEYPOINTS.npz", help="2D keypoints; see above")
     parser.add_argument("--out", required=True, metavar="SKELETONS.npz", help="the skeletons to write")
     parser.add_argument("--prior", default="", metavar="P.npz", help="pose prior (default: the one that ships)")
-    parser.add_argument("--method", default="ppca", choices=["ppca"], help="lifter (default ppca)")
+    methods = ["ppca", "relative", "stereo", "supervised"]  # of core.lifters, which --help need not import
+    parser.add_argument("--method", default="ppca", choices=methods, help="lifter: the prior, or a network (default ppca)")
+    parser.add_argument("--weights", default="", metavar="W.safetensors", help="weights of the network (default: those that ship)")
     names = ["lifting14", "coco17", "body25", "mediapipe33", "human36m17"]  # of core.conventions, which --help need not import
     parser.add_argument("--convention", default="lifting14", choices=names, help="order of the keypoints (default lifting14)")
     parser.add_argument("--stature", type=float, default=0.0, metavar="M", help="known body height, m (default: the prior's distribution)")
@@ -32,13 +34,14 @@ def run(args: argparse.Namespace) -> int:
 
     from lifting_ros.cli.files import read_npz, write_npz
     from lifting_ros.core.config import from_mapping
-    from lifting_ros.core.lifting import Lifter, LifterConfig
-    from lifting_ros.core.pipeline import WEIGHTS
+    from lifting_ros.core.lifter_config import LifterConfig
+    from lifting_ros.core.lifters import WEIGHTS, make_lifter
     from lifting_ros.core.poses import LiftedPoses
     from lifting_ros.core.ppca import MixturePPCA
 
     keypoints, confidence, covariance, camera, up = read_request(read_npz(args.keypoints), args.keypoints, args.convention)
-    lifter = Lifter(MixturePPCA.load(args.prior or WEIGHTS / "prior.npz"), from_mapping(LifterConfig, {"stature_m": args.stature}))
+    prior = MixturePPCA.load(args.prior or WEIGHTS / "prior.npz")
+    lifter = make_lifter(args.method, prior, from_mapping(LifterConfig, {"stature_m": args.stature}), args.weights)
     parts = []
     for rows in tqdm(np.array_split(np.arange(len(keypoints)), max(1, len(keypoints) // 1024)), desc="lifting", unit="batch", delay=2):
         part = covariance[rows] if covariance is not None else None

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -52,10 +53,20 @@ def save_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict) -> 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     """Read what `save_tensors` wrote; CheckpointError in one line where that cannot be done."""
+    return _read(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})
+
+
+def load_header(path: str | Path) -> dict:
+    """The JSON header alone of what `save_tensors` wrote; errors as `load_tensors`."""
+    return _read(path, lambda file: None)[1]
+
+
+def _read(path: str | Path, content: Callable):
+    """`content` of the open file, and its header."""
     try:
         with safe_open(str(path), framework="pt") as file:
             header = json.loads((file.metadata() or {})["lifting_ros"])
-            return {name: file.get_tensor(name) for name in file.keys()}, header
+            return content(file), header
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such weights file") from None
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:

@@ -16,7 +16,6 @@ from functools import lru_cache
 import numpy as np
 
 from lifting_ros.core.camera import Camera
-from lifting_ros.core.compiled import compiled
 from lifting_ros.core.conditioning import LIMB_JOINTS, Candidates, Plans, condition, make_candidates, upright
 from lifting_ros.core.depth import measure_depth
 from lifting_ros.core.depth_fusion import fuse_rows, read_depth
@@ -26,6 +25,7 @@ from lifting_ros.core.moments import to_metres
 from lifting_ros.core.observation import DIFFERENT, FEW, FEW_SEEN, LEVELS, NONE, PITCH_STEP, Rays, Views, every_way_up, into_views, to_rays
 from lifting_ros.core.poses import LiftedPoses
 from lifting_ros.core.ppca import MixturePPCA
+from lifting_ros.core.request import UP, check_request, unit_up
 from lifting_ros.core.rotations import rotation_about_vertical
 from lifting_ros.core.scoring import (
     ScoreTable,
@@ -37,9 +37,6 @@ from lifting_ros.core.scoring import (
 )
 from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT
 from lifting_ros.core.streaming import in_parallel
-
-UP = (0.0, -1.0, 0.0)
-"""Up in the optical frame of a level camera."""
 
 APART = 0.6
 """Radians of rotation by which the modes of one component differ at least."""
@@ -85,10 +82,10 @@ class Lifter:
         metres; without one the root is the origin and the size is the prior's. Persons with fewer than two usable keypoints, or with all of
         them within their noise, come back INVALID. Raises ValueError in one line for arrays of a wrong shape.
         """
-        count = _check(keypoints_px, confidence, covariance_px2)
+        count = check_request(keypoints_px, confidence, covariance_px2)
         seen = to_rays(keypoints_px, confidence, covariance_px2, camera, self.config.keypoint_noise, self.config.noise_floor_px)
         poses = LiftedPoses.invalid(count, self.config.modes)
-        vertical, known = _unit(np.broadcast_to(np.asarray(up, np.float64), (count, 3)))
+        vertical, known = unit_up(np.broadcast_to(np.asarray(up, np.float64), (count, 3)))
         measured, deep = read_depth(depth if camera is not None else None, count)
         for rows, depths in ((np.flatnonzero(known & ~deep), None), (np.flatnonzero(known & deep), measured)):
             if len(rows):
@@ -266,26 +263,3 @@ def _groups(views: Views, most: int) -> list[tuple[slice, int, int]]:
         for first in range(start, stop, most)
         if views.level[start] != NONE
     ]
-
-
-@compiled
-def _unit(up):
-    """Unit vectors (N, 3), and whether each is known: finite and of some length."""
-    unit, known = np.empty((len(up), 3)), np.empty(len(up), np.bool_)
-    for n in range(len(up)):
-        length = np.sqrt(up[n, 0] ** 2 + up[n, 1] ** 2 + up[n, 2] ** 2)
-        known[n] = 1e-9 < length < 1e300  # false for NaN
-        for axis in range(3):
-            unit[n, axis] = up[n, axis] / length if known[n] else UP[axis]
-    return unit, known
-
-
-def _check(keypoints_px, confidence, covariance_px2) -> int:
-    shape = np.shape(keypoints_px)
-    if len(shape) != 3 or shape[1:] != (KEYPOINT_COUNT, 2):
-        raise ValueError(f"keypoints_px: expected (N, {KEYPOINT_COUNT}, 2), got {shape}")
-    if np.shape(confidence) != shape[:2]:
-        raise ValueError(f"confidence: expected {shape[:2]}, got {np.shape(confidence)}")
-    if covariance_px2 is not None and np.shape(covariance_px2) != (*shape, 2):
-        raise ValueError(f"keypoint_covariance_px2: expected {(*shape, 2)}, got {np.shape(covariance_px2)}")
-    return shape[0]

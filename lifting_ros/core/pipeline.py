@@ -19,12 +19,12 @@ from lifting_ros.core.depth import measure_depth
 from lifting_ros.core.detector import DetectorConfig, load_detector, overlaps
 from lifting_ros.core.device import choose_device
 from lifting_ros.core.inference import NetworkRunner
-from lifting_ros.core.lifting import UP, Lifter, LifterConfig
+from lifting_ros.core.lifter_config import LifterConfig
+from lifting_ros.core.lifters import METHODS, WEIGHTS, make_lifter, weights_of
 from lifting_ros.core.poses import Detection, Person, Skeleton2D
 from lifting_ros.core.ppca import MixturePPCA
+from lifting_ros.core.request import UP, PoseLifter
 from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_FLIP
-
-WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,18 @@ class EstimatorConfig:
         },
     )
     detector: DetectorConfig = field(default=DetectorConfig(), metadata={"description": "person detector"})
-    lifter: LifterConfig = field(default=LifterConfig(), metadata={"description": "lifting to 3D"})
+    lifter: str = field(
+        default="ppca",
+        metadata={"description": "lifts to 3D: the prior (ppca), or a network by what it learnt from", "choices": METHODS, "live": True},
+    )
+    lifter_weights: str = field(
+        default="",
+        metadata={"description": "weights of a lifter other than ppca (.safetensors); empty: the ones that ship", "live": True},
+    )
+    lifting: LifterConfig = field(default=LifterConfig(), metadata={"description": "lifting to 3D"})
+
+    def __post_init__(self):
+        weights_of(self.lifter, self.lifter_weights)  # ConfigError: a lifter without weights is refused before anything runs
 
 
 @dataclass(frozen=True)
@@ -74,15 +85,27 @@ class SkeletonLifter:
     device, weights_sha256 = torch.device("cpu"), ""
 
     def __init__(self, config: EstimatorConfig = EstimatorConfig()):
-        """Load the prior; PriorError with one clear line where that cannot be done."""
+        """Load prior and lifter; PriorError, ConfigError or CheckpointError with one clear line where that cannot be done."""
         self.config, path = config, Path(config.prior or WEIGHTS / "prior.npz")
         self.prior, self.prior_sha256 = MixturePPCA.load(path), sha256_of(path)
-        self.lifter = Lifter(self.prior, config.lifter)
-        self.lifter.warm_up()  # before the first person, not at it
+        self._lifters: dict[tuple[str, str], PoseLifter] = {}
+        self.lifter = self._lifter(config)
+
+    def _lifter(self, config: EstimatorConfig) -> PoseLifter:
+        """The lifter that is asked for; those used before are kept, so that changing back costs nothing."""
+        chosen = config.lifter, config.lifter_weights
+        if chosen not in self._lifters:
+            lifter = make_lifter(config.lifter, self.prior, config.lifting, config.lifter_weights)
+            lifter.warm_up()  # before the first person, not at it
+            self._lifters[chosen] = lifter
+        return self._lifters[chosen]
 
     def retune(self, config: EstimatorConfig) -> None:
-        """Take over those values of `config` that may change while the estimator is in use (`live` in the fields' metadata)."""
-        self.config = config
+        """Take over those values of `config` that may change while the estimator is in use (`live` in the fields' metadata).
+
+        CheckpointError or ConfigError in one line for a lifter whose weights cannot be used; nothing has changed then.
+        """
+        self.lifter, self.config = self._lifter(config), config
 
     def lift(
         self, skeletons: Sequence[Skeleton2D], camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP,

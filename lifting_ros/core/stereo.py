@@ -22,10 +22,10 @@ from lifting_ros.core.checkpoint import CheckpointError, load_tensors, reason, s
 from lifting_ros.core.config import from_mapping
 from lifting_ros.core.depth_fusion import read_depth
 from lifting_ros.core.lifter_config import HEIGHT_OVER_SIZE, LifterConfig
-from lifting_ros.core.lifting import UP
 from lifting_ros.core.observation import to_rays
 from lifting_ros.core.person_view import PersonView, look_at_person
 from lifting_ros.core.poses import JointStatus, LiftedPoses
+from lifting_ros.core.request import UP, check_request
 from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
 from lifting_ros.core.stereo_depth import Scale, measured_scale
 from lifting_ros.core.stereo_network import StereoConfig, StereoNetwork
@@ -82,13 +82,10 @@ class StereoLifter:
         self, keypoints_px: np.ndarray, confidence: np.ndarray, covariance_px2: np.ndarray | None = None,
         camera: Camera | None = None, up: Sequence[float] | np.ndarray = UP, depth: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> LiftedPoses:  # fmt: skip
-        """Lift N persons.
+        """Lift N persons, as `request.PoseLifter.lift` says; one hypothesis, the answer.
 
-        keypoints_px (N, 14, 2), NaN allowed where confidence (N, 14) is 0; covariance_px2 (N, 14, 2, 2) or None; up (3,) or (N, 3) in the
-        optical frame, NaN where unknown; depth: measured z of the keypoints' joints and its variance, (N, 14) each, m and m^2, inf where
-        there is none, used with a camera only. With a camera the result is absolute, in its optical frame, in metres; without one the root
-        is the origin and the size is the training set's mean. One hypothesis each. Persons with fewer than two usable keypoints, or with
-        all of them in one place, come back INVALID. Raises ValueError in one line for arrays of a wrong shape.
+        INVALID are persons with fewer than two usable keypoints, or with all of them in one place. Where gravity is unknown the picture's
+        own way up is taken, which the network is told. Depths say where a person is, and by that how large.
         """
         found = self.reconstruct(keypoints_px, confidence, covariance_px2, camera, up)
         measured = None if depth is None or camera is None else np.moveaxis(read_depth(depth, len(found.joints))[0], -1, 0)
@@ -101,7 +98,7 @@ class StereoLifter:
 
     def reconstruct(self, keypoints_px, confidence, covariance_px2=None, camera: Camera | None = None, up=UP) -> Reconstruction:
         """What the networks and the search say of N persons; arguments and errors as `lift`."""
-        count = _check(keypoints_px, confidence, covariance_px2)
+        count = check_request(keypoints_px, confidence, covariance_px2)
         rays = to_rays(keypoints_px, confidence, covariance_px2, camera, self.config.keypoint_noise, self.config.noise_floor_px)
         view = look_at_person(rays, np.broadcast_to(np.asarray(up, np.float64), (count, 3)))
         with torch.inference_mode():
@@ -200,14 +197,3 @@ def _towards_rays(found: Reconstruction) -> tuple[np.ndarray, np.ndarray, np.nda
 
 def _outer(vectors: np.ndarray) -> np.ndarray:
     return vectors[..., :, None] * vectors[..., None, :]
-
-
-def _check(keypoints_px, confidence, covariance_px2) -> int:
-    shape = np.shape(keypoints_px)
-    if len(shape) != 3 or shape[1:] != (KEYPOINT_COUNT, 2):
-        raise ValueError(f"keypoints_px: expected (N, {KEYPOINT_COUNT}, 2), got {shape}")
-    if np.shape(confidence) != shape[:2]:
-        raise ValueError(f"confidence: expected {shape[:2]}, got {np.shape(confidence)}")
-    if covariance_px2 is not None and np.shape(covariance_px2) != (*shape, 2):
-        raise ValueError(f"keypoint_covariance_px2: expected {(*shape, 2)}, got {np.shape(covariance_px2)}")
-    return shape[0]

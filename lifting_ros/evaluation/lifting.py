@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from lifting_ros.core.lifting import LiftedPoses, Lifter
-from lifting_ros.core.residual_mlp import SupervisedLifter
+from lifting_ros.core.poses import LiftedPoses
+from lifting_ros.core.request import PoseLifter
 from lifting_ros.core.skeleton import JOINT_NAMES
 from lifting_ros.evaluation.metrics import depth_and_across, flipped_limbs, mpjpe, n_aligned, n_mpjpe, pa_mpjpe
 from lifting_ros.evaluation.virtual_cameras import PROTOCOLS, Trial, make_trial
@@ -29,7 +29,7 @@ class Lifted(NamedTuple):
     seconds: float
 
 
-def lift_trial(lifter: Lifter, trial: Trial) -> Lifted:
+def lift_trial(lifter: PoseLifter, trial: Trial) -> Lifted:
     """Lift all views of a trial, in batches."""
     given = (trial.keypoints_px, trial.confidence, trial.covariance_px2, trial.up)
     parts, count, start = [], len(trial.confidence), time.perf_counter()
@@ -67,16 +67,15 @@ def error_rows(lifted: Lifted, trial: Trial) -> dict[str, dict[str, float]]:
     return rows
 
 
-def supervised_row(lifter: SupervisedLifter, trial: Trial) -> tuple[dict[str, float], np.ndarray]:
-    """Mean errors in mm of the supervised baseline, and its joints (N, 17, 3) about the root, metres."""
-    joints = lifter.lift(trial.keypoints_px, trial.confidence, trial.camera)
-    return {name: float(v.mean()) for name, v in errors(joints[:, None], trial.joints_m).items()} | {"lifted %": 100.0}, joints
-
-
-def supervised_errors(lifter: SupervisedLifter, poses_m: np.ndarray) -> dict[str, float]:
-    """Errors of the supervised baseline in mm under the three main protocols, as `N-MPJPE, exact`."""
-    found = {name: supervised_row(lifter, make_trial(poses_m, protocol))[0] for name, protocol in PROTOCOLS.items()}
+def lifter_errors(lifter: PoseLifter, poses_m: np.ndarray) -> dict[str, float]:
+    """Errors of a lifter in mm under the three main protocols, as `N-MPJPE, exact`."""
+    found = {name: answer_row(lifter, make_trial(poses_m, protocol)) for name, protocol in PROTOCOLS.items()}
     return {f"{metric}, {name}": row[metric] for name, row in found.items() for metric in ("N-MPJPE", "PA-MPJPE")}
+
+
+def answer_row(lifter: PoseLifter, trial: Trial) -> dict[str, float]:
+    """Mean errors in mm of a lifter's answers."""
+    return error_rows(lift_trial(lifter, trial), trial)["best mode"]
 
 
 def where_it_sits(joints_m: np.ndarray, truth_m: np.ndarray) -> dict[str, float]:

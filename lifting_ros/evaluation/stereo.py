@@ -11,8 +11,8 @@ import numpy as np
 from lifting_ros.core.skeleton import KEYPOINT_NAMES, KEYPOINT_TO_JOINT, limb_lengths
 from lifting_ros.core.stereo import StereoLifter
 from lifting_ros.evaluation.calibration import calibrate, calibration_row
-from lifting_ros.evaluation.lifting import METRICS, errors, lift_trial
-from lifting_ros.evaluation.virtual_cameras import PROTOCOLS, Trial, make_trial
+from lifting_ros.evaluation.lifting import error_rows, lift_trial
+from lifting_ros.evaluation.virtual_cameras import Trial
 
 HEAD = tuple(KEYPOINT_NAMES.index(name) for name in ("head_top", "neck"))
 
@@ -44,14 +44,11 @@ def stereo_rows(lifters: Mapping[str, StereoLifter], trial: Trial) -> tuple[Rows
     error, calibration, speed = {}, {}, {}
     for name, lifter in lifters.items():
         lifted = lift_trial(lifter, trial)
-        valid, poses = lifted.valid, lifted.poses
-        joints = (poses.joints_m - poses.root_m[:, None])[valid, None]
-        error[name] = {metric: float(v.mean()) for metric, v in errors(joints, trial.joints_m[valid]).items()}
-        error[name] |= {"lifted %": 100 * float(valid.mean())}
+        error[name] = error_rows(lifted, trial)["best mode"]
         if lifter.network.config.synthesis and trial.camera is not None:
             error[name] |= {"view PCKh %": 100 * view_pckh(lifter, trial)}
-        calibration |= {f"{name}, {row}": calibration_row(result) for row, result in calibrate(poses, trial.joints_m).items()}
-        speed[name] = {"poses": float(len(valid)), "poses/s": len(valid) / lifted.seconds}
+        calibration |= {f"{name}, {row}": calibration_row(result) for row, result in calibrate(lifted.poses, trial.joints_m).items()}
+        speed[name] = {"poses": float(len(lifted.valid)), "poses/s": len(lifted.valid) / lifted.seconds}
     return error, calibration, speed
 
 
@@ -70,10 +67,3 @@ def second_view_of(joints_m: np.ndarray, rotation: np.ndarray, baseline: float) 
     shift = baseline * np.sqrt((limb_lengths(joints) ** 2).sum(-1))
     points = joints[:, list(KEYPOINT_TO_JOINT)]
     return (points[..., :2] - np.stack([shift, np.zeros_like(shift)], -1)[:, None]) / points[..., 2:]
-
-
-def stereo_errors(lifter: StereoLifter, poses_m: np.ndarray) -> dict[str, float]:
-    """Errors in mm and PCKh of the second view under the three main protocols, as `MPJPE, exact`."""
-    rows = {name: stereo_rows({"": lifter}, make_trial(poses_m, protocol))[0][""] for name, protocol in PROTOCOLS.items()}
-    wanted = (*METRICS, "view PCKh %")
-    return {f"{metric}, {name}": row[metric] for name, row in rows.items() for metric in wanted if metric in row}

@@ -143,7 +143,7 @@ class LiftingNode(LifecycleNode):
             return "unconfigured", {}
         state = ("active" if self._wanted() else "idle" if self._enabled else "disabled") if self._work is not None else "inactive"
         files = {"weights SHA-256": estimator.weights_sha256, "prior SHA-256": estimator.prior_sha256}
-        return state, {"device": str(estimator.device), **files}
+        return state, {"device": str(estimator.device), "lifter": estimator.config.lifter, **files}
 
     def _expecting(self) -> str:
         """The topic on which frames should be coming; empty where none should."""

@@ -189,12 +189,12 @@ def test_poses_only_and_another_namespace(light, tmp_path):
 
 def test_parameters_are_those_of_the_node(light, tmp_path, capsys):
     source, params = write_bag(tmp_path / "in", scene(2)), tmp_path / "params.yaml"
-    params.write_text("/other:\n  ros__parameters: {junk: 1}\n/**:\n  ros__parameters:\n    up: [1.0, 0.0, 0.0]\n    lifter.modes: 2\n")
+    params.write_text("/other:\n  ros__parameters: {junk: 1}\n/**:\n  ros__parameters:\n    up: [1.0, 0.0, 0.0]\n    lifting.modes: 2\n")
     assert bag(source, tmp_path / "out.mcap", "--params", params) == 0
     assert Estimator.asked[0][2].tolist() == [1.0, 0.0, 0.0]
     for text, named in {
-        "/**: {ros__parameters: {lifter: {mode: 2}}}": "lifter.mode: unknown parameter; did you mean lifter.modes?",
-        "/**: {ros__parameters: {lifter: {modes: 200}}}": "lifter.modes: expected 1 to 16, got 200",
+        "/**: {ros__parameters: {lifting: {mode: 2}}}": "lifting.mode: unknown parameter; did you mean lifting.modes?",
+        "/**: {ros__parameters: {lifting: {modes: 200}}}": "lifting.modes: expected 1 to 16, got 200",
         "/other: {ros__parameters: {queue: 2}}": "nothing for the node /lifting; it is for /other",
         "queue: 2": "no ros__parameters in it",
         "[1, 2": "not a readable YAML file",

@@ -9,7 +9,7 @@ from people import make_poses, small_prior
 
 from lifting_ros.cli.evaluate import LIFTING_TABLES, cell, print_table
 from lifting_ros.cli.main import main
-from lifting_ros.core.residual_mlp import ResidualMLP, ResidualMLPConfig, SupervisedLifter
+from lifting_ros.core.residual_mlp import RelativeLifter, ResidualMLP, ResidualMLPConfig, SupervisedLifter
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def data(tmp_path):
         subjects=np.array(["cmu01", "cmu02"]),
     )  # fmt: skip
     small_prior().save(tmp_path / "p.npz")
-    SupervisedLifter(ResidualMLP(ResidualMLPConfig(width=8, blocks=1)).eval(), 1.0).save(tmp_path / "w.safetensors", {})
+    SupervisedLifter(ResidualMLP(ResidualMLPConfig(width=8)), (1.05, 0.04)).save(tmp_path / "w.safetensors", {})
     return tmp_path
 
 
@@ -57,7 +57,8 @@ def test_the_same_seed_gives_the_same_figures(data):
     [
         (["--json", "/nowhere/e.json"], "--json"), (["--plots", "/nowhere"], "--plots"), (["--views", "0"], "--views"),
         (["--supervised", "/nowhere.safetensors"], "nowhere.safetensors"), (["--prior", "/nowhere.npz"], "nowhere.npz"),
-        (["--data", "/nowhere"], "nowhere"), (["--seed", "-1"], "--seed"),
+        (["--data", "/nowhere"], "nowhere"), (["--seed", "-1"], "--seed"), (["--all", "--lifter", "ppca=x"], "--lifter"),
+        (["--all", "--lifter", "relative=/nowhere.safetensors"], "nowhere.safetensors"),
     ],
 )  # fmt: skip
 def test_bad_options_are_one_line(data, capsys, options, named):
@@ -71,14 +72,22 @@ def test_nothing_to_do(capsys):
     assert "--lifting" in capsys.readouterr().err
 
 
-def test_training_the_baseline_then_measuring_it(data, capsys):
-    (data / "r.yaml").write_text("network: {width: 16, blocks: 1}\nsamples: 256\nbatch: 64\n")
+@pytest.mark.parametrize("what", ["supervised", "relative"])
+def test_training_a_lifter_then_measuring_it(data, capsys, what):
+    (data / "r.yaml").write_text("network: {width: 16}\nimages: 50\nsamples: 256\nbatch: 64\nspread_steps: 3\n")
     weights = str(data / "new.safetensors")
     options = ["--recipe", str(data / "r.yaml"), "--work", str(data / "work")]
-    assert main(["train", "supervised", "--data", str(data), "--out", weights, *options]) == 0
-    assert "N-MPJPE, exact" in capsys.readouterr().out and (data / "work" / "train_supervised" / "validation.csv").exists()
-    assert not torch.isnan(SupervisedLifter.load(weights).network.layers[0].weight).any()
-    assert call(data, "--supervised", weights) == 0
+    assert main(["train", what, "--data", str(data), "--out", weights, *options]) == 0
+    assert "N-MPJPE, exact" in capsys.readouterr().out and (data / "work" / f"train_{what}" / "validation.csv").exists()
+    kind = {"supervised": SupervisedLifter, "relative": RelativeLifter}[what]
+    assert not torch.isnan(kind.load(weights).network.layers[0].weight).any()
+    given = ["--all", "--data", str(data), "--prior", str(data / "p.npz"), "--views", "8", "--lifter", f"{what}={weights}"]
+    assert main(["evaluate", *given, "--json", str(data / "all.json")]) == 0
+    rows = json.loads((data / "all.json").read_text())["lifters: mm, % inside, poses/s"]
+    assert {"exact, ppca", f"exact, {what}", f"5 px noise, {what}", f"3 missing, {what}"} <= set(rows)
+    inside = [f"{kind} {value}" for kind in ("obs.", "inf.", "root") for value in ("50 %", "90 %", "NEES")]
+    assert list(rows[f"exact, {what}"]) == ["MPJPE", "N-MPJPE", "PA-MPJPE", "lifted %", *inside, "poses/s"]
+    assert rows[f"exact, {what}"]["lifted %"] == 100
 
 
 def test_the_table_is_aligned(capsys):

@@ -6,6 +6,7 @@ from people import CAMERA, make_poses, see
 
 from lifting_ros.cli.main import main
 from lifting_ros.core.conventions import CONVENTIONS
+from lifting_ros.core.lifters import METHODS
 from lifting_ros.evaluation.metrics import n_mpjpe
 
 
@@ -94,7 +95,7 @@ def test_help_offers_every_convention(capsys):
     with pytest.raises(SystemExit):
         main(["lift", "--help"])
     told = capsys.readouterr().out
-    assert all(name in told for name in CONVENTIONS)
+    assert all(name in told for name in (*CONVENTIONS, *METHODS))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04rubbish", b"text"])

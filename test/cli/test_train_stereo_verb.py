@@ -23,7 +23,7 @@ def test_training_both_kinds_then_measuring_them(tmp_path, capsys, monkeypatch):
         (tmp_path / "r.yaml").write_text(recipe)
         options = ["--recipe", str(tmp_path / "r.yaml"), "--run", str(tmp_path / name), "--out", str(tmp_path / f"{name}.safetensors")]
         assert main(["train", "stereo", "--data", str(tmp_path), *options]) == 0
-        assert "MPJPE, exact" in capsys.readouterr().out and (tmp_path / name / "validation.csv").exists()
+        assert "N-MPJPE, exact" in capsys.readouterr().out and (tmp_path / name / "validation.csv").exists()
     assert StereoLifter.load(tmp_path / "true.safetensors").errors.depth > 0
     weights = [str(tmp_path / f"{name}.safetensors") for name in ("true", "false")]
     measured = ["--prior", str(tmp_path / "p.npz"), "--views", "8", "--json", str(tmp_path / "e.json")]

@@ -6,18 +6,18 @@ from lifting_ros.core.pipeline import EstimatorConfig
 
 
 def test_nested_values_arrive():
-    config = from_mapping(EstimatorConfig, {"device": "cpu", "lifter": {"rotations": 20}, "detector": {"score": 1}})
-    assert (config.device, config.lifter.rotations, config.detector.score) == ("cpu", 20, 1.0)
-    assert config.lifter.modes == EstimatorConfig().lifter.modes
+    config = from_mapping(EstimatorConfig, {"device": "cpu", "lifting": {"rotations": 20}, "detector": {"score": 1}})
+    assert (config.device, config.lifting.rotations, config.detector.score) == ("cpu", 20, 1.0)
+    assert config.lifting.modes == EstimatorConfig().lifting.modes
 
 
 @pytest.mark.parametrize(
     ("values", "key"),
     [
         ({"devise": "cpu"}, "devise"),
-        ({"lifter": {"rotation": 3}}, "lifter.rotation"),
-        ({"lifter": {"rotations": 3}}, "lifter.rotations"),
-        ({"lifter": {"rotations": 30.5}}, "lifter.rotations"),
+        ({"lifting": {"rotation": 3}}, "lifting.rotation"),
+        ({"lifting": {"rotations": 3}}, "lifting.rotations"),
+        ({"lifting": {"rotations": 30.5}}, "lifting.rotations"),
         ({"threads": True}, "threads"),
         ({"device": 3}, "device"),
         ({"detector": 3}, "detector"),

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """The three rows of evidence are of the files given, and the second view is measured against the camera that would see it."""
-import dataclasses
-
 import numpy as np
 import pytest
 from people import make_poses
@@ -9,7 +7,7 @@ from test_stereo import make_lifter
 
 from lifting_ros.core.checkpoint import CheckpointError
 from lifting_ros.core.stereo import StereoLifter
-from lifting_ros.evaluation.stereo import second_view_of, stereo_errors, stereo_rows, variants, view_pckh
+from lifting_ros.evaluation.stereo import second_view_of, stereo_rows, variants, view_pckh
 from lifting_ros.evaluation.virtual_cameras import PROTOCOLS, make_trial
 
 
@@ -45,8 +43,3 @@ def test_a_network_that_sees_the_true_second_view_is_right_everywhere(trial):
     assert view_pckh(Knows(lifter.network, 1.0, 0.1), trial) == 1.0
     assert view_pckh(lifter, trial) < 1.0
     np.testing.assert_allclose(truth[..., 1], second_view_of(trial.joints_m, view.view.rotation, 0.0)[..., 1], atol=1e-12)
-
-
-def test_errors_of_the_main_protocols_by_name():
-    found = stereo_errors(dataclasses.replace(make_lifter(), search=False), make_poses(3))
-    assert len(found) == 3 * 4 and {"MPJPE, exact", "view PCKh %, 3 missing"} <= set(found)

@@ -90,11 +90,11 @@ def test_descriptors_carry_text_and_range(make_node):
     config = declare(node, NodeConfig)
     assert config.estimator.detector.score == 1.0
     score, rotations, transport = (
-        node.describe_parameter(name) for name in ("detector.score", "lifter.rotations", "image_transport")
+        node.describe_parameter(name) for name in ("detector.score", "lifting.rotations", "image_transport")
     )
     low, high = LEAVES["detector.score"].metadata["range"]
     assert (score.floating_point_range[0].from_value, score.floating_point_range[0].to_value) == (low, high)
-    low, high = LEAVES["lifter.rotations"].metadata["range"]
+    low, high = LEAVES["lifting.rotations"].metadata["range"]
     assert (rotations.integer_range[0].from_value, rotations.integer_range[0].to_value) == (low, high)
     assert transport.additional_constraints == "raw or compressed"
     assert LEAVES["detector.score"].metadata["description"] in score.description and score.read_only

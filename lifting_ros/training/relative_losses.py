@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The four terms of relative-depth supervision ("It's all Relative", BMVC 2018): each says a number for every person of a batch.
+
+Poses are (N, J, 3) in millimetres of their own, view frame: x right, y down, z away. In the paper the ranking term divides a difference of
+depths by the mean of such differences over the batch, so that a person's loss depends on who else is in it and is not defined where all
+depths are equal. Here it is divided by the person's own size, times what such a difference is over the size on average (DEPTH_UNIT): one
+person's loss is one person's, whatever the unit of the pose.
+"""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+DEPTH_UNIT = 0.167
+"""Mean difference in depth of two joints over the size (root of the sum of squared limb lengths), motion capture from all sides."""
+SLOPE, MOST = 2.5, 85.0
+"""Steepness of the ranking, and its largest exponent."""
+TINY = 1e-8
+LEAST_DISTANCE = 100.0
+"""Millimetres before the camera at which the perspective ends."""
+
+
+def distances(squares: Tensor) -> Tensor:
+    """Roots with a gradient at zero."""
+    return (squares + TINY).sqrt()
+
+
+def limb_lengths(joints: Tensor, limbs: list[tuple[int, int]]) -> Tensor:
+    """(N, L) of poses (N, J, 3)."""
+    starts, ends = (list(side) for side in zip(*limbs))
+    return distances((joints[:, ends] - joints[:, starts]).square().sum(-1))
+
+
+def ranking(joints: Tensor, pairs: Tensor, label: Tensor, limbs: list[tuple[int, int]]) -> Tensor:
+    """L_rel (N,) of one comparison a person: pairs (N, 2), label (N,) 1 where the first is farther, -1 where the second is, 0 for neither.
+
+    log(1 + exp(-2.5 r d)) with d the difference of depths over the normaliser, d^2 where r is 0.
+    """
+    depth = joints[..., 2].gather(1, pairs)  # N, 2
+    unit = DEPTH_UNIT * limb_lengths(joints, limbs).square().sum(1).sqrt()
+    apart = (depth[:, 0] - depth[:, 1]) / unit
+    ordered = torch.log1p(torch.exp((-SLOPE * label * apart).clamp(max=MOST)))
+    return torch.where(label == 0, apart.square(), ordered)
+
+
+def reprojection(joints: Tensor, scale: Tensor, target_px: Tensor, focal_px: Tensor | None = None) -> Tensor:
+    """L_rep (N,): mean distance of the projected joints from target_px (N, J, 2), about the root, pixels.
+
+    A scaled orthographic camera, s (x, y); with focal_px (N,) known a perspective one at the distance 1 / s, f (x, y) / (z + 1 / s).
+    """
+    if focal_px is None:
+        seen = scale[:, None, None] * joints[..., :2]
+    else:
+        away = (joints[..., 2:] + 1.0 / scale[:, None, None]).clamp(min=LEAST_DISTANCE)
+        seen = focal_px[:, None, None] * joints[..., :2] / away
+    return distances((seen - target_px).square().sum(-1)).mean(1)
+
+
+def root_offset(joints: Tensor, root: int) -> Tensor:
+    """L_root (N,): how far from the origin the root is."""
+    return distances(joints[:, root].square().sum(-1))
+
+
+def skeleton(joints: Tensor, ratios: Tensor, limbs: list[tuple[int, int]], unit: int) -> Tensor:
+    """L_skel (N,): mean difference of the limbs' lengths over that of limb `unit`, the right shin, from ratios (L,) or (N, L)."""
+    lengths = limb_lengths(joints, limbs)
+    return distances((lengths / lengths[:, unit : unit + 1] - ratios).square()).mean(1)

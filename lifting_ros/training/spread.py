@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Covariances of a trained lifter: a head that learns the deviations of its errors, made honest on people whom the training did not see."""
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from lifting_ros.core.poses import JointStatus
+from lifting_ros.core.residual_mlp import MLPLifter, ResidualMLP
+from lifting_ros.data.mocap import Mocap
+from lifting_ros.data.pictured import disturb
+from lifting_ros.data.virtual_cameras import make_views
+from lifting_ros.training.mlp_trainer import PictureSource
+
+CALIBRATION_SUBJECTS = ("cmu06", "cmu35", "cmu39")
+"""Held back from the training of learned lifters, and no validation subjects: their errors are those of strangers."""
+
+_ROUNDS = 3
+_RATE = 2e-3
+
+
+def calibration_rows(mocap: Mocap) -> np.ndarray:
+    """Boolean (N,): poses of CALIBRATION_SUBJECTS; of a file without them every seventh clip."""
+    wanted = [i for i, name in enumerate(mocap.subjects) if name in CALIBRATION_SUBJECTS]
+    rows = np.isin(mocap.subject_id, wanted)
+    return rows if rows.any() else np.isin(mocap.clip_id, np.unique(mocap.clip_id)[3::7])
+
+
+def fit_spread(network: ResidualMLP, source: PictureSource, steps: int, normalised: bool) -> None:
+    """Teach the head of the covariances the errors of the rest, which stays as it is; in place, the same for the same seed.
+
+    It is the only part that learns from joints in 3D where the network itself has seen none.
+    """
+    network.eval().spread.requires_grad_(True)
+    optimiser = torch.optim.Adam(network.spread.parameters(), _RATE)
+    for step in tqdm(range(steps), desc="learning covariances", unit="step", delay=2):
+        batch = source.make(source.config.steps + step)
+        with torch.no_grad():
+            features = network.layers(batch.encoded)
+            joints = network.pose(features).float().unflatten(-1, (network.joints, 3)) * network.unit + network.middle
+            missed = network.shape(joints, normalised) - torch.from_numpy(batch.pictures.joints)
+        for group in optimiser.param_groups:
+            group["lr"] = _RATE * (1 - step / steps)
+        loss = surprise(network.factors(features)[:, 1:], missed[:, 1:]).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+
+
+def surprise(factors: Tensor, missed: Tensor) -> Tensor:
+    """Negative logarithm of a Gaussian's density (...) but for a constant: lower triangular factors (..., 3, 3), errors (..., 3)."""
+    a = missed[..., 0] / factors[..., 0, 0]
+    b = (missed[..., 1] - factors[..., 1, 0] * a) / factors[..., 1, 1]
+    c = (missed[..., 2] - factors[..., 2, 0] * a - factors[..., 2, 1] * b) / factors[..., 2, 2]
+    return factors.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * (a * a + b * b + c * c)
+
+
+def fit_inflation(lifter: MLPLifter, strangers: Mocap, seed: int, noise_px: float, missing: int, views: int = 3000) -> None:
+    """Scale the covariances of inferred joints, observed joints and the root until errors on `strangers` are as large as they say.
+
+    As large: the mean of the squared Mahalanobis distances, the farthest hundredth left out, is that of a Gaussian. In place.
+    """
+    rng = np.random.default_rng((seed, 9))
+    chosen = rng.integers(0, len(strangers.positions_m), views)
+    seen = make_views(strangers.positions_m[chosen], 1, (seed, 9))
+    about = disturb(seen.joints_m[..., :2] / seen.joints_m[..., 2:], rng, 0.33, noise_px, missing)
+    keypoints = seen.camera.to_pixels(about.points)
+    variance = (about.deviation * seen.camera.focal_px) ** 2
+    covariance = variance[..., None, None] * np.eye(2)
+    for _ in range(_ROUNDS):  # the size's own share of a covariance is not scaled, so that one round is not enough
+        poses = lifter.lift(keypoints, about.visible.astype(float), covariance, seen.camera, seen.up)
+        error = poses.joints_m - poses.root_m[:, None] - seen.joints_m + seen.joints_m[:, :1]
+        kinds = [poses.status == kind for kind in (JointStatus.INFERRED, JointStatus.OBSERVED)]
+        kinds[0][:, 0] = False
+        factors = [_ratio(error[kind], poses.covariance_m2[kind]) for kind in kinds]
+        placed = poses.status[:, 0] > 0
+        factors.append(_ratio((poses.root_m - seen.joints_m[:, 0])[placed], poses.root_covariance_m2[placed]))
+        lifter.network.inflation *= torch.tensor(factors, dtype=torch.float32)
+
+
+def _ratio(error: np.ndarray, covariance: np.ndarray) -> float:
+    """Factor on covariances (n, 3, 3) that makes errors (n, 3) as large as they say; within a tenth and ten."""
+    if len(error) < 30:
+        return 1.0
+    square = (error * np.linalg.solve(covariance + 1e-12 * np.eye(3), error[..., None])[..., 0]).sum(-1)
+    kept = np.sort(square)[: int(0.99 * len(square))]
+    return float(np.clip(kept.mean() / 2.894, 0.1, 10.0))  # 2.894: mean of a chi-square of three below its 99 % point
+

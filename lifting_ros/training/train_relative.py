@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Relative-depth supervision ("It's all Relative", BMVC 2018): 3D from keypoints and from which of two joints is farther, told by a crowd.
+
+What differs from the paper is said where it is: the normaliser of the ranking (`relative_losses`), what the network reads (`encode`:
+certainties, so that keypoints may be missing; people at one size, in a levelled view frame); a rate that falls to zero, averaged weights.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lifting_ros.core.relative import JOINT_SETS, PIXELS, JointSet, fit_completion, ratios
+from lifting_ros.core.residual_mlp import MLPLifter, Pose, RelativeLifter, ResidualMLP
+from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
+from lifting_ros.data.comparisons import ANNOTATORS, Comparisons, simulate
+from lifting_ros.data.mocap import Mocap
+from lifting_ros.data.pictured import Pictured
+from lifting_ros.data.virtual_cameras import FOCAL_PX
+from lifting_ros.training.fit_prior import stature
+from lifting_ros.training.mlp_trainer import Batch, PictureSource, PictureTrainConfig, PictureTrainer, balanced_pictures, run_training
+from lifting_ros.training.relative_losses import ranking, reprojection, root_offset, skeleton
+from lifting_ros.training.spread import calibration_rows, fit_inflation, fit_spread
+
+UNIT_MM = 100.0
+"""What the pose head's numbers are multiplied by at the start; the factors are learned."""
+SCALES = {"orthographic": 1.0, "perspective": 0.001}
+"""Largest scale of either camera: pixels a millimetre; one over the distance in millimetres."""
+
+
+@dataclass(frozen=True)
+class RelativeTrainConfig(PictureTrainConfig):
+    """The recipe of relative-depth supervision; `config/train_relative.yaml` is the one that ships."""
+
+    joints: int = field(default=17, metadata={"description": "joints that are learnt: all, or those of the keypoints", "choices": (17, 14)})
+    camera: str = field(
+        default="orthographic",
+        metadata={"description": "scaled orthographic, or perspective with the focal length known", "choices": tuple(SCALES)},
+    )
+    skeleton: str = field(
+        default="average",
+        metadata={
+            "description": "limb lengths: the training set's mean, a body drawn by rule, each person's own, or none told",
+            "choices": ("average", "person", "true", "none"),
+        },
+    )
+    comparisons: int = field(default=1, metadata={"description": "compared pairs a picture; 0: all pairs", "range": (0, 136)})
+    tolerance_m: float = field(
+        default=0.0, metadata={"description": "joints so near in depth are called equally far", "unit": "m", "range": (0.0, 1.0)}
+    )
+    annotator: str = field(
+        default="crowd",
+        metadata={"description": "never errs, errs at a constant rate, or as the crowd of the paper's study", "choices": ANNOTATORS},
+    )
+    correct: float = field(default=0.9, metadata={"description": "share of right answers of the constant annotator", "range": (0.0, 1.0)})
+    label_noise: str = field(
+        default="none",
+        metadata={"description": "distribution of the annotated keypoints' own errors", "choices": ("none", "uniform", "normal")},
+    )
+    label_noise_px: float = field(
+        default=0.0, metadata={"description": "their half width, or deviation, at f = 1150 px", "unit": "px", "range": (0.0, 200.0)}
+    )
+    relative_weight: float = field(default=1.0, metadata={"description": "weight of the ranking term", "range": (0.0, 1e3)})
+    reprojection_weight: float = field(default=0.1, metadata={"description": "weight of the reprojection, a px", "range": (0.0, 1e3)})
+    root_weight: float = field(default=1.0, metadata={"description": "weight of the root's offset, a mm", "range": (0.0, 1e3)})
+    skeleton_weight: float = field(default=1.0, metadata={"description": "weight of the skeleton term", "range": (0.0, 1e3)})
+
+
+class Annotated(NamedTuple):
+    """Pictures with what was annotated in them; of photographs `pictures.joints` and `size_m` are NaN."""
+
+    pictures: Pictured
+    comparisons: Comparisons
+    ratios: np.ndarray
+    """(L,) or (M, L): lengths of the limbs over the right shin's."""
+    completion: np.ndarray
+    """(17, J) of `core.relative.fit_completion`."""
+
+
+def annotate(pictures: Pictured, config: RelativeTrainConfig) -> Annotated:
+    """What simulated annotators say of pictures; the keypoints' own errors are in the pictures from now on."""
+    which, rng = JOINT_SETS[config.joints], np.random.default_rng((config.seed, 8))
+    depth = (pictures.joints[..., 2] * pictures.size_m[:, None])[:, list(which.joints)]
+    told = simulate(depth, rng, config.comparisons, config.annotator, config.correct, config.tolerance_m)
+    each = ratios(pictures.joints, which)
+    lengths = {"average": each.mean(0), "true": each, "none": each.mean(0)}
+    lengths["person"] = np.array(which.generic) / which.generic[which.shin]
+    noisy = pictures._replace(rays=pictures.rays + label_noise(pictures.rays.shape, config, rng))
+    return Annotated(noisy, told, lengths[config.skeleton].astype(np.float32), fit_completion(pictures.joints[:20_000], which))
+
+
+def label_noise(shape: tuple[int, ...], config: RelativeTrainConfig, rng: np.random.Generator) -> np.ndarray:
+    """Errors of annotated keypoints on the rays, float32."""
+    amount = config.label_noise_px / FOCAL_PX
+    if config.label_noise == "uniform":
+        return rng.uniform(-amount, amount, shape).astype(np.float32)
+    return (amount * (config.label_noise == "normal") * rng.standard_normal(shape)).astype(np.float32)
+
+
+class Target(NamedTuple):
+    """What the loss of a batch needs, as tensors."""
+
+    keypoints_px: Tensor
+    """(B, J, 2) about the root, the person at the size of PIXELS."""
+    focal_px: Tensor
+    """(B,) of the camera that would show the person at that size."""
+    pairs: Tensor
+    """(B, 2)."""
+    label: Tensor
+    """(B,)."""
+    ratios: Tensor
+    """(L,) or (B, L)."""
+
+
+def target_of(batch: Batch, annotated: Annotated, which: JointSet, rng: np.random.Generator) -> Target:
+    """One of each picture's comparisons, in either order, mirrored where the picture is; its keypoints about the root."""
+    rays = batch.pictures.rays.astype(np.float64)
+    observed = rays[:, list(KEYPOINT_TO_JOINT)]
+    extent = np.sqrt(((observed - observed.mean(1, keepdims=True)) ** 2).sum(-1).mean(1))  # B
+    own = rays[:, list(which.joints)]
+    pixels = (own - own[:, which.root : which.root + 1]) * (PIXELS / extent)[:, None, None]
+    pairs, label = (values[batch.rows] for values in annotated.comparisons)
+    one = rng.integers(0, pairs.shape[1], len(pairs))
+    pairs, label = pairs[np.arange(len(one)), one], label[np.arange(len(one)), one]  # B, 2 and B
+    pairs = np.where(batch.mirrored[:, None], np.array(which.flip)[pairs], pairs)
+    turned = rng.random(len(one)) < 0.5
+    pairs, label = np.where(turned[:, None], pairs[:, ::-1], pairs), np.where(turned, -label, label)
+    lengths = annotated.ratios if annotated.ratios.ndim == 1 else annotated.ratios[batch.rows]
+    arrays = (pixels.astype(np.float32), (PIXELS / extent).astype(np.float32), pairs.astype(np.int64), label.astype(np.float32), lengths)
+    return Target(*map(torch.from_numpy, arrays))
+
+
+class RelativeTrainer(PictureTrainer):
+    """The four terms of the loss; the pose comes in millimetres of the network's own."""
+
+    def __init__(self, config: RelativeTrainConfig, annotated: Annotated):
+        self.annotated, self.which = annotated, JOINT_SETS[config.joints]
+        super().__init__(config, config.joints)
+
+    def prepared(self, network: ResidualMLP) -> ResidualMLP:
+        network.unit.data.fill_(UNIT_MM)
+        network.completion.copy_(torch.from_numpy(self.annotated.completion))
+        return network
+
+    def loss(self, pose: Pose, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng((self.config.seed, self.step, 1))
+        terms = self.terms(pose, target_of(batch, self.annotated, self.which, rng))
+        weights = self.config.relative_weight, self.config.reprojection_weight, self.config.root_weight, self.config.skeleton_weight
+        total = sum(weight * term.mean() for weight, term in zip(weights, terms.values()))
+        return total, {name: term.mean().item() for name, term in terms.items()}
+
+    def terms(self, pose: Pose, target: Target) -> dict[str, Tensor]:
+        """The four terms of each person, (B,) each."""
+        config, which = self.config, self.which
+        limbs, scale = list(which.limbs), SCALES[config.camera] * pose.scale
+        focal = target.focal_px if config.camera == "perspective" else None
+        none = config.skeleton == "none"
+        return {
+            "relative": ranking(pose.joints, target.pairs, target.label, limbs),
+            "reprojection": reprojection(pose.joints, scale, target.keypoints_px, focal),
+            "root": root_offset(pose.joints, which.root),
+            "skeleton": torch.zeros_like(scale) if none else skeleton(pose.joints, target.ratios, limbs, which.shin),
+        }
+
+
+def train_relative(
+    config: RelativeTrainConfig, mocap: Mocap, folder: Path,
+    evaluate: Callable[[MLPLifter], dict[str, float]] | None = None, every: int = 1000,
+) -> RelativeLifter:  # fmt: skip
+    """Train on simulated annotations of `mocap`, going on from `folder` where a state is kept there.
+
+    Joints in 3D serve the simulated annotators, and the covariances after the training; the network never sees them. `evaluate` gets a
+    lifter of the averaged network every `every` steps; what it returns goes into `folder/validation.csv`.
+    """
+    strangers = calibration_rows(mocap)
+    size = stature(mocap)
+    annotated = annotate(balanced_pictures(mocap.select(~strangers), config.images, config.seed), config)
+    source = PictureSource(annotated.pictures, config)
+    network = run_training(
+        RelativeTrainer(config, annotated), source, folder, lambda trained: RelativeLifter(trained, size), evaluate, every
+    )
+    fit_spread(network, source, config.spread_steps, RelativeLifter.normalised)
+    lifter = RelativeLifter(network, size)
+    fit_inflation(lifter, mocap.select(strangers), config.seed, config.noise_px, config.missing)
+    return lifter

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every learned lifter shares, with a network that knows the truth or nothing: places, frames, covariances, refusals."""
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from people import CAMERA, make_poses, see
+
+from lifting_ros.core.camera import Camera
+from lifting_ros.core.learned_lifting import Guess, LearnedLifter
+from lifting_ros.core.lifter_config import HEIGHT_OVER_SIZE, LifterConfig
+from lifting_ros.core.poses import JointStatus, LiftedPoses
+from lifting_ros.core.residual_mlp import RelativeLifter, ResidualMLP, ResidualMLPConfig, SupervisedLifter
+from lifting_ros.core.rotations import up_to_camera
+from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT, limb_lengths
+from lifting_ros.data.virtual_cameras import make_views
+
+COUNT = 6
+SIZE = (1.05, 0.04)
+SURE = np.full((COUNT, 14), 1.0)
+EXACT = np.tile(0.01 * np.eye(2), (COUNT, 14, 1, 1))
+
+
+class Oracle(LearnedLifter):
+    """Says the true shape, of persons in the optical frame, each as often as it is asked for in one call."""
+
+    method = "oracle"
+
+    def __init__(self, joints_m: np.ndarray, config: LifterConfig | None = None, deviation: float = 0.01):
+        super().__init__(SIZE, config)
+        self.size_m = np.sqrt((limb_lengths(joints_m) ** 2).sum(-1))
+        self.shape = (joints_m - joints_m[:, :1]) / self.size_m[:, None, None]
+        self.deviation, self.asked = deviation, []
+
+    def guess(self, views, metric):
+        self.asked.append(views)
+        shape = np.repeat(self.shape, len(views.pitch) // len(self.shape), 0)
+        covariance = np.tile(self.deviation**2 * np.eye(3), (len(shape), 17, 1, 1))
+        covariance[:, 0] = 0
+        return Guess(np.einsum("vab,vjb->vja", views.frame.astype(float), shape), covariance)
+
+
+def people(distance_m: float = 4.0) -> tuple[np.ndarray, np.ndarray]:
+    """Joints in the optical frame and keypoints, everybody of the mean size."""
+    poses = make_poses(COUNT, seed=5)
+    poses *= (SIZE[0] / np.sqrt((limb_lengths(poses) ** 2).sum(-1)))[:, None, None]
+    return see(poses, distance_m)
+
+
+def untaught(kind=SupervisedLifter, joints: int = 17):
+    torch.manual_seed(1)
+    network = ResidualMLP(ResidualMLPConfig(width=32), joints)
+    if joints == 14:
+        network.completion[list(KEYPOINT_TO_JOINT), range(14)] = 1.0
+    return kind(network, SIZE)
+
+
+def test_a_known_shape_is_put_where_it_is():
+    joints, keypoints = people()
+    poses = Oracle(joints).lift(keypoints, SURE, EXACT, CAMERA)
+    np.testing.assert_allclose(poses.joints_m, joints, atol=2e-3)
+    assert (poses.status[:, list(KEYPOINT_TO_JOINT)] == JointStatus.OBSERVED).all() and (poses.status[:, 9] == JointStatus.INFERRED).all()
+    np.testing.assert_array_equal(poses.hypotheses_m[:, 0], poses.joints_m)
+    assert (poses.hypothesis_weight == 1).all() and np.isfinite(poses.log_likelihood).all()
+
+
+def test_the_stature_says_how_far_the_person_is():
+    """Twice the size is twice as far; its deviation is the range's."""
+    joints, keypoints = people()
+    config = LifterConfig(stature_m=2 * SIZE[0] * HEIGHT_OVER_SIZE, stature_std_m=0.1)
+    poses = Oracle(joints, config).lift(keypoints, SURE, EXACT, CAMERA)
+    np.testing.assert_allclose(poses.joints_m, 2 * joints, rtol=2e-3, atol=4e-3)
+    away = np.linalg.norm(poses.root_m, axis=-1)
+    ray = poses.root_m / away[:, None]
+    along = np.sqrt(np.einsum("na,nab,nb->n", ray, poses.root_covariance_m2, ray))
+    np.testing.assert_allclose(along / away, 0.1 / (2 * SIZE[0] * HEIGHT_OVER_SIZE), rtol=0.05)
+
+
+def test_without_a_camera_the_root_is_the_origin():
+    joints, keypoints = people()
+    poses = Oracle(joints).lift(keypoints, SURE, EXACT)
+    assert (poses.root_m == 0).all() and np.isnan(poses.root_covariance_m2).all()
+    relative = joints - joints[:, :1]
+    scale = SIZE[0] / np.sqrt((limb_lengths(joints) ** 2).sum(-1))
+    np.testing.assert_allclose(poses.joints_m, relative * scale[:, None, None], atol=1e-6)
+
+
+def test_distortion_and_a_tilted_camera_are_undone():
+    joints, _ = people()
+    tilt = up_to_camera(np.array([0.3, -1.0, 0.2])) @ np.diag([1.0, -1, -1])
+    turned = (joints - [0, 0, 4.0]) @ tilt.T + [0, 0, 4.0]
+    camera = Camera(np.array([[600.0, 3, 300], [0, 580, 250], [0, 0, 1]]), np.array([-0.2, 0.05, 0.001, 0.002, 0.0]))
+    keypoints = camera.project(turned[:, list(KEYPOINT_TO_JOINT)])
+    poses = Oracle(turned).lift(keypoints, SURE, EXACT, camera, tilt @ [0, -1.0, 0])
+    np.testing.assert_allclose(poses.joints_m, turned, atol=3e-3)
+
+
+def test_missing_keypoints_do_not_move_the_person():
+    joints, keypoints = people()
+    confidence = SURE.copy()
+    confidence[:, [0, 4, 9]] = 0
+    keypoints[confidence == 0] = np.nan
+    poses = Oracle(joints).lift(keypoints, confidence, EXACT, CAMERA)
+    np.testing.assert_allclose(poses.joints_m, joints, atol=3e-3)
+    assert (poses.status[:, [10, 16, 2]] == JointStatus.INFERRED).all()
+
+
+def test_depth_finds_the_person_of_another_size():
+    """And a hand before the hip, half a metre off, is not believed."""
+    joints, keypoints = people()
+    far = 1.1 * joints
+    z = far[:, list(KEYPOINT_TO_JOINT), 2].copy()
+    z[:, 8] -= 0.5
+    variance = np.full(z.shape, 0.03**2)
+    z[:, 3], variance[:, 3] = np.nan, np.inf
+    z[0], variance[0] = np.nan, np.inf
+    poses = Oracle(joints).lift(keypoints, SURE, EXACT, CAMERA, depth=(z, variance))
+    off = np.linalg.norm(poses.root_m - far[:, 0], axis=-1)
+    assert (off[1:] < 0.04).all() and 0.2 < off[0] < 0.6
+    spread = np.sqrt(poses.root_covariance_m2[:, 2, 2])
+    assert (spread[1:] < 0.06).all() and spread[0] > 0.1
+
+
+def test_root_covariances_hold_what_they_say():
+    """People of all sizes, noisy keypoints, a shape that is right: squared distances are those of three dimensions."""
+    rng = np.random.default_rng(0)
+    poses = make_poses(400, seed=2)
+    poses *= (rng.normal(SIZE[0], SIZE[1], 400) / np.sqrt((limb_lengths(poses) ** 2).sum(-1)))[:, None, None]
+    joints, keypoints = see(poses)
+    noisy = keypoints + 4 * rng.standard_normal(keypoints.shape)
+    found = Oracle(joints, deviation=1e-3).lift(noisy, np.ones((400, 14)), np.tile(16 * np.eye(2), (400, 14, 1, 1)), CAMERA)
+    off = found.root_m - joints[:, 0]
+    square = np.einsum("na,nab,nb->n", off, np.linalg.inv(found.root_covariance_m2), off)
+    assert 2.4 < square.mean() < 3.7
+    relative = found.joints_m - found.root_m[:, None] - joints + joints[:, :1]
+    hand = np.einsum("na,nab,nb->n", relative[:, 16], np.linalg.inv(found.covariance_m2[:, 16] + 1e-9 * np.eye(3)), relative[:, 16])
+    assert hand.mean() < 4
+
+
+@pytest.mark.parametrize("kind", [SupervisedLifter, RelativeLifter])
+def test_a_shift_of_the_image_is_a_shift_of_the_person(kind):
+    """Under K moved along with the pixels nothing changes; without a camera neither place nor size in the image matters."""
+    lifter, (_, keypoints) = untaught(kind), people()
+    moved = Camera(CAMERA.matrix + np.array([[0, 0, 37.0], [0, 0, -21], [0, 0, 0]]))
+    here, there = lifter.lift(keypoints, SURE, EXACT, CAMERA), lifter.lift(keypoints + [37.0, -21], SURE, EXACT, moved)
+    for field in dataclasses.fields(LiftedPoses):
+        np.testing.assert_allclose(getattr(there, field.name), getattr(here, field.name), rtol=1e-4, atol=1e-5)
+    free, shifted = lifter.lift(keypoints, SURE), lifter.lift(3 * keypoints + [37.0, -21], SURE)
+    np.testing.assert_allclose(shifted.joints_m, free.joints_m, atol=2e-3)
+
+
+def test_a_camera_rolled_on_its_side_sees_the_same_person():
+    lifter, (_, keypoints) = untaught(), people()
+    middle = CAMERA.matrix[:2, 2]
+    rolled = (keypoints - middle) @ np.array([[0.0, 1], [-1, 0]]) + middle  # a quarter turn: x to y
+    here = lifter.lift(keypoints, SURE, EXACT, CAMERA)
+    there = lifter.lift(rolled, SURE, EXACT, CAMERA, up=(1.0, 0, 0))
+    turn = np.array([[0, -1.0, 0], [1, 0, 0], [0, 0, 1]])
+    np.testing.assert_allclose(there.joints_m, here.joints_m @ turn.T, atol=1e-4)
+    np.testing.assert_allclose(there.covariance_m2, turn @ here.covariance_m2 @ turn.T, atol=1e-5)
+
+
+def test_where_up_is_unknown_the_way_that_fits_is_taken():
+    joints, keypoints = people()
+    oracle, found = Oracle(joints[:1]), None
+    oracle.guess = _upright_only(oracle)
+    found = oracle.lift(keypoints[:1], SURE[:1], EXACT[:1], CAMERA, (np.nan, 0, 0))
+    assert np.linalg.norm(found.joints_m - joints[:1], axis=-1).max() < 0.15
+    assert len(oracle.asked[0].pitch) == 60
+
+
+def _upright_only(oracle: Oracle):
+    """A network that says one pose in the view frame, whichever way the person is seen."""
+    truth = oracle.guess
+
+    def guess(views, metric):
+        level = np.abs(views.frame[:, 1] @ [0, 1.0, 0] - 1).argmin()
+        found = truth(views, metric)
+        return found._replace(joints=np.repeat(found.joints[level : level + 1], len(views.pitch), 0))
+
+    return guess
+
+
+@pytest.mark.parametrize("camera", [CAMERA, None])
+def test_who_cannot_be_lifted_is_invalid(camera):
+    lifter, (_, keypoints) = untaught(), people()
+    confidence = SURE.copy()
+    confidence[0], confidence[1, 1:], keypoints[2] = 0, 0, np.nan
+    keypoints[3] = 100.0
+    up = np.tile([0.0, -1, 0], (COUNT, 1))
+    up[[2, 4]] = np.nan
+    poses = lifter.lift(keypoints, confidence, None, camera, up)
+    assert (poses.status[:4] == JointStatus.INVALID).all() and (poses.status[4:] > 0).all()
+    assert np.isnan(poses.joints_m[:4]).all() and np.isfinite(poses.joints_m[4:]).all()
+    assert np.isnan(poses.hypothesis_weight[:4]).all() and np.isfinite(poses.covariance_m2[4:]).all()
+    assert len(lifter.lift(np.zeros((0, 14, 2)), np.zeros((0, 14))).joints_m) == 0
+
+
+def test_two_keypoints_are_enough_for_an_answer():
+    lifter, (_, keypoints) = untaught(RelativeLifter), people()
+    confidence = np.zeros((COUNT, 14))
+    confidence[:, [0, 13]] = 1
+    poses = lifter.lift(keypoints, confidence, EXACT, CAMERA)
+    assert np.isfinite(poses.joints_m).all() and np.isfinite(poses.root_covariance_m2).all()
+    assert (np.linalg.eigvalsh(poses.root_covariance_m2) > 0).all()
+
+
+@pytest.mark.parametrize(("kind", "joints"), [(SupervisedLifter, 17), (RelativeLifter, 17), (RelativeLifter, 14)])
+def test_weights_come_back_from_the_file(tmp_path, kind, joints):
+    lifter, (_, keypoints) = untaught(kind, joints), people()
+    lifter.network.inflation.copy_(torch.tensor([2.0, 3.0, 1.5]))
+    lifter.save(tmp_path / "w.safetensors", {"seed": 0})
+    back = kind.load(tmp_path / "w.safetensors")
+    there, here = (each.lift(keypoints, SURE, EXACT, CAMERA) for each in (back, lifter))
+    np.testing.assert_allclose(there.joints_m, here.joints_m, atol=0.02 * np.abs(here.joints_m).max())
+    assert back.learned_size == SIZE and back.network.inflation.tolist() == [2.0, 3.0, 1.5]
+
+
+def test_the_size_of_the_shape_is_the_persons():
+    """Weights of relative depth have no unit: their poses are of the size given, whatever the numbers."""
+    lifter, (_, keypoints) = untaught(RelativeLifter), people()
+    poses = lifter.lift(keypoints, SURE, EXACT)
+    np.testing.assert_allclose(np.sqrt((limb_lengths(poses.joints_m) ** 2).sum(-1)), SIZE[0], rtol=1e-5)
+
+
+def test_shapes_that_do_not_fit_are_named():
+    lifter = untaught()
+    with pytest.raises(ValueError, match="^keypoints_px: expected"):
+        lifter.lift(np.zeros((2, 17, 2)), np.ones((2, 17)))
+    with pytest.raises(ValueError, match="^confidence: expected"):
+        lifter.lift(np.zeros((2, 14, 2)), np.ones((2, 13)))
+
+
+def test_it_is_lifted_as_it_is_trained():
+    """Points, certainties, pitch and extent of a picture are those that the lifter's own view of the same person gives."""
+    from lifting_ros.core.observation import Views, into_views, to_rays
+    from lifting_ros.core.residual_mlp import encode, encode_views
+    from lifting_ros.data.pictured import picture
+
+    poses = make_poses(1, seed=3)
+    made = picture(poses, seed=4)
+    lifted = make_views(poses, 1, seed=0)
+    rays = to_rays(lifted.keypoints_px, np.ones((1, 14)), np.tile(4 * np.eye(2), (1, 14, 1, 1)), lifted.camera, 0.015, 0.5)
+    views = Views(*into_views(*rays, lifted.up))
+    inside = encode_views(views, True)
+    told = np.full((1, 14), np.sqrt(4.25) / lifted.camera.focal_px)
+    outside = encode(views.rays, told, views.seen, views.pitch * np.radians(5), True)
+    np.testing.assert_allclose(inside[:, :28], outside[:, :28], atol=1e-4)
+    np.testing.assert_allclose(inside[:, 28:], outside[:, 28:], atol=0.02)
+    assert made.rays.shape == (1, 17, 2) and np.isclose(np.sqrt((limb_lengths(made.joints) ** 2).sum(-1)), 1, atol=1e-5).all()

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lifters by name: chosen in the configuration, changed while in use, refused in one line where their weights are missing or another's."""
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from people import CAMERA, make_poses, see
+
+from lifting_ros.core import lifters
+from lifting_ros.core.config import ConfigError, from_mapping
+from lifting_ros.core.lifter_config import LifterConfig
+from lifting_ros.core.lifting import Lifter
+from lifting_ros.core.pipeline import EstimatorConfig, SkeletonLifter
+from lifting_ros.core.poses import Skeleton2D
+from lifting_ros.core.residual_mlp import RelativeLifter, ResidualMLP, ResidualMLPConfig, SupervisedLifter
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """A folder of weights with a prior's neighbours: lifters that have learnt nothing."""
+    monkeypatch.setattr(lifters, "WEIGHTS", tmp_path)
+    for kind in (RelativeLifter, SupervisedLifter):
+        torch.manual_seed(0)
+        kind(ResidualMLP(ResidualMLPConfig(width=16)), (1.05, 0.04)).save(tmp_path / f"{kind.method}.safetensors", {})
+    return tmp_path
+
+
+def test_the_names_are_those_of_the_parameter():
+    field = next(f for f in dataclasses.fields(EstimatorConfig) if f.name == "lifter")
+    assert field.metadata["choices"] == lifters.METHODS and field.metadata["live"]
+
+
+def test_weights_that_are_not_there_are_told_with_how_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(lifters, "WEIGHTS", tmp_path)
+    with pytest.raises(ConfigError, match=r"^lifter: relative: .*relative\.safetensors: no such weights file \(lifting train relative"):
+        EstimatorConfig(lifter="relative")
+    with pytest.raises(ConfigError, match="^lifter: expected one of ppca"):
+        from_mapping(EstimatorConfig, {"lifter": "magic"})
+    assert lifters.shipped() == ["ppca"] and EstimatorConfig(lifter_weights="ignored by ppca").lifter == "ppca"
+
+
+def test_weights_of_another_lifter_are_refused(weights):
+    with pytest.raises(ConfigError, match="^lifter: relative: .*supervised.safetensors: weights of supervised"):
+        EstimatorConfig(lifter="relative", lifter_weights=str(weights / "supervised.safetensors"))
+    (weights / "x.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ConfigError, match="x.safetensors: not a weights file"):
+        EstimatorConfig(lifter="relative", lifter_weights=str(weights / "x.safetensors"))
+
+
+def test_a_lifter_takes_what_the_configuration_says_of_people(weights):
+    lifter = lifters.make_lifter("supervised", None, LifterConfig(stature_m=1.55, stature_std_m=0.1))
+    assert lifter.size == pytest.approx((1.0, 0.1 / 1.55))
+
+
+def test_the_estimator_changes_its_lifter_and_back(weights):
+    estimator = SkeletonLifter()
+    prior_s, keypoints = estimator.lifter, see(make_poses(1))[1][0]
+    skeleton = Skeleton2D(keypoints, np.ones(14), np.full((14, 2, 2), np.nan), np.array([0, 0, 10.0, 10]), 1.0)
+    first = estimator.lift([skeleton], CAMERA)[0].skeleton_3d
+    estimator.retune(dataclasses.replace(estimator.config, lifter="relative"))
+    assert isinstance(estimator.lifter, RelativeLifter)
+    other = estimator.lift([skeleton], CAMERA)[0].skeleton_3d
+    assert other.metric and other.hypotheses_m.shape == (1, 17, 3) and np.isfinite(other.covariance_m2).all()
+    assert np.abs(other.joints_m - first.joints_m).max() > 0.01
+    estimator.retune(dataclasses.replace(estimator.config, lifter="ppca"))
+    assert estimator.lifter is prior_s and isinstance(prior_s, Lifter)
+    np.testing.assert_array_equal(estimator.lift([skeleton], CAMERA)[0].skeleton_3d.joints_m, first.joints_m)

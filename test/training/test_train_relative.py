@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Relative-depth supervision learns stick figures from comparisons alone, in every variant; a killed training goes on as it was."""
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from people import CAMERA, make_poses, see
+
+from lifting_ros.core.checkpoint import CheckpointError
+from lifting_ros.core.relative import JOINT_SETS, fit_completion
+from lifting_ros.core.residual_mlp import ResidualMLPConfig
+from lifting_ros.data.mocap import Mocap
+from lifting_ros.evaluation.metrics import pa_mpjpe
+from lifting_ros.training.mlp_trainer import PictureSource, balanced_pictures
+from lifting_ros.training.train_relative import RelativeTrainConfig, RelativeTrainer, annotate, target_of, train_relative
+
+SMALL = RelativeTrainConfig(
+    network=ResidualMLPConfig(width=64, blocks=1, dropout=0.0), images=300, samples=640, batch=64, spread_steps=5, ema=0.99
+)
+
+
+def mocap(count: int = 300) -> Mocap:
+    ids = np.arange(count) % 8
+    return Mocap(make_poses(count), ids, ids, np.ones(count, bool), ())
+
+
+def test_it_learns_depth_from_comparisons(tmp_path):
+    """Better after Procrustes than one pose for everybody, from a crowd that errs; the network has seen no joint in 3D."""
+    recipe = dataclasses.replace(SMALL, images=4000, samples=100_000, learning_rate=3e-3, exact=1.0, spread_steps=100)
+    lifter = train_relative(recipe, mocap(600), tmp_path)
+    joints, keypoints = see(make_poses(200, seed=7))
+    poses = lifter.lift(keypoints, np.ones((200, 14)), np.tile(4 * np.eye(2), (200, 14, 1, 1)), CAMERA)
+    constant = np.broadcast_to((joints - joints[:, :1]).mean(0), joints.shape)
+    assert pa_mpjpe(poses.joints_m, joints).mean() < 0.8 * pa_mpjpe(constant, joints).mean()
+    flat = poses.joints_m.copy()
+    flat[..., 2] = flat[:, :1, 2]
+    assert pa_mpjpe(poses.joints_m, joints).mean() < 0.8 * pa_mpjpe(flat, joints).mean()
+    assert lifter.network.inflation.min() > 0.1
+
+
+VARIANTS = [
+    {"joints": 14}, {"camera": "perspective"}, {"skeleton": "person"}, {"skeleton": "true"}, {"skeleton": "none"}, {"comparisons": 0},
+    {"tolerance_m": 0.1}, {"annotator": "exact"}, {"annotator": "constant", "correct": 0.7},
+    {"label_noise": "normal", "label_noise_px": 5.0}, {"label_noise": "uniform", "label_noise_px": 5.0},
+    {"joints": 14, "skeleton": "person", "camera": "perspective"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_every_variant_takes_its_steps(changes):
+    """The loss falls in forty steps, and no number is lost on the way."""
+    config = dataclasses.replace(SMALL, samples=64 * 40, learning_rate=3e-3, **changes)
+    annotated = annotate(balanced_pictures(mocap(), 300, 0), config)
+    trainer, source = RelativeTrainer(config, annotated), PictureSource(annotated.pictures, config)
+    losses = [trainer.train_step(source.make(k))["loss"] for k in range(40)]
+    assert np.isfinite(losses).all() and np.mean(losses[-5:]) < np.mean(losses[:5])
+    assert trainer.terms(*_pose_and_target(trainer, source))["skeleton"].shape == (64,)
+
+
+def _pose_and_target(trainer, source):
+    batch = source.make(0)
+    pose = trainer.network.eval()(batch.encoded)
+    return pose, target_of(batch, trainer.annotated, trainer.which, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("joints", [17, 14])
+def test_targets_are_of_the_picture_the_network_sees(joints):
+    """Mirrored or not, turned round or not: the label says which of the two depths is greater, the keypoints are the joints' projection."""
+    config = dataclasses.replace(SMALL, joints=joints, annotator="exact", mirror=0.5, exact=1.0)
+    annotated = annotate(balanced_pictures(mocap(), 300, 0), config)
+    batch = PictureSource(annotated.pictures, config).make(3)
+    which = JOINT_SETS[joints]
+    target = target_of(batch, annotated, which, np.random.default_rng(0))
+    depth = batch.pictures.joints[:, list(which.joints), 2]
+    first, second = (np.take_along_axis(depth, target.pairs[:, side : side + 1].numpy(), 1)[:, 0] for side in (0, 1))
+    assert (np.sign(first - second) == target.label.numpy()).all() and set(target.label.tolist()) == {-1.0, 1.0}
+    assert (target.keypoints_px[:, which.root] == 0).all() and batch.mirrored.any() and not batch.mirrored.all()
+    observed = target.keypoints_px.numpy()[:, [which.joints.index(j) for j in (10, 8, 14, 15, 16, 11, 12, 13, 1, 2, 3, 4, 5, 6)]]
+    extent = np.sqrt(((observed - observed.mean(1, keepdims=True)) ** 2).sum(-1).mean(1))
+    np.testing.assert_allclose(extent, 115, rtol=1e-4)
+    places = batch.encoded[:, :28].numpy().reshape(-1, 14, 2)
+    np.testing.assert_allclose(115 * places, observed - observed.mean(1, keepdims=True), atol=0.05)
+
+
+def test_annotated_keypoints_err_as_the_recipe_says():
+    exact, noisy = SMALL, dataclasses.replace(SMALL, label_noise="normal", label_noise_px=5.0)
+    pictures = balanced_pictures(mocap(), 300, 0)
+    off = annotate(pictures, noisy).pictures.rays - annotate(pictures, exact).pictures.rays
+    assert 1150 * off.std() == pytest.approx(5.0, rel=0.05)
+    wide = dataclasses.replace(SMALL, label_noise="uniform", label_noise_px=5.0)
+    off = annotate(pictures, wide).pictures.rays - pictures.rays
+    assert 1150 * np.abs(off).max() == pytest.approx(5.0, rel=0.05)
+
+
+def test_joints_without_keypoints_are_linear_in_the_others():
+    poses = make_poses(500, seed=1)
+    which = JOINT_SETS[14]
+    completion = fit_completion(poses, which)
+    found = np.einsum("jk,nka->nja", completion, poses[:, list(which.joints)])
+    assert np.linalg.norm(found - poses, axis=-1).max() < 0.06
+    np.testing.assert_allclose(completion.sum(1), 1, atol=1e-3)
+    np.testing.assert_allclose(found[:, list(which.joints)], poses[:, list(which.joints)])
+
+
+def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path):
+    recipe = dataclasses.replace(SMALL, network=ResidualMLPConfig(width=32, blocks=1, dropout=0.3))
+    whole = train_relative(recipe, mocap(), tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    seen = []
+
+    def kill(lifter):  # a state is kept once it is validated
+        seen.append(lifter)
+        if len(seen) == 2:
+            raise Killed
+        return {"error": 1.0}
+
+    with pytest.raises(Killed):
+        train_relative(recipe, mocap(), tmp_path / "parts", kill, every=4)
+    assert (tmp_path / "parts" / "state.safetensors").exists()
+    resumed = train_relative(recipe, mocap(), tmp_path / "parts")
+    for name, value in whole.network.state_dict().items():
+        torch.testing.assert_close(resumed.network.state_dict()[name], value, rtol=0, atol=1e-5)
+    other = dataclasses.replace(recipe, comparisons=3)
+    with pytest.raises(CheckpointError, match="comparisons: 1, the recipe says 3"):
+        train_relative(other, mocap(), tmp_path / "parts")

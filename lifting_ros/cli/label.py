@@ -5,7 +5,8 @@ People and keypoints are found by this package's own network, lifted by the ster
 time with the pose prior, for a second opinion. DIR, which must be new or empty, gets images.npy (a window around each person), labels.npz
 (joints_m (N, 17, 3) about the root in metres in the photograph's optical frame, covariance_m2, keypoints, and a score for each thing that
 speaks for or against a label), and sheet.png, a contact sheet from the worst to the best. A label is `good` where every score is within
-the limits of RECIPE (config/label.yaml says what each means). Without a calibration the view is taken as all but orthographic.
+the limits of RECIPE (config/label.yaml says what each means). Without a calibration people are taken to be
+as far away as those of the training set mostly are.
 `lifting train image` learns from such folders, `data.labels.read_labels` reads them.
 """
 from __future__ import annotations

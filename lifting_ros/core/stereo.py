@@ -22,7 +22,7 @@ from lifting_ros.core.checkpoint import CheckpointError, load_tensors, reason, s
 from lifting_ros.core.config import from_mapping
 from lifting_ros.core.depth_fusion import read_depth
 from lifting_ros.core.lifter_config import HEIGHT_OVER_SIZE, LifterConfig
-from lifting_ros.core.observation import to_rays
+from lifting_ros.core.observation import Rays, to_rays
 from lifting_ros.core.person_view import PersonView, look_at_person
 from lifting_ros.core.poses import JointStatus, LiftedPoses
 from lifting_ros.core.request import UP, check_request
@@ -100,6 +100,8 @@ class StereoLifter:
         """What the networks and the search say of N persons; arguments and errors as `lift`."""
         count = check_request(keypoints_px, confidence, covariance_px2)
         rays = to_rays(keypoints_px, confidence, covariance_px2, camera, self.config.keypoint_noise, self.config.noise_floor_px)
+        if camera is None:
+            rays = _at_usual_distance(rays, float(self.network.context_statistics[0, 0].exp()))
         view = look_at_person(rays, np.broadcast_to(np.asarray(up, np.float64), (count, 3)))
         with torch.inference_mode():
             given = (torch.from_numpy(v).float() for v in (view.points(), view.seen, view.context(camera is not None)))
@@ -193,6 +195,13 @@ def _towards_rays(found: Reconstruction) -> tuple[np.ndarray, np.ndarray, np.nda
     covariance[:, _JOINT] = prior - gain @ look @ prior
     distance = np.einsum("nka,nkab,nkb->nk", off, np.linalg.inv(noise), off) + np.linalg.slogdet(2 * np.pi * noise)[1]
     return joints, covariance, -0.5 * np.where(seen, distance, 0.0).sum(1)
+
+
+def _at_usual_distance(given: Rays, extent: float) -> Rays:
+    """Rays of a picture whose camera is not known, about its middle, as if people were as far away as the training set's mostly are."""
+    square = (np.where(given.seen[..., None], given.rays, 0.0) ** 2).sum((1, 2)) / np.maximum(given.seen.sum(1), 1)
+    factor = (extent / np.sqrt(np.where(square > 0, square, 1.0)))[:, None, None]
+    return Rays(factor * given.rays, factor**2 * given.noise, given.seen)
 
 
 def _outer(vectors: np.ndarray) -> np.ndarray:

@@ -25,7 +25,8 @@ def make_lifter(**changes) -> StereoLifter:
     network = StereoNetwork(StereoConfig(width=16, blocks=1, **changes)).eval()
     joints = see(make_poses(50))[0]
     joints = torch.from_numpy((joints - joints[:, :1]) / 1.1)
-    network.use(Statistics(network.context_statistics, torch.tensor([-1.5, 0.2]), torch.stack([joints.mean(0), 0.1 * joints.std(0)])))
+    context = torch.tensor([[-2.1, 0.0, 1.0, -3.5], [0.3, 0.3, 0.4, 0.8]])
+    network.use(Statistics(context, torch.tensor([-1.5, 0.2]), torch.stack([joints.mean(0), 0.1 * joints.std(0)])))
     return StereoLifter(network, 1.1, 0.05, StereoErrors((1.2, 0.9, 1.1), 0.04, 0.02))
 
 

@@ -13,6 +13,7 @@ def train_image(args: argparse.Namespace, data: Path) -> int:
     from lifting_ros.cli.train import recipe
     from lifting_ros.core.checkpoint import load_network
     from lifting_ros.core.pipeline import WEIGHTS
+    from lifting_ros.core.ppca import MixturePPCA
     from lifting_ros.data.label_crops import LabelSet
     from lifting_ros.data.labels import read_labels
     from lifting_ros.evaluation.image_pose import label_errors, rendered_errors
@@ -24,7 +25,7 @@ def train_image(args: argparse.Namespace, data: Path) -> int:
     learn, validate = (LabelSet([labels], side) for side in (False, True))
     people = read_rendered(Path(args.synthetic), 500) if args.synthetic else None
     weights = WEIGHTS / "lite.safetensors"
-    trunk = load_network(weights)
+    trunk = load_network(weights, MixturePPCA.load(args.prior or WEIGHTS / "prior.npz"))
 
     def evaluate(trained) -> dict[str, float]:
         return label_errors(trained, validate) | (rendered_errors(trained, people) if people is not None else {})

@@ -103,13 +103,14 @@ class ImagePose:
         save_tensors(path, half, {"image_pose": head, "trunk_sha256": sha256_of(trunk), "size_m": self.size_m, "card": card})
 
     @classmethod
-    def load(cls, path: str | Path, trunk: str | Path) -> ImagePose:
-        """Read what `save` wrote, with the weights `trunk` it was trained on; CheckpointError in one line where that cannot be done."""
+    def load(cls, path: str | Path, trunk: str | Path, prior=None) -> ImagePose:
+        """Read what `save` wrote, with the weights `trunk` it was trained on and their prior (a core.ppca.MixturePPCA) if they are fused;
+        CheckpointError in one line where that cannot be done."""
         tensors, header = load_tensors(path)
         if header.get("trunk_sha256") not in (None, sha256_of(trunk)):
             raise CheckpointError(f"{path}: was trained on the features of other weights than {trunk}")
         try:
-            network = ImagePoseNetwork(load_network(trunk), from_mapping(ImagePoseConfig, header["image_pose"]))
+            network = ImagePoseNetwork(load_network(trunk, prior), from_mapping(ImagePoseConfig, header["image_pose"]))
             network.head.load_state_dict(tensors)
             size = float(header["size_m"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from test_stereo import make_lifter
+from stereo_support import make_lifter
 
 import lifting_ros
 from lifting_ros.cli.main import main

@@ -2,20 +2,13 @@
 """What the network reads of a person does not depend on which way the camera looks, and the way back is told."""
 import numpy as np
 from people import CAMERA, make_poses, see
+from stereo_support import turn
 
 from lifting_ros.core.camera import Camera
 from lifting_ros.core.observation import Rays, to_rays
 from lifting_ros.core.person_view import look_at_person
 
 UP = np.array([0.0, -1, 0])
-
-
-def turn(seed: int, most: float = 0.4) -> np.ndarray:
-    """A rotation by `most` radians about an axis of its own."""
-    axis = np.random.default_rng(seed).standard_normal(3)
-    x, y, z = axis / np.linalg.norm(axis)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(most) * cross + (1 - np.cos(most)) * cross @ cross
 
 
 def view_of(joints, up, camera=CAMERA, confidence=None, noise_px=3.0):

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from label_support import make_labels
 from people import CAMERA, make_poses, see, small_prior
-from test_person_view import turn
-from test_stereo import make_lifter
+from stereo_support import make_lifter, turn
 
 from lifting_ros.core.config import from_mapping, read_yaml
 from lifting_ros.data.labels import QUALITY

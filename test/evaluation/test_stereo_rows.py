@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from people import make_poses
-from test_stereo import make_lifter
+from stereo_support import make_lifter
 
 from lifting_ros.core.checkpoint import CheckpointError
 from lifting_ros.core.stereo import StereoLifter

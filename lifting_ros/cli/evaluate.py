@@ -20,7 +20,8 @@ The pictures are rendered once and kept in WORK; that needs the package embreex.
 after the best scale; PA-MPJPE: after Procrustes) of the lifter's answer, of the mean of its hypotheses by weight (Bayes mean) and of the
 best of them; where the error sits; calibration of the covariances: share of truths inside the ellipsoids of a level in %, and NEES a
 degree of freedom. --supervised adds the baseline of `lifting train supervised`. --stereo adds the stereoscopic lifter, of every weights
-file with view synthesis the whole and the one without search, and how good the second view is (view PCKh: keypoints within half a head).
+file with view synthesis the whole and the one without search, and how good the second view is (view PCKh: keypoints within half a head);
+then what the limits of `lifting label` are worth: errors of the poses that they accept and of those they refuse.
 
 --all: every lifter whose weights are there (parameter `lifter`), or are named with --lifter NAME=WEIGHTS, on the same views: errors,
 covariances and poses a second in one table.
@@ -167,6 +168,7 @@ def lifting_tables(args: argparse.Namespace) -> dict[str, dict[str, dict[str, fl
     from lifting_ros.core.ppca import MixturePPCA
     from lifting_ros.core.residual_mlp import SupervisedLifter
     from lifting_ros.evaluation.calibration import calibrate, calibration_row, draw
+    from lifting_ros.evaluation.label_quality import label_rows
     from lifting_ros.evaluation.lifting import error_rows, joint_errors, lift_trial, where_it_sits
     from lifting_ros.evaluation.stereo import stereo_rows, variants
     from lifting_ros.evaluation.virtual_cameras import MORE_PROTOCOLS, PROTOCOLS, make_trial
@@ -196,6 +198,9 @@ def lifting_tables(args: argparse.Namespace) -> dict[str, dict[str, dict[str, fl
         speed[name] = {"poses": float(len(lifted.valid)), "poses/s": len(lifted.valid) / lifted.seconds}
         for table, rows in zip((error, calibration, speed), stereo_rows(stereo, trial), strict=True):
             table |= {f"{name}, {row}": values for row, values in rows.items()}
+        if "stereo" in stereo:
+            labels = label_rows(stereo["stereo"], lifter, lifter.prior.limbs_, trial)
+            error |= {f"{name}, stereo, {row}": values for row, values in labels.items()}
     if args.plots:
         draw(curves, Path(args.plots) / "calibration.png")
     return tables

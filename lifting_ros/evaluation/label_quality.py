@@ -8,11 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from lifting_ros.core.poses import LiftedPoses
+from lifting_ros.core.request import PoseLifter
 from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT, limb_lengths
-from lifting_ros.core.stereo import Reconstruction
+from lifting_ros.core.stereo import Reconstruction, StereoLifter
 from lifting_ros.data.labels import QUALITY
 from lifting_ros.evaluation.joint_limits import excess_deg
+from lifting_ros.evaluation.lifting import errors
 from lifting_ros.evaluation.metrics import n_mpjpe
+from lifting_ros.evaluation.virtual_cameras import Trial
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,24 @@ def quality_of(
         "lifters_m": n_mpjpe(others, joints),
         "expected_error_m": np.sqrt(trace.mean(-1)),
     }
+
+
+def label_rows(
+    lifter: StereoLifter, other: PoseLifter, limbs: np.ndarray, trial: Trial, config: LabelConfig | None = None,
+) -> dict[str, dict[str, float]]:  # fmt: skip
+    """What the limits are worth where the truth is known: mean errors in mm of labels that they accept and of those they refuse."""
+    given = trial.keypoints_px, trial.confidence, trial.covariance_px2, trial.camera, trial.up
+    found = lifter.reconstruct(*given)
+    poses, second = lifter.finish(found, trial.camera is not None), other.lift(*given)
+    sure = np.ones(len(trial.confidence))
+    quality = quality_of(found, poses, second, sure, trial.confidence, limbs, lifter.network.config.baseline)
+    lifted, rows = (poses.status > 0).all(1), {}
+    good = (config or LabelConfig()).accepts(quality) & lifted
+    joints = (poses.joints_m - poses.root_m[:, None])[:, None]
+    for name, chosen in (("good labels", good), ("refused labels", lifted & ~good)):
+        rows[name] = {m: float(v.mean()) if len(v) else float("nan") for m, v in errors(joints[chosen], trial.joints_m[chosen]).items()}
+        rows[name] |= {"share %": 100 * float(chosen.mean())}
+    return rows
 
 
 def view_gap(found: Reconstruction, joints: np.ndarray, baseline: float) -> np.ndarray:

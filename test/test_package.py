@@ -23,6 +23,7 @@ KEYS = {
     "diagnostic_msgs": "diagnostic_msgs",
     "embreex": None,
     "geometry_msgs": "geometry_msgs",
+    "h5py": None,
     "launch": "launch",
     "launch_ros": "launch_ros",
     "lifecycle_msgs": "lifecycle_msgs",

@@ -25,6 +25,10 @@ then what the limits of `lifting label` are worth: errors of the poses that they
 
 --all: every lifter whose weights are there (parameter `lifter`), or are named with --lifter NAME=WEIGHTS, on the same views: errors,
 covariances and poses a second in one table.
+
+--recorded PATH: every such lifter by action on Human3.6M (data_3d_h36m.npz, or the folder with S9/MyPoses/3D_positions/*.h5; with --cameras
+cameras.h5 through its own four cameras: MPJPE is protocol 1, PA-MPJPE protocol 2), on MPI-INF-3DHP (the folder with TS1/annot_data.mat or
+S1/Seq1/annot.mat), or on the depth orders of Leeds Sports Pose (the published .json). The .h5 and the test set want the package h5py.
 """
 from __future__ import annotations
 
@@ -40,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lifter", nargs="+", default=[], metavar="NAME=WEIGHTS", help="weights of a lifter of --all instead of those that ship"
     )
+    parser.add_argument("--recorded", default="", metavar="PATH", help="every lifter, on a data set: see above")
+    parser.add_argument("--cameras", default="", metavar="CAMERAS.h5", help="calibration of Human3.6M (default: virtual cameras)")
     parser.add_argument("--synthetic", default="", metavar="PACK", help="2D and 3D, on rendered windows of the validation subjects")
     parser.add_argument("--data", default="", metavar="DATA", help="folder with keypoints2d/, negatives/, body/ and mocap/")
     parser.add_argument("--work", default=".cache", metavar="WORK", help="where packs are kept (default .cache)")
@@ -70,6 +76,11 @@ def run(args: argparse.Namespace) -> int:
         tables |= lifting_tables(args)
     if args.all:
         tables |= all_lifters(args)
+    if args.recorded:
+        from lifting_ros.evaluation.recorded import read_recorded, recorded_tables
+
+        recorded = read_recorded(args.recorded, args.cameras)  # before the lifters are made: what is wrong is told at once
+        tables |= recorded_tables(named_lifters(args), recorded)
     for name, rows in tables.items():
         print_table(name, rows, LEFT_OUT)
     if args.json:
@@ -83,8 +94,8 @@ def check(args: argparse.Namespace) -> None:
     """CommandError for options that do not go together."""
     from lifting_ros.cli.main import CommandError
 
-    if not (args.keypoints or args.lifting or args.synthetic or args.detector or args.all):
-        raise CommandError("nothing to do: expected --keypoints, --synthetic, --detector, --lifting or --all")
+    if not (args.keypoints or args.lifting or args.synthetic or args.detector or args.all or args.recorded):
+        raise CommandError("nothing to do: expected --keypoints, --synthetic, --detector, --lifting, --all or --recorded")
     if (args.keypoints or args.lifting or args.detector or args.all) and not args.data:
         raise CommandError("--data: --keypoints, --detector, --lifting and --all want the folder of the data")
     if args.views < 1 or args.seed < 0 or args.people < 1 or args.pictures < 0:
@@ -135,12 +146,19 @@ def make_estimators(args: argparse.Namespace) -> dict:
 
 def all_lifters(args: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
     """The table of every lifter, harder scenes too with --more."""
+    from lifting_ros.evaluation.lifters import lifter_table
+    from lifting_ros.evaluation.virtual_cameras import MORE_PROTOCOLS, PROTOCOLS
+
+    protocols = PROTOCOLS | (MORE_PROTOCOLS if args.more else {})
+    return {"lifters: mm, % inside, poses/s": lifter_table(named_lifters(args), held_back(args), protocols, args.seed)}
+
+
+def named_lifters(args: argparse.Namespace) -> dict:
+    """Every lifter whose weights are there or named, by name."""
     from lifting_ros.cli.main import CommandError
     from lifting_ros.core.lifter_config import LifterConfig
     from lifting_ros.core.lifters import METHODS, WEIGHTS, make_lifter, shipped
     from lifting_ros.core.ppca import MixturePPCA
-    from lifting_ros.evaluation.lifters import lifter_table
-    from lifting_ros.evaluation.virtual_cameras import MORE_PROTOCOLS, PROTOCOLS
 
     given = dict(word.partition("=")[::2] for word in args.lifter)
     for name, path in given.items():
@@ -148,9 +166,7 @@ def all_lifters(args: argparse.Namespace) -> dict[str, dict[str, dict[str, float
             raise CommandError(f"--lifter: expected NAME=WEIGHTS with a name of {', '.join(METHODS[1:])}, got {name!r}")
     prior = MixturePPCA.load(args.prior or WEIGHTS / "prior.npz")
     names = [name for name in METHODS if name in given or name in shipped()]
-    lifters = {name: make_lifter(name, prior, LifterConfig(), given.get(name, "")) for name in names}
-    protocols = PROTOCOLS | (MORE_PROTOCOLS if args.more else {})
-    return {"lifters: mm, % inside, poses/s": lifter_table(lifters, held_back(args), protocols, args.seed)}
+    return {name: make_lifter(name, prior, LifterConfig(), given.get(name, "")) for name in names}
 
 
 def held_back(args: argparse.Namespace):

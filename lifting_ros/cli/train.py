@@ -5,8 +5,9 @@ baseline of the lifter (`supervised`), the lifter that learns from which of two 
 
 DATA holds keypoints2d/ (lspet, street, gym, people: annotations.npz beside images.tar) and negatives/, and body/ and mocap/ for the
 rendered people (which need the package embreex); packs made of it are kept in WORK, under names that say what they depend on.
-The lifters need mocap/ alone, and learn from all but the validation subjects; comparisons of joints are simulated from it. For `image` DATA
-is a folder that `lifting label` wrote.
+The lifters need mocap/ alone, and learn from all but the validation subjects; comparisons of joints are simulated from it, or come from
+a crowd: --crowd, the published comparisons on Leeds Sports Pose (.json), with a recipe of 14 joints. For `image` DATA is a folder that
+`lifting label` wrote.
 A training that was stopped or killed goes on where it was when the same command is given again; started by
 `torchrun --nproc-per-node N -m lifting_ros.cli.main` in place of `lifting` it is shared among N GPUs or processes. The folder of the
 training, RUN, keeps recipe, revision, curves (CSV, PNG, TensorBoard where that is installed) and states. At the end the averaged weights
@@ -34,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", default=".cache", metavar="WORK", help="packs, states and curves (default .cache)")
     parser.add_argument("--run", default="", metavar="RUN", help="folder of this training (default WORK/train_WHAT)")
     parser.add_argument("--recipe", default="", metavar="RECIPE.yaml", help="default: the values of config/train_WHAT.yaml")
-    parser.add_argument("--start", default="", metavar="STATE", help="state of another training to go on from (lite, paper, detector)")
+    parser.add_argument("--start", default="", metavar="STATE", help="state of another training to go on from (not: supervised)")
+    parser.add_argument("--crowd", default="", metavar="LSP.json", help="comparisons on photographs instead of simulated ones (relative)")
     parser.add_argument("--prior", default="", metavar="P.npz", help="pose prior of the fusion (default: the one that ships)")
     parser.add_argument("--synthetic", default="", metavar="FOLDER", help="pack of rendered people instead of one made here (lite, paper)")
     parser.add_argument("--every", type=int, default=500, metavar="N", help="steps between states and validations (default 500)")
@@ -155,6 +157,7 @@ def train_lifter(args: argparse.Namespace, data: Path) -> int:
     import time
 
     from lifting_ros.data.mocap import read_mocap
+    from lifting_ros.data.relative_lsp import read_relative_lsp
     from lifting_ros.evaluation.lifting import lifter_errors
     from lifting_ros.evaluation.virtual_cameras import validation_poses
     from lifting_ros.training.record import revision
@@ -174,6 +177,9 @@ def train_lifter(args: argparse.Namespace, data: Path) -> int:
         return lifter_errors(trained, poses)
 
     folder = Path(args.run or Path(args.work) / f"train_{args.what}")
+    if args.what == "relative":
+        crowd = read_relative_lsp(args.crowd) if args.crowd else None
+        train = partial(train, crowd=crowd, start=Path(args.start) if args.start else None)
     lifter = train(config, mocap.select(~mocap.validation_rows()), folder, evaluate, args.every)
     quality = {name: round(value, 1) for name, value in lifter_errors(lifter, validation_poses(mocap, 500)).items()}
     card = {"recipe": dataclasses.asdict(config), "revision": revision(), "mm": quality, "minutes": (time.perf_counter() - start) / 60}

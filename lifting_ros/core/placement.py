@@ -3,7 +3,8 @@
 
 A lifter that learned from pictures says the shape, joints about the root in units of the person's size. With the root at t and the size s
 joint k lies at t + s J_k, and the ray (u, v, 1) of its keypoint says that the first two rows of t + s J_k, less (u, v) times the third,
-are zero: linear in (t, s), so that the posterior is that of a linear Gaussian model. Everything is in the view frame (`observation.Views`).
+are zero, but for an error that is an angle and grows with the distance: the rays say nothing of the size. All is in the view frame
+(`observation.Views`).
 """
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ import numpy as np
 from lifting_ros.core.observation import Views
 from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
 
-PASSES, PASSES_WITH_DEPTH = 2, 5
-"""Of the noise, which is in pixels and wants the distance; and of the weights of depths, some of which are of something else."""
+PASSES, PASSES_WITH_DEPTH = 3, 6
+"""Of Gauss and Newton; more for the weights of depths, some of which are of something else."""
 DEPTH_COMMON_STD_M = 0.02
 """Deviation that all depths of a person share: scale of the sensor, build and clothes."""
 _LEAST_DISTANCE = 0.1  # metres from the camera to the person's middle
@@ -53,28 +54,49 @@ def place(joints: np.ndarray, covariance: np.ndarray, views: Views, size: tuple[
     rows = np.concatenate([project, np.einsum("vkab,vkb->vka", project, own)[..., None]], -1)  # V, 14, 2, 4
     shape_noise = size[0] ** 2 * np.einsum("vkab,vkbc,vkdc->vkad", project, spread, project)
     rays_noise = _matrix(views.noise) * ((views.centred.astype(np.float64) ** 2).sum(1) / count)[:, None, None, None]
-    distance, weights = size[0] * _far(own, rays, seen), None
+    ahead = np.concatenate([np.tile([0.0, 0.0, 1.0], (len(own), 1)), ((own[..., 2] * seen).sum(1) / count)[:, None]], 1)  # V, 4
+    state = _start(project, own, rays, seen, size[0])
+    weights = None
     for _ in range(PASSES if depths is None else PASSES_WITH_DEPTH):
+        distance = np.maximum((ahead * state).sum(1), _LEAST_DISTANCE)
         noise = distance[:, None, None, None] ** 2 * rays_noise + shape_noise + 1e-12 * np.eye(2)
         inverse = np.linalg.inv(noise) * seen[..., None, None]
-        normal, target = np.einsum("vkab,vkac,vkcd->vbd", rows, inverse, rows), np.zeros((len(own), 4))
+        missed = np.einsum("vkab,vb->vka", rows, state)
+        # what is missed is an angle: whoever is twice as large and as far off misses the rays as much
+        slope = rows - missed[..., None] * (ahead / distance[:, None])[:, None, None]
+        normal = np.einsum("vkab,vkac,vkcd->vbd", slope, inverse, slope)
+        target = np.einsum("vkab,vkac,vkc->vb", slope, inverse, np.einsum("vkab,vb->vka", slope, state) - missed)
         normal[:, 3, 3] += size[1] ** -2
         target[:, 3] += size[0] * size[1] ** -2
         if depths is not None:
-            weights = _add_depths(normal, target, own, spread, views.frame, depths, size[0], weights)
+            weights = _believed(state, own, views.frame, depths) if weights is not None else np.ones(seen.shape)
+            _add_depths(normal, target, own, spread, views.frame, depths, size[0], weights)
         normal += 1e-12 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(4)
         state = np.linalg.solve(normal, target[..., None])[..., 0]  # V, 4
-        if depths is not None:
-            weights = _believed(state, own, views.frame, depths)
-        distance = np.maximum(state[:, 2] + state[:, 3] * (own[..., 2] * seen).sum(1) / count, _LEAST_DISTANCE)
     missed = np.einsum("vkab,vb->vka", rows, state)
     square = np.einsum("vka,vkab,vkb->v", missed, inverse, missed)
     volume = (np.log(np.linalg.det(2 * np.pi * noise / distance[:, None, None, None] ** 2)) * seen).sum(1)
     found = np.linalg.inv(normal)
     if depths is not None:
-        ahead = views.frame[:, :, 2].astype(np.float64)
-        found[:, :3, :3] += DEPTH_COMMON_STD_M**2 * ahead[:, :, None] * ahead[:, None]
+        optical = views.frame[:, :, 2].astype(np.float64)
+        found[:, :3, :3] += DEPTH_COMMON_STD_M**2 * optical[:, :, None] * optical[:, None]
     return Placed(state[:, :3], state[:, 3], found, square / (2 * count), -0.5 * (square + volume))
+
+
+def _start(project: np.ndarray, own: np.ndarray, rays: np.ndarray, seen: np.ndarray, size: float) -> np.ndarray:
+    """Root and size (V, 4) of a person of mean size: the root that leaves the least of the rays' equations, all alike."""
+    within = project * seen[..., None, None]
+    normal = np.einsum("vkab,vkac->vbc", within, within)
+    target = -size * np.einsum("vkab,vkac,vkc->vb", within, within, own)
+    normal += 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(3)
+    root = np.linalg.solve(normal, target[..., None])[..., 0]
+    far = size * _far(own, rays, seen)
+    count = np.maximum(seen.sum(1), 1)[:, None]
+    middle = np.concatenate([(rays * seen[..., None]).sum(1) / count, np.ones((len(rays), 1))], 1)
+    usual = far[:, None] * middle - size * (own * seen[..., None]).sum(1) / count  # as large as it seems
+    near = root[:, 2] / np.maximum(usual[:, 2], 1e-9)
+    root = np.where(((near > 0.5) & (near < 2.0))[:, None], root, usual)
+    return np.concatenate([root, np.full((len(root), 1), size)], 1)
 
 
 def _matrix(noise: np.ndarray) -> np.ndarray:
@@ -96,15 +118,14 @@ def _depth_rows(own: np.ndarray, frame: np.ndarray) -> np.ndarray:
     return np.concatenate([ahead, (ahead * own).sum(-1, keepdims=True)], -1)
 
 
-def _add_depths(normal, target, own, spread, frame, depths, size: float, believed: np.ndarray | None) -> np.ndarray | None:
-    """Add the measured depths, each as far as it is `believed` (V, 14), to the normal equations in place; returns `believed`."""
+def _add_depths(normal, target, own, spread, frame, depths, size: float, believed: np.ndarray) -> None:
+    """Add the measured depths, each as far as it is `believed` (V, 14), to the normal equations in place."""
     rows, there = _depth_rows(own, frame), np.isfinite(depths).all(-1)
     ahead = frame[:, :, 2].astype(np.float64)
     variance = np.where(there, depths[..., 1], 1.0) + size**2 * np.einsum("va,vkab,vb->vk", ahead, spread, ahead)
-    weight = there / variance * (1.0 if believed is None else believed)
+    weight = there / variance * believed
     normal += np.einsum("vk,vka,vkb->vab", weight, rows, rows)
     target += np.einsum("vk,vka,vk->va", weight, rows, np.where(there, depths[..., 0], 0.0))
-    return believed
 
 
 def _believed(state: np.ndarray, own: np.ndarray, frame: np.ndarray, depths: np.ndarray) -> np.ndarray:

@@ -17,9 +17,10 @@ import numpy as np
 
 _MARK = object()
 _ARRAY = {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")}
+_BUFFER = {("numpy.core.numeric", "_frombuffer"), ("numpy._core.numeric", "_frombuffer")}
 _NUMBERS = {"BININT", "BININT1", "BININT2", "LONG1", "INT", "LONG", "BINFLOAT", "FLOAT"}
 _TEXTS = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"}
-_BYTES = {"BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINSTRING", "SHORT_BINSTRING"}
+_BYTES = {"BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINSTRING", "SHORT_BINSTRING", "BYTEARRAY8"}
 _NOTHING = {"PROTO", "FRAME"}
 
 
@@ -54,7 +55,7 @@ def read_pickled(path: str | Path, name: str) -> Any:
         if dtype.kind != "O" or shape != ():
             raise ValueError(f"expected one pickled object, got {shape} of {dtype}")
         return _finished(_run(content.read()))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, UnicodeDecodeError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: {name}: {' '.join(str(error).split())}") from None
 
 
@@ -145,13 +146,19 @@ def _dict_of(items: list[Any]) -> dict:
 
 def _reduced(function: _Name, arguments: tuple) -> Any:
     """What numpy's own ways of writing an array, a type and bytes stand for."""
-    if tuple(function) in _ARRAY:
+    name = tuple(function) if isinstance(function, _Name) else ()
+    if name in _ARRAY:
         return _Array()
-    if tuple(function) == ("numpy", "dtype"):
+    if name in _BUFFER:
+        content, dtype, shape, order = arguments
+        return np.frombuffer(content, dtype).reshape(shape, order=order)
+    if name == ("numpy", "dtype"):
         return np.dtype(str(arguments[0]))
-    if tuple(function) == ("_codecs", "encode"):
+    if name == ("_codecs", "encode"):
         return arguments[0].encode("latin1")
-    raise ValueError(f"the pickle holds more than plain data ({'.'.join(map(str, function))})")
+    if name in (("__builtin__", "bytes"), ("builtins", "bytes")) and not arguments:
+        return b""
+    raise ValueError(f"the pickle holds more than plain data ({'.'.join(map(str, name))})")
 
 
 def _built(item: Any, state: Any) -> Any:
@@ -177,12 +184,12 @@ def _finished(item: Any) -> Any:
         if item.value is None:
             raise ValueError("the pickle holds an array without content")
         return _finished(item.value.item()) if item.value.dtype.kind == "O" and item.value.shape == () else item.value
+    if isinstance(item, _Name):
+        raise ValueError(f"the pickle holds more than plain data ({'.'.join(map(str, item))})")
     if isinstance(item, dict):
         return {key: _finished(value) for key, value in item.items()}
     if isinstance(item, (list, tuple)):
         return type(item)(_finished(value) for value in item)
-    if isinstance(item, _Name):
-        raise ValueError("the pickle holds more than plain data")
     return item
 
 

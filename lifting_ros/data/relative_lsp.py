@@ -8,9 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifting_ros.core.skeleton import KEYPOINT_COUNT, KEYPOINT_NAMES
+from lifting_ros.core.observation import NONE, PITCH_STEP, into_views, to_rays
+from lifting_ros.core.request import UP
+from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_NAMES, KEYPOINT_TO_JOINT
+from lifting_ros.data.comparisons import Comparisons
+from lifting_ros.data.pictured import Pictured
 
-_WORDS = {"r": "right", "l": "left", "hd": "head", "headtop": "head_top", "head": "head_top"}
+_WORDS = {"r": "right", "l": "left", "headtop": "head_top", "head": "head_top"}
 """Abbreviations of names; what LSP calls the head is its top."""
 
 
@@ -81,3 +85,29 @@ def _image(where: str, image: dict, order: dict) -> tuple[str, bool, np.ndarray,
     if points.shape != (KEYPOINT_COUNT, 2) or any(a == b or label not in (-1, 0, 1) for a, b, label in told):
         raise ValueError(f"{where}: anns: expected two different joints and a label of -1, 0 or 1")
     return file, train, points, told
+
+
+def as_pictures(crowd: CrowdSet) -> tuple[Pictured, Comparisons]:
+    """Photographs of the training side as annotated pictures, in the way of simulated ones; joints in 3D and sizes are NaN.
+
+    Those with all keypoints and a comparison are taken; where one has fewer comparisons than another, its own are repeated. ValueError
+    where none is left.
+    """
+    told = [np.flatnonzero(crowd.photograph == n) for n in range(len(crowd.files))]
+    whole = np.isfinite(crowd.keypoints_px).all((1, 2))
+    rows = [n for n in range(len(crowd.files)) if crowd.train[n] and whole[n] and len(told[n])]
+    keypoints = crowd.keypoints_px[rows]
+    seen = to_rays(keypoints, np.ones(keypoints.shape[:2]), None, None, 0.015, 0.5)
+    turned, *_, steps, level = into_views(*seen, np.tile(np.array(UP), (len(rows), 1)))
+    able = level != NONE
+    if not able.any():
+        raise ValueError("no photograph to train on has all its keypoints and a comparison")
+    rows = np.array(rows)[able]
+    rays = np.full((len(rows), JOINT_COUNT, 2), np.nan, np.float32)
+    rays[:, list(KEYPOINT_TO_JOINT)] = turned[able]
+    unknown = np.full((len(rows), JOINT_COUNT, 3), np.nan, np.float32)
+    most = max(len(told[n]) for n in rows)
+    chosen = np.stack([told[n][np.arange(most) % len(told[n])] for n in rows])  # M, K
+    pitch = (steps[able] * PITCH_STEP).astype(np.float32)
+    pictures = Pictured(rays, unknown, unknown[:, 0, 0], pitch)
+    return pictures, Comparisons(crowd.pairs[chosen].astype(np.int16), crowd.label[chosen].astype(np.int8))

@@ -79,3 +79,13 @@ def depth_and_across(predicted: np.ndarray, truth: np.ndarray) -> tuple[float, f
     """Mean error along depth (z, optical frame) and across the image (x, y together), in the unit given, (N, J, 3)."""
     error = predicted - truth
     return float(np.abs(error[..., 2]).mean()), float(np.linalg.norm(error[..., :2], axis=-1).mean())
+
+
+def wrong_orders(joints: np.ndarray, pairs: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Whether joints (N, J, 3) are in another order of depth than told, 0 or 1; NaN where told to be equally far, or not lifted.
+
+    pairs (N, K, 2) numbers of joints, label (N, K) 1 where the first is farther (z, optical frame), -1 where the second is. Returns (N, K).
+    """
+    first, second = (np.take_along_axis(joints[..., 2], np.asarray(pairs[..., side], np.int64), 1) for side in (0, 1))
+    apart = first - second
+    return np.where((label == 0) | np.isnan(apart), np.nan, apart * label <= 0)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from lifting_ros.core.checkpoint import CheckpointError, load_tensors, reason
 from lifting_ros.core.residual_mlp import MLPLifter, Pose, ResidualMLP, ResidualMLPConfig, encode
 from lifting_ros.data.mocap import Mocap
 from lifting_ros.data.pictured import Pictured, disturb, mirror, picture
@@ -74,8 +75,9 @@ def balanced_pictures(mocap: Mocap, count: int, seed: int) -> Pictured:
 class PictureSource:
     """Batch `step` of a seed is always the same, so that a resumed training sees what an unbroken one would have seen."""
 
-    def __init__(self, pictures: Pictured, config: PictureTrainConfig):
-        self.pictures, self.config = pictures, config
+    def __init__(self, pictures: Pictured, config: PictureTrainConfig, calibrated: float = 0.9):
+        """calibrated: share of the pictures whose camera is known to the lifter."""
+        self.pictures, self.config, self.calibrated = pictures, config, calibrated
 
     def make(self, step: int) -> Batch:
         config, rng = self.config, np.random.default_rng((self.config.seed, step))
@@ -83,7 +85,7 @@ class PictureSource:
         mirrored = rng.random(config.batch) < config.mirror
         chosen = mirror(self.pictures.select(rows), mirrored)
         seen = disturb(chosen.rays, rng, config.exact, config.noise_px, config.missing)
-        metric = rng.random(config.batch)[:, None] >= 0.1  # no camera is known now and then
+        metric = rng.random(config.batch)[:, None] < self.calibrated
         return Batch(torch.from_numpy(encode(*seen, chosen.pitch, metric)), chosen, rows, mirrored)
 
 
@@ -141,13 +143,16 @@ class PictureTrainer(ABC):
 
 def run_training(
     trainer: PictureTrainer, source: PictureSource, folder: Path, as_lifter: Callable[[ResidualMLP], MLPLifter],
-    evaluate: Callable[[MLPLifter], dict[str, float]] | None = None, every: int = 1000,
+    evaluate: Callable[[MLPLifter], dict[str, float]] | None = None, every: int = 1000, start: Path | None = None,
 ) -> ResidualMLP:  # fmt: skip
     """Train to the end of the recipe, going on from `folder` where a state is kept there; the averaged network.
 
-    `evaluate` gets a lifter of it every `every` steps; what it returns goes into `folder/validation.csv`.
+    `evaluate` gets a lifter of it every `every` steps; what it returns goes into `folder/validation.csv`. `start`: the state of another
+    training whose weights are the first ones.
     """
     config = trainer.config
+    if start is not None and not (folder / "state.safetensors").exists():
+        load_weights(start, trainer)
     load_state(folder / "state.safetensors", trainer)
     record = RunRecord(folder, config, pictures=len(source.pictures.pitch))
     record.forget(trainer.step + 1, trainer.step + 1)
@@ -163,3 +168,15 @@ def run_training(
             save_state(folder / "state.safetensors", trainer)  # after the validation: what goes on from it lacks no row
     progress.close()
     return trainer.averaged()
+
+
+def load_weights(path: Path, trainer: PictureTrainer) -> None:
+    """Begin with the averaged weights of another training's state; CheckpointError in one line where they do not fit."""
+    tensors, _ = load_tensors(path)
+    weights = {name.removeprefix("average."): value for name, value in tensors.items() if name.startswith("average.")}
+    try:
+        trainer.network.load_state_dict(weights)
+        for name, value in weights.items():
+            trainer.average[name].copy_(value)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: the state of another network ({reason(error)})") from None

@@ -15,12 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lifting_ros.core.config import ConfigError
 from lifting_ros.core.relative import JOINT_SETS, PIXELS, JointSet, fit_completion, ratios
 from lifting_ros.core.residual_mlp import MLPLifter, Pose, RelativeLifter, ResidualMLP
 from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
 from lifting_ros.data.comparisons import ANNOTATORS, Comparisons, simulate
 from lifting_ros.data.mocap import Mocap
 from lifting_ros.data.pictured import Pictured
+from lifting_ros.data.relative_lsp import CrowdSet, as_pictures
 from lifting_ros.data.virtual_cameras import FOCAL_PX
 from lifting_ros.training.fit_prior import stature
 from lifting_ros.training.mlp_trainer import Batch, PictureSource, PictureTrainConfig, PictureTrainer, balanced_pictures, run_training
@@ -102,6 +104,14 @@ def label_noise(shape: tuple[int, ...], config: RelativeTrainConfig, rng: np.ran
     return (amount * (config.label_noise == "normal") * rng.standard_normal(shape)).astype(np.float32)
 
 
+def annotated_photographs(crowd: CrowdSet, captured: Annotated, config: RelativeTrainConfig) -> Annotated:
+    """Photographs and what a real crowd says of them; the body is that of motion capture, or the one drawn by rule."""
+    if config.joints != 14 or config.camera != "orthographic" or config.skeleton == "true":
+        raise ConfigError("recipe: photographs want joints: 14, camera: orthographic and a skeleton other than true")
+    pictures, comparisons = as_pictures(crowd)
+    return captured._replace(pictures=pictures, comparisons=comparisons)
+
+
 class Target(NamedTuple):
     """What the loss of a batch needs, as tensors."""
 
@@ -171,20 +181,23 @@ class RelativeTrainer(PictureTrainer):
 def train_relative(
     config: RelativeTrainConfig, mocap: Mocap, folder: Path,
     evaluate: Callable[[MLPLifter], dict[str, float]] | None = None, every: int = 1000,
+    crowd: CrowdSet | None = None, start: Path | None = None,
 ) -> RelativeLifter:  # fmt: skip
-    """Train on simulated annotations of `mocap`, going on from `folder` where a state is kept there.
+    """Train on simulated annotations of `mocap`, or on the photographs of `crowd`, going on from `folder` where a state is kept there.
 
     Joints in 3D serve the simulated annotators, and the covariances after the training; the network never sees them. `evaluate` gets a
-    lifter of the averaged network every `every` steps; what it returns goes into `folder/validation.csv`.
+    lifter of the averaged network every `every` steps; what it returns goes into `folder/validation.csv`. `start`: the state of another
+    training whose weights are the first ones. ConfigError in one line for a recipe that does not fit photographs.
     """
     strangers = calibration_rows(mocap)
     size = stature(mocap)
-    annotated = annotate(balanced_pictures(mocap.select(~strangers), config.images, config.seed), config)
-    source = PictureSource(annotated.pictures, config)
+    captured = annotate(balanced_pictures(mocap.select(~strangers), config.images, config.seed), config)
+    annotated = captured if crowd is None else annotated_photographs(crowd, captured, config)
+    source = PictureSource(annotated.pictures, config, 0.9 if crowd is None else 0.0)
     network = run_training(
-        RelativeTrainer(config, annotated), source, folder, lambda trained: RelativeLifter(trained, size), evaluate, every
+        RelativeTrainer(config, annotated), source, folder, lambda trained: RelativeLifter(trained, size), evaluate, every, start
     )
-    fit_spread(network, source, config.spread_steps, RelativeLifter.normalised)
+    fit_spread(network, PictureSource(captured.pictures, config), config.spread_steps, RelativeLifter.normalised)
     lifter = RelativeLifter(network, size)
     fit_inflation(lifter, mocap.select(strangers), config.seed, config.noise_px, config.missing)
     return lifter

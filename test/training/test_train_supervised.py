@@ -78,6 +78,8 @@ def test_strangers_are_held_back():
     assert set(named.subject_id[calibration_rows(named)]) == {1, 3, 7}
     rows = calibration_rows(mocap(80))
     assert 0 < rows.sum() < 40
+    one = mocap(80)._replace(clip_id=np.zeros(80, int))
+    assert calibration_rows(one).sum() == 10
 
 
 def test_what_is_not_seen_does_not_count():

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node's lifter is a parameter: it changes between two messages, and one without weights is refused and changes nothing."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from lifting_ros.msg import Skeleton2DArray
+from node_support import RGB, Stage
+from rclpy.parameter import Parameter
+from ros_support import image, person
+
+from lifting_ros.core import lifters
+from lifting_ros.core.lifting import Lifter
+from lifting_ros.core.pipeline import SkeletonLifter
+from lifting_ros.core.residual_mlp import RelativeLifter, ResidualMLP, ResidualMLPConfig
+from lifting_ros.ros.conversions import persons_to_arrays
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    """A node that lifts keypoints, with weights of `relative` that have learnt nothing and none of `supervised`."""
+    torch.manual_seed(0)
+    RelativeLifter(ResidualMLP(ResidualMLPConfig(width=16)), (1.05, 0.04)).save(tmp_path / "relative.safetensors", {})
+    monkeypatch.setattr(lifters, "WEIGHTS", tmp_path)
+    made = Stage(input="keypoints")
+    made.node._make["keypoints"] = SkeletonLifter
+    made.node.start()
+    yield made
+    made.close()
+
+
+def lifted(s: Stage):
+    """The answer to one person's keypoints."""
+    answers = s.received["/lifting/skeletons_3d"]
+    before = len(answers)
+    flat = person(np.random.default_rng(4))
+    s.send(persons_to_arrays([flat], image(RGB, "rgb8").header)[0], topic="keypoints")
+    s.until(lambda: len(answers) > before, "an answer")
+    return np.array([[j.position.x, j.position.y, j.position.z] for j in answers[-1].skeletons[0].joints])
+
+
+def test_the_lifter_changes_while_the_node_runs(stage):
+    stage.listen()
+    stage.publisher(Skeleton2DArray, "keypoints")
+    stage.until(lambda: stage.subscribed("keypoints"))
+    first = lifted(stage)
+    assert isinstance(stage.node._estimator.lifter, Lifter)
+    (refused,) = stage.node.set_parameters([Parameter("lifter", value="supervised")])
+    assert not refused.successful and "supervised.safetensors: no such weights file" in refused.reason and "\n" not in refused.reason
+    (unknown,) = stage.node.set_parameters([Parameter("lifter", value="magic")])
+    assert not unknown.successful and unknown.reason.startswith("lifter: expected one of ppca")
+    assert stage.node.set_parameters([Parameter("lifter", value="relative")])[0].successful
+    second = lifted(stage)
+    assert isinstance(stage.node._estimator.lifter, RelativeLifter) and np.isfinite(second).all()
+    assert np.abs(second - first).max() > 0.01 and stage.diagnostics()["lifter"] == "relative"
+    assert stage.node.set_parameters([Parameter("lifter", value="ppca")])[0].successful
+    lifted(stage)
+    assert isinstance(stage.node._estimator.lifter, Lifter)

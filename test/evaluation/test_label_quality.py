@@ -12,8 +12,10 @@ from stereo_support import make_lifter, turn
 from lifting_ros.core.config import from_mapping, read_yaml
 from lifting_ros.data.labels import QUALITY
 from lifting_ros.evaluation.joint_limits import LIMITS_DEG, angles_deg, excess_deg
-from lifting_ros.evaluation.label_quality import LabelConfig, quality_of, view_gap
+from lifting_ros.evaluation.label_quality import LabelConfig, label_rows, quality_of, view_gap
 from lifting_ros.evaluation.label_sheet import draw_sheet, said, spread_rows
+from lifting_ros.evaluation.lifting import answer_row
+from lifting_ros.evaluation.virtual_cameras import PROTOCOLS, make_trial
 
 CONFIG = Path(__file__).parents[2] / "config" / "label.yaml"
 
@@ -73,6 +75,19 @@ def test_limits_accept_within_refuse_beyond_and_hold_nothing_against_what_is_not
     for name in QUALITY:
         worse = limits[name] + [0, -1e-6 if name == "confidence" else 1e-6, np.nan]
         assert config.accepts(limits | {name: worse}).tolist() == [True, False, True]
+
+
+def test_labels_are_judged_where_the_truth_is_known():
+    """All accepted: the errors are the lifter's own; half of them refused: both shares are told."""
+    trial, lifter = make_trial(make_poses(8), PROTOCOLS["3 missing"], 1), make_lifter()
+    everything = LabelConfig(0.0, *[1e6] * 6)
+    rows = label_rows(lifter, lifter, small_prior().limbs_, trial, everything)
+    assert rows["good labels"]["share %"] == 100 and np.isnan(rows["refused labels"]["MPJPE"])
+    assert rows["good labels"]["MPJPE"] == pytest.approx(answer_row(lifter, trial)["MPJPE"])
+    found = lifter.reconstruct(trial.keypoints_px, trial.confidence, trial.covariance_px2, trial.camera, trial.up)
+    half = dataclasses.replace(everything, reprojection=float(np.median(found.placed.cost)))
+    rows = label_rows(lifter, lifter, small_prior().limbs_, trial, half)
+    assert rows["good labels"]["share %"] == rows["refused labels"]["share %"] == 50
 
 
 def test_the_limits_that_ship_are_the_defaults():

@@ -199,9 +199,9 @@ def test_parameter_files_are_good(page, tmp_path):
 def test_python_runs(page, capsys, tmp_path):
     import numpy as np
     from label_support import make_labels
+    from lifting_ros.msg import Joint3D, Skeleton3D, Skeleton3DArray
 
     from lifting_ros.data.labels import write_labels
-    from lifting_ros.msg import Joint3D, Skeleton3D, Skeleton3DArray
 
     person = Skeleton3D(id=3, root_covariance=np.eye(3).ravel())
     person.joints[16].status, person.joints[16].covariance = Joint3D.OBSERVED, 3 * np.eye(3).ravel()

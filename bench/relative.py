@@ -48,7 +48,7 @@ def measure(curve: str, changes: dict, mocap: Mocap, samples: int, work: Path) -
     supervised = curve.endswith("supervised")
     kind, train = (SupervisedTrainConfig, train_supervised) if supervised else (RelativeTrainConfig, train_relative)
     config = dataclasses.replace(kind(), samples=samples, spread_steps=0, **changes)
-    words = "_".join(f"{key}{value}" for key, value in changes.items())
+    words = "_".join(f"{key}{value}" for key, value in changes.items() if not dataclasses.is_dataclass(value))
     folder = work / f"{'supervised' if supervised else 'relative'}_{samples}_{words}"
     kept = folder / "errors.json"
     if not kept.exists():

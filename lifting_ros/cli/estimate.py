@@ -36,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="follow persons from frame to frame (default: in videos and from devices, not in images)",
     )
+    lifters = ["ppca", "relative", "supervised"]  # of core.lifters, which --help need not import
+    parser.add_argument("--lifter", default="ppca", choices=lifters, help="lifts to 3D: the prior, or a network (default ppca)")
     parser.add_argument("--device", default="auto", help="where the network runs: auto, cpu, cuda or cuda:n (default auto)")
 
 
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     from lifting_ros.core.pipeline import EstimatorConfig, PoseEstimator
     from lifting_ros.core.tracking import TrackedFrame, Tracker, TrackerConfig
 
-    estimator = PoseEstimator(EstimatorConfig(device=args.device))
+    estimator = PoseEstimator(EstimatorConfig(device=args.device, lifter=args.lifter))
     track = args.track if args.track is not None else not source.images
     tracker = Tracker(TrackerConfig(enabled=track, lag_s=0.0 if source.live else SMOOTHED_OVER_S))
     total = min(filter(None, (limit, source.count)), default=None)

@@ -23,6 +23,8 @@ from lifting_ros.core.skeleton import KEYPOINT_COUNT, KEYPOINT_TO_JOINT
 
 BLOCK = 1024
 """Views that go through the network at a time."""
+SURPRISE, HANDSTANDS = 3.0, 2.0
+"""Misfit from which a person may be upside down, and how many times better the rays must fit that."""
 
 
 class Guess(NamedTuple):
@@ -63,39 +65,60 @@ class LearnedLifter:
     ) -> LiftedPoses:  # fmt: skip
         """Lift N persons, as `request.PoseLifter.lift` says; one hypothesis, the answer.
 
-        Where gravity is unknown the person is seen in every way up, and the way whose shape fits the rays best is taken.
+        Where gravity is unknown the person is seen in every way up, and the way whose shape fits the rays best is taken; where it is known
+        and the shape does not fit, upside down as well.
         """
         count = check_request(keypoints_px, confidence, covariance_px2)
         config = self.config
         rays = to_rays(keypoints_px, confidence, covariance_px2, camera, config.keypoint_noise, config.noise_floor_px)
         vertical, known = unit_up(np.broadcast_to(np.asarray(up, np.float64), (count, 3)))
-        measured, deep = read_depth(depth if camera is not None else None, count)
+        asked = _Asked(rays, camera is not None, *read_depth(depth if camera is not None else None, count), np.full(count, np.inf))
         poses = LiftedPoses.invalid(count, 1)
-        for rows in _blocks(np.flatnonzero(known), BLOCK):
-            self._lift_views(poses, rows, rays, vertical[rows], camera is not None, measured, deep)
+        for rows in _blocks(np.flatnonzero(known)):
+            self._lift_views(poses, rows, asked, vertical[rows])
+        for rows in _blocks(np.flatnonzero(known & (asked.misfit > SURPRISE) & np.isfinite(asked.misfit))):
+            self._lift_views(poses, rows, asked, -vertical[rows], HANDSTANDS)
         for row in np.flatnonzero(~known):
             ways = every_way_up(rays.rays[row], rays.seen[row])
-            self._lift_views(poses, np.full(len(ways), row), rays, ways, camera is not None, measured, deep)
+            self._lift_views(poses, np.full(len(ways), row), asked, ways)
         return poses
 
-    def _lift_views(self, poses, rows: np.ndarray, rays: Rays, up: np.ndarray, metric: bool, measured: np.ndarray, deep: np.ndarray):
-        """Persons `rows` (V,), each as often as there are ways `up` (V, 3) to see them; the way that fits best is written."""
-        views = Views(*into_views(*(value[rows] for value in rays), up))
+    def _lift_views(self, poses: LiftedPoses, rows: np.ndarray, asked: _Asked, up: np.ndarray, handicap: float = 1.0) -> None:
+        """Persons `rows` (V,), each as often as there are ways `up` (V, 3) to see them; the way that fits best is written.
+
+        So it is only where its misfit times `handicap` is less than what was found before.
+        """
+        views = Views(*into_views(*(value[rows] for value in asked.rays), up))
         able = np.flatnonzero(views.level != NONE)
         rows, views = rows[able], _of(views, able)
         if not len(rows):
             return
-        guess = self.guess(views, metric)
+        guess = self.guess(views, asked.metric)
         placed = place(guess.joints, guess.covariance, views, self.size)
         best = _best_of_each(rows, placed.misfit)
+        best = best[handicap * placed.misfit[best] < asked.misfit[rows[best]]]
         rows, views, placed = rows[best], _of(views, best), _of(placed, best)
+        asked.misfit[rows] = placed.misfit
         guess = guess._replace(joints=guess.joints[best], covariance=guess.covariance[best])
-        near = np.flatnonzero(deep[rows])
+        near = np.flatnonzero(asked.deep[rows])
         if len(near):
-            again = place(guess.joints[near], guess.covariance[near], _of(views, near), self.size, measured[rows[near]])
+            again = place(guess.joints[near], guess.covariance[near], _of(views, near), self.size, asked.measured[rows[near]])
             for values, better in zip(placed, again):
                 values[near] = better
-        _write(poses, rows, views, guess, placed, metric)
+        _write(poses, rows, views, guess, placed, asked.metric)
+
+
+class _Asked(NamedTuple):
+    """What is known of all persons of a call."""
+
+    rays: Rays
+    metric: bool
+    measured: np.ndarray
+    """(N, 14, 2) depths and their variances."""
+    deep: np.ndarray
+    """(N,) who has any."""
+    misfit: np.ndarray
+    """(N,) of the answer so far; inf where there is none."""
 
 
 def _of(values: NamedTuple, index: np.ndarray) -> NamedTuple:
@@ -103,8 +126,8 @@ def _of(values: NamedTuple, index: np.ndarray) -> NamedTuple:
     return type(values)(*(value[index] for value in values))
 
 
-def _blocks(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+def _blocks(rows: np.ndarray) -> list[np.ndarray]:
+    return [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
 
 
 def _best_of_each(rows: np.ndarray, misfit: np.ndarray) -> np.ndarray:

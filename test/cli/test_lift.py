@@ -98,6 +98,17 @@ def test_help_offers_every_convention(capsys):
     assert all(name in told for name in (*CONVENTIONS, *METHODS))
 
 
+@pytest.mark.parametrize(("verb", "option"), [("lift", "--method"), ("estimate", "--lifter")])
+def test_lifters_offered_are_those_of_the_parameter(verb, option):
+    import argparse
+    import importlib
+
+    parser = argparse.ArgumentParser()
+    importlib.import_module(f"lifting_ros.cli.{verb}").add_arguments(parser)
+    (action,) = (a for a in parser._actions if option in a.option_strings)
+    assert sorted(action.choices) == sorted(METHODS)
+
+
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04rubbish", b"text"])
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path, capsys, content):
     if content is not None:

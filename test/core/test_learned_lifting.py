@@ -170,6 +170,26 @@ def test_where_up_is_unknown_the_way_that_fits_is_taken():
     assert len(oracle.asked[0].pitch) == 60
 
 
+def test_who_does_not_fit_is_tried_upside_down():
+    """The network knows people the right way up alone; a handstand is found where gravity is known, and nobody else is turned over."""
+    joints, keypoints = people()
+    over = joints * np.array([1.0, -1, 1]) * np.array([-1.0, 1, 1])  # half a turn about the optical axis
+    upright, seen = Oracle(joints, deviation=1e-3), []
+    truth = upright.guess
+
+    def guess(views, metric):
+        seen.append(len(views.pitch))
+        found = truth(views._replace(frame=np.tile(np.eye(3, dtype=np.float32), (COUNT, 1, 1))), metric)
+        return found
+
+    upright.guess = guess
+    found = upright.lift(CAMERA.project(over[:, list(KEYPOINT_TO_JOINT)]), SURE, EXACT, CAMERA)
+    assert seen == [COUNT, COUNT] and np.linalg.norm(found.joints_m - over, axis=-1).max() < 0.2
+    seen.clear()
+    found = upright.lift(keypoints, SURE, EXACT, CAMERA)
+    assert np.linalg.norm(found.joints_m - joints, axis=-1).max() < 0.2
+
+
 def _upright_only(oracle: Oracle):
     """A network that says one pose in the view frame, whichever way the person is seen."""
     truth = oracle.guess

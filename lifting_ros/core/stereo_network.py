@@ -47,7 +47,7 @@ class Statistics(NamedTuple):
     context: Tensor
     """(2, 4) mean and deviation."""
     shift: Tensor
-    """(2,) mean and deviation of how far a keypoint seen is further right in the second view."""
+    """(2,) mean of how far a keypoint is further right in the second view, and its deviation within a person: what tells depths apart."""
     joints: Tensor
     """(2, 17, 3) mean and deviation; 0 and 0 at the root."""
 

@@ -77,8 +77,10 @@ class StereoSource:
         """Means and deviations of the training set, from views of their own."""
         views = self.make(self.config.steps, STATISTICS_VIEWS)
         shift = (views.right - views.left)[..., 0]
-        both = [np.stack([np.nanmean(v, axis), np.nanstd(v, axis)]) for v, axis in ((views.context, 0), (shift, None), (views.joints, 0))]
-        context, shift, joints = (torch.from_numpy(value) for value in both)
+        apart = np.sqrt(np.mean((shift - shift.mean(1, keepdims=True)) ** 2))
+        both = (np.stack([np.nanmean(v, 0), np.nanstd(v, 0)]) for v in (views.context, views.joints))
+        context, joints = (torch.from_numpy(value) for value in both)
+        shift = torch.tensor([shift.mean(), apart])
         context[1].clamp_(min=1e-3)  # what is always the same, as the noise in a recipe without any
         return Statistics(context, shift, joints)
 

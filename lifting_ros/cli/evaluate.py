@@ -215,7 +215,7 @@ def lifting_tables(args: argparse.Namespace) -> dict[str, dict[str, dict[str, fl
         for table, rows in zip((error, calibration, speed), stereo_rows(stereo, trial), strict=True):
             table |= {f"{name}, {row}": values for row, values in rows.items()}
         if "stereo" in stereo:
-            labels = label_rows(stereo["stereo"], lifter, lifter.prior.limbs_, trial)
+            labels = label_rows(stereo["stereo"], lifter, lifter.prior.limbs_[:, 0], trial)
             error |= {f"{name}, stereo, {row}": values for row, values in labels.items()}
     if args.plots:
         draw(curves, Path(args.plots) / "calibration.png")

@@ -123,7 +123,7 @@ class Labeller:
         poses = self.lifter.finish(found, camera is not None)
         score = np.array([p.score for p in people])
         baseline = self.lifter.network.config.baseline
-        quality = quality_of(found, poses, other, score, usable, estimator.prior.limbs_, baseline)
+        quality = quality_of(found, poses, other, score, usable, estimator.prior.limbs_[:, 0], baseline)
         windows, points = zip(*cut_windows(image, box, keypoints, usable))
         joints = poses.joints_m - poses.root_m[:, None]
         toward = poses.root_m / np.maximum(np.linalg.norm(poses.root_m, axis=-1, keepdims=True), 1e-9)

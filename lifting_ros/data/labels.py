@@ -24,7 +24,7 @@ VERSION = 1
 QUALITY = {
     "confidence": "mean confidence of the 14 keypoints times the person's score, in [0, 1]",
     "reprojection": "mean distance of the network's pose from the keypoints' rays, over the person's size",
-    "limb_ratios": "the limb whose length over the person's size is least usual, in deviations of people",
+    "limb_ratios": "how much the least usual limb is longer or shorter than people's mostly are, both over their size",
     "joint_limits_deg": "how far the worst joint bends beyond what motion capture shows, degrees",
     "views": "root mean square gap between the second view and the pose seen from there, over the person's extent",
     "lifters_m": "mean distance of the joints from another lifter's after the best scale, metres",

@@ -24,12 +24,12 @@ class LabelConfig:
 
     confidence: float = field(default=0.45, metadata={"description": f"least {QUALITY['confidence']}", "range": (0.0, 1.0)})
     reprojection: float = field(default=0.06, metadata={"description": f"largest {QUALITY['reprojection']}", "range": (0.0, 10.0)})
-    limb_ratios: float = field(default=5.0, metadata={"description": f"most of {QUALITY['limb_ratios']}", "range": (0.0, 1000.0)})
+    limb_ratios: float = field(default=0.1, metadata={"description": f"largest of {QUALITY['limb_ratios']}", "range": (0.0, 10.0)})
     joint_limits_deg: float = field(default=15.0, metadata={"description": f"most of {QUALITY['joint_limits_deg']}", "range": (0.0, 180.0)})
     views: float = field(default=0.2, metadata={"description": f"largest {QUALITY['views']}", "range": (0.0, 100.0)})
     lifters_m: float = field(default=0.12, metadata={"description": f"largest {QUALITY['lifters_m']}", "range": (0.0, 10.0)})
     expected_error_m: float = field(
-        default=0.15, metadata={"description": f"largest {QUALITY['expected_error_m']}", "range": (0.0, 10.0)}
+        default=0.13, metadata={"description": f"largest {QUALITY['expected_error_m']}", "range": (0.0, 10.0)}
     )
 
     def accepts(self, quality: dict[str, np.ndarray]) -> np.ndarray:
@@ -41,12 +41,12 @@ class LabelConfig:
 
 def quality_of(
     found: Reconstruction, poses: LiftedPoses, other: LiftedPoses, person_score: np.ndarray, confidence: np.ndarray,
-    limbs: np.ndarray, baseline: float,
+    usual_limbs: np.ndarray, baseline: float,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """QUALITY (N,) by name.
 
-    found and poses: of the stereoscopic lifter; other: of another one; person_score (N,) and confidence (N, 14) of the keypoints; limbs
-    (16, 2): mean and deviation of limb lengths over the person's size (`MixturePPCA.limbs_`); baseline: of the second view.
+    found and poses: of the stereoscopic lifter; other: of another one; person_score (N,) and confidence (N, 14) of the keypoints;
+    usual_limbs (16,): mean limb lengths over the person's size (of `MixturePPCA.limbs_`); baseline: of the second view.
     """
     joints, others = (p.joints_m - p.root_m[:, None] for p in (poses, other))
     lengths = limb_lengths(joints)
@@ -55,7 +55,7 @@ def quality_of(
     return {
         "confidence": person_score * confidence.mean(-1),
         "reprojection": found.placed.cost,
-        "limb_ratios": (np.abs(lengths / size - limbs[:, 0]) / limbs[:, 1]).max(-1),
+        "limb_ratios": np.abs(lengths / size - usual_limbs).max(-1),
         "joint_limits_deg": excess_deg(joints),
         "views": view_gap(found, joints / size[..., None], baseline),
         "lifters_m": n_mpjpe(others, joints),
@@ -64,14 +64,14 @@ def quality_of(
 
 
 def label_rows(
-    lifter: StereoLifter, other: PoseLifter, limbs: np.ndarray, trial: Trial, config: LabelConfig | None = None,
+    lifter: StereoLifter, other: PoseLifter, usual_limbs: np.ndarray, trial: Trial, config: LabelConfig | None = None,
 ) -> dict[str, dict[str, float]]:  # fmt: skip
     """What the limits are worth where the truth is known: mean errors in mm of labels that they accept and of those they refuse."""
     given = trial.keypoints_px, trial.confidence, trial.covariance_px2, trial.camera, trial.up
     found = lifter.reconstruct(*given)
     poses, second = lifter.finish(found, trial.camera is not None), other.lift(*given)
     sure = np.ones(len(trial.confidence))
-    quality = quality_of(found, poses, second, sure, trial.confidence, limbs, lifter.network.config.baseline)
+    quality = quality_of(found, poses, second, sure, trial.confidence, usual_limbs, lifter.network.config.baseline)
     lifted, rows = (poses.status > 0).all(1), {}
     good = (config or LabelConfig()).accepts(quality) & lifted
     joints = (poses.joints_m - poses.root_m[:, None])[:, None]

@@ -12,6 +12,9 @@ from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_TO_JOINT
 from lifting_ros.data.labels import Labels
 from lifting_ros.evaluation.overlay import contact_sheet
 
+EDGE = 0.2
+"""Share of a window's side that the sheet leaves out on each side: windows have room for shifts."""
+
 
 def spread_rows(labels: Labels, most: int) -> np.ndarray:
     """At most `most` rows (n,), evenly from the worst to the best: refused ones first, then by the error that is expected."""
@@ -21,26 +24,27 @@ def spread_rows(labels: Labels, most: int) -> np.ndarray:
 
 def draw_sheet(labels: Labels, rows: Sequence[int], height_px: int = 300) -> bytes:
     """The sheet of some rows as a PNG; ValueError where there are none."""
-    persons = [[_person(labels, row)] for row in rows]
+    edge = round(EDGE * labels.windows.shape[1])
+    persons = [[_person(labels, row, edge)] for row in rows]
     captions = [f"{labels.images[labels.image_index[row]]}\n{said(labels, row)}" for row in rows]
-    sheet = contact_sheet([np.asarray(labels.windows[row]) for row in rows], persons, captions, 3, height_px)
+    sheet = contact_sheet([np.asarray(labels.windows[row])[edge:-edge, edge:-edge] for row in rows], persons, captions, 3, height_px)
     return cv2.imencode(".png", sheet[..., ::-1])[1].tobytes()
 
 
 def said(labels: Labels, row: int) -> str:
-    """One line on a label."""
+    """Two lines on a label."""
     quality = {name: values[row] for name, values in labels.quality.items()}
     parts = [
         "good" if labels.good[row] else "refused", f"{1e3 * quality['expected_error_m']:.0f} mm expected",
-        f"lifters {1e3 * quality['lifters_m']:.0f} mm", f"limbs {quality['limb_ratios']:.1f}",
+        f"\nlifters {1e3 * quality['lifters_m']:.0f} mm", f"limbs {quality['limb_ratios']:.2f}",
         f"bent {quality['joint_limits_deg']:.0f} deg",
     ]  # fmt: skip
-    return ", ".join(parts)
+    return ", ".join(parts).replace(", \n", "\n")
 
 
-def _person(labels: Labels, row: int) -> Person:
-    """The label as the overlay draws persons: in the pixels of its window."""
-    points, confidence = labels.keypoints[row, :, :2].astype(float), labels.keypoints[row, :, 2].astype(float)
+def _person(labels: Labels, row: int, edge: int) -> Person:
+    """The label as the overlay draws persons: in the pixels of its window less `edge` on each side."""
+    points, confidence = labels.keypoints[row, :, :2].astype(float) - edge, labels.keypoints[row, :, 2].astype(float)
     seen = points[confidence > 0] if (confidence > 0).any() else np.zeros((1, 2))
     nothing = np.full((14, 2, 2), np.nan)
     skeleton = Skeleton2D(points, confidence, nothing, np.concatenate([seen.min(0), seen.max(0)]), 1.0)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Training of the stereoscopic lifter: motion capture seen by pairs of virtual cameras drawn afresh every step.
 
-Both networks learn at once, the second from what the first makes of the second view, as it will be used. Subjects of the training set with
-the fewest poses are kept from both: on them the covariances are calibrated.
+Both networks learn at once, the second from what the first makes of the second view, as it will be used. Some subjects of the training set
+are kept from both (`spread.calibration_rows`): on them the covariances are calibrated.
 """
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from lifting_ros.data.stereo_views import Sight, StereoViews, make_stereo_views
 from lifting_ros.training.calibrate_stereo import calibrated
 from lifting_ros.training.fit_prior import balanced_weights, stature, vary_build
 from lifting_ros.training.record import RunRecord
+from lifting_ros.training.spread import calibration_rows
 from lifting_ros.training.state import load_state, save_state
 
 STATISTICS_VIEWS = 8192
@@ -45,9 +46,6 @@ class StereoTrainConfig:
     view_weight: float = field(default=1.0, metadata={"description": "weight of the second view's error", "range": (0.0, 100.0)})
     mirror: float = field(default=0.5, metadata={"description": "share of mirrored poses", "range": (0.0, 1.0)})
     varied: float = field(default=0.5, metadata={"description": "share of poses on bodies of other proportions", "range": (0.0, 1.0)})
-    held_back: float = field(
-        default=0.025, metadata={"description": "share of poses, of whole subjects, that calibrate the covariances", "range": (0.0, 0.5)}
-    )
     seed: int = field(default=0, metadata={"description": "seed of weights and views", "range": (0, 2**31 - 1)})
 
     @property
@@ -147,7 +145,7 @@ def train_stereo(
 
     `evaluate` gets the averaged network every `every` steps; what it returns goes into `folder/validation.csv`.
     """
-    held = held_back_rows(mocap, config.held_back)
+    held = calibration_rows(mocap)
     source, size = StereoSource(mocap.select(~held), config), stature(mocap)
     trainer = StereoTrainer(config, source.statistics())
     load_state(folder / "state.safetensors", trainer)
@@ -164,8 +162,7 @@ def train_stereo(
                 record.validation(trainer.step, evaluate(averaged(trainer, size)))
             save_state(folder / "state.safetensors", trainer)  # after the validation: what goes on from it lacks no row
     progress.close()
-    apart = mocap.select(held) if held.any() else mocap
-    return calibrated(averaged(trainer, size), StereoSource(apart, config).make(config.steps + 1, STATISTICS_VIEWS))
+    return calibrated(averaged(trainer, size), StereoSource(mocap.select(held), config).make(config.steps + 1, STATISTICS_VIEWS))
 
 
 def averaged(trainer: StereoTrainer, size: tuple[float, float]) -> StereoLifter:
@@ -173,12 +170,3 @@ def averaged(trainer: StereoTrainer, size: tuple[float, float]) -> StereoLifter:
     network = StereoNetwork(trainer.config.network)
     network.load_state_dict(trainer.average)
     return StereoLifter(network.eval(), *size, search=trainer.config.search)
-
-
-def held_back_rows(mocap: Mocap, share: float) -> np.ndarray:
-    """Boolean (N,): the subjects with the fewest poses, as many as make up `share` of all; none where that would be everybody."""
-    subjects, counts = np.unique(mocap.subject_id, return_counts=True)
-    order = np.argsort(counts, kind="stable")
-    until = int(np.searchsorted(np.cumsum(counts[order]), share * len(mocap.subject_id))) + 1 if share > 0 else 0
-    chosen = subjects[order[:until]] if until < len(subjects) else []
-    return np.isin(mocap.subject_id, chosen)

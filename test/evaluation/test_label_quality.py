@@ -46,7 +46,7 @@ def scored():
     lifter, confidence = make_lifter(), np.ones((6, 14))
     found = lifter.reconstruct(keypoints, confidence, None, CAMERA)
     poses = lifter.finish(found, True)
-    return lifter, found, poses, quality_of(found, poses, poses, np.full(6, 0.5), confidence, small_prior().limbs_, 1.0)
+    return lifter, found, poses, quality_of(found, poses, poses, np.full(6, 0.5), confidence, small_prior().limbs_[:, 0], 1.0)
 
 
 def test_every_score_is_told_and_agreement_with_oneself_is_perfect(scored):
@@ -81,12 +81,12 @@ def test_labels_are_judged_where_the_truth_is_known():
     """All accepted: the errors are the lifter's own; half of them refused: both shares are told."""
     trial, lifter = make_trial(make_poses(8), PROTOCOLS["3 missing"], 1), make_lifter()
     everything = LabelConfig(0.0, *[1e6] * 6)
-    rows = label_rows(lifter, lifter, small_prior().limbs_, trial, everything)
+    rows = label_rows(lifter, lifter, small_prior().limbs_[:, 0], trial, everything)
     assert rows["good labels"]["share %"] == 100 and np.isnan(rows["refused labels"]["MPJPE"])
     assert rows["good labels"]["MPJPE"] == pytest.approx(answer_row(lifter, trial)["MPJPE"])
     found = lifter.reconstruct(trial.keypoints_px, trial.confidence, trial.covariance_px2, trial.camera, trial.up)
     half = dataclasses.replace(everything, reprojection=float(np.median(found.placed.cost)))
-    rows = label_rows(lifter, lifter, small_prior().limbs_, trial, half)
+    rows = label_rows(lifter, lifter, small_prior().limbs_[:, 0], trial, half)
     assert rows["good labels"]["share %"] == rows["refused labels"]["share %"] == 50
 
 

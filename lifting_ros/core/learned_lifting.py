@@ -23,8 +23,8 @@ from lifting_ros.core.skeleton import KEYPOINT_COUNT, KEYPOINT_TO_JOINT
 
 BLOCK = 1024
 """Views that go through the network at a time."""
-SURPRISE, HANDSTANDS = 3.0, 2.0
-"""Misfit from which a person may be upside down, and how many times better the rays must fit that."""
+HANDSTANDS = 1e-3
+"""How many people are upside down."""
 
 
 class Guess(NamedTuple):
@@ -65,29 +65,25 @@ class LearnedLifter:
     ) -> LiftedPoses:  # fmt: skip
         """Lift N persons, as `request.PoseLifter.lift` says; one hypothesis, the answer.
 
-        Where gravity is unknown the person is seen in every way up, and the way whose shape fits the rays best is taken; where it is known
-        and the shape does not fit, upside down as well.
+        Where gravity is known everybody is seen upside down as well, where it is not in every way up; the way whose shape makes the
+        keypoints likeliest is taken. A network that is shown what it has not learnt says a wide covariance, which makes them unlikely.
         """
         count = check_request(keypoints_px, confidence, covariance_px2)
         config = self.config
         rays = to_rays(keypoints_px, confidence, covariance_px2, camera, config.keypoint_noise, config.noise_floor_px)
         vertical, known = unit_up(np.broadcast_to(np.asarray(up, np.float64), (count, 3)))
-        asked = _Asked(rays, camera is not None, *read_depth(depth if camera is not None else None, count), np.full(count, np.inf))
+        asked = _Asked(rays, camera is not None, *read_depth(depth if camera is not None else None, count))
         poses = LiftedPoses.invalid(count, 1)
         for rows in _blocks(np.flatnonzero(known)):
-            self._lift_views(poses, rows, asked, vertical[rows])
-        for rows in _blocks(np.flatnonzero(known & (asked.misfit > SURPRISE) & np.isfinite(asked.misfit))):
-            self._lift_views(poses, rows, asked, -vertical[rows], HANDSTANDS)
+            over = np.repeat([0.0, np.log(HANDSTANDS)], len(rows))
+            self._lift_views(poses, np.tile(rows, 2), asked, np.concatenate([vertical[rows], -vertical[rows]]), over)
         for row in np.flatnonzero(~known):
             ways = every_way_up(rays.rays[row], rays.seen[row])
-            self._lift_views(poses, np.full(len(ways), row), asked, ways)
+            self._lift_views(poses, np.full(len(ways), row), asked, ways, np.zeros(len(ways)))
         return poses
 
-    def _lift_views(self, poses: LiftedPoses, rows: np.ndarray, asked: _Asked, up: np.ndarray, handicap: float = 1.0) -> None:
-        """Persons `rows` (V,), each as often as there are ways `up` (V, 3) to see them; the way that fits best is written.
-
-        So it is only where its misfit times `handicap` is less than what was found before.
-        """
+    def _lift_views(self, poses: LiftedPoses, rows: np.ndarray, asked: _Asked, up: np.ndarray, log_prior: np.ndarray) -> None:
+        """Persons `rows` (V,), each as often as there are ways `up` (V, 3), `log_prior` (V,), to see them; the likeliest is written."""
         views = Views(*into_views(*(value[rows] for value in asked.rays), up))
         able = np.flatnonzero(views.level != NONE)
         rows, views = rows[able], _of(views, able)
@@ -95,10 +91,8 @@ class LearnedLifter:
             return
         guess = self.guess(views, asked.metric)
         placed = place(guess.joints, guess.covariance, views, self.size)
-        best = _best_of_each(rows, placed.misfit)
-        best = best[handicap * placed.misfit[best] < asked.misfit[rows[best]]]
+        best = _likeliest_of_each(rows, placed.log_likelihood + log_prior[able])
         rows, views, placed = rows[best], _of(views, best), _of(placed, best)
-        asked.misfit[rows] = placed.misfit
         guess = guess._replace(joints=guess.joints[best], covariance=guess.covariance[best])
         near = np.flatnonzero(asked.deep[rows])
         if len(near):
@@ -117,8 +111,6 @@ class _Asked(NamedTuple):
     """(N, 14, 2) depths and their variances."""
     deep: np.ndarray
     """(N,) who has any."""
-    misfit: np.ndarray
-    """(N,) of the answer so far; inf where there is none."""
 
 
 def _of(values: NamedTuple, index: np.ndarray) -> NamedTuple:
@@ -130,9 +122,9 @@ def _blocks(rows: np.ndarray) -> list[np.ndarray]:
     return [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
 
 
-def _best_of_each(rows: np.ndarray, misfit: np.ndarray) -> np.ndarray:
-    """Index (R,) of the view with the least misfit of each person among `rows` (V,)."""
-    order = np.lexsort((misfit, rows))
+def _likeliest_of_each(rows: np.ndarray, likelihood: np.ndarray) -> np.ndarray:
+    """Index (R,) of the likeliest view of each person among `rows` (V,)."""
+    order = np.lexsort((-likelihood, rows))
     return order[np.unique(rows[order], return_index=True)[1]]
 
 

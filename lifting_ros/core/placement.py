@@ -33,8 +33,6 @@ class Placed(NamedTuple):
     """(V,) root of the sum of squared limb lengths."""
     covariance: np.ndarray
     """(V, 4, 4) of root and size."""
-    misfit: np.ndarray
-    """(V,) squared Mahalanobis distance of the rays from the shape, a dimension: about 1 where both are what they say."""
     log_likelihood: np.ndarray
     """(V,) of the rays given the shape."""
 
@@ -80,7 +78,7 @@ def place(joints: np.ndarray, covariance: np.ndarray, views: Views, size: tuple[
     if depths is not None:
         optical = views.frame[:, :, 2].astype(np.float64)
         found[:, :3, :3] += DEPTH_COMMON_STD_M**2 * optical[:, :, None] * optical[:, None]
-    return Placed(state[:, :3], state[:, 3], found, square / (2 * count), -0.5 * (square + volume))
+    return Placed(state[:, :3], state[:, 3], found, -0.5 * (square + volume))
 
 
 def _start(project: np.ndarray, own: np.ndarray, rays: np.ndarray, seen: np.ndarray, size: float) -> np.ndarray:

@@ -32,15 +32,16 @@ def limb_lengths(joints: Tensor, limbs: list[tuple[int, int]]) -> Tensor:
 
 
 def ranking(joints: Tensor, pairs: Tensor, label: Tensor, limbs: list[tuple[int, int]]) -> Tensor:
-    """L_rel (N,) of one comparison a person: pairs (N, 2), label (N,) 1 where the first is farther, -1 where the second is, 0 for neither.
+    """L_rel (N,), the mean over K comparisons: pairs (N, K, 2), label (N, K) 1 where the first is farther, -1 where the second is, else 0.
 
-    log(1 + exp(-2.5 r d)) with d the difference of depths over the normaliser, d^2 where r is 0.
+    log(1 + exp(-2.5 r d)) with d the difference of depths over the normaliser, d^2 where r is 0. The paper draws one of a picture's
+    comparisons each time it is seen, in either order: the same on average, since exchanging both changes nothing.
     """
-    depth = joints[..., 2].gather(1, pairs)  # N, 2
-    unit = DEPTH_UNIT * limb_lengths(joints, limbs).square().sum(1).sqrt()
-    apart = (depth[:, 0] - depth[:, 1]) / unit
+    depth = joints[..., 2].gather(1, pairs.flatten(1)).view(pairs.shape)  # N, K, 2
+    unit = DEPTH_UNIT * limb_lengths(joints, limbs).square().sum(1, keepdim=True).sqrt()
+    apart = (depth[..., 0] - depth[..., 1]) / unit  # N, K
     ordered = torch.log1p(torch.exp((-SLOPE * label * apart).clamp(max=MOST)))
-    return torch.where(label == 0, apart.square(), ordered)
+    return torch.where(label == 0, apart.square(), ordered).mean(1)
 
 
 def reprojection(joints: Tensor, scale: Tensor, target_px: Tensor, focal_px: Tensor | None = None) -> Tensor:

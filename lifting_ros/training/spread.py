@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.stats import chi2
 from torch import Tensor
 from tqdm import tqdm
 
 from lifting_ros.core.poses import JointStatus
 from lifting_ros.core.residual_mlp import MLPLifter, ResidualMLP
+from lifting_ros.core.skeleton import limb_lengths
 from lifting_ros.data.mocap import Mocap
 from lifting_ros.data.pictured import disturb
 from lifting_ros.data.virtual_cameras import make_views
+from lifting_ros.training.fit_prior import balanced_weights
 from lifting_ros.training.mlp_trainer import PictureSource
 
 CALIBRATION_SUBJECTS = ("cmu06", "cmu35", "cmu39")
 """Held back from the training of learned lifters, and no validation subjects: their errors are those of strangers."""
 
-KEPT = 0.99
-"""Share of the errors that count: the farthest are other poses, not larger errors."""
 _ROUNDS = 3
 _RATE = 2e-3
 
@@ -65,12 +64,15 @@ def surprise(factors: Tensor, missed: Tensor) -> Tensor:
 def fit_inflation(lifter: MLPLifter, strangers: Mocap, seed: int, noise_px: float, missing: int, views: int = 3000) -> None:
     """Scale the covariances of inferred joints, observed joints and the root until errors on `strangers` are as large as they say.
 
-    As large: the mean of the squared Mahalanobis distances, the farthest hundredth left out, is that of a Gaussian. Of the root's error
-    what lies across the ray is taken: along it the person's size, which nobody scales, is all but everything. In place.
+    As large: the mean of the squared Mahalanobis distances is that of a Gaussian. Rare poses count more than their number. Strangers are
+    few and of few sizes; they are scaled to sizes as the lifter expects them: what the size brings is not what is scaled here. In place.
     """
     rng = np.random.default_rng((seed, 9))
-    chosen = rng.integers(0, len(strangers.positions_m), views)
-    seen = make_views(strangers.positions_m[chosen], 1, (seed, 9))
+    weight = balanced_weights(strangers, seed)
+    chosen = rng.choice(len(weight), views, p=weight / weight.sum())
+    poses = strangers.positions_m[chosen]
+    size = np.sqrt((limb_lengths(poses) ** 2).sum(-1))
+    seen = make_views(poses * (rng.normal(*lifter.size, views) / size)[:, None, None], 1, (seed, 9))
     about = disturb(seen.joints_m[..., :2] / seen.joints_m[..., 2:], rng, 0.33, noise_px, missing)
     keypoints = seen.camera.to_pixels(about.points)
     variance = (about.deviation * seen.camera.focal_px) ** 2
@@ -81,26 +83,15 @@ def fit_inflation(lifter: MLPLifter, strangers: Mocap, seed: int, noise_px: floa
         kinds = [poses.status == kind for kind in (JointStatus.INFERRED, JointStatus.OBSERVED)]
         kinds[0][:, 0] = False
         factors = [_ratio(error[kind], poses.covariance_m2[kind]) for kind in kinds]
-        placed, missed = poses.status[:, 0] > 0, poses.root_m - seen.joints_m[:, 0]
-        factors.append(_ratio(*_across(*(values[placed] for values in (missed, poses.root_covariance_m2, poses.root_m)))))
+        placed = poses.status[:, 0] > 0
+        factors.append(_ratio((poses.root_m - seen.joints_m[:, 0])[placed], poses.root_covariance_m2[placed]))
         lifter.network.inflation *= torch.tensor(factors, dtype=torch.float32)
 
 
 def _ratio(error: np.ndarray, covariance: np.ndarray) -> float:
-    """Factor on covariances (n, D, D) that makes errors (n, D) as large as they say; within a tenth and ten."""
+    """Factor on covariances (n, 3, 3) that makes errors (n, 3) as large as they say; within a tenth and ten."""
     if len(error) < 30:
         return 1.0
-    freedom = error.shape[-1]
-    square = (error * np.linalg.solve(covariance + 1e-12 * np.eye(freedom), error[..., None])[..., 0]).sum(-1)
-    kept = np.sort(square)[: int(KEPT * len(square))]
-    usual = freedom * chi2.cdf(chi2.ppf(KEPT, freedom), freedom + 2) / KEPT  # mean of a chi-square below that quantile
-    return float(np.clip(kept.mean() / usual, 0.1, 10.0))
-
-
-def _across(error: np.ndarray, covariance: np.ndarray, ray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The parts (n, 2) and (n, 2, 2) of errors (n, 3) and covariances (n, 3, 3) across rays (n, 3), none of them vertical."""
-    right = np.cross(ray, [0.0, 1.0, 0.0])
-    plane = np.stack([right, np.cross(ray, right)], 1)
-    plane /= np.linalg.norm(plane, axis=-1, keepdims=True)
-    return np.einsum("nab,nb->na", plane, error), np.einsum("nab,nbc,ndc->nad", plane, covariance, plane)
+    square = (error * np.linalg.solve(covariance + 1e-12 * np.eye(3), error[..., None])[..., 0]).sum(-1)
+    return float(np.clip(square.mean() / 3, 0.1, 10.0))
 

@@ -51,7 +51,7 @@ class RelativeTrainConfig(PictureTrainConfig):
             "choices": ("average", "person", "true", "none"),
         },
     )
-    comparisons: int = field(default=1, metadata={"description": "compared pairs a picture; 0: all pairs", "range": (0, 136)})
+    comparisons: int = field(default=5, metadata={"description": "compared pairs a picture; 0: all pairs", "range": (0, 136)})
     tolerance_m: float = field(
         default=0.0, metadata={"description": "joints so near in depth are called equally far", "unit": "m", "range": (0.0, 1.0)}
     )
@@ -120,26 +120,22 @@ class Target(NamedTuple):
     focal_px: Tensor
     """(B,) of the camera that would show the person at that size."""
     pairs: Tensor
-    """(B, 2)."""
+    """(B, K, 2)."""
     label: Tensor
-    """(B,)."""
+    """(B, K)."""
     ratios: Tensor
     """(L,) or (B, L)."""
 
 
-def target_of(batch: Batch, annotated: Annotated, which: JointSet, rng: np.random.Generator) -> Target:
-    """One of each picture's comparisons, in either order, mirrored where the picture is; its keypoints about the root."""
+def target_of(batch: Batch, annotated: Annotated, which: JointSet) -> Target:
+    """Each picture's comparisons, mirrored where the picture is; its keypoints about the root."""
     rays = batch.pictures.rays.astype(np.float64)
     observed = rays[:, list(KEYPOINT_TO_JOINT)]
     extent = np.sqrt(((observed - observed.mean(1, keepdims=True)) ** 2).sum(-1).mean(1))  # B
     own = rays[:, list(which.joints)]
     pixels = (own - own[:, which.root : which.root + 1]) * (PIXELS / extent)[:, None, None]
     pairs, label = (values[batch.rows] for values in annotated.comparisons)
-    one = rng.integers(0, pairs.shape[1], len(pairs))
-    pairs, label = pairs[np.arange(len(one)), one], label[np.arange(len(one)), one]  # B, 2 and B
-    pairs = np.where(batch.mirrored[:, None], np.array(which.flip)[pairs], pairs)
-    turned = rng.random(len(one)) < 0.5
-    pairs, label = np.where(turned[:, None], pairs[:, ::-1], pairs), np.where(turned, -label, label)
+    pairs = np.where(batch.mirrored[:, None, None], np.array(which.flip)[pairs], pairs)  # B, K, 2
     lengths = annotated.ratios if annotated.ratios.ndim == 1 else annotated.ratios[batch.rows]
     arrays = (pixels.astype(np.float32), (PIXELS / extent).astype(np.float32), pairs.astype(np.int64), label.astype(np.float32), lengths)
     return Target(*map(torch.from_numpy, arrays))
@@ -158,8 +154,7 @@ class RelativeTrainer(PictureTrainer):
         return network
 
     def loss(self, pose: Pose, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng((self.config.seed, self.step, 1))
-        terms = self.terms(pose, target_of(batch, self.annotated, self.which, rng))
+        terms = self.terms(pose, target_of(batch, self.annotated, self.which))
         weights = self.config.relative_weight, self.config.reprojection_weight, self.config.root_weight, self.config.skeleton_weight
         total = sum(weight * term.mean() for weight, term in zip(weights, terms.values()))
         return total, {name: term.mean().item() for name, term in terms.items()}

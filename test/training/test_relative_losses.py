@@ -18,8 +18,8 @@ def poses(which, seed: int = 0) -> torch.Tensor:
 
 def pairs_and_labels(which):
     rng = np.random.default_rng(0)
-    pairs = np.stack([rng.choice(len(which.joints), 2, replace=False) for _ in range(PEOPLE)])
-    return torch.from_numpy(pairs), torch.tensor([1.0, -1, 0] * (PEOPLE // 3), dtype=torch.float64)
+    pairs = np.stack([rng.choice(len(which.joints), 2, replace=False) for _ in range(PEOPLE)])[:, None]
+    return torch.from_numpy(pairs), torch.tensor([1.0, -1, 0] * (PEOPLE // 3), dtype=torch.float64)[:, None]
 
 
 @pytest.mark.parametrize("which", SETS)
@@ -27,11 +27,20 @@ def test_ranking_is_its_equation(which):
     joints, (pairs, label) = poses(which), pairs_and_labels(which)
     found = ranking(joints, pairs, label, list(which.limbs)).detach().numpy()
     for n, pose in enumerate(joints.detach().numpy()):
-        (i, j), r = pairs[n].tolist(), float(label[n])
+        (i, j), r = pairs[n, 0].tolist(), float(label[n, 0])
         size = np.sqrt(sum(((pose[a] - pose[b]) ** 2).sum() for a, b in which.limbs))
         d = (pose[i, 2] - pose[j, 2]) / (DEPTH_UNIT * size)
         expected = d**2 if r == 0 else np.log(1 + np.exp(min(85.0, -2.5 * r * d)))
         assert found[n] == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("which", SETS)
+def test_several_comparisons_are_their_mean_in_either_order(which):
+    joints, (pairs, label) = poses(which), pairs_and_labels(which)
+    limbs, other = list(which.limbs), pairs.roll(1, 0)
+    both = ranking(joints, torch.cat([pairs, other], 1), torch.cat([label, -label], 1), limbs)
+    each = ranking(joints, pairs, label, limbs) + ranking(joints, other.flip(2), label, limbs)
+    torch.testing.assert_close(both, each / 2)
 
 
 @pytest.mark.parametrize("which", SETS)
@@ -66,14 +75,14 @@ def test_root_and_skeleton_are_their_equations(which):
 def test_gradients_push_the_farther_joint_away_and_the_nearer_closer(which):
     joints, pairs = poses(which), pairs_and_labels(which)[0]
     for sign in (1.0, -1.0):
-        label = torch.full((PEOPLE,), sign, dtype=torch.float64)
+        label = torch.full((PEOPLE, 1), sign, dtype=torch.float64)
         (gradient,) = torch.autograd.grad(ranking(joints, pairs, label, list(which.limbs)).sum(), joints)
-        first, second = (gradient[torch.arange(PEOPLE), pairs[:, side], 2] for side in (0, 1))
+        first, second = (gradient[torch.arange(PEOPLE), pairs[:, 0, side], 2] for side in (0, 1))
         assert ((first - second) * sign < 0).all()
-    same = torch.zeros(PEOPLE, dtype=torch.float64)
+    same = torch.zeros(PEOPLE, 1, dtype=torch.float64)
     (gradient,) = torch.autograd.grad(ranking(joints, pairs, same, list(which.limbs)).sum(), joints)
-    apart = joints[torch.arange(PEOPLE), pairs[:, 0], 2] - joints[torch.arange(PEOPLE), pairs[:, 1], 2]
-    first, second = (gradient[torch.arange(PEOPLE), pairs[:, side], 2] for side in (0, 1))
+    apart = joints[torch.arange(PEOPLE), pairs[:, 0, 0], 2] - joints[torch.arange(PEOPLE), pairs[:, 0, 1], 2]
+    first, second = (gradient[torch.arange(PEOPLE), pairs[:, 0, side], 2] for side in (0, 1))
     assert ((first - second) * apart > 0).all()
 
 
@@ -116,8 +125,9 @@ def test_the_ranking_knows_no_unit_and_bears_equal_depths():
     flat.requires_grad_()
     loss = ranking(flat, pairs, label, limbs)
     loss.sum().backward()
-    assert torch.allclose(loss[label != 0], torch.log(torch.tensor(2.0, dtype=torch.float64))) and torch.isfinite(flat.grad).all()
-    assert (flat.grad[label != 0, :, 2].abs().sum(1) > 0).all()
+    ordered = label[:, 0] != 0
+    assert torch.allclose(loss[ordered], torch.log(torch.tensor(2.0, dtype=torch.float64))) and torch.isfinite(flat.grad).all()
+    assert (flat.grad[ordered, :, 2].abs().sum(1) > 0).all()
 
 
 @pytest.mark.parametrize("which", SETS)

@@ -46,7 +46,7 @@ class StereoErrors:
         default=0.05, metadata={"description": "deviation of the root's depth over it, size being known", "range": (0.0, 10.0)}
     )
     across: float = field(
-        default=0.03, metadata={"description": "deviation of the root across the view, over the person's size", "range": (0.0, 10.0)}
+        default=1.0, metadata={"description": "deviation of the root across the view over that of the joints seen", "range": (0.0, 10.0)}
     )
 
 
@@ -62,6 +62,8 @@ class Reconstruction(NamedTuple):
     """(N, 17, 3) of each axis."""
     placed: Placed
     """14 joints on the rays of their keypoints, and the root."""
+    across: np.ndarray
+    """(N, 2) deviation of the root across the view."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ class StereoLifter:
         variance = (deviation * np.array(self.errors.deviation)) ** 2
         right = None if right is None else view.centre[:, None] + view.extent[:, None, None] * right
         placed = search_depth(view.rays, joints[:, _JOINT], view.seen.astype(float))
-        return Reconstruction(view, right, joints, variance, placed)
+        across = self.errors.across * root_deviation(np.sqrt(variance), view.seen)
+        return Reconstruction(view, right, joints, variance, placed, across)
 
     def finish(self, found: Reconstruction, metric: bool, depth: np.ndarray | None = None) -> LiftedPoses:
         """The answer of a reconstruction; metric: whether a camera was known; depth (2, N, 14): z and its variance, inf for none."""
@@ -121,7 +124,7 @@ class StereoLifter:
         size, reach = self._scales((root[:, None] + own)[:, _JOINT, 2], found.view.seen, depth)
         relative = size.mean[:, None, None, None] ** 2 * (back[:, None] @ covariance @ to[:, None])
         relative = relative + size.variance[:, None, None, None] * _outer(own)
-        across = (size.mean * self.errors.across)[:, None, None] ** 2 * np.diag([1.0, 1.0, 0.0])
+        across = (size.mean[:, None] * np.pad(found.across, ((0, 0), (0, 1))))[:, :, None] ** 2 * np.eye(3)
         placed = back @ across @ to + reach.variance[:, None, None] * _outer(root)
         root, placed = (reach.mean[:, None] * root, placed) if metric else (np.zeros_like(root), np.full_like(placed, np.nan))
         status = np.full((len(own), JOINT_COUNT), JointStatus.INFERRED, np.uint8)
@@ -175,25 +178,33 @@ class StereoLifter:
         return cls(network.float().eval(), mean, spread, errors, search, config)
 
 
+def root_deviation(deviation: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Deviation (N, 2) across the view that the mean of the joints seen (N, 14) has, were their errors (N, 17, 3) all one."""
+    weight = seen[..., None] / np.maximum(seen.sum(1), 1)[:, None, None]
+    return (weight * deviation[:, _JOINT, :2]).sum(1)
+
+
 def _towards_rays(found: Reconstruction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Poses (N, 17, 3) that have seen their keypoints, covariances (N, 17, 3, 3), and the log density of the keypoints given the network's.
 
     A joint (x, y, z) about the root is on the ray u where (x, y) - u z = u d - root: a linear measurement, its noise that of the keypoint
-    at the joint's depth.
+    at the joint's depth. A ray says where a joint is, not where the root is: what that is off is in the covariance.
     """
     view, joints, seen = found.view, found.joints.copy(), found.view.seen
     prior = found.variance[:, _JOINT, :, None] * np.eye(3)  # N, 14, 3, 3
     reach = found.placed.root[:, None, 2] + joints[:, _JOINT, 2]  # N, 14
     look = np.concatenate([np.broadcast_to(np.eye(2), (*seen.shape, 2, 2)), -view.rays[..., None]], -1)  # N, 14, 2, 3
     off = view.rays * reach[..., None] - found.placed.root[:, None, :2] - joints[:, _JOINT, :2]
-    noise = look @ prior @ np.swapaxes(look, -1, -2) + (reach**2)[..., None, None] * view.noise + 1e-12 * np.eye(2)
+    noise = (reach**2)[..., None, None] * view.noise + 1e-12 * np.eye(2)
     noise = np.where(seen[..., None, None] & np.isfinite(noise), noise, np.eye(2))
     off = np.where(seen[..., None] & np.isfinite(off), off, 0.0)
-    gain = np.where(seen[..., None, None], prior @ np.swapaxes(look, -1, -2) @ np.linalg.inv(noise), 0.0)  # N, 14, 3, 2
-    covariance = found.variance[..., None] * np.eye(3)
+    spread = np.linalg.inv(look @ prior @ np.swapaxes(look, -1, -2) + noise)
+    gain = np.where(seen[..., None, None], prior @ np.swapaxes(look, -1, -2) @ spread, 0.0)  # N, 14, 3, 2
     joints[:, _JOINT] += np.einsum("nkab,nkb->nka", gain, off)
-    covariance[:, _JOINT] = prior - gain @ look @ prior
-    distance = np.einsum("nka,nkab,nkb->nk", off, np.linalg.inv(noise), off) + np.linalg.slogdet(2 * np.pi * noise)[1]
+    left, noise = np.eye(3) - gain @ look, noise + ((found.across**2)[..., None] * np.eye(2))[:, None]
+    covariance = found.variance[..., None] * np.eye(3)
+    covariance[:, _JOINT] = left @ prior @ np.swapaxes(left, -1, -2) + gain @ noise @ np.swapaxes(gain, -1, -2)
+    distance = np.einsum("nka,nkab,nkb->nk", off, spread, off) - np.linalg.slogdet(spread / (2 * np.pi))[1]
     return joints, covariance, -0.5 * np.where(seen, distance, 0.0).sum(1)
 
 

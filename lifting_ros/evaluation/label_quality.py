@@ -24,7 +24,7 @@ class LabelConfig:
 
     confidence: float = field(default=0.45, metadata={"description": f"least {QUALITY['confidence']}", "range": (0.0, 1.0)})
     reprojection: float = field(default=0.06, metadata={"description": f"largest {QUALITY['reprojection']}", "range": (0.0, 10.0)})
-    limb_ratios: float = field(default=0.1, metadata={"description": f"largest of {QUALITY['limb_ratios']}", "range": (0.0, 10.0)})
+    limb_ratios: float = field(default=0.13, metadata={"description": f"largest of {QUALITY['limb_ratios']}", "range": (0.0, 10.0)})
     joint_limits_deg: float = field(default=15.0, metadata={"description": f"most of {QUALITY['joint_limits_deg']}", "range": (0.0, 180.0)})
     views: float = field(default=0.2, metadata={"description": f"largest {QUALITY['views']}", "range": (0.0, 100.0)})
     lifters_m: float = field(default=0.12, metadata={"description": f"largest {QUALITY['lifters_m']}", "range": (0.0, 10.0)})

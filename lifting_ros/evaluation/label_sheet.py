@@ -12,7 +12,7 @@ from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_TO_JOINT
 from lifting_ros.data.labels import Labels
 from lifting_ros.evaluation.overlay import contact_sheet
 
-EDGE = 0.2
+EDGE = 0.12
 """Share of a window's side that the sheet leaves out on each side: windows have room for shifts."""
 
 

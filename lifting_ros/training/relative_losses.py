@@ -3,16 +3,17 @@
 
 Poses are (N, J, 3) in millimetres of their own, view frame: x right, y down, z away. In the paper the ranking term divides a difference of
 depths by the mean of such differences over the batch, so that a person's loss depends on who else is in it and is not defined where all
-depths are equal. Here it is divided by the person's own size, times what such a difference is over the size on average (DEPTH_UNIT): one
-person's loss is one person's, whatever the unit of the pose.
+depths are equal. Here it is divided by the mean over the person's own pairs of joints, and a little of the person's size (LEAST_DEPTH): one
+person's loss is one person's, whatever the unit of the pose. As in the paper it stays as it is when a person is made flatter or deeper;
+with a fixed unit of depth annotators who err flatten people.
 """
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-DEPTH_UNIT = 0.167
-"""Mean difference in depth of two joints over the size (root of the sum of squared limb lengths), motion capture from all sides."""
+LEAST_DEPTH = 0.01
+"""What is added to the mean difference, over the size (root of the sum of squared limb lengths): a twentieth of what it is of people."""
 SLOPE, MOST = 2.5, 85.0
 """Steepness of the ranking, and its largest exponent."""
 TINY = 1e-8
@@ -38,10 +39,16 @@ def ranking(joints: Tensor, pairs: Tensor, label: Tensor, limbs: list[tuple[int,
     comparisons each time it is seen, in either order: the same on average, since exchanging both changes nothing.
     """
     depth = joints[..., 2].gather(1, pairs.flatten(1)).view(pairs.shape)  # N, K, 2
-    unit = DEPTH_UNIT * limb_lengths(joints, limbs).square().sum(1, keepdim=True).sqrt()
-    apart = (depth[..., 0] - depth[..., 1]) / unit  # N, K
+    apart = (depth[..., 0] - depth[..., 1]) / depth_unit(joints, limbs)[:, None]  # N, K
     ordered = torch.log1p(torch.exp((-SLOPE * label * apart).clamp(max=MOST)))
     return torch.where(label == 0, apart.square(), ordered).mean(1)
+
+
+def depth_unit(joints: Tensor, limbs: list[tuple[int, int]]) -> Tensor:
+    """Mean difference in depth (N,) of all pairs of joints, and LEAST_DEPTH of the size."""
+    count, depth = joints.shape[1], joints[..., 2]
+    mean = (depth[:, :, None] - depth[:, None]).abs().sum((1, 2)) / (count * (count - 1))
+    return mean + LEAST_DEPTH * limb_lengths(joints, limbs).square().sum(1).sqrt()
 
 
 def reprojection(joints: Tensor, scale: Tensor, target_px: Tensor, focal_px: Tensor | None = None) -> Tensor:

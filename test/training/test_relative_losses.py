@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from lifting_ros.core.relative import JOINT_SETS, ratios
-from lifting_ros.training.relative_losses import DEPTH_UNIT, ranking, reprojection, root_offset, skeleton
+from lifting_ros.training.relative_losses import LEAST_DEPTH, ranking, reprojection, root_offset, skeleton
 
 SETS = [JOINT_SETS[17], JOINT_SETS[14]]
 PEOPLE = 12
@@ -29,7 +29,8 @@ def test_ranking_is_its_equation(which):
     for n, pose in enumerate(joints.detach().numpy()):
         (i, j), r = pairs[n, 0].tolist(), float(label[n, 0])
         size = np.sqrt(sum(((pose[a] - pose[b]) ** 2).sum() for a, b in which.limbs))
-        d = (pose[i, 2] - pose[j, 2]) / (DEPTH_UNIT * size)
+        between = [abs(a[2] - b[2]) for k, a in enumerate(pose) for b in pose[:k]]
+        d = (pose[i, 2] - pose[j, 2]) / (np.mean(between) + LEAST_DEPTH * size)
         expected = d**2 if r == 0 else np.log(1 + np.exp(min(85.0, -2.5 * r * d)))
         assert found[n] == pytest.approx(expected, rel=1e-9)
 
@@ -128,6 +129,16 @@ def test_the_ranking_knows_no_unit_and_bears_equal_depths():
     ordered = label[:, 0] != 0
     assert torch.allclose(loss[ordered], torch.log(torch.tensor(2.0, dtype=torch.float64))) and torch.isfinite(flat.grad).all()
     assert (flat.grad[ordered, :, 2].abs().sum(1) > 0).all()
+
+
+@pytest.mark.parametrize("which", SETS)
+def test_the_ranking_does_not_flatten_people(which):
+    """Labels that are wrong as often as right leave the depth of people as it is, but for what keeps the unit from being nothing."""
+    joints, pairs = poses(which).detach(), pairs_and_labels(which)[0]
+    limbs, right = list(which.limbs), torch.ones(PEOPLE, 1, dtype=torch.float64)
+    flat = joints * torch.tensor([1.0, 1.0, 0.5], dtype=torch.float64)
+    for label in (right, -right):
+        torch.testing.assert_close(ranking(flat, pairs, label, limbs), ranking(joints, pairs, label, limbs), rtol=0.1, atol=0.02)
 
 
 @pytest.mark.parametrize("which", SETS)

@@ -196,9 +196,12 @@ def test_parameter_files_are_good(page, tmp_path):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
-def test_python_runs(page, capsys):
+def test_python_runs(page, capsys, tmp_path):
     import numpy as np
+    from label_support import make_labels
     from lifting_ros.msg import Joint3D, Skeleton3D, Skeleton3DArray
+
+    from lifting_ros.data.labels import write_labels
 
     person = Skeleton3D(id=3, root_covariance=np.eye(3).ravel())
     person.joints[16].status, person.joints[16].covariance = Joint3D.OBSERVED, 3 * np.eye(3).ravel()
@@ -208,6 +211,9 @@ def test_python_runs(page, capsys):
         if "on_skeletons" in made:
             made["on_skeletons"](Skeleton3DArray(skeletons=[person]))
             assert capsys.readouterr().out == "3 [0. 0. 0.] [2. 2. 2.]\n"
+        elif "surest" in made:
+            write_labels(tmp_path / "labels", make_labels())
+            assert [len(part) for part in made["surest"](tmp_path / "labels")] == [2, 2]
         else:
             assert np.array_equal(made["absolute_covariance"](person, 16), 4 * np.eye(3))
 

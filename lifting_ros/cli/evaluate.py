@@ -24,7 +24,9 @@ The pictures are rendered once and kept in WORK; that needs the package embreex.
 --lifting: virtual cameras on the validation subjects of the motion capture. Errors over 17 joints in mm (MPJPE: root aligned; N-MPJPE:
 after the best scale; PA-MPJPE: after Procrustes) of the lifter's answer, of the mean of its hypotheses by weight (Bayes mean) and of the
 best of them; where the error sits; calibration of the covariances: share of truths inside the ellipsoids of a level in %, and NEES a
-degree of freedom. --supervised adds the baseline of `lifting train supervised`.
+degree of freedom. --supervised adds the baseline of `lifting train supervised`. --stereo adds the stereoscopic lifter, of every weights
+file with view synthesis the whole and the one without search, and how good the second view is (view PCKh: keypoints within half a head);
+then what the limits of `lifting label` are worth: errors of the poses that they accept and of those they refuse.
 
 --all: every lifter whose weights are there (parameter `lifter`), or are named with --lifter NAME=WEIGHTS, on the same views: errors,
 covariances and poses a second in one table.
@@ -63,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of cameras and noise (default 0)")
     parser.add_argument("--prior", default="", metavar="P.npz", help="pose prior of the lifter (default: the one that ships)")
     parser.add_argument("--supervised", default="", metavar="WEIGHTS.safetensors", help="supervised baseline to measure beside the lifter")
+    parser.add_argument("--stereo", nargs="+", default=[], metavar="WEIGHTS.safetensors", help="stereoscopic lifters to measure beside it")
     parser.add_argument("--more", action="store_true", help="harder scenes too: upside down, pitched cameras, no gravity, no legs, no K")
     parser.add_argument("--plots", default="", metavar="DIR", help="folder for a picture of the reliability curves")
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
@@ -201,10 +204,13 @@ def lifting_tables(args: argparse.Namespace) -> dict[str, dict[str, dict[str, fl
     from lifting_ros.core.ppca import MixturePPCA
     from lifting_ros.core.residual_mlp import SupervisedLifter
     from lifting_ros.evaluation.calibration import calibrate, calibration_row, draw
+    from lifting_ros.evaluation.label_quality import label_rows
     from lifting_ros.evaluation.lifting import error_rows, joint_errors, lift_trial, where_it_sits
+    from lifting_ros.evaluation.stereo import stereo_rows, variants
     from lifting_ros.evaluation.virtual_cameras import MORE_PROTOCOLS, PROTOCOLS, make_trial
 
     baseline = SupervisedLifter.load(args.supervised) if args.supervised else None
+    stereo = variants(args.stereo)
     lifter = Lifter(MixturePPCA.load(args.prior or WEIGHTS / "prior.npz"))
     poses = held_back(args)
     tables = {title: {} for title in LIFTING_TABLES}
@@ -226,6 +232,11 @@ def lifting_tables(args: argparse.Namespace) -> dict[str, dict[str, dict[str, fl
             joint[f"{name}, {who}"] = joint_errors(joints[valid], trial.joints_m[valid])
         calibration |= {f"{name}, {row}": calibration_row(result) for row, result in curves[name].items()}
         speed[name] = {"poses": float(len(lifted.valid)), "poses/s": len(lifted.valid) / lifted.seconds}
+        for table, rows in zip((error, calibration, speed), stereo_rows(stereo, trial), strict=True):
+            table |= {f"{name}, {row}": values for row, values in rows.items()}
+        if "stereo" in stereo:
+            labels = label_rows(stereo["stereo"], lifter, lifter.prior.limbs_[:, 0], trial)
+            error |= {f"{name}, stereo, {row}": values for row, values in labels.items()}
     if args.plots:
         draw(curves, Path(args.plots) / "calibration.png")
     return tables

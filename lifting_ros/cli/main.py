@@ -17,6 +17,7 @@ VERBS = {
     "view": "the poses of a bag or .npz in a 3D viewer",
     "detect": "2D keypoints of images",
     "lift": "2D keypoints to 3D skeletons with covariances",
+    "label": "3D labels for photographs, with quality scores and a contact sheet",
     "fit-prior": "learn the pose prior from motion capture",
     "import-prior": "turn the model file of the paper's release into a prior",
     "train": "train the network or the person detector",

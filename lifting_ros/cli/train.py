@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train what ships, the multistage network (`lite`, or the paper's own architecture: `paper`) or the person detector, or the supervised
-baseline of the lifter (`supervised`), or the lifter that learns from which of two joints is farther away (`relative`).
+baseline of the lifter (`supervised`), the lifter that learns from which of two joints is farther away (`relative`), the stereoscopic one
+(`stereo`), or the network from image to 3D that labelled photographs train (`image`).
 
 DATA holds keypoints2d/ (lspet, street, gym, people: annotations.npz beside images.tar) and negatives/, and body/ and mocap/ for the
 rendered people (which need the package embreex); packs made of it are kept in WORK, under names that say what they depend on.
 The lifters need mocap/ alone, and learn from all but the validation subjects; comparisons of joints are simulated from it, or come from
-a crowd: --crowd, the published comparisons on Leeds Sports Pose (.json), with a recipe of 14 joints.
+a crowd: --crowd, the published comparisons on Leeds Sports Pose (.json), with a recipe of 14 joints. For `image` DATA is a folder that
+`lifting label` wrote.
 A training that was stopped or killed goes on where it was when the same command is given again; started by
 `torchrun --nproc-per-node N -m lifting_ros.cli.main` in place of `lifting` it is shared among N GPUs or processes. The folder of the
 training, RUN, keeps recipe, revision, curves (CSV, PNG, TensorBoard where that is installed) and states. At the end the averaged weights
@@ -19,15 +21,15 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-LIFTERS = ("supervised", "relative")
+LIFTERS = ("supervised", "relative", "stereo")
 """Lifters that are networks."""
 WITHOUT_RENDERER = "; or a recipe that renders nothing (rendered: 0 and rooms: 0, of the detector crowds: 0 and rooms: 0)"
 """What the command line adds where the renderer is missing."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = ["lite", "paper", "detector", *LIFTERS]
-    parser.add_argument("what", choices=kinds, help="the network, the paper's network, the person detector or a lifter")
+    kinds = ["lite", "paper", "detector", *LIFTERS, "image"]
+    parser.add_argument("what", choices=kinds, help="the network, the paper's network, the person detector, a lifter, or image to 3D")
     parser.add_argument("--data", required=True, metavar="DATA", help="folder with keypoints2d/ and negatives/, or mocap/")
     parser.add_argument("--out", required=True, metavar="OUT.safetensors", help="weights to write")
     parser.add_argument("--work", default=".cache", metavar="WORK", help="packs, states and curves (default .cache)")
@@ -44,9 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lifting_ros.cli.main import CommandError
+    from lifting_ros.cli.train_image import train_image
 
     data = Path(args.data)
-    for folder in ("mocap",) if args.what in LIFTERS else ("keypoints2d", "negatives"):
+    for folder in {"image": ()}.get(args.what, ("mocap",) if args.what in LIFTERS else ("keypoints2d", "negatives")):
         if not (data / folder).is_dir():
             raise CommandError(f"--data: {data / folder} is not there")
     if args.start and os.environ.get("RANK", "0") == "0" and not Path(args.start).is_file():  # of several machines the first reads it
@@ -55,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"--out: {args.out}: the folder does not exist")
     if args.every < 1 or args.workers < 0:
         raise CommandError("--every, --workers: expected at least 1 step and 0 processes")
-    return ({"detector": train_detector} | dict.fromkeys(LIFTERS, train_lifter)).get(args.what, train_multistage)(args, data)
+    kinds = {"detector": train_detector, "image": train_image} | dict.fromkeys(LIFTERS, train_lifter)
+    return kinds.get(args.what, train_multistage)(args, data)
 
 
 def train_multistage(args: argparse.Namespace, data: Path) -> int:
@@ -158,10 +162,12 @@ def train_lifter(args: argparse.Namespace, data: Path) -> int:
     from lifting_ros.evaluation.virtual_cameras import validation_poses
     from lifting_ros.training.record import revision
     from lifting_ros.training.train_relative import RelativeTrainConfig, train_relative
+    from lifting_ros.training.train_stereo import StereoTrainConfig, train_stereo
     from lifting_ros.training.train_supervised import SupervisedTrainConfig, train_supervised
 
     kind, train = {
         "supervised": (SupervisedTrainConfig, train_supervised), "relative": (RelativeTrainConfig, train_relative),
+        "stereo": (StereoTrainConfig, train_stereo),
     }[args.what]  # fmt: skip
     config, start = recipe(kind, args.recipe), time.perf_counter()
     mocap = read_mocap(data / "mocap" / "cmu17_10fps_dev.npz")

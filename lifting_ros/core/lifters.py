@@ -30,7 +30,15 @@ def _relative(path: Path, config: LifterConfig) -> PoseLifter:
     return RelativeLifter.load(path, config)
 
 
-_LEARNED: dict[str, Callable[[Path, LifterConfig], PoseLifter]] = {"relative": _relative, "supervised": _supervised}
+def _stereo(path: Path, config: LifterConfig) -> PoseLifter:
+    from lifting_ros.core.stereo import StereoLifter
+
+    return StereoLifter.load(path, config)
+
+
+_LEARNED: dict[str, Callable[[Path, LifterConfig], PoseLifter]] = {
+    "relative": _relative, "stereo": _stereo, "supervised": _supervised,
+}  # fmt: skip
 
 METHODS = ("ppca", *_LEARNED)
 """The prior (ppca), and the networks by what they learnt from."""

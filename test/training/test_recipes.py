@@ -7,14 +7,17 @@ import pytest
 
 from lifting_ros.core.config import from_mapping, read_yaml
 from lifting_ros.training.train_detector import DetectorTrainConfig
+from lifting_ros.training.train_image import ImageTrainConfig
 from lifting_ros.training.train_network import RECIPES as NETWORKS
 from lifting_ros.training.train_relative import RelativeTrainConfig
+from lifting_ros.training.train_stereo import StereoTrainConfig
 from lifting_ros.training.train_supervised import SupervisedTrainConfig
 
 CONFIG = Path(__file__).parents[2] / "config"
 RECIPES = {
     "train_lite.yaml": NETWORKS["lite"], "train_paper.yaml": NETWORKS["paper"], "train_detector.yaml": DetectorTrainConfig(),
     "train_supervised.yaml": SupervisedTrainConfig(), "train_relative.yaml": RelativeTrainConfig(),
+    "train_stereo.yaml": StereoTrainConfig(), "train_image.yaml": ImageTrainConfig(),
 }  # fmt: skip
 
 

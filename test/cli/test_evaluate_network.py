@@ -71,7 +71,7 @@ def test_networks_stand_side_by_side(rendered, weights, tmp_path, monkeypatch):
     tables = json.loads((tmp_path / "e.json").read_text())
     assert tuple(tables) == keypoint_report.TITLES and asked == [("packs224", 224)]
     names = [f", {weights}", f", {copy}"]  # two files of one name are told apart by their paths
-    assert list(tables["keypoints"]) == ["lspet", *(f"lspet{name}" for name in names)]
+    assert list(tables["keypoints"]) == [f"lspet{part}{name}" for name in ("", *names) for part in ("", ", upright")]
     assert tables["keypoints"][f"lspet{names[0]}"] == tables["keypoints"][f"lspet{names[1]}"]
     assert list(tables["keypoints"]["lspet"]) == ["stage 1", "stage 2", "stage 3"]
     assert all(tables[keypoint_report.TITLES[4]][f"all sets{name}"]["count"] == 28 for name in ("", *names))

@@ -14,7 +14,7 @@ from lifting_ros.core import lifters
 from lifting_ros.core.lifting import Lifter
 from lifting_ros.core.pipeline import SkeletonLifter
 from lifting_ros.core.residual_mlp import RelativeLifter, ResidualMLP, ResidualMLPConfig
-from lifting_ros.ros.conversions import persons_to_arrays
+from lifting_ros.ros.conversions import persons_to_array_2d
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def lifted(s: Stage):
     answers = s.received["/lifting/skeletons_3d"]
     before = len(answers)
     flat = person(np.random.default_rng(4))
-    s.send(persons_to_arrays([flat], image(RGB, "rgb8").header)[0], topic="keypoints")
+    s.send(persons_to_array_2d([flat], image(RGB, "rgb8").header), topic="keypoints")
     s.until(lambda: len(answers) > before, "an answer")
     return np.array([[j.position.x, j.position.y, j.position.z] for j in answers[-1].skeletons[0].joints])
 

@@ -75,6 +75,12 @@ class _Block(nn.Module):
         return x + self.layers(x)
 
 
+def residual_body(inputs: int, config) -> nn.Sequential:
+    """A layer and residual blocks of a config with `width`, `blocks` and `dropout`."""
+    blocks = [_Block(config.width, config.dropout) for _ in range(config.blocks)]
+    return nn.Sequential(*_layer(inputs, config.width, config.dropout), *blocks)
+
+
 class Pose(NamedTuple):
     """What the two heads say of N persons."""
 
@@ -91,8 +97,7 @@ class ResidualMLP(nn.Module):
         """joints: 17, or 14 where the keypoints' joints alone are learnt; the others are then linear in them (`completion`)."""
         super().__init__()
         self.config, self.joints = config, joints
-        blocks = [_Block(config.width, config.dropout) for _ in range(config.blocks)]
-        self.layers = nn.Sequential(*_layer(INPUTS, config.width, config.dropout), *blocks)
+        self.layers = residual_body(INPUTS, config)
         self.pose, self.scale = nn.Linear(config.width, 3 * joints), nn.Linear(config.width, 1)
         self.spread = nn.Linear(config.width, 6 * JOINT_COUNT)
         self.unit = nn.Parameter(torch.ones(joints, 3))  # undoes the standardisation, learned where there are no statistics

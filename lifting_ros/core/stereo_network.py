@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lifting_ros.core.person_view import CONTEXT
+from lifting_ros.core.residual_mlp import residual_body
 from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT
 
 
@@ -52,24 +53,6 @@ class Statistics(NamedTuple):
     """(2, 17, 3) mean and deviation; 0 and 0 at the root."""
 
 
-def _layer(inputs: int, width: int, dropout: float) -> list[nn.Module]:
-    return [nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(dropout)]
-
-
-class _Block(nn.Module):
-    def __init__(self, width: int, dropout: float):
-        super().__init__()
-        self.layers = nn.Sequential(*_layer(width, width, dropout), *_layer(width, width, dropout))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.layers(x)
-
-
-def _body(inputs: int, config: StereoConfig) -> nn.Sequential:
-    blocks = [_Block(config.width, config.dropout) for _ in range(config.blocks)]
-    return nn.Sequential(*_layer(inputs, config.width, config.dropout), *blocks)
-
-
 class StereoNetwork(nn.Module):
     """View synthesis and reconstruction."""
 
@@ -77,8 +60,8 @@ class StereoNetwork(nn.Module):
         super().__init__()
         self.config = config
         inputs, both = 3 * KEYPOINT_COUNT + len(CONTEXT), 2 * KEYPOINT_COUNT
-        self.synthesis = nn.Sequential(*_body(inputs, config), nn.Linear(config.width, both)) if config.synthesis else None
-        self.body = _body(inputs + (both if config.synthesis else 0), config)
+        self.synthesis = nn.Sequential(*residual_body(inputs, config), nn.Linear(config.width, both)) if config.synthesis else None
+        self.body = residual_body(inputs + (both if config.synthesis else 0), config)
         self.joints, self.deviation = (nn.Linear(config.width, 3 * JOINT_COUNT) for _ in range(2))
         for module in self.modules():
             if isinstance(module, nn.Linear):

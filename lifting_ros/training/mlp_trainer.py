@@ -12,15 +12,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from lifting_ros.core.checkpoint import CheckpointError, load_tensors, reason
 from lifting_ros.core.residual_mlp import MLPLifter, Pose, ResidualMLP, ResidualMLPConfig, encode
 from lifting_ros.data.mocap import Mocap
 from lifting_ros.data.pictured import Pictured, disturb, mirror, picture
+from lifting_ros.training.cosine import CosineTrainer, run
 from lifting_ros.training.fit_prior import balanced_weights
-from lifting_ros.training.record import RunRecord
-from lifting_ros.training.state import load_state, save_state
 
 
 @dataclass(frozen=True)
@@ -89,17 +87,15 @@ class PictureSource:
         return Batch(torch.from_numpy(encode(*seen, chosen.pitch, metric)), chosen, rows, mirrored)
 
 
-class PictureTrainer(ABC):
-    """Network, optimiser, averaged weights; `training.state` keeps and restores it. Subclasses say the loss."""
+class PictureTrainer(CosineTrainer, ABC):
+    """Training of a residual network on pictures. Subclasses say the loss."""
 
     def __init__(self, config: PictureTrainConfig, joints: int = 17):
         torch.manual_seed(config.seed)
-        self.config, self.step = config, 0
-        self.network = self.prepared(ResidualMLP(config.network, joints))
-        self.network.spread.requires_grad_(False)
-        learned = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.Adam(learned, config.learning_rate, fused=True)
-        self.average = {name: t.detach().clone() for name, t in self.network.state_dict().items()}
+        network = self.prepared(ResidualMLP(config.network, joints))
+        network.spread.requires_grad_(False)
+        learned = [p for p in network.parameters() if p.requires_grad]
+        super().__init__(config, network, torch.optim.Adam(learned, config.learning_rate, fused=True))
 
     @abstractmethod
     def prepared(self, network: ResidualMLP) -> ResidualMLP:
@@ -109,29 +105,13 @@ class PictureTrainer(ABC):
     def loss(self, pose: Pose, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """Mean loss of a batch, and its parts for the curves."""
 
-    def learning_rate(self) -> float:
-        """Linear warm-up, then half a cosine down to zero."""
-        done = self.step / self.config.steps
-        rising = min(1.0, (self.step + 1) / max(1.0, self.config.warmup * self.config.steps))
-        return self.config.learning_rate * rising * 0.5 * (1 + math.cos(math.pi * done))
-
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One optimiser step; returns the loss and its parts."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
-        torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # dropout of a resumed training goes on as well
+        self.begin_step()
         with torch.autocast("cpu", torch.bfloat16):
             pose = self.network.train()(batch.encoded)
         loss, parts = self.loss(pose, batch)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        if self.config.clip:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
-        self.optimiser.step()
-        self.step += 1
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        for name, value in self.network.state_dict().items():
-            self.average[name].lerp_(value, 1 - decay) if value.is_floating_point() else self.average[name].copy_(value)
+        self.descend(loss, self.config.clip)
         return {"loss": loss.item()} | parts
 
     def averaged(self) -> ResidualMLP:
@@ -150,23 +130,14 @@ def run_training(
     `evaluate` gets a lifter of it every `every` steps; what it returns goes into `folder/validation.csv`. `start`: the state of another
     training whose weights are the first ones.
     """
-    config = trainer.config
     if start is not None and not (folder / "state.safetensors").exists():
         load_weights(start, trainer)
-    load_state(folder / "state.safetensors", trainer)
-    record = RunRecord(folder, config, pictures=len(source.pictures.pitch))
-    record.forget(trainer.step + 1, trainer.step + 1)
-    progress = tqdm(total=config.steps, initial=trainer.step, desc=f"training {folder.name}", unit="step", mininterval=5)
-    while trainer.step < config.steps:
-        parts = trainer.train_step(source.make(trainer.step))
-        progress.update()
-        if trainer.step % 50 == 0:
-            record.training(trainer.step, {"rate": trainer.learning_rate()} | parts)
-        if trainer.step % every == 0 or trainer.step == config.steps:
-            if evaluate is not None:
-                record.validation(trainer.step, evaluate(as_lifter(trainer.averaged())))
-            save_state(folder / "state.safetensors", trainer)  # after the validation: what goes on from it lacks no row
-    progress.close()
+
+    def step() -> dict[str, float]:
+        return trainer.train_step(source.make(trainer.step))
+
+    judged = None if evaluate is None else lambda: evaluate(as_lifter(trainer.averaged()))
+    run(trainer, folder, step, judged, every, pictures=len(source.pictures.pitch))
     return trainer.averaged()
 
 

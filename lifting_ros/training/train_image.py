@@ -9,13 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from lifting_ros.core.image_pose import ImagePose, ImagePoseConfig, ImagePoseNetwork
 from lifting_ros.core.network import MultistageNetwork
 from lifting_ros.data.label_crops import LabelCrops, LabelSet
-from lifting_ros.training.record import RunRecord
-from lifting_ros.training.state import load_state, save_state
+from lifting_ros.training.cosine import CosineTrainer, run
 
 
 @dataclass(frozen=True)
@@ -39,21 +37,15 @@ class ImageTrainConfig:
         return math.ceil(self.samples / self.batch)
 
 
-class ImageTrainer:
-    """Head, optimiser, averaged weights; `training.state` keeps and restores it."""
+class ImageTrainer(CosineTrainer):
+    """Training of the head; the trunk's features stay as they are."""
 
     def __init__(self, config: ImageTrainConfig, trunk: MultistageNetwork):
         torch.manual_seed(config.seed)
-        self.config, self.step, self.whole = config, 0, ImagePoseNetwork(trunk, config.network)
-        self.network = self.whole.head
-        self.optimiser = torch.optim.AdamW(self.network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-        self.average = {name: t.detach().clone() for name, t in self.network.state_dict().items()}
-
-    def learning_rate(self) -> float:
-        """Linear warm-up, then half a cosine down to zero."""
-        done = self.step / self.config.steps
-        rising = min(1.0, (self.step + 1) / max(1.0, self.config.warmup * self.config.steps))
-        return self.config.learning_rate * rising * 0.5 * (1 + math.cos(math.pi * done))
+        self.whole = ImagePoseNetwork(trunk, config.network)
+        head = self.whole.head
+        optimiser = torch.optim.AdamW(head.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+        super().__init__(config, head, optimiser)
 
     def make(self, labels: LabelSet) -> LabelCrops:
         """The batch of this step: always the same for a seed, so that a resumed training sees what an unbroken one would have seen."""
@@ -62,18 +54,10 @@ class ImageTrainer:
 
     def train_step(self, batch: LabelCrops) -> float:
         """One optimiser step; returns the mean distance of a joint from its label, over the person's size."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
-        torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # dropout of a resumed training goes on as well
+        self.begin_step()
         joints = self.whole.train()(torch.from_numpy(batch.crops))
         loss = ((joints - torch.from_numpy(batch.joints).float()).square().sum(-1) + 1e-8).sqrt().mean()
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
-        self.step += 1
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        for name, value in self.network.state_dict().items():
-            self.average[name].lerp_(value, 1 - decay) if value.is_floating_point() else self.average[name].copy_(value)
+        self.descend(loss)
         return loss.item()
 
     def averaged(self, trunk: MultistageNetwork, size_m: float) -> ImagePose:
@@ -94,18 +78,10 @@ def train_image(
     if not len(labels):
         raise ValueError("labels: expected at least one good label to train on")
     trainer, size_m = ImageTrainer(config, trunk), float(np.median(labels.size_m))
-    load_state(folder / "state.safetensors", trainer)
-    record = RunRecord(folder, config, labels=len(labels))
-    record.forget(trainer.step + 1, trainer.step + 1)
-    progress = tqdm(total=config.steps, initial=trainer.step, desc="training image", unit="step", mininterval=5)
-    while trainer.step < config.steps:
-        distance = trainer.train_step(trainer.make(labels))
-        progress.update()
-        if trainer.step % 50 == 0:
-            record.training(trainer.step, {"rate": trainer.learning_rate(), "distance": distance})
-        if trainer.step % every == 0 or trainer.step == config.steps:
-            if evaluate is not None:
-                record.validation(trainer.step, evaluate(trainer.averaged(trunk, size_m)))
-            save_state(folder / "state.safetensors", trainer)  # after the validation: what goes on from it lacks no row
-    progress.close()
+
+    def step() -> dict[str, float]:
+        return {"distance": trainer.train_step(trainer.make(labels))}
+
+    judged = None if evaluate is None else lambda: evaluate(trainer.averaged(trunk, size_m))
+    run(trainer, folder, step, judged, every, labels=len(labels))
     return trainer.averaged(trunk, size_m)

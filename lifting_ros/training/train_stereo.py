@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from lifting_ros.core.ppca import mirrored
 from lifting_ros.core.stereo import StereoLifter
@@ -22,10 +21,9 @@ from lifting_ros.core.stereo_network import Statistics, StereoConfig, StereoNetw
 from lifting_ros.data.mocap import Mocap
 from lifting_ros.data.stereo_views import Sight, StereoViews, make_stereo_views
 from lifting_ros.training.calibrate_stereo import calibrated
+from lifting_ros.training.cosine import CosineTrainer, run
 from lifting_ros.training.fit_prior import balanced_weights, stature, vary_build
-from lifting_ros.training.record import RunRecord
 from lifting_ros.training.spread import calibration_rows
-from lifting_ros.training.state import load_state, save_state
 
 STATISTICS_VIEWS = 8192
 """Views of the training set from which means and deviations are taken."""
@@ -83,39 +81,23 @@ class StereoSource:
         return Statistics(context, shift, joints)
 
 
-class StereoTrainer:
-    """Network, optimiser, averaged weights; `training.state` keeps and restores it."""
+class StereoTrainer(CosineTrainer):
+    """Training of the stereoscopic network."""
 
     def __init__(self, config: StereoTrainConfig, statistics: Statistics):
         torch.manual_seed(config.seed)
-        self.config, self.step = config, 0
-        self.network = StereoNetwork(config.network)
-        self.network.use(statistics)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), config.learning_rate, fused=True)
-        self.average = {name: t.detach().clone() for name, t in self.network.state_dict().items()}
-
-    def learning_rate(self) -> float:
-        """Linear warm-up, then half a cosine down to zero."""
-        done = self.step / self.config.steps
-        rising = min(1.0, (self.step + 1) / max(1.0, self.config.warmup * self.config.steps))
-        return self.config.learning_rate * rising * 0.5 * (1 + math.cos(math.pi * done))
+        network = StereoNetwork(config.network)
+        network.use(statistics)
+        super().__init__(config, network, torch.optim.Adam(network.parameters(), config.learning_rate, fused=True))
 
     def train_step(self, views: StereoViews) -> dict[str, float]:
         """One optimiser step; returns the mean errors of the second view (over the extent) and of the joints (over the person's size)."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate()
-        torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # dropout of a resumed training goes on as well
+        self.begin_step()
         given = [torch.from_numpy(v).float() for v in (views.view.points(), views.view.seen, views.context)]
         with torch.autocast("cpu", torch.bfloat16):
             found = self.network.train()(*given)
         loss, parts = losses(found, torch.from_numpy(views.right).float(), torch.from_numpy(views.joints).float(), self.config.view_weight)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
-        self.step += 1
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        for name, value in self.network.state_dict().items():
-            self.average[name].lerp_(value, 1 - decay) if value.is_floating_point() else self.average[name].copy_(value)
+        self.descend(loss)
         return {name: part.item() for name, part in parts.items()}
 
 
@@ -148,20 +130,12 @@ def train_stereo(
     held = calibration_rows(mocap)
     source, size = StereoSource(mocap.select(~held), config), stature(mocap)
     trainer = StereoTrainer(config, source.statistics())
-    load_state(folder / "state.safetensors", trainer)
-    record = RunRecord(folder, config, poses=int((~held).sum()), held_back=int(held.sum()))
-    record.forget(trainer.step + 1, trainer.step + 1)
-    progress = tqdm(total=config.steps, initial=trainer.step, desc="training stereo", unit="step", mininterval=5)
-    while trainer.step < config.steps:
-        parts = trainer.train_step(source.make(trainer.step))
-        progress.update()
-        if trainer.step % 50 == 0:
-            record.training(trainer.step, {"rate": trainer.learning_rate()} | parts)
-        if trainer.step % every == 0 or trainer.step == config.steps:
-            if evaluate is not None:
-                record.validation(trainer.step, evaluate(averaged(trainer, size)))
-            save_state(folder / "state.safetensors", trainer)  # after the validation: what goes on from it lacks no row
-    progress.close()
+
+    def step() -> dict[str, float]:
+        return trainer.train_step(source.make(trainer.step))
+
+    judged = None if evaluate is None else lambda: evaluate(averaged(trainer, size))
+    run(trainer, folder, step, judged, every, poses=int((~held).sum()), held_back=int(held.sum()))
     return calibrated(averaged(trainer, size), StereoSource(mocap.select(held), config).make(config.steps + 1, STATISTICS_VIEWS))
 
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Relative-depth supervision learns stick figures from comparisons alone, in every variant; a killed training goes on as it was."""
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from killed_training import killed_and_resumed
 from people import CAMERA, make_poses, see
 
 from lifting_ros.core.checkpoint import CheckpointError
@@ -107,25 +109,7 @@ def test_joints_without_keypoints_are_linear_in_the_others():
 
 def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path):
     recipe = dataclasses.replace(SMALL, network=ResidualMLPConfig(width=32, blocks=1, dropout=0.3))
-    whole = train_relative(recipe, mocap(), tmp_path / "whole")
-
-    class Killed(Exception):
-        pass
-
-    seen = []
-
-    def kill(lifter):  # a state is kept once it is validated
-        seen.append(lifter)
-        if len(seen) == 2:
-            raise Killed
-        return {"error": 1.0}
-
-    with pytest.raises(Killed):
-        train_relative(recipe, mocap(), tmp_path / "parts", kill, every=4)
-    assert (tmp_path / "parts" / "state.safetensors").exists()
-    resumed = train_relative(recipe, mocap(), tmp_path / "parts")
-    for name, value in whole.network.state_dict().items():
-        torch.testing.assert_close(resumed.network.state_dict()[name], value, rtol=0, atol=1e-5)
+    killed_and_resumed(partial(train_relative, recipe, mocap()), tmp_path)
     other = dataclasses.replace(recipe, comparisons=3)
     with pytest.raises(CheckpointError, match="comparisons: 5, the recipe says 3"):
         train_relative(other, mocap(), tmp_path / "parts")

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stereoscopic lifter learns stick figures and their second view, knows its errors, and goes on after it was killed."""
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from killed_training import killed_and_resumed
 from people import CAMERA, make_poses, see
 
 from lifting_ros.core.checkpoint import CheckpointError
@@ -54,24 +56,7 @@ def test_it_learns_both_and_its_covariances_hold(tmp_path):
 @pytest.mark.parametrize("synthesis", [True, False])
 def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path, synthesis):
     recipe = dataclasses.replace(SMALL, network=StereoConfig(width=32, blocks=1, dropout=0.3, synthesis=synthesis))
-    whole = train_stereo(recipe, mocap(), tmp_path / "whole")
-
-    class Killed(Exception):
-        pass
-
-    seen = []
-
-    def kill(lifter):  # a state is kept once it is validated
-        seen.append(lifter)
-        if len(seen) == 2:
-            raise Killed
-        return {"error": 1.0}
-
-    with pytest.raises(Killed):
-        train_stereo(recipe, mocap(), tmp_path / "parts", kill, every=4)
-    resumed = train_stereo(recipe, mocap(), tmp_path / "parts")
-    for name, value in whole.network.state_dict().items():
-        torch.testing.assert_close(resumed.network.state_dict()[name], value, rtol=0, atol=1e-6)
+    whole, resumed = killed_and_resumed(partial(train_stereo, recipe, mocap()), tmp_path, 1e-6)
     assert resumed.errors.depth == pytest.approx(whole.errors.depth, rel=1e-3)
     with pytest.raises(CheckpointError, match="network.width"):
         train_stereo(dataclasses.replace(recipe, network=StereoConfig(width=16, blocks=1)), mocap(), tmp_path / "parts")

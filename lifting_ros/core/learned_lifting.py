@@ -14,12 +14,12 @@ import numpy as np
 
 from lifting_ros.core.camera import Camera
 from lifting_ros.core.depth_fusion import read_depth
-from lifting_ros.core.lifter_config import HEIGHT_OVER_SIZE, LifterConfig
+from lifting_ros.core.lifter_config import LifterConfig
 from lifting_ros.core.observation import NONE, Rays, Views, every_way_up, into_views, to_rays
 from lifting_ros.core.placement import Placed, place
 from lifting_ros.core.poses import JointStatus, LiftedPoses
-from lifting_ros.core.request import UP, check_request, unit_up
-from lifting_ros.core.skeleton import KEYPOINT_COUNT, KEYPOINT_TO_JOINT
+from lifting_ros.core.request import UP, check_request, lift_somebody, unit_up
+from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
 
 BLOCK = 1024
 """Views that go through the network at a time."""
@@ -47,8 +47,7 @@ class LearnedLifter:
     def __init__(self, size: tuple[float, float], config: LifterConfig | None = None):
         """size: mean and deviation of people's sizes, metres; of `config` the keypoints' noise and the stature are used."""
         self.config = config = config or LifterConfig()
-        mean = config.stature_m / HEIGHT_OVER_SIZE or size[0]
-        self.learned_size, self.size = size, (mean, config.stature_std_m / HEIGHT_OVER_SIZE or size[1] * mean / size[0])
+        self.learned_size, self.size = size, config.size_m(*size)
 
     def guess(self, views: Views, metric: bool) -> Guess:
         """The shapes of V persons; metric: whether the rays are those of a calibrated camera, so that their extent tells the distance."""
@@ -56,8 +55,7 @@ class LearnedLifter:
 
     def warm_up(self, depth: bool = False) -> None:
         """Compile what no call has compiled yet."""
-        keypoints = np.stack([np.arange(KEYPOINT_COUNT) % 4 * 20.0, np.arange(KEYPOINT_COUNT) * 15.0], -1)[None]
-        self.lift(keypoints, np.ones((1, KEYPOINT_COUNT)), camera=Camera(np.diag([500.0, 500.0, 1.0])))
+        lift_somebody(self)
 
     def lift(
         self, keypoints_px: np.ndarray, confidence: np.ndarray, covariance_px2: np.ndarray | None = None,

@@ -35,3 +35,9 @@ class LifterConfig:
     stature_std_m: float = field(
         default=0.0, metadata={"description": "its standard deviation; 0: the prior's", "unit": "m", "range": (0.0, 1.0)}
     )
+
+    def size_m(self, mean: float, deviation: float) -> tuple[float, float]:
+        """Mean and deviation of the person's size (root of the sum of squared limb lengths), metres: the stature's, else those given, in
+        proportion."""
+        size = self.stature_m / HEIGHT_OVER_SIZE or mean
+        return size, self.stature_std_m / HEIGHT_OVER_SIZE or deviation * size / mean

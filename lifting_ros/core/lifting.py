@@ -19,7 +19,7 @@ from lifting_ros.core.camera import Camera
 from lifting_ros.core.conditioning import LIMB_JOINTS, Candidates, Plans, condition, make_candidates, upright
 from lifting_ros.core.depth import measure_depth
 from lifting_ros.core.depth_fusion import fuse_rows, read_depth
-from lifting_ros.core.lifter_config import HEIGHT_OVER_SIZE, LifterConfig
+from lifting_ros.core.lifter_config import LifterConfig
 from lifting_ros.core.modes import lift_rows
 from lifting_ros.core.moments import to_metres
 from lifting_ros.core.observation import DIFFERENT, FEW, FEW_SEEN, LEVELS, NONE, PITCH_STEP, Rays, Views, every_way_up, into_views, to_rays
@@ -64,8 +64,7 @@ class Lifter:
         self._lengths = limbs[:, 0].astype(np.float32)
         self._variance = ((limbs[:, 1] * config.limb_scale) ** 2).astype(np.float32)
         self._apart = int(APART * config.rotations / (2 * np.pi))
-        self.size_m = config.stature_m / HEIGHT_OVER_SIZE or prior.stature_m_
-        self.size_std_m = config.stature_std_m / HEIGHT_OVER_SIZE or prior.stature_std_m_ * self.size_m / prior.stature_m_
+        self.size_m, self.size_std_m = config.size_m(prior.stature_m_, prior.stature_std_m_)
         self._candidates = lru_cache(maxsize=64)(self._make_candidates)
         self._masked = lru_cache(maxsize=64)(lambda *key: tabulate_masked(self._candidates(*key)))
         self._tables = lru_cache(maxsize=48)(self._make_tables)

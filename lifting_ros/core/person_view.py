@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lifting_ros.core.observation import Rays
+from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
 
 CONTEXT = ("log of the extent", "sine of the pitch", "whether up is known", "log of the keypoints' deviation over the extent")
 
@@ -68,6 +69,14 @@ def look_at_person(given: Rays, up: np.ndarray) -> PersonView:
     extent = np.sqrt((np.where(visible[..., None], rays - centre[:, None], 0.0) ** 2).sum((1, 2)) / count[:, 0])
     pitch = np.where(known, (up * forward).sum(-1), np.nan)
     return PersonView(rays, noise, visible, rotation, centre, np.where(extent > 0, extent, 1.0), pitch)
+
+
+def second_view(joints: np.ndarray, shift: float | np.ndarray) -> np.ndarray:
+    """Rays (N, 14, 2) of the keypoints of joints (N, 17, 3), before a camera that is moved to the right, everybody's by the same `shift` or
+    by one of their own (N,), and turned nowhere."""
+    points = joints[:, list(KEYPOINT_TO_JOINT)]
+    shift = np.broadcast_to(shift, len(joints))
+    return (points[..., :2] - np.stack([shift, np.zeros(len(joints))], -1)[:, None]) / points[..., 2:]
 
 
 def _upright(up: np.ndarray, forward: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

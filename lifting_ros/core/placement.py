@@ -12,13 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lifting_ros.core.depth_fusion import COMMON_STD_M
 from lifting_ros.core.observation import Views
 from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
 
 PASSES, PASSES_WITH_DEPTH = 3, 6
 """Of Gauss and Newton; more for the weights of depths, some of which are of something else."""
-DEPTH_COMMON_STD_M = 0.02
-"""Deviation that all depths of a person share: scale of the sensor, build and clothes."""
 _LEAST_DISTANCE = 0.1  # metres from the camera to the person's middle
 
 _OBSERVED = list(KEYPOINT_TO_JOINT)
@@ -77,7 +76,7 @@ def place(joints: np.ndarray, covariance: np.ndarray, views: Views, size: tuple[
     found = np.linalg.inv(normal)
     if depths is not None:
         optical = views.frame[:, :, 2].astype(np.float64)
-        found[:, :3, :3] += DEPTH_COMMON_STD_M**2 * optical[:, :, None] * optical[:, None]
+        found[:, :3, :3] += COMMON_STD_M**2 * optical[:, :, None] * optical[:, None]
     return Placed(state[:, :3], state[:, 3], found, -0.5 * (square + volume))
 
 

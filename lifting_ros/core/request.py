@@ -36,6 +36,12 @@ class PoseLifter(Protocol):
         """Whatever the first call would wait for; `depth`: also what depths need."""
 
 
+def lift_somebody(lifter: PoseLifter) -> None:
+    """A whole person before a camera: compiles what a lifter needs for one."""
+    keypoints = np.stack([np.arange(KEYPOINT_COUNT) % 4 * 20.0, np.arange(KEYPOINT_COUNT) * 15.0], -1)[None]
+    lifter.lift(keypoints, np.ones((1, KEYPOINT_COUNT)), camera=Camera(np.diag([500.0, 500.0, 1.0])))
+
+
 def check_request(keypoints_px: np.ndarray, confidence: np.ndarray, covariance_px2: np.ndarray | None) -> int:
     """The number of persons; ValueError in one line that names an array of a wrong shape."""
     shape = np.shape(keypoints_px)

@@ -21,12 +21,12 @@ from lifting_ros.core.camera import Camera
 from lifting_ros.core.checkpoint import CheckpointError, load_tensors, reason, save_tensors
 from lifting_ros.core.config import from_mapping
 from lifting_ros.core.depth_fusion import read_depth
-from lifting_ros.core.lifter_config import HEIGHT_OVER_SIZE, LifterConfig
+from lifting_ros.core.lifter_config import LifterConfig
 from lifting_ros.core.observation import Rays, to_rays
 from lifting_ros.core.person_view import PersonView, look_at_person
 from lifting_ros.core.poses import JointStatus, LiftedPoses
-from lifting_ros.core.request import UP, check_request
-from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
+from lifting_ros.core.request import UP, check_request, lift_somebody
+from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_TO_JOINT
 from lifting_ros.core.stereo_depth import Scale, measured_scale
 from lifting_ros.core.stereo_network import StereoConfig, StereoNetwork
 from lifting_ros.core.stereo_search import Placed, search_depth
@@ -95,8 +95,7 @@ class StereoLifter:
 
     def warm_up(self, depth: bool = False) -> None:
         """Compile what no call has compiled yet."""
-        keypoints = np.stack([np.arange(KEYPOINT_COUNT) % 4 * 20.0, np.arange(KEYPOINT_COUNT) * 15.0], -1)[None]
-        self.lift(keypoints, np.ones((1, KEYPOINT_COUNT)), camera=Camera(np.diag([500.0, 500.0, 1.0])))
+        lift_somebody(self)
 
     def reconstruct(self, keypoints_px, confidence, covariance_px2=None, camera: Camera | None = None, up=UP) -> Reconstruction:
         """What the networks and the search say of N persons; arguments and errors as `lift`."""
@@ -173,9 +172,7 @@ class StereoLifter:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{path}: holds no stereoscopic lifter ({reason(error)})") from None
         config = config or LifterConfig()
-        mean = config.stature_m / HEIGHT_OVER_SIZE or size
-        spread = config.stature_std_m / HEIGHT_OVER_SIZE or spread * mean / size
-        return cls(network.float().eval(), mean, spread, errors, search, config)
+        return cls(network.float().eval(), *config.size_m(size, spread), errors, search, config)
 
 
 def root_deviation(deviation: np.ndarray, seen: np.ndarray) -> np.ndarray:

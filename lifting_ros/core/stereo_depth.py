@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-COMMON_STD_M = 0.02
-"""Deviation that all depths of a person share: scale of the sensor, build and clothes."""
+from lifting_ros.core.depth_fusion import COMMON_STD_M
 
 
 class Scale(NamedTuple):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a window and its labels to the square crop that the network sees."""
+"""From a window and its labels to the square crop that the network sees; mirror image and motion blur of pictures."""
 from __future__ import annotations
 
 import math
@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from lifting_ros.core.crop import CROP_MARGIN
+from lifting_ros.core.skeleton import KEYPOINT_FLIP
 from lifting_ros.data.keypoints2d import keypoint_box
 
 
@@ -33,3 +34,19 @@ def apply_transform(image: np.ndarray, keypoints: np.ndarray, transform: np.ndar
 def true_crop(image: np.ndarray, keypoints: np.ndarray, size_px: int) -> tuple[np.ndarray, np.ndarray]:
     """The crop of the true box without any change: what validation sees."""
     return apply_transform(image, keypoints, crop_transform(keypoints, size_px), size_px)
+
+
+def mirror(image: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mirror an image (H, W, 3) about its vertical axis, with its keypoints (14, 3), and exchange left and right."""
+    flipped = keypoints[list(KEYPOINT_FLIP)].copy()
+    flipped[:, 0] = image.shape[1] - 1 - flipped[:, 0]
+    return image[:, ::-1], flipped
+
+
+def motion_blur(length_px: float, angle_deg: float) -> np.ndarray:
+    """A line of that length as a filter that keeps brightness."""
+    side = 2 * (int(length_px) // 2) + 1
+    line = np.zeros((side, side), np.float32)
+    line[side // 2] = 1
+    turned = cv2.warpAffine(line, cv2.getRotationMatrix2D((side // 2, side // 2), angle_deg, 1), (side, side))
+    return turned / turned.sum()

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifting_ros.core.skeleton import JOINT_FLIP, KEYPOINT_FLIP, limb_lengths
-from lifting_ros.data.crops import apply_transform, crop_transform
+from lifting_ros.core.skeleton import JOINT_FLIP, limb_lengths
+from lifting_ros.data.crops import apply_transform, crop_transform, mirror
 from lifting_ros.data.labels import Labels
 
 
@@ -64,8 +64,8 @@ class LabelSet:
 
 def mirror_image(image: np.ndarray, keypoints: np.ndarray, joints: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Window (S, S, 3), keypoints (14, 3) and joints (17, 3; x right) as in a mirror."""
-    flipped = keypoints[list(KEYPOINT_FLIP)] * [-1, 1, 1] + [image.shape[1] - 1, 0, 0]
-    return np.ascontiguousarray(image[:, ::-1]), np.where(flipped[:, 2:] > 0, flipped, 0.0), joints[list(JOINT_FLIP)] * [-1.0, 1, 1]
+    turned, flipped = mirror(image, keypoints)
+    return np.ascontiguousarray(turned), np.where(flipped[:, 2:] > 0, flipped, 0.0), joints[list(JOINT_FLIP)] * [-1.0, 1, 1]
 
 
 def turned_to(joints: np.ndarray, toward: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lifting_ros.core.observation import to_rays
-from lifting_ros.core.person_view import PersonView, look_at_person
+from lifting_ros.core.person_view import PersonView, look_at_person, second_view
 from lifting_ros.core.skeleton import KEYPOINT_COUNT, KEYPOINT_TO_JOINT, limb_lengths
 from lifting_ros.data.virtual_cameras import look
 
@@ -67,12 +67,6 @@ def make_stereo_views(poses_m: np.ndarray, sight: Sight, baseline: float, rng: n
     left, right = (value / view.extent[:, None, None] for value in (left, right))
     context = view.context(rng.random(count) >= sight.uncalibrated)
     return StereoViews(view, context, right, left, joints - joints[:, :1], joints[:, 0])
-
-
-def second_view(joints: np.ndarray, shift: float) -> np.ndarray:
-    """Rays (N, 14, 2) of the keypoints of joints (N, 17, 3), before a camera that is moved by `shift` to the right and turned nowhere."""
-    points = joints[:, list(KEYPOINT_TO_JOINT)]
-    return (points[..., :2] - [shift, 0.0]) / points[..., 2:]
 
 
 def _stand_before(poses_m: np.ndarray, sight: Sight, rng: np.random.Generator):

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lifting_ros.core.person_view import second_view
 from lifting_ros.core.poses import LiftedPoses
 from lifting_ros.core.request import PoseLifter
-from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT, limb_lengths
+from lifting_ros.core.skeleton import limb_lengths
 from lifting_ros.core.stereo import Reconstruction, StereoLifter
 from lifting_ros.data.labels import QUALITY
 from lifting_ros.evaluation.joint_limits import excess_deg
@@ -87,6 +88,4 @@ def view_gap(found: Reconstruction, joints: np.ndarray, baseline: float) -> np.n
     if found.right is None:
         return np.full(len(joints), np.nan)
     placed = np.einsum("nab,njb->nja", found.view.rotation, joints) + found.placed.root[:, None]
-    points = placed[:, list(KEYPOINT_TO_JOINT)]
-    seen = (points[..., :2] - [baseline, 0.0]) / points[..., 2:]
-    return np.sqrt(((found.right - seen) ** 2).sum(-1).mean(-1)) / found.view.extent
+    return np.sqrt(((found.right - second_view(placed, baseline)) ** 2).sum(-1).mean(-1)) / found.view.extent

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from lifting_ros.core.pipeline import PoseEstimator
+from lifting_ros.data.crops import motion_blur
 from lifting_ros.data.keypoints2d import decode_rgb, keypoint_box, photo_sets_in, read_photo_set
 from lifting_ros.evaluation.keypoints import find_labelled
 from lifting_ros.evaluation.metrics import mean_pck
@@ -35,13 +36,9 @@ def half_brightness(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Gen
     return image // 2, keypoints
 
 
-def motion_blur(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator, length_px: int = 9):
-    """A line of `length_px` in a random direction."""
-    line = np.zeros((length_px, length_px), np.float32)
-    line[length_px // 2] = 1
-    middle = (length_px // 2, length_px // 2)
-    turned = cv2.warpAffine(line, cv2.getRotationMatrix2D(middle, rng.uniform(0, 180), 1), (length_px, length_px))
-    return cv2.filter2D(image, -1, turned / turned.sum()), keypoints
+def moving(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator, length_px: int = 9):
+    """Motion blur of `length_px` in a random direction."""
+    return cv2.filter2D(image, -1, motion_blur(length_px, rng.uniform(0, 180))), keypoints
 
 
 def jpeg(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator, quality: int = 20):
@@ -83,7 +80,7 @@ def night(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator):
 CONDITIONS: dict[str, Worsen] = {
     "as it is": as_it_is,
     "half brightness": half_brightness,
-    "motion blur 9 px": motion_blur,
+    "motion blur 9 px": moving,
     "JPEG quality 20": jpeg,
     "64 px person": small,
     "30 % hidden": hidden,

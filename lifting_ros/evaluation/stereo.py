@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lifting_ros.core.skeleton import KEYPOINT_NAMES, KEYPOINT_TO_JOINT, limb_lengths
+from lifting_ros.core.person_view import second_view
+from lifting_ros.core.skeleton import KEYPOINT_NAMES, limb_lengths
 from lifting_ros.core.stereo import StereoLifter
 from lifting_ros.evaluation.calibration import calibrate, calibration_row
 from lifting_ros.evaluation.lifting import error_rows, lift_trial
@@ -64,6 +65,4 @@ def second_view_of(joints_m: np.ndarray, rotation: np.ndarray, baseline: float) 
     """Rays (N, 14, 2) of joints (N, 17, 3; optical frame, absolute) in frames turned by `rotation` (N, 3, 3), before a camera that is
     `baseline` sizes of the person to the right in them."""
     joints = np.einsum("nab,njb->nja", rotation, joints_m)
-    shift = baseline * np.sqrt((limb_lengths(joints) ** 2).sum(-1))
-    points = joints[:, list(KEYPOINT_TO_JOINT)]
-    return (points[..., :2] - np.stack([shift, np.zeros_like(shift)], -1)[:, None]) / points[..., 2:]
+    return second_view(joints, baseline * np.sqrt((limb_lengths(joints) ** 2).sum(-1)))

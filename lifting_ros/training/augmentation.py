@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from lifting_ros.core.skeleton import KEYPOINT_FLIP, KEYPOINT_NAMES
-from lifting_ros.data.crops import apply_transform, crop_transform
+from lifting_ros.core.skeleton import KEYPOINT_NAMES
+from lifting_ros.data.crops import apply_transform, crop_transform, mirror, motion_blur
 
 _HEAD = [KEYPOINT_NAMES.index(name) for name in ("head_top", "neck")]
 
@@ -54,13 +54,6 @@ def augment(image: np.ndarray, keypoints: np.ndarray, size_px: int, config: Augm
     return crop, moved
 
 
-def mirror(image: np.ndarray, keypoints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mirror an image about its vertical axis and exchange left and right."""
-    flipped = keypoints[list(KEYPOINT_FLIP)].copy()
-    flipped[:, 0] = image.shape[1] - 1 - flipped[:, 0]
-    return image[:, ::-1], flipped
-
-
 def _random_square(image: np.ndarray, size_px: int, rng: np.random.Generator) -> np.ndarray:
     side = int(rng.integers(image.shape[0] // 2, image.shape[0] + 1))
     top, left = rng.integers(0, image.shape[0] - side + 1, 2)
@@ -92,20 +85,11 @@ def _bad_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         few = int(size * rng.uniform(0.25, 0.6))
         return cv2.resize(cv2.resize(image, (few, few), interpolation=cv2.INTER_AREA), (size, size), interpolation=cv2.INTER_LINEAR)
     if kind == 1:
-        return cv2.filter2D(image, -1, _motion(rng.uniform(3, 11), rng.uniform(0, 180)))
+        return cv2.filter2D(image, -1, motion_blur(rng.uniform(3, 11), rng.uniform(0, 180)))
     if kind == 2:
         return cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(10, 50))])[1], cv2.IMREAD_COLOR)
     dark = image * rng.uniform(0.15, 0.6) + rng.normal(0, rng.uniform(2, 12), image.shape)
     return np.clip(dark, 0, 255).astype(np.uint8)
-
-
-def _motion(length_px: float, angle_deg: float) -> np.ndarray:
-    """A line of that length as a filter that keeps brightness."""
-    side = 2 * (int(length_px) // 2) + 1
-    line = np.zeros((side, side), np.float32)
-    line[side // 2] = 1
-    turned = cv2.warpAffine(line, cv2.getRotationMatrix2D((side // 2, side // 2), angle_deg, 1), (side, side))
-    return turned / turned.sum()
 
 
 def anonymise(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator) -> None:

@@ -168,7 +168,7 @@ def measure(estimator: PoseEstimator, size: tuple[int, int], compressed: bool, r
             start = cpu_seconds(children.pid("node"))
             paced, sent, _ = camera.play(messages, pace)
             node_cpu = (cpu_seconds(children.pid("node")) - start) / max(len(paced), 1)
-            steps = [camera.step_ms("detect", "network", "lift"), camera.step_ms("track"), camera.step_ms("publish")]
+            steps = [camera.step_ms("convert", "detect", "network", "lift"), camera.step_ms("track"), camera.step_ms("publish")]
             live, live_sent, _ = camera.play(messages, CAMERA_HZ)
             flood, flood_sent, spread = camera.play(messages, flood_hz)
     finally:

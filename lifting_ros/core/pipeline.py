@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -213,6 +213,10 @@ class Clock:
     def mark(self, name: str) -> None:
         now = time.perf_counter()
         self.seconds[name], self._last = now - self._last, now
+
+    def take(self, seconds: Mapping[str, float]) -> None:
+        """Steps since the last mark that were timed elsewhere."""
+        self.seconds, self._last = self.seconds | dict(seconds), time.perf_counter()
 
 
 def check_image(image: np.ndarray) -> None:

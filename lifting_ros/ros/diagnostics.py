@@ -17,7 +17,7 @@ from lifting_ros.ros.runtime import STEADY
 
 PERIOD_S = 1.0
 _PAGE_BYTES = 4096
-_STEPS = ("detect", "network", "lift", "track", "publish")
+_STEPS = ("convert", "detect", "network", "lift", "transform", "track", "publish")
 
 
 class Tally:

@@ -225,7 +225,7 @@ class Work:
                 self._outputs.publish_2d(persons, header, config, image)
                 return
             persons, frame_3d = [in_frame(person, transform) for person in persons], config.tf.target_frame
-        clock.mark("lift")
+            clock.mark("transform")
         self._waiting[stamp] = header, image
         due = self._tracker.update(stamp, persons)
         clock.mark("track")
@@ -243,13 +243,17 @@ class Work:
         self._estimator.retune(config.estimator)
         if config.input == "keypoints":
             skeletons = message_to_skeletons(message)
-            return self._estimator.lift(skeletons, self._camera(message, None, config), up), None
+            clock.mark("convert")
+            persons = self._estimator.lift(skeletons, self._camera(message, None, config), up)
+            clock.mark("lift")
+            return persons, None
         image = message_to_rgb(message)
         depth = None if job.depth is None else depth_to_metres(job.depth)
+        clock.mark("convert")
         if config.depth.enabled and depth is None:
             self._node.warn("depth: none came with the image")
         estimate = self._estimator.estimate(image, self._camera(message, image.shape[1::-1], config), up, depth)
-        clock.seconds |= estimate.seconds
+        clock.take(estimate.seconds)
         return estimate.persons, image
 
     def _camera(self, message: Any, size: tuple[int, int] | None, config: NodeConfig) -> Camera | None:

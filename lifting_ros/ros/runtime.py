@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import sys
 import threading
 import time
@@ -19,6 +20,8 @@ from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 
 from lifting_ros.ros import signals
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 BAD_INPUT = 2
 """Exit status for input that cannot be used."""
@@ -44,6 +47,7 @@ def run(name: str, make_node: Callable[[], Node], work: Callable[[Node], Any], a
     `make_node` raises ValueError or OSError for bad input. A node with a method `close` has it called at the end.
     """
     signals.listen()
+    keep_freed_memory()
     node, status = None, 0
     try:
         status = _init(name, args)
@@ -62,6 +66,17 @@ def run(name: str, make_node: Callable[[], Node], work: Callable[[Node], Any], a
     finally:
         _end(node)
     return status
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep up to 64 MB that were freed, and serve blocks of up to 32 MB from there; other C libraries are left as they are.
+
+    Else the memory of every message goes back to the system, and each page of the next one faults: 9 ms for a raw image of 1920x1080.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        for option, value in ((_M_TRIM_THRESHOLD, 1 << 26), (_M_MMAP_THRESHOLD, 1 << 25)):
+            libc.mallopt(option, value)
 
 
 def spin(node: Node) -> None:

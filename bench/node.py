@@ -2,13 +2,14 @@
 """The node against the bare estimator on the same frames: age of what it publishes, drops, and what ROS adds.
 
 This process is the camera and the listener, the node is another; they talk over real topics. A row is a size of image, a transport and a
-reliability, and three speeds: `paced`, so slow that an answer waits for no other; `30 Hz`, a camera's; and `fast`, 30 images a second or
-twice the estimator's rate, whichever is more, where the age must stay bounded. Age: from the image's stamp, set when it is published, to the
-arrival of the skeletons here. Bare: decoding and `PoseEstimator.estimate` in this process, with one thread as the node has. `added` is the
-median over the images of the node's age less the bare time of the same image at the same pace, before and after, for caches go cold between
-images; `over` is its share of the bare time. `fast p99 / bare mean` and `fast p99 / bare p99` compare with the estimator that does not pause:
-an image takes two to three times as long where persons get a second look. `in node`, `track` and `publish` are means from /diagnostics at
-`paced`. `cpu` is CPU time of the whole process for an image: it says something on a busy machine, too. --json FILE writes the figures.
+reliability, and three speeds: `paced`, so slow that an answer waits for no other; `30 Hz`, a camera's; and `fast`, 30 images a second
+or twice the estimator's rate, whichever is more, where the age must stay bounded. Age: from the image's stamp, set when it is published,
+to the arrival of the skeletons here. Bare: decoding and `PoseEstimator.estimate` in this process, with one thread as the node has. `added`
+is the median over the images of the node's age less the bare time of the same image at the same pace, before and after, for caches go cold
+between images; `over` is its share of the bare time. `fast p99 / bare mean` and `fast p99 / bare p99` compare with the estimator that does
+not pause: an image takes two to three times as long where persons get a second look. `in node`, `track` and `publish` are means from
+/diagnostics at `paced`. `cpu` is CPU time of the whole process for an image: it says something on a busy machine, too. --json FILE writes
+the figures.
 """
 from __future__ import annotations
 

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from lifting_ros.core.camera import Camera
+from lifting_ros.core.checkpoint import sha256_of
 from lifting_ros.core.config import ConfigError
 from lifting_ros.core.detector import DetectorConfig
 from lifting_ros.core.pipeline import (
+    SHIPPED,
     WEIGHTS,
     EstimatorConfig,
     PoseEstimator,
@@ -139,6 +141,14 @@ def test_weights_are_named_or_a_file_and_the_detector_goes_with_them():
     for name in ("", "lite"):
         assert files(name) == [network, detector] and files(name, "mine") == [network, "mine"]
     assert files("a/lite.safetensors") == ["a/lite.safetensors", detector]
+    assert files("lite_free") == [str(WEIGHTS / f"{part}.safetensors") for part in ("lite_free", "detector_free")]
+
+
+@pytest.mark.parametrize("network", SHIPPED)
+def test_what_ships_is_there_small_and_has_a_card(network):
+    paths = network_and_detector(EstimatorConfig(weights=network))
+    assert all(path.stat().st_size <= 12e6 and path.with_suffix(".md").is_file() for path in paths)
+    assert PoseEstimator(EstimatorConfig(weights=network)).weights_sha256 == sha256_of(paths[0])
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "xpu", ""])

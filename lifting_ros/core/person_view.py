@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifting_ros.core.observation import Rays
+from lifting_ros.core.observation import LOST, Rays
 from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
 
 CONTEXT = ("log of the extent", "sine of the pitch", "whether up is known", "log of the keypoints' deviation over the extent")
@@ -37,6 +37,13 @@ class PersonView(NamedTuple):
     def points(self) -> np.ndarray:
         """(N, 14, 2) rays about the centre over the extent; 0 where not seen."""
         return np.where(self.seen[..., None], (self.rays - self.centre[:, None]) / self.extent[:, None, None], 0.0)
+
+    def lost(self) -> np.ndarray:
+        """(N,) bool: all keypoints well within their noise of each other, or in one place; the limit of `observation.into_views`."""
+        within = np.where(self.seen[..., None], self.rays - self.centre[:, None], 0.0)
+        spread = (within**2).sum((1, 2)) / np.maximum(self.seen.sum(1), 1) + 1e-16  # not the extent, which is 1 where there is none
+        least = np.where(self.seen[..., None], np.diagonal(self.noise, axis1=-2, axis2=-1), np.inf).min((1, 2))
+        return least > LOST * spread
 
     def context(self, calibrated: bool | np.ndarray = True) -> np.ndarray:
         """(N, 4) CONTEXT; NaN where nothing is known. The extent means something only where the camera is `calibrated`."""

@@ -86,6 +86,18 @@ def test_nobody_is_invalid(people):
     assert len(make_lifter().lift(keypoints[:0], confidence[:0]).joints_m) == 0
 
 
+@pytest.mark.parametrize("camera", [CAMERA, None])
+@pytest.mark.parametrize("place", [(100.0, 100.0), (123.4, 77.7), (512.3, 401.7), (319.5, 239.5)])
+def test_keypoints_in_one_place_are_nobody(camera, place):
+    """To rounding, whichever it is, or within the noise they have: no person is nearest to them."""
+    confidence = np.ones((3, 14))
+    confidence[1, 3:] = 0
+    keypoints = np.tile(np.array(place), (3, 14, 1))
+    keypoints[2] += 0.01 * np.random.default_rng(0).standard_normal((14, 2))
+    poses = make_lifter().lift(keypoints, confidence, np.ones((3, 14, 1, 1)) * np.eye(2), camera)
+    assert (poses.status == JointStatus.INVALID).all() and np.isnan(poses.joints_m).all() and np.isnan(poses.root_m).all()
+
+
 def test_without_a_camera_the_root_is_the_origin(people):
     _, keypoints, confidence = people
     one, two = (make_lifter().lift(k, confidence) for k in (keypoints, 3 * keypoints + 200))

@@ -62,7 +62,7 @@ def look_at_person(given: Rays, up: np.ndarray) -> PersonView:
     directions = np.concatenate([np.where(seen, given.rays, 0.0), np.ones_like(seen, float)], -1)  # N, 14, 3
     unit = directions / np.linalg.norm(directions, axis=-1, keepdims=True)
     forward = _unit(np.where(seen, unit, 0.0).sum(1) + 1e-12 * np.array([0.0, 0, 1]))
-    up, known = _upright(up, forward)
+    up, pitch = _upright(up, forward)
     right = _unit(np.cross(forward, up))
     rotation = np.stack([right, np.cross(forward, right), forward], 1)  # N, 3, 3
     turned = np.einsum("nab,nkb->nka", rotation, directions)
@@ -74,7 +74,6 @@ def look_at_person(given: Rays, up: np.ndarray) -> PersonView:
     count = np.maximum(visible.sum(1), 1)[:, None]
     centre = rays.sum(1) / count
     extent = np.sqrt((np.where(visible[..., None], rays - centre[:, None], 0.0) ** 2).sum((1, 2)) / count[:, 0])
-    pitch = np.where(known, (up * forward).sum(-1), np.nan)
     return PersonView(rays, noise, visible, rotation, centre, np.where(extent > 0, extent, 1.0), pitch)
 
 
@@ -87,12 +86,13 @@ def second_view(joints: np.ndarray, shift: float | np.ndarray) -> np.ndarray:
 
 
 def _upright(up: np.ndarray, forward: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors up (N, 3), the picture's own where none is known or it lies along the view; and whether it is known."""
+    """Unit vectors up (N, 3), the picture's own where none is known or it lies along the view; and how far the known one does (N,)."""
     length = np.linalg.norm(up, axis=-1, keepdims=True)
     known = np.isfinite(length) & (length > 1e-9)
     up = np.where(known, up / np.where(known, length, 1.0), [0.0, -1.0, 0.0])
     across = np.linalg.norm(np.cross(forward, up), axis=-1, keepdims=True)
-    return np.where(across > 1e-6, up, [0.0, -1.0, 0.0]), known[:, 0]
+    pitch = np.where(known[:, 0], (up * forward).sum(-1), np.nan)  # before another takes its place
+    return np.where(across > 1e-6, up, [0.0, -1.0, 0.0]), pitch
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -75,6 +75,15 @@ def test_who_is_lost_in_noise_is_whom_the_other_lifters_refuse():
     assert lost.any() and not lost.all()
 
 
+def test_a_camera_that_looks_straight_down_says_so():
+    joints = see(make_poses(3))[0]
+    forward = view_of(joints, UP).rotation[:, 2]
+    for sign in (1, -1):
+        view = view_of(joints, sign * forward)
+        np.testing.assert_allclose(view.pitch, sign)
+        np.testing.assert_allclose(view.rotation @ np.swapaxes(view.rotation, 1, 2), np.broadcast_to(np.eye(3), (3, 3, 3)), atol=1e-12)
+
+
 def test_unknown_up_is_the_picture_s_and_said_to_be_unknown():
     joints = see(make_poses(4))[0]
     known, unknown = view_of(joints, UP), view_of(joints, np.full(3, np.nan))

@@ -55,7 +55,7 @@ def _train_sequence(file: Path, camera: int) -> Recorded:
         content = loadmat(file)
         pixels, joints = (np.asarray(content[name][camera, 0], np.float64) for name in ("annot2", "annot3"))
         pixels, joints = pixels.reshape(len(pixels), 28, 2), joints.reshape(len(joints), 28, 3)
-    except (KeyError, IndexError, ValueError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # scipy, zlib and numpy each raise their own kinds on a damaged or foreign file
         text = " ".join(str(error).split())
         raise ValueError(f"{file}: expected annot2 and annot3 of 28 joints for camera {camera} ({text})") from None
     names = np.full(len(joints), "/".join(file.parts[-3:-1]), object)

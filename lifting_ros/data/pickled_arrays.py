@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import pickletools
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def read_pickled(path: str | Path, name: str) -> Any:
             content = io.BytesIO(archive.read(f"{name}.npy"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a readable .npz ({' '.join(str(error).split())})") from None
     try:
         version = np.lib.format.read_magic(content)
@@ -55,7 +56,7 @@ def read_pickled(path: str | Path, name: str) -> Any:
         if dtype.kind != "O" or shape != ():
             raise ValueError(f"expected one pickled object, got {shape} of {dtype}")
         return _finished(_run(content.read()))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, SyntaxError) as error:
         raise ValueError(f"{path}: {name}: {' '.join(str(error).split())}") from None
 
 

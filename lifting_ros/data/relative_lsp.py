@@ -75,14 +75,15 @@ def _image(where: str, image: dict, order: dict) -> tuple[str, bool, np.ndarray,
     """File, side, keypoints (14, 2) and comparisons of one photograph."""
     try:
         given = np.array(image["keypoints"], np.float64)
-        given = given.reshape(KEYPOINT_COUNT, -1)[:, :2]
+        if given.shape not in ((KEYPOINT_COUNT, 2), (KEYPOINT_COUNT, 3)):
+            raise ValueError(f"keypoints: expected {KEYPOINT_COUNT} of x, y, got {given.shape}")
         points = np.full((KEYPOINT_COUNT, 2), np.nan)
-        points[[order[k] for k in range(KEYPOINT_COUNT)]] = given
+        points[[order[k] for k in range(KEYPOINT_COUNT)]] = given[:, :2]
         told = [(order[ann["kp0"]], order[ann["kp1"]], int(ann["label"])) for ann in image["anns"]]
         file, train = str(image["im_file"]), bool(image["is_train"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"{where}: expected im_file, is_train, keypoints and anns of kp0, kp1, label ({error})") from None
-    if points.shape != (KEYPOINT_COUNT, 2) or any(a == b or label not in (-1, 0, 1) for a, b, label in told):
+    if any(a == b or label not in (-1, 0, 1) for a, b, label in told):
         raise ValueError(f"{where}: anns: expected two different joints and a label of -1, 0 or 1")
     return file, train, points, told
 

@@ -87,6 +87,16 @@ def test_targets_are_of_the_picture_the_network_sees(joints):
     np.testing.assert_allclose(115 * places, observed - observed.mean(1, keepdims=True), atol=0.05)
 
 
+def test_a_person_s_own_limbs_are_mirrored_with_the_person():
+    poses = make_poses(50)
+    poses[:, 3] = poses[:, 2] + 0.7 * (poses[:, 3] - poses[:, 2])  # a short right shin
+    config = dataclasses.replace(SMALL, skeleton="true", mirror=0.5)
+    annotated = annotate(balanced_pictures(mocap(50)._replace(positions_m=poses), 300, 0), config)
+    batch = PictureSource(annotated.pictures, config).make(0)
+    left = target_of(batch, annotated, JOINT_SETS[17]).ratios[:, 5].numpy()  # of the left shin over the right one
+    np.testing.assert_allclose(left, np.where(batch.mirrored, 0.7, 1 / 0.7), rtol=1e-4)
+
+
 def test_annotated_keypoints_err_as_the_recipe_says():
     exact, noisy = SMALL, dataclasses.replace(SMALL, label_noise="normal", label_noise_px=5.0)
     pictures = balanced_pictures(mocap(), 300, 0)

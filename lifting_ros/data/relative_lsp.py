@@ -10,6 +10,7 @@ import numpy as np
 
 from lifting_ros.core.observation import NONE, PITCH_STEP, into_views, to_rays
 from lifting_ros.core.request import UP
+from lifting_ros.core.residual_mlp import USUAL_EXTENT
 from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_NAMES, KEYPOINT_TO_JOINT
 from lifting_ros.data.comparisons import Comparisons
 from lifting_ros.data.pictured import Pictured
@@ -91,8 +92,9 @@ def _image(where: str, image: dict, order: dict) -> tuple[str, bool, np.ndarray,
 def as_pictures(crowd: CrowdSet) -> tuple[Pictured, Comparisons]:
     """Photographs of the training side as annotated pictures, in the way of simulated ones; joints in 3D and sizes are NaN.
 
-    Those with all keypoints and a comparison are taken; where one has fewer comparisons than another, its own are repeated. ValueError
-    where none is left.
+    Those with all keypoints and a comparison are taken; where one has fewer comparisons than another, its own are repeated. No camera is
+    known: people are as large on the rays as those four metres away, so that noise in pixels is as much of them. ValueError where none is
+    left.
     """
     told = [np.flatnonzero(crowd.photograph == n) for n in range(len(crowd.files))]
     whole = np.isfinite(crowd.keypoints_px).all((1, 2))
@@ -105,7 +107,8 @@ def as_pictures(crowd: CrowdSet) -> tuple[Pictured, Comparisons]:
         raise ValueError("no photograph to train on has all its keypoints and a comparison")
     rows = np.array(rows)[able]
     rays = np.full((len(rows), JOINT_COUNT, 2), np.nan, np.float32)
-    rays[:, list(KEYPOINT_TO_JOINT)] = turned[able]
+    extent = np.sqrt(((turned[able] - turned[able].mean(1, keepdims=True)) ** 2).sum(-1).mean(1))
+    rays[:, list(KEYPOINT_TO_JOINT)] = turned[able] * (USUAL_EXTENT / extent)[:, None, None]
     unknown = np.full((len(rows), JOINT_COUNT, 3), np.nan, np.float32)
     most = max(len(told[n]) for n in rows)
     chosen = np.stack([told[n][np.arange(most) % len(told[n])] for n in rows])  # M, K

@@ -142,6 +142,9 @@ def test_photographs_are_pictures_of_their_keypoints():
     assert len(pictures.rays) == 37 == len(told.label) and told.pairs.shape == (37, 3, 2)
     assert np.isfinite(pictures.rays[:, list(JOINT_SETS[14].joints)]).all() and np.isnan(pictures.rays[:, 0]).all()
     assert (told.pairs[0, 2] == told.pairs[0, 0]).all()  # two comparisons: the first again
+    ours = annotate(balanced_pictures(mocap(), 300, 0), SMALL).pictures
+    extents = [np.sqrt(r[:, list(JOINT_SETS[14].joints)].var(1).sum(-1)) for r in (pictures.rays, ours.rays)]
+    np.testing.assert_allclose(extents[0], np.median(extents[1]), rtol=0.4)  # so that noise in pixels is as much of them
     with pytest.raises(ValueError, match="no photograph to train on"):
         as_pictures(photographs()._replace(train=np.zeros(40, bool)))
 

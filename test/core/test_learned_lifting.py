@@ -161,6 +161,47 @@ def test_a_camera_rolled_on_its_side_sees_the_same_person():
     np.testing.assert_allclose(there.covariance_m2, turn @ here.covariance_m2 @ turn.T, atol=1e-5)
 
 
+def test_the_place_s_covariance_turns_with_the_camera():
+    """Seen by a camera on its side and tilted, the doubt along the ray is along that camera's ray."""
+    joints, _ = people()
+    tilt = up_to_camera(np.array([1.0, -0.2, 0.3])) @ np.diag([1.0, -1, -1])
+    turned = (joints + [0.9, 0.5, -4.0]) @ tilt.T + [0.5, 0.3, 4.0]
+    poses = Oracle(turned).lift(CAMERA.project(turned[:, list(KEYPOINT_TO_JOINT)]), SURE, EXACT, CAMERA, tilt @ [0, -1.0, 0])
+    longest = np.linalg.eigh(poses.root_covariance_m2)[1][..., -1]
+    away = poses.root_m / np.linalg.norm(poses.root_m, axis=-1, keepdims=True)
+    assert (np.abs((longest * away).sum(-1)) > 0.999).all()
+
+
+def test_factors_widen_the_covariances_they_are_for():
+    """In the order of `training.spread.fit_inflation`: joints inferred, joints observed, and the root but for what the size brings."""
+    confidence = SURE.copy()
+    confidence[:, [4, 10]] = 0
+    _, keypoints = people()
+    for index in range(3):
+        lifter = untaught()
+        lifter.size = SIZE[0], 1e-6  # what the size brings to a joint is not widened
+        plain = lifter.lift(keypoints, confidence, EXACT, CAMERA)
+        lifter.network.inflation[index] = 4.0
+        wide = lifter.lift(keypoints, confidence, EXACT, CAMERA)
+        for kind, own in ((JointStatus.INFERRED, index == 0), (JointStatus.OBSERVED, index == 1)):
+            chosen = (plain.status == kind) & (np.arange(17) > 0)
+            np.testing.assert_allclose(wide.covariance_m2[chosen], (4.0 if own else 1.0) * plain.covariance_m2[chosen], rtol=0.02, atol=1e-7)
+    np.testing.assert_allclose(wide.root_covariance_m2, 4 * plain.root_covariance_m2, rtol=1e-3, atol=1e-9)
+
+
+def test_the_root_s_factor_leaves_what_the_size_brings():
+    """Along the ray the doubt is the size's and stays, across it is four times what it was."""
+    joints, keypoints = people()
+    oracle = Oracle(joints)
+    plain = oracle.lift(keypoints, SURE, EXACT, CAMERA).root_covariance_m2
+    truth = oracle.guess
+    oracle.guess = lambda views, metric: truth(views, metric)._replace(root_scale=4.0)
+    wide = oracle.lift(keypoints, SURE, EXACT, CAMERA).root_covariance_m2
+    before, after = np.linalg.eigvalsh(plain), np.linalg.eigvalsh(wide)
+    np.testing.assert_allclose(after[:, :2], 4 * before[:, :2], rtol=0.1)
+    np.testing.assert_allclose(after[:, 2], before[:, 2], rtol=0.1)
+
+
 def test_where_up_is_unknown_the_likeliest_way_is_taken():
     joints, keypoints = people()
     oracle, found = Oracle(joints[:1]), None
@@ -269,3 +310,17 @@ def test_it_is_lifted_as_it_is_trained():
     np.testing.assert_allclose(inside[:, :28], outside[:, :28], atol=1e-4)
     np.testing.assert_allclose(inside[:, 28:], outside[:, 28:], atol=0.02)
     assert made.rays.shape == (1, 17, 2) and np.isclose(np.sqrt((limb_lengths(made.joints) ** 2).sum(-1)), 1, atol=1e-5).all()
+
+
+def test_a_picture_of_the_training_is_the_lifter_s_view_of_it():
+    """Shown a picture's own rays, with up where its pitch says, the lifter turns nothing and finds the same pitch."""
+    from lifting_ros.core.observation import PITCH_STEP, Views, into_views, to_rays
+    from lifting_ros.data.pictured import picture
+
+    made = picture(make_poses(60, seed=3), seed=4)
+    keypoints = CAMERA.to_pixels(made.rays[:, list(KEYPOINT_TO_JOINT)].astype(float))
+    up = np.stack([np.zeros(60), -np.cos(made.pitch), np.sin(made.pitch)], -1).astype(float)
+    views = Views(*into_views(*to_rays(keypoints, np.ones((60, 14)), None, CAMERA, 0.015, 0.5), up))
+    np.testing.assert_allclose(views.pitch * PITCH_STEP, made.pitch, atol=1e-6)
+    np.testing.assert_allclose(views.rays, made.rays[:, list(KEYPOINT_TO_JOINT)], atol=1e-3)  # but for the pitch's grid
+    assert np.ptp(made.pitch) > np.radians(20)

@@ -148,6 +148,9 @@ def test_measured_depths_say_where_a_person_is_whatever_the_size(people):
         np.testing.assert_allclose(after.root_m, 0.5 * before.root_m, rtol=0.02)
         spread = [np.trace(poses.root_covariance_m2, axis1=1, axis2=2) for poses in (before, after)]
         assert (spread[1] < 0.3 * spread[0]).all()
+    size = [np.linalg.norm(poses.joints_m - poses.root_m[:, None], axis=(1, 2)) for poses in (before, after)]
+    told, usual = 1 / (0.5 * 1.1 * lifter.errors.depth) ** 2, 1 / lifter.size_std_m**2  # half as large as people are is not believed whole
+    np.testing.assert_allclose(size[1] / size[0], (usual + 0.5 * told) / (usual + told), rtol=0.05)
     nothing = lifter.lift(keypoints, confidence, EXACT, CAMERA, depth=(np.full((6, 14), np.inf), np.full((6, 14), np.inf)))
     np.testing.assert_array_equal(nothing.joints_m, before.joints_m)
 

@@ -13,7 +13,7 @@ from people import CAMERA, make_poses, see
 from scipy.io import savemat
 
 from lifting_ros.core.lifting import LiftedPoses
-from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT, LSP_TO_KEYPOINT
+from lifting_ros.core.skeleton import JOINT_NAMES, KEYPOINT_TO_JOINT, LSP_TO_KEYPOINT
 from lifting_ros.data.human36m import JOINTS, read_cameras, read_clips, record, y_up
 from lifting_ros.data.mpi_inf_3dhp import TEST_JOINTS, TRAIN_JOINTS, read_test, read_train
 from lifting_ros.data.pickled_arrays import read_pickled
@@ -201,6 +201,40 @@ def test_without_cameras_human36m_is_seen_by_virtual_ones(tmp_path):
     rows = recorded_tables({"one": Truth(joints)}, seen)["one, by action"]
     assert rows["Walking"]["lifted %"] == 80 and rows["Walking"]["MPJPE"] < 1e-9
     assert rows["Sitting"]["MPJPE"] == pytest.approx(10.0) and rows["average"]["MPJPE"] == pytest.approx(5.0)
+
+
+H36M_NAMES = (
+    "Hips RightUpLeg RightLeg RightFoot RightToeBase RSite LeftUpLeg LeftLeg LeftFoot LeftToeBase LSite Spine Spine1 Neck Head HeadSite "
+    "LeftShoulder LeftArm LeftForeArm LeftHand LeftHandThumb LSite1 LeftWristEnd LSite2 RightShoulder RightArm RightForeArm RightHand "
+    "RightHandThumb RSite3 RightWristEnd RSite4"
+)
+MPI_TEST_NAMES = (
+    "head_top neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee right_ankle left_hip "
+    "left_knee left_ankle pelvis spine head"
+)
+MPI_TRAIN_NAMES = (
+    "spine3 spine4 spine2 spine pelvis neck head head_top left_clavicle left_shoulder left_elbow left_wrist left_hand right_clavicle "
+    "right_shoulder right_elbow right_wrist right_hand left_hip left_knee left_ankle left_foot left_toe right_hip right_knee right_ankle "
+    "right_foot right_toe"
+)
+H36M_OURS = (
+    "Hips RightUpLeg RightLeg RightFoot LeftUpLeg LeftLeg LeftFoot Spine1 Neck Head HeadSite LeftArm LeftForeArm LeftHand RightArm "
+    "RightForeArm RightHand"
+)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "chosen", "ours"),
+    [
+        (H36M_NAMES, JOINTS, H36M_OURS.split()),
+        (MPI_TEST_NAMES, TEST_JOINTS, ["neck" if n == "thorax" else "head" if n == "nose" else n for n in JOINT_NAMES]),
+        (MPI_TRAIN_NAMES, TRAIN_JOINTS, ["neck" if n == "thorax" else "head" if n == "nose" else n for n in JOINT_NAMES]),
+    ],
+    ids=["Human3.6M", "MPI-INF-3DHP, test", "MPI-INF-3DHP, training"],
+)
+def test_joints_are_picked_by_the_data_sets_own_names(theirs, chosen, ours):
+    """The files of the tests are written with the numbers that read them; here stands what the numbers mean."""
+    assert [theirs.split()[number] for number in chosen] == list(ours)
 
 
 def test_mpi_inf_3dhp_test_set(tmp_path):

@@ -120,6 +120,18 @@ def test_what_a_file_lacks_is_named(tmp_path, tree, named):
         read_clips(tmp_path / "c.npz")
 
 
+def test_what_unfolds_without_end_is_refused(tmp_path):
+    """A few hundred bytes that stand for a thousand million values, and a list in itself."""
+    tree, ring = {}, []
+    for _ in range(30):
+        tree = {"a": tree, "b": tree}
+    ring.append(ring)
+    for content, named in ((tree, "more than 1000000 values"), ({"S9": ring}, "")):
+        write_npz(tmp_path / "a.npz", content, 4)
+        with pytest.raises(ValueError, match=f"a.npz: positions_3d: .*{named}"):
+            read_pickled(tmp_path / "a.npz", "positions_3d")
+
+
 def test_a_damaged_or_foreign_archive_is_one_line(tmp_path):
     """Whichever bytes of a compressed file are lost, and whatever type an array is said to be of."""
     np.savez_compressed(tmp_path / "a.npz", positions_3d={"S9": {"Walking": of_32(make_poses(T))}})

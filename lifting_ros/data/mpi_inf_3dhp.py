@@ -12,7 +12,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
-from lifting_ros.data.human36m import _h5, joined
+from lifting_ros.data.human36m import joined, read_h5
 from lifting_ros.data.recorded import Recorded, fit_camera
 
 TEST_JOINTS = (14, 8, 9, 10, 11, 12, 13, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4)
@@ -31,7 +31,7 @@ def read_test(folder: str | Path) -> Recorded:
 
 
 def _test_sequence(file: Path) -> Recorded:
-    content = _h5(file)
+    content = read_h5(file)
     for name, tail in (("annot2", (17, 2)), ("annot3", (17, 3))):
         if name not in content or content[name].ndim != 4 or content[name].shape[2:] != tail:
             raise ValueError(f"{file}: {name}: expected (T, 1, {tail[0]}, {tail[1]})")

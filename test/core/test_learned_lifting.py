@@ -212,6 +212,13 @@ def test_where_up_is_unknown_the_likeliest_way_is_taken():
     assert len(oracle.asked[0].pitch) == 60
 
 
+def test_a_shape_that_says_less_is_less_likely():
+    """Of two that fit as well the one that is surer of it: so a network that is shown what it has not learnt is not believed."""
+    joints, keypoints = people()
+    sure, unsure = (Oracle(joints, deviation=d).lift(keypoints, SURE, EXACT, CAMERA).log_likelihood for d in (0.01, 0.3))
+    np.testing.assert_allclose(sure - unsure, 28 * np.log(30.0), rtol=0.1)
+
+
 def test_everybody_is_tried_upside_down():
     """The network knows people the right way up alone; a handstand is found where gravity is known, and nobody else is turned over."""
     joints, keypoints = people()

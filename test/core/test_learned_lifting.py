@@ -122,6 +122,17 @@ def test_depth_finds_the_person_of_another_size():
     assert (spread[1:] < 0.06).all() and (spread[1:] > 0.02).all() and spread[0] > 0.1  # two centimetres all depths share
 
 
+def test_a_depth_counts_as_far_as_it_is_certain():
+    """Told to be a tenth farther than the size says: believed from a good sensor, hardly from a bad one."""
+    joints, keypoints = people()
+    z = 1.1 * joints[:, list(KEYPOINT_TO_JOINT), 2]
+    told = (Oracle(joints).lift(keypoints, SURE, EXACT, CAMERA, depth=(z, np.full(z.shape, s**2))) for s in (0.03, 3.0))
+    (sure, unsure), truth = told, np.linalg.norm(joints[:, 0], axis=-1)
+    farther = [np.linalg.norm(poses.root_m, axis=-1) / truth - 1 for poses in (sure, unsure)]
+    assert (farther[0] > 0.09).all() and (farther[1] < 0.05).all()
+    assert (sure.root_covariance_m2[:, 2, 2] < 0.2 * unsure.root_covariance_m2[:, 2, 2]).all()
+
+
 def test_root_covariances_hold_what_they_say():
     """People of all sizes, noisy keypoints, a shape that is right: squared distances are those of three dimensions."""
     rng = np.random.default_rng(0)
@@ -281,6 +292,17 @@ def test_who_cannot_be_lifted_is_invalid(camera):
     assert np.isnan(poses.joints_m[:4]).all() and np.isfinite(poses.joints_m[4:]).all()
     assert np.isnan(poses.hypothesis_weight[:4]).all() and np.isfinite(poses.covariance_m2[4:]).all()
     assert len(lifter.lift(np.zeros((0, 14, 2)), np.zeros((0, 14))).joints_m) == 0
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_shapes_are_about_the_root_wherever_the_heads_put_it(normalised):
+    """Also where 14 joints about the neck are learnt, which the pelvis follows from."""
+    network = untaught(joints=14).network
+    network.completion[0, [8, 11]] = 0.5  # between the hips
+    shape = network.shape(torch.randn(5, 14, 3) + 7.0, normalised).detach().numpy()
+    assert (shape[:, 0] == 0).all()
+    size = np.sqrt((limb_lengths(shape) ** 2).sum(-1))
+    np.testing.assert_allclose(size, 1.0, rtol=1e-5) if normalised else np.testing.assert_array_less(2.0, size)
 
 
 def test_two_keypoints_are_enough_for_an_answer():

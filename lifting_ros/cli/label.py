@@ -74,7 +74,7 @@ def check_out(args: argparse.Namespace) -> None:
     from lifting_ros.cli.main import CommandError
 
     out = Path(args.out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.name or not out.is_dir() or any(out.iterdir())):  # no name: `.`, which nothing can take the place of
         raise CommandError(f"--out: {out}: expected a new or empty folder")
     if not out.absolute().parent.is_dir():
         raise CommandError(f"--out: {out.absolute().parent}: the folder does not exist")

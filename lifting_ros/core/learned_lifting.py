@@ -22,7 +22,7 @@ from lifting_ros.core.request import UP, check_request, lift_somebody, unit_up
 from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
 
 BLOCK = 1024
-"""Views that go through the network at a time."""
+"""Persons that go through the network at a time, each seen both ways up."""
 HANDSTANDS = 1e-3
 """How many people are upside down."""
 

@@ -34,9 +34,11 @@ FEW_SEEN = 6
 LEAST_CONFIDENCE = 1e-3
 """Keypoints with less of the person's best confidence count as not seen: where they lie says nothing."""
 
+LOST = 9.0
+"""Variance over that of the person: where even the best keypoint has more, none tells where in the person it is."""
+
 _MAX_PIXEL = 1e7
 _NO_NEWS = 1e4  # variance over that of the person: a keypoint a hundred persons off
-_LOST = 9.0  # variance over that of the person: not even the best keypoint tells where in the person it is
 _COMMON = 1.5  # ratio of variances up to which keypoints count as of one noise
 
 
@@ -265,7 +267,7 @@ def _turn(frame, rays, noise, seen, turned, centred, relative, visible):
                 relative[k, 0], relative[k, 1], relative[k, 2] = _NO_NEWS, 0.0, _NO_NEWS
             least, most = min(least, relative[k, 0], relative[k, 2]), max(most, relative[k, 0], relative[k, 2])
             most = max(most, relative[k, 0] + abs(relative[k, 1]))
-    if least > _LOST:  # all keypoints well within their noise
+    if least > LOST:  # all keypoints well within their noise
         visible[:] = False
         return NONE
     if total <= FEW_SEEN:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifting_ros.core.observation import Rays
+from lifting_ros.core.observation import LOST, Rays
 from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
 
 CONTEXT = ("log of the extent", "sine of the pitch", "whether up is known", "log of the keypoints' deviation over the extent")
@@ -38,6 +38,13 @@ class PersonView(NamedTuple):
         """(N, 14, 2) rays about the centre over the extent; 0 where not seen."""
         return np.where(self.seen[..., None], (self.rays - self.centre[:, None]) / self.extent[:, None, None], 0.0)
 
+    def lost(self) -> np.ndarray:
+        """(N,) bool: all keypoints well within their noise of each other, or in one place; the limit of `observation.into_views`."""
+        within = np.where(self.seen[..., None], self.rays - self.centre[:, None], 0.0)
+        spread = (within**2).sum((1, 2)) / np.maximum(self.seen.sum(1), 1) + 1e-16  # not the extent, which is 1 where there is none
+        least = np.where(self.seen[..., None], np.diagonal(self.noise, axis1=-2, axis2=-1), np.inf).min((1, 2))
+        return least > LOST * spread
+
     def context(self, calibrated: bool | np.ndarray = True) -> np.ndarray:
         """(N, 4) CONTEXT; NaN where nothing is known. The extent means something only where the camera is `calibrated`."""
         variance = np.where(self.seen, np.trace(self.noise, axis1=-2, axis2=-1) / 2, 0.0).sum(1) / np.maximum(self.seen.sum(1), 1)
@@ -55,7 +62,7 @@ def look_at_person(given: Rays, up: np.ndarray) -> PersonView:
     directions = np.concatenate([np.where(seen, given.rays, 0.0), np.ones_like(seen, float)], -1)  # N, 14, 3
     unit = directions / np.linalg.norm(directions, axis=-1, keepdims=True)
     forward = _unit(np.where(seen, unit, 0.0).sum(1) + 1e-12 * np.array([0.0, 0, 1]))
-    up, known = _upright(up, forward)
+    up, pitch = _upright(up, forward)
     right = _unit(np.cross(forward, up))
     rotation = np.stack([right, np.cross(forward, right), forward], 1)  # N, 3, 3
     turned = np.einsum("nab,nkb->nka", rotation, directions)
@@ -67,7 +74,6 @@ def look_at_person(given: Rays, up: np.ndarray) -> PersonView:
     count = np.maximum(visible.sum(1), 1)[:, None]
     centre = rays.sum(1) / count
     extent = np.sqrt((np.where(visible[..., None], rays - centre[:, None], 0.0) ** 2).sum((1, 2)) / count[:, 0])
-    pitch = np.where(known, (up * forward).sum(-1), np.nan)
     return PersonView(rays, noise, visible, rotation, centre, np.where(extent > 0, extent, 1.0), pitch)
 
 
@@ -80,12 +86,13 @@ def second_view(joints: np.ndarray, shift: float | np.ndarray) -> np.ndarray:
 
 
 def _upright(up: np.ndarray, forward: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors up (N, 3), the picture's own where none is known or it lies along the view; and whether it is known."""
+    """Unit vectors up (N, 3), the picture's own where none is known or it lies along the view; and how far the known one does (N,)."""
     length = np.linalg.norm(up, axis=-1, keepdims=True)
     known = np.isfinite(length) & (length > 1e-9)
     up = np.where(known, up / np.where(known, length, 1.0), [0.0, -1.0, 0.0])
     across = np.linalg.norm(np.cross(forward, up), axis=-1, keepdims=True)
-    return np.where(across > 1e-6, up, [0.0, -1.0, 0.0]), known[:, 0]
+    pitch = np.where(known[:, 0], (up * forward).sum(-1), np.nan)  # before another takes its place
+    return np.where(across > 1e-6, up, [0.0, -1.0, 0.0]), pitch
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

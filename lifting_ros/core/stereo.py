@@ -86,8 +86,8 @@ class StereoLifter:
     ) -> LiftedPoses:  # fmt: skip
         """Lift N persons, as `request.PoseLifter.lift` says; one hypothesis, the answer.
 
-        INVALID are persons with fewer than two usable keypoints, or with all of them in one place. Where gravity is unknown the picture's
-        own way up is taken, which the network is told. Depths say where a person is, and by that how large.
+        INVALID are persons with fewer than two usable keypoints, or with all of them in one place but for their noise. Where gravity is
+        unknown the picture's own way up is taken, which the network is told. Depths say where a person is, and by that how large.
         """
         found = self.reconstruct(keypoints_px, confidence, covariance_px2, camera, up)
         measured = None if depth is None or camera is None else np.moveaxis(read_depth(depth, len(found.joints))[0], -1, 0)
@@ -117,7 +117,7 @@ class StereoLifter:
         """The answer of a reconstruction; metric: whether a camera was known; depth (2, N, 14): z and its variance, inf for none."""
         moved, conditioned, evidence = _towards_rays(found)
         joints, covariance = (moved, conditioned) if self.search else (found.joints, found.variance[..., None] * np.eye(3))
-        valid = (found.view.seen.sum(1) >= _LEAST_SEEN) & np.isfinite(found.placed.root).all(1)
+        valid = (found.view.seen.sum(1) >= _LEAST_SEEN) & ~found.view.lost() & np.isfinite(found.placed.root).all(1)
         back, to = np.swapaxes(found.view.rotation, 1, 2), found.view.rotation
         own, root = np.einsum("nab,njb->nja", back, joints), np.einsum("nab,nb->na", back, found.placed.root)
         size, reach = self._scales((root[:, None] + own)[:, _JOINT, 2], found.view.seen, depth)

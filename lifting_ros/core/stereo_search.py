@@ -16,6 +16,8 @@ from lifting_ros.core.compiled import compiled
 
 NEAREST = 1e-3
 """Least depth of a joint, in units of the person's size."""
+ROUNDING = 1e-14
+"""Rays that differ by less, over the largest, do not differ."""
 _HALVINGS = 2000  # from one end of the floats to the other; it stops where nothing lies between the ends any more
 
 
@@ -44,6 +46,7 @@ def search_depth(rays: np.ndarray, joints: np.ndarray, weight: np.ndarray, ancho
     offset = rays * joints[..., 2:] - joints[..., :2]  # N, J, 2
     middle = [np.einsum("nj,nja->na", share, value) for value in (offset, rays)]
     a, b = offset - middle[0][:, None], rays - middle[1][:, None]
+    b = np.where(np.abs(b) > ROUNDING * np.abs(rays).max((1, 2), initial=0.0)[:, None, None], b, 0.0)
     least = NEAREST - np.where(weight > 0, joints[..., 2], np.inf).min(-1)
     depth, cost = _minimise(a, b, weight, least)
     root = np.concatenate([middle[0] + depth[:, None] * middle[1], depth[:, None]], -1)

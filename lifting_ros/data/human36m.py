@@ -47,8 +47,8 @@ def read_clips(path: str | Path, subjects: tuple[str, ...] = TEST) -> list[Clip]
 def _npz_clips(path: Path, subjects: tuple[str, ...]):
     for keys, positions in walk(read_pickled(path, "positions_3d")):
         subject, action = map(str, keys[:2]) if len(keys) == 2 else ("", "")
-        if positions.ndim != 3 or positions.shape[1:] not in ((32, 3), (17, 3)):
-            raise ValueError(f"{path}: {' / '.join(map(str, keys))}: expected (T, 32, 3), got {positions.shape}")
+        if positions.ndim != 3 or positions.shape[1:] not in ((32, 3), (17, 3)) or positions.dtype.kind not in "fiu":
+            raise ValueError(f"{path}: {' / '.join(map(str, keys))}: expected (T, 32, 3), got {positions.shape} of {positions.dtype}")
         if subject in subjects:
             yield Clip(subject, action.split(" ")[0], _ours(positions))
 
@@ -56,9 +56,9 @@ def _npz_clips(path: Path, subjects: tuple[str, ...]):
 def _h5_clips(folder: Path, subjects: tuple[str, ...]):
     for subject in subjects:
         for file in sorted((folder / subject / "MyPoses" / "3D_positions").glob("*.h5")):
-            positions = _h5(file)["3D_positions"]
-            if positions.ndim != 2 or 96 not in positions.shape:
-                raise ValueError(f"{file}: 3D_positions: expected (96, T), got {positions.shape}")
+            positions = read_h5(file).get("3D_positions", np.zeros(0))
+            if positions.ndim != 2 or 96 not in positions.shape or positions.dtype.kind not in "fiu":
+                raise ValueError(f"{file}: 3D_positions: expected numbers (96, T), got {positions.shape} of {positions.dtype}")
             rows = positions.T if positions.shape[0] == 96 else positions
             yield Clip(subject, file.stem.split(" ")[0].split("_")[0], _ours(rows.reshape(-1, 32, 3) / 1000))
 
@@ -69,7 +69,7 @@ def _ours(positions: np.ndarray) -> np.ndarray:
 
 def read_cameras(path: str | Path, subject: str) -> tuple[Placed, ...]:
     """The cameras of a subject ("S9") out of cameras.h5; ValueError in one line where they are not there."""
-    content = _h5(Path(path))
+    content = read_h5(Path(path))
     groups = sorted({name.rpartition("/")[0] for name in content if name.startswith(f"subject{subject[1:]}/camera")})
     if not groups:
         raise ValueError(f"{path}: no cameras of {subject}")
@@ -87,7 +87,7 @@ def _camera(path: str | Path, values: dict, group: str) -> Placed:
     return Placed(camera, np.asarray(values["R"], np.float64).T, np.asarray(values["T"], np.float64).ravel() / 1000)
 
 
-def _h5(path: Path) -> dict[str, np.ndarray]:
+def read_h5(path: Path) -> dict[str, np.ndarray]:
     """Every data set of an h5 file by its path in it; ValueError in one line where it cannot be read, or h5py is not there."""
     try:
         import h5py
@@ -99,12 +99,12 @@ def _h5(path: Path) -> dict[str, np.ndarray]:
 
     def keep(name: str, item) -> None:
         if isinstance(item, h5py.Dataset):
-            found[name] = item[()]
+            found[name] = np.asarray(item[()])
 
     try:
         with h5py.File(path, "r") as file:
             file.visititems(keep)
-    except OSError as error:
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:  # h5py raises any of them on a damaged file
         raise ValueError(f"{path}: not a readable h5 file ({' '.join(str(error).split())})") from None
     return found
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
-from lifting_ros.data.human36m import _h5, joined
+from lifting_ros.data.human36m import joined, read_h5
 from lifting_ros.data.recorded import Recorded, fit_camera
 
 TEST_JOINTS = (14, 8, 9, 10, 11, 12, 13, 15, 1, 16, 0, 5, 6, 7, 2, 3, 4)
@@ -31,7 +31,7 @@ def read_test(folder: str | Path) -> Recorded:
 
 
 def _test_sequence(file: Path) -> Recorded:
-    content = _h5(file)
+    content = read_h5(file)
     for name, tail in (("annot2", (17, 2)), ("annot3", (17, 3))):
         if name not in content or content[name].ndim != 4 or content[name].shape[2:] != tail:
             raise ValueError(f"{file}: {name}: expected (T, 1, {tail[0]}, {tail[1]})")
@@ -55,7 +55,7 @@ def _train_sequence(file: Path, camera: int) -> Recorded:
         content = loadmat(file)
         pixels, joints = (np.asarray(content[name][camera, 0], np.float64) for name in ("annot2", "annot3"))
         pixels, joints = pixels.reshape(len(pixels), 28, 2), joints.reshape(len(joints), 28, 3)
-    except (KeyError, IndexError, ValueError, TypeError, NotImplementedError) as error:
+    except Exception as error:  # scipy, zlib and numpy each raise their own kinds on a damaged or foreign file
         text = " ".join(str(error).split())
         raise ValueError(f"{file}: expected annot2 and annot3 of 28 joints for camera {camera} ({text})") from None
     names = np.full(len(joints), "/".join(file.parts[-3:-1]), object)

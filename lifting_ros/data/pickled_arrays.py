@@ -9,11 +9,15 @@ from __future__ import annotations
 import io
 import pickletools
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+MOST = 1_000_000
+"""Values that a file may hold, counted wherever they stand: some bytes can put one into itself twice, thirty times over."""
 
 _MARK = object()
 _ARRAY = {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")}
@@ -46,7 +50,7 @@ def read_pickled(path: str | Path, name: str) -> Any:
             content = io.BytesIO(archive.read(f"{name}.npy"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a readable .npz ({' '.join(str(error).split())})") from None
     try:
         version = np.lib.format.read_magic(content)
@@ -54,8 +58,8 @@ def read_pickled(path: str | Path, name: str) -> Any:
         shape, _, dtype = read(content)
         if dtype.kind != "O" or shape != ():
             raise ValueError(f"expected one pickled object, got {shape} of {dtype}")
-        return _finished(_run(content.read()))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        return _finished(_run(content.read()), iter(range(MOST)))
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError, SyntaxError) as error:
         raise ValueError(f"{path}: {name}: {' '.join(str(error).split())}") from None
 
 
@@ -178,18 +182,20 @@ def _built(item: Any, state: Any) -> Any:
     return item
 
 
-def _finished(item: Any) -> Any:
-    """Containers with their arrays in place of those under construction."""
+def _finished(item: Any, left: Iterator[int]) -> Any:
+    """Containers with their arrays in place of those under construction; as many values as are `left`."""
+    if next(left, None) is None:
+        raise ValueError(f"the pickle holds more than {MOST} values")
     if isinstance(item, _Array):
         if item.value is None:
             raise ValueError("the pickle holds an array without content")
-        return _finished(item.value.item()) if item.value.dtype.kind == "O" and item.value.shape == () else item.value
+        return _finished(item.value.item(), left) if item.value.dtype.kind == "O" and item.value.shape == () else item.value
     if isinstance(item, _Name):
         raise ValueError(f"the pickle holds more than plain data ({'.'.join(map(str, item))})")
     if isinstance(item, dict):
-        return {key: _finished(value) for key, value in item.items()}
+        return {key: _finished(value, left) for key, value in item.items()}
     if isinstance(item, (list, tuple)):
-        return type(item)(_finished(value) for value in item)
+        return type(item)(_finished(value, left) for value in item)
     return item
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from lifting_ros.core.observation import NONE, PITCH_STEP, into_views, to_rays
 from lifting_ros.core.request import UP
+from lifting_ros.core.residual_mlp import USUAL_EXTENT
 from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_NAMES, KEYPOINT_TO_JOINT
 from lifting_ros.data.comparisons import Comparisons
 from lifting_ros.data.pictured import Pictured
@@ -75,14 +76,15 @@ def _image(where: str, image: dict, order: dict) -> tuple[str, bool, np.ndarray,
     """File, side, keypoints (14, 2) and comparisons of one photograph."""
     try:
         given = np.array(image["keypoints"], np.float64)
-        given = given.reshape(KEYPOINT_COUNT, -1)[:, :2]
+        if given.shape not in ((KEYPOINT_COUNT, 2), (KEYPOINT_COUNT, 3)):
+            raise ValueError(f"keypoints: expected {KEYPOINT_COUNT} of x, y, got {given.shape}")
         points = np.full((KEYPOINT_COUNT, 2), np.nan)
-        points[[order[k] for k in range(KEYPOINT_COUNT)]] = given
+        points[[order[k] for k in range(KEYPOINT_COUNT)]] = given[:, :2]
         told = [(order[ann["kp0"]], order[ann["kp1"]], int(ann["label"])) for ann in image["anns"]]
         file, train = str(image["im_file"]), bool(image["is_train"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"{where}: expected im_file, is_train, keypoints and anns of kp0, kp1, label ({error})") from None
-    if points.shape != (KEYPOINT_COUNT, 2) or any(a == b or label not in (-1, 0, 1) for a, b, label in told):
+    if any(a == b or label not in (-1, 0, 1) for a, b, label in told):
         raise ValueError(f"{where}: anns: expected two different joints and a label of -1, 0 or 1")
     return file, train, points, told
 
@@ -90,8 +92,9 @@ def _image(where: str, image: dict, order: dict) -> tuple[str, bool, np.ndarray,
 def as_pictures(crowd: CrowdSet) -> tuple[Pictured, Comparisons]:
     """Photographs of the training side as annotated pictures, in the way of simulated ones; joints in 3D and sizes are NaN.
 
-    Those with all keypoints and a comparison are taken; where one has fewer comparisons than another, its own are repeated. ValueError
-    where none is left.
+    Those with all keypoints and a comparison are taken; where one has fewer comparisons than another, its own are repeated. No camera is
+    known: people are as large on the rays as those four metres away, so that noise in pixels is as much of them. ValueError where none is
+    left.
     """
     told = [np.flatnonzero(crowd.photograph == n) for n in range(len(crowd.files))]
     whole = np.isfinite(crowd.keypoints_px).all((1, 2))
@@ -104,7 +107,8 @@ def as_pictures(crowd: CrowdSet) -> tuple[Pictured, Comparisons]:
         raise ValueError("no photograph to train on has all its keypoints and a comparison")
     rows = np.array(rows)[able]
     rays = np.full((len(rows), JOINT_COUNT, 2), np.nan, np.float32)
-    rays[:, list(KEYPOINT_TO_JOINT)] = turned[able]
+    extent = np.sqrt(((turned[able] - turned[able].mean(1, keepdims=True)) ** 2).sum(-1).mean(1))
+    rays[:, list(KEYPOINT_TO_JOINT)] = turned[able] * (USUAL_EXTENT / extent)[:, None, None]
     unknown = np.full((len(rows), JOINT_COUNT, 3), np.nan, np.float32)
     most = max(len(told[n]) for n in rows)
     chosen = np.stack([told[n][np.arange(most) % len(told[n])] for n in rows])  # M, K

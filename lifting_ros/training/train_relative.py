@@ -136,7 +136,7 @@ def target_of(batch: Batch, annotated: Annotated, which: JointSet) -> Target:
     pixels = (own - own[:, which.root : which.root + 1]) * (PIXELS / extent)[:, None, None]
     pairs, label = (values[batch.rows] for values in annotated.comparisons)
     pairs = np.where(batch.mirrored[:, None, None], np.array(which.flip)[pairs], pairs)  # B, K, 2
-    lengths = annotated.ratios if annotated.ratios.ndim == 1 else annotated.ratios[batch.rows]
+    lengths = annotated.ratios if annotated.ratios.ndim == 1 else ratios(batch.pictures.joints, which)  # mirrored with the person
     arrays = (pixels.astype(np.float32), (PIXELS / extent).astype(np.float32), pairs.astype(np.int64), label.astype(np.float32), lengths)
     return Target(*map(torch.from_numpy, arrays))
 

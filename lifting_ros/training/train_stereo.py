@@ -2,7 +2,8 @@
 """Training of the stereoscopic lifter: motion capture seen by pairs of virtual cameras drawn afresh every step.
 
 Both networks learn at once, the second from what the first makes of the second view, as it will be used. Some subjects of the training set
-are kept from both (`spread.calibration_rows`): on them the covariances are calibrated.
+are kept from both (`spread.calibration_rows`): on them the covariances are calibrated. In the paper the two learn one after the other, both
+from squares of standardised numbers; here it is the distance of keypoints and of joints, which a few lost ones rule less.
 """
 from __future__ import annotations
 

@@ -86,6 +86,13 @@ def test_bad_options_are_one_line_and_nothing_is_written(pictures, tmp_path, cap
     assert [p.name for p in tmp_path.iterdir()] == ["full"]
 
 
+def test_the_folder_one_is_in_is_refused_before_the_work(pictures, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lifting_ros.cli.label.Labeller", None)
+    assert call(pictures, "--out", ".") == 2
+    assert "--out: .: expected a new or empty folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("given", ["missing.png", "broken.png", "empty"])
 def test_bad_pictures_are_one_line(pictures, tmp_path, capsys, given):
     (tmp_path / "broken.png").write_bytes(b"no picture")

@@ -5,7 +5,7 @@ from people import CAMERA, make_poses, see
 from stereo_support import turn
 
 from lifting_ros.core.camera import Camera
-from lifting_ros.core.observation import Rays, to_rays
+from lifting_ros.core.observation import NONE, Rays, into_views, to_rays
 from lifting_ros.core.person_view import look_at_person
 
 UP = np.array([0.0, -1, 0])
@@ -63,6 +63,25 @@ def test_what_is_not_seen_does_not_count_and_nobody_is_nothing():
         np.testing.assert_array_equal(one, other)
     nobody = look_at_person(Rays(np.full((2, 14, 2), np.nan), np.full((2, 14, 3), np.nan), np.zeros((2, 14), bool)), np.tile(UP, (2, 1)))
     assert (nobody.points() == 0).all() and np.isfinite(nobody.rotation).all()
+
+
+def test_who_is_lost_in_noise_is_whom_the_other_lifters_refuse():
+    joints, up = see(make_poses(12))[0], np.tile(UP, (12, 1))
+    keypoints = CAMERA.project(joints[:, [10, 8, 14, 15, 16, 11, 12, 13, 1, 2, 3, 4, 5, 6]])
+    noise = np.geomspace(1, 1e6, 12)[:, None, None, None] * np.eye(2) * np.ones((12, 14, 1, 1))
+    rays = to_rays(keypoints, np.ones((12, 14)), noise, CAMERA, 0.0, 0.0)
+    lost = look_at_person(rays, up).lost()
+    np.testing.assert_array_equal(lost, into_views(*rays, up)[-1] == NONE)
+    assert lost.any() and not lost.all()
+
+
+def test_a_camera_that_looks_straight_down_says_so():
+    joints = see(make_poses(3))[0]
+    forward = view_of(joints, UP).rotation[:, 2]
+    for sign in (1, -1):
+        view = view_of(joints, sign * forward)
+        np.testing.assert_allclose(view.pitch, sign)
+        np.testing.assert_allclose(view.rotation @ np.swapaxes(view.rotation, 1, 2), np.broadcast_to(np.eye(3), (3, 3, 3)), atol=1e-12)
 
 
 def test_unknown_up_is_the_picture_s_and_said_to_be_unknown():

@@ -8,6 +8,7 @@ from people import CAMERA, make_poses, see
 from stereo_support import make_lifter, rolled, turn
 
 from lifting_ros.core.checkpoint import CheckpointError
+from lifting_ros.core.lifter_config import LifterConfig
 from lifting_ros.core.poses import JointStatus
 from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
 from lifting_ros.core.stereo import StereoLifter
@@ -86,6 +87,42 @@ def test_nobody_is_invalid(people):
     assert len(make_lifter().lift(keypoints[:0], confidence[:0]).joints_m) == 0
 
 
+def test_how_far_is_as_uncertain_as_people_s_size_and_the_search(people):
+    _, keypoints, confidence = people
+    lifter = make_lifter()
+    poses = lifter.lift(keypoints, confidence, EXACT, CAMERA)
+    away = np.linalg.norm(poses.root_m, axis=-1)
+    ray = poses.root_m / away[:, None]
+    along = np.sqrt(np.einsum("na,nab,nb->n", ray, poses.root_covariance_m2, ray))
+    np.testing.assert_allclose(along / away, np.hypot(lifter.size_std_m / lifter.size_m, lifter.errors.depth), rtol=0.02)
+
+
+def test_a_ray_does_not_say_where_the_root_is(people):
+    """What the root may be off across the view is in the joints that a ray moved, and in no others."""
+    _, keypoints, confidence = people
+    confidence = confidence.copy()
+    confidence[:, [4, 10]] = 0
+    lifter = dataclasses.replace(make_lifter(), size_std_m=1e-9)
+    doubtful = dataclasses.replace(lifter, errors=dataclasses.replace(lifter.errors, across=5.0))
+    sure, unsure = (each.lift(keypoints, confidence, EXACT, CAMERA) for each in (lifter, doubtful))
+    spread = [np.trace(poses.covariance_m2, axis1=-2, axis2=-1) for poses in (sure, unsure)]
+    observed = sure.status == JointStatus.OBSERVED
+    assert (spread[1][observed] > 1.5 * spread[0][observed]).all()
+    np.testing.assert_allclose(spread[1][~observed], spread[0][~observed])
+
+
+@pytest.mark.parametrize("camera", [CAMERA, None])
+@pytest.mark.parametrize("place", [(100.0, 100.0), (123.4, 77.7), (512.3, 401.7), (319.5, 239.5)])
+def test_keypoints_in_one_place_are_nobody(camera, place):
+    """To rounding, whichever it is, or within the noise they have: no person is nearest to them."""
+    confidence = np.ones((3, 14))
+    confidence[1, 3:] = 0
+    keypoints = np.tile(np.array(place), (3, 14, 1))
+    keypoints[2] += 0.01 * np.random.default_rng(0).standard_normal((14, 2))
+    poses = make_lifter().lift(keypoints, confidence, np.ones((3, 14, 1, 1)) * np.eye(2), camera)
+    assert (poses.status == JointStatus.INVALID).all() and np.isnan(poses.joints_m).all() and np.isnan(poses.root_m).all()
+
+
 def test_without_a_camera_the_root_is_the_origin(people):
     _, keypoints, confidence = people
     one, two = (make_lifter().lift(k, confidence) for k in (keypoints, 3 * keypoints + 200))
@@ -109,6 +146,8 @@ def test_weights_come_back_from_the_file(people, tmp_path):
     assert back.errors == lifter.errors and back.size_m == lifter.size_m and back.network.config == lifter.network.config
     there, here = (each.lift(keypoints, confidence, None, CAMERA).joints_m for each in (lifter, back))
     np.testing.assert_allclose(here, there, atol=0.02)  # half precision
+    tall = StereoLifter.load(tmp_path / "w.safetensors", LifterConfig(stature_m=1.55 * 1.2, stature_std_m=0.155))
+    assert (tall.size_m, tall.size_std_m) == pytest.approx((1.2, 0.1))
     (tmp_path / "x.safetensors").write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match="x.safetensors"):
         StereoLifter.load(tmp_path / "x.safetensors")
@@ -136,6 +175,9 @@ def test_measured_depths_say_where_a_person_is_whatever_the_size(people):
         np.testing.assert_allclose(after.root_m, 0.5 * before.root_m, rtol=0.02)
         spread = [np.trace(poses.root_covariance_m2, axis1=1, axis2=2) for poses in (before, after)]
         assert (spread[1] < 0.3 * spread[0]).all()
+    size = [np.linalg.norm(poses.joints_m - poses.root_m[:, None], axis=(1, 2)) for poses in (before, after)]
+    told, usual = 1 / (0.5 * 1.1 * lifter.errors.depth) ** 2, 1 / lifter.size_std_m**2  # half as large as people are is not believed whole
+    np.testing.assert_allclose(size[1] / size[0], (usual + 0.5 * told) / (usual + told), rtol=0.05)
     nothing = lifter.lift(keypoints, confidence, EXACT, CAMERA, depth=(np.full((6, 14), np.inf), np.full((6, 14), np.inf)))
     np.testing.assert_array_equal(nothing.joints_m, before.joints_m)
 

@@ -97,6 +97,12 @@ def test_nothing_is_said_of_fewer_than_two_rays_and_nobody_is_behind_the_camera(
     assert (turned.joints[..., 2] >= NEAREST * (1 - 1e-9)).all()
 
 
+def test_rays_that_differ_by_rounding_do_not_differ():
+    rays, joints, _ = case(8)
+    one = rays[:, :1] * np.ones((8, 17, 1)) * (1 + 1e-16 * RNG.integers(-3, 4, (8, 17, 1)))
+    assert np.isnan(search_depth(one, joints, np.ones((8, 17))).root).all()
+
+
 def test_one_alone_is_as_one_among_many():
     rays, joints, _ = case()
     weight = RNG.uniform(0.1, 1, rays.shape[:2])

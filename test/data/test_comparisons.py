@@ -77,6 +77,7 @@ def test_a_mirror_changes_sides():
     chosen = np.array([True, False, True, False])
     there = mirror(seen, chosen)
     np.testing.assert_array_equal(there.rays[1], seen.rays[1])
+    np.testing.assert_array_equal(there.rays[0], seen.rays[0, list(JOINT_FLIP)] * [-1, 1])
     np.testing.assert_array_equal(there.joints[0, :, 0], -seen.joints[0, list(JOINT_FLIP), 0])
     np.testing.assert_array_equal(there.joints[0, :, 2], seen.joints[0, list(JOINT_FLIP), 2])
     back = mirror(there, chosen)

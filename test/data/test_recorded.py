@@ -13,7 +13,7 @@ from people import CAMERA, make_poses, see
 from scipy.io import savemat
 
 from lifting_ros.core.lifting import LiftedPoses
-from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT, LSP_TO_KEYPOINT
+from lifting_ros.core.skeleton import JOINT_NAMES, KEYPOINT_TO_JOINT, LSP_TO_KEYPOINT
 from lifting_ros.data.human36m import JOINTS, read_cameras, read_clips, record, y_up
 from lifting_ros.data.mpi_inf_3dhp import TEST_JOINTS, TRAIN_JOINTS, read_test, read_train
 from lifting_ros.data.pickled_arrays import read_pickled
@@ -106,6 +106,7 @@ def test_every_cut_of_a_pickle_is_one_line(tmp_path):
     [
         ({"S9": {"Walking": np.zeros((2, 20, 3))}}, "S9 / Walking: expected"),
         ({"S1": {"Walking": np.zeros((2, 32, 3))}}, "no recording of S9"),
+        ({"S9": {"Walking": np.full((2, 32, 3), "a")}}, "S9 / Walking: expected .* of <U1"),
     ],
 )
 def test_what_a_file_lacks_is_named(tmp_path, tree, named):
@@ -117,6 +118,63 @@ def test_what_a_file_lacks_is_named(tmp_path, tree, named):
         read_clips(tmp_path / "b.npz")
     with pytest.raises(FileNotFoundError, match="c.npz: no such file"):
         read_clips(tmp_path / "c.npz")
+
+
+def test_what_unfolds_without_end_is_refused(tmp_path):
+    """A few hundred bytes that stand for a thousand million values, and a list in itself."""
+    tree, ring = {}, []
+    for _ in range(30):
+        tree = {"a": tree, "b": tree}
+    ring.append(ring)
+    for content, named in ((tree, "more than 1000000 values"), ({"S9": ring}, "")):
+        write_npz(tmp_path / "a.npz", content, 4)
+        with pytest.raises(ValueError, match=f"a.npz: positions_3d: .*{named}"):
+            read_pickled(tmp_path / "a.npz", "positions_3d")
+
+
+def test_a_damaged_or_foreign_archive_is_one_line(tmp_path):
+    """Whichever bytes of a compressed file are lost, and whatever type an array is said to be of."""
+    np.savez_compressed(tmp_path / "a.npz", positions_3d={"S9": {"Walking": of_32(make_poses(T))}})
+    whole = (tmp_path / "a.npz").read_bytes()
+    for start in range(30, len(whole) - 40, len(whole) // 60):
+        (tmp_path / "b.npz").write_bytes(whole[:start] + bytes(40) + whole[start + 40 :])
+        with pytest.raises(ValueError, match="b.npz: "):
+            read_pickled(tmp_path / "b.npz", "positions_3d")
+    write_npz(tmp_path / "a.npz", {"S9": {"Walking": np.zeros((2, 32, 3))}}, 2)
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        content = archive.read("positions_3d.npy")
+    with zipfile.ZipFile(tmp_path / "c.npz", "w") as archive:
+        archive.writestr("positions_3d.npy", content.replace(b"X\x02\x00\x00\x00f8", b"X\x05\x00\x00\x00(,)f8"))
+    with pytest.raises(ValueError, match="c.npz: positions_3d: "):
+        read_pickled(tmp_path / "c.npz", "positions_3d")
+
+
+def test_h5_files_of_other_content_are_one_line(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="h5py is not installed")
+    folder = tmp_path / "S9" / "MyPoses" / "3D_positions"
+    folder.mkdir(parents=True)
+    for name, value in (("other", np.zeros((96, 2))), ("3D_positions", "text"), ("3D_positions", np.zeros((90, 2)))):
+        with h5py.File(folder / "Walking 1.h5", "w") as file:
+            file[name] = value
+        with pytest.raises(ValueError, match="Walking 1.h5: 3D_positions: expected numbers"):
+            read_clips(tmp_path)
+    with h5py.File(folder / "Walking 1.h5", "w") as file:
+        file.create_dataset("3D_positions", data=of_32(make_poses(T)).reshape(T, 96).T, compression="gzip")
+    whole = (folder / "Walking 1.h5").read_bytes()
+    for start in range(0, len(whole), max(1, len(whole) // 40)):
+        (folder / "Walking 1.h5").write_bytes(whole[:start] + bytes(60) + whole[start + 60 :])
+        try:
+            read_clips(tmp_path)  # the damage may be where nothing is written
+        except ValueError as error:
+            assert "Walking 1.h5: " in str(error) and "\n" not in str(error)
+
+
+@pytest.mark.parametrize("content", [b"", b"nothing", bytes(200)])
+def test_a_foreign_mat_is_one_line(tmp_path, content):
+    (tmp_path / "S1" / "Seq2").mkdir(parents=True)
+    (tmp_path / "S1" / "Seq2" / "annot.mat").write_bytes(content)
+    with pytest.raises(ValueError, match="annot.mat: expected annot2 and annot3"):
+        read_train(tmp_path)
 
 
 def test_human36m_as_h5_through_its_cameras(tmp_path):
@@ -155,6 +213,40 @@ def test_without_cameras_human36m_is_seen_by_virtual_ones(tmp_path):
     rows = recorded_tables({"one": Truth(joints)}, seen)["one, by action"]
     assert rows["Walking"]["lifted %"] == 80 and rows["Walking"]["MPJPE"] < 1e-9
     assert rows["Sitting"]["MPJPE"] == pytest.approx(10.0) and rows["average"]["MPJPE"] == pytest.approx(5.0)
+
+
+H36M_NAMES = (
+    "Hips RightUpLeg RightLeg RightFoot RightToeBase RSite LeftUpLeg LeftLeg LeftFoot LeftToeBase LSite Spine Spine1 Neck Head HeadSite "
+    "LeftShoulder LeftArm LeftForeArm LeftHand LeftHandThumb LSite1 LeftWristEnd LSite2 RightShoulder RightArm RightForeArm RightHand "
+    "RightHandThumb RSite3 RightWristEnd RSite4"
+)
+MPI_TEST_NAMES = (
+    "head_top neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee right_ankle left_hip "
+    "left_knee left_ankle pelvis spine head"
+)
+MPI_TRAIN_NAMES = (
+    "spine3 spine4 spine2 spine pelvis neck head head_top left_clavicle left_shoulder left_elbow left_wrist left_hand right_clavicle "
+    "right_shoulder right_elbow right_wrist right_hand left_hip left_knee left_ankle left_foot left_toe right_hip right_knee right_ankle "
+    "right_foot right_toe"
+)
+H36M_OURS = (
+    "Hips RightUpLeg RightLeg RightFoot LeftUpLeg LeftLeg LeftFoot Spine1 Neck Head HeadSite LeftArm LeftForeArm LeftHand RightArm "
+    "RightForeArm RightHand"
+)
+
+
+@pytest.mark.parametrize(
+    ("theirs", "chosen", "ours"),
+    [
+        (H36M_NAMES, JOINTS, H36M_OURS.split()),
+        (MPI_TEST_NAMES, TEST_JOINTS, ["neck" if n == "thorax" else "head" if n == "nose" else n for n in JOINT_NAMES]),
+        (MPI_TRAIN_NAMES, TRAIN_JOINTS, ["neck" if n == "thorax" else "head" if n == "nose" else n for n in JOINT_NAMES]),
+    ],
+    ids=["Human3.6M", "MPI-INF-3DHP, test", "MPI-INF-3DHP, training"],
+)
+def test_joints_are_picked_by_the_data_sets_own_names(theirs, chosen, ours):
+    """The files of the tests are written with the numbers that read them; here stands what the numbers mean."""
+    assert [theirs.split()[number] for number in chosen] == list(ours)
 
 
 def test_mpi_inf_3dhp_test_set(tmp_path):
@@ -234,6 +326,8 @@ def test_orders_that_contradict_the_crowd_are_counted(tmp_path):
         ({"images": [lsp()["images"][0] | {"anns": [{"kp0": 1, "kp1": 1, "label": 1}]}]}, "images.0.: anns: expected two different"),
         ({"images": [lsp()["images"][0] | {"anns": [{"kp0": 1, "kp1": 2, "label": 7}]}]}, "a label of -1, 0 or 1"),
         ({"images": [lsp()["images"][0] | {"keypoints": [1, 2, 3]}]}, "images.0.: expected im_file"),
+        ({"images": [lsp()["images"][0] | {"keypoints": [[1] * 14, [2] * 14]}]}, "keypoints: expected 14 of x, y, got .2, 14."),
+        ({"images": [lsp()["images"][0] | {"keypoints": [[1]] * 14}]}, "keypoints: expected 14 of x, y, got .14, 1."),
     ],
 )  # fmt: skip
 def test_a_json_that_is_unfit_is_named(tmp_path, changes, named):

@@ -10,6 +10,7 @@ from people import CAMERA, make_poses, see, small_prior
 from stereo_support import make_lifter, turn
 
 from lifting_ros.core.config import from_mapping, read_yaml
+from lifting_ros.core.skeleton import JOINT_NAMES
 from lifting_ros.data.labels import QUALITY
 from lifting_ros.evaluation.joint_limits import LIMITS_DEG, angles_deg, excess_deg
 from lifting_ros.evaluation.label_quality import LabelConfig, label_rows, quality_of, view_gap
@@ -40,6 +41,27 @@ def test_a_knee_that_bends_forwards_is_found_and_one_that_bends_back_is_none():
         assert excess_deg(bent)[0] == pytest.approx(beyond, abs=1e-6)
 
 
+def test_angles_are_those_of_a_figure_that_is_bent_by_hand():
+    """y up, facing z: the left thigh 30 degrees behind, the right one 60 before, shoulders turned by 50, the left elbow bent by 100."""
+    at = {name: np.zeros(3) for name in JOINT_NAMES}
+    sine, cosine = (lambda a: np.sin(np.radians(a))), (lambda a: np.cos(np.radians(a)))
+    at |= {"spine": np.array([0, 0.25, 0]), "thorax": np.array([0, 0.5, 0]), "nose": np.array([0, 0.6, 0.05])}
+    at["head_top"] = at["thorax"] + 0.25 * np.array([0, cosine(20), sine(20)])
+    across = np.array([cosine(50), 0, -sine(50)])  # left forwards or back is one
+    for sign, side, thigh in ((1, "left", -30), (-1, "right", 60)):
+        at[f"{side}_hip"], at[f"{side}_shoulder"] = np.array([0.1 * sign, 0, 0]), at["thorax"] + 0.2 * sign * across
+        at[f"{side}_knee"] = at[f"{side}_hip"] + 0.4 * np.array([0, -cosine(thigh), sine(thigh)])
+        at[f"{side}_ankle"] = at[f"{side}_knee"] + np.array([0, -0.4, 0])
+        at[f"{side}_elbow"] = at[f"{side}_shoulder"] + np.array([0, -0.3, 0])
+        at[f"{side}_wrist"] = at[f"{side}_elbow"] + 0.25 * np.array([0, -cosine(100), sine(100)] if sign > 0 else [0, -1, 0])
+    found = {name: float(angles[0]) for name, angles in angles_deg(np.array([list(at.values())])).items()}
+    wanted = {
+        "spine fold": 0, "head fold": 20, "twist": 50, "left hip back": 30, "right hip back": -60, "left elbow fold": 100,
+        "right elbow fold": 0, "left knee fold": 30, "right knee fold": 60, "left knee back": 30, "right knee back": -60,
+    }  # fmt: skip
+    assert found == pytest.approx(wanted, abs=1e-5)
+
+
 @pytest.fixture(scope="module")
 def scored():
     joints, keypoints = see(make_poses(6))
@@ -54,6 +76,12 @@ def test_every_score_is_told_and_agreement_with_oneself_is_perfect(scored):
     assert set(quality) == set(QUALITY) and all(values.shape == (6,) and np.isfinite(values).all() for values in quality.values())
     np.testing.assert_allclose(quality["lifters_m"], 0, atol=1e-9)
     np.testing.assert_allclose(quality["confidence"], 0.5)
+    other = dataclasses.replace(poses, joints_m=poses.root_m[:, None] + 1.3 * (poses.joints_m - poses.root_m[:, None]))
+    again = quality_of(found, poses, other, np.full(6, 0.5), np.ones((6, 14)), small_prior().limbs_[:, 0], 1.0)
+    np.testing.assert_allclose(again["lifters_m"], 0, atol=1e-9)  # of another size, after the best scale
+    other.joints_m[:, 16] += [0.3, 0, 0]
+    again = quality_of(found, poses, other, np.full(6, 0.5), np.ones((6, 14)), small_prior().limbs_[:, 0], 1.0)
+    assert ((again["lifters_m"] > 0.01) & (again["lifters_m"] < 0.06)).all()
     assert (quality["expected_error_m"] > 0).all()
 
 

@@ -17,6 +17,7 @@ from lifting_ros.data.mocap import Mocap
 from lifting_ros.data.relative_lsp import CrowdSet, as_pictures
 from lifting_ros.evaluation.metrics import pa_mpjpe
 from lifting_ros.training.mlp_trainer import PictureSource, balanced_pictures
+from lifting_ros.training.relative_losses import ranking, reprojection, root_offset, skeleton
 from lifting_ros.training.train_relative import RelativeTrainConfig, RelativeTrainer, annotate, target_of, train_relative
 
 SMALL = RelativeTrainConfig(
@@ -62,6 +63,38 @@ def test_every_variant_takes_its_steps(changes):
     assert trainer.terms(*_pose_and_target(trainer, source))["skeleton"].shape == (64,)
 
 
+@pytest.mark.parametrize("camera", ["orthographic", "perspective"])
+def test_the_loss_is_the_four_terms_by_their_own_weights(camera):
+    weights = {"relative_weight": 2.0, "reprojection_weight": 3.0, "root_weight": 5.0, "skeleton_weight": 7.0}
+    config = dataclasses.replace(SMALL, camera=camera, **weights)
+    annotated = annotate(balanced_pictures(mocap(), 300, 0), config)
+    trainer, source = RelativeTrainer(config, annotated), PictureSource(annotated.pictures, config)
+    pose, target = _pose_and_target(trainer, source)
+    which = JOINT_SETS[17]
+    limbs, far = list(which.limbs), pose.scale if camera == "orthographic" else 0.001 * pose.scale
+    focal = None if camera == "orthographic" else target.focal_px
+    wanted = (
+        2 * ranking(pose.joints, target.pairs, target.label, limbs) + 3 * reprojection(pose.joints, far, target.keypoints_px, focal)
+        + 5 * root_offset(pose.joints, 0) + 7 * skeleton(pose.joints, target.ratios, limbs, which.shin)
+    )  # fmt: skip
+    torch.testing.assert_close(trainer.loss(pose, source.make(0))[0], wanted.mean())
+
+
+def test_the_rate_rises_and_falls_to_nothing_and_the_average_follows():
+    config = dataclasses.replace(SMALL, samples=64 * 100, warmup=0.1, learning_rate=2.0, ema=0.5)
+    trainer = RelativeTrainer(config, annotate(balanced_pictures(mocap(), 300, 0), config))
+    rates = []
+    for trainer.step in range(101):
+        rates.append(trainer.learning_rate())
+    assert np.argmax(rates) == 9 and rates[0] == pytest.approx(0.2) and rates[9] > 1.9
+    assert rates[50] == pytest.approx(1.0) and rates[100] == pytest.approx(0.0) and (np.diff(rates[9:]) < 0).all()
+    trainer.step, before = 50, trainer.average["pose.bias"].clone()
+    trainer.network.pose.bias.data += 1.0
+    trainer.optimiser.param_groups[0]["lr"] = 0.0
+    trainer.descend(trainer.network.pose.bias.sum())
+    torch.testing.assert_close(trainer.average["pose.bias"], before + 0.5)
+
+
 def _pose_and_target(trainer, source):
     batch = source.make(0)
     pose = trainer.network.eval()(batch.encoded)
@@ -85,6 +118,16 @@ def test_targets_are_of_the_picture_the_network_sees(joints):
     np.testing.assert_allclose(extent, 115, rtol=1e-4)
     places = batch.encoded[:, :28].numpy().reshape(-1, 14, 2)
     np.testing.assert_allclose(115 * places, observed - observed.mean(1, keepdims=True), atol=0.05)
+
+
+def test_a_person_s_own_limbs_are_mirrored_with_the_person():
+    poses = make_poses(50)
+    poses[:, 3] = poses[:, 2] + 0.7 * (poses[:, 3] - poses[:, 2])  # a short right shin
+    config = dataclasses.replace(SMALL, skeleton="true", mirror=0.5)
+    annotated = annotate(balanced_pictures(mocap(50)._replace(positions_m=poses), 300, 0), config)
+    batch = PictureSource(annotated.pictures, config).make(0)
+    left = target_of(batch, annotated, JOINT_SETS[17]).ratios[:, 5].numpy()  # of the left shin over the right one
+    np.testing.assert_allclose(left, np.where(batch.mirrored, 0.7, 1 / 0.7), rtol=1e-4)
 
 
 def test_annotated_keypoints_err_as_the_recipe_says():
@@ -132,6 +175,9 @@ def test_photographs_are_pictures_of_their_keypoints():
     assert len(pictures.rays) == 37 == len(told.label) and told.pairs.shape == (37, 3, 2)
     assert np.isfinite(pictures.rays[:, list(JOINT_SETS[14].joints)]).all() and np.isnan(pictures.rays[:, 0]).all()
     assert (told.pairs[0, 2] == told.pairs[0, 0]).all()  # two comparisons: the first again
+    ours = annotate(balanced_pictures(mocap(), 300, 0), SMALL).pictures
+    extents = [np.sqrt(r[:, list(JOINT_SETS[14].joints)].var(1).sum(-1)) for r in (pictures.rays, ours.rays)]
+    np.testing.assert_allclose(extents[0], np.median(extents[1]), rtol=0.4)  # so that noise in pixels is as much of them
     with pytest.raises(ValueError, match="no photograph to train on"):
         as_pictures(photographs()._replace(train=np.zeros(40, bool)))
 

@@ -2,6 +2,7 @@
 """The stereoscopic lifter learns stick figures and their second view, knows its errors, and goes on after it was killed."""
 import dataclasses
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from killed_training import killed_and_resumed
 from people import CAMERA, make_poses, see
 
 from lifting_ros.core.checkpoint import CheckpointError
+from lifting_ros.core.stereo import StereoErrors
 from lifting_ros.core.stereo_network import StereoConfig
 from lifting_ros.data.mocap import Mocap
 from lifting_ros.data.stereo_views import Sight
@@ -51,6 +53,20 @@ def test_it_learns_both_and_its_covariances_hold(tmp_path):
     error = (poses.joints_m - poses.root_m[:, None] - joints + joints[:, :1])[:, 1:]
     nees = np.einsum("nja,njab,njb->nj", error, np.linalg.inv(poses.covariance_m2[:, 1:]), error).mean() / 3
     assert 0.2 < nees < 3  # figures of one size and one build, so that the size's share is too much
+
+
+def test_calibration_finds_the_errors_that_were_made():
+    """Of a network that errs twice, once and half as much as it says along the three axes, and of one that hardly errs."""
+    views, rng = StereoSource(mocap(), dataclasses.replace(SMALL, sight=Sight(exact=1.0))).make(0, 400), np.random.default_rng(0)
+
+    def found(amount: float) -> StereoErrors:
+        wrong = views.joints + amount * 0.01 * np.array([2.0, 1.0, 0.5]) * rng.standard_normal(views.joints.shape)
+        said = SimpleNamespace(joints=torch.from_numpy(wrong), deviation=torch.full((400, 17, 3), 0.01))
+        return residuals(SimpleNamespace(network=lambda *given: said), views)
+
+    errs, exact = found(1.0), found(1e-6)
+    assert errs.deviation == pytest.approx((2.0, 1.0, 0.5), rel=0.05)
+    assert 0.001 < errs.depth < 0.1 and exact.depth < 1e-6 and errs.across == pytest.approx(exact.across, rel=0.3)
 
 
 @pytest.mark.parametrize("synthesis", [True, False])

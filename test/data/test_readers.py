@@ -187,6 +187,26 @@ def test_data_with_a_licence_keeps_the_split_and_nothing_else(data, tmp_path, mo
     np.testing.assert_array_equal(*empty)
 
 
+@pytest.mark.parametrize(("folder", "file", "licensed", "none"), [
+    ("keypoints2d/people", "annotations.npz", ("yoga_", "fall_", "sample_"), ("plaza_", "portrait_", "traffic_")),
+    ("negatives", "names.npz", ("sample_",), ("house_", "traffic_")),
+])  # fmt: skip
+def test_every_photograph_without_a_licence_statement_goes(data, tmp_path, monkeypatch, folder, file, licensed, none):
+    """The names are those of the data's README. What is left and its split, which is now its own, stay when the same is asked of it."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "tools"))
+    from licensed_data import write_licensed
+
+    arrays, images, begins = dict(np.load(data / folder / file)), read_tar(data / folder / "images.tar"), [*licensed, *none]
+    names = [begins[n % len(begins)] + str(name) for n, name in enumerate(arrays["names"])]
+    write_tar(data / folder / "images.tar", {new: images[str(old)] for new, old in zip(names, arrays["names"])})
+    np.savez(data / folder / file, **arrays | {"names": np.array(names), "validation": np.arange(12) % 4 == 1})
+    stay = [n for n, name in enumerate(names) if name.startswith(licensed)]
+    for source, out in ((data, tmp_path / "once"), (tmp_path / "once", tmp_path / "twice")):
+        assert write_licensed(source, out)[Path(folder).name] == len(stay)
+        left = np.load(out / folder / file)
+        assert left["names"].tolist() == [names[n] for n in stay] and left["validation"].tolist() == [n % 4 == 1 for n in stay]
+
+
 def test_the_command_says_it_in_one_line(data, tmp_path, capsys):
     half(data / "keypoints2d" / "street" / "images.tar")
     options = ["--data", str(data), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "o.safetensors")]

@@ -159,6 +159,15 @@ def test_a_set_that_brings_its_own_split_keeps_it(data):
     assert len(read_negatives(data / "negatives", "validation")) == own.sum()
 
 
+def test_packs_keep_the_split_of_their_sets(data, tmp_path):
+    own = np.arange(12) % 5 == 2
+    path = data / "keypoints2d" / "people" / "annotations.npz"
+    np.savez(path, **np.load(path), validation=own)
+    split = {p.name: p.validation.tolist() for p in open_packs(data, tmp_path / "packs", 32)}
+    ninth = [n == 8 for n in range(12)]
+    assert split == {"lspet": [False] * 12, "street": ninth, "gym": [False] * 12, "people": own.tolist(), "negatives": ninth}
+
+
 def test_sets_that_are_not_there_are_left_out(data, tmp_path):
     shutil.rmtree(data / "keypoints2d" / "lspet")
     assert photo_sets_in(data / "keypoints2d") == ["street", "gym", "people"]

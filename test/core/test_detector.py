@@ -55,6 +55,13 @@ def test_nobody_is_an_ordinary_case():
     assert told.detect(np.zeros((256, 320, 3), np.uint8)) == []
 
 
+def test_boxes_that_are_too_small_or_too_unsure_are_none():
+    """Longer sides of 170 and 90 px; in an image of twice the size they are twice as long."""
+    for config, least in ((DetectorConfig(min_side_px=120), 1), (DetectorConfig(min_side_px=200), 0), (DetectorConfig(score=1.0), 0)):
+        assert len(Detector(Told(scene(BOXES)), config).detect(np.zeros((256, 320, 3), np.uint8))) == least
+    assert len(Detector(Told(scene(BOXES)), DetectorConfig(min_side_px=170)).detect(np.zeros((512, 640, 3), np.uint8))) == 2
+
+
 @pytest.mark.parametrize("best", [0, 1])
 def test_a_limit_keeps_the_best(best):
     said = Told(scene(BOXES))

@@ -138,6 +138,13 @@ def test_outcomes_of_one_kind_or_apart_give_a_finite_fit():
         assert np.isfinite(fit_logistic(logits, right)).all()
 
 
+def test_a_surer_box_never_becomes_a_less_sure_one():
+    """Even where the pictures held back would have it so: the order of the boxes is the detector's."""
+    logits = np.random.default_rng(0).normal(0, 2, 500)
+    slope, offset = fit_logistic(logits, logits < 0)
+    assert slope > 0 and np.isfinite(offset)
+
+
 def test_folding_changes_scores_and_nothing_else():
     network, image = DetectorNetwork(WIDTHS).eval(), torch.rand(1, 3, 64, 64)
     with torch.inference_mode():

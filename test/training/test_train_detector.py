@@ -132,6 +132,23 @@ def test_a_logistic_is_found_again(slope, offset):
     np.testing.assert_allclose(fit_logistic(logits, right), [slope, offset], atol=0.1)
 
 
+def test_scores_that_are_far_off_are_made_right_on_average():
+    """Few boxes, sure and wrong or unsure and right: as often right as they then say."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        logits = rng.normal(rng.uniform(-4, 4), rng.uniform(0.3, 3), 200)
+        slope, offset = rng.uniform(0.3, 3), rng.uniform(-6, 6)
+        right = rng.random(200) < 1 / (1 + np.exp(-slope * logits - offset))
+        slope, offset = fit_logistic(logits, right)
+        assert slope < 10 and abs((1 / (1 + np.exp(-slope * logits - offset))).mean() - right.mean()) < 0.03, seed
+
+
+def test_a_score_of_one_has_a_finite_fit():
+    weights = DetectorNetwork(WIDTHS).state_dict()
+    weights |= {"centre.weight": torch.zeros_like(weights["centre.weight"]), "centre.bias": torch.tensor([40.0])}
+    assert all(torch.isfinite(value).all() for value in calibrated(weights, WIDTHS, Rectangles(), scenes=3).values())
+
+
 def test_outcomes_of_one_kind_or_apart_give_a_finite_fit():
     logits = np.linspace(-3, 3, 100)
     for right in (np.ones(100, bool), np.zeros(100, bool), logits > 0):

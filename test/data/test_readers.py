@@ -216,6 +216,23 @@ def test_every_photograph_without_a_licence_statement_goes(data, tmp_path, monke
         assert left["names"].tolist() == [names[n] for n in stay] and left["validation"].tolist() == [n % 4 == 1 for n in stay]
 
 
+def test_labels_that_a_teacher_doubts_are_doubted_without_the_unlicensed_photographs_too(data, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "tools"))
+    from licensed_data import write_licensed
+
+    folder = data / "keypoints2d" / "people"
+    arrays, images = dict(np.load(folder / "annotations.npz")), read_tar(folder / "images.tar")
+    names = [("plaza_" if n < 5 else "yoga_") + str(name) for n, name in enumerate(arrays["names"])]
+    write_tar(folder / "images.tar", {new: images[str(old)] for new, old in zip(names, arrays["names"])})
+    np.savez(folder / "annotations.npz", **arrays | {"names": np.array(names)})
+    spread = np.linspace(0, 0.3, 12)[:, None].repeat(14, 1)
+    np.savez(folder / "teacher.npz", joints=arrays["joints"] + np.float32([40, 0, 0]), spread=spread, reason=np.full(12, ""))
+    write_licensed(data, tmp_path / "licensed")
+    whole, part = (read_photo_set(root / "keypoints2d", "people").keypoints for root in (data, tmp_path / "licensed"))
+    np.testing.assert_array_equal(part, whole[5:])
+    assert (part[..., 2] < 1).any()
+
+
 def test_the_command_says_it_in_one_line(data, tmp_path, capsys):
     half(data / "keypoints2d" / "street" / "images.tar")
     options = ["--data", str(data), "--work", str(tmp_path / "work"), "--out", str(tmp_path / "o.safetensors")]

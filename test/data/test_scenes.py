@@ -156,6 +156,9 @@ def test_rendered_crowds_of_a_side_have_its_people_its_backgrounds_and_chances_o
 def test_absences_are_unknown_far_from_the_one_labelled_person_of_a_photograph(source):
     known = [source.photograph(np.random.default_rng(seed)).known.mean() for seed in range(20)]
     assert min(known) < 0.95 and max(known) > 0.5
+    drawn = [source.photograph(np.random.default_rng(seed)) for seed in range(40)]
+    small = [s.known.mean() for s in drawn if len(s.boxes) and np.ptp(s.keypoints[0, :, 1]) < 60]
+    assert len(small) > 5 and min(small) > 0.9  # beyond the photograph is a picture of nobody
     assert source.nobody(np.random.default_rng(0)).known.all()
 
 

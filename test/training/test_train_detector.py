@@ -110,6 +110,13 @@ def test_another_recipe_goes_on_from_a_state(tmp_path, monkeypatch):
     assert counted.calls == longer.steps and state.read_bytes() == before
 
 
+def test_what_is_saved_is_loaded_with_its_own_widths(tmp_path):
+    recipe = config(widths=(8, 16, 8, 24))
+    save_detector(tmp_path / "w", DetectorTrainer(recipe).average, recipe, {})
+    loaded = load_detector(tmp_path / "w", DetectorConfig(score=0.0, long_side_px=64))
+    assert loaded.network.deep[0][0].out_channels == 24 and loaded.detect(np.zeros((64, 64, 3), np.uint8)) is not None
+
+
 class Counted:
     """A method that counts its calls."""
 

@@ -44,11 +44,14 @@ def _write_set(source: Path, target: Path, arrays: dict[str, np.ndarray], valida
     if not stay.any():
         return 0
     target.mkdir(parents=True)
+    lists = {"names.npz" if source.name == "negatives" else "annotations.npz": arrays | {"validation": validation}}
+    if (source / "teacher.npz").is_file():
+        lists["teacher.npz"] = read_arrays(source / "teacher.npz", {})
+    for name, columns in lists.items():
+        np.savez(target / name, **{key: values[stay] for key, values in columns.items() if values.shape[:1] == stay.shape})
     for file in source.iterdir():
         if file.suffix != ".npz":
             (target / file.name).symlink_to(file.resolve())
-    rows = {name: array[stay] for name, array in (arrays | {"validation": validation}).items() if array.shape[:1] == stay.shape}
-    np.savez(target / ("names.npz" if source.name == "negatives" else "annotations.npz"), **rows)
     return int(stay.sum())
 
 

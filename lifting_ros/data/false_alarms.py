@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +35,16 @@ def open_false_alarms(folder: Path, detector: Detector, data: Path, rooms: Path 
 
 def _write(detector: Detector, data: Path, rooms: Path | None, side_px: int, folder: Path) -> None:
     rendered = [] if rooms is None else read_images(rooms / "images.npy")
-    windows = list(false_alarms(detector, tqdm([*_parts(data), *rendered], desc="false alarms", unit="picture"), side_px))
+    photographs = read_negatives(data / "negatives", "train")
+    total = (1 + PARTS) * len(photographs) + len(rendered)
+    pictures = tqdm(chain(_parts(photographs), rendered), total=total, desc="false alarms", unit="picture")  # one at a time: all are 1.5 GB
+    windows = list(false_alarms(detector, pictures, side_px))
     nobody = np.zeros((14, 3), np.float32)
     write_windows(folder, ((window, nobody) for window in windows), np.zeros(len(windows), bool), side_px)
 
 
-def _parts(data: Path) -> Iterator[np.ndarray]:
-    for number, image in enumerate(read_negatives(data / "negatives", "train")):
+def _parts(photographs: list[np.ndarray]) -> Iterator[np.ndarray]:
+    for number, image in enumerate(photographs):
         yield image
         for n in range(PARTS):
             yield random_window(image, SIZE, np.random.default_rng((number, n)))

@@ -26,18 +26,27 @@ def calibrated(weights: dict[str, Tensor], widths: tuple[int, int, int, int], so
         verdicts, _ = judge(np.array([d.box_px for d in found]).reshape(-1, 4), scene)
         judged += [(d.score, verdict == RIGHT) for d, verdict in zip(found, verdicts) if verdict != UNKNOWN]
     scores, right = np.array(judged).reshape(-1, 2).T
-    slope, offset = fit_logistic(np.log(scores / (1 - scores)), right)
+    slope, offset = fit_logistic(np.log(scores / np.maximum(1 - scores, 1e-7)), right)  # a very sure one is rounded to 1
     return folded(weights, slope, offset)
 
 
 def fit_logistic(logits: np.ndarray, right: np.ndarray, steps: int = 50) -> tuple[float, float]:
     """Slope and offset of the likeliest sigmoid(slope * logit + offset) for outcomes (N,) bool, by Newton's method; a slope above 0."""
-    design = np.stack([logits, np.ones_like(logits)], 1)
-    value = np.array([1.0, 0.0])
+    design, start = np.stack([logits, np.ones_like(logits)], 1), np.array([1.0, 0.0])
+
+    def misfit(value: np.ndarray) -> float:
+        said = design @ value
+        # a weak pull to what the network says, for separable outcomes
+        return (np.logaddexp(0, said) - right * said).sum() + 0.5e-2 * ((value - start) ** 2).sum()
+
+    value = start
     for _ in range(steps):
-        p = 1 / (1 + np.exp(-design @ value))
-        slope = design.T @ (right - p) - 1e-2 * (value - [1, 0])  # a weak pull to what the network says, for separable outcomes
-        value = value + np.linalg.solve((design * (p * (1 - p))[:, None]).T @ design + 1e-2 * np.eye(2), slope)
+        p = np.exp(-np.logaddexp(0, -design @ value))
+        slope = design.T @ (right - p) - 1e-2 * (value - start)
+        step = np.linalg.solve((design * (p * (1 - p))[:, None]).T @ design + 1e-2 * np.eye(2), slope)
+        while misfit(value + step) > misfit(value):  # far from the likeliest, where the curve is flat, it leads beyond
+            step = step / 2
+        value = value + step
     return max(float(value[0]), 0.05), float(value[1])
 
 

@@ -55,6 +55,25 @@ def test_nobody_is_an_ordinary_case():
     assert told.detect(np.zeros((256, 320, 3), np.uint8)) == []
 
 
+def test_boxes_that_are_too_small_or_too_unsure_are_none():
+    """Longer sides of 170 and 90 px; in an image of twice the size they are twice as long."""
+    for config, least in ((DetectorConfig(min_side_px=120), 1), (DetectorConfig(min_side_px=200), 0), (DetectorConfig(score=1.0), 0)):
+        assert len(Detector(Told(scene(BOXES)), config).detect(np.zeros((256, 320, 3), np.uint8))) == least
+    assert len(Detector(Told(scene(BOXES)), DetectorConfig(min_side_px=170)).detect(np.zeros((512, 640, 3), np.uint8))) == 2
+
+
+@pytest.mark.parametrize(("long_side", "seen"), [(320, (192, 320)), (160, (96, 160)), (640, (384, 640))])
+def test_the_network_sees_the_image_as_long_as_asked_for_and_padded_to_its_strides(long_side, seen):
+    class Shapes(Told):
+        def forward(self, image):
+            shapes.append(tuple(image.shape[2:]))
+            return super().forward(image)
+
+    shapes = []
+    Detector(Shapes(scene(BOXES)), DetectorConfig(long_side_px=long_side)).detect(np.zeros((720, 1280, 3), np.uint8))
+    assert shapes == [seen]
+
+
 @pytest.mark.parametrize("best", [0, 1])
 def test_a_limit_keeps_the_best(best):
     said = Told(scene(BOXES))
@@ -131,6 +150,15 @@ def test_true_sides_have_no_loss():
     assert side_loss(target.sides[None], target.sides[None], target.weight[None]) < 1e-5
     assert side_loss(target.sides[None] + 0.3, target.sides[None], target.weight[None]) > 0.1
     assert boxes_of(target.sides[None]).shape == (1, 256 // STRIDE, 320 // STRIDE, 4)
+
+
+@pytest.mark.parametrize("order", [[0, 1], [1, 0]])
+def test_who_stands_before_the_middle_of_a_larger_person_owns_it(order):
+    boxes = np.array([[20.0, 20, 280, 240], [130, 110, 170, 150]])
+    target = targets(scene(boxes[order]))
+    taught = boxes_of(target.sides)[target.weight > 0].numpy()
+    assert overlaps(boxes[1], boxes_of(target.sides)[16, 18:20].numpy()).min() > 0.99
+    assert sorted(np.unique(np.round(overlaps(boxes[0], taught), 2))) == [0.03, 1]
 
 
 def test_every_person_weighs_the_same():

@@ -71,6 +71,17 @@ def test_what_is_said_of_a_crop_and_its_mirror_image_is_mirrored(config):
     assert gaps[1] < 1e-4 < 1e-2 < gaps[0]
 
 
+@pytest.mark.parametrize("config", [LITE, PAPER])
+def test_a_crop_and_its_mirror_image_count_the_same(config):
+    """What is said of both lies halfway between what is said of each alone: beliefs stay probabilities."""
+    runner, images = NetworkRunner(network(config), CPU), torch.rand(2, 3, 64, 64)
+    together, crop, mirror = runner.last(images, True), runner.last(images), runner.last(images.flip(-1))
+    halfway = (crop[0] + mirror[0].flip(-1)[:, list(KEYPOINT_FLIP)]) / 2
+    assert (together[0] - halfway).abs().max() < 1e-3 * halfway.max()
+    if together[1] is not None:
+        torch.testing.assert_close(together[1], (crop[1] + mirror[1][:, list(KEYPOINT_FLIP)]) / 2, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("stages", [0, 1, 2])
 def test_an_early_exit_runs_so_many_stages(stages):
     trained, images = network(LITE), torch.rand(1, 3, 64, 64)

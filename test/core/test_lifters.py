@@ -9,7 +9,7 @@ from people import CAMERA, make_poses, see
 
 from lifting_ros.core import lifters
 from lifting_ros.core.config import ConfigError, from_mapping
-from lifting_ros.core.lifter_config import LifterConfig
+from lifting_ros.core.lifter_config import HEIGHT_OVER_SIZE, LifterConfig
 from lifting_ros.core.lifting import Lifter
 from lifting_ros.core.pipeline import EstimatorConfig, SkeletonLifter
 from lifting_ros.core.poses import Skeleton2D
@@ -51,6 +51,13 @@ def test_weights_of_another_lifter_are_refused(weights):
 def test_a_lifter_takes_what_the_configuration_says_of_people(weights):
     lifter = lifters.make_lifter("supervised", None, LifterConfig(stature_m=1.55, stature_std_m=0.1))
     assert lifter.size == pytest.approx((1.0, 0.1 / 1.55))
+
+
+def test_a_person_said_to_be_half_as_tall_is_half_as_uncertain_in_metres():
+    """Where the deviation itself is not told; and that of one who is not told is the prior's."""
+    assert LifterConfig().size_m(1.1, 0.07) == (1.1, 0.07)
+    assert LifterConfig(stature_m=0.55 * HEIGHT_OVER_SIZE).size_m(1.1, 0.07) == pytest.approx((0.55, 0.035))
+    assert LifterConfig(stature_std_m=0.155).size_m(1.1, 0.07) == pytest.approx((1.1, 0.1))
 
 
 def test_the_estimator_changes_its_lifter_and_back(weights):

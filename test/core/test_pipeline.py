@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole estimator on the bundled clip, whose truth is known, and on input that is not an image."""
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from lifting_ros.core.belief_maps import encode
 from lifting_ros.core.camera import Camera
 from lifting_ros.core.checkpoint import sha256_of
 from lifting_ros.core.config import ConfigError
@@ -109,6 +111,29 @@ def test_a_person_who_left_the_box_is_looked_at_again_and_the_second_answer_coun
     assert [s.score for s in found] == [0.95, second]
 
 
+class Certain:
+    """Stands for the network: sees keypoints in the middle of every crop, surely there, and keeps what was asked."""
+
+    def __init__(self, config):
+        self.config, self.asked = config, []
+
+    def last(self, crops: torch.Tensor, mirrored: bool = False):
+        self.asked.append((len(crops), mirrored))
+        side = self.config.input_px // self.config.stride
+        points = side * (0.4 + 0.2 * torch.rand(14, 2, generator=torch.Generator().manual_seed(0)))
+        return encode(points, (side, side)).expand(len(crops), -1, -1, -1), torch.full((len(crops), 14), 2.0)
+
+
+def test_the_second_look_alone_asks_for_the_mirror_image_and_who_is_unsure_is_dropped(estimator, monkeypatch):
+    monkeypatch.setattr(estimator, "network", network := Certain(estimator.network.config))
+    detections = [Detection(np.array([x, 0.0, x + 100, 100]), 0.9) for x in (0, 200)]
+    image, score = np.zeros((120, 320, 3), np.uint8), person_score(0.9, np.full(14, torch.tensor(2.0).sigmoid().item()))
+    for least, found in ((score - 0.01, 2), (score + 0.01, 0)):
+        monkeypatch.setattr(estimator, "config", dataclasses.replace(estimator.config, min_person_score=least))
+        assert len(estimator.find_keypoints(image, detections)) == found
+        assert network.asked[-2:] == [(2, False), (2, True)]
+
+
 def make_skeleton(shift: float, score: float) -> Skeleton2D:
     points = np.random.default_rng(0).uniform(0, 100, (14, 2)) + shift
     box = np.array([shift, shift, 100 + shift, 100 + shift])
@@ -128,9 +153,26 @@ def test_a_person_found_with_sides_swapped_counts_once():
     assert len(drop_repeated([skeleton, swapped])) == 1
 
 
+def test_where_one_is_surer_counts_more_when_found_twice():
+    """Five sure keypoints at the same places are the same person, wherever the other nine were guessed; nine guessed ones are not."""
+    skeleton, other = make_skeleton(0, 0.9), make_skeleton(0, 0.4)
+    other.keypoints_px[5:] += 500
+    for sure, kept in ((slice(0, 5), 1), (slice(5, 14), 2)):
+        confidence = np.full(14, 0.05)
+        confidence[sure] = 0.9
+        assert len(drop_repeated([skeleton, dataclasses.replace(other, confidence=confidence)])) == kept
+
+
 def test_the_score_needs_both_the_box_and_the_limbs():
     assert person_score(0.9, np.full(14, 0.9)) == pytest.approx(0.9)
     assert person_score(0.0, np.full(14, 0.9)) == 0 and person_score(0.9, np.zeros(14)) == 0
+
+
+def test_the_limbs_count_most_and_all_of_them():
+    both, box, limbs = person_score(0.9, np.full(14, 0.9)), person_score(0.45, np.full(14, 0.9)), person_score(0.9, np.full(14, 0.45))
+    assert both > box > limbs
+    hidden = [person_score(0.9, np.where(np.arange(14) < n, 0, 0.9)) for n in (0, 1, 7)]
+    assert hidden[0] > hidden[1] > 0.9 * hidden[0] and hidden[2] < 0.6 * hidden[0]
 
 
 def test_weights_are_named_or_a_file_and_the_detector_goes_with_them():

@@ -4,7 +4,10 @@ import numpy as np
 from photos import write_data
 
 from lifting_ros.core.poses import Detection
-from lifting_ros.data.false_alarms import WINDOW_BOXES, false_alarms, open_false_alarms
+from lifting_ros.data import false_alarms as module
+from lifting_ros.data.false_alarms import PARTS, SIZE, WINDOW_BOXES, false_alarms, open_false_alarms
+from lifting_ros.data.negatives import read_negatives
+from lifting_ros.data.scene_parts import random_window
 from lifting_ros.training.train_network import TrainConfig
 
 
@@ -24,6 +27,23 @@ def test_windows_lie_around_what_was_found():
     np.testing.assert_allclose(bright.mean(0), 31.5, atol=1)
     np.testing.assert_allclose(np.ptp(bright, axis=0), [side, side / 2], atol=2.5)
     assert not list(false_alarms(Bright(), [np.zeros_like(picture)], 64))
+
+
+def test_what_measures_and_sets_thresholds_is_not_searched(tmp_path, monkeypatch):
+    """Every photograph of the training side, and parts of each, and no other; a part is cut out when it is its turn."""
+    data, seen, cut = write_data(tmp_path / "data", 60), [], []
+    monkeypatch.setattr(module, "random_window", lambda *args: cut.append(1) or random_window(*args))
+
+    class Looks:
+        def detect(self, image):
+            seen.append(image)
+            assert len(cut) <= len(seen)
+            return []
+
+    open_false_alarms(tmp_path / "alarms", Looks(), data, None, 32)
+    whole = [image for image in seen if image.shape != (SIZE[1], SIZE[0], 3)]
+    train = read_negatives(data / "negatives", "train")
+    assert len(train) == 46 and all(map(np.array_equal, whole, train)) and len(whole) == 46 and len(seen) == 46 * (1 + PARTS)
 
 
 def test_the_pack_is_for_training_alone_and_shows_nobody(tmp_path):

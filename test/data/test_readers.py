@@ -159,6 +159,15 @@ def test_a_set_that_brings_its_own_split_keeps_it(data):
     assert len(read_negatives(data / "negatives", "validation")) == own.sum()
 
 
+def test_packs_keep_the_split_of_their_sets(data, tmp_path):
+    own = np.arange(12) % 5 == 2
+    path = data / "keypoints2d" / "people" / "annotations.npz"
+    np.savez(path, **np.load(path), validation=own)
+    split = {p.name: p.validation.tolist() for p in open_packs(data, tmp_path / "packs", 32)}
+    ninth = [n == 8 for n in range(12)]
+    assert split == {"lspet": [False] * 12, "street": ninth, "gym": [False] * 12, "people": own.tolist(), "negatives": ninth}
+
+
 def test_sets_that_are_not_there_are_left_out(data, tmp_path):
     shutil.rmtree(data / "keypoints2d" / "lspet")
     assert photo_sets_in(data / "keypoints2d") == ["street", "gym", "people"]
@@ -185,6 +194,43 @@ def test_data_with_a_licence_keeps_the_split_and_nothing_else(data, tmp_path, mo
     np.testing.assert_array_equal(part.keypoints, whole.keypoints[[3, 8]])
     empty = [read_negatives(root / "negatives", "validation") for root in (data, tmp_path / "licensed")]
     np.testing.assert_array_equal(*empty)
+
+
+@pytest.mark.parametrize(("folder", "file", "licensed", "none"), [
+    ("keypoints2d/people", "annotations.npz", ("yoga_", "fall_", "sample_"), ("plaza_", "portrait_", "traffic_")),
+    ("negatives", "names.npz", ("sample_",), ("house_", "traffic_")),
+])  # fmt: skip
+def test_every_photograph_without_a_licence_statement_goes(data, tmp_path, monkeypatch, folder, file, licensed, none):
+    """The names are those of the data's README. What is left and its split, which is now its own, stay when the same is asked of it."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "tools"))
+    from licensed_data import write_licensed
+
+    arrays, images, begins = dict(np.load(data / folder / file)), read_tar(data / folder / "images.tar"), [*licensed, *none]
+    names = [begins[n % len(begins)] + str(name) for n, name in enumerate(arrays["names"])]
+    write_tar(data / folder / "images.tar", {new: images[str(old)] for new, old in zip(names, arrays["names"])})
+    np.savez(data / folder / file, **arrays | {"names": np.array(names), "validation": np.arange(12) % 4 == 1})
+    stay = [n for n, name in enumerate(names) if name.startswith(licensed)]
+    for source, out in ((data, tmp_path / "once"), (tmp_path / "once", tmp_path / "twice")):
+        assert write_licensed(source, out)[Path(folder).name] == len(stay)
+        left = np.load(out / folder / file)
+        assert left["names"].tolist() == [names[n] for n in stay] and left["validation"].tolist() == [n % 4 == 1 for n in stay]
+
+
+def test_labels_that_a_teacher_doubts_are_doubted_without_the_unlicensed_photographs_too(data, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "tools"))
+    from licensed_data import write_licensed
+
+    folder = data / "keypoints2d" / "people"
+    arrays, images = dict(np.load(folder / "annotations.npz")), read_tar(folder / "images.tar")
+    names = [("plaza_" if n < 5 else "yoga_") + str(name) for n, name in enumerate(arrays["names"])]
+    write_tar(folder / "images.tar", {new: images[str(old)] for new, old in zip(names, arrays["names"])})
+    np.savez(folder / "annotations.npz", **arrays | {"names": np.array(names)})
+    spread = np.linspace(0, 0.3, 12)[:, None].repeat(14, 1)
+    np.savez(folder / "teacher.npz", joints=arrays["joints"] + np.float32([40, 0, 0]), spread=spread, reason=np.full(12, ""))
+    write_licensed(data, tmp_path / "licensed")
+    whole, part = (read_photo_set(root / "keypoints2d", "people").keypoints for root in (data, tmp_path / "licensed"))
+    np.testing.assert_array_equal(part, whole[5:])
+    assert (part[..., 2] < 1).any()
 
 
 def test_the_command_says_it_in_one_line(data, tmp_path, capsys):

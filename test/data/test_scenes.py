@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from photos import png, write_data, write_tar
 
-from lifting_ros.data import crowd_pack
+from lifting_ros.data import crowd_pack, scenes, synthetic
 from lifting_ros.data.body import BodyDataError
 from lifting_ros.data.crowd_pack import open_crowd_pack, write_crowd_pack
-from lifting_ros.data.keypoints2d import PhotoSet
-from lifting_ros.data.scene_parts import labelled_scene, mirror, move, read_cutouts, tiled, warp
+from lifting_ros.data.keypoints2d import PHOTO_SETS, PhotoSet
+from lifting_ros.data.negatives import read_negatives
+from lifting_ros.data.scene_parts import Cutout, labelled_scene, mirror, move, read_cutouts, tiled, warp
 from lifting_ros.data.scenes import KINDS, SMALLEST_PX, SceneSource, crowd_scene
 from lifting_ros.data.synthetic_picture import SyntheticPerson, SyntheticSample
 
@@ -78,9 +79,86 @@ def test_labels_lie_on_the_people(source, kind):
     assert of > 50 and on / of > (0.97 if kind != "composite" else 0.6)  # in a composite others stand before them
 
 
+class Coloured:
+    """Cut-out people who all but fill their boxes, each of a colour of its own, which the labels' weights tell, too."""
+
+    def __init__(self, count: int):
+        corners = np.array([[5.0, 5], [44, 74]])
+        self.people = []
+        for n in range(1, count + 1):
+            image, mask = np.full((80, 50, 3), (n, 255, 0), np.uint8), np.zeros((80, 50), np.uint8)
+            mask[7:73, 7:43] = 255  # two pixels within
+            self.people.append(Cutout(image, mask, np.column_stack([corners[np.arange(14) % 2], np.full(14, n / 256)])))
+
+    @staticmethod
+    def shown(scene) -> dict[int, np.ndarray]:
+        """Where each person is seen, (H, W) bool by its colour."""
+        of = np.where((scene.image[..., 1] == 255) & (scene.image[..., 2] == 0), scene.image[..., 0], 0)
+        return {int(n): of == n for n in np.unique(of) if n}
+
+
+def test_who_is_mostly_covered_is_neither_there_nor_absent_and_who_is_seen_is_there(source, monkeypatch):
+    monkeypatch.setattr(scenes, "recolour", lambda image, rng: image)
+    monkeypatch.setattr(source, "cutouts", Coloured(200).people)
+    covered = 0
+    for seed in range(40):
+        people = 1 if seed % 4 == 0 else 6
+        scene = source.composite(np.random.default_rng(seed), people)
+        shown, counted = Coloured.shown(scene), {round(256 * k[0, 2]): k for k in scene.keypoints}
+        for n, keypoints in counted.items():
+            area = np.prod(np.ptp(keypoints[:, :2], axis=0))
+            assert shown[n].sum() > 0.24 * area  # LEAST_SEEN, less the rim and a rough outline
+        for n in set(shown) - set(counted):
+            covered += 1
+            assert not (scene.known & shown[n]).any()
+    assert covered > 10
+
+
+def test_who_stands_alone_before_nothing_is_there_and_behind_a_patch_is_not(source, monkeypatch):
+    monkeypatch.setattr(scenes, "recolour", lambda image, rng: image)
+    monkeypatch.setattr(source, "cutouts", Coloured(9).people)
+    there = []
+    for patched in (False, True):
+        monkeypatch.setattr(scenes, "patch", lambda size, rng, patched=patched: np.full(size[::-1], patched))
+        for seed in range(20):
+            scene = source.composite(np.random.default_rng(seed), 1)
+            (shown,) = Coloured.shown(scene).values() or (np.zeros((HEIGHT, WIDTH), bool),)
+            inside = shown.any() and not np.concatenate([shown[[0, -1]].ravel(), shown[:, [0, -1]].ravel()]).any()
+            assert len(scene.boxes) == 1 if inside else shown.any() or not len(scene.boxes)
+            there.append(inside)
+    assert 5 < sum(there[:20]) and sum(there[20:]) < sum(there[:20])
+
+
+@pytest.mark.parametrize("side", ["train", "validation"])
+def test_scenes_of_a_side_are_put_together_of_that_side_alone(data, side):
+    """The tests' sets hold twelve photographs: the ninth validates, but of `lspet`, where those from 7200 on do, and of `gym`, whose
+    exercise is none that validates."""
+    source, last = SceneSource(data, None, side=side), side == "validation"
+    drawn, ninth = {(photos.name, index) for photos, index in source.photos}, {("street", 8), ("people", 8)}
+    assert drawn == (ninth if last else {(name, index) for name in PHOTO_SETS for index in range(12)} - ninth)
+    assert len(source.cutouts) == len(drawn) and len(source.empty) == (1 if last else 11)
+    assert source.kind_shares[KINDS.index("rendered")] == 0 and source.kind_shares.sum() == pytest.approx(1)
+    assert (np.delete(source.kind_shares, KINDS.index("rendered")) > 0).all()
+
+
+@pytest.mark.parametrize("side", ["train", "tune", "validation"])
+def test_rendered_crowds_of_a_side_have_its_people_its_backgrounds_and_chances_of_their_own(data, monkeypatch, side):
+    asked = []
+    monkeypatch.setattr(synthetic, "SyntheticPeople", lambda *args: asked.append(args))
+    crowd_pack.crowd_source(data, side, (32, 24))
+    crowd_pack.crowd_source(data, "tune" if side == "train" else "train", (32, 24))
+    (_, _, backgrounds, seed, size, subjects), other = asked
+    assert subjects == ("validation" if side == "validation" else "training") and size == (32, 24) and seed != other[3]
+    expected = read_negatives(data / "negatives", side)
+    assert len(backgrounds) == len(expected) and all(map(np.array_equal, backgrounds, expected))
+
+
 def test_absences_are_unknown_far_from_the_one_labelled_person_of_a_photograph(source):
     known = [source.photograph(np.random.default_rng(seed)).known.mean() for seed in range(20)]
     assert min(known) < 0.95 and max(known) > 0.5
+    drawn = [source.photograph(np.random.default_rng(seed)) for seed in range(40)]
+    small = [s.known.mean() for s in drawn if len(s.boxes) and np.ptp(s.keypoints[0, :, 1]) < 60]
+    assert len(small) > 5 and min(small) > 0.9  # beyond the photograph is a picture of nobody
     assert source.nobody(np.random.default_rng(0)).known.all()
 
 
@@ -121,13 +199,13 @@ def test_shrinking_moves_pictures_as_it_moves_keypoints(scale):
 
 
 def test_keypoints_of_a_cutout_lie_where_they_lay(tmp_path):
-    """A picture at half size: what was at a pixel's centre is a quarter of a pixel off its own half."""
+    """A picture at half size: what was at a pixel's centre is a quarter of a pixel off its own half. Who has no mask is left out."""
     image, x, y = np.zeros((80, 60, 3), np.uint8), 21, 40
     cv2.circle(image, (x, y), 8, (255, 255, 255), -1)
     write_tar(tmp_path / "masks.tar", {"a.png": png(image[..., 0])})
-    np.savez(tmp_path / "annotations.npz", has_mask=np.ones(1, bool))
-    street = PhotoSet("street", ("a.jpg",), (png(image),), np.tile(np.float32([x, y, 1]), (1, 14, 1)), np.zeros(1, bool))
-    (cutout,) = read_cutouts(tmp_path, street, np.ones(1, bool))
+    np.savez(tmp_path / "annotations.npz", has_mask=np.array([True, False]))
+    street = PhotoSet("street", ("a.jpg", "b.jpg"), (png(image),) * 2, np.tile(np.float32([x, y, 1]), (2, 14, 1)), np.zeros(2, bool))
+    (cutout,) = read_cutouts(tmp_path, street, np.ones(2, bool))
     for shown in (cutout.image[..., 0], cutout.mask):
         row, column = np.nonzero(shown)
         weight = shown[row, column].astype(float)

@@ -41,6 +41,16 @@ def test_exact_views_show_all_and_where_it_is():
     assert (found.joints[:, 0] == 0).all()
 
 
+@pytest.mark.parametrize("blind", [False, True])
+def test_a_rolled_camera_shows_something_else_to_those_alone_who_are_not_told_where_up_is(blind):
+    level, rolled = (views(Sight(exact=1.0, blind=float(blind), uncalibrated=0.0, roll_deg=roll)) for roll in (0.0, 40.0))
+    for one, other in ((level.joints, rolled.joints), (level.left, rolled.left), (level.view.pitch, rolled.view.pitch)):
+        if blind and one.ndim > 1:
+            assert np.abs(one - other).max() > 0.1
+        else:
+            np.testing.assert_allclose(one, other, atol=1e-9)
+
+
 def test_the_same_seed_is_the_same_views():
     for one, other in zip(views(Sight()), views(Sight()), strict=True):
         np.testing.assert_equal(one, other)

@@ -186,14 +186,14 @@ def test_tables_have_a_row_for_each_set():
 
 
 def test_upright_are_those_whose_trunk_points_up():
-    figures = labels(4)
+    figures = labels(6)
     middle = FIGURE.mean(0)
-    for n, degrees in enumerate((40, 50, 180)):
+    for n, degrees in enumerate((44, -44, 46, -46, 180)):
         c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
         figures[n, :, :2] = (FIGURE - middle) @ np.array([[c, -s], [s, c]]) + middle
-    assert upright(figures).tolist() == [True, False, False, True]
-    figures[3, 11, 2] = 0  # a hip that nobody labelled
-    assert not upright(figures)[3]
+    assert upright(figures).tolist() == [True, True, False, False, False, True]
+    figures[0, 11, 2] = figures[5, 1, 2] = 0  # a hip and a neck that nobody labelled
+    assert upright(figures).tolist() == [False, True, False, False, False, False]
 
 
 def test_upright_acrobats_have_a_row_of_their_own():

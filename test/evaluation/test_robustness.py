@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from lifting_ros.data.crops import motion_blur
 from lifting_ros.data.keypoints2d import keypoint_box
 from lifting_ros.evaluation import robustness
 from lifting_ros.evaluation.robustness import CONDITIONS, HIDDEN, SMALL_PX
@@ -53,20 +54,54 @@ def test_brightness_is_halved_and_night_is_noisier_than_day():
     assert 8 < shift < 80 and abs(night.mean() - image.mean()) < 25
 
 
+def test_at_night_light_itself_is_noisy_and_so_is_the_dark():
+    """The deviation in electrons, one part of which grows with the light; where there is none the other is left."""
+    noise = []
+    for value in (0, 100, 200):
+        night = CONDITIONS["night"](np.full((80, 80, 3), value, np.uint8), photograph()[1], np.random.default_rng(0))[0]
+        noise.append(((night / 255.0) ** 2.2).std())
+    assert noise[2] > 1.25 * noise[1] > 1.25 * noise[0] > 0
+
+
+def test_strong_compression_changes_more_than_weak_and_leaves_colours():
+    image, keypoints = photograph()
+    image[:] = image[..., :1]  # grey: any compression blurs colours
+    noisy = CONDITIONS["JPEG quality 20"](image, keypoints, np.random.default_rng(0))[0]
+    assert np.abs(noisy.astype(int) - image).mean() > 5
+    orange = np.full((32, 32, 3), (230, 120, 20), np.uint8)
+    assert np.abs(CONDITIONS["JPEG quality 20"](orange, keypoints, np.random.default_rng(0))[0].astype(int) - orange).max() < 12
+
+
 def test_a_line_of_nine_pixels_blurs_along_one_direction_and_keeps_brightness():
     dot = np.zeros((41, 41, 3), np.uint8)
     dot[20, 20] = 255
+    ways = []
     for seed in range(5):
         spread = CONDITIONS["motion blur 9 px"](dot, photograph()[1], np.random.default_rng(seed))[0][..., 0].astype(float)
         y, x = np.nonzero(spread)
-        along = np.sort(np.linalg.eigvalsh(np.cov(np.stack([x, y]), aweights=spread[y, x])))
+        along, axes = np.linalg.eigh(np.cov(np.stack([x, y]), aweights=spread[y, x]))
+        ways.append(abs(axes[0, 1]))
         assert spread.sum() == pytest.approx(255, rel=0.1) and along[1] == pytest.approx(80 / 12, rel=0.35) and along[0] < 0.5
+    assert max(ways) - min(ways) > 0.3  # every photograph another direction
+
+
+def test_blur_goes_along_the_angle_that_is_given():
+    for angle, axis in ((0, 0), (90, 1)):
+        rows = np.flatnonzero(motion_blur(9, angle).sum(axis) > 0.05), np.flatnonzero(motion_blur(9, angle).sum(1 - axis) > 0.05)
+        assert len(rows[0]) == 9 and len(rows[1]) == 1
 
 
 def test_a_small_person_measures_what_it_should_and_a_smaller_one_is_left():
     worse, labels = worsened("64 px person")
     x0, y0, x1, y1 = keypoint_box(labels)
     assert max(x1 - x0, y1 - y0) == pytest.approx(SMALL_PX, abs=1)
+    spot = np.exp(-0.5 * ((np.mgrid[:300, :240] - np.array([200, 100])[:, None, None]) ** 2).sum(0) / 12**2)
+    keypoints = photograph()[1]
+    keypoints[3, :2] = 100, 200
+    picture = np.repeat((250 * spot).astype(np.uint8)[..., None], 3, -1)
+    small, moved = CONDITIONS["64 px person"](picture, keypoints, np.random.default_rng(0))
+    centre = [np.average(index, weights=small[..., 0]) for index in np.mgrid[: small.shape[0], : small.shape[1]][::-1]]
+    np.testing.assert_allclose(moved[3, :2], centre, atol=0.1)  # half a pixel before is not half a pixel after
     again, same = CONDITIONS["64 px person"](worse, labels, np.random.default_rng(0))
     assert abs(again.shape[0] - worse.shape[0]) <= 1 and np.allclose(same, labels, atol=0.6)
 
@@ -74,12 +109,15 @@ def test_a_small_person_measures_what_it_should_and_a_smaller_one_is_left():
 def test_so_much_of_the_box_is_hidden_and_nothing_else():
     image, keypoints = photograph()
     x0, y0, x1, y1 = keypoint_box(keypoints)
+    places = set()
     for seed in range(20):
         changed = (worsened("30 % hidden", seed)[0] != image).any(-1)
         y, x = np.nonzero(changed)
         area = (np.ptp(x) + 1) * (np.ptp(y) + 1)
         assert area / ((x1 - x0) * (y1 - y0)) == pytest.approx(HIDDEN, rel=0.06)
         assert x.min() >= x0 - 1 and x.max() <= x1 + 1 and y.min() >= y0 - 1 and y.max() <= y1 + 1
+        places.add((x.min(), y.min()))
+    assert len(places) > 15
 
 
 def test_the_table_has_a_row_for_each_condition_and_a_column_for_each_set(monkeypatch):
@@ -95,3 +133,21 @@ def test_the_table_has_a_row_for_each_condition_and_a_column_for_each_set(monkey
     assert list(table) == list(CONDITIONS)
     for name, row in table.items():
         assert (row["street"] == 1 and row["street found"] == 1) if name != "64 px person" else row["street"] < 0.5
+
+
+def test_the_table_is_the_same_for_a_seed_and_every_photograph_of_the_validation_side_has_chances_of_its_own(monkeypatch):
+    image, keypoints = photograph()
+    read, seen = [], []
+    photos = SimpleNamespace(
+        name="street", keypoints=np.stack([keypoints] * 5), image=lambda row: read.append(row) or image, validation=np.arange(5) % 2 == 1
+    )
+    monkeypatch.setattr(robustness, "photo_sets_in", lambda root: ["street"])
+    monkeypatch.setattr(robustness, "read_photo_set", lambda root, name: photos)
+    estimator = SimpleNamespace(detector=SimpleNamespace(detect=lambda image: []), find_keypoints=lambda image, _: seen.append(image) or [])
+    for seed in (0, 0, 1):
+        robustness.robustness_table(estimator, robustness.Path("data"), 2, seed)
+    assert set(read) == {1, 3}
+    first, again, other = ([picture.tobytes() for picture in seen[start : start + 14]] for start in (0, 14, 28))
+    assert first == again and first != other
+    night = 2 * list(CONDITIONS).index("night")
+    assert first[night] != first[night + 1] and first[night] != other[night] and first[:2] == other[:2]

@@ -110,6 +110,13 @@ def test_another_recipe_goes_on_from_a_state(tmp_path, monkeypatch):
     assert counted.calls == longer.steps and state.read_bytes() == before
 
 
+def test_what_is_saved_is_loaded_with_its_own_widths(tmp_path):
+    recipe = config(widths=(8, 16, 8, 24))
+    save_detector(tmp_path / "w", DetectorTrainer(recipe).average, recipe, {})
+    loaded = load_detector(tmp_path / "w", DetectorConfig(score=0.0, long_side_px=64))
+    assert loaded.network.deep[0][0].out_channels == 24 and loaded.detect(np.zeros((64, 64, 3), np.uint8)) is not None
+
+
 class Counted:
     """A method that counts its calls."""
 
@@ -132,10 +139,34 @@ def test_a_logistic_is_found_again(slope, offset):
     np.testing.assert_allclose(fit_logistic(logits, right), [slope, offset], atol=0.1)
 
 
+def test_scores_that_are_far_off_are_made_right_on_average():
+    """Few boxes, sure and wrong or unsure and right: as often right as they then say."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        logits = rng.normal(rng.uniform(-4, 4), rng.uniform(0.3, 3), 200)
+        slope, offset = rng.uniform(0.3, 3), rng.uniform(-6, 6)
+        right = rng.random(200) < 1 / (1 + np.exp(-slope * logits - offset))
+        slope, offset = fit_logistic(logits, right)
+        assert slope < 10 and abs((1 / (1 + np.exp(-slope * logits - offset))).mean() - right.mean()) < 0.03, seed
+
+
+def test_a_score_of_one_has_a_finite_fit():
+    weights = DetectorNetwork(WIDTHS).state_dict()
+    weights |= {"centre.weight": torch.zeros_like(weights["centre.weight"]), "centre.bias": torch.tensor([40.0])}
+    assert all(torch.isfinite(value).all() for value in calibrated(weights, WIDTHS, Rectangles(), scenes=3).values())
+
+
 def test_outcomes_of_one_kind_or_apart_give_a_finite_fit():
     logits = np.linspace(-3, 3, 100)
     for right in (np.ones(100, bool), np.zeros(100, bool), logits > 0):
         assert np.isfinite(fit_logistic(logits, right)).all()
+
+
+def test_a_surer_box_never_becomes_a_less_sure_one():
+    """Even where the pictures held back would have it so: the order of the boxes is the detector's."""
+    logits = np.random.default_rng(0).normal(0, 2, 500)
+    slope, offset = fit_logistic(logits, logits < 0)
+    assert slope > 0 and np.isfinite(offset)
 
 
 def test_folding_changes_scores_and_nothing_else():

@@ -20,6 +20,7 @@ from lifting_ros.core.network_paper import SIGMA_CELLS, PeakMaps
 from lifting_ros.core.skeleton import KEYPOINT_NAMES
 from lifting_ros.data.pack import Pack
 from lifting_ros.data.splits import rows_of
+from lifting_ros.training import augmentation
 from lifting_ros.training.augmentation import AugmentationConfig, anonymise, augment, mirror
 from lifting_ros.training.batches import Batches
 from lifting_ros.training.distributed import first_alone, from_first, in_step
@@ -407,6 +408,17 @@ def test_a_pack_without_a_row_to_train_on_is_as_good_as_absent(rows):
         Batches([none], cfg.shares, cfg.batch, 32, cfg.augmentation, cfg.seed, cfg.steps)
 
 
+def test_pictures_of_nobody_and_no_others_are_said_to_show_nobody():
+    """White ones; that a person is not labelled says nothing."""
+    pack = make_pack()
+    pack.keypoints[:5] = 0
+    white = Pack("negatives", np.full((4, 64, 64, 3), 255, np.uint8), np.zeros((4, 14, 3), np.float32), np.zeros(4, bool))
+    cfg = config(shares=("street=0.5", "negatives=0.5"), augmentation=PLAIN)
+    batches = Batches([pack, white], cfg.shares, cfg.batch, 32, cfg.augmentation, cfg.seed, cfg.steps)
+    for batch in (batches[0], batches[1]):
+        assert torch.equal(batch.nobody, batch.images.float().mean((1, 2, 3)) > 200) and 0 < batch.nobody.sum() < cfg.batch
+
+
 def test_augmented_labels_stay_on_the_image():
     """The bright squares are where the labels say, whatever the crop."""
     pack, rng = make_pack(), np.random.default_rng(3)
@@ -437,6 +449,46 @@ def test_mirror_is_its_own_inverse():
     image, keypoints = mirror(*mirror(pack.images[0], pack.keypoints[0]))
     np.testing.assert_array_equal(image, pack.images[0])
     np.testing.assert_allclose(keypoints, pack.keypoints[0])
+
+
+def test_a_mirrored_crop_is_the_mirror_image_of_the_one_that_is_not():
+    pack = make_pack()
+    for row in range(8):
+        plain, turned = (
+            augment(pack.images[row], pack.keypoints[row], 64, dataclasses.replace(PLAIN, mirror=share), np.random.default_rng(row))
+            for share in (0.0, 1.0)
+        )
+        for one, other in zip(mirror(*plain), turned, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_so_many_faces_are_hidden_as_the_recipe_says_and_where_the_crop_s_own_labels_are(monkeypatch):
+    """Half of the crops are mirrored: their labels are others than the window's."""
+    pack, given = make_pack(), []
+
+    def hide(image, keypoints, rng):
+        given.append(keypoints.copy())
+        image[:] = 7
+
+    monkeypatch.setattr(augmentation, "anonymise", hide)
+    for share in (0.0, 0.3, 1.0):
+        given.clear()
+        config_ = dataclasses.replace(PLAIN, anonymous=share)
+        crops = [augment(pack.images[n % 12], pack.keypoints[n % 12], 32, config_, np.random.default_rng(n)) for n in range(120)]
+        hidden = [moved for crop, moved in crops if (crop == 7).all()]
+        assert abs(len(hidden) / 120 - share) < 0.1 and np.array_equal(hidden, given)
+
+
+def test_what_is_held_before_a_person_covers_a_part_of_it_and_no_label_goes():
+    pack = make_pack()
+    for row in range(8):
+        free, held = (
+            augment(pack.images[row], pack.keypoints[row], 64, dataclasses.replace(PLAIN, occlusion=share), np.random.default_rng(row))
+            for share in (0.0, 1.0)
+        )
+        y, x = np.nonzero((free[0] != held[0]).any(-1))
+        assert 0 < len(x) <= 0.4**2 * 64**2 and max(np.ptp(x), np.ptp(y)) < 0.4 * 64
+        np.testing.assert_array_equal(free[1], held[1])
 
 
 def test_a_bad_camera_moves_nothing():
@@ -497,3 +549,12 @@ def test_presence_of_unlabelled_keypoints_is_only_known_where_nobody_is(nobody):
 
     loss = presence_loss(Output, torch.zeros(1, 14, 2), torch.zeros(1, 14, dtype=torch.bool), torch.tensor([nobody]), 32)
     assert (loss > 1) == nobody
+
+
+@pytest.mark.parametrize(("place", "inside"), [((0.0, 31.0), True), ((-0.6, 5.0), False), ((5.0, 31.6), False)])
+def test_a_labelled_keypoint_outside_the_crop_is_absent(place, inside):
+    class Output:
+        presence = torch.full((1, 14), 3.0)
+
+    labelled, keypoints = torch.ones(1, 14, dtype=torch.bool), torch.tensor(place).expand(1, 14, 2)
+    assert (presence_loss(Output, keypoints, labelled, torch.tensor([False]), 32) < 1) == inside

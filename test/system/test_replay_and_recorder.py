@@ -18,6 +18,7 @@ from system_support import stamp_ns
 from lifting_ros.core.skeleton import JOINT_NAMES
 from lifting_ros.ros.conversions import image_to_rgb, persons_to_array_2d, persons_to_array_3d, skeleton_info
 from lifting_ros.ros.markers import MarkerBuilder, MarkerConfig
+from lifting_ros.ros.message_types import stamp_reader, typestore_of
 
 CALIBRATION = """
 image_width: 64
@@ -163,6 +164,29 @@ def check_bag(bag, place: str, sent: dict) -> None:
     joint, expected = (s[0].joints[5] for s in (found["skeletons_3d"][0][1].skeletons, sent["skeletons_3d"][1].skeletons))
     assert joint.position.z == expected.position.z and joint.status == expected.status
     np.testing.assert_array_equal(joint.covariance, expected.covariance)
+
+
+@pytest.mark.parametrize("seconds", [0, -5])
+def test_a_header_that_does_not_know_the_time_has_that_of_its_arrival(processes, peer, tmp_path, seconds):
+    """A bag that begins in 1970 plays for half a century."""
+    topic, bag = f"/timeless_{abs(seconds)}/camera_info", tmp_path / "bag"
+    publisher = peer.node.create_publisher(CameraInfo, topic, 10)
+    recorder = processes.start("recorder", "--out", str(bag), topic)
+    recorder.wait_for("recording /")
+    peer.wait(publisher.get_subscription_count, "the recorder", recorder)
+    publisher.publish(CameraInfo(header=header(seconds, 0)))
+    publisher.publish(CameraInfo(header=header(100, 5)))
+    publisher.wait_for_all_acked()
+    assert recorder.stop(signal.SIGINT) == 0 and "2 messages in" in recorder.output and "Traceback" not in recorder.output
+    with AnyReader([bag]) as reader:
+        times = sorted(time_ns for _, time_ns, _ in reader.messages())
+    assert times[0] == 100 * 10**9 + 5 and times[1] > 10**18
+
+
+def test_bytes_that_end_before_a_stamp_have_none():
+    for kind, whole in (("sensor_msgs/msg/CameraInfo", 12), ("visualization_msgs/msg/MarkerArray", 16)):
+        stamp_of, data = stamp_reader(kind, typestore_of([kind])), bytes([0, 1, 0, 0, 1]).ljust(16, b"\0")
+        assert [stamp_of(data[:length]) is None for length in range(17)] == [length < whole for length in range(17)]
 
 
 def test_recorded_types_have_the_hashes_of_the_installed_ones(processes, peer, tmp_path):

@@ -6,6 +6,7 @@ executor's thread only fills the queue; one worker takes the newest image from i
 """
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Any
@@ -21,7 +22,7 @@ from lifting_ros.core.camera import Camera
 from lifting_ros.core.config import ConfigError
 from lifting_ros.core.pipeline import Clock, EstimatorConfig, PoseEstimator, SkeletonLifter
 from lifting_ros.core.poses import Person
-from lifting_ros.core.tracking import Tracker
+from lifting_ros.core.tracking import TrackedFrame, Tracker
 from lifting_ros.core.transform_tree import TransformError
 from lifting_ros.ros.calibration import usable_camera
 from lifting_ros.ros.conversions import ConversionError, depth_to_metres, header_ns, message_to_rgb
@@ -178,7 +179,8 @@ class Work:
         config = node.parameters.value
         self._node, self._estimator, self._outputs = node, estimator, outputs
         self._tracker = Tracker(config.tracking)
-        self._waiting: dict[int, tuple[Header, np.ndarray | None]] = {}
+        self._waiting: deque[tuple[Header, np.ndarray | None]] = deque()
+        """Header and image of each frame that the tracker keeps, in its order."""
         self._listener = TransformListener(node) if config.tf.target_frame or config.tf.gravity_frame else None
         self._queue = NewestQueue(config.queue)
         self.inputs = Inputs(node, config, self._take)
@@ -226,16 +228,27 @@ class Work:
                 return
             persons, frame_3d = [in_frame(person, transform) for person in persons], config.tf.target_frame
             clock.mark("transform")
-        self._waiting[stamp] = header, image
-        due = self._tracker.update(stamp, persons)
+        due = self._tracked(stamp, persons, header, image)
         clock.mark("track")
-        for frame in due:
-            known, picture = self._waiting.pop(frame.stamp_ns, (header, None))
+        for frame, known, picture in due:
             self._outputs.publish(frame.persons, known, config, picture, frame_3d)
         clock.mark("publish")
         now = self._node.get_clock().now().nanoseconds
-        for frame in due:
+        for frame, *_ in due:
             self._node.tally.answered((now - frame.stamp_ns) / 1e9, clock.seconds, len(frame.persons))
+
+    def _tracked(
+        self, stamp: int, persons: Sequence[Person], header: Header, image: np.ndarray | None
+    ) -> list[tuple[TrackedFrame, Header, np.ndarray | None]]:
+        """The frames that are due, each with its own header and image. By order, not by stamp: two images may have the same."""
+        try:
+            due = self._tracker.update(stamp, persons)
+        except Exception:  # what it keeps by now is not known
+            self._tracker.reset()
+            self._waiting.clear()
+            raise
+        self._waiting.append((header, image))
+        return [(frame, *self._waiting.popleft()) for frame in due]
 
     def _persons(self, job: Job, config: NodeConfig, clock: Clock) -> tuple[Sequence[Person], np.ndarray | None]:
         """Persons of the message, in its own frame, and the image that they were found in."""

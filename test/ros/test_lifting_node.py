@@ -417,6 +417,33 @@ def test_with_a_lag_each_frame_comes_later_under_its_own_stamp(stage):
     assert [stamp_ns(answer) for answer in answers] == sent[:3] and all(answer.skeletons for answer in answers)
 
 
+def test_images_of_one_stamp_keep_their_own_headers_and_none_is_kept_for_ever(stage, monkeypatch):
+    """With a lag, which has frames wait; a frame that fails on its way must not keep its image, nor shift those behind it."""
+    s = stage(tracking__lag_s=2.0)
+    s.connect()
+    answers, work = s.received["/lifting/skeletons_3d"], s.node._work
+
+    def send(seconds: float, frame: str) -> None:
+        message, known = image(RGB, "rgb8"), len(s.estimator.calls)
+        message.header.frame_id = frame
+        s.send(message, seconds)
+        s.until(lambda: len(s.estimator.calls) > known, "the image")
+
+    for seconds, frame in ((20.0, "first"), (20.0, "second"), (21.0, "third")):
+        send(seconds, frame)
+    update = work._tracker.update
+    monkeypatch.setattr(work._tracker, "update", lambda *_: 1 / 0)
+    send(22.0, "fails")
+    s.until(lambda: s.node.tally.total_dropped["failed (ZeroDivisionError)"])
+    assert not work._waiting
+    monkeypatch.setattr(work._tracker, "update", update)
+    for seconds, frame in ((23.0, "fourth"), (26.0, "fifth")):
+        send(seconds, frame)
+    s.until(lambda: len(answers) >= 2, "what is due")
+    assert [(answer.header.stamp.sec, answer.header.frame_id) for answer in answers] == [(20, "first"), (23, "fourth")]
+    assert len(work._waiting) == 1
+
+
 def test_markers_of_who_left_are_deleted(stage):
     s = stage()
     markers = s.listen(MarkerArray, "/lifting/markers")

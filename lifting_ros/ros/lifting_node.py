@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
@@ -261,13 +262,23 @@ class Work:
             clock.mark("lift")
             return persons, None
         image = message_to_rgb(message)
-        depth = None if job.depth is None else depth_to_metres(job.depth)
+        depth = self._depth(job.depth, config)
         clock.mark("convert")
-        if config.depth.enabled and depth is None:
-            self._node.warn("depth: none came with the image")
         estimate = self._estimator.estimate(image, self._camera(message, image.shape[1::-1], config), up, depth)
         clock.take(estimate.seconds)
         return estimate.persons, image
+
+    def _depth(self, message: Image | None, config: NodeConfig) -> np.ndarray | None:
+        """(H, W) metres; None, and a warning, where it is wanted and there is none that can be used: the image goes on without."""
+        if message is None:
+            if config.depth.enabled:
+                self._node.warn("depth: none came with the image")
+            return None
+        try:
+            return depth_to_metres(message)
+        except ConversionError as error:
+            self._node.dropped("depth not usable", f"depth not used: {error}")
+            return None
 
     def _camera(self, message: Any, size: tuple[int, int] | None, config: NodeConfig) -> Camera | None:
         """The camera of an image of `size` (W, H), or of the one in camera_info."""

@@ -271,6 +271,17 @@ def test_a_depth_image_of_the_same_moment_goes_along(stage):
     np.testing.assert_allclose(s.estimator.calls[-1]["depth"], 2.5)
 
 
+def test_a_depth_image_that_cannot_be_used_costs_the_depth_alone(stage):
+    s = stage(depth__enabled=True)
+    s.connect()
+    s.publisher(Image, "depth")
+    s.until(lambda: s.subscribed("depth"))
+    s.send(seconds=50.0)
+    s.send(image(RGB, "rgb8"), seconds=50.0, topic="depth")
+    s.until(lambda: s.received["/lifting/skeletons_3d"])
+    assert s.estimator.calls[-1]["depth"] is None and s.node.tally.total_dropped == {"depth not usable": 1}
+
+
 def test_keypoints_instead_of_images(stage):
     s = stage(input="keypoints")
     s.listen()

@@ -78,6 +78,7 @@ class LiftingNode(LifecycleNode):
                 self._estimator.lifter.warm_up(depth=True)  # before the first depth image, not at it
             self._outputs.configure(config)
         except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: a device that is full or broken
+            self._estimator = None  # it may be there already, and hold the device's memory
             self._failure = (str(error).strip().splitlines() or [type(error).__name__])[0]
             if not self._starting:  # else it is raised, and told once
                 self.get_logger().error(self._failure)
@@ -103,20 +104,23 @@ class LiftingNode(LifecycleNode):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let weights and prior go."""
-        self._estimator, self.parameters.in_use = None, False
-        self._outputs.cleanup()
+        self._let_go()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """From whatever state."""
         self.close()
-        self._estimator = None
+        self._let_go()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """A transition broke off: back to unconfigured, with nothing running."""
         self.close()
         return self.on_cleanup(state)
+
+    def _let_go(self) -> None:
+        self._estimator, self.parameters.in_use = None, False
+        self._outputs.cleanup()
 
     def close(self) -> None:
         """End the worker and the subscriptions, where there are any."""

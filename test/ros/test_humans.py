@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from node_support import Stage
+from rclpy.lifecycle import TransitionCallbackReturn
 from ros_support import header, person
 
 from lifting_ros.core.config import ConfigError
@@ -106,6 +107,8 @@ def test_without_the_package_the_node_says_so_when_it_is_configured():
     try:
         with pytest.raises(ConfigError, match="^hri: hri_msgs is not installed"):
             stage.node.start()
+        assert stage.estimator is not None and stage.node._estimator is None  # loaded, and let go of again
+        assert stage.diagnostics()["message"] == "unconfigured"
     finally:
         stage.close()
 
@@ -126,5 +129,6 @@ def test_the_node_publishes_them_beside_its_own(installed, monkeypatch):
         assert ids.ids == ["p1"] and ids.header == answer.header
         (skeleton,) = heard.received["/humans/bodies/p1/skeleton2d"]
         assert skeleton.header == answer.header and max(point.c for point in skeleton.skeleton) > 0
+        assert stage.node.trigger_shutdown() == TransitionCallbackReturn.SUCCESS and stage.node._outputs._humans is None
     finally:
         stage.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
@@ -98,7 +98,7 @@ class LiftingNode(LifecycleNode):
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe; nothing is published after that."""
+        """Unsubscribe, and take back what is shown of people; nothing is published after that."""
         self.close()
         return super().on_deactivate(state)
 
@@ -131,7 +131,7 @@ class LiftingNode(LifecycleNode):
 
     def _look(self) -> None:
         if self._work is not None:
-            self._work.inputs.follow(self._wanted())
+            self._work.follow(self._wanted())
 
     def _wanted(self) -> bool:
         config = self.parameters.value
@@ -187,14 +187,26 @@ class Work:
         self._waiting: deque[tuple[Header, np.ndarray | None]] = deque()
         """Header and image of each frame that the tracker keeps, in its order."""
         self._listener = TransformListener(node) if config.tf.target_frame or config.tf.gravity_frame else None
-        self._queue = NewestQueue(config.queue)
+        self._queue, self._wanted, self._busy = NewestQueue(config.queue), False, Lock()
         self.inputs = Inputs(node, config, self._take)
         self._thread = Thread(target=self._run, name="worker", daemon=True)
         self._thread.start()
 
+    def follow(self, wanted: bool) -> None:
+        """Subscribe where there are publishers, if `wanted`; else to nothing, and nothing is published once this has returned."""
+        self.inputs.follow(wanted)
+        if wanted == self._wanted:
+            return
+        self._wanted = wanted
+        if not wanted:
+            self._queue.clear()
+            with self._busy:  # waits for the frame that is being worked on
+                if self._node.context.ok():  # else the node is being ended, and cannot publish
+                    self._outputs.clear()
+
     def close(self) -> None:
         """End everything; waits for the frame that is being worked on."""
-        self.inputs.follow(False)
+        self.follow(False)
         self._queue.close()
         self._thread.join()
         if self._listener is not None:
@@ -207,7 +219,9 @@ class Work:
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:
-            self.do(job)
+            with self._busy:
+                if self._wanted:  # else it was given up while it was on its way here
+                    self.do(job)
 
     def do(self, job: Job) -> None:
         """Answer a message; whatever is wrong with it is told and counted, and does not end the stream."""

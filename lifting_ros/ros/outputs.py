@@ -71,6 +71,13 @@ class Outputs:
         model = "" if config.input == "keypoints" else Path(config.estimator.weights).stem or "lite"
         self._info.publish(skeleton_info(model, estimator.weights_sha256, estimator.prior_sha256))
 
+    def clear(self) -> None:
+        """Take back what would be seen for ever when nothing more comes: markers, and who is there."""
+        if self._wanted("~/markers") and (message := self._markers.clear()).markers:
+            self._publishers["~/markers"].publish(message)
+        if self._humans is not None:
+            self._humans.clear()
+
     def publish(
         self, persons: Sequence[Person], header: Header, config: NodeConfig, image: np.ndarray | None = None, frame_3d: str = ""
     ) -> None:

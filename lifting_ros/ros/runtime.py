@@ -159,6 +159,11 @@ class NewestQueue:
             self._changed.wait_for(lambda: self._items or self._closed)
             return None if self._closed else self._items.popleft()
 
+    def clear(self) -> None:
+        """Gives up what waits."""
+        with self._changed:
+            self._items.clear()
+
     def close(self) -> None:
         """Wakes the worker with None."""
         with self._changed:

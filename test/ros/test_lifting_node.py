@@ -166,6 +166,28 @@ def test_enable_stops_and_starts_the_work(stage):
     assert s.ask().skeletons
 
 
+def test_disabled_it_gives_up_what_waits_and_publishes_nothing_after_it_has_said_so(stage):
+    import threading
+
+    s = stage(queue=10, qos__depth=10)
+    s.connect()
+    gate, answers = threading.Event(), s.received["/lifting/skeletons_3d"]
+    answer, s.estimator.answer = s.estimator.answer, lambda call: (gate.wait(30), answer(call))[1]
+    first = s.send()
+    s.until(lambda: s.estimator.calls)
+    for n in range(5):
+        s.send()
+        s.until(lambda n=n: len(s.node._work._queue._items) == n + 1)
+    threading.Timer(0.3, gate.set).start()
+    assert call(s, SetBool, "/lifting/enable", SetBool.Request(data=False)).success
+    assert not s.node._work._busy.locked() and not s.node._work._queue._items
+    s.spin(0.5)
+    assert [stamp_ns(m) for m in answers] == [first] and len(s.estimator.calls) == 1
+    assert call(s, SetBool, "/lifting/enable", SetBool.Request(data=True)).success
+    s.until(s.subscribed)
+    assert s.ask().skeletons
+
+
 # --- what it takes ---
 
 
@@ -466,6 +488,27 @@ def test_markers_of_who_left_are_deleted(stage):
     from visualization_msgs.msg import Marker
 
     assert markers[-1].markers and {m.action for m in markers[-1].markers} == {Marker.DELETE}
+
+
+@pytest.mark.parametrize("end", ["enable", "deactivate"])
+def test_nobody_is_shown_any_more_when_the_work_ends(stage, end):
+    """RViz would show the last ones for ever: a node that is active again begins with ids of its own."""
+    from visualization_msgs.msg import Marker
+
+    s = stage()
+    markers = s.listen(MarkerArray, "/lifting/markers")
+    s.connect()
+    s.until(lambda: s.node._outputs._wanted("~/markers"), "the listener")
+    s.ask()
+    s.until(lambda: markers)
+    shown = {(m.ns, m.id) for m in markers[-1].markers}
+    if end == "enable":
+        call(s, SetBool, "/lifting/enable", SetBool.Request(data=False))
+    else:
+        assert change(s, Transition.TRANSITION_DEACTIVATE)
+    s.until(lambda: len(markers) > 1, "the end of the markers")
+    assert shown == {(m.ns, m.id) for m in markers[-1].markers} and {m.action for m in markers[-1].markers} == {Marker.DELETE}
+    assert {m.header.frame_id for m in markers[-1].markers} == {FRAME}
 
 
 # --- nothing ends it ---

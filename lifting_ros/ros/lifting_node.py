@@ -195,6 +195,8 @@ class Work:
     def follow(self, wanted: bool) -> None:
         """Subscribe where there are publishers, if `wanted`; else to nothing, and nothing is published once this has returned."""
         self.inputs.follow(wanted)
+        if self._listener is not None:
+            self._listener.follow(wanted)
         if wanted == self._wanted:
             return
         self._wanted = wanted
@@ -209,8 +211,6 @@ class Work:
         self.follow(False)
         self._queue.close()
         self._thread.join()
-        if self._listener is not None:
-            self._listener.close()
 
     def _take(self, job: Job) -> None:
         self._node.tally.received()

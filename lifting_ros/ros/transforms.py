@@ -11,6 +11,7 @@ from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
@@ -23,16 +24,27 @@ from lifting_ros.ros.conversions import header_ns
 
 
 class TransformListener:
-    """Listens to /tf and /tf_static; `lookup` is for another thread than the executor's."""
+    """Listens to /tf and /tf_static while it is `wanted`; `lookup` is for another thread than the executor's."""
 
     def __init__(self, node: Node):
         self._node, self._tree, self._changed = node, TransformTree(), threading.Condition()
-        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        overrides = {"qos_overriding_options": QoSOverridingOptions.with_default_policies()}
-        self._subscriptions = [
-            node.create_subscription(TFMessage, "/tf", lambda message: self._add(message, False), 100, **overrides),
-            node.create_subscription(TFMessage, "/tf_static", lambda message: self._add(message, True), latched, **overrides),
-        ]
+        self._subscriptions: list[Subscription] = []
+
+    def follow(self, wanted: bool) -> None:
+        """Subscribe, or unsubscribe and forget: across the gap there is nothing to interpolate."""
+        if wanted and not self._subscriptions:
+            latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            overrides = {"qos_overriding_options": QoSOverridingOptions.with_default_policies()}
+            self._subscriptions = [
+                self._node.create_subscription(TFMessage, "/tf", lambda message: self._add(message, False), 100, **overrides),
+                self._node.create_subscription(TFMessage, "/tf_static", lambda message: self._add(message, True), latched, **overrides),
+            ]
+        if not wanted:
+            for subscription in self._subscriptions:
+                self._node.destroy_subscription(subscription)
+            self._subscriptions = []
+            with self._changed:
+                self._tree = TransformTree()
 
     def _add(self, message: TFMessage, static: bool) -> None:
         with self._changed:
@@ -56,11 +68,6 @@ class TransformListener:
                     left = end - time.monotonic()
                     if left <= 0 or not self._changed.wait(left):
                         raise
-
-    def close(self) -> None:
-        """End the subscriptions."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
 
 
 class BodyFrames:

@@ -139,6 +139,22 @@ def test_images_are_taken_only_while_somebody_listens(stage):
     s.until(s.subscribed)
 
 
+def test_tf_is_listened_to_only_while_it_is_needed(stage):
+    """On a robot /tf is the busiest topic."""
+    s = stage(tf__target_frame="map", tf__timeout_s=5.0)
+    topics = lambda: {i.node_name for t in ("/tf", "/tf_static") for i in s.peer.get_subscriptions_info_by_topic(t)}  # noqa: E731
+    static_tf(s).publish(transform("map", FRAME, 0, move=(1.0, 2.0, 3.0)))
+    s.publisher(Image, "image")
+    s.spin(0.5)
+    assert not topics()
+    for _ in range(2):
+        s.listen()
+        s.until(lambda: s.subscribed() and topics() == {"lifting"}, "the subscriptions")
+        assert s.ask().header.frame_id == "map"  # latched transforms come again
+        s.peer.destroy_subscription(list(s.peer.subscriptions)[-1])
+        s.until(lambda: not topics(), "the end of the subscriptions")
+
+
 def test_what_nobody_listens_to_is_not_made(stage, monkeypatch):
     made = []
     for name in ("persons_to_array_2d", "persons_to_array_3d", "hypotheses_to_array", "debug_image"):

@@ -79,9 +79,7 @@ class LiftingNode(LifecycleNode):
             self._outputs.configure(config)
         except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: a device that is full or broken
             self._estimator = None  # it may be there already, and hold the device's memory
-            self._failure = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            if not self._starting:  # else it is raised, and told once
-                self.get_logger().error(self._failure)
+            self._failed(error)
             return FAILURE
         self.parameters.in_use = True
         return super().on_configure(state)
@@ -89,13 +87,26 @@ class LiftingNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to work."""
         result = super().on_activate(state)
-        self._work = Work(self, self._estimator, self._outputs)
-        self._outputs.introduce(self.parameters.value, self._estimator)
-        self._timer = self.create_timer(_LOOK_PERIOD_S, self._look, clock=STEADY)
-        self._look()
+        try:
+            self._begin()
+        except Exception as error:  # such as a topic that SROS forbids; rclpy calls on_error, and says nothing
+            self._failed(error)
+            raise
         what = "images" if self.parameters.value.input == "image" else "keypoints"
         self.get_logger().info(f"{what} from {self._work.inputs.main_topic}, network on {self._estimator.device}")
         return result
+
+    def _begin(self) -> None:
+        self._work = Work(self, self._estimator, self._outputs)
+        self._timer = self.create_timer(_LOOK_PERIOD_S, self._look, clock=STEADY)
+        self._outputs.introduce(self.parameters.value, self._estimator)
+        self._look()
+
+    def _failed(self, error: Exception) -> None:
+        """Keep why a transition failed, for those who started it, and tell it where that is not this node itself."""
+        self._failure = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if not self._starting:  # else it is raised, and told once
+            self.get_logger().error(self._failure)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe, and take back what is shown of people; nothing is published after that."""

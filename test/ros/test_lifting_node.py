@@ -23,7 +23,7 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from lifting_ros.core.config import ConfigError
-from lifting_ros.ros import outputs
+from lifting_ros.ros import lifting_node, outputs
 from lifting_ros.ros.conversions import persons_to_array_2d
 from lifting_ros.ros.inputs import Job, stamp_ns
 
@@ -117,6 +117,24 @@ def test_what_cannot_be_configured_says_why_and_can_be_tried_again(stage, monkey
     monkeypatch.setitem(s.node._make, "image", make)
     s.node.start()
     assert state(s) == "active"
+
+
+@pytest.mark.parametrize("step", ["Work", "introduce", "_look"])
+def test_what_cannot_be_activated_says_why_leaves_nothing_running_and_can_be_tried_again(stage, monkeypatch, step):
+    s = stage(start=False)
+    place = {"Work": lifting_node, "introduce": s.node._outputs, "_look": s.node}[step]
+
+    def fail(*_):
+        raise RuntimeError("not authorised to subscribe\nmore")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, step, fail)
+        with pytest.raises(ConfigError, match="^not authorised to subscribe$"):
+            s.node.start()
+    assert state(s) == "unconfigured" and s.node._work is None and s.node._estimator is None
+    s.node.start()
+    s.connect()
+    assert s.ask().skeletons
 
 
 @pytest.mark.parametrize("active", [True, False])

@@ -48,7 +48,8 @@ def _definition(name: str) -> str:
 def stamp_reader(name: str, store: Typestore):
     """Function from a serialised message of type `name` to the stamp (ns) of the header it begins with, or to None.
 
-    Bytes that end before the stamp give None. A sequence first in the message, as in MarkerArray, gives its first element's; an empty one gives None.
+    Bytes that end before the stamp give None. A sequence first in the message, as in MarkerArray, gives its first element's; an empty one
+    gives None.
     """
     _, (kind, detail) = store.fielddefs[name][1][0]
     if (kind, detail) == (Nodetype.NAME, _HEADER):

@@ -284,6 +284,7 @@ class Work:
         """Persons of the message, in its own frame, and the image that they were found in."""
         message, up = job.message, self._up(job.message.header, config)
         self._estimator.retune(config.estimator)
+        self._outputs.tell(config, self._estimator)
         if config.input == "keypoints":
             skeletons = message_to_skeletons(message)
             clock.mark("convert")

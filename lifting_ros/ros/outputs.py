@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
@@ -14,7 +13,7 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
-from lifting_ros.core.pipeline import SkeletonLifter
+from lifting_ros.core.pipeline import SkeletonLifter, model_name
 from lifting_ros.core.poses import Person
 from lifting_ros.msg import HypothesisArray, Skeleton2DArray, Skeleton3DArray, SkeletonInfo
 from lifting_ros.ros.conversions import persons_to_array_2d, persons_to_array_3d, skeleton_info
@@ -45,6 +44,8 @@ class Outputs:
         self._info = self._publisher(SkeletonInfo, "~/info", LATCHED)
         self._tf = self._publisher(TFMessage, "/tf", 100)
         self._humans: Humans | None = None
+        self._introduced: str | None = None
+        """The model that ~/info names."""
         self._markers, self._frames = MarkerBuilder(config.markers), BodyFrames(config.tf.bodies, config.hri)
 
     def _publisher(self, kind: type, topic: str, qos: QoSProfile | int) -> LifecyclePublisher:
@@ -68,8 +69,15 @@ class Outputs:
     def introduce(self, config: NodeConfig, estimator: SkeletonLifter) -> None:
         """Publish ~/info for everybody who comes, and forget what was shown before."""
         self._markers, self._frames = MarkerBuilder(config.markers), BodyFrames(config.tf.bodies, config.hri)
-        model = "" if config.input == "keypoints" else Path(config.estimator.weights).stem or "lite"
-        self._info.publish(skeleton_info(model, estimator.weights_sha256, estimator.prior_sha256))
+        self._introduced = None
+        self.tell(config, estimator)
+
+    def tell(self, config: NodeConfig, estimator: SkeletonLifter) -> None:
+        """~/info again where another lifter makes the skeletons from now on."""
+        model = model_name(config.estimator, config.input != "keypoints")
+        if model != self._introduced:
+            self._introduced = model
+            self._info.publish(skeleton_info(model, estimator.weights_sha256, estimator.prior_sha256))
 
     def clear(self) -> None:
         """Take back what would be seen for ever when nothing more comes: markers, and who is there."""

@@ -663,6 +663,23 @@ def test_diagnostics_tell_what_runs(stage):
     assert told["device"] == "cpu" and told["weights SHA-256"] == "ab" * 32 and float(told["memory [MB]"]) > 20
 
 
+def test_frames_that_take_long_are_not_called_missing(stage):
+    import threading
+
+    s = stage()
+    s.connect()
+    gate = threading.Event()
+    answer, s.estimator.answer = s.estimator.answer, lambda call: (gate.wait(30), answer(call))[1]
+    s.send()
+    s.until(lambda: s.estimator.calls)
+    told = {}
+    while told.get("input rate [Hz]", "0.0") == "0.0":  # another one in each period
+        s.send()
+        told = s.diagnostics()
+    gate.set()
+    assert told["level"] == 1 and told["message"] == "no answer yet to the frames on /image"
+
+
 def test_no_step_is_counted_twice(stage):
     s = stage()
     s.connect()

@@ -101,3 +101,14 @@ def test_a_frame_without_a_name_is_called_that():
     tree.add("map", "camera", SECOND, (0, 0, 0), (0, 0, 0, 1))
     with pytest.raises(TransformError, match="^map: no transform to a frame without a name"):
         tree.lookup("map", "", SECOND)
+
+
+def test_a_frame_that_gets_another_parent_leaves_the_one_before():
+    tree = TransformTree()
+    tree.add("map", "camera", SECOND, (1, 0, 0), (0, 0, 0, 1))
+    tree.add("hand", "camera", 2 * SECOND, (2, 0, 0), (0, 0, 0, 1))
+    assert tree.lookup("hand", "camera", 2 * SECOND)[0, 3] == 2
+    with pytest.raises(TransformError, match="no frame map"):
+        tree.lookup("map", "camera", SECOND)
+    tree.add("hand", "camera", 0, (3, 0, 0), (0, 0, 0, 1), static=True)
+    assert tree.lookup("hand", "camera", 9 * SECOND)[0, 3] == 3

@@ -124,6 +124,7 @@ def test_the_node_publishes_them_beside_its_own(installed, monkeypatch):
             else make(kind, topic, *rest, **options),
         )  # fmt: skip
         stage.node.start()
+        assert stage.node._wanted()  # who asks only for who is there is somebody who listens
         stage.connect()
         answer = stage.ask()
         (ids,) = heard.received["/humans/bodies/tracked"]

@@ -157,6 +157,26 @@ def test_images_are_taken_only_while_somebody_listens(stage):
     s.until(s.subscribed)
 
 
+def test_frames_on_tf_are_wanted_even_where_nobody_else_listens(stage):
+    """Everybody listens to /tf, this node as well: who does says nothing."""
+    s = stage(tf__publish=True)
+    s.publisher(Image, "image")
+    s.until(s.subscribed)
+
+
+def test_the_diagnostics_say_what_state_it_is_in(stage):
+    s = stage()
+    assert s.diagnostics()["message"] == "idle"
+    s.connect()
+    told = {}
+    while told.get("rate [Hz]", "0.0") == "0.0":  # the answer may fall between two periods
+        s.ask()
+        told = s.diagnostics()
+    assert told["message"] == "active" and told["level"] == 0 and told["lifter"] == "ppca"
+    assert change(s, Transition.TRANSITION_DEACTIVATE)
+    assert s.diagnostics()["message"] == "inactive"
+
+
 def test_tf_is_listened_to_only_while_it_is_needed(stage):
     """On a robot /tf is the busiest topic."""
     s = stage(tf__target_frame="map", tf__timeout_s=5.0)
@@ -255,6 +275,16 @@ def test_a_best_effort_publisher_that_joins_a_reliable_one_is_heard(stage):
     s.until(lambda: len(s.received["/lifting/skeletons_3d"]) > before)
 
 
+def test_an_image_that_was_published_once_and_latched_is_taken(stage):
+    s = stage()
+    qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    s.publisher(Image, "image", qos)
+    s.send()
+    s.spin(0.3)
+    s.listen()
+    s.until(lambda: s.received["/lifting/skeletons_3d"], "the answer to an image from before")
+
+
 def test_quality_of_service_can_be_overridden_for_every_topic(stage):
     overrides = {
         "qos_overrides./image.subscription.reliability": "best_effort",
@@ -338,6 +368,17 @@ def test_a_depth_image_that_cannot_be_used_costs_the_depth_alone(stage):
     assert s.estimator.calls[-1]["depth"] is None and s.node.tally.total_dropped == {"depth not usable": 1}
 
 
+def test_an_image_that_waits_for_its_depth_is_forgotten_when_nobody_listens_any_more(stage):
+    s = stage(depth__enabled=True)
+    s.connect()
+    s.send()
+    pairs = s.node._work.inputs._pairs
+    s.until(lambda: pairs._waiting is not None)
+    pairs.add_depth(image(np.zeros((2, 2), np.uint16), "16UC1"))
+    assert call(s, SetBool, "/lifting/enable", SetBool.Request(data=False)).success
+    assert pairs._waiting is None and not pairs._depths
+
+
 def test_keypoints_instead_of_images(stage):
     s = stage(input="keypoints")
     s.listen()
@@ -402,6 +443,20 @@ def test_target_frame_moves_the_3d_part_alone(stage):
     assert answer.header.frame_id == "map" and flat[-1].header.frame_id == FRAME
     at = answer.skeletons[0].joints[10].position
     np.testing.assert_allclose([at.x, at.y, at.z], figure.skeleton_3d.joints_m[10] + [1, 2, 3], atol=1e-6)
+
+
+def test_everything_in_3d_is_under_the_target_frame_and_what_is_drawn_on_the_image_is_not(stage):
+    s = stage(tf__target_frame="map", tf__publish=True)
+    hypotheses, markers = s.listen(HypothesisArray, "/lifting/hypotheses"), s.listen(MarkerArray, "/lifting/markers")
+    frames, drawn = s.listen(TFMessage, "/tf"), s.listen(Image, "/lifting/debug_image")
+    s.connect()
+    static_tf(s).publish(transform("map", FRAME, 0, move=(1.0, 2.0, 3.0)))
+    s.until(lambda: s.node._work._listener._tree._edges)
+    s.until(lambda: all(s.node._outputs._wanted(f"~/{name}") for name in ("hypotheses", "markers", "debug_image")), "the listeners")
+    s.ask()
+    s.until(lambda: hypotheses and markers and frames and drawn)
+    assert hypotheses[-1].header.frame_id == frames[-1].transforms[0].header.frame_id == "map"
+    assert {marker.header.frame_id for marker in markers[-1].markers} == {"map"} and drawn[-1].header.frame_id == FRAME
 
 
 def test_without_the_transform_2d_goes_on_and_the_cause_is_told(stage):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import struct
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -19,6 +21,7 @@ from lifting_ros.core.skeleton import JOINT_NAMES
 from lifting_ros.ros.conversions import image_to_rgb, persons_to_array_2d, persons_to_array_3d, skeleton_info
 from lifting_ros.ros.markers import MarkerBuilder, MarkerConfig
 from lifting_ros.ros.message_types import stamp_reader, typestore_of
+from lifting_ros.ros.recorder import subscription_qos
 
 CALIBRATION = """
 image_width: 64
@@ -187,6 +190,24 @@ def test_bytes_that_end_before_a_stamp_have_none():
     for kind, whole in (("sensor_msgs/msg/CameraInfo", 12), ("visualization_msgs/msg/MarkerArray", 16)):
         stamp_of, data = stamp_reader(kind, typestore_of([kind])), bytes([0, 1, 0, 0, 1]).ljust(16, b"\0")
         assert [stamp_of(data[:length]) is None for length in range(17)] == [length < whole for length in range(17)]
+
+
+def test_a_stamp_is_read_in_either_byte_order():
+    stamp_of = stamp_reader("sensor_msgs/msg/CameraInfo", typestore_of(["sensor_msgs/msg/CameraInfo"]))
+    assert {stamp_of(bytes([0, little, 0, 0]) + struct.pack("<iI" if little else ">iI", 7, 5)) for little in (0, 1)} == {7 * 10**9 + 5}
+
+
+R, B, L, V = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE
+
+
+@pytest.mark.parametrize(
+    "offered, asked", [([(R, L)], (R, L)), ([(B, V)], (B, V)), ([(R, V), (B, L)], (B, V)), ([(R, L), (R, V)], (R, V))]
+)
+def test_the_recorder_asks_for_what_every_publisher_offers(offered, asked):
+    """Who asks for more hears nothing of those who offer less."""
+    publishers = [SimpleNamespace(qos_profile=QoSProfile(depth=1, reliability=r, durability=d)) for r, d in offered]
+    profile = subscription_qos(publishers)
+    assert (profile.reliability, profile.durability) == asked
 
 
 def test_recorded_types_have_the_hashes_of_the_installed_ones(processes, peer, tmp_path):

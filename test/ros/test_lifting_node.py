@@ -242,6 +242,19 @@ def test_disabled_it_gives_up_what_waits_and_publishes_nothing_after_it_has_said
     assert s.ask().skeletons
 
 
+def test_an_image_on_its_way_to_the_worker_is_given_up_as_well(stage):
+    s = stage()
+    s.connect()
+    s.ask()
+    work = s.node._work
+    with work._busy:  # the worker has taken the image, and waits here
+        work._queue.put(Job(image(RGB, "rgb8")))
+        s.until(lambda: not work._queue._items, "the worker")
+        work._wanted = False  # as `follow` has it, which waits here, too
+    s.spin(0.3)
+    assert len(s.estimator.calls) == 1
+
+
 # --- what it takes ---
 
 
@@ -327,7 +340,9 @@ def test_an_image_gets_the_camera_info_of_its_own_stamp(stage):
     s.connect()
     s.tell(camera_info(32, 24, 30.0), seconds=100.0)
     s.tell(camera_info(32, 24, 60.0), seconds=101.0)
-    for seconds, focal in ((100.0, 30.0), (101.0, 60.0), (102.0, 60.0)):
+    s.tell(camera_info(32, 24, 45.0), seconds=100.0)  # a driver that stamps all of them alike: the newest of those
+    s.tell(camera_info(32, 24, 60.0), seconds=101.0)
+    for seconds, focal in ((100.0, 45.0), (101.0, 60.0), (102.0, 60.0)):
         s.ask(seconds=seconds)
         assert s.estimator.calls[-1]["camera"].matrix[0, 0] == focal
 

@@ -222,6 +222,21 @@ def test_recorded_types_have_the_hashes_of_the_installed_ones(processes, peer, t
         assert recorded[name] == str(publisher.topic_type_hash)
 
 
+def test_what_a_killed_recorder_left_is_no_bag_and_not_in_the_way(processes, peer, tmp_path):
+    bag, publisher = tmp_path / "bag", peer.node.create_publisher(CameraInfo, "/killed/camera_info", 10)
+    for end, status in ((signal.SIGKILL, -9), (signal.SIGINT, 0)):
+        recorder = processes.start("recorder", "--out", str(bag), "/killed/camera_info")
+        recorder.wait_for("recording /")
+        peer.wait(publisher.get_subscription_count, "the recorder", recorder)
+        publisher.publish(camera_info())
+        publisher.wait_for_all_acked()
+        assert recorder.stop(end) == status
+        assert bag.exists() == (status == 0) and bag.with_name("bag.partial").exists() == (status != 0)
+        peer.wait(lambda: status == 0 or not publisher.get_subscription_count(), "the end of the subscription")
+    with AnyReader([bag]) as reader:
+        assert reader.message_count == 1
+
+
 def test_recorder_does_not_touch_a_bag_that_exists(processes, tmp_path):
     (tmp_path / "bag").mkdir()
     recorder = processes.start("recorder", "--out", str(tmp_path / "bag"), "/x")

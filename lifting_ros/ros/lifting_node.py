@@ -214,8 +214,14 @@ class Work:
         if not wanted:
             self._queue.clear()
             with self._busy:  # waits for the frame that is being worked on
-                if self._node.context.ok():  # else the node is being ended, and cannot publish
-                    self._outputs.clear()
+                self._clear()
+
+    def _clear(self) -> None:
+        try:
+            self._outputs.clear()
+        except Exception:  # rclpy's own kinds are private
+            if self._node.context.ok():  # else the node is being ended, and cannot publish
+                raise
 
     def close(self) -> None:
         """End everything; waits for the frame that is being worked on."""

@@ -61,6 +61,10 @@ class TransformTree:
         old = bisect.bisect_left(edge.stamps_ns, edge.stamps_ns[-1] - self._keep_ns)
         del edge.stamps_ns[:old], edge.poses[:old]
 
+    def forget_moving(self) -> None:
+        """Time has jumped back: keep what does not depend on it."""
+        self._edges = {frame: edge for frame, edge in self._edges.items() if edge.static}
+
     def lookup(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
         """(4, 4) from coordinates in `source` to those in `target` at a stamp, between two published ones interpolated, never guessed
         beyond them; TransformError where that is not known."""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
+from rclpy.clock import JumpHandle, JumpThreshold, TimeJump
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -29,6 +31,7 @@ class TransformListener:
     def __init__(self, node: Node):
         self._node, self._tree, self._changed = node, TransformTree(), threading.Condition()
         self._subscriptions: list[Subscription] = []
+        self._jumps: JumpHandle | None = None
 
     def follow(self, wanted: bool) -> None:
         """Subscribe, or unsubscribe and forget: across the gap there is nothing to interpolate."""
@@ -39,12 +42,20 @@ class TransformListener:
                 self._node.create_subscription(TFMessage, "/tf", lambda message: self._add(message, False), 100, **overrides),
                 self._node.create_subscription(TFMessage, "/tf_static", lambda message: self._add(message, True), latched, **overrides),
             ]
-        if not wanted:
+            back = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False)
+            self._jumps = self._node.get_clock().create_jump_callback(back, post_callback=self._on_jump)
+        if not wanted and self._subscriptions:
+            self._jumps.unregister()
             for subscription in self._subscriptions:
                 self._node.destroy_subscription(subscription)
             self._subscriptions = []
             with self._changed:
                 self._tree = TransformTree()
+
+    def _on_jump(self, jump: TimeJump) -> None:
+        """Simulated time went back: what is of later is of another run."""
+        with self._changed:
+            self._tree.forget_moving()
 
     def _add(self, message: TFMessage, static: bool) -> None:
         with self._changed:

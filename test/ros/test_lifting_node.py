@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -17,6 +18,7 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from ros_support import FRAME, camera_info, image, person
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool
 from tf2_msgs.msg import TFMessage
@@ -472,6 +474,30 @@ def test_everything_in_3d_is_under_the_target_frame_and_what_is_drawn_on_the_ima
     s.until(lambda: hypotheses and markers and frames and drawn)
     assert hypotheses[-1].header.frame_id == frames[-1].transforms[0].header.frame_id == "map"
     assert {marker.header.frame_id for marker in markers[-1].markers} == {"map"} and drawn[-1].header.frame_id == FRAME
+
+
+def test_transforms_of_before_simulated_time_went_back_are_not_used(stage):
+    """A simulation that is started again: a lookup must not be answered from the run before."""
+    s = stage(tf__target_frame="map", tf__timeout_s=0.0, use_sim_time=True)
+    s.connect()
+    clock, moving = s.publisher(Clock, "/clock"), s.publisher(TFMessage, "/tf")
+    s.until(lambda: s.subscribed("/clock") and s.subscribed("/tf"))
+    edges = lambda: set(s.node._work._listener._tree._edges)  # noqa: E731
+
+    def at(seconds: int) -> None:
+        clock.publish(Clock(clock=Time(sec=seconds)))
+        s.until(lambda: s.node.get_clock().now().nanoseconds == seconds * 10**9, "the time")
+
+    at(100)
+    static_tf(s).publish(transform("base", FRAME, 0))
+    for seconds in (100, 102):
+        moving.publish(transform("map", "base", seconds))
+    s.until(lambda: edges() == {"base", FRAME})
+    assert s.ask(seconds=101.0).header.frame_id == "map"
+    at(99)
+    assert edges() == {FRAME}
+    s.send(seconds=101.0)
+    s.until(lambda: s.node.tally.total_dropped["no transform"] == 1)
 
 
 def test_without_the_transform_2d_goes_on_and_the_cause_is_told(stage):

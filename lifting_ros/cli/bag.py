@@ -173,11 +173,11 @@ def tracked(args: argparse.Namespace, config, answers: Iterable, count: int, war
 
 def write(args: argparse.Namespace, config, bag, images: Sequence, answers: Sequence, estimator) -> None:
     """Write OUT.mcap, whole or not at all."""
+    from lifting_ros.core.pipeline import model_name
     from lifting_ros.ros.bag_output import OriginalTopics, PoseTopics, copy_with_poses, written_beside
     from lifting_ros.ros.conversions import skeleton_info
 
-    model = Path(config.estimator.weights).stem or "lite"
-    info = skeleton_info(model, estimator.weights_sha256, estimator.prior_sha256)
+    info = skeleton_info(model_name(config.estimator), estimator.weights_sha256, estimator.prior_sha256)
     with written_beside(args.out) as writer:
         originals = None if args.poses_only else OriginalTopics(writer, bag)
         poses = PoseTopics(writer, args.namespace, config.markers, info)

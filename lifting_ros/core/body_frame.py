@@ -16,8 +16,14 @@ _LEAST_M = 1e-3
 
 
 def in_frame(person: Person, transform: np.ndarray) -> Person:
-    """The person with everything in 3D, covariances and velocities included, taken through a rigid transform (4, 4)."""
+    """The person with everything in 3D, covariances and velocities included, taken through a rigid transform (4, 4).
+
+    Who is not placed in metres is turned alone: its root is the origin, in whatever frame.
+    """
     rotation, pose = transform[:3, :3], person.skeleton_3d
+    if not pose.metric:
+        transform = np.eye(4)
+        transform[:3, :3] = rotation
     skeleton = dataclasses.replace(
         pose,
         joints_m=moved(pose.joints_m, transform),

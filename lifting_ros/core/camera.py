@@ -33,6 +33,8 @@ class Camera:
         if not (np.abs(matrix) < _LARGEST).all() or min(matrix[0, 0], matrix[1, 1]) < 1 / _LARGEST:
             raise CameraError(f"K: expected focal lengths and a principal point in pixels, below {_LARGEST:g}")
         distortion = np.asarray(self.distortion, np.float64).ravel()
+        if len(distortion) == 14 and not distortion[12:].any():  # as OpenCV writes it: the last two are a tilt of the sensor
+            distortion = distortion[:12]
         if not (np.abs(distortion) < _LARGEST).all():
             raise CameraError(f"D: expected finite numbers below {_LARGEST:g}")
         if self.model not in ("plumb_bob", "rational_polynomial", "equidistant", ""):

@@ -97,6 +97,13 @@ def network_and_detector(config: EstimatorConfig) -> tuple[Path, Path]:
     return WEIGHTS / f"{network}.safetensors" if network in SHIPPED else Path(network), Path(detector)
 
 
+def model_name(config: EstimatorConfig, network: bool = True) -> str:
+    """What makes the skeletons, for `~/info`: the network's weights by name (not without `network`), and behind a plus the lifter where it
+    is not the prior: lite, lite+stereo, +stereo."""
+    weights = (Path(config.weights).stem or "lite") if network else ""
+    return weights if config.lifter == METHODS[0] else f"{weights}+{config.lifter}"
+
+
 class SkeletonLifter:
     """The part of the estimator behind the keypoints, alone for those who have a 2D detector of their own."""
 

@@ -207,7 +207,8 @@ class Tracker:
 
     def _publish(self, until_ns: int) -> list[TrackedFrame]:
         """Frames up to a stamp, smoothed backwards from the last one there is."""
-        due = sum(step.stamp_ns <= until_ns for step in self._waiting)
+        # Stamps ascend: of a whole bag that waits, only the first is looked at.
+        due = next((k for k, step in enumerate(self._waiting) if step.stamp_ns > until_ns), len(self._waiting))
         if not due:
             return []
         steps, tracks, smoothed = list(self._waiting), None, []

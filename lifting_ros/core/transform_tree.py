@@ -41,9 +41,11 @@ class TransformTree:
     def add(
         self, parent: str, child: str, stamp_ns: int, translation_m: Sequence[float], quaternion_xyzw: Sequence[float], static: bool = False
     ) -> None:
-        """A frame's pose in its parent; ValueError for numbers that are no pose. A stamp long before the newest means that time has
-        jumped back (a bag in a loop): what was known of the frame is forgotten."""
+        """A frame's pose in its parent; ValueError for numbers that are no pose and names that are no two frames. A stamp long before the
+        newest means that time has jumped back (a bag in a loop): what was known of the frame is forgotten."""
         pose = _matrix(translation_m, quaternion_xyzw)
+        if not parent or not child or parent == child:  # it would take the place of the frame's real parent
+            raise ValueError(f"transform: expected two frames, got {parent!r} and {child!r}")
         edge = self._edges.get(child)
         if edge is None or edge.parent != parent or edge.static != static or (not static and stamp_ns < edge.stamps_ns[-1] - self._keep_ns):
             edge = self._edges[child] = _Edge(parent, static)
@@ -59,9 +61,15 @@ class TransformTree:
         old = bisect.bisect_left(edge.stamps_ns, edge.stamps_ns[-1] - self._keep_ns)
         del edge.stamps_ns[:old], edge.poses[:old]
 
+    def forget_moving(self) -> None:
+        """Time has jumped back: keep what does not depend on it."""
+        self._edges = {frame: edge for frame, edge in self._edges.items() if edge.static}
+
     def lookup(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
         """(4, 4) from coordinates in `source` to those in `target` at a stamp, between two published ones interpolated, never guessed
         beyond them; TransformError where that is not known."""
+        if not source or not target:
+            raise TransformError(f"{source or target}: no transform to a frame without a name (frame_id is empty)")
         here, there = self._to_root(source), self._to_root(target)
         common = next((frame for frame in here if frame in there), None)
         if common is None:

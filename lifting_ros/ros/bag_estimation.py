@@ -44,7 +44,7 @@ class CameraInfos:
         self._messages = list(bag.messages(connections)) if connections else []
         self._times = [time_ns for _, time_ns, _ in self._messages]
         stamp_of = stamp_reader(INFO, typestore_of([INFO]))
-        self._by_stamp = {stamp_of(data): place for place, (_, _, data) in enumerate(self._messages) if len(data) >= 12}
+        self._by_stamp = {stamp_of(data): place for place, (_, _, data) in enumerate(self._messages)}
 
     def at(self, time_ns: int, stamp_ns: int) -> CameraInfo | None:
         """The one with an image's own stamp, else the latest at or before its time in the bag, else the first; None where there are none.

@@ -20,7 +20,12 @@ from rclpy.parameter import Parameter
 from lifting_ros.core.config import ConfigError, check
 
 T = TypeVar("T")
-_OF_ROS = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+_QOS = "qos_overrides."
+_OF_ROS = ("use_sim_time", "start_type_description_service", _QOS)
+_POLICIES = {
+    "reliability": ("reliable", "best_effort", "best_available", "system_default"), "history": ("keep_last", "keep_all", "system_default"),
+}  # fmt: skip
+"""What rclpy takes for a policy, and raises for only when the topic is made: in the middle of the work."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +110,8 @@ class Parameters(Generic[T]):
     def _check(self, changes: list[Parameter]) -> SetParametersResult:
         try:
             for change in changes:
+                if change.name.startswith(_QOS):
+                    _refuse_unfit_policy(change.name, change.value)
                 leaf = self._leaves.get(change.name)
                 if leaf and self.in_use and not leaf.live:
                     raise ConfigError(f"{change.name}: takes effect when the node is configured; clean up first")
@@ -126,11 +133,21 @@ class Parameters(Generic[T]):
 
 
 def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Leaf]) -> None:
-    for name in given:
+    for name, value in given.items():
+        if name.startswith(_QOS):
+            _refuse_unfit_policy(name, value)
         if name not in known and not name.startswith(_OF_ROS):
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)}"
             raise ConfigError(f"{name}: unknown parameter; {hint}")
+
+
+def _refuse_unfit_policy(name: str, value: Any) -> None:
+    policy = name.rpartition(".")[2]
+    if policy in _POLICIES and (not isinstance(value, str) or value.lower() not in _POLICIES[policy]):
+        raise ConfigError(f"{name}: expected one of {', '.join(_POLICIES[policy])}, got {value!r}")
+    if policy == "depth" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+        raise ConfigError(f"{name}: expected a number of messages, got {value!r}")
 
 
 def _plain(value: Any) -> Any:

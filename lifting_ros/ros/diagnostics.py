@@ -57,13 +57,13 @@ class Tally:
         with self._lock:
             ages, steps, dropped = np.array(self._ages), dict(self._steps), self._dropped
             values = {"input rate [Hz]": f"{self._received / period_s:.1f}", "rate [Hz]": f"{len(ages) / period_s:.1f}"}
-            values["persons"] = str(self._persons)
+            values["persons"], totals = str(self._persons), sorted(self.total_dropped.items())
             self._clear()
         for name, share in (("p50", 50), ("p99", 99)):
             values[f"age {name} [ms]"] = f"{1e3 * np.percentile(ages, share):.1f}" if len(ages) else "-"
         for step in _STEPS:
             values[f"{step} [ms]"] = f"{1e3 * np.mean(steps[step]):.2f}" if step in steps else "-"
-        for cause, count in sorted(self.total_dropped.items()):
+        for cause, count in totals:
             values[f"dropped, {cause}"] = str(count)
         return values, len(ages), dropped
 
@@ -76,7 +76,6 @@ class Diagnostics:
         self._node, self._describe, self._expecting = node, describe, expecting
         overrides = QoSOverridingOptions.with_default_policies()
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10, qos_overriding_options=overrides)
-        self._read_ns = node.get_clock().now().nanoseconds
         self._timer = node.create_timer(PERIOD_S, self._publish, clock=STEADY)
 
     def _publish(self) -> None:
@@ -88,7 +87,8 @@ class Diagnostics:
         if failed:
             status.level, status.message = DiagnosticStatus.ERROR, f"{sum(failed.values())} frames {', '.join(failed)}"
         elif not answered and (topic := self._expecting()):
-            status.level, status.message = DiagnosticStatus.WARN, f"no frames on {topic}"
+            silent = values["input rate [Hz]"] == "0.0"  # else they come, and are slower to work on than this looks
+            status.level, status.message = DiagnosticStatus.WARN, f"{'no frames' if silent else 'no answer yet to the frames'} on {topic}"
         elif others := {cause: count for cause, count in dropped.items() if cause != "a newer one came"}:
             status.level, status.message = DiagnosticStatus.WARN, ", ".join(f"{cause} ({count})" for cause, count in others.items())
         values |= more | {"memory [MB]": f"{memory_bytes() / 1e6:.0f}"}

@@ -38,6 +38,8 @@ class Humans:
         self._node, self._messages = node, hri_messages()
         self._tracked = self._publisher(self._messages.IdsList, "tracked")
         self._of_body: dict[str, tuple] = {}
+        self._there: Header | None = None
+        """The header of those who are there by what was said last; None for nobody."""
 
     def listened(self) -> bool:
         """Whether anybody wants to know who is there."""
@@ -46,11 +48,17 @@ class Humans:
     def publish(self, persons: Sequence[Person], ids: Mapping[int, str], header: Header, size: tuple[int, int] | None) -> None:
         """Persons with a body's id, by their track's, found in an image of `size` (W, H); without it only who is there."""
         there = [person for person in persons if person.id in ids]
+        self._there = header if there else None
         self._tracked.publish(self._messages.IdsList(header=header, ids=[ids[person.id] for person in there]))
         for person in there if size else ():
             skeletons, rois = self._publishers(ids[person.id])
             skeletons.publish(skeleton_to_hri(self._messages, person.skeleton_2d, header, size))
             rois.publish(box_to_hri(self._messages, person.skeleton_2d, header, size))
+
+    def clear(self) -> None:
+        """Say that nobody is there any more, where somebody was."""
+        if self._there is not None:
+            self.publish((), {}, self._there, None)
 
     def _publishers(self, body: str) -> tuple:
         if body not in self._of_body:

@@ -6,13 +6,15 @@ executor's thread only fills the queue; one worker takes the newest image from i
 """
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
 import rclpy
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
 
@@ -21,7 +23,7 @@ from lifting_ros.core.camera import Camera
 from lifting_ros.core.config import ConfigError
 from lifting_ros.core.pipeline import Clock, EstimatorConfig, PoseEstimator, SkeletonLifter
 from lifting_ros.core.poses import Person
-from lifting_ros.core.tracking import Tracker
+from lifting_ros.core.tracking import TrackedFrame, Tracker
 from lifting_ros.core.transform_tree import TransformError
 from lifting_ros.ros.calibration import usable_camera
 from lifting_ros.ros.conversions import ConversionError, depth_to_metres, header_ns, message_to_rgb
@@ -76,9 +78,8 @@ class LiftingNode(LifecycleNode):
                 self._estimator.lifter.warm_up(depth=True)  # before the first depth image, not at it
             self._outputs.configure(config)
         except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: a device that is full or broken
-            self._failure = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            if not self._starting:  # else it is raised, and told once
-                self.get_logger().error(self._failure)
+            self._estimator = None  # it may be there already, and hold the device's memory
+            self._failed(error)
             return FAILURE
         self.parameters.in_use = True
         return super().on_configure(state)
@@ -86,35 +87,51 @@ class LiftingNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start to work."""
         result = super().on_activate(state)
-        self._work = Work(self, self._estimator, self._outputs)
-        self._outputs.introduce(self.parameters.value, self._estimator)
-        self._timer = self.create_timer(_LOOK_PERIOD_S, self._look, clock=STEADY)
-        self._look()
+        try:
+            self._begin()
+        except Exception as error:  # such as a topic that SROS forbids; rclpy calls on_error, and says nothing
+            self._failed(error)
+            raise
         what = "images" if self.parameters.value.input == "image" else "keypoints"
         self.get_logger().info(f"{what} from {self._work.inputs.main_topic}, network on {self._estimator.device}")
         return result
 
+    def _begin(self) -> None:
+        self._work = Work(self, self._estimator, self._outputs)
+        self._timer = self.create_timer(_LOOK_PERIOD_S, self._look, clock=STEADY)
+        self._outputs.introduce(self.parameters.value, self._estimator)
+        self._look()
+
+    def _failed(self, error: Exception) -> None:
+        """Keep why a transition failed, for those who started it, and tell it where that is not this node itself."""
+        self._failure = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if not self._starting:  # else it is raised, and told once
+            self.get_logger().error(self._failure)
+
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe; nothing is published after that."""
+        """Unsubscribe, and take back what is shown of people; nothing is published after that."""
         self.close()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Let weights and prior go."""
-        self._estimator, self.parameters.in_use = None, False
-        self._outputs.cleanup()
+        self._let_go()
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """From whatever state."""
         self.close()
-        self._estimator = None
+        self._let_go()
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
         """A transition broke off: back to unconfigured, with nothing running."""
         self.close()
         return self.on_cleanup(state)
+
+    def _let_go(self) -> None:
+        self._estimator, self.parameters.in_use = None, False
+        self._outputs.cleanup()
 
     def close(self) -> None:
         """End the worker and the subscriptions, where there are any."""
@@ -125,7 +142,7 @@ class LiftingNode(LifecycleNode):
 
     def _look(self) -> None:
         if self._work is not None:
-            self._work.inputs.follow(self._wanted())
+            self._work.follow(self._wanted())
 
     def _wanted(self) -> bool:
         config = self.parameters.value
@@ -178,20 +195,39 @@ class Work:
         config = node.parameters.value
         self._node, self._estimator, self._outputs = node, estimator, outputs
         self._tracker = Tracker(config.tracking)
-        self._waiting: dict[int, tuple[Header, np.ndarray | None]] = {}
+        self._waiting: deque[tuple[Header, np.ndarray | None]] = deque()
+        """Header and image of each frame that the tracker keeps, in its order."""
         self._listener = TransformListener(node) if config.tf.target_frame or config.tf.gravity_frame else None
-        self._queue = NewestQueue(config.queue)
+        self._queue, self._wanted, self._busy = NewestQueue(config.queue), False, Lock()
         self.inputs = Inputs(node, config, self._take)
         self._thread = Thread(target=self._run, name="worker", daemon=True)
         self._thread.start()
 
+    def follow(self, wanted: bool) -> None:
+        """Subscribe where there are publishers, if `wanted`; else to nothing, and nothing is published once this has returned."""
+        self.inputs.follow(wanted)
+        if self._listener is not None:
+            self._listener.follow(wanted)
+        if wanted == self._wanted:
+            return
+        self._wanted = wanted
+        if not wanted:
+            self._queue.clear()
+            with self._busy:  # waits for the frame that is being worked on
+                self._clear()
+
+    def _clear(self) -> None:
+        try:
+            self._outputs.clear()
+        except Exception:  # rclpy's own kinds are private
+            if self._node.context.ok():  # else the node is being ended, and cannot publish
+                raise
+
     def close(self) -> None:
         """End everything; waits for the frame that is being worked on."""
-        self.inputs.follow(False)
+        self.follow(False)
         self._queue.close()
         self._thread.join()
-        if self._listener is not None:
-            self._listener.close()
 
     def _take(self, job: Job) -> None:
         self._node.tally.received()
@@ -200,7 +236,9 @@ class Work:
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:
-            self.do(job)
+            with self._busy:
+                if self._wanted:  # else it was given up while it was on its way here
+                    self.do(job)
 
     def do(self, job: Job) -> None:
         """Answer a message; whatever is wrong with it is told and counted, and does not end the stream."""
@@ -226,21 +264,33 @@ class Work:
                 return
             persons, frame_3d = [in_frame(person, transform) for person in persons], config.tf.target_frame
             clock.mark("transform")
-        self._waiting[stamp] = header, image
-        due = self._tracker.update(stamp, persons)
+        due = self._tracked(stamp, persons, header, image)
         clock.mark("track")
-        for frame in due:
-            known, picture = self._waiting.pop(frame.stamp_ns, (header, None))
+        for frame, known, picture in due:
             self._outputs.publish(frame.persons, known, config, picture, frame_3d)
         clock.mark("publish")
         now = self._node.get_clock().now().nanoseconds
-        for frame in due:
+        for frame, *_ in due:
             self._node.tally.answered((now - frame.stamp_ns) / 1e9, clock.seconds, len(frame.persons))
+
+    def _tracked(
+        self, stamp: int, persons: Sequence[Person], header: Header, image: np.ndarray | None
+    ) -> list[tuple[TrackedFrame, Header, np.ndarray | None]]:
+        """The frames that are due, each with its own header and image. By order, not by stamp: two images may have the same."""
+        try:
+            due = self._tracker.update(stamp, persons)
+        except Exception:  # what it keeps by now is not known
+            self._tracker.reset()
+            self._waiting.clear()
+            raise
+        self._waiting.append((header, image))
+        return [(frame, *self._waiting.popleft()) for frame in due]
 
     def _persons(self, job: Job, config: NodeConfig, clock: Clock) -> tuple[Sequence[Person], np.ndarray | None]:
         """Persons of the message, in its own frame, and the image that they were found in."""
         message, up = job.message, self._up(job.message.header, config)
         self._estimator.retune(config.estimator)
+        self._outputs.tell(config, self._estimator)
         if config.input == "keypoints":
             skeletons = message_to_skeletons(message)
             clock.mark("convert")
@@ -248,13 +298,23 @@ class Work:
             clock.mark("lift")
             return persons, None
         image = message_to_rgb(message)
-        depth = None if job.depth is None else depth_to_metres(job.depth)
+        depth = self._depth(job.depth, config)
         clock.mark("convert")
-        if config.depth.enabled and depth is None:
-            self._node.warn("depth: none came with the image")
         estimate = self._estimator.estimate(image, self._camera(message, image.shape[1::-1], config), up, depth)
         clock.take(estimate.seconds)
         return estimate.persons, image
+
+    def _depth(self, message: Image | None, config: NodeConfig) -> np.ndarray | None:
+        """(H, W) metres; None, and a warning, where it is wanted and there is none that can be used: the image goes on without."""
+        if message is None:
+            if config.depth.enabled:
+                self._node.warn("depth: none came with the image")
+            return None
+        try:
+            return depth_to_metres(message)
+        except ConversionError as error:
+            self._node.dropped("depth not usable", f"depth not used: {error}")
+            return None
 
     def _camera(self, message: Any, size: tuple[int, int] | None, config: NodeConfig) -> Camera | None:
         """The camera of an image of `size` (W, H), or of the one in camera_info."""

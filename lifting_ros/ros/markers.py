@@ -54,6 +54,7 @@ class MarkerBuilder:
     def __init__(self, config: MarkerConfig):
         self._ellipsoid_colours = {side: _colour(side, _ELLIPSOID_ALPHA) for side in SIDE_RGB}
         self._shown: dict[tuple[str, int], None] = {}
+        self._header = Header()
         self.configure(config)
 
     def configure(self, config: MarkerConfig) -> None:
@@ -68,9 +69,13 @@ class MarkerBuilder:
         markers = [marker for index, person in enumerate(persons) for marker in self._of_person(person, index, header)]
         shown = dict.fromkeys((marker.ns, marker.id) for marker in markers)
         gone = [key for key in self._shown if key not in shown]
-        self._shown = shown
+        self._shown, self._header = shown, header
         deletes = [Marker(header=header, ns=ns, id=number, action=Marker.DELETE) for ns, number in gone]
         return MarkerArray(markers=deletes + markers)
+
+    def clear(self) -> MarkerArray:
+        """A DELETE for each marker that is shown, under the header of the last array; empty where there is none."""
+        return self.build((), self._header)
 
     def _of_person(self, person: Person, index: int, header: Header) -> Iterator[Marker]:
         # Tracks count from 1; people who are not tracked go by their place in the array.

@@ -48,7 +48,8 @@ def _definition(name: str) -> str:
 def stamp_reader(name: str, store: Typestore):
     """Function from a serialised message of type `name` to the stamp (ns) of the header it begins with, or to None.
 
-    A sequence first in the message, as in MarkerArray, gives its first element's; an empty one gives None.
+    Bytes that end before the stamp give None. A sequence first in the message, as in MarkerArray, gives its first element's; an empty one
+    gives None.
     """
     _, (kind, detail) = store.fielddefs[name][1][0]
     if (kind, detail) == (Nodetype.NAME, _HEADER):
@@ -60,7 +61,9 @@ def stamp_reader(name: str, store: Typestore):
     return lambda data: None
 
 
-def _stamp(data: bytes, offset: int) -> int:
+def _stamp(data: bytes, offset: int) -> int | None:
+    if len(data) < offset + 8:
+        return None
     # CDR: the second of the four leading bytes says the byte order.
     seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, offset)
     return seconds * 10**9 + nanoseconds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
@@ -14,10 +13,10 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
-from lifting_ros.core.pipeline import SkeletonLifter
+from lifting_ros.core.pipeline import SkeletonLifter, model_name
 from lifting_ros.core.poses import Person
 from lifting_ros.msg import HypothesisArray, Skeleton2DArray, Skeleton3DArray, SkeletonInfo
-from lifting_ros.ros.conversions import persons_to_array_2d, persons_to_array_3d, skeleton_info
+from lifting_ros.ros.conversions import header_ns, persons_to_array_2d, persons_to_array_3d, skeleton_info
 from lifting_ros.ros.debug_image import debug_image
 from lifting_ros.ros.humans import Humans
 from lifting_ros.ros.markers import MarkerBuilder
@@ -45,7 +44,9 @@ class Outputs:
         self._info = self._publisher(SkeletonInfo, "~/info", LATCHED)
         self._tf = self._publisher(TFMessage, "/tf", 100)
         self._humans: Humans | None = None
-        self._markers, self._frames = MarkerBuilder(config.markers), BodyFrames(config.tf.bodies, config.hri)
+        self._introduced: str | None = None
+        """The model that ~/info names."""
+        self._markers, self._frames = MarkerBuilder(config.markers), _body_frames(config)
 
     def _publisher(self, kind: type, topic: str, qos: QoSProfile | int) -> LifecyclePublisher:
         return self._node.create_lifecycle_publisher(kind, topic, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies())
@@ -67,9 +68,23 @@ class Outputs:
 
     def introduce(self, config: NodeConfig, estimator: SkeletonLifter) -> None:
         """Publish ~/info for everybody who comes, and forget what was shown before."""
-        self._markers, self._frames = MarkerBuilder(config.markers), BodyFrames(config.tf.bodies, config.hri)
-        model = "" if config.input == "keypoints" else Path(config.estimator.weights).stem or "lite"
-        self._info.publish(skeleton_info(model, estimator.weights_sha256, estimator.prior_sha256))
+        self._markers, self._frames = MarkerBuilder(config.markers), _body_frames(config)
+        self._introduced = None
+        self.tell(config, estimator)
+
+    def tell(self, config: NodeConfig, estimator: SkeletonLifter) -> None:
+        """~/info again where another lifter makes the skeletons from now on."""
+        model = model_name(config.estimator, config.input != "keypoints")
+        if model != self._introduced:
+            self._introduced = model
+            self._info.publish(skeleton_info(model, estimator.weights_sha256, estimator.prior_sha256))
+
+    def clear(self) -> None:
+        """Take back what would be seen for ever when nothing more comes: markers, and who is there."""
+        if self._wanted("~/markers") and (message := self._markers.clear()).markers:
+            self._publishers["~/markers"].publish(message)
+        if self._humans is not None:
+            self._humans.clear()
 
     def publish(
         self, persons: Sequence[Person], header: Header, config: NodeConfig, image: np.ndarray | None = None, frame_3d: str = ""
@@ -77,7 +92,7 @@ class Outputs:
         """What was found in an image (H, W, 3) RGB under its own header, the 3D part in `frame_3d` (empty: the image's frame); empty
         arrays for nobody."""
         header_3d = Header(stamp=header.stamp, frame_id=frame_3d or header.frame_id)
-        self._frames.assign(persons)
+        self._frames.assign(persons, header_ns(header))
         self.publish_2d(persons, header, config, image)
         if self._wanted("~/skeletons_3d"):
             self._publishers["~/skeletons_3d"].publish(persons_to_array_3d(persons, header_3d))
@@ -101,3 +116,7 @@ class Outputs:
 
     def _wanted(self, topic: str) -> bool:
         return self._publishers[topic].get_subscription_count() > 0
+
+
+def _body_frames(config: NodeConfig) -> BodyFrames:
+    return BodyFrames(config.tf.bodies, config.hri, config.tracking.retention_s)

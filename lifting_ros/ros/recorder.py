@@ -27,7 +27,8 @@ DISK_FAILED = 1
 class Recorder(Node):
     """Subscribes to each topic as soon as somebody publishes it and writes its messages as they are, undecoded.
 
-    A message's time in the bag is the stamp of its header, and that of its arrival where it has none.
+    A message's time in the bag is the stamp of its header, and that of its arrival where it has none, or one of zero: a driver that does
+    not know the time must not put the bag's beginning into 1970.
     A publisher that has just come may not know of the subscription for some seconds: let it wait for its subscribers.
     The bag is written beside its place and put there by `close`, so that a bag at `out` is a whole one; where the disk
     fails, of what it took until then.
@@ -69,7 +70,7 @@ class Recorder(Node):
 
         def write(data: bytes) -> None:
             stamp = stamp_of(data)
-            self._writer.write(connection, self.get_clock().now().nanoseconds if stamp is None else stamp, data)
+            self._writer.write(connection, stamp if stamp and stamp > 0 else self.get_clock().now().nanoseconds, data)
 
         self.create_subscription(message_class, topic, write, qos, raw=True)
         self.get_logger().info(f"recording {topic} ({kind})")

@@ -132,7 +132,9 @@ class Throttle:
     def __call__(self, text: str) -> None:
         """Warn with `text`; what stands before its second colon is the kind."""
         kind, now = ":".join(text.split(":")[:2]), time.monotonic()
-        if now - self._last.get(kind, -float("inf")) >= self._period_s():
+        period_s = self._period_s()
+        if now - self._last.get(kind, -float("inf")) >= period_s:
+            self._last = {other: at for other, at in self._last.items() if now - at < period_s}  # a kind may hold a name that somebody sent
             self._last[kind] = now
             self._warn(text)
 
@@ -158,6 +160,11 @@ class NewestQueue:
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._closed)
             return None if self._closed else self._items.popleft()
+
+    def clear(self) -> None:
+        """Gives up what waits."""
+        with self._changed:
+            self._items.clear()
 
     def close(self) -> None:
         """Wakes the worker with None."""

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
+from rclpy.clock import JumpHandle, JumpThreshold, TimeJump
+from rclpy.duration import Duration
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
@@ -23,16 +26,36 @@ from lifting_ros.ros.conversions import header_ns
 
 
 class TransformListener:
-    """Listens to /tf and /tf_static; `lookup` is for another thread than the executor's."""
+    """Listens to /tf and /tf_static while it is `wanted`; `lookup` is for another thread than the executor's."""
 
     def __init__(self, node: Node):
         self._node, self._tree, self._changed = node, TransformTree(), threading.Condition()
-        latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        overrides = {"qos_overriding_options": QoSOverridingOptions.with_default_policies()}
-        self._subscriptions = [
-            node.create_subscription(TFMessage, "/tf", lambda message: self._add(message, False), 100, **overrides),
-            node.create_subscription(TFMessage, "/tf_static", lambda message: self._add(message, True), latched, **overrides),
-        ]
+        self._subscriptions: list[Subscription] = []
+        self._jumps: JumpHandle | None = None
+
+    def follow(self, wanted: bool) -> None:
+        """Subscribe, or unsubscribe and forget: across the gap there is nothing to interpolate."""
+        if wanted and not self._subscriptions:
+            latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            overrides = {"qos_overriding_options": QoSOverridingOptions.with_default_policies()}
+            self._subscriptions = [
+                self._node.create_subscription(TFMessage, "/tf", lambda message: self._add(message, False), 100, **overrides),
+                self._node.create_subscription(TFMessage, "/tf_static", lambda message: self._add(message, True), latched, **overrides),
+            ]
+            back = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False)
+            self._jumps = self._node.get_clock().create_jump_callback(back, post_callback=self._on_jump)
+        if not wanted and self._subscriptions:
+            self._jumps.unregister()
+            for subscription in self._subscriptions:
+                self._node.destroy_subscription(subscription)
+            self._subscriptions = []
+            with self._changed:
+                self._tree = TransformTree()
+
+    def _on_jump(self, jump: TimeJump) -> None:
+        """Simulated time went back: what is of later is of another run."""
+        with self._changed:
+            self._tree.forget_moving()
 
     def _add(self, message: TFMessage, static: bool) -> None:
         with self._changed:
@@ -57,22 +80,20 @@ class TransformListener:
                     if left <= 0 or not self._changed.wait(left):
                         raise
 
-    def close(self) -> None:
-        """End the subscriptions."""
-        for subscription in self._subscriptions:
-            self._node.destroy_subscription(subscription)
-
 
 class BodyFrames:
     """Frames `<prefix>body_<n>` at the pelvis, x forward, z up, and `<prefix><joint>_<n>` in it, oriented alike.
 
     TF never forgets a frame, so that n is not a person's id, which counts up for ever, but one of few numbers: a person keeps one while
-    tracked, and it goes to somebody else later. With `hri` a body has an id as REP 155 wants it, <prefix>p<n>, and its frames end in that.
+    tracked, out of sight for up to `keep_s` as well unless none else is left, and it goes to somebody else later. With
+    `hri` a body has an id as REP 155 wants it, <prefix>p<n>, and its frames end in that.
     """
 
-    def __init__(self, bodies: int, hri: bool = False):
-        self._bodies, self._hri = bodies, hri
+    def __init__(self, bodies: int, hri: bool = False, keep_s: float = 0.0):
+        self._bodies, self._hri, self._keep_ns = bodies, hri, round(keep_s * 1e9)
         self._number: dict[int, int] = {}
+        self._seen_ns: dict[int, int] = {}
+        """Stamp of the last frame with a person that has a number; who was seen last is last."""
 
     def build(self, persons: Sequence[Person], header: Header, prefix: str) -> TFMessage:
         """Transforms of tracked persons that are placed in metres; those for whom no number is left have none."""
@@ -83,14 +104,19 @@ class BodyFrames:
                 message.transforms += _of_body(person, frame, header, self._names(self._number[person.id], prefix))
         return message
 
-    def assign(self, persons: Iterable[Person]) -> None:
+    def assign(self, persons: Iterable[Person], stamp_ns: int) -> None:
         """Give the persons of a frame their numbers."""
         ids = [person.id for person in persons if person.id]
-        self._number = {one: number for one, number in self._number.items() if one in ids}
-        free = (n for n in range(1, self._bodies + 1) if n not in self._number.values())
+        away = [one for one, seen in self._seen_ns.items() if one not in ids and 0 <= stamp_ns - seen <= self._keep_ns]
+        numbers = {one: number for one, number in self._number.items() if one in ids or one in away}
+        free = [n for n in range(1, self._bodies + 1) if n not in numbers.values()]
         for one in ids:
-            if one not in self._number and (number := next(free, None)) is not None:
-                self._number[one] = number
+            if one not in numbers and not free and away:
+                free = [numbers.pop(away.pop(0))]  # of who is away longest
+            if one not in numbers and free:
+                numbers[one] = free.pop(0)
+        self._seen_ns = {one: self._seen_ns[one] for one in away} | {one: stamp_ns for one in ids if one in numbers}
+        self._number = numbers
 
     def hri_ids(self, prefix: str) -> dict[int, str]:
         """REP 155's ids by those of the tracks."""

@@ -67,3 +67,13 @@ def test_without_a_trunk_there_is_none(missing):
     joints = make_poses(1)[0]
     joints[JOINT_NAMES.index(missing)] = np.nan
     assert body_frame(person(joints).skeleton_3d) is None
+
+
+def test_who_is_not_in_metres_is_turned_and_stays_at_the_origin():
+    before, t = person(make_poses(1)[0]), transform(5)
+    joints = before.skeleton_3d.joints_m - before.skeleton_3d.root_m
+    pose = dataclasses.replace(before.skeleton_3d, joints_m=joints, root_m=np.zeros(3), metric=False)
+    after = in_frame(dataclasses.replace(before, skeleton_3d=pose), t).skeleton_3d
+    np.testing.assert_array_equal(after.root_m, np.zeros(3))
+    np.testing.assert_allclose(after.joints_m, pose.joints_m @ t[:3, :3].T)
+    np.testing.assert_allclose(after.hypotheses_m, pose.hypotheses_m @ t[:3, :3].T)

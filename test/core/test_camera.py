@@ -10,6 +10,8 @@ LENSES = [
     ("plumb_bob", [-0.2, 0.05, 0.001, -0.002]),
     ("plumb_bob", [-0.2, 0.05, 0.001, -0.002, 0.01]),
     ("rational_polynomial", [0.1, -0.05, 0.001, 0.0005, 0.01, 0.2, -0.04, 0.01]),
+    ("rational_polynomial", [0.1, -0.05, 0.001, 0.0005, 0.01, 0.2, -0.04, 0.01, 0.002, -0.001, 0.001, 0.003]),
+    ("rational_polynomial", [0.1, -0.05, 0.001, 0.0005, 0.01, 0.2, -0.04, 0.01, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]),  # cv2.calibrateCamera's
 ]
 
 
@@ -46,6 +48,7 @@ def test_points_behind_the_camera_have_no_pixel():
         (np.eye(2), (), "plumb_bob", "K"),
         (K, [0.1, 0.2], "plumb_bob", "D"),
         (K, [np.nan] * 4, "plumb_bob", "D"),
+        (K, [0.01] * 14, "rational_polynomial", "D"),  # a sensor that is tilted
         (K, [0.1] * 4, "magic", "distortion_model"),
     ],
 )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tracking: the filter against its equations, honest covariances, and ids through crossings, occlusions, bag loops and jumps in time."""
+from collections import deque
 from dataclasses import fields, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from lifting_ros.core.association import assign, cost_at, costs
 from lifting_ros.core.kalman import Motion
 from lifting_ros.core.poses import JointStatus
 from lifting_ros.core.skeleton import LIMBS, limb_lengths
-from lifting_ros.core.tracking import ACCELERATION_LASTS_S, Tracker, TrackerConfig, smooth
+from lifting_ros.core.tracking import ACCELERATION_LASTS_S, LONGEST_S, Tracker, TrackerConfig, smooth
 
 FPS = 30.0
 
@@ -386,3 +387,18 @@ def test_a_person_out_of_a_camera_s_calibration_is_followed_in_pixels():
     out = track([[(metric if k < 20 else flat)[k]] for k in range(40)])
     assert {i for ids in ids_of(out) for i in ids} == {1}
     assert (out[30][0].skeleton_3d.root_m == 0).all() and not out[30][0].skeleton_3d.metric
+
+
+def test_a_long_recording_is_not_gone_through_at_each_of_its_frames():
+    class Counted(deque):
+        looked_at = 0
+
+        def __iter__(self):
+            for step in super().__iter__():
+                Counted.looked_at += 1
+                yield step
+
+    tracker = Tracker(TrackerConfig(lag_s=LONGEST_S))
+    tracker._waiting = Counted()
+    assert not any(tracker.update(stamp(k), ()) for k in range(100)) and Counted.looked_at == 100
+    assert [frame.stamp_ns for frame in tracker.flush()] == [stamp(k) for k in range(100)]

@@ -85,3 +85,30 @@ def test_old_ones_are_forgotten_and_a_jump_back_in_time_starts_anew():
 def test_a_broken_transform_is_refused(quaternion):
     with pytest.raises(ValueError, match="expected a translation and a quaternion"):
         TransformTree().add("map", "camera", 1, (0, 0, 0), quaternion)
+
+
+@pytest.mark.parametrize("parent, child", [("camera", "camera"), ("", "camera"), ("map", "")])
+def test_a_transform_between_no_two_frames_is_refused_and_changes_nothing(parent, child):
+    tree = TransformTree()
+    tree.add("map", "camera", SECOND, (1, 2, 3), (0, 0, 0, 1))
+    with pytest.raises(ValueError, match="expected two frames"):
+        tree.add(parent, child, SECOND, (0, 0, 0), (0, 0, 0, 1))
+    np.testing.assert_array_equal(tree.lookup("map", "camera", SECOND)[:3, 3], [1, 2, 3])
+
+
+def test_a_frame_without_a_name_is_called_that():
+    tree = TransformTree()
+    tree.add("map", "camera", SECOND, (0, 0, 0), (0, 0, 0, 1))
+    with pytest.raises(TransformError, match="^map: no transform to a frame without a name"):
+        tree.lookup("map", "", SECOND)
+
+
+def test_a_frame_that_gets_another_parent_leaves_the_one_before():
+    tree = TransformTree()
+    tree.add("map", "camera", SECOND, (1, 0, 0), (0, 0, 0, 1))
+    tree.add("hand", "camera", 2 * SECOND, (2, 0, 0), (0, 0, 0, 1))
+    assert tree.lookup("hand", "camera", 2 * SECOND)[0, 3] == 2
+    with pytest.raises(TransformError, match="no frame map"):
+        tree.lookup("map", "camera", SECOND)
+    tree.add("hand", "camera", 0, (3, 0, 0), (0, 0, 0, 1), static=True)
+    assert tree.lookup("hand", "camera", 9 * SECOND)[0, 3] == 3

@@ -10,6 +10,7 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from node_support import Stage
+from rclpy.lifecycle import TransitionCallbackReturn
 from ros_support import header, person
 
 from lifting_ros.core.config import ConfigError
@@ -93,7 +94,8 @@ def test_bodies_have_topics_of_their_own_and_tracked_says_who_is_there(installed
     humans, (a, b, lost) = Humans(node), (person(rng, 4), person(rng, 9), person(rng, 0))
     humans.publish([a, lost, b], {4: "p1", 9: "p2"}, header(), SIZE)
     humans.publish([b], {9: "p2"}, header(), SIZE)
-    humans.publish([], {}, header(), SIZE)
+    humans.clear()
+    humans.clear()  # nobody is there: nothing to say
     assert [message.ids for message in node.received["/humans/bodies/tracked"]] == [["p1", "p2"], ["p2"], []]
     counts = {topic: len(messages) for topic, messages in node.received.items() if not topic.endswith("tracked")}
     assert counts == {f"/humans/bodies/{body}/{name}": n for body, n in (("p1", 1), ("p2", 2)) for name in ("skeleton2d", "roi")}
@@ -106,6 +108,8 @@ def test_without_the_package_the_node_says_so_when_it_is_configured():
     try:
         with pytest.raises(ConfigError, match="^hri: hri_msgs is not installed"):
             stage.node.start()
+        assert stage.estimator is not None and stage.node._estimator is None  # loaded, and let go of again
+        assert stage.diagnostics()["message"] == "unconfigured"
     finally:
         stage.close()
 
@@ -120,11 +124,13 @@ def test_the_node_publishes_them_beside_its_own(installed, monkeypatch):
             else make(kind, topic, *rest, **options),
         )  # fmt: skip
         stage.node.start()
+        assert stage.node._wanted()  # who asks only for who is there is somebody who listens
         stage.connect()
         answer = stage.ask()
         (ids,) = heard.received["/humans/bodies/tracked"]
         assert ids.ids == ["p1"] and ids.header == answer.header
         (skeleton,) = heard.received["/humans/bodies/p1/skeleton2d"]
         assert skeleton.header == answer.header and max(point.c for point in skeleton.skeleton) > 0
+        assert stage.node.trigger_shutdown() == TransitionCallbackReturn.SUCCESS and stage.node._outputs._humans is None
     finally:
         stage.close()

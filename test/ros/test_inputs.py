@@ -66,3 +66,4 @@ def test_each_kind_of_warning_is_said_once_a_period():
     period[0] = 0.0
     warn("image not used: step: 3")
     assert said[-1] == "image not used: step: 3"
+    assert len(warn._last) == 1  # what may be said again is not remembered

@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from lifting_ros.msg import Skeleton2DArray
+from lifting_ros.msg import Skeleton2DArray, SkeletonInfo
 from node_support import RGB, Stage
 from rclpy.parameter import Parameter
 from ros_support import image, person
 
 from lifting_ros.core import lifters
 from lifting_ros.core.lifting import Lifter
-from lifting_ros.core.pipeline import SkeletonLifter
+from lifting_ros.core.pipeline import EstimatorConfig, SkeletonLifter, model_name
 from lifting_ros.core.residual_mlp import RelativeLifter, ResidualMLP, ResidualMLPConfig
 from lifting_ros.ros.conversions import persons_to_array_2d
+from lifting_ros.ros.outputs import LATCHED
 
 
 @pytest.fixture
@@ -40,7 +41,13 @@ def lifted(s: Stage):
     return np.array([[j.position.x, j.position.y, j.position.z] for j in answers[-1].skeletons[0].joints])
 
 
+def test_info_calls_the_network_by_its_file_and_does_not_name_the_prior_as_a_lifter():
+    own = EstimatorConfig(weights="/models/own.safetensors")
+    assert [model_name(EstimatorConfig()), model_name(own), model_name(EstimatorConfig(), network=False)] == ["lite", "own", ""]
+
+
 def test_the_lifter_changes_while_the_node_runs(stage):
+    infos = stage.listen(SkeletonInfo, "/lifting/info", LATCHED)
     stage.listen()
     stage.publisher(Skeleton2DArray, "keypoints")
     stage.until(lambda: stage.subscribed("keypoints"))
@@ -54,6 +61,9 @@ def test_the_lifter_changes_while_the_node_runs(stage):
     second = lifted(stage)
     assert isinstance(stage.node._estimator.lifter, RelativeLifter) and np.isfinite(second).all()
     assert np.abs(second - first).max() > 0.01 and stage.diagnostics()["lifter"] == "relative"
+    stage.until(lambda: len(infos) == 2, "info")
+    assert [info.model for info in infos] == ["", "+relative"] and infos[1].prior_sha256 == infos[0].prior_sha256 != ""
+    assert model_name(stage.node.parameters.value.estimator) == "lite+relative"
     assert stage.node.set_parameters([Parameter("lifter", value="ppca")])[0].successful
     lifted(stage)
     assert isinstance(stage.node._estimator.lifter, Lifter)

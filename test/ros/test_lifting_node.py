@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -17,13 +18,14 @@ from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from ros_support import FRAME, camera_info, image, person
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from lifting_ros.core.config import ConfigError
-from lifting_ros.ros import outputs
+from lifting_ros.ros import lifting_node, outputs
 from lifting_ros.ros.conversions import persons_to_array_2d
 from lifting_ros.ros.inputs import Job, stamp_ns
 
@@ -119,6 +121,24 @@ def test_what_cannot_be_configured_says_why_and_can_be_tried_again(stage, monkey
     assert state(s) == "active"
 
 
+@pytest.mark.parametrize("step", ["Work", "introduce", "_look"])
+def test_what_cannot_be_activated_says_why_leaves_nothing_running_and_can_be_tried_again(stage, monkeypatch, step):
+    s = stage(start=False)
+    place = {"Work": lifting_node, "introduce": s.node._outputs, "_look": s.node}[step]
+
+    def fail(*_):
+        raise RuntimeError("not authorised to subscribe\nmore")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(place, step, fail)
+        with pytest.raises(ConfigError, match="^not authorised to subscribe$"):
+            s.node.start()
+    assert state(s) == "unconfigured" and s.node._work is None and s.node._estimator is None
+    s.node.start()
+    s.connect()
+    assert s.ask().skeletons
+
+
 @pytest.mark.parametrize("active", [True, False])
 def test_it_shuts_down_from_wherever_it_is(stage, active):
     s = stage(start=active)
@@ -137,6 +157,42 @@ def test_images_are_taken_only_while_somebody_listens(stage):
     s.until(lambda: not s.subscribed())
     assert s.node.set_parameters([Parameter("lazy", value=False)])[0].successful
     s.until(s.subscribed)
+
+
+def test_frames_on_tf_are_wanted_even_where_nobody_else_listens(stage):
+    """Everybody listens to /tf, this node as well: who does says nothing."""
+    s = stage(tf__publish=True)
+    s.publisher(Image, "image")
+    s.until(s.subscribed)
+
+
+def test_the_diagnostics_say_what_state_it_is_in(stage):
+    s = stage()
+    assert s.diagnostics()["message"] == "idle"
+    s.connect()
+    told = {}
+    while told.get("rate [Hz]", "0.0") == "0.0":  # the answer may fall between two periods
+        s.ask()
+        told = s.diagnostics()
+    assert told["message"] == "active" and told["level"] == 0 and told["lifter"] == "ppca"
+    assert change(s, Transition.TRANSITION_DEACTIVATE)
+    assert s.diagnostics()["message"] == "inactive"
+
+
+def test_tf_is_listened_to_only_while_it_is_needed(stage):
+    """On a robot /tf is the busiest topic."""
+    s = stage(tf__target_frame="map", tf__timeout_s=5.0)
+    topics = lambda: {i.node_name for t in ("/tf", "/tf_static") for i in s.peer.get_subscriptions_info_by_topic(t)}  # noqa: E731
+    static_tf(s).publish(transform("map", FRAME, 0, move=(1.0, 2.0, 3.0)))
+    s.publisher(Image, "image")
+    s.spin(0.5)
+    assert not topics()
+    for _ in range(2):
+        s.listen()
+        s.until(lambda: s.subscribed() and topics() == {"lifting"}, "the subscriptions")
+        assert s.ask().header.frame_id == "map"  # latched transforms come again
+        s.peer.destroy_subscription(list(s.peer.subscriptions)[-1])
+        s.until(lambda: not topics(), "the end of the subscriptions")
 
 
 def test_what_nobody_listens_to_is_not_made(stage, monkeypatch):
@@ -164,6 +220,41 @@ def test_enable_stops_and_starts_the_work(stage):
     assert call(s, SetBool, "/lifting/enable", SetBool.Request(data=True)).success
     s.until(s.subscribed)
     assert s.ask().skeletons
+
+
+def test_disabled_it_gives_up_what_waits_and_publishes_nothing_after_it_has_said_so(stage):
+    import threading
+
+    s = stage(queue=10, qos__depth=10)
+    s.connect()
+    gate, answers = threading.Event(), s.received["/lifting/skeletons_3d"]
+    answer, s.estimator.answer = s.estimator.answer, lambda call: (gate.wait(30), answer(call))[1]
+    first = s.send()
+    s.until(lambda: s.estimator.calls)
+    for n in range(5):
+        s.send()
+        s.until(lambda n=n: len(s.node._work._queue._items) == n + 1)
+    threading.Timer(0.3, gate.set).start()
+    assert call(s, SetBool, "/lifting/enable", SetBool.Request(data=False)).success
+    assert not s.node._work._busy.locked() and not s.node._work._queue._items
+    s.spin(0.5)
+    assert [stamp_ns(m) for m in answers] == [first] and len(s.estimator.calls) == 1
+    assert call(s, SetBool, "/lifting/enable", SetBool.Request(data=True)).success
+    s.until(s.subscribed)
+    assert s.ask().skeletons
+
+
+def test_an_image_on_its_way_to_the_worker_is_given_up_as_well(stage):
+    s = stage()
+    s.connect()
+    s.ask()
+    work = s.node._work
+    with work._busy:  # the worker has taken the image, and waits here
+        work._queue.put(Job(image(RGB, "rgb8")))
+        s.until(lambda: not work._queue._items, "the worker")
+        work._wanted = False  # as `follow` has it, which waits here, too
+    s.spin(0.3)
+    assert len(s.estimator.calls) == 1
 
 
 # --- what it takes ---
@@ -197,6 +288,16 @@ def test_a_best_effort_publisher_that_joins_a_reliable_one_is_heard(stage):
     before = len(s.received["/lifting/skeletons_3d"])
     late.publish(image(RGB, "rgb8"))
     s.until(lambda: len(s.received["/lifting/skeletons_3d"]) > before)
+
+
+def test_an_image_that_was_published_once_and_latched_is_taken(stage):
+    s = stage()
+    qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    s.publisher(Image, "image", qos)
+    s.send()
+    s.spin(0.3)
+    s.listen()
+    s.until(lambda: s.received["/lifting/skeletons_3d"], "the answer to an image from before")
 
 
 def test_quality_of_service_can_be_overridden_for_every_topic(stage):
@@ -241,7 +342,9 @@ def test_an_image_gets_the_camera_info_of_its_own_stamp(stage):
     s.connect()
     s.tell(camera_info(32, 24, 30.0), seconds=100.0)
     s.tell(camera_info(32, 24, 60.0), seconds=101.0)
-    for seconds, focal in ((100.0, 30.0), (101.0, 60.0), (102.0, 60.0)):
+    s.tell(camera_info(32, 24, 45.0), seconds=100.0)  # a driver that stamps all of them alike: the newest of those
+    s.tell(camera_info(32, 24, 60.0), seconds=101.0)
+    for seconds, focal in ((100.0, 45.0), (101.0, 60.0), (102.0, 60.0)):
         s.ask(seconds=seconds)
         assert s.estimator.calls[-1]["camera"].matrix[0, 0] == focal
 
@@ -269,6 +372,28 @@ def test_a_depth_image_of_the_same_moment_goes_along(stage):
     s.until(lambda: s.received["/lifting/skeletons_3d"])
     assert stamp_ns(s.received["/lifting/skeletons_3d"][-1]) == stamp
     np.testing.assert_allclose(s.estimator.calls[-1]["depth"], 2.5)
+
+
+def test_a_depth_image_that_cannot_be_used_costs_the_depth_alone(stage):
+    s = stage(depth__enabled=True)
+    s.connect()
+    s.publisher(Image, "depth")
+    s.until(lambda: s.subscribed("depth"))
+    s.send(seconds=50.0)
+    s.send(image(RGB, "rgb8"), seconds=50.0, topic="depth")
+    s.until(lambda: s.received["/lifting/skeletons_3d"])
+    assert s.estimator.calls[-1]["depth"] is None and s.node.tally.total_dropped == {"depth not usable": 1}
+
+
+def test_an_image_that_waits_for_its_depth_is_forgotten_when_nobody_listens_any_more(stage):
+    s = stage(depth__enabled=True)
+    s.connect()
+    s.send()
+    pairs = s.node._work.inputs._pairs
+    s.until(lambda: pairs._waiting is not None)
+    pairs.add_depth(image(np.zeros((2, 2), np.uint16), "16UC1"))
+    assert call(s, SetBool, "/lifting/enable", SetBool.Request(data=False)).success
+    assert pairs._waiting is None and not pairs._depths
 
 
 def test_keypoints_instead_of_images(stage):
@@ -335,6 +460,44 @@ def test_target_frame_moves_the_3d_part_alone(stage):
     assert answer.header.frame_id == "map" and flat[-1].header.frame_id == FRAME
     at = answer.skeletons[0].joints[10].position
     np.testing.assert_allclose([at.x, at.y, at.z], figure.skeleton_3d.joints_m[10] + [1, 2, 3], atol=1e-6)
+
+
+def test_everything_in_3d_is_under_the_target_frame_and_what_is_drawn_on_the_image_is_not(stage):
+    s = stage(tf__target_frame="map", tf__publish=True)
+    hypotheses, markers = s.listen(HypothesisArray, "/lifting/hypotheses"), s.listen(MarkerArray, "/lifting/markers")
+    frames, drawn = s.listen(TFMessage, "/tf"), s.listen(Image, "/lifting/debug_image")
+    s.connect()
+    static_tf(s).publish(transform("map", FRAME, 0, move=(1.0, 2.0, 3.0)))
+    s.until(lambda: s.node._work._listener._tree._edges)
+    s.until(lambda: all(s.node._outputs._wanted(f"~/{name}") for name in ("hypotheses", "markers", "debug_image")), "the listeners")
+    s.ask()
+    s.until(lambda: hypotheses and markers and frames and drawn)
+    assert hypotheses[-1].header.frame_id == frames[-1].transforms[0].header.frame_id == "map"
+    assert {marker.header.frame_id for marker in markers[-1].markers} == {"map"} and drawn[-1].header.frame_id == FRAME
+
+
+def test_transforms_of_before_simulated_time_went_back_are_not_used(stage):
+    """A simulation that is started again: a lookup must not be answered from the run before."""
+    s = stage(tf__target_frame="map", tf__timeout_s=0.0, use_sim_time=True)
+    s.connect()
+    clock, moving = s.publisher(Clock, "/clock"), s.publisher(TFMessage, "/tf")
+    s.until(lambda: s.subscribed("/clock") and s.subscribed("/tf"))
+    edges = lambda: set(s.node._work._listener._tree._edges)  # noqa: E731
+
+    def at(seconds: int) -> None:
+        clock.publish(Clock(clock=Time(sec=seconds)))
+        s.until(lambda: s.node.get_clock().now().nanoseconds == seconds * 10**9, "the time")
+
+    at(100)
+    static_tf(s).publish(transform("base", FRAME, 0))
+    for seconds in (100, 102):
+        moving.publish(transform("map", "base", seconds))
+    s.until(lambda: edges() == {"base", FRAME})
+    assert s.ask(seconds=101.0).header.frame_id == "map"
+    at(99)
+    assert edges() == {FRAME}
+    s.send(seconds=101.0)
+    s.until(lambda: s.node.tally.total_dropped["no transform"] == 1)
 
 
 def test_without_the_transform_2d_goes_on_and_the_cause_is_told(stage):
@@ -417,6 +580,33 @@ def test_with_a_lag_each_frame_comes_later_under_its_own_stamp(stage):
     assert [stamp_ns(answer) for answer in answers] == sent[:3] and all(answer.skeletons for answer in answers)
 
 
+def test_images_of_one_stamp_keep_their_own_headers_and_none_is_kept_for_ever(stage, monkeypatch):
+    """With a lag, which has frames wait; a frame that fails on its way must not keep its image, nor shift those behind it."""
+    s = stage(tracking__lag_s=2.0)
+    s.connect()
+    answers, work = s.received["/lifting/skeletons_3d"], s.node._work
+
+    def send(seconds: float, frame: str) -> None:
+        message, known = image(RGB, "rgb8"), len(s.estimator.calls)
+        message.header.frame_id = frame
+        s.send(message, seconds)
+        s.until(lambda: len(s.estimator.calls) > known, "the image")
+
+    for seconds, frame in ((20.0, "first"), (20.0, "second"), (21.0, "third")):
+        send(seconds, frame)
+    update = work._tracker.update
+    monkeypatch.setattr(work._tracker, "update", lambda *_: 1 / 0)
+    send(22.0, "fails")
+    s.until(lambda: s.node.tally.total_dropped["failed (ZeroDivisionError)"])
+    assert not work._waiting
+    monkeypatch.setattr(work._tracker, "update", update)
+    for seconds, frame in ((23.0, "fourth"), (26.0, "fifth")):
+        send(seconds, frame)
+    s.until(lambda: len(answers) >= 2, "what is due")
+    assert [(answer.header.stamp.sec, answer.header.frame_id) for answer in answers] == [(20, "first"), (23, "fourth")]
+    assert len(work._waiting) == 1
+
+
 def test_markers_of_who_left_are_deleted(stage):
     s = stage()
     markers = s.listen(MarkerArray, "/lifting/markers")
@@ -428,6 +618,27 @@ def test_markers_of_who_left_are_deleted(stage):
     from visualization_msgs.msg import Marker
 
     assert markers[-1].markers and {m.action for m in markers[-1].markers} == {Marker.DELETE}
+
+
+@pytest.mark.parametrize("end", ["enable", "deactivate"])
+def test_nobody_is_shown_any_more_when_the_work_ends(stage, end):
+    """RViz would show the last ones for ever: a node that is active again begins with ids of its own."""
+    from visualization_msgs.msg import Marker
+
+    s = stage()
+    markers = s.listen(MarkerArray, "/lifting/markers")
+    s.connect()
+    s.until(lambda: s.node._outputs._wanted("~/markers"), "the listener")
+    s.ask()
+    s.until(lambda: markers)
+    shown = {(m.ns, m.id) for m in markers[-1].markers}
+    if end == "enable":
+        call(s, SetBool, "/lifting/enable", SetBool.Request(data=False))
+    else:
+        assert change(s, Transition.TRANSITION_DEACTIVATE)
+    s.until(lambda: len(markers) > 1, "the end of the markers")
+    assert shown == {(m.ns, m.id) for m in markers[-1].markers} and {m.action for m in markers[-1].markers} == {Marker.DELETE}
+    assert {m.header.frame_id for m in markers[-1].markers} == {FRAME}
 
 
 # --- nothing ends it ---
@@ -546,6 +757,23 @@ def test_diagnostics_tell_what_runs(stage):
         s.ask()
     told = s.diagnostics()
     assert told["device"] == "cpu" and told["weights SHA-256"] == "ab" * 32 and float(told["memory [MB]"]) > 20
+
+
+def test_frames_that_take_long_are_not_called_missing(stage):
+    import threading
+
+    s = stage()
+    s.connect()
+    gate = threading.Event()
+    answer, s.estimator.answer = s.estimator.answer, lambda call: (gate.wait(30), answer(call))[1]
+    s.send()
+    s.until(lambda: s.estimator.calls)
+    told = {}
+    while told.get("input rate [Hz]", "0.0") == "0.0":  # another one in each period
+        s.send()
+        told = s.diagnostics()
+    gate.set()
+    assert told["level"] == 1 and told["message"] == "no answer yet to the frames on /image"
 
 
 def test_no_step_is_counted_twice(stage):

@@ -140,6 +140,15 @@ def test_an_unfit_change_is_refused_and_nothing_changes(make_node, value):
     assert parameters.value is before
 
 
+def test_an_unfit_quality_of_service_is_refused_when_it_is_set_not_when_the_topic_is_made(make_node):
+    name = "qos_overrides./image.subscription.reliability"
+    node = make_node(**{name: "best_effort"})
+    Parameters(node, NodeConfig)
+    (refused,) = node.set_parameters([Parameter(name, value="sure")])
+    assert not refused.successful and refused.reason.startswith(f"{name}: expected one of reliable")
+    assert node.set_parameters([Parameter(name, value="reliable")])[0].successful
+
+
 def test_the_table_has_a_row_for_each():
     rows = to_table(NodeConfig).splitlines()[2:]
     assert [row.split("`")[1] for row in rows] == list(LEAVES)
@@ -163,6 +172,9 @@ def test_the_table_has_a_row_for_each():
         ({"up": [0.0, -1.0, float("nan")]}, "^up: expected three numbers"),
         ({"up": ["a", "b", "c"]}, "^up .*expected float, got 'a'"),
         ({"up": "down"}, "^up: expected tuple, got 'down'"),
+        ({"qos_overrides./image.subscription.reliability": "sure"}, "^qos_overrides./image.subscription.reliability: expected one of rel"),
+        ({"qos_overrides./image.subscription.history": 3}, "^qos_overrides./image.subscription.history: expected one of keep_last"),
+        ({"qos_overrides./image.subscription.depth": -1}, "^qos_overrides./image.subscription.depth: expected a number"),
     ],
 )
 def test_unfit_parameter_is_refused_by_name(make_node, overrides, words):

@@ -12,8 +12,8 @@ from lifting_ros.core.transform_tree import TransformTree
 from lifting_ros.ros.transforms import BodyFrames
 
 
-def built(frames: BodyFrames, persons, prefix: str = ""):
-    frames.assign(persons)
+def built(frames: BodyFrames, persons, prefix: str = "", seconds: float = 12.0):
+    frames.assign(persons, round(seconds * 1e9))
     return frames.build(persons, header(), prefix)
 
 
@@ -41,6 +41,20 @@ def test_a_number_stays_with_its_person_and_is_used_again():
     assert bodies(built(frames, [a, b])) == ["body_1", "body_2"]
     assert bodies(built(frames, [b, a, c])) == ["body_2", "body_1"]  # none is left for c
     assert bodies(built(frames, [c, b])) == ["body_1", "body_2"]
+
+
+def test_who_is_missed_for_a_frame_has_the_same_number_after_it():
+    rng = np.random.default_rng(1)
+    a, b, c, d = (person(rng, track) for track in (4, 9, 200, 201))
+    frames = BodyFrames(3, keep_s=2.0)
+    assert bodies(built(frames, [a, b], seconds=12.0)) == ["body_1", "body_2"]
+    assert bodies(built(frames, [], seconds=12.1)) == []
+    assert bodies(built(frames, [b], seconds=12.2)) == ["body_2"]  # alone, and still the second
+    assert bodies(built(frames, [b, c, a], seconds=14.0)) == ["body_2", "body_3", "body_1"]
+    assert bodies(built(frames, [c, b], seconds=14.1)) == ["body_3", "body_2"]
+    assert bodies(built(frames, [c, d], seconds=14.2)) == ["body_3", "body_1"]  # somebody has to give up a number: who is away longest
+    assert bodies(built(frames, [], seconds=18.0)) == [] and bodies(built(frames, [b], seconds=18.1)) == ["body_1"]  # nobody is awaited
+    assert bodies(built(frames, [c], seconds=5.0)) == ["body_1"]  # time went back
 
 
 def test_who_is_not_tracked_or_not_placed_has_no_frame():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import struct
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -18,6 +20,8 @@ from system_support import stamp_ns
 from lifting_ros.core.skeleton import JOINT_NAMES
 from lifting_ros.ros.conversions import image_to_rgb, persons_to_array_2d, persons_to_array_3d, skeleton_info
 from lifting_ros.ros.markers import MarkerBuilder, MarkerConfig
+from lifting_ros.ros.message_types import stamp_reader, typestore_of
+from lifting_ros.ros.recorder import subscription_qos
 
 CALIBRATION = """
 image_width: 64
@@ -165,6 +169,47 @@ def check_bag(bag, place: str, sent: dict) -> None:
     np.testing.assert_array_equal(joint.covariance, expected.covariance)
 
 
+@pytest.mark.parametrize("seconds", [0, -5])
+def test_a_header_that_does_not_know_the_time_has_that_of_its_arrival(processes, peer, tmp_path, seconds):
+    """A bag that begins in 1970 plays for half a century."""
+    topic, bag = f"/timeless_{abs(seconds)}/camera_info", tmp_path / "bag"
+    publisher = peer.node.create_publisher(CameraInfo, topic, 10)
+    recorder = processes.start("recorder", "--out", str(bag), topic)
+    recorder.wait_for("recording /")
+    peer.wait(publisher.get_subscription_count, "the recorder", recorder)
+    publisher.publish(CameraInfo(header=header(seconds, 0)))
+    publisher.publish(CameraInfo(header=header(100, 5)))
+    publisher.wait_for_all_acked()
+    assert recorder.stop(signal.SIGINT) == 0 and "2 messages in" in recorder.output and "Traceback" not in recorder.output
+    with AnyReader([bag]) as reader:
+        times = sorted(time_ns for _, time_ns, _ in reader.messages())
+    assert times[0] == 100 * 10**9 + 5 and times[1] > 10**18
+
+
+def test_bytes_that_end_before_a_stamp_have_none():
+    for kind, whole in (("sensor_msgs/msg/CameraInfo", 12), ("visualization_msgs/msg/MarkerArray", 16)):
+        stamp_of, data = stamp_reader(kind, typestore_of([kind])), bytes([0, 1, 0, 0, 1]).ljust(16, b"\0")
+        assert [stamp_of(data[:length]) is None for length in range(17)] == [length < whole for length in range(17)]
+
+
+def test_a_stamp_is_read_in_either_byte_order():
+    stamp_of = stamp_reader("sensor_msgs/msg/CameraInfo", typestore_of(["sensor_msgs/msg/CameraInfo"]))
+    assert {stamp_of(bytes([0, little, 0, 0]) + struct.pack("<iI" if little else ">iI", 7, 5)) for little in (0, 1)} == {7 * 10**9 + 5}
+
+
+R, B, L, V = ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT, DurabilityPolicy.TRANSIENT_LOCAL, DurabilityPolicy.VOLATILE
+
+
+@pytest.mark.parametrize(
+    "offered, asked", [([(R, L)], (R, L)), ([(B, V)], (B, V)), ([(R, V), (B, L)], (B, V)), ([(R, L), (R, V)], (R, V))]
+)
+def test_the_recorder_asks_for_what_every_publisher_offers(offered, asked):
+    """Who asks for more hears nothing of those who offer less."""
+    publishers = [SimpleNamespace(qos_profile=QoSProfile(depth=1, reliability=r, durability=d)) for r, d in offered]
+    profile = subscription_qos(publishers)
+    assert (profile.reliability, profile.durability) == asked
+
+
 def test_recorded_types_have_the_hashes_of_the_installed_ones(processes, peer, tmp_path):
     sent = publishers_of(peer, "hashes")
     recorder = processes.start("recorder", "--out", str(tmp_path / "bag"), *(f"/hashes/{name}" for name in sent))
@@ -175,6 +220,21 @@ def test_recorded_types_have_the_hashes_of_the_installed_ones(processes, peer, t
         recorded = {connection.topic.split("/")[-1]: connection.digest for connection in reader.connections}
     for name, publisher in offered.items():
         assert recorded[name] == str(publisher.topic_type_hash)
+
+
+def test_what_a_killed_recorder_left_is_no_bag_and_not_in_the_way(processes, peer, tmp_path):
+    bag, publisher = tmp_path / "bag", peer.node.create_publisher(CameraInfo, "/killed/camera_info", 10)
+    for end, status in ((signal.SIGKILL, -9), (signal.SIGINT, 0)):
+        recorder = processes.start("recorder", "--out", str(bag), "/killed/camera_info")
+        recorder.wait_for("recording /")
+        peer.wait(publisher.get_subscription_count, "the recorder", recorder)
+        publisher.publish(camera_info())
+        publisher.wait_for_all_acked()
+        assert recorder.stop(end) == status
+        assert bag.exists() == (status == 0) and bag.with_name("bag.partial").exists() == (status != 0)
+        peer.wait(lambda: not publisher.get_subscription_count(), "the end of the subscription")
+    with AnyReader([bag]) as reader:
+        assert reader.message_count == 1
 
 
 def test_recorder_does_not_touch_a_bag_that_exists(processes, tmp_path):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of training data without the photographs whose origin states no licence.
+"""A folder of training data with those photographs alone whose origin states a permissive licence.
 
     python tools/licensed_data.py DATA OUT
 
-LSPET goes as a whole; of `people` and of the pictures without people those go whose names begin as UNLICENSED says. Who validates in DATA
+LSPET goes as a whole; of `people` and of the pictures without people those go whose names begin as NOT_PERMISSIVE says. Who validates in DATA
 validates in OUT. OUT holds lists of its own and links to everything else in DATA.
 """
 from __future__ import annotations
@@ -17,8 +17,8 @@ from lifting_ros.data.arrays import read_arrays
 from lifting_ros.data.keypoints2d import photo_sets_in
 from lifting_ros.data.splits import every_ninth, own_split, validation_of
 
-UNLICENSED = {"lspet": ("",), "people": ("plaza_", "portrait_", "traffic_"), "negatives": ("house_", "traffic_")}
-"""How the names of photographs without a licence statement begin, by set."""
+NOT_PERMISSIVE = {"lspet": ("",), "people": ("fall_", "plaza_", "portrait_", "traffic_"), "negatives": ("house_", "traffic_")}
+"""How the names of photographs without a licence statement, or with one that obliges those who share (`fall_`: ODbL), begin, by set."""
 
 
 def write_licensed(data: Path, out: Path) -> dict[str, int]:
@@ -39,7 +39,7 @@ def write_licensed(data: Path, out: Path) -> dict[str, int]:
 
 def _write_set(source: Path, target: Path, arrays: dict[str, np.ndarray], validation: np.ndarray) -> int:
     """The rows of a set that may stay, in a folder of their own if there are any; returns how many."""
-    begins = UNLICENSED.get(source.name, ())
+    begins = NOT_PERMISSIVE.get(source.name, ())
     stay = np.array([not str(name).startswith(begins) if begins else True for name in arrays["names"]])
     if not stay.any():
         return 0

@@ -3,8 +3,8 @@
 
     python tools/licensed_data.py DATA OUT
 
-LSPET goes as a whole; of `people` and of the pictures without people those go whose names begin as NOT_PERMISSIVE says. Who validates in DATA
-validates in OUT. OUT holds lists of its own and links to everything else in DATA.
+LSPET goes as a whole; of `people` and of the pictures without people those go whose names begin as NOT_PERMISSIVE says. Who validates in
+DATA validates in OUT. OUT holds lists of its own and links to everything else in DATA.
 """
 from __future__ import annotations
 

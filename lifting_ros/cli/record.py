@@ -2,10 +2,10 @@
 """Records topics into a bag (rosbag2, MCAP) without rosbag2, until Ctrl-C.
 
 A topic is recorded as soon as somebody publishes it, every message as it comes, undecoded, with the publisher's quality of service. A
-message's time in the bag (ns) is the stamp of its header, and that of its arrival where it has none or zero. BAG appears when the
-recording ends. Should the disk be full before that, BAG holds what it took, and the exit status is 1.
-Without TOPIC: the outputs of the node `lifting` (skeletons_2d, skeletons_3d, hypotheses, markers, info), /tf and
-/diagnostics.
+message's time in the bag (ns) is the stamp of its header, and that of its arrival where it has none or zero, or is latched. BAG
+appears when the recording ends. Should the disk be full before that, BAG holds what it took, and the exit status is 1.
+Without TOPIC: the outputs of the node `lifting` (skeletons_2d, skeletons_3d, hypotheses, markers, info), /tf, /tf_static
+and /diagnostics.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 OUTPUTS = ("skeletons_2d", "skeletons_3d", "hypotheses", "markers", "info")
 """Of the node, but for what it makes for somebody's eyes alone."""
-SHARED = ("/tf", "/diagnostics")
+SHARED = ("/tf", "/tf_static", "/diagnostics")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -27,8 +27,8 @@ DISK_FAILED = 1
 class Recorder(Node):
     """Subscribes to each topic as soon as somebody publishes it and writes its messages as they are, undecoded.
 
-    A message's time in the bag is the stamp of its header, and that of its arrival where it has none, or one of zero: a driver that does
-    not know the time must not put the bag's beginning into 1970.
+    A message's time in the bag is the stamp of its header, and that of its arrival where it has none, or one of zero (a driver that does
+    not know the time must not put the bag's beginning into 1970), or is latched and may have been published long before the recording.
     A publisher that has just come may not know of the subscription for some seconds: let it wait for its subscribers.
     The bag is written beside its place and put there by `close`, so that a bag at `out` is a whole one; where the disk
     fails, of what it took until then.
@@ -66,7 +66,7 @@ class Recorder(Node):
             return
         qos = subscription_qos(publishers)
         connection = self._writer.add_connection(topic, kind, typestore=store, offered_qos_profiles=[_offered(qos)])
-        stamp_of = stamp_reader(kind, store)
+        stamp_of = (lambda data: None) if qos.durability == DurabilityPolicy.TRANSIENT_LOCAL else stamp_reader(kind, store)
 
         def write(data: bytes) -> None:
             stamp = stamp_of(data)

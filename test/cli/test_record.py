@@ -48,7 +48,7 @@ def topics_of(*words: str) -> list[str]:
 def test_without_topics_the_outputs_of_the_node_are_recorded():
     source = "".join(path.read_text() for path in ROS_SOURCES.glob("*.py"))
     published = {f"/lifting/{name}" for name in re.findall(r'"~/(\w+)"', source)} - {"/lifting/enable", "/lifting/debug_image"}
-    assert set(topics_of()) == published | {"/tf", "/diagnostics"}
+    assert set(topics_of()) == published | {"/tf", "/tf_static", "/diagnostics"}
     assert topics_of("--image", "/cam/image_raw/compressed")[-2:] == ["/cam/image_raw/compressed", "/cam/camera_info"]
     assert topics_of("/a", "/b", "/a") == ["/a", "/b"]
     assert "/robot/skeletons_3d" in topics_of("--namespace", "/robot")

@@ -186,6 +186,20 @@ def test_a_header_that_does_not_know_the_time_has_that_of_its_arrival(processes,
     assert times[0] == 100 * 10**9 + 5 and times[1] > 10**18
 
 
+def test_what_is_latched_has_the_time_of_its_arrival(processes, peer, tmp_path):
+    """A transform of the robot's start must not begin the bag of its evening."""
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = peer.node.create_publisher(CameraInfo, "/latched/camera_info", latched)
+    publisher.publish(CameraInfo(header=header(100, 5)))
+    recorder = processes.start("recorder", "--out", str(tmp_path / "bag"), "/latched/camera_info")
+    recorder.wait_for("recording /")
+    peer.wait(publisher.get_subscription_count, "the recorder", recorder)
+    publisher.wait_for_all_acked()
+    assert recorder.stop(signal.SIGINT) == 0 and "1 messages in" in recorder.output
+    with AnyReader([tmp_path / "bag"]) as reader:
+        assert [time_ns > 10**18 for _, time_ns, _ in reader.messages()] == [True]
+
+
 def test_bytes_that_end_before_a_stamp_have_none():
     for kind, whole in (("sensor_msgs/msg/CameraInfo", 12), ("visualization_msgs/msg/MarkerArray", 16)):
         stamp_of, data = stamp_reader(kind, typestore_of([kind])), bytes([0, 1, 0, 0, 1]).ljust(16, b"\0")

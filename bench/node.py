@@ -2,14 +2,14 @@
 """The node against the bare estimator on the same frames: age of what it publishes, drops, and what ROS adds.
 
 This process is the camera and the listener, the node is another; they talk over real topics. A row is a size of image, a transport and a
-reliability, and three speeds: `paced`, so slow that an answer waits for no other; `30 Hz`, a camera's; and `fast`, 30 images a second
-or twice the estimator's rate, whichever is more, where the age must stay bounded. Age: from the image's stamp, set when it is published,
-to the arrival of the skeletons here. Bare: decoding and `PoseEstimator.estimate` in this process, with one thread as the node has. `added`
-is the median over the images of the node's age less the bare time of the same image at the same pace, before and after, for caches go cold
-between images; `over` is its share of the bare time. `fast p99 / bare mean` and `fast p99 / bare p99` compare with the estimator that does
-not pause: an image takes two to three times as long where persons get a second look. `in node`, `track` and `publish` are means from
-/diagnostics at `paced`. `cpu` is CPU time of the whole process for an image: it says something on a busy machine, too. --json FILE writes
-the figures.
+reliability, and three speeds: `paced`, so slow that an answer waits for no other; `30 Hz`, a camera's; and `fast`, 30 images a second or
+twice the estimator's rate, whichever is more, where the age must stay bounded. Age: from the image's stamp, set when it is published, to
+the arrival of the skeletons here. Bare: decoding and `PoseEstimator.estimate` in this process, with one thread as the node has. `added` is
+the median over the images of the node's age less the bare time of the same image at the same pace, before and after, for caches go cold
+between images; `over` is its share of the bare time. `ROS alone` is the age of the answers of a node that does no work (bench/echo.py).
+`fast p99 / bare mean` and `fast p99 / bare p99` compare with the estimator that does not pause: an image takes two to three times as long
+where persons get a second look. `in node`, `track` and `publish` are means from /diagnostics at `paced`. `cpu` is CPU time of the whole
+process for an image: it says something on a busy machine, too. --json FILE writes the figures.
 """
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ from lifting_ros.ros.camera_yaml import guessed_info
 from lifting_ros.ros.conversions import array_to_image, message_to_rgb
 from lifting_ros.ros.inputs import stamp_ns
 
-CLIP = Path(__file__).parents[1] / "lifting_ros" / "demo" / "walk_and_sit.mp4"
+HERE = Path(__file__).parent
+CLIP = HERE.parent / "lifting_ros" / "demo" / "walk_and_sit.mp4"
 SIZES = {"640x480": (640, 480), "1920x1080": (1920, 1080)}
 CAMERA_HZ = 30.0
 FIRST_ANSWER_S, LAST_ANSWER_S = 180.0, 2.0
@@ -94,13 +95,18 @@ class Camera:
         said = [[told.get(f"{step} [ms]", "-") for step in steps] for told in self._told]
         return float(np.mean([sum(map(float, row)) for row in said if "-" not in row] or [np.nan]))
 
-    def wait(self, children: Children) -> None:
-        """Until the node is subscribed."""
+    def wait(self, children: Children, infos: bool = True) -> None:
+        """Until the node is subscribed to the images, and to camera_info."""
         end = time.monotonic() + FIRST_ANSWER_S
-        while not (self._images.get_subscription_count() and self._infos.get_subscription_count()):
+        while not (self._images.get_subscription_count() and (self._infos.get_subscription_count() or not infos)):
             children.check()
             if time.monotonic() > end:
                 raise RuntimeError("the node did not subscribe")
+            self._executor.spin_once(timeout_sec=0.1)
+
+    def wait_alone(self) -> None:
+        """Until nobody is subscribed."""
+        while self._images.get_subscription_count():
             self._executor.spin_once(timeout_sec=0.1)
 
     def play(self, messages: list, hz: float) -> tuple[np.ndarray, float]:
@@ -160,7 +166,13 @@ def measure(estimator: PoseEstimator, size: tuple[int, int], compressed: bool, r
     before = bare_seconds(estimator, messages, pace)
     camera = Camera(CompressedImage if compressed else Image, size, reliable)
     try:
-        with Children(logs, {}) as children:
+        with Children(logs, {"PYTHONPATH": os.pathsep.join((str(HERE), os.environ.get("PYTHONPATH", "")))}) as children:
+            children.start("echo", "echo")
+            camera.wait(children, infos=False)
+            camera.play(messages[:20], 5.0)
+            alone = np.nanmedian(camera.play(messages[:60], pace)[0])
+            children.stop("echo")
+            camera.wait_alone()
             transport = "compressed" if compressed else "raw"
             children.start("node", "lifting_ros.ros.node", "--ros-args", "-p", f"image_transport:={transport}", "-p", "threads:=1")
             camera.wait(children)
@@ -176,7 +188,7 @@ def measure(estimator: PoseEstimator, size: tuple[int, int], compressed: bool, r
     at_pace = (before + bare_seconds(estimator, messages, pace)) / 2
     added = float(np.nanmedian(paced - at_pace))
     row = {"bare p50": np.median(bare), "bare p99": slow, "bare mean": bare.mean(), "bare paced": np.median(at_pace)}
-    row |= {"added": added, "over": added / np.median(at_pace)}
+    row |= {"added": added, "over": added / np.median(at_pace), "ROS alone": alone}
     row |= dict(zip(("in node", "track", "publish"), np.array(steps) / 1e3)) | {"bare cpu": cpu, "node cpu": node_cpu}
     for name, ages in (("paced", paced), ("30 Hz", live), ("fast", flood)):
         row |= {f"{name} p{share}": np.nanpercentile(ages, share) for share in (50, 99)} | {f"{name} lost": np.isnan(ages).mean()}

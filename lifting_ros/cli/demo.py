@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TOPICS = ("/lifting/skeletons_2d", "/lifting/skeletons_3d", "/lifting/markers", "/lifting/info", "/camera_info")
-_CLIP = Path(__file__).parents[1] / "demo" / "walk_and_sit.mp4"
+CLIP = Path(__file__).parents[1] / "demo" / "walk_and_sit.mp4"
 _LONG_SIDE_PX = 1280
 _LIVE_FRAMES = 300
 _KEPT_IMAGES = 120
@@ -113,8 +113,8 @@ def make_plan(args: argparse.Namespace, work: Path) -> Plan:
         raise CommandError(f"--frames: expected 0 or more, got {args.frames}")
     if not (math.isfinite(args.fps) and 0 <= args.fps <= 1000):
         raise CommandError(f"--fps: expected 0 to 1000, got {args.fps}")
-    source = open_source(args.video or str(_CLIP))
-    camera = args.camera or ("" if args.video else str(_CLIP.with_suffix(".yaml")))
+    source = open_source(args.video or str(CLIP))
+    camera = args.camera or ("" if args.video else str(CLIP.with_suffix(".yaml")))
     if camera:
         height, width = next(source.frames()).shape[:2]
         read_camera(camera, width, height)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Persons of an image, a folder of images, a video or a camera device: 2D keypoints and 3D skeletons.
+"""Persons of an image, a folder of images, a video, a camera device or a bag: 2D keypoints and 3D skeletons.
 
 OUT.npz, a row for each person in each frame: frame_index (N,), stamp_ns (N,) from the first frame on, track_id (N,) from
 1 (0: not tracked), velocity_mps (N, 17, 3) (NaN: not tracked, or seen once), metric (N,);
@@ -8,20 +8,28 @@ the arrays of `lifting detect` (box_px, score, keypoints_px, confidence, keypoin
 frame_count.
 Persons of a video or a device are tracked: joints and covariances are smoothed over time, over the future as well where
 there is one; keypoints and hypotheses are each image's own.
+OUT.mcap: a bag with the topics of `lifting bag`, in the frame `camera`, at the stamps from the first frame on.
 With --camera: metres in the camera's optical frame (x right, y down, z forward). Without: root at the origin, size
 from the stature prior.
+A bag (a folder, a .mcap or .db3 file) is what `lifting bag` makes of it, with its camera_info and stamps; as OUT.npz
+the table of `lifting poses`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
+import tempfile
+from pathlib import Path
 
 SMOOTHED_OVER_S = 0.3
+FRAME = "camera"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SOURCE", help="image, folder of images, video, or camera device (0, /dev/video0)")
-    parser.add_argument("--out", required=True, metavar="OUT.npz", help="the persons to write; see above")
+    parser.add_argument("source", metavar="SOURCE", help="image, folder of images, video, camera device (0, /dev/video0), or bag")
+    parser.add_argument("--out", required=True, metavar="OUT.npz|OUT.mcap", help="the persons to write; see above")
     parser.add_argument("--overlay", metavar="OUT.png|OUT.mp4", help="also a picture of six frames, or a video of all")
     parser.add_argument("--camera", metavar="CAMERA.yaml", help="calibration, as camera_calibration writes it")
     parser.add_argument(
@@ -42,6 +50,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    check(args)
+    return run_bag(args) if is_bag(Path(args.source)) else run_frames(args)
+
+
+def is_bag(source: Path) -> bool:
+    """Whether it looks like a rosbag2."""
+    return source.suffix in (".mcap", ".db3") or (source / "metadata.yaml").is_file()
+
+
+def run_bag(args: argparse.Namespace) -> int:
+    """What `lifting bag`, and for a table `lifting poses`, say of the bag's images."""
+    from lifting_ros.cli import bag, poses
+    from lifting_ros.cli.main import CommandError
+
+    given = {"--overlay": args.overlay, "--max-frames": args.max_frames, "--track": args.track is not None}
+    given["--lifter"] = args.lifter != "ppca"
+    for option in (option for option, value in given.items() if value):
+        raise CommandError(f"{option}: not with a bag; lifting bag has --params for the node's parameters, and --smooth")
+    with tempfile.TemporaryDirectory(dir=Path(args.out).absolute().parent) as work:
+        parser, out = argparse.ArgumentParser(), args.out if args.out.endswith(".mcap") else str(Path(work) / "poses.mcap")
+        bag.add_arguments(parser)
+        words = [args.source, "--out", out, "--device", args.device, *(["--camera", args.camera] if args.camera else [])]
+        if out == args.out:
+            return bag.run(parser.parse_args(words))
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # the table says how many there are
+            bag.run(parser.parse_args([*words, "--poses-only"]))
+        return poses.run(argparse.Namespace(bag=Path(out), out=Path(args.out), topic=""))
+
+
+def run_frames(args: argparse.Namespace) -> int:
+    """Persons of an image, a folder, a video or a device."""
     from collections import deque
     from itertools import islice
 
@@ -50,7 +89,6 @@ def run(args: argparse.Namespace) -> int:
     from lifting_ros.cli.files import write_npz
     from lifting_ros.cli.source import open_source, read_camera
 
-    check(args)
     source = open_source(args.source)
     limit = args.max_frames or None
     camera = None
@@ -83,7 +121,10 @@ def run(args: argparse.Namespace) -> int:
             if not source.live:
                 raise
         take(tracker.flush())
-    write_npz(args.out, person_arrays(frames, source.fps))
+    if args.out.endswith(".mcap"):
+        write_bag(Path(args.out), frames, source.fps, estimator)
+    else:
+        write_npz(args.out, person_arrays(frames, source.fps))
     people, occupied = sum(map(len, frames)), sum(map(bool, frames))
     print(f"{people} persons in {occupied} of {len(frames)} frames: {args.out}")
     return 0
@@ -91,14 +132,11 @@ def run(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace) -> None:
     """CommandError for what can be told before anything is read."""
-    from pathlib import Path
-
+    from lifting_ros.cli.demo import check_ros
     from lifting_ros.cli.main import CommandError
 
-    if args.out.endswith(".mcap"):
-        raise CommandError(f"--out {args.out}: bags are not written by this verb yet; expected a name that ends in .npz")
-    if not args.out.endswith(".npz"):
-        raise CommandError(f"--out {args.out}: expected a name that ends in .npz")
+    if not args.out.endswith((".npz", ".mcap")):
+        raise CommandError(f"--out {args.out}: expected a name that ends in .npz or .mcap")
     if args.overlay and Path(args.overlay).suffix not in (".png", ".mp4"):
         raise CommandError(f"--overlay {args.overlay}: expected a name that ends in .png or .mp4")
     for name in filter(None, (args.out, args.overlay)):
@@ -106,6 +144,18 @@ def check(args: argparse.Namespace) -> None:
             raise CommandError(f"{name}: the folder does not exist")
     if args.max_frames < 0:
         raise CommandError(f"--max-frames: expected 0 or more, got {args.max_frames}")
+    if args.out.endswith(".mcap"):
+        check_ros()
+
+
+def write_bag(out: Path, frames: list, fps: float, estimator) -> None:
+    """Write the persons of frames as the node would publish them."""
+    from lifting_ros.core.pipeline import model_name
+    from lifting_ros.ros.bag_output import write_poses
+    from lifting_ros.ros.conversions import skeleton_info
+
+    info = skeleton_info(model_name(estimator.config), estimator.weights_sha256, estimator.prior_sha256)
+    write_poses(out, {round(k * 1e9 / fps): persons for k, persons in enumerate(frames)}, FRAME, info)
 
 
 def person_arrays(frames: list, fps: float) -> dict:

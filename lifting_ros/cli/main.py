@@ -10,7 +10,7 @@ from lifting_ros.data.render_errors import RendererMissingError, RenderError
 
 VERBS = {
     "demo": "run the node on a video or camera, record a bag of poses, end with a table and a picture",
-    "estimate": "persons of an image, a folder of images or a video",
+    "estimate": "persons of an image, a folder of images, a video or a bag",
     "bag": "a recorded bag with poses added, no image dropped",
     "record": "record topics into a bag, without rosbag2",
     "poses": "the poses of a bag as CSV or .npz",
@@ -23,6 +23,7 @@ VERBS = {
     "train": "train the network or the person detector",
     "render": "synthetic people with exact labels: windows, crowds and rooms without people",
     "evaluate": "measure keypoints, lifting and detection on validation data",
+    "benchmark": "how fast this machine finds and lifts people, step by step",
 }
 
 

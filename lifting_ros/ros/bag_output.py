@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rclpy.serialization import serialize_message
+from rclpy.time import Time
 from rosbags.interfaces import Connection
+from std_msgs.msg import Header
 
+from lifting_ros.core.poses import Person
 from lifting_ros.msg import SkeletonInfo
 from lifting_ros.ros.bag_estimation import Answer
 from lifting_ros.ros.bag_format import BagWriter, bag_qos
@@ -76,6 +79,14 @@ class PoseTopics:
         # The middleware's serialiser leaves what was in memory between the fields; rosbags writes zeros there.
         decoded = self._store.deserialize_cdr(serialize_message(message), TYPES[name])
         self._writer.write(self._connections[name], time_ns, self._store.serialize_cdr(decoded, TYPES[name]))
+
+
+def write_poses(out: Path, persons: Mapping[int, Sequence[Person]], frame_id: str, info: SkeletonInfo, namespace: str = "/lifting") -> None:
+    """Write a bag with persons by stamp (ns) and nothing else, whole or not at all."""
+    with written_beside(out) as writer:
+        topics = PoseTopics(writer, namespace, MarkerConfig(), info)
+        for stamp_ns, there in persons.items():
+            topics.write(Answer(Header(stamp=Time(nanoseconds=stamp_ns).to_msg(), frame_id=frame_id), tuple(there)), stamp_ns)
 
 
 class OriginalTopics:

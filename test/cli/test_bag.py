@@ -104,6 +104,21 @@ def test_each_image_has_its_poses_right_behind_it_under_its_stamp(light, tmp_pat
     assert time == START_NS and info.weights_sha256 == "a" * 64
 
 
+def test_estimate_of_a_bag_is_what_bag_and_poses_say(light, tmp_path, capsys):
+    source, made = write_bag(tmp_path / "in", scene()), {name: tmp_path / name for name in ("a.mcap", "b.mcap", "a.npz", "b.npz")}
+    assert bag(source, made["a.mcap"], "--device", "auto") == 0 and main(["poses", str(made["a.mcap"]), "--out", str(made["a.npz"])]) == 0
+    for name in ("b.mcap", "b.npz"):
+        capsys.readouterr()
+        assert main(["estimate", str(source), "--out", str(made[name])]) == 0
+        assert capsys.readouterr().out == f"3 persons in 3 of 4 {'images' if name == 'b.mcap' else 'frames'}: {made[name]}\n"
+    assert made["b.mcap"].read_bytes() == made["a.mcap"].read_bytes()
+    tables = [np.load(made[name], allow_pickle=False) for name in ("a.npz", "b.npz")]
+    assert tables[0].files == tables[1].files
+    for name in tables[0].files:
+        np.testing.assert_array_equal(tables[0][name], tables[1][name])
+    assert sorted(tmp_path.iterdir()) == sorted([source, *made.values()])
+
+
 def test_the_same_bag_gives_the_same_bytes_wherever_they_go(light, tmp_path):
     source = write_bag(tmp_path / "in", scene(8))
     (tmp_path / "elsewhere").mkdir()

@@ -75,6 +75,19 @@ def test_estimate_places_the_person_in_metres(images, truth, tmp_path):
 
 @needs_weights
 @needs_clip
+def test_estimate_writes_a_bag_with_what_the_table_says(images, tmp_path):
+    table, bag, again = (tmp_path / name for name in ("persons.npz", "persons.mcap", "again.npz"))
+    for out in (table, bag):
+        assert main(["estimate", str(images[0]), "--out", str(out), "--camera", str(CLIP.with_suffix(".yaml"))]) == 0
+    assert main(["poses", str(bag), "--out", str(again)]) == 0
+    expected, found = (np.load(path, allow_pickle=False) for path in (table, again))
+    assert found["frame_stamp_ns"].tolist() == [0, 10**8, 2 * 10**8] and found["frame_id"].tolist() == ["camera"] * 3
+    for name in ("frame_index", "stamp_ns", "track_id", "joints_m", "root_m", "covariance_m2", "keypoints_px", "status"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+@needs_weights
+@needs_clip
 def test_estimate_of_a_video_with_nobody(tmp_path):
     out, video = tmp_path / "persons.npz", tmp_path / "overlay.mp4"
     assert main(["estimate", str(CLIP), "--out", str(out), "--max-frames", "3", "--overlay", str(video)]) == 0
@@ -104,6 +117,7 @@ def test_persons_of_a_video_are_tracked_unless_told_otherwise(tmp_path, truth):
 def bad(tmp_path):
     """A folder with files that are not what their names say."""
     (tmp_path / "video.mp4").write_bytes(b"no video")
+    (tmp_path / "video.mcap").write_bytes(b"no bag")
     (tmp_path / "image.png").write_bytes(b"no image")
     (tmp_path / "empty").mkdir()
     cv2.imwrite(str(tmp_path / "good.png"), np.zeros((48, 64, 3), np.uint8))
@@ -119,8 +133,10 @@ def bad(tmp_path):
         (["estimate", "video.mp4", "--out", "out.npz"], "does not open as a video"),
         (["estimate", "image.png", "--out", "out.npz", "--camera", "other.yaml"], "does not decode as an image"),
         (["estimate", "empty", "--out", "out.npz"], "no images"),
-        (["estimate", "good.png", "--out", "out.mcap"], "not written by this verb yet"),
-        (["estimate", "good.png", "--out", "out.txt"], "ends in .npz"),
+        (["estimate", "video.mcap", "--out", "out.npz"], "video.mcap: not a readable bag"),
+        (["estimate", "video.mcap", "--out", "out.npz", "--overlay", "a.png"], "--overlay: not with a bag"),
+        (["estimate", "video.mcap", "--out", "out.npz", "--no-track"], "--track: not with a bag"),
+        (["estimate", "good.png", "--out", "out.txt"], "ends in .npz or .mcap"),
         (["estimate", "good.png", "--out", "none/out.npz"], "folder does not exist"),
         (["estimate", "good.png", "--out", "out.npz", "--overlay", "a.gif"], "--overlay"),
         (["estimate", "good.png", "--out", "out.npz", "--max-frames", "-1"], "--max-frames"),

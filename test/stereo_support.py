@@ -32,5 +32,5 @@ def make_lifter(**changes) -> StereoLifter:
     joints = torch.from_numpy((joints - joints[:, :1]) / 1.1)
     context = torch.tensor([[-2.1, 0.0, 1.0, -3.5], [0.3, 0.3, 0.4, 0.8]])
     network.use(Statistics(context, torch.tensor([-1.5, 0.2]), torch.stack([joints.mean(0), 0.1 * joints.std(0) + 0.02])))
-    errors, config = StereoErrors((1.2, 0.9, 1.1), 0.04, 0.5), LifterConfig(noise_floor_px=0.01)
+    errors, config = StereoErrors((1.2, 0.9, 1.1), 0.8, 0.5), LifterConfig(noise_floor_px=0.01)
     return StereoLifter(network, 1.1, 0.05, errors, config=config)

@@ -43,7 +43,11 @@ class StereoErrors:
         default=(1.0, 1.0, 1.0), metadata={"description": "factor on the network's deviations across, down and along the view"}
     )
     depth: float = field(
-        default=0.05, metadata={"description": "deviation of the root's depth over it, size being known", "range": (0.0, 10.0)}
+        default=1.0,
+        metadata={
+            "description": "deviation of the root's depth, size being known, over that which errors of the joints seen, each its own, make",
+            "range": (0.0, 10.0),
+        },
     )
     across: float = field(
         default=1.0, metadata={"description": "deviation of the root across the view over that of the joints seen", "range": (0.0, 10.0)}
@@ -64,6 +68,8 @@ class Reconstruction(NamedTuple):
     """14 joints on the rays of their keypoints, and the root."""
     across: np.ndarray
     """(N, 2) deviation of the root across the view."""
+    along: np.ndarray
+    """(N,) deviation of the root's depth over it, size being known."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,8 @@ class StereoLifter:
         right = None if right is None else view.centre[:, None] + view.extent[:, None, None] * right
         placed = search_depth(view.rays, joints[:, _JOINT], view.seen.astype(float))
         across = self.errors.across * root_deviation(np.sqrt(variance), view.seen)
-        return Reconstruction(view, right, joints, variance, placed, across)
+        along = self.errors.depth * depth_deviation(np.sqrt(variance), joints, view.seen)
+        return Reconstruction(view, right, joints, variance, placed, across, along)
 
     def finish(self, found: Reconstruction, metric: bool, depth: np.ndarray | None = None) -> LiftedPoses:
         """The answer of a reconstruction; metric: whether a camera was known; depth (2, N, 14): z and its variance, inf for none."""
@@ -120,7 +127,7 @@ class StereoLifter:
         valid = (found.view.seen.sum(1) >= _LEAST_SEEN) & ~found.view.lost() & np.isfinite(found.placed.root).all(1)
         back, to = np.swapaxes(found.view.rotation, 1, 2), found.view.rotation
         own, root = np.einsum("nab,njb->nja", back, joints), np.einsum("nab,nb->na", back, found.placed.root)
-        size, reach = self._scales((root[:, None] + own)[:, _JOINT, 2], found.view.seen, depth)
+        size, reach = self._scales((root[:, None] + own)[:, _JOINT, 2], found, depth)
         relative = size.mean[:, None, None, None] ** 2 * (back[:, None] @ covariance @ to[:, None])
         relative = relative + size.variance[:, None, None, None] * _outer(own)
         across = (size.mean[:, None] * np.pad(found.across, ((0, 0), (0, 1))))[:, :, None] ** 2 * np.eye(3)
@@ -135,16 +142,16 @@ class StereoLifter:
             getattr(poses, part.name)[valid] = getattr(answer, part.name)[valid]
         return poses
 
-    def _scales(self, z: np.ndarray, seen: np.ndarray, depth: np.ndarray | None) -> tuple[Scale, Scale]:
+    def _scales(self, z: np.ndarray, found: Reconstruction, depth: np.ndarray | None) -> tuple[Scale, Scale]:
         """Metres a unit of the pose, and of its place: people's sizes, and both better where depths of joints at z (N, 14) are measured.
 
         Depths say the place; the size they say is as uncertain as the depth over the size is.
         """
-        prior, variance, doubt = np.full(len(z), self.size_m), self.size_std_m**2, self.errors.depth**2
+        prior, variance, doubt = np.full(len(z), self.size_m), self.size_std_m**2, found.along**2
         everybody = Scale(prior, np.full(len(z), variance)), Scale(prior, variance + doubt * prior**2)
         if depth is None:
             return everybody
-        place = measured_scale(z, seen, *depth)
+        place = measured_scale(z, found.view.seen, *depth)
         told = place.variance + doubt * place.mean**2
         size = Scale((prior / variance + place.mean / told) / (1 / variance + 1 / told), 1 / (1 / variance + 1 / told))
         known = np.isfinite(place.mean)
@@ -179,6 +186,17 @@ def root_deviation(deviation: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Deviation (N, 2) across the view that the mean of the joints seen (N, 14) has, were their errors (N, 17, 3) all one."""
     weight = seen[..., None] / np.maximum(seen.sum(1), 1)[:, None, None]
     return (weight * deviation[:, _JOINT, :2]).sum(1)
+
+
+def depth_deviation(deviation: np.ndarray, joints: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Deviation (N,) of the depth over it, were the errors of the joints (N, 17, 3) across the view each its own: as that of a scale, by
+    how far the joints seen (N, 14) are apart there. Two shoulders say little."""
+    weight, count = seen[..., None], np.maximum(seen.sum(1), 1)
+    flat = joints[:, _JOINT, :2]
+    middle = (weight * flat).sum(1) / count[:, None]
+    apart = (weight * (flat - middle[:, None]) ** 2).sum((1, 2))
+    error = (weight * deviation[:, _JOINT, :2] ** 2).sum((1, 2)) / (2 * count)
+    return np.sqrt(error / np.maximum(apart, 1e-6))
 
 
 def _towards_rays(found: Reconstruction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
-from lifting_ros.core.stereo import StereoErrors, StereoLifter, root_deviation
+from lifting_ros.core.stereo import StereoErrors, StereoLifter, depth_deviation, root_deviation
 from lifting_ros.core.stereo_search import search_depth
 from lifting_ros.data.stereo_views import StereoViews
 
@@ -31,5 +31,6 @@ def residuals(lifter: StereoLifter, views: StereoViews) -> StereoErrors:
     root = search_depth(view.rays, joints[:, list(KEYPOINT_TO_JOINT)], view.seen.astype(float)).root
     usable = np.isfinite(root).all(1) & (view.seen.sum(1) >= LEAST_SEEN)
     off = (root - views.root)[usable]
-    depth, across = off[:, 2] / views.root[usable, 2], off[:, :2] / root_deviation(deviation * factor, view.seen)[usable]
+    depth = off[:, 2] / views.root[usable, 2] / depth_deviation(deviation * factor, joints, view.seen)[usable]
+    across = off[:, :2] / root_deviation(deviation * factor, view.seen)[usable]
     return StereoErrors(tuple(factor.tolist()), float(np.sqrt((depth**2).mean())), float(np.sqrt((across**2).mean())))

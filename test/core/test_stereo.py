@@ -11,7 +11,7 @@ from lifting_ros.core.checkpoint import CheckpointError
 from lifting_ros.core.lifter_config import LifterConfig
 from lifting_ros.core.poses import JointStatus
 from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
-from lifting_ros.core.stereo import StereoLifter
+from lifting_ros.core.stereo import StereoLifter, depth_deviation
 from lifting_ros.core.stereo_depth import weighted_median
 from lifting_ros.core.stereo_network import StereoNetwork
 
@@ -94,7 +94,23 @@ def test_how_far_is_as_uncertain_as_people_s_size_and_the_search(people):
     away = np.linalg.norm(poses.root_m, axis=-1)
     ray = poses.root_m / away[:, None]
     along = np.sqrt(np.einsum("na,nab,nb->n", ray, poses.root_covariance_m2, ray))
-    np.testing.assert_allclose(along / away, np.hypot(lifter.size_std_m / lifter.size_m, lifter.errors.depth), rtol=0.02)
+    found = lifter.reconstruct(keypoints, confidence, EXACT, CAMERA)
+    np.testing.assert_allclose(along / away, np.hypot(lifter.size_std_m / lifter.size_m, found.along), rtol=0.02)
+
+
+def test_two_shoulders_say_little_about_how_far_somebody_is(people):
+    """Their depth is as doubtful as a scale fitted to joints that err."""
+    _, keypoints, confidence = people
+    lifter, shoulders = make_lifter(), np.zeros_like(confidence)
+    shoulders[:, [8, 9]] = 1
+    whole, few = (lifter.reconstruct(keypoints, c, EXACT, CAMERA) for c in (confidence, shoulders))
+    assert (few.along > 3 * whole.along).all()
+    joints, rng = np.random.default_rng(0).standard_normal((1, 17, 3)), np.random.default_rng(1)
+    seen, deviation = np.arange(14)[None] != 4, np.full((1, 17, 3), 1e-3)
+    used = joints[:, list(KEYPOINT_TO_JOINT), :2][seen]
+    wrong = used + 1e-3 * rng.standard_normal((4000, *used.shape))
+    scale = ((used - used.mean(0)) * (wrong - wrong.mean(1, keepdims=True))).sum((1, 2)) / ((used - used.mean(0)) ** 2).sum()
+    assert depth_deviation(deviation, joints, seen)[0] == pytest.approx(scale.std(), rel=0.05)
 
 
 def test_a_ray_does_not_say_where_the_root_is(people):
@@ -176,7 +192,8 @@ def test_measured_depths_say_where_a_person_is_whatever_the_size(people):
         spread = [np.trace(poses.root_covariance_m2, axis1=1, axis2=2) for poses in (before, after)]
         assert (spread[1] < 0.3 * spread[0]).all()
     size = [np.linalg.norm(poses.joints_m - poses.root_m[:, None], axis=(1, 2)) for poses in (before, after)]
-    told, usual = 1 / (0.5 * 1.1 * lifter.errors.depth) ** 2, 1 / lifter.size_std_m**2  # half as large as people are is not believed whole
+    along = lifter.reconstruct(keypoints, confidence, EXACT, CAMERA).along
+    told, usual = 1 / (0.5 * 1.1 * along) ** 2, 1 / lifter.size_std_m**2  # half as large as people are is not believed whole
     np.testing.assert_allclose(size[1] / size[0], (usual + 0.5 * told) / (usual + told), rtol=0.05)
     nothing = lifter.lift(keypoints, confidence, EXACT, CAMERA, depth=(np.full((6, 14), np.inf), np.full((6, 14), np.inf)))
     np.testing.assert_array_equal(nothing.joints_m, before.joints_m)

@@ -28,9 +28,9 @@ class Sight:
         default=11, metadata={"description": "most keypoints missing in the other views, few of them most of the time", "range": (0, 12)}
     )
     steep: float = field(default=0.25, metadata={"description": "share of views from -20 to 60 degrees above", "range": (0.0, 1.0)})
-    blind: float = field(default=0.15, metadata={"description": "share of views whose up is not told, rolled", "range": (0.0, 1.0)})
+    blind: float = field(default=0.15, metadata={"description": "share of views whose up is not told, rolled", "range": (0.0, 0.9)})
     roll_deg: float = field(default=15.0, metadata={"description": "deviation of that roll", "unit": "deg", "range": (0.0, 180.0)})
-    uncalibrated: float = field(default=0.15, metadata={"description": "share of views whose camera is not told", "range": (0.0, 1.0)})
+    uncalibrated: float = field(default=0.15, metadata={"description": "share of views whose camera is not told", "range": (0.0, 0.9)})
 
 
 class StereoViews(NamedTuple):

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lifting_ros.cli.lifter_option import add_lifter
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -28,8 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", nargs="?", default=str(CLIP), metavar="SOURCE", help="image, folder or video (default: the clip)")
     parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="how long to measure (default 20)")
     parser.add_argument("--weights", default="", metavar="W", help="network: a name or a file, as the parameter `weights` (default lite)")
-    lifters = ["ppca", "relative", "stereo", "supervised"]  # of core.lifters, which --help need not import
-    parser.add_argument("--lifter", default="ppca", choices=lifters, help="lifts to 3D: the prior, or a network (default ppca)")
+    add_lifter(parser, "--lifter")
     parser.add_argument("--device", default="auto", help="where the network runs: auto, cpu, cuda or cuda:n (default auto)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default 0: half the cores, as the node)")
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")

@@ -23,6 +23,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from lifting_ros.cli.lifter_option import add_lifter
+
 SMOOTHED_OVER_S = 0.3
 FRAME = "camera"
 
@@ -44,8 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="follow persons from frame to frame (default: in videos and from devices, not in images)",
     )
-    lifters = ["ppca", "relative", "stereo", "supervised"]  # of core.lifters, which --help need not import
-    parser.add_argument("--lifter", default="ppca", choices=lifters, help="lifts to 3D: the prior, or a network (default ppca)")
+    add_lifter(parser, "--lifter")
     parser.add_argument("--device", default="auto", help="where the network runs: auto, cpu, cuda or cuda:n (default auto)")
 
 

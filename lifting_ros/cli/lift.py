@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import argparse
 
+from lifting_ros.cli.lifter_option import add_lifter
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("keypoints", metavar="KEYPOINTS.npz", help="2D keypoints; see above")
     parser.add_argument("--out", required=True, metavar="SKELETONS.npz", help="the skeletons to write")
     parser.add_argument("--prior", default="", metavar="P.npz", help="pose prior (default: the one that ships)")
-    methods = ["ppca", "relative", "stereo", "supervised"]  # of core.lifters, which --help need not import
-    parser.add_argument("--method", default="ppca", choices=methods, help="lifter: the prior, or a network (default ppca)")
+    add_lifter(parser, "--method")
     parser.add_argument("--weights", default="", metavar="W.safetensors", help="weights of the network (default: those that ship)")
     names = ["lifting14", "coco17", "body25", "mediapipe33", "human36m17"]  # of core.conventions, which --help need not import
     parser.add_argument("--convention", default="lifting14", choices=names, help="order of the keypoints (default lifting14)")

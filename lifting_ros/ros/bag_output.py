@@ -81,10 +81,10 @@ class PoseTopics:
         self._writer.write(self._connections[name], time_ns, self._store.serialize_cdr(decoded, TYPES[name]))
 
 
-def write_poses(out: Path, persons: Mapping[int, Sequence[Person]], frame_id: str, info: SkeletonInfo, namespace: str = "/lifting") -> None:
+def write_poses(out: Path, persons: Mapping[int, Sequence[Person]], frame_id: str, info: SkeletonInfo) -> None:
     """Write a bag with persons by stamp (ns) and nothing else, whole or not at all."""
     with written_beside(out) as writer:
-        topics = PoseTopics(writer, namespace, MarkerConfig(), info)
+        topics = PoseTopics(writer, "/lifting", MarkerConfig(), info)
         for stamp_ns, there in persons.items():
             topics.write(Answer(Header(stamp=Time(nanoseconds=stamp_ns).to_msg(), frame_id=frame_id), tuple(there)), stamp_ns)
 

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from lifting_ros.cli import benchmark
+from lifting_ros.cli.lifter_option import LIFTERS
 from lifting_ros.cli.main import main
+from lifting_ros.core.lifters import METHODS
+
+
+def test_the_lifters_to_choose_from_are_those_there_are():
+    assert LIFTERS == METHODS
 
 
 def test_the_table_and_the_file_say_the_same(tmp_path, capsys):

@@ -92,13 +92,13 @@ class PictureTrainer(CosineTrainer, ABC):
 
     def __init__(self, config: PictureTrainConfig, joints: int = 17):
         torch.manual_seed(config.seed)
-        network = self.prepared(ResidualMLP(config.network, joints))
+        network = self.prepared(ResidualMLP(config.network, joints), config)
         network.spread.requires_grad_(False)
         learned = [p for p in network.parameters() if p.requires_grad]
         super().__init__(config, network, torch.optim.Adam(learned, config.learning_rate, fused=True))
 
     @abstractmethod
-    def prepared(self, network: ResidualMLP) -> ResidualMLP:
+    def prepared(self, network: ResidualMLP, config: PictureTrainConfig) -> ResidualMLP:
         """The new network with what is known beforehand."""
 
     @abstractmethod

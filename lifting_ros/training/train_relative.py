@@ -31,6 +31,8 @@ from lifting_ros.training.spread import calibration_rows, fit_inflation, fit_spr
 
 UNIT_MM = 100.0
 """What the pose head's numbers are multiplied by at the start; the factors are learned."""
+FIRST = 0.1
+"""What the pose head's random weights are multiplied by at the start."""
 SCALES = {"orthographic": 1.0, "perspective": 0.001}
 """Largest scale of either camera: pixels a millimetre; one over the distance in millimetres."""
 
@@ -129,16 +131,21 @@ class Target(NamedTuple):
 
 def target_of(batch: Batch, annotated: Annotated, which: JointSet) -> Target:
     """Each picture's comparisons, mirrored where the picture is; its keypoints about the root."""
-    rays = batch.pictures.rays.astype(np.float64)
-    observed = rays[:, list(KEYPOINT_TO_JOINT)]
-    extent = np.sqrt(((observed - observed.mean(1, keepdims=True)) ** 2).sum(-1).mean(1))  # B
-    own = rays[:, list(which.joints)]
-    pixels = (own - own[:, which.root : which.root + 1]) * (PIXELS / extent)[:, None, None]
+    pixels, focal = pixels_of(batch.pictures.rays, which)
     pairs, label = (values[batch.rows] for values in annotated.comparisons)
     pairs = np.where(batch.mirrored[:, None, None], np.array(which.flip)[pairs], pairs)  # B, K, 2
     lengths = annotated.ratios if annotated.ratios.ndim == 1 else ratios(batch.pictures.joints, which)  # mirrored with the person
-    arrays = (pixels.astype(np.float32), (PIXELS / extent).astype(np.float32), pairs.astype(np.int64), label.astype(np.float32), lengths)
+    arrays = (pixels.astype(np.float32), focal.astype(np.float32), pairs.astype(np.int64), label.astype(np.float32), lengths)
     return Target(*map(torch.from_numpy, arrays))
+
+
+def pixels_of(rays: np.ndarray, which: JointSet) -> tuple[np.ndarray, np.ndarray]:
+    """Joints (N, J, 2) about the root of rays (N, 17, 2), people at the size of PIXELS, and the focal length (N,) at which they are."""
+    rays = rays.astype(np.float64)
+    observed = rays[:, list(KEYPOINT_TO_JOINT)]
+    focal = PIXELS / np.sqrt(((observed - observed.mean(1, keepdims=True)) ** 2).sum(-1).mean(1))
+    own = rays[:, list(which.joints)]
+    return (own - own[:, which.root : which.root + 1]) * focal[:, None, None], focal
 
 
 class RelativeTrainer(PictureTrainer):
@@ -148,7 +155,13 @@ class RelativeTrainer(PictureTrainer):
         self.annotated, self.which = annotated, JOINT_SETS[config.joints]
         super().__init__(config, config.joints)
 
-    def prepared(self, network: ResidualMLP) -> ResidualMLP:
+    def prepared(self, network: ResidualMLP, config: RelativeTrainConfig) -> ResidualMLP:
+        """It begins with the mean picture, flat: from random joints the shortest way to limbs of right proportion is a shin of metres in
+        depth, over which all others are short, and out of there no way leads."""
+        pixels, focal = pixels_of(self.annotated.pictures.rays, self.which)
+        pixels_a_mm = 0.5 * SCALES[config.camera] * (focal[:, None, None] if config.camera == "perspective" else 1.0)
+        network.middle[:, :2] = torch.from_numpy((pixels / pixels_a_mm).mean(0))
+        network.pose.weight.data.mul_(FIRST)
         network.unit.data.fill_(UNIT_MM)
         network.completion.copy_(torch.from_numpy(self.annotated.completion))
         return network

@@ -34,7 +34,7 @@ class SupervisedTrainer(PictureTrainer):
         self._pictures = pictures
         super().__init__(config)
 
-    def prepared(self, network: ResidualMLP) -> ResidualMLP:
+    def prepared(self, network: ResidualMLP, config: PictureTrainConfig) -> ResidualMLP:
         joints = torch.from_numpy(self._pictures.joints)
         network.middle.copy_(joints.mean(0))
         network.unit.data.copy_(joints.std(0).clamp_min(1e-3))

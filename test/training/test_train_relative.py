@@ -18,7 +18,7 @@ from lifting_ros.data.relative_lsp import CrowdSet, as_pictures
 from lifting_ros.evaluation.metrics import pa_mpjpe
 from lifting_ros.training.mlp_trainer import PictureSource, balanced_pictures
 from lifting_ros.training.relative_losses import ranking, reprojection, root_offset, skeleton
-from lifting_ros.training.train_relative import RelativeTrainConfig, RelativeTrainer, annotate, target_of, train_relative
+from lifting_ros.training.train_relative import SCALES, RelativeTrainConfig, RelativeTrainer, annotate, target_of, train_relative
 
 SMALL = RelativeTrainConfig(
     network=ResidualMLPConfig(width=64, blocks=1, dropout=0.0), images=300, samples=640, batch=64, spread_steps=5, ema=0.99
@@ -42,6 +42,23 @@ def test_it_learns_depth_from_comparisons(tmp_path):
     flat[..., 2] = flat[:, :1, 2]
     assert pa_mpjpe(poses.joints_m, joints).mean() < 0.9 * pa_mpjpe(flat, joints).mean()
     assert lifter.network.inflation.min() > 0.1
+
+
+@pytest.mark.parametrize("camera", ["orthographic", "perspective"])
+def test_no_limb_runs_away_in_depth(camera, tmp_path):
+    """The paper's own loss has a ditch beside the way: one shin of metres along the view, over which every other limb is short."""
+    strong = dataclasses.replace(SMALL, images=2000, samples=25_600, learning_rate=3e-3, exact=1.0, skeleton_weight=5.0, camera=camera)
+    annotated = annotate(balanced_pictures(mocap(600), 2000, 0), strong)
+    trainer, source = RelativeTrainer(strong, annotated), PictureSource(annotated.pictures, strong)
+    first, _ = _pose_and_target(trainer, source)
+    for _ in range(strong.steps):
+        trainer.train_step(source.make(trainer.step))
+    last, target = _pose_and_target(trainer, source)
+    assert last.joints[..., 2].std() < last.joints[..., :2].std()
+    assert first.joints[..., 2].std() < 0.3 * first.joints[..., :2].std()  # it begins nearly flat, at the size of the picture
+    scale = 0.5 * SCALES[camera] * (target.focal_px.mean() if camera == "perspective" else 1.0)
+    height = scale * first.joints[:, 10, 1].mean() / target.keypoints_px[:, 10, 1].mean()
+    assert 0.7 < height < 1.4
 
 
 VARIANTS = [

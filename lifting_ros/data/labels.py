@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -71,22 +71,20 @@ def cut_windows(image: np.ndarray, boxes_px: Sequence[np.ndarray], keypoints_px:
 
 def write_labels(folder: str | Path, labels: Labels, more: Mapping[str, bytes] | None = None) -> None:
     """Write labels, and files `more` by name, into a new folder, whole or not at all; FileExistsError where there is something already."""
-    folder = Path(folder)
-    beside = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    try:
+    folder = Path(folder).absolute()
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as work:
+        beside = Path(work) / folder.name
+        beside.mkdir()
         np.save(beside / "images.npy", labels.windows)
         arrays = {name: value for name, value in labels._asdict().items() if name not in ("windows", "images", "quality", "about")}
         arrays |= {f"quality_{name}": labels.quality[name] for name in QUALITY}
         np.savez(beside / "labels.npz", images=np.array(labels.images, str), about=json.dumps(labels.about), version=VERSION, **arrays)
         for name, content in (more or {}).items():
             (beside / name).write_bytes(content)
-        os.replace(beside, folder)  # an empty folder may be there, nothing else
-    except OSError as error:
-        raise FileExistsError(f"{folder}: cannot be written ({error.strerror}); expected a new or empty folder") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        try:
+            os.replace(beside, folder)  # an empty folder may be there, nothing else
+        except OSError as error:
+            raise FileExistsError(f"{folder}: cannot be written ({error.strerror}); expected a new or empty folder") from None
 
 
 def read_labels(folder: str | Path) -> Labels:

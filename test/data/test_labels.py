@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Labels come back from their folder as they were, a folder is whole or not there, and crops of them keep pose and picture together."""
+import errno
+import os
+
 import numpy as np
 import pytest
 from label_support import make_labels
@@ -31,6 +34,20 @@ def test_what_is_there_is_not_written_over_and_nothing_half_is_left(tmp_path):
     with pytest.raises(FileExistsError, match="new or empty"):
         write_labels(tmp_path / "l", make_labels(3))
     assert len(read_labels(tmp_path / "l").good) == 2 and [p.name for p in tmp_path.iterdir()] == ["l"]
+
+
+def test_a_full_disk_is_called_that_and_what_lies_beside_stays(tmp_path, monkeypatch):
+    (tmp_path / "l.partial").mkdir()
+    (tmp_path / "l.partial" / "mine.txt").write_text("")
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space left") as told:
+        write_labels(tmp_path / "l", make_labels(2))
+    assert not isinstance(told.value, FileExistsError)
+    assert [str(p.relative_to(tmp_path)) for p in sorted(tmp_path.rglob("*"))] == ["l.partial", "l.partial/mine.txt"]
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,8 @@ def test_python_runs(page, capsys, tmp_path):
     person.joints[16].status, person.joints[16].covariance = Joint3D.OBSERVED, 3 * np.eye(3).ravel()
     for block in blocks(page, "python"):
         made = {"__name__": "docs"}
+        if "generate_launch_description" in block and importlib.util.find_spec("launch_ros") is None:
+            continue
         exec(block, made)
         if "on_skeletons" in made:
             made["on_skeletons"](Skeleton3DArray(skeletons=[person]))
@@ -214,6 +216,9 @@ def test_python_runs(page, capsys, tmp_path):
         elif "surest" in made:
             write_labels(tmp_path / "labels", make_labels())
             assert [len(part) for part in made["surest"](tmp_path / "labels")] == [2, 2]
+        elif "generate_launch_description" in made:
+            (include,) = made["generate_launch_description"]().entities
+            assert {name for name, _ in include.launch_arguments} <= set(arguments_of("lifting.launch.py"))
         else:
             assert np.array_equal(made["absolute_covariance"](person, 16), 4 * np.eye(3))
 

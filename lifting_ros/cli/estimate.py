@@ -11,8 +11,8 @@ there is one; keypoints and hypotheses are each image's own.
 OUT.mcap: a bag with the topics of `lifting bag`, in the frame `camera`, at the stamps from the first frame on.
 With --camera: metres in the camera's optical frame (x right, y down, z forward). Without: root at the origin, size
 from the stature prior.
-A bag (a folder, a .mcap or .db3 file) is what `lifting bag` makes of it, with its camera_info and stamps; as OUT.npz
-the table of `lifting poses`.
+A bag (a folder, a .mcap or .db3 file) is what `lifting bag` makes of it, with its camera_info and stamps, without --overlay,
+--max-frames, --track and --lifter; as OUT.npz the table of `lifting poses`.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lifting", action="store_true", help="the lifter, on the motion capture of DATA")
     parser.add_argument("--all", action="store_true", help="every lifter in one table, on the motion capture of DATA")
     parser.add_argument(
-        "--lifter", nargs="+", default=[], metavar="NAME=WEIGHTS", help="weights of a lifter of --all instead of those that ship"
+        "--lifter", nargs="+", default=[], metavar="NAME=WEIGHTS", help="weights of a lifter, not those that ship (--all, --recorded)"
     )
     parser.add_argument("--recorded", default="", metavar="PATH", help="every lifter, on a data set: see above")
     parser.add_argument("--cameras", default="", metavar="CAMERAS.h5", help="calibration of Human3.6M (default: virtual cameras)")

@@ -10,7 +10,7 @@ from lifting_ros.data.render_errors import RendererMissingError, RenderError
 
 VERBS = {
     "demo": "run the node on a video or camera, record a bag of poses, end with a table and a picture",
-    "estimate": "persons of an image, a folder of images, a video or a bag",
+    "estimate": "persons of an image, a folder of images, a video, a camera device or a bag",
     "bag": "a recorded bag with poses added, no image dropped",
     "record": "record topics into a bag, without rosbag2",
     "poses": "the poses of a bag as CSV or .npz",
@@ -20,7 +20,7 @@ VERBS = {
     "label": "3D labels for photographs, with quality scores and a contact sheet",
     "fit-prior": "learn the pose prior from motion capture",
     "import-prior": "turn the model file of the paper's release into a prior",
-    "train": "train the network or the person detector",
+    "train": "train the network, the person detector, a lifter, or image to 3D",
     "render": "synthetic people with exact labels: windows, crowds and rooms without people",
     "evaluate": "measure keypoints, lifting and detection on validation data",
     "benchmark": "how fast this machine finds and lifts people, step by step",

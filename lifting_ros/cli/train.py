@@ -4,14 +4,14 @@ baseline of the lifter (`supervised`), the lifter that learns from which of two 
 (`stereo`), or the network from image to 3D that labelled photographs train (`image`).
 
 DATA holds keypoints2d/ (lspet, street, gym, people: annotations.npz beside images.tar) and negatives/, and body/ and mocap/ for the
-rendered people (which need the package embreex); packs made of it are kept in WORK, under names that say what they depend on.
+rendered people (which need the package embreex); packs made of it are kept in WORK: other photographs want another WORK.
 The lifters need mocap/ alone, and learn from all but the validation subjects; comparisons of joints are simulated from it, or come from
 a crowd: --crowd, the published comparisons on Leeds Sports Pose (.json), with a recipe of 14 joints. For `image` DATA is a folder that
 `lifting label` wrote.
 A training that was stopped or killed goes on where it was when the same command is given again; started by
-`torchrun --nproc-per-node N -m lifting_ros.cli.main` in place of `lifting` it is shared among N GPUs or processes. The folder of the
-training, RUN, keeps recipe, revision, curves (CSV, PNG, TensorBoard where that is installed) and states. At the end the averaged weights
-are written to OUT in fp16 with recipe, seed, revision and measured quality in the header.
+`torchrun --nproc-per-node N -m lifting_ros.cli.main` in place of `lifting` that of `lite` or `paper` is shared among N GPUs or processes.
+The folder of the training, RUN, keeps recipe, revision, curves (CSV, PNG, TensorBoard where that is installed) and states. At the end the
+averaged weights are written to OUT in fp16 with recipe, seed, revision and measured quality in the header.
 """
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", default=".cache", metavar="WORK", help="packs, states and curves (default .cache)")
     parser.add_argument("--run", default="", metavar="RUN", help="folder of this training (default WORK/train_WHAT)")
     parser.add_argument("--recipe", default="", metavar="RECIPE.yaml", help="default: the values of config/train_WHAT.yaml")
-    parser.add_argument("--start", default="", metavar="STATE", help="state of another training to go on from (not: supervised)")
+    parser.add_argument("--start", default="", metavar="STATE", help="another training's state to begin with (networks, detector, relative)")
     parser.add_argument("--crowd", default="", metavar="LSP.json", help="comparisons on photographs instead of simulated ones (relative)")
     parser.add_argument("--prior", default="", metavar="P.npz", help="pose prior of the fusion (default: the one that ships)")
-    parser.add_argument("--synthetic", default="", metavar="FOLDER", help="pack of rendered people instead of one made here (lite, paper)")
+    parser.add_argument("--synthetic", default="", metavar="FOLDER", help="rendered people: not those made here; image: measured on them")
     parser.add_argument("--every", type=int, default=500, metavar="N", help="steps between states and validations (default 500)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that make batches (default 1)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:n or auto (lite, paper; default cpu)")

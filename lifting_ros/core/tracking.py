@@ -58,7 +58,7 @@ class TrackerConfig:
         metadata={"description": "publish this much later, smoothed by what came since; 0: at once", "unit": "s", "range": (0, LONGEST_S)},
     )
     retention_s: float = field(
-        default=2.0, metadata={"description": "how long a person out of sight keeps its id", "unit": "s", "range": (0.0, 60.0)}
+        default=2.0, metadata={"description": "how long at most a person out of sight keeps its id", "unit": "s", "range": (0.0, 60.0)}
     )
     coast_s: float = field(
         default=0.0,

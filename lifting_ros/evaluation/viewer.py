@@ -12,7 +12,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from rosbags.image import message_to_cvimage
 
 from lifting_ros.core.poses import JointStatus, Person, Skeleton2D, Skeleton3D
 from lifting_ros.core.skeleton import JOINT_NAMES, KEYPOINT_LIMBS, KEYPOINT_NAMES, LIMBS
@@ -27,15 +26,16 @@ _JPEG_QUALITY = 85
 
 
 class ViewerMissingError(ImportError):
-    """Rerun is not installed; the text is one line."""
+    """Rerun, or what reads its images, is not installed; the text is one line."""
 
 
 def load_rerun() -> ModuleType:
     """The viewer's package; ViewerMissingError in one line where it is not there."""
     try:
         import rerun
+        import rosbags.image  # noqa: F401
     except ImportError as error:
-        raise ViewerMissingError(f"the viewer is not installed ({error}): pip install rerun-sdk, or this package with [view]") from None
+        raise ViewerMissingError(f"the viewer is not installed ({error}): pip install rerun-sdk rosbags-image") from None
     return rerun
 
 
@@ -145,6 +145,8 @@ def ellipsoid(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
 
 def to_jpeg(message: Any) -> bytes | None:
     """An Image or CompressedImage as a JPEG; None where it does not decode."""
+    from rosbags.image import message_to_cvimage
+
     try:
         if not hasattr(message, "encoding"):
             image = cv2.imdecode(np.asarray(message.data, np.uint8), cv2.IMREAD_COLOR)

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", default=".cache", metavar="WORK", help="packs, states and curves (default .cache)")
     parser.add_argument("--run", default="", metavar="RUN", help="folder of this training (default WORK/train_WHAT)")
     parser.add_argument("--recipe", default="", metavar="RECIPE.yaml", help="default: the values of config/train_WHAT.yaml")
-    parser.add_argument("--start", default="", metavar="STATE", help="another training's state to begin with (networks, detector, relative)")
+    parser.add_argument("--start", default="", metavar="STATE", help="another training's state to begin with (networks, relative)")
     parser.add_argument("--crowd", default="", metavar="LSP.json", help="comparisons on photographs instead of simulated ones (relative)")
     parser.add_argument("--prior", default="", metavar="P.npz", help="pose prior of the fusion (default: the one that ships)")
     parser.add_argument("--synthetic", default="", metavar="FOLDER", help="rendered people: not those made here; image: measured on them")

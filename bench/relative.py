@@ -36,6 +36,7 @@ def points() -> dict[str, dict[str, dict]]:
         "images, supervised": {f"{images}": {"images": images} for images in IMAGES},
         "ablations": {
             "as it ships": {}, "one pair": {"comparisons": 1}, "all pairs": {"comparisons": 0}, "never errs": {"annotator": "exact"},
+            "slope 2.5": {"slope": 2.5},
             "focal length known": {"camera": "perspective"}, "body by rule": {"skeleton": "person"}, "own skeleton": {"skeleton": "true"},
             "no skeleton": {"skeleton": "none"}, "10 cm tolerance": {"tolerance_m": 0.1}, "14 joints": {"joints": 14},
             "keypoints 5 px off": {"label_noise": "normal", "label_noise_px": 5.0},

@@ -15,8 +15,8 @@ from torch import Tensor
 LEAST_DEPTH = 0.001
 """What is added to the mean difference, over the size (root of the sum of squared limb lengths): a 200th of what it is of people. With a
 twentieth long trainings made everybody flat, which is what the ranking asks of a network that is not sure of itself."""
-SLOPE, MOST = 2.5, 85.0
-"""Steepness of the ranking, and its largest exponent."""
+MOST = 85.0
+"""The ranking's largest exponent."""
 TINY = 1e-8
 LEAST_DISTANCE = 100.0
 """Millimetres before the camera at which the perspective ends."""
@@ -33,15 +33,15 @@ def limb_lengths(joints: Tensor, limbs: list[tuple[int, int]]) -> Tensor:
     return distances((joints[:, ends] - joints[:, starts]).square().sum(-1))
 
 
-def ranking(joints: Tensor, pairs: Tensor, label: Tensor, limbs: list[tuple[int, int]]) -> Tensor:
+def ranking(joints: Tensor, pairs: Tensor, label: Tensor, limbs: list[tuple[int, int]], slope: float = 2.5) -> Tensor:
     """L_rel (N,), the mean over K comparisons: pairs (N, K, 2), label (N, K) 1 where the first is farther, -1 where the second is, else 0.
 
-    log(1 + exp(-2.5 r d)) with d the difference of depths over the normaliser, d^2 where r is 0. The paper draws one of a picture's
+    log(1 + exp(-slope r d)) with d the difference of depths over the normaliser, d^2 where r is 0. The paper draws one of a picture's
     comparisons each time it is seen, in either order: the same on average, since exchanging both changes nothing.
     """
     depth = joints[..., 2].gather(1, pairs.flatten(1)).view(pairs.shape)  # N, K, 2
     apart = (depth[..., 0] - depth[..., 1]) / depth_unit(joints, limbs)[:, None]  # N, K
-    ordered = torch.log1p(torch.exp((-SLOPE * label * apart).clamp(max=MOST)))
+    ordered = torch.log1p(torch.exp((-slope * label * apart).clamp(max=MOST)))
     return torch.where(label == 0, apart.square(), ordered).mean(1)
 
 

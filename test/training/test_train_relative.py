@@ -83,7 +83,7 @@ def test_every_variant_takes_its_steps(changes):
 @pytest.mark.parametrize("camera", ["orthographic", "perspective"])
 def test_the_loss_is_the_four_terms_by_their_own_weights(camera):
     weights = {"relative_weight": 2.0, "reprojection_weight": 3.0, "root_weight": 5.0, "skeleton_weight": 7.0}
-    config = dataclasses.replace(SMALL, camera=camera, **weights)
+    config = dataclasses.replace(SMALL, camera=camera, slope=1.7, **weights)
     annotated = annotate(balanced_pictures(mocap(), 300, 0), config)
     trainer, source = RelativeTrainer(config, annotated), PictureSource(annotated.pictures, config)
     pose, target = _pose_and_target(trainer, source)
@@ -91,7 +91,7 @@ def test_the_loss_is_the_four_terms_by_their_own_weights(camera):
     limbs, far = list(which.limbs), pose.scale if camera == "orthographic" else 0.001 * pose.scale
     focal = None if camera == "orthographic" else target.focal_px
     wanted = (
-        2 * ranking(pose.joints, target.pairs, target.label, limbs) + 3 * reprojection(pose.joints, far, target.keypoints_px, focal)
+        2 * ranking(pose.joints, target.pairs, target.label, limbs, 1.7) + 3 * reprojection(pose.joints, far, target.keypoints_px, focal)
         + 5 * root_offset(pose.joints, 0) + 7 * skeleton(pose.joints, target.ratios, limbs, which.shin)
     )  # fmt: skip
     torch.testing.assert_close(trainer.loss(pose, source.make(0))[0], wanted.mean())

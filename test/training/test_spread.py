@@ -9,7 +9,7 @@ from lifting_ros.core.skeleton import limb_lengths
 from lifting_ros.data.mocap import Mocap
 from lifting_ros.evaluation.calibration import calibrate
 from lifting_ros.evaluation.virtual_cameras import PROTOCOLS, make_trial
-from lifting_ros.training.spread import CALIBRATION_SUBJECTS, calibration_rows, fit_inflation, surprise
+from lifting_ros.training.spread import CALIBRATION_SUBJECTS, calibration_rows, fit_inflation, inflation_of, surprise
 
 
 def mocap(count: int, subjects: tuple[str, ...] = ()) -> Mocap:
@@ -32,6 +32,17 @@ def test_strangers_are_the_subjects_held_back_else_some_clips():
     assert set(mocap(64).clip_id[calibration_rows(mocap(64))]) == {3, 10}
     one = mocap(64)._replace(clip_id=np.zeros(64, int))
     assert np.flatnonzero(calibration_rows(one)).tolist() == list(range(56, 64))
+
+
+def test_the_factor_is_the_errors_own_and_a_joint_that_lies_elsewhere_widens_nobody_else_s():
+    """Errors twice as large as they say want four times the covariance, also where one in seven is ten times as large."""
+    rng = np.random.default_rng(0)
+    factor = rng.normal(size=(20_000, 3, 3))
+    covariance = factor @ factor.swapaxes(1, 2) + 0.1 * np.eye(3)
+    errors = 2 * np.einsum("nab,nb->na", np.linalg.cholesky(covariance), rng.normal(size=(20_000, 3)))
+    assert abs(inflation_of(errors, covariance) - 4) < 0.1
+    errors[::7] *= 10
+    assert 4 < inflation_of(errors, covariance) < 7.5
 
 
 def test_factors_make_the_errors_as_large_as_the_covariances_say():

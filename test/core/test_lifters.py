@@ -8,12 +8,14 @@ import torch
 from people import CAMERA, make_poses, see
 
 from lifting_ros.core import lifters
+from lifting_ros.core.camera import Camera
 from lifting_ros.core.config import ConfigError, from_mapping
 from lifting_ros.core.lifter_config import HEIGHT_OVER_SIZE, LifterConfig
 from lifting_ros.core.lifting import Lifter
 from lifting_ros.core.pipeline import EstimatorConfig, SkeletonLifter
 from lifting_ros.core.poses import Skeleton2D
 from lifting_ros.core.residual_mlp import RelativeLifter, ResidualMLP, ResidualMLPConfig, SupervisedLifter
+from lifting_ros.evaluation.metrics import pa_mpjpe
 
 
 @pytest.fixture
@@ -38,6 +40,23 @@ def test_weights_that_are_not_there_are_told_with_how_to_get_them(tmp_path, monk
     with pytest.raises(ConfigError, match="^lifter: expected one of ppca"):
         from_mapping(EstimatorConfig, {"lifter": "magic"})
     assert lifters.shipped() == ["ppca"] and EstimatorConfig(lifter_weights="ignored by ppca").lifter == "ppca"
+
+
+@pytest.mark.parametrize("method", [method for method in lifters.METHODS if method != "ppca"])
+def test_what_ships_is_small_has_a_card_and_knows_the_demo_s_person(method):
+    """The rendered person's own keypoints back to 17 joints; covariances that hold them, none so large that they say nothing."""
+    path = lifters.weights_of(method)
+    assert path.stat().st_size <= 5e6 and path.with_suffix(".md").is_file()
+    demo = np.load(lifters.WEIGHTS.parent / "demo" / "walk_and_sit_truth.npz", allow_pickle=False)
+    somebody = np.isfinite(demo["joints_m"]).all((1, 2))
+    joints, keypoints = (demo[name][somebody][::5].astype(float) for name in ("joints_m", "keypoints_px"))
+    noise = np.tile(4 * np.eye(2), (*keypoints.shape[:2], 1, 1))
+    lifter = lifters.make_lifter(method, None, LifterConfig())
+    poses = lifter.lift(keypoints, np.ones(keypoints.shape[:2]), noise, Camera(demo["K"]))
+    assert pa_mpjpe(poses.joints_m, joints).mean() < 0.09 and (poses.status > 0).all()
+    missed = (poses.joints_m - poses.root_m[:, None]) - (joints - joints[:, :1])
+    found = np.einsum("nja,njab,njb->nj", missed[:, 1:], np.linalg.inv(poses.covariance_m2[:, 1:]), missed[:, 1:]) / 3
+    assert 0.2 < found.mean() < 4
 
 
 def test_weights_of_another_lifter_are_refused(weights):

@@ -68,7 +68,7 @@ def fit_inflation(lifter: MLPLifter, strangers: Mocap, seed: int, noise_px: floa
 
     As large: four fifths of the squared Mahalanobis distances are as small as a Gaussian's are. Not the mean: the spine is elsewhere in the
     skeletons of some recordings, which made whatever is inferred of anybody four times as wide. Rare poses count more than their number.
-    Strangers are few and of few sizes; they are scaled to sizes as the lifter expects them: what the size brings is not what is scaled here.
+    Strangers are few and of few sizes; they are scaled to sizes as the lifter expects them: what the size brings is not scaled here.
     In place.
     """
     rng = np.random.default_rng((seed, 9))

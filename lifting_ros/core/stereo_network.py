@@ -4,6 +4,8 @@
 The second camera is the first one shifted to its right, in the frame that looks at the person, by a stated baseline. Unit of length is the
 person's size (root of the sum of squared limb lengths), of the picture the keypoints' extent about their centre in the first view. Means
 and deviations by which inputs and outputs are normalised come from the training set and stay with the weights, and nowhere else are any.
+In the paper the second network reads the two views alone; here also what the first has made of the first view in its last layer, without
+which the whole was worse than a single network from one view.
 """
 from __future__ import annotations
 
@@ -60,8 +62,9 @@ class StereoNetwork(nn.Module):
         super().__init__()
         self.config = config
         inputs, both = 3 * KEYPOINT_COUNT + len(CONTEXT), 2 * KEYPOINT_COUNT
-        self.synthesis = nn.Sequential(*residual_body(inputs, config), nn.Linear(config.width, both)) if config.synthesis else None
-        self.body = residual_body(inputs + (both if config.synthesis else 0), config)
+        self.synthesis = residual_body(inputs, config) if config.synthesis else None
+        self.moved = nn.Linear(config.width, both) if config.synthesis else None
+        self.body = residual_body(inputs + (both + config.width if config.synthesis else 0), config)
         self.joints, self.deviation = (nn.Linear(config.width, 3 * JOINT_COUNT) for _ in range(2))
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -82,10 +85,11 @@ class StereoNetwork(nn.Module):
         read = torch.cat([points.flatten(1), seen.to(points.dtype), known], 1)  # N, 46
         right = None
         if self.synthesis is not None:
-            moved = self.synthesis(read).unflatten(-1, (KEYPOINT_COUNT, 2))  # N, 14, 2: right minus left, normalised
+            features = self.synthesis(read)
+            moved = self.moved(features).unflatten(-1, (KEYPOINT_COUNT, 2))  # N, 14, 2: right minus left, normalised
             mean, deviation = self.shift_statistics
             right = points + torch.stack([mean, torch.zeros_like(mean)]) + deviation * moved.float()
-            read = torch.cat([read, moved.flatten(1)], 1)  # N, 74
+            read = torch.cat([read, moved.flatten(1), features], 1)
         features = self.body(read)
         mean, deviation = self.joints_statistics
         joints = mean + deviation * self.joints(features).float().unflatten(-1, (JOINT_COUNT, 3))  # N, 17, 3

@@ -24,7 +24,7 @@ from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT
 class StereoConfig:
     """Architecture."""
 
-    width: int = field(default=512, metadata={"description": "units of a layer", "range": (8, 4096)})
+    width: int = field(default=496, metadata={"description": "units of a layer", "range": (8, 4096)})
     blocks: int = field(default=2, metadata={"description": "residual blocks of two layers, in each of the two networks", "range": (1, 16)})
     dropout: float = field(default=0.05, metadata={"description": "share of units dropped in training", "range": (0.0, 0.9)})
     baseline: float = field(

@@ -23,7 +23,7 @@ from lifting_ros.training.train_supervised import SupervisedTrainConfig, train_s
 
 METRIC = "PA-MPJPE, exact"
 RATES = (0.6, 0.7, 0.8, 0.9, 1.0)
-PAIRS = (1, 2, 4, 8, 32, 0)
+PAIRS = (1, 2, 5, 32, 0)
 IMAGES = (1_000, 3_000, 10_000, 30_000, 100_000)
 
 
@@ -36,7 +36,7 @@ def points() -> dict[str, dict[str, dict]]:
         "images, supervised": {f"{images}": {"images": images} for images in IMAGES},
         "ablations": {
             "as it ships": {}, "one pair": {"comparisons": 1}, "all pairs": {"comparisons": 0}, "never errs": {"annotator": "exact"},
-            "slope 2.5": {"slope": 2.5},
+            "slope 1": {"slope": 1.0},
             "focal length known": {"camera": "perspective"}, "body by rule": {"skeleton": "person"}, "own skeleton": {"skeleton": "true"},
             "no skeleton": {"skeleton": "none"}, "10 cm tolerance": {"tolerance_m": 0.1}, "14 joints": {"joints": 14},
             "keypoints 5 px off": {"label_noise": "normal", "label_noise_px": 5.0},

@@ -26,7 +26,7 @@ from lifting_ros.core.ppca import MixturePPCA
 from lifting_ros.core.request import UP, PoseLifter
 from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_FLIP
 
-SHIPPED = {"lite": "detector"}
+SHIPPED = {"lite": "detector", "lite-free": "detector-free"}
 """Networks that ship by name, and the detector that goes with each; the model cards beside them say what they have seen."""
 
 
@@ -37,7 +37,7 @@ class EstimatorConfig:
     device: str = field(default="auto", metadata={"description": "where the network runs: auto, cpu, cuda or cuda:n"})
     threads: int = field(default=0, metadata={"description": "CPU threads; 0: half the cores, the rest is the robot's", "range": (0, 256)})
     weights: str = field(
-        default="lite", metadata={"description": "network weights: the name of a network that ships (lite), or a file (.safetensors)"}
+        default="lite", metadata={"description": "network weights: the name of a network that ships (lite; lite-free), or a file"}
     )
     prior: str = field(default="", metadata={"description": "pose prior (.npz); empty: the one that ships"})
     min_person_score: float = field(

@@ -23,6 +23,9 @@ BANDS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.0)
 
 LEVELS = (50, 90)
 
+WHOLE = 1000
+"""Labelled keypoints from which on a pack has its whole weight."""
+
 
 class Errors(NamedTuple):
     """Of n labelled keypoints, in cells."""
@@ -49,7 +52,8 @@ def half(pack: Pack, which: int) -> np.ndarray:
 
 
 def fit_noise(network: MultistageNetwork | NetworkRunner, packs: list[Pack]) -> dict[str, float]:
-    """PARAMETERS under which the even validation rows' errors are likeliest as Gaussian, every pack weighing the same.
+    """PARAMETERS under which the even validation rows' errors are likeliest as Gaussian, every pack weighing the same but for those of few
+    keypoints, a handful of which would say how wide all are.
 
     Likeliest means: covariances are the errors' second moments. Errors have heavier tails than a Gaussian (a keypoint is where it is seen,
     or on the other leg), so that more than half of them lie inside the ellipse for one half. ValueError without a labelled row.
@@ -66,7 +70,7 @@ def fit_noise(network: MultistageNetwork | NetworkRunner, packs: list[Pack]) -> 
 def fit(parts: list[Errors]) -> dict[str, float]:
     """`fit_noise` on errors by pack."""
     every = Errors(*(np.concatenate(values) for values in zip(*parts)))
-    weight = np.concatenate([np.full(len(p.error), 1 / len(p.error)) for p in parts])
+    weight = np.concatenate([np.full(len(p.error), 1 / max(len(p.error), WHOLE)) for p in parts])
     x, y = every.error.T
 
     def cost(logarithms: np.ndarray) -> float:

@@ -183,6 +183,7 @@ def test_weights_are_named_or_a_file_and_the_detector_goes_with_them():
     for name in ("", "lite"):
         assert files(name) == [network, detector] and files(name, "mine") == [network, "mine"]
     assert files("a/lite.safetensors") == ["a/lite.safetensors", detector]
+    assert files("lite-free") == [str(WEIGHTS / f"{part}.safetensors") for part in ("lite-free", "detector-free")]
 
 
 @pytest.mark.parametrize("network", SHIPPED)

@@ -73,6 +73,9 @@ def draw(curves: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
             if which in curves:
                 axes.plot(list(curves[which]), [row[METRIC] for row in curves[which].values()], marker="o", label=label)
         axes.set(title=name, ylabel="PA-MPJPE, mm")
+        every = [row[METRIC] for which in (name, f"{name}, supervised") for row in curves.get(which, {}).values()]
+        if max(every) > 2 * min(every):  # one that went astray must not hide the others
+            axes.set_yscale("log")
         axes.tick_params(axis="x", rotation=30 if name != "ablations" else 75)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)

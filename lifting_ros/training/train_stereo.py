@@ -42,7 +42,7 @@ class StereoTrainConfig:
     learning_rate: float = field(default=1e-3, metadata={"description": "peak rate of Adam", "range": (0.0, 1.0)})
     warmup: float = field(default=0.02, metadata={"description": "share of the steps with a rising rate", "range": (0.0, 1.0)})
     ema: float = field(default=0.999, metadata={"description": "decay of the averaged weights", "range": (0.0, 1.0)})
-    view_weight: float = field(default=1.0, metadata={"description": "weight of the second view's error", "range": (0.0, 100.0)})
+    view_weight: float = field(default=0.3, metadata={"description": "weight of the second view's error", "range": (0.0, 100.0)})
     mirror: float = field(default=0.5, metadata={"description": "share of mirrored poses", "range": (0.0, 1.0)})
     varied: float = field(default=0.5, metadata={"description": "share of poses on bodies of other proportions", "range": (0.0, 1.0)})
     seed: int = field(default=0, metadata={"description": "seed of weights and views", "range": (0, 2**31 - 1)})

@@ -4,8 +4,8 @@
 What differs from the paper is said where it is: the normaliser of the ranking (`relative_losses`), what the network reads (`encode`:
 certainties, so that keypoints may be missing; people at one size, in a levelled view frame), what it begins with (`prepared`); a rate that
 falls to zero, averaged weights. A crowd that is right of z metres in 50 + 125 z % of the cases has log odds of about 5 z, and people's
-joints are a fifth of a metre apart in depth, so that `slope` 1 asks for the z there is and 2.5 for less than half: depths come out too flat
-with 2.5, and right with 1, where their order is told less well; both lift equally well.
+joints are a fifth of a metre apart in depth, so that `slope` 1 asks for the z there is and 2.5 for less than half. Depths came out a fifth
+too flat with 2.5 and right with 1 (five comparisons a picture), and both lifted about as well.
 """
 from __future__ import annotations
 

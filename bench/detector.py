@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The person detector over its thresholds, on the pictures held back from its training, and what it costs.
+"""The person detector over its thresholds, on the pictures held back to set them, and what it costs.
 
 Every row is a least score: persons found (recall at IoU 0.5) and repeated in each set, and the share of pictures without people that get a
 false alarm. First of the detector alone, then of the whole estimator, whose detector is given --score. The defaults of `detector.score` and
@@ -40,7 +40,7 @@ ROOMS = ("parts of photographs", "rendered rooms")
 
 
 def tune_sets(data: Path, work: Path, most: int) -> dict[str, Callable[[], Iterator[Scene]]]:
-    """Scenes held back from the training, by name."""
+    """Scenes held back from the trainings, by name."""
     crowds = open_crowd_pack(work / "crowds" / "tune", data, "tune", (320, 256), *TUNE_PICTURES)
     sets = {"crowds": lambda: crowd_scenes(crowds, most)}
     for name in photo_sets_in(data / "keypoints2d"):

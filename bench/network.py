@@ -33,8 +33,10 @@ from lifting_ros.core.camera import Camera
 from lifting_ros.core.checkpoint import build_network
 from lifting_ros.core.device import choose_device
 from lifting_ros.core.inference import NetworkRunner
+from lifting_ros.core.network_trunk import TRUNK_WIDTHS
 from lifting_ros.core.pipeline import WEIGHTS, EstimatorConfig, PoseEstimator
 from lifting_ros.core.ppca import MixturePPCA
+from lifting_ros.core.trunk import Trunk
 from lifting_ros.training.augmentation import augment
 from lifting_ros.training.batches import Batch
 from lifting_ros.training.train_network import RECIPES, Trainer
@@ -162,12 +164,17 @@ def training_row(watch: Stopwatch, variant: str, dtype: str, batch: int, fusion:
     network = dataclasses.replace(recipe.network, fusion=fusion)
     config = dataclasses.replace(recipe, network=network, batch=batch, precision=precision, fusion_from=0)
     layers = build_network(config.network, MixturePPCA.load(WEIGHTS / "prior.npz")).fusion
-    trainer, size = Trainer(config, layers, watch.device), config.network.input_px
+    trainer, size = Trainer(config, layers, watch.device, random_trunk(config.network.variant)), config.network.input_px
     images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)
     labels = torch.cat([torch.rand(batch, 14, 2) * (size - 1), torch.ones(batch, 14, 1)], -1)
-    data = Batch(images, labels, torch.zeros(batch, dtype=torch.bool))
+    data = Batch(images, labels, torch.zeros(batch, dtype=torch.bool), torch.ones(batch, 14))
     gmacs = macs_of(lambda: trainer.train_step(data))
     return rate_row(watch, lambda: trainer.train_step(data), batch, gmacs, peak)
+
+
+def random_trunk(variant: str) -> dict[str, torch.Tensor] | None:
+    """Weights that stand for the published trunk's, which the recipes start from; None where the variant has no trunk."""
+    return Trunk(TRUNK_WIDTHS[variant]).state_dict() if variant in TRUNK_WIDTHS else None
 
 
 def augmentation_row(variant: str, watch: Stopwatch) -> Row:

@@ -18,3 +18,11 @@ def repeatable():
     """Every test starts from the same random state."""
     torch.set_num_threads(1)  # tiny networks: more threads only wait for each other
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def narrow_trunk(monkeypatch):
+    """A quick trunk for networks of the variant `lite`."""
+    import small_networks
+
+    small_networks.narrow_trunk(monkeypatch)

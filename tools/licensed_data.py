@@ -3,8 +3,9 @@
 
     python tools/licensed_data.py DATA OUT
 
-LSPET goes as a whole; of `people` and of the pictures without people those go whose names begin as NOT_PERMISSIVE says. Who validates in
-DATA validates in OUT. OUT holds lists of its own and links to everything else in DATA.
+LSPET and `scenes` go as a whole; of `people` and of the pictures without people those go whose names begin as
+NOT_PERMISSIVE says. Who validates in DATA validates in OUT. OUT holds lists of its own and links to everything else in
+DATA.
 """
 from __future__ import annotations
 
@@ -17,8 +18,16 @@ from lifting_ros.data.arrays import read_arrays
 from lifting_ros.data.keypoints2d import photo_sets_in
 from lifting_ros.data.splits import every_ninth, own_split, validation_of
 
-NOT_PERMISSIVE = {"lspet": ("",), "people": ("fall_", "plaza_", "portrait_", "traffic_"), "negatives": ("house_", "traffic_")}
+NOT_PERMISSIVE = {
+    "lspet": ("",),
+    "scenes": ("",),
+    "people": ("fall_", "plaza_", "portrait_", "traffic_"),
+    "negatives": ("house_", "traffic_"),
+}
 """How the names of photographs without a licence statement, or with one that obliges those who share (`fall_`: ODbL), begin, by set."""
+
+BY_TEACHERS = ("teacher.npz", "votes.npz")
+"""Labels by teachers beside those of a set, a row for each photograph."""
 
 
 def write_licensed(data: Path, out: Path) -> dict[str, int]:
@@ -45,8 +54,7 @@ def _write_set(source: Path, target: Path, arrays: dict[str, np.ndarray], valida
         return 0
     target.mkdir(parents=True)
     lists = {"names.npz" if source.name == "negatives" else "annotations.npz": arrays | {"validation": validation}}
-    if (source / "teacher.npz").is_file():
-        lists["teacher.npz"] = read_arrays(source / "teacher.npz", {})
+    lists |= {name: read_arrays(source / name, {}) for name in BY_TEACHERS if (source / name).is_file()}
     for name, columns in lists.items():
         np.savez(target / name, **{key: values[stay] for key, values in columns.items() if values.shape[:1] == stay.shape})
     for file in source.iterdir():

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("source", nargs="?", default=str(CLIP), metavar="SOURCE", help="image, folder or video (default: the clip)")
     parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="how long to measure (default 20)")
-    parser.add_argument("--weights", default="", metavar="W", help="network: a name or a file, as the parameter `weights` (default lite)")
+    parser.add_argument("--weights", default="", metavar="W", help="network: a name or a file, as the parameter `weights` (default full)")
     add_lifter(parser, "--lifter")
     parser.add_argument("--device", default="auto", help="where the network runs: auto, cpu, cuda or cuda:n (default auto)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default 0: half the cores, as the node)")
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     from lifting_ros.cli.files import write_json
     from lifting_ros.core.pipeline import EstimatorConfig, PoseEstimator
 
-    config = EstimatorConfig(device=args.device, threads=args.threads, weights=args.weights or "lite", lifter=args.lifter)
+    config = EstimatorConfig(device=args.device, threads=args.threads, weights=args.weights, lifter=args.lifter)
     frames, estimator = list(islice(source.frames(), MOST_FRAMES)), PoseEstimator(config)
     steps = measure(estimator, frames, args.seconds)
     persons = steps.pop("persons")

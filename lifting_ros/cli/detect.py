@@ -14,6 +14,9 @@ import argparse
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="image files")
     parser.add_argument("--out", required=True, metavar="KEYPOINTS.npz", help="the keypoints to write; see above")
+    parser.add_argument(
+        "--weights", default="", metavar="W", help="network: a name that ships (full, lite) or a file (default full)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:n (default auto)")
 
 
@@ -32,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
     from lifting_ros.core.pipeline import EstimatorConfig, PoseEstimator
 
-    estimator = PoseEstimator(EstimatorConfig(device=args.device))
+    estimator = PoseEstimator(EstimatorConfig(device=args.device, weights=args.weights))
     index, skeletons = [], []
     for number, path in enumerate(tqdm(args.images, desc="detecting", unit="image", delay=2)):
         image = read_image(path)

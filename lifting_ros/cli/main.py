@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 
+from lifting_ros.core.memory import keep_freed_memory
 from lifting_ros.data.render_errors import RendererMissingError, RenderError
 
 VERBS = {
@@ -20,7 +21,7 @@ VERBS = {
     "label": "3D labels for photographs, with quality scores and a contact sheet",
     "fit-prior": "learn the pose prior from motion capture",
     "import-prior": "turn the model file of the paper's release into a prior",
-    "train": "train the network, the person detector, a lifter, or image to 3D",
+    "train": "train the network, a lifter, or image to 3D",
     "render": "synthetic people with exact labels: windows, crowds and rooms without people",
     "evaluate": "measure keypoints, lifting and detection on validation data",
     "benchmark": "how fast this machine finds and lifts people, step by step",
@@ -33,6 +34,7 @@ class CommandError(Exception):
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; exit status 2 and one line on standard error for bad input."""
+    keep_freed_memory()
     argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser("lifting", description="Monocular 3D human pose with a probabilistic prior.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train what ships, the multistage network (`lite`, or the paper's own architecture: `paper`) or the person detector, or the supervised
-baseline of the lifter (`supervised`), the lifter that learns from which of two joints is farther away (`relative`), the stereoscopic one
+"""Train the multistage network (`full` or `lite`, or the paper's own architecture: `paper`), the supervised baseline of
+the lifter (`supervised`), the lifter that learns from which of two joints is farther away (`relative`), the stereoscopic one
 (`stereo`), or the network from image to 3D that labelled photographs train (`image`).
 
-DATA holds keypoints2d/ (lspet, street, gym, people: annotations.npz beside images.tar) and negatives/, and body/ and mocap/ for the
-rendered people (which need the package embreex); packs made of it are kept in WORK: other photographs want another WORK.
+DATA holds keypoints2d/ (lspet, street, gym, people, scenes: annotations.npz beside images.tar) and negatives/, and body/ and
+mocap/ for the rendered people (which need the package embreex); packs made of it are kept in WORK: other photographs want
+another WORK. `full` and `lite` start from a published trunk: --trunk, MoveNet Thunder or Lightning as a graph model.
 The lifters need mocap/ alone, and learn from all but the validation subjects; comparisons of joints are simulated from it, or come from
 a crowd: --crowd, the published comparisons on Leeds Sports Pose (.json), with a recipe of 14 joints. For `image` DATA is a folder that
 `lifting label` wrote.
 A training that was stopped or killed goes on where it was when the same command is given again; started by
-`torchrun --nproc-per-node N -m lifting_ros.cli.main` in place of `lifting` that of `lite` or `paper` is shared among N GPUs or processes.
+`torchrun --nproc-per-node N -m lifting_ros.cli.main` in place of `lifting` that of `full`, `lite` or `paper` is shared among N GPUs or processes.
 The folder of the training, RUN, keeps recipe, revision, curves (CSV, PNG, TensorBoard where that is installed) and states. At the end the
 averaged weights are written to OUT in fp16 with recipe, seed, revision and measured quality in the header.
 """
@@ -23,25 +24,26 @@ from pathlib import Path
 
 LIFTERS = ("supervised", "relative", "stereo")
 """Lifters that are networks."""
-WITHOUT_RENDERER = "; or a recipe that renders nothing (rendered: 0 and rooms: 0, of the detector crowds: 0 and rooms: 0)"
+WITHOUT_RENDERER = "; or a recipe that renders nothing (rendered: 0 and rooms: 0)"
 """What the command line adds where the renderer is missing."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = ["lite", "paper", "detector", *LIFTERS, "image"]
-    parser.add_argument("what", choices=kinds, help="the network, the paper's network, the person detector, a lifter, or image to 3D")
+    kinds = ["full", "lite", "paper", *LIFTERS, "image"]
+    parser.add_argument("what", choices=kinds, help="a network of keypoints, a lifter, or image to 3D")
     parser.add_argument("--data", required=True, metavar="DATA", help="folder with keypoints2d/ and negatives/, or mocap/")
     parser.add_argument("--out", required=True, metavar="OUT.safetensors", help="weights to write")
     parser.add_argument("--work", default=".cache", metavar="WORK", help="packs, states and curves (default .cache)")
     parser.add_argument("--run", default="", metavar="RUN", help="folder of this training (default WORK/train_WHAT)")
     parser.add_argument("--recipe", default="", metavar="RECIPE.yaml", help="default: the values of config/train_WHAT.yaml")
+    parser.add_argument("--trunk", default="", metavar="MOVENET.json", help="published network to start from (full, lite)")
     parser.add_argument("--start", default="", metavar="STATE", help="another training's state to begin with (networks, relative)")
     parser.add_argument("--crowd", default="", metavar="LSP.json", help="comparisons on photographs instead of simulated ones (relative)")
     parser.add_argument("--prior", default="", metavar="P.npz", help="pose prior of the fusion (default: the one that ships)")
     parser.add_argument("--synthetic", default="", metavar="FOLDER", help="rendered people: not those made here; image: measured on them")
     parser.add_argument("--every", type=int, default=500, metavar="N", help="steps between states and validations (default 500)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes that make batches (default 1)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:n or auto (lite, paper; default cpu)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:n or auto (full, lite, paper; default cpu)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         raise CommandError(f"--out: {args.out}: the folder does not exist")
     if args.every < 1 or args.workers < 0:
         raise CommandError("--every, --workers: expected at least 1 step and 0 processes")
-    kinds = {"detector": train_detector, "image": train_image} | dict.fromkeys(LIFTERS, train_lifter)
+    kinds = {"image": train_image} | dict.fromkeys(LIFTERS, train_lifter)
     return kinds.get(args.what, train_multistage)(args, data)
 
 
@@ -78,6 +80,8 @@ def train_multistage(args: argparse.Namespace, data: Path) -> int:
     from lifting_ros.training.train_network import RECIPES, save_trained, train
 
     config, prior = recipe(RECIPES[args.what], args.recipe), MixturePPCA.load(args.prior or WEIGHTS / "prior.npz")
+    trunk = trunk_of(args.trunk, config.network.variant) if args.trunk else None
+    origin = {"trunk": published_files(args.trunk)} if args.trunk else {}
     device = distributed.join(args.device)
     with distributed.first_alone():
         packs = packs_of(args, data, config)
@@ -87,15 +91,42 @@ def train_multistage(args: argparse.Namespace, data: Path) -> int:
         return pck_of_weights(weights, config.network, prior, packs, device)
 
     start = Path(args.start) if args.start else None
-    weights = train(config, packs, fusion_of(config.network, prior), folder, args.device, evaluate, args.every, args.workers, start)
+    weights = train(config, packs, fusion_of(config.network, prior), folder, args.device, evaluate, args.every, args.workers, start,
+                    trunk, cutouts_of(data))  # fmt: skip
     if distributed.rank_and_world()[0] == 0:
         noise = fit_noise(NetworkRunner(network_of(weights, config.network, prior), device), packs)
         quality = {name: round(value, 4) for name, value in evaluate(weights).items()}
         counts = {p.name: int(rows_of(p.validation, "train").sum()) for p in packs}
-        card = {"seed": config.seed, "revision": revision(), "pck": quality, "packs": counts}
+        card = {"seed": config.seed, "revision": revision(), "pck": quality, "packs": counts} | origin
         save_trained(Path(args.out), weights, dataclasses.replace(config, network=dataclasses.replace(config.network, **noise)), card)
         print(f"{args.out}: {quality}")
     return 0
+
+
+def trunk_of(path: str, variant: str) -> dict:
+    """The weights of a published trunk; CommandError where it is not that of the network's variant."""
+    from lifting_ros.cli.main import CommandError
+    from lifting_ros.core.network_trunk import TRUNK_WIDTHS
+    from lifting_ros.core.trunk import mobilenet_shape
+    from lifting_ros.research.graph_model import read_trunk
+
+    if variant not in TRUNK_WIDTHS:
+        raise CommandError(f"--trunk: the network `{variant}` has no such trunk")
+    trunk = read_trunk(path)
+    found, expected = trunk.backbone.stem.out_channels, mobilenet_shape(TRUNK_WIDTHS[variant]).stem
+    if found != expected:
+        raise CommandError(f"--trunk: {path}: its first layer has {found} channels, that of `{variant}` {expected}")
+    return trunk.state_dict()
+
+
+def published_files(path: str) -> dict[str, str]:
+    """SHA-256 of the files with a published trunk's weights, by name."""
+    import json
+
+    from lifting_ros.core.checkpoint import sha256_of
+
+    manifest = json.loads(Path(path).read_text(encoding="utf-8"))["weightsManifest"]
+    return {name: sha256_of(Path(path).parent / name) for group in manifest for name in group["paths"]}
 
 
 def packs_of(args: argparse.Namespace, data: Path, config) -> list:
@@ -106,12 +137,12 @@ def packs_of(args: argparse.Namespace, data: Path, config) -> list:
     from lifting_ros.core.checkpoint import sha256_of
     from lifting_ros.core.detector import DetectorConfig, load_detector
     from lifting_ros.core.pipeline import WEIGHTS
-    from lifting_ros.data.false_alarms import SCORE, SIZE, open_false_alarms
+    from lifting_ros.data.false_alarms import LONG_SIDE_PX, SCORE, SIZE, open_false_alarms
     from lifting_ros.data.pack import open_packs, read_pack
     from lifting_ros.data.synthetic import write_pack, write_scenes
 
     work, side, seed, weights = Path(args.work), config.window_px, config.seed, WEIGHTS / "detector.safetensors"
-    packs, detector = open_packs(data, work / f"packs{side}", side), load_detector(weights, DetectorConfig(score=SCORE))
+    packs, detector = open_packs(data, work / f"packs{side}", side), load_detector(weights, DetectorConfig(score=SCORE, long_side_px=LONG_SIDE_PX))
     people = Path(args.synthetic or work / f"synthetic{config.rendered}_{side}px_seed{seed}")
     if config.rendered and not args.synthetic:
         render_once(people, partial(write_pack, n=config.rendered, size=side, seed=seed), data)
@@ -138,17 +169,17 @@ def render_once(folder: Path, write: Callable, data: Path) -> None:
     make_once(folder, VERSION, make)
 
 
-def train_detector(args: argparse.Namespace, data: Path) -> int:
-    """Scenes, training, weights."""
-    from lifting_ros.training.record import revision
-    from lifting_ros.training.train_detector import DetectorTrainConfig, save_detector, train_detector
+def cutouts_of(data: Path) -> list:
+    """The persons of the training photographs of `street` who have a mask, cut out; none where the set is not there."""
+    from lifting_ros.data.keypoints2d import read_photo_set
+    from lifting_ros.data.scene_parts import read_cutouts
+    from lifting_ros.data.splits import rows_of
 
-    config = recipe(DetectorTrainConfig, args.recipe)
-    work, start = Path(args.work), Path(args.start) if args.start else None
-    weights = train_detector(config, data, Path(args.run or work / "train_detector"), work, args.every, start)
-    save_detector(Path(args.out), weights, config, {"seed": config.seed, "revision": revision()})
-    print(args.out)
-    return 0
+    folder = data / "keypoints2d" / "street"
+    if not (folder / "masks.tar").is_file():
+        return []
+    street = read_photo_set(folder.parent, folder.name)
+    return read_cutouts(folder, street, rows_of(street.validation, "train"))
 
 
 def train_lifter(args: argparse.Namespace, data: Path) -> int:

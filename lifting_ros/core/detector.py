@@ -1,36 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The person detector: a small fully convolutional network that marks the centre of every person's keypoint box and its four sides.
+"""The person detector: boxes around the keypoints of every person in an image, none included; the image's aspect is kept.
 
-Any number of persons, none included; the image's aspect is kept. The box it is taught is the tight box of the 14 keypoints, which is what
-the crop of the pose network is made from.
+The network marks persons with their clothes; the crop of the pose network is made from the tight box of the keypoints. KEYPOINT_INSET
+leads from one to the other.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lifting_ros.core.checkpoint import CheckpointError, load_tensors, reason
+from lifting_ros.core.checkpoint import CheckpointError, load_tensors, reason, save_tensors
 from lifting_ros.core.device import has_fast_bf16
-from lifting_ros.core.inference import folded
-from lifting_ros.core.layers import Residual, conv, upsample
+from lifting_ros.core.nanodet import STRIDES, NanoDet
 from lifting_ros.core.poses import Detection
-from lifting_ros.core.skeleton import KEYPOINT_COUNT
 
-STRIDE = 8
+NETWORK = "nanodet-g"
+"""What the header of a weights file says of its network."""
+
+KEYPOINT_INSET = (0.09, 0.03, 0.09, 0.06)
+"""How far the sides of the keypoints' box lie inside the person's, left, top, right, bottom, divided by the person's width or height."""
+
 _MULTIPLE = 32
+_PADDING = 128
 
 
 @dataclass(frozen=True)
 class DetectorConfig:
     """Parameters of the person detector."""
 
-    weights: str = field(default="", metadata={"description": "detector weights (.safetensors); empty: those that go with the network"})
-    score: float = field(default=0.05, metadata={"description": "least score of a person", "range": (0.0, 1.0), "live": True})
+    weights: str = field(default="", metadata={"description": "detector weights (.safetensors); empty: those that ship"})
+    score: float = field(default=0.15, metadata={"description": "least score of a person", "range": (0.0, 1.0), "live": True})
     long_side_px: int = field(
-        default=320,
+        default=416,
         metadata={"description": "long side of the image that the detector sees", "unit": "px", "range": (64, 2048), "live": True},
     )
     max_persons: int = field(
@@ -42,44 +48,6 @@ class DetectorConfig:
     min_side_px: float = field(
         default=16.0, metadata={"description": "least longer side of a person's box", "unit": "px", "range": (0.0, 1e4), "live": True}
     )
-
-
-class DetectorNetwork(nn.Module):
-    """Image (N, 3, H, W), H and W multiples of 32, to centre logits (N, H/8, W/8), box sides (N, 4, H/8, W/8), which are the log of the
-    left, top, right, bottom distances from the cell's centre in units of the stride, and keypoint logits (N, 14, H/8, W/8), which only the
-    training uses: where limbs are teaches what a person is far sooner than boxes do."""
-
-    def __init__(self, widths: tuple[int, int, int, int] = (32, 64, 96, 128)):
-        super().__init__()
-        a, b, c, d = widths
-        self.stem = nn.Sequential(conv(3, 16, 3, 2), conv(16, a, 3, 2), conv(a, b, 3, 2), Residual(b))  # stride 8
-        self.mid = nn.Sequential(conv(b, c, 3, 2), Residual(c), Residual(c))  # stride 16
-        self.deep = nn.Sequential(conv(c, d, 3, 2), Residual(d), Residual(d), Residual(d))  # stride 32
-        self.to_mid, self.to_fine = conv(d, c, 1), conv(c, b, 1)
-        self.merge_mid, self.merge_fine = Residual(c), conv(b, b)
-        self.centre, self.sides, self.keypoints = (nn.Conv2d(b, c, 1) for c in (1, 4, KEYPOINT_COUNT))
-        for head in (self.centre, self.keypoints):
-            nn.init.constant_(head.bias, -4.0)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        fine = self.stem(((image - 0.5) * 4).to(self.centre.weight.dtype))
-        mid = self.mid(fine)
-        mid = self.merge_mid(mid + upsample(self.to_mid(self.deep(mid))))
-        fine = self.merge_fine(fine + upsample(self.to_fine(mid)))
-        return self.centre(fine)[:, 0], self.sides(fine), self.keypoints(fine)
-
-
-def cell_centres(h: int, w: int) -> tuple[Tensor, Tensor]:
-    """Pixel coordinates of the cells' centres: x (1, w), y (h, 1)."""
-    x, y = torch.arange(w) * STRIDE + (STRIDE - 1) / 2, torch.arange(h) * STRIDE + (STRIDE - 1) / 2
-    return x[None, :], y[:, None]
-
-
-def boxes_of(sides: Tensor) -> Tensor:
-    """Boxes (..., h, w, 4) x0, y0, x1, y1 in pixels of the network's input, from log sides (..., 4, h, w)."""
-    x, y = cell_centres(*sides.shape[-2:])
-    left, top, right, bottom = (sides.clamp(-4, 5).exp() * STRIDE).unbind(-3)
-    return torch.stack([x - left, y - top, x + right, y + bottom], -1)
 
 
 def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -102,21 +70,36 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, overlap: float) -> list[int]
     return kept
 
 
-class Detector:
-    """Image to person boxes, by a copy of the network as it is run: batch norms folded, in the precision that the device is good at."""
+def keypoint_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Boxes (N, 4) of persons in a picture of `size` (w, h) to the boxes of their keypoints.
 
-    def __init__(self, network: DetectorNetwork, config: DetectorConfig, device: torch.device | str = "cpu"):
+    A side at the picture's border stays there: the person goes on behind it.
+    """
+    limit = np.array([*size, *size]) - 1.0
+    boxes = np.clip(boxes, 0, limit)
+    extent = np.tile(boxes[:, 2:] - boxes[:, :2], 2)  # (N, 4)
+    inwards = np.array([1, 1, -1, -1]) * KEYPOINT_INSET * extent
+    at_border = np.concatenate([boxes[:, :2] < 1.5, boxes[:, 2:] > limit[2:] - 1.5], 1)
+    return np.where(at_border, boxes, boxes + inwards)
+
+
+class Detector:
+    """Image to person boxes. The network is moved to the device and to the precision that it is good at."""
+
+    def __init__(self, network: nn.Module, config: DetectorConfig, device: torch.device | str = "cpu"):
+        """network: (1, 3, h, w) in [0, 1] RGB to logits (1, h, w) and distances (1, 4, h, w) px of the sides by level, as NanoDet."""
         self.config, self.device = config, torch.device(device)
-        dtype = torch.bfloat16 if has_fast_bf16(self.device) else torch.float32
-        self.network = folded(network).to(device=self.device, dtype=dtype, memory_format=torch.channels_last)
+        self.dtype = torch.bfloat16 if has_fast_bf16(self.device) else torch.float32
+        self.network = network.eval().to(device=self.device, dtype=self.dtype, memory_format=torch.channels_last)
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         """Persons in an (H, W, 3) uint8 RGB image, best first; boxes around their keypoints in image pixels."""
         tensor, scale = self._resize(image)
         with torch.inference_mode():
-            logits, sides, _ = self.network(tensor)
-        boxes, scores = self._peaks(logits.float().cpu()[0].sigmoid(), sides.float().cpu()[0])
-        boxes = (boxes + 0.5) / scale - 0.5
+            levels = self.network(tensor)
+        boxes, scores = self._candidates(levels)
+        boxes = keypoint_boxes((boxes + 0.5) / scale - 0.5, image.shape[1::-1])
+
         large = (boxes[:, 2:] - boxes[:, :2]).max(-1, initial=0) >= self.config.min_side_px
         boxes, scores = boxes[large], scores[large]
         kept = suppress(boxes, scores, self.config.overlap)[: self.config.max_persons or None]
@@ -129,22 +112,37 @@ class Detector:
         h, w = max(1, round(height * factor)), max(1, round(width * factor))
         tensor = torch.from_numpy(np.require(image, requirements="CW")).permute(2, 0, 1)[None]  # torch wants to be able to write
         small = nn.functional.interpolate(tensor, (h, w), mode="bilinear", antialias=True)
-        padded = torch.full((1, 3, -(-h // _MULTIPLE) * _MULTIPLE, -(-w // _MULTIPLE) * _MULTIPLE), 128, dtype=torch.uint8)
+        padded = torch.full((1, 3, -(-h // _MULTIPLE) * _MULTIPLE, -(-w // _MULTIPLE) * _MULTIPLE), _PADDING, dtype=torch.uint8)
         padded[..., :h, :w] = small
-        tensor = padded.to(self.device).float().div_(255).contiguous(memory_format=torch.channels_last)
+        tensor = padded.to(self.device, self.dtype).div_(255).contiguous(memory_format=torch.channels_last)
         return tensor, np.array([w / width, h / height] * 2)
 
-    def _peaks(self, heat: Tensor, sides: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        local = nn.functional.max_pool2d(heat[None], 3, 1, 1)[0]
-        rows, columns = torch.where((heat == local) & (heat >= self.config.score))
-        return boxes_of(sides)[rows, columns].double().numpy(), heat[rows, columns].double().numpy()
+    def _candidates(self, levels: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (N, 4) in pixels of the network's input, and scores (N,) of all cells that reach the least score."""
+        boxes, scores = [], []
+        for (logits, sides), stride in zip(levels, STRIDES):
+            score = logits[0].float().sigmoid()
+            row, column = torch.where(score >= self.config.score)
+            centre = torch.stack([column, row], -1) * stride + (stride - 1) / 2  # (n, 2)
+            distance = sides[0].float()[:, row, column].T  # (n, 4)
+            boxes.append(torch.cat([centre - distance[:, :2], centre + distance[:, 2:]], 1))
+            scores.append(score[row, column])
+        return torch.cat(boxes).double().cpu().numpy(), torch.cat(scores).double().cpu().numpy()
 
 
-def load_detector(path, config: DetectorConfig, device: torch.device | str = "cpu") -> Detector:
+def save_detector(path: str | Path, network: NanoDet, card: dict) -> None:
+    """Write detector weights in fp16 with a short card (origin, licence)."""
+    half = {name: tensor.half() for name, tensor in network.state_dict().items()}
+    save_tensors(path, half, {"detector": {"network": NETWORK}, "card": card})
+
+
+def load_detector(path: str | Path, config: DetectorConfig, device: torch.device | str = "cpu") -> Detector:
     """Read detector weights; CheckpointError in one line where the file is missing, corrupt or another network's."""
     tensors, header = load_tensors(path)
     try:
-        network = DetectorNetwork(tuple(header["detector"]["widths"]))
+        if header["detector"]["network"] != NETWORK:
+            raise ValueError(f"expected {NETWORK}, got {header['detector']['network']!r}")
+        network = NanoDet()
         network.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: holds no person detector ({reason(error)})") from None

@@ -7,6 +7,7 @@ import functools
 import torch
 
 from lifting_ros.core.config import ConfigError
+from lifting_ros.core.memory import keep_freed_memory as keep_freed_memory
 
 
 def choose_device(name: str) -> torch.device:

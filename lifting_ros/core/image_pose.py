@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """From the crop of a person straight to 17 joints: the baseline that labelled photographs train (ICCV workshop 2019).
 
-A small head reads the features F of the multistage network, which stays as it is; there are no keypoints on the way and no geometry. So it
-says how far a picture alone leads, and is no lifter of the node.
+A small head reads the features F and the trunk's last layer of a `full` or `lite` network, which stays as it is;
+there are no keypoints on the way and no geometry. So it says how far a picture alone leads, and is no lifter of the
+node.
 """
 from __future__ import annotations
 
@@ -33,26 +34,27 @@ class ImagePoseConfig:
 
 
 class ImagePoseHead(nn.Module):
-    """Features (N, F, h, h) and pooled code (N, c) to joints (N, 17, 3) about the root, over the person's size.
+    """Features (N, F, h, h) and the trunk's last layer (N, c) to joints (N, 17, 3) about the root, divided by the
+    person's size.
 
     Limbs are what is learnt, each joint from its parent: those of a person are of like size, their ends are not.
     """
 
-    def __init__(self, config: ImagePoseConfig, features: int, side: int, code: int):
+    def __init__(self, config: ImagePoseConfig, features: int, side: int, deep: int):
         super().__init__()
         self.config = config
         widths = (features, *config.widths)
         self.body = nn.Sequential(*(conv(a, b, 3, 2) for a, b in zip(widths, widths[1:])), nn.Flatten())
         for _ in config.widths:
             side = (side + 1) // 2
-        inputs = config.widths[-1] * side * side + code
+        inputs = config.widths[-1] * side * side + deep
         self.out = nn.Sequential(
             nn.Dropout(config.dropout), nn.Linear(inputs, config.hidden), nn.ReLU(), nn.Linear(config.hidden, 3 * JOINT_COUNT - 3)
         )
         nn.init.normal_(self.out[-1].weight, std=1e-3)
 
-    def forward(self, features: Tensor, code: Tensor) -> Tensor:
-        limbs = self.out(torch.cat([self.body(features), code], 1)).float().unflatten(-1, (JOINT_COUNT - 1, 3))  # N, 16, 3
+    def forward(self, features: Tensor, deep: Tensor) -> Tensor:
+        limbs = self.out(torch.cat([self.body(features), deep], 1)).float().unflatten(-1, (JOINT_COUNT - 1, 3))  # N, 16, 3
         joints = [torch.zeros_like(limbs[:, 0])]
         for joint in range(1, JOINT_COUNT):
             joints.append(joints[JOINT_PARENTS[joint]] + limbs[:, joint - 1])
@@ -60,7 +62,7 @@ class ImagePoseHead(nn.Module):
 
 
 class ImagePoseNetwork(nn.Module):
-    """The multistage network's features, frozen, and the head."""
+    """The features of a `full` or `lite` network, frozen, and the head."""
 
     def __init__(self, trunk: MultistageNetwork, config: ImagePoseConfig = ImagePoseConfig()):
         super().__init__()
@@ -68,7 +70,7 @@ class ImagePoseNetwork(nn.Module):
         self.input_px = trunk.config.input_px
         with torch.inference_mode():
             features, code = self.trunk(torch.zeros(1, 3, self.input_px, self.input_px))
-        self.head = ImagePoseHead(config, features.shape[1], features.shape[2], code.shape[1])
+        self.head = ImagePoseHead(config, features.shape[1], features.shape[2], code.deep.shape[1])
 
     def train(self, mode: bool = True) -> ImagePoseNetwork:
         """The head's mode; the trunk's batch norms never learn from what goes through."""
@@ -81,7 +83,7 @@ class ImagePoseNetwork(nn.Module):
         over the person's size."""
         with torch.no_grad():
             features, code = self.trunk(crops)
-        return self.head(features, code)
+        return self.head(features, code.deep)
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def _rows(output: NetworkOutput, count: int) -> NetworkOutput:
     def cut(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor[:count].clone()
 
-    return NetworkOutput([type(s)(*map(cut, s)) for s in output.stages], cut(output.presence))
+    return NetworkOutput([type(s)(*map(cut, s)) for s in output.stages], cut(output.presence), cut(output.trunk))
 
 
 def _joined(parts: list[NetworkOutput]) -> NetworkOutput:
@@ -103,4 +103,4 @@ def _joined(parts: list[NetworkOutput]) -> NetworkOutput:
         return None if tensors[0] is None else torch.cat(tensors)
 
     stages = [type(group[0])(*map(join, zip(*group))) for group in zip(*(p.stages for p in parts))]
-    return NetworkOutput(stages, join([p.presence for p in parts]))
+    return NetworkOutput(stages, join([p.presence for p in parts]), join([p.trunk for p in parts]))

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from lifting_ros.core import network_lite, network_paper
+from lifting_ros.core import network_paper, network_trunk
 from lifting_ros.core.config import check
 from lifting_ros.core.skeleton import KEYPOINT_COUNT
 
@@ -21,13 +21,16 @@ from lifting_ros.core.skeleton import KEYPOINT_COUNT
 class NetworkConfig:
     """Shape of the network; stored in the weights file, so that a file says what it holds."""
 
-    variant: str = field(default="lite", metadata={"description": "lite, or the paper's own", "choices": ("lite", "paper")})
-    input_px: int = field(default=128, metadata={"description": "side of the square crop", "unit": "px"})
+    variant: str = field(
+        default="full",
+        metadata={"description": "full or lite, on a pretrained trunk, or the paper's own", "choices": ("full", "lite", "paper")},
+    )
+    input_px: int = field(default=256, metadata={"description": "side of the square crop", "unit": "px"})
     stages: int = field(default=3, metadata={"description": "number of stages"})
     widths: tuple[int, ...] = field(
-        default=(64, 128, 256), metadata={"description": "channels at stride 4, 8, 16 (lite) or 1, 2, 4, 8 (paper)"}
+        default=(24, 48), metadata={"description": "channels of a stage at stride 4 and 8, or of the paper's layers at stride 1, 2, 4, 8"}
     )
-    features: int = field(default=64, metadata={"description": "channels of the features F"})
+    features: int = field(default=24, metadata={"description": "channels of the features F"})
     stride: int = field(default=4, metadata={"description": "input pixels a belief-map cell", "unit": "px"})
     fusion: bool = field(default=True, metadata={"description": "whether the stages are fused with the prior; without, every w is 1"})
     fusion_noise: float = field(
@@ -44,6 +47,9 @@ class NetworkConfig:
     )
 
 
+LITE = NetworkConfig(variant="lite", input_px=192)
+"""The shape for small CPUs."""
+
 PAPER = NetworkConfig(variant="paper", input_px=368, stages=6, widths=(64, 128, 256, 512), features=128, stride=8)
 """The paper's own shape (its 29.85 M parameters, 88.4 GMAC a crop are tested)."""
 
@@ -52,17 +58,20 @@ class StageOutput(NamedTuple):
     """What one stage returns; maps are probabilities (N, J, h, w), but for the raw ones."""
 
     raw: Tensor
-    """What the stage's last convolution gives: logits (lite), or J+1 maps that peak at one (paper)."""
+    """What the stage's last convolution gives: logits (on a trunk), or J+1 maps that peak at one (paper)."""
     belief: Tensor
     projected: Tensor | None
     fused: Tensor
 
 
 class NetworkOutput(NamedTuple):
-    """All stages, and the logit of each keypoint being in the crop at all, (N, J), where the variant tells."""
+    """What the network gives of N crops."""
 
     stages: list[StageOutput]
     presence: Tensor | None
+    """(N, J) logits of each keypoint being in the crop and in view, where the variant tells."""
+    trunk: Tensor | None = None
+    """(N, 17, h, w) the pretrained trunk's own maps of the person in the middle, in [0, 1], where there is one."""
 
 
 class NoFusion(nn.Module):
@@ -80,7 +89,7 @@ class MultistageNetwork(nn.Module):
         super().__init__()
         check(next(f for f in fields(config) if f.name == "variant").metadata, "", config.variant, "network.variant")
         self.config = config
-        build = _lite if config.variant == "lite" else _paper
+        build = _paper if config.variant == "paper" else _on_trunk
         self.features, stages, presence, self.maps = build(config)
         self.stages, self.presence = nn.ModuleList(stages), presence
         self.fusion = fusion if fusion is not None else NoFusion()
@@ -95,7 +104,9 @@ class MultistageNetwork(nn.Module):
             raw, _, projected, fused = outputs[-1]
             weight = None if projected is None else self.fusion.weights[index]
             previous = self.maps.following(raw, fused, projected, weight)  # (N, J+1, h, w)
-        return NetworkOutput(outputs, None if self.presence is None else self.presence(code))
+        if code is None:
+            return NetworkOutput(outputs, None)
+        return NetworkOutput(outputs, self.presence(code, outputs[-1].fused), code.own)
 
     def _stage(self, index: int, stage: nn.Module, features: Tensor, previous: Tensor | None) -> StageOutput:
         raw = stage(features, previous).float()
@@ -105,11 +116,13 @@ class MultistageNetwork(nn.Module):
         return StageOutput(raw, belief, projected, fused)
 
 
-def _lite(config: NetworkConfig):
+def _on_trunk(config: NetworkConfig):
     """Features, stages, presence and the meaning of the maps."""
-    features, first = network_lite.Features(config.widths, config.features), network_lite.FirstStage(config.features)
-    refinements = [network_lite.RefinementStage(config.widths, config.features) for _ in range(config.stages - 1)]
-    return features, [first, *refinements], nn.Linear(config.widths[-1], KEYPOINT_COUNT), network_lite.SoftmaxMaps()
+    features = network_trunk.Features(network_trunk.TRUNK_WIDTHS[config.variant], config.features)
+    first = network_trunk.FirstStage(config.features)
+    later = [network_trunk.RefinementStage(config.widths, config.features) for _ in range(config.stages - 1)]
+    presence = network_trunk.Presence(features.trunk.backbone.last.out_channels)
+    return features, [first, *later], presence, network_trunk.SoftmaxMaps()
 
 
 def _paper(config: NetworkConfig):

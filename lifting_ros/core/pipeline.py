@@ -26,8 +26,14 @@ from lifting_ros.core.ppca import MixturePPCA
 from lifting_ros.core.request import UP, PoseLifter
 from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_FLIP
 
-SHIPPED = {"lite": "detector", "lite-free": "detector-free"}
-"""Networks that ship by name, and the detector that goes with each; the model cards beside them say what they have seen."""
+SHIPPED = ("full", "lite")
+"""Networks that ship, by name, the default first; the model cards beside them say what they have seen."""
+
+DETECTOR_SHARE = 0.2
+"""Weight of the detector's score in that of a person; chosen on rows held back from the training."""
+
+COUNTED_KEYPOINTS = 6
+"""Keypoints that say whether somebody is there: the surest ones, since half of a person may be out of view."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +43,7 @@ class EstimatorConfig:
     device: str = field(default="auto", metadata={"description": "where the network runs: auto, cpu, cuda or cuda:n"})
     threads: int = field(default=0, metadata={"description": "CPU threads; 0: half the cores, the rest is the robot's", "range": (0, 256)})
     weights: str = field(
-        default="lite", metadata={"description": "network weights: the name of a network that ships (lite; lite-free), or a file"}
+        default="full", metadata={"description": "network weights: the name of a network that ships (full; lite for small CPUs), or a file"}
     )
     prior: str = field(default="", metadata={"description": "pose prior (.npz); empty: the one that ships"})
     min_person_score: float = field(
@@ -87,16 +93,16 @@ class Estimate:
 
 
 def network_and_detector(config: EstimatorConfig) -> tuple[Path, Path]:
-    """The files of the network and of the detector: by name, or as given; a network of one's own goes with the default's detector."""
-    network = config.weights or "lite"
-    detector = config.detector.weights or WEIGHTS / f"{SHIPPED.get(network, 'detector')}.safetensors"
+    """The files of the network and of the detector: by name, or as given."""
+    network = config.weights or SHIPPED[0]
+    detector = config.detector.weights or WEIGHTS / "detector.safetensors"
     return WEIGHTS / f"{network}.safetensors" if network in SHIPPED else Path(network), Path(detector)
 
 
 def model_name(config: EstimatorConfig, network: bool = True) -> str:
     """What makes the skeletons, for `~/info`: the network's weights by name (not without `network`), and behind a plus the lifter where it
-    is not the prior: lite, lite+stereo, +stereo."""
-    weights = (Path(config.weights).stem or "lite") if network else ""
+    is not the prior: full, full+stereo, +stereo."""
+    weights = (Path(config.weights).stem or SHIPPED[0]) if network else ""
     return weights if config.lifter == METHODS[0] else f"{weights}+{config.lifter}"
 
 
@@ -244,12 +250,13 @@ def _skeleton(area: crop.Crop, points: np.ndarray, confidence: np.ndarray, covar
 
 
 def person_score(detection: float, there: np.ndarray) -> float:
-    """Weighted geometric mean of the detector's score and the mean probability (14,) of the keypoints being there at all.
+    """How certain it is that somebody is there: from the detector's score and the probabilities (14,) of the keypoints being in view.
 
-    The network that sees the limbs counts most: it has learnt what the detector mistakes for persons. The weights are those that found most
-    people at one false alarm in a hundred pictures without people, on pictures held back from the detector's training, not the network's.
+    A weighted geometric mean of the score and of the mean of the COUNTED_KEYPOINTS highest probabilities. The network that sees the limbs
+    counts most: it has learnt what the detector mistakes for persons.
     """
-    return float(detection**0.07 * np.mean(there) ** 0.93)
+    surest = np.sort(there)[-COUNTED_KEYPOINTS:]
+    return float(detection**DETECTOR_SHARE * np.mean(surest) ** (1 - DETECTOR_SHARE))
 
 
 def drop_repeated(skeletons: list[Skeleton2D], near: float = 0.15, most: float = 0.4) -> list[Skeleton2D]:

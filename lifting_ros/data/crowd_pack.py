@@ -15,7 +15,7 @@ from lifting_ros.data.negatives import read_negatives
 from lifting_ros.data.synthetic_pack import VERSION, crowd_labels, render_pictures, save_labels
 
 TUNE_PICTURES = (60, 120)
-"""Rendered pictures with and without people to set thresholds and the scores' calibration."""
+"""Rendered pictures with and without people to set thresholds."""
 
 
 class CrowdPack(NamedTuple):

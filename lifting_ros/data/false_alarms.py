@@ -19,8 +19,10 @@ from lifting_ros.data.scene_parts import random_window
 
 SIZE = (480, 360)
 """Width and height of the rendered rooms, px."""
-SCORE = 0.05
+SCORE = 0.1
 """Least score of an alarm: far below what the estimator is set to, so that the network sees what a better detector may still miss."""
+LONG_SIDE_PX = 320
+"""Long side at which the detector sees the pictures searched."""
 WINDOW_BOXES = 1.25 * CROP_MARGIN
 """Side of a window over the longer side of the alarm's box: the crop that the estimator would cut, and room to shift."""
 PARTS = 12

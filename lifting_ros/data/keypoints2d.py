@@ -12,10 +12,12 @@ import numpy as np
 
 from lifting_ros.core.skeleton import LSP_TO_KEYPOINT, torso_px
 from lifting_ros.data.arrays import read_arrays
-from lifting_ros.data.label_doubt import settle, teacher_weight
+from lifting_ros.data.label_doubt import settle, teacher_weight, vote_weight
 from lifting_ros.data.splits import own_split, validation_of
 
-PHOTO_SETS = ("lspet", "street", "gym", "people")
+PHOTO_SETS = ("lspet", "street", "gym", "people", "scenes")
+_LEAST_VOTED = 4
+"""Voted keypoints without which a photograph is left out."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class PhotoSet:
     """(N, 14, 3) x, y in px of the photo and the label's weight: 0 where there is none, in training rows below 1 where it is in doubt."""
     validation: np.ndarray
     """(N,) bool: the validation side."""
+    absent: np.ndarray | None = None
+    """(N, 14) bool: keypoints known not to be in the picture; None where the labels do not tell."""
 
     def image(self, index: int) -> np.ndarray:
         """Photo `index` as (H, W, 3) uint8 RGB."""
@@ -79,10 +83,28 @@ def read_photo_set(root: str | Path, name: str) -> PhotoSet:
     annotations = read_arrays(folder / "annotations.npz", {"names": ("N",), "joints": ("N", 14, 3)}, optional)
     files = tuple(str(f) for f in annotations["names"])
     images = read_tar(folder / "images.tar", files)
-    labels = annotations["joints"][:, list(LSP_TO_KEYPOINT)].astype(np.float32)  # (N, 14, 3)
     validation = own_split(annotations, validation_of(name, files))
-    keypoints = np.where(validation[:, None, None], labels, _weighted(labels, annotations, folder))
-    return PhotoSet(name, files, tuple(images[f] for f in files), keypoints, validation)
+    votes = _read_votes(folder, annotations)
+    if votes is None:
+        labels = annotations["joints"][:, list(LSP_TO_KEYPOINT)].astype(np.float32)  # (N, 14, 3)
+        keypoints = np.where(validation[:, None, None], labels, _weighted(labels, annotations, folder))
+        return PhotoSet(name, files, tuple(images[f] for f in files), keypoints, validation)
+
+    labels = votes["joints"][:, list(LSP_TO_KEYPOINT)].astype(np.float32)
+    keypoints = np.where(validation[:, None, None], labels, labels * _third(vote_weight(votes)[:, list(LSP_TO_KEYPOINT)]))
+    kept = np.flatnonzero((labels[..., 2] > 0).sum(1) >= _LEAST_VOTED)
+    absent = votes["absent"][:, list(LSP_TO_KEYPOINT)].astype(bool)
+    chosen = tuple(files[row] for row in kept)
+    return PhotoSet(name, chosen, tuple(images[f] for f in chosen), keypoints[kept], validation[kept], absent[kept])
+
+
+def _read_votes(folder: Path, annotations: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
+    """Labels by the vote of several teachers: `votes.npz` beside the annotations, or the annotations themselves; None without any."""
+    path = folder / ("annotations.npz" if "agree" in annotations else "votes.npz")
+    if not path.is_file():
+        return None
+    count = len(annotations["names"])
+    return read_arrays(path, {"joints": (count, 14, 3), "spread": (count, 14), "agree": (count, 14), "absent": (count, 14)})
 
 
 def photo_sets_in(root: str | Path) -> list[str]:

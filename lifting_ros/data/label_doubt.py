@@ -5,6 +5,8 @@ Only training labels are touched: what is measured against stays as it was label
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from lifting_ros.core.skeleton import KEYPOINT_FLIP
@@ -21,6 +23,11 @@ _SIDED = [k for k, other in enumerate(KEYPOINT_FLIP) if other != k]
 def teacher_weight(spread: np.ndarray) -> np.ndarray:
     """Weight of a teacher's labels from the spread of its answers in body sizes, any shape."""
     return 1 / (1 + (np.asarray(spread, np.float32) / TRUSTED_SPREAD) ** 2)
+
+
+def vote_weight(votes: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Weight (N, 14) of labels on which `agree` of the teachers' four answers agree within `spread` body sizes."""
+    return teacher_weight(votes["spread"]) * votes["agree"].clip(0, 4) / 4
 
 
 def settle(hand: np.ndarray, teacher: np.ndarray, torso_px: np.ndarray) -> np.ndarray:

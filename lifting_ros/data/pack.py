@@ -2,7 +2,7 @@
 """Packs: square windows around one person each, decoded once, so that training never waits for a JPEG.
 
 A pack is a folder with `images.npy` (N, S, S, 3) uint8 RGB, memory-mapped, and `labels.npz` with `keypoints` (N, 14, 3) x, y in px of the
-window and the label's weight (0 where there is none), and `validation` (N,) bool.
+window and the label's weight (0 where there is none), `validation` (N,) bool, and at times `absent` (N, 14) bool.
 """
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from lifting_ros.data.keypoints2d import PhotoSet, keypoint_box, photo_sets_in, 
 from lifting_ros.data.made_once import make_once
 from lifting_ros.data.negatives import negative_names, read_negatives
 
-VERSION = 2  # of what photo packs hold; an older pack is made again
-WINDOW_PX = 224
+VERSION = 3  # of what photo packs hold; an older pack is made again
+WINDOW_PX = 384
 WINDOW_BOXES = 2.2  # side of the window over the longer side of the keypoints' box: room to shift, turn and shrink
 
 
@@ -37,6 +37,8 @@ class Pack(NamedTuple):
     images: np.ndarray
     keypoints: np.ndarray
     validation: np.ndarray
+    absent: np.ndarray | None = None
+    """(N, 14) bool: keypoints known not to be in the picture."""
 
 
 def window_transform(keypoints: np.ndarray, side_px: int = WINDOW_PX, boxes: float = WINDOW_BOXES) -> np.ndarray:
@@ -71,7 +73,7 @@ def cut_square(image: np.ndarray, transform: np.ndarray, side_px: int) -> np.nda
 def write_pack(folder: Path, photos: PhotoSet, side_px: int = WINDOW_PX) -> None:
     """Write the pack of a photo set; `labels.npz` last, so that a folder with it is whole."""
     make = (cut_window(photos.image(i), photos.keypoints[i], side_px) for i in range(len(photos.files)))
-    write_windows(folder, make, photos.validation, side_px)
+    write_windows(folder, make, photos.validation, side_px, photos.absent)
 
 
 def write_negative_pack(folder: Path, root: Path, side_px: int = WINDOW_PX) -> None:
@@ -87,7 +89,8 @@ def _middle(image: np.ndarray) -> np.ndarray:
     return image[top : top + side, left : left + side]
 
 
-def write_windows(folder: Path, windows: Iterable[tuple[np.ndarray, np.ndarray]], validation: np.ndarray, side_px: int) -> None:
+def write_windows(folder: Path, windows: Iterable[tuple[np.ndarray, np.ndarray]], validation: np.ndarray, side_px: int,
+                  absent: np.ndarray | None = None) -> None:  # fmt: skip
     """Write the pack of windows (S, S, 3) with their keypoints (14, 3), one for every entry of `validation` (N,) bool.
 
     Not for two processes at once in one folder: see `made_once`.
@@ -101,17 +104,18 @@ def write_windows(folder: Path, windows: Iterable[tuple[np.ndarray, np.ndarray]]
         images[i], keypoints[i] = image, labels
     images.flush()
     os.replace(folder / "images.part.npy", folder / "images.npy")
-    np.savez(folder / "labels.part.npz", keypoints=keypoints, validation=validation, version=VERSION)
+    more = {} if absent is None else {"absent": absent}
+    np.savez(folder / "labels.part.npz", keypoints=keypoints, validation=validation, version=VERSION, **more)
     os.replace(folder / "labels.part.npz", folder / "labels.npz")
 
 
 def read_pack(folder: str | Path) -> Pack:
     """Open a pack; FileNotFoundError where it is absent or was not finished, ValueError in one line where it is damaged or no pack."""
     folder = Path(folder)
-    labels = read_arrays(folder / "labels.npz", {"keypoints": ("N", 14, 3)}, {"validation": ("N",)})
+    labels = read_arrays(folder / "labels.npz", {"keypoints": ("N", 14, 3)}, {"validation": ("N",), "absent": ("N", 14)})
     images = read_images(folder / "images.npy")
     check_shape(images, (len(labels["keypoints"]), "H", "W", 3), {}, f"{folder / 'images.npy'}: pictures")
-    return Pack(folder.name, images, labels["keypoints"], labels.get("validation", np.zeros(len(images))).astype(bool))
+    return Pack(folder.name, images, labels["keypoints"], labels.get("validation", np.zeros(len(images))).astype(bool), labels.get("absent"))
 
 
 def open_or_write(folder: Path, write: Callable[[Path], None]) -> Pack:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures of the person detector, alone and through the whole estimator, on pictures that no training has seen."""
+"""Measures of the person detector, alone and through the whole estimator, on pictures that no training here has seen."""
 from __future__ import annotations
 
 import dataclasses

@@ -9,18 +9,24 @@ import numpy as np
 
 from lifting_ros.core.pipeline import PoseEstimator
 from lifting_ros.core.skeleton import KEYPOINT_NAMES
-from lifting_ros.data.keypoints2d import read_photo_set
+from lifting_ros.data.keypoints2d import photo_sets_in, read_photo_set
 from lifting_ros.data.negatives import read_negatives
 from lifting_ros.data.pack import Pack
+from lifting_ros.evaluation.everyday import everyday_tables, read_everyday
+from lifting_ros.evaluation.half_bodies import half_body_row
 from lifting_ros.evaluation.keypoint_calibration import calibration_rows, errors_of
-from lifting_ros.evaluation.keypoints import MAPS, Answers, ask, false_alarms, find_labelled, upright, validation_rows
+from lifting_ros.evaluation.keypoints import MAPS, Answers, ask, crowded, false_alarms, find_labelled, upright, validation_rows
 from lifting_ros.evaluation.metrics import mean_pck, pck, swapped
 
 TITLES = (
     "keypoints", "PCK@0.2 of each keypoint after the last stage, %", "2D error stage by stage", "left taken for right, % of keypoints",
     "calibration of keypoints on the odd rows, % inside",
 )  # fmt: skip
+EVERYDAY = "everyday photographs, hand labels: PCK@0.2 of 12 limb keypoints, found and inside ellipses, %"
+HALF_BODIES = "cut above the hips: people found, leg keypoints reported of 6; share reported where all are in view"
 
+CROWDED = ", crowded"
+"""Added to a set's name: those with somebody else in the crop."""
 UPRIGHT = ", upright"
 """Added to a set's name: those of its people whose trunk is."""
 HALF_UPRIGHT = "lspet"
@@ -42,8 +48,9 @@ def keypoint_tables(estimators: Mapping[str, PoseEstimator], packs: list[Pack], 
         parts = network_tables(answers, odd, estimator.network.config)
         if data is not None:
             add_own_detector(parts[TITLES[0]], estimator, data)
+            parts |= hand_labelled_tables(estimator, data)
         for title, rows in parts.items():
-            tables[title] |= {row + add: values for row, values in rows.items()}
+            tables.setdefault(title, {}).update({row + add: values for row, values in rows.items()})
     for title in TITLES[:1]:  # the same set of several networks one below the other
         tables[title] = dict(sorted(tables[title].items(), key=lambda item: item[0].split(",")[0]))
     return tables
@@ -83,14 +90,27 @@ def _part(answers: Answers, rows: np.ndarray) -> Answers:
 
 def add_own_detector(rows: dict[str, Row], estimator: PoseEstimator, data: Path) -> None:
     """PCK with the own detector and share found in the rows of the photo sets, and a row of false alarms."""
-    for name in [name for name in rows if not name.endswith(UPRIGHT)]:
+    for name in [name for name in rows if not name.endswith((UPRIGHT, CROWDED))]:
         photos = read_photo_set(data / "keypoints2d", name)
         predicted, labels = find_labelled(estimator, photos, np.flatnonzero(photos.validation))
         rows[name] |= own_boxes(predicted, labels)
+        others = crowded(estimator, photos, np.flatnonzero(photos.validation))
+        if others.any():
+            rows[name + CROWDED] = own_boxes(predicted[others], labels[others])
         if name + UPRIGHT in rows:
             rows[name + UPRIGHT] |= own_boxes(predicted[upright(labels)], labels[upright(labels)])
     nobody = read_negatives(data / "negatives", "validation")
     rows["negatives"] = {"pictures": float(len(nobody)), "false alarms": float(false_alarms(estimator, nobody))}
+
+
+def hand_labelled_tables(estimator: PoseEstimator, data: Path) -> dict[str, dict[str, Row]]:
+    """Tables of the everyday photographs, where they are there, and of half bodies."""
+    tables = {}
+    if (data / "keypoints2d" / "everyday").is_dir():
+        tables[EVERYDAY] = everyday_tables(estimator, read_everyday(data / "keypoints2d" / "everyday"))
+    sets = [read_photo_set(data / "keypoints2d", name) for name in photo_sets_in(data / "keypoints2d") if name != HALF_UPRIGHT]
+    tables[HALF_BODIES] = {photos.name: half_body_row(estimator, photos, np.flatnonzero(photos.validation)) for photos in sets}
+    return tables
 
 
 def own_boxes(predicted: np.ndarray, labels: np.ndarray) -> Row:

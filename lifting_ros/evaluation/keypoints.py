@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from lifting_ros.core import belief_maps
 from lifting_ros.core.checkpoint import build_network
+from lifting_ros.core.crop import crop_around
 from lifting_ros.core.detector import overlaps
 from lifting_ros.core.inference import NetworkRunner
 from lifting_ros.core.network import MultistageNetwork, NetworkConfig
@@ -25,6 +26,8 @@ MAPS = ("belief", "projected", "fused")
 """A stage's maps: its own b_t, the lifted and projected b_hat_t, and both together, f_t."""
 
 BATCH = 32
+SURE_OF_OTHERS = 0.3
+"""Least score of the detector for somebody else in the crop."""
 
 
 class Answers(NamedTuple):
@@ -121,6 +124,19 @@ def upright(keypoints: np.ndarray) -> np.ndarray:
     hips, neck = keypoints[:, [KEYPOINT_NAMES.index(n) for n in ("right_hip", "left_hip")]], keypoints[:, KEYPOINT_NAMES.index("neck")]
     trunk = neck[:, :2] - hips[..., :2].mean(1)  # (N, 2), y down
     return (hips[..., 2] > 0).all(1) & (neck[:, 2] > 0) & (-trunk[:, 1] > np.abs(trunk[:, 0]))
+
+
+def crowded(estimator: PoseEstimator, photos: PhotoSet, rows: np.ndarray) -> np.ndarray:
+    """(N,) whether the detector sees the middle of somebody else in the crop of the labelled person."""
+    found = np.zeros(len(rows), bool)
+    for n, row in enumerate(rows):
+        box = keypoint_box(photos.keypoints[row])
+        area = crop_around(box, estimator.network.config.input_px)
+        boxes = np.array([d.box_px for d in estimator.detector.detect(photos.image(row)) if d.score >= SURE_OF_OTHERS]).reshape(-1, 4)
+        others = boxes[overlaps(box, boxes) < 0.3]
+        middle = area.from_image((others[:, :2] + others[:, 2:]) / 2)
+        found[n] = ((middle > 0) & (middle < area.size_px)).all(-1).any()
+    return found
 
 
 def false_alarms(estimator: PoseEstimator, images: list[np.ndarray]) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import sys
 import threading
 import time
@@ -19,9 +18,8 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 
+from lifting_ros.core.memory import keep_freed_memory
 from lifting_ros.ros import signals
-
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 BAD_INPUT = 2
 """Exit status for input that cannot be used."""
@@ -66,17 +64,6 @@ def run(name: str, make_node: Callable[[], Node], work: Callable[[Node], Any], a
     finally:
         _end(node)
     return status
-
-
-def keep_freed_memory() -> None:
-    """Have glibc keep up to 64 MB that were freed, and serve blocks of up to 32 MB from there; other C libraries are left as they are.
-
-    Else the memory of every message goes back to the system, and each page of the next one faults: 9 ms for a raw image of 1920x1080.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        for option, value in ((_M_TRIM_THRESHOLD, 1 << 26), (_M_MMAP_THRESHOLD, 1 << 25)):
-            libc.mallopt(option, value)
 
 
 def spin(node: Node) -> None:

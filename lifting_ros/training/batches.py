@@ -17,7 +17,8 @@ from lifting_ros.core.config import ConfigError
 from lifting_ros.data.keypoints2d import PHOTO_SETS
 from lifting_ros.data.pack import NOBODY, Pack
 from lifting_ros.data.splits import rows_of
-from lifting_ros.training.augmentation import AugmentationConfig, augment
+from lifting_ros.data.scene_parts import Cutout
+from lifting_ros.training.augmentation import AugmentationConfig, Scenery, augment
 
 PACKS = (*PHOTO_SETS, "synthetic", *NOBODY)
 """Names of the packs that a recipe may give a share."""
@@ -32,6 +33,8 @@ class Batch(NamedTuple):
     """(N, 14, 3) x, y in px of the crop and the label's weight, 0 where there is none."""
     nobody: Tensor
     """(N,) bool: pictures known to show no person."""
+    presence: Tensor
+    """(N, 14) 1 where a keypoint is in the picture, 0 where it is not, NaN where that is unknown."""
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
@@ -45,7 +48,7 @@ class Batches(Dataset):
     """
 
     def __init__(self, packs: list[Pack], shares: tuple[str, ...], batch: int, size_px: int, augmentation: AugmentationConfig, seed: int,
-                 steps: int, rank: int = 0, world: int = 1):  # fmt: skip
+                 steps: int, rank: int = 0, world: int = 1, people: Sequence[Cutout] = ()):  # fmt: skip
         share = parse_shares(shares)
         rows = [(p, np.flatnonzero(rows_of(p.validation, "train"))) for p in packs if p.name in share]
         self.packs, self.training = [p for p, chosen in rows if len(chosen)], [chosen for _, chosen in rows if len(chosen)]
@@ -57,20 +60,30 @@ class Batches(Dataset):
         if batch < world:
             raise ConfigError(f"batch: expected at least {world}, a crop for each process, got {batch}")
         self.weights = weights / weights.sum()
+        self.scenery = Scenery(people, [p.images[row] for p, chosen in rows if p.name == "negatives" for row in chosen])
         self.samples, self.size_px, self.augmentation, self.seed, self.steps = range(rank, batch, world), size_px, augmentation, seed, steps
 
     def __len__(self) -> int:
         return self.steps
 
     def __getitem__(self, step: int) -> Batch:
-        images, labels, nobody = zip(*(self._sample(np.random.default_rng((self.seed, step, n))) for n in self.samples))
-        return Batch(torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(labels)).float(), torch.tensor(nobody))
+        drawn = (self._sample(np.random.default_rng((self.seed, step, n))) for n in self.samples)
+        images, labels, nobody, presence = zip(*drawn)
+        return Batch(
+            torch.from_numpy(np.stack(images)),
+            torch.from_numpy(np.stack(labels)).float(),
+            torch.tensor(nobody),
+            torch.from_numpy(np.stack(presence)).float(),
+        )
 
-    def _sample(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, bool]:
+    def _sample(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, bool, np.ndarray]:
         which = rng.choice(len(self.packs), p=self.weights)
         pack, index = self.packs[which], rng.choice(self.training[which])
-        image, keypoints = augment(pack.images[index], pack.keypoints[index], self.size_px, self.augmentation, rng)
-        return np.ascontiguousarray(image).transpose(2, 0, 1), keypoints, pack.name in NOBODY
+        absent = None if pack.absent is None else pack.absent[index]
+        sample = augment(pack.images[index], pack.keypoints[index], self.size_px, self.augmentation, rng, absent, self.scenery)
+        nobody = pack.name in NOBODY
+        presence = np.zeros(14) if nobody else sample.presence
+        return np.ascontiguousarray(sample.image).transpose(2, 0, 1), sample.keypoints, nobody, presence
 
     def counts(self) -> dict[str, int]:
         """Training windows of every pack."""

@@ -10,6 +10,10 @@ from lifting_ros.core import belief_maps
 from lifting_ros.core.network import NetworkOutput
 from lifting_ros.core.network_paper import PEAK
 
+_FACE = 2
+_BODY = (6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15)
+"""Of the trunk's 17 keypoints those that are our keypoints from the third on; the first two, head top and neck, it lacks."""
+
 
 def target_maps(keypoints_px: Tensor, weight: Tensor, stride: int, size: tuple[int, int], sigma: float) -> tuple[Tensor, Tensor]:
     """Target beliefs (N, J, h, w), each summing to one, and how much each keypoint counts, (N, J): its label's weight (N, J) inside the
@@ -66,12 +70,21 @@ def _peak_losses(output: NetworkOutput, target: Tensor, counted: Tensor, nobody:
     return torch.stack(rows)
 
 
-def presence_loss(output: NetworkOutput, keypoints_px: Tensor, labelled: Tensor, nobody: Tensor, size_px: int) -> Tensor:
-    """Binary cross-entropy of a keypoint being inside the crop.
-
-    Labelled keypoints say where they are; an unlabelled one says nothing, except in pictures known to show nobody (`nobody`, (N,)).
-    """
-    inside = labelled & ((keypoints_px > -0.5) & (keypoints_px < size_px - 0.5)).all(-1)
-    known = (labelled | nobody[:, None]).float()
-    each = functional.binary_cross_entropy_with_logits(output.presence, inside.float(), reduction="none")
+def presence_loss(logits: Tensor, presence: Tensor) -> Tensor:
+    """Binary cross-entropy of logits (N, J) of keypoints being in view; presence (N, J): 1, 0, or NaN where nothing is known."""
+    known = presence.isfinite()
+    each = functional.binary_cross_entropy_with_logits(logits, torch.where(known, presence, 0.0), reduction="none")
     return (each * known).sum() / known.sum().clamp_min(1)
+
+
+def trunk_labels(own: Tensor, least: float = 0.3) -> tuple[Tensor, Tensor]:
+    """Keypoints (N, J, 2) in cells as the trunk's own maps (N, 17, h, w) have them, and their scores (N, J), 0 below `least`.
+
+    A free teacher on any picture. It knows nothing of the crown and of the neck.
+    """
+    maps = own[:, list(_BODY)]
+    score, cell = maps.flatten(2).max(-1)  # (N, 12)
+    width = own.shape[-1]
+    points = torch.stack([cell % width, torch.div(cell, width, rounding_mode="floor")], -1).to(own.dtype)
+    score = torch.where(score >= least, score, 0.0)
+    return functional.pad(points, (0, 0, _FACE, 0)), functional.pad(score, (_FACE, 0))

@@ -16,7 +16,7 @@ from lifting_ros.core.checkpoint import CheckpointError, load_tensors, reason, s
 from lifting_ros.training import distributed
 
 MAY_CHANGE = {
-    "samples", "decay", "shares", "rendered", "rooms", "crowds", "network.noise_scale", "network.noise_blur", "network.noise_floor",
+    "samples", "decay", "shares", "rendered", "rooms", "network.noise_scale", "network.noise_blur", "network.noise_floor",
 }  # fmt: skip
 """How long, on which data, and what is fitted after the training anyway."""
 _LENGTH = ("samples", "decay")

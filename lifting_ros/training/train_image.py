@@ -18,7 +18,7 @@ from lifting_ros.training.cosine import CosineTrainer, run
 
 @dataclass(frozen=True)
 class ImageTrainConfig:
-    """The recipe of the network from image to 3D; `config/train_image.yaml` is the one that ships."""
+    """The recipe of the network from image to 3D; `config/train_image.yaml` has its defaults."""
 
     network: ImagePoseConfig = field(default=ImagePoseConfig(), metadata={"description": "architecture of the head"})
     samples: int = field(default=60_000, metadata={"description": "training crops in all", "range": (1, 10**9)})

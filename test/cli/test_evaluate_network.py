@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`lifting evaluate --keypoints` and `--synthetic` on packs and weights that the test makes."""
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 from people import CAMERA, make_poses, see
+from small_networks import LITE, small_network
 
 from lifting_ros.cli import evaluate
 from lifting_ros.cli.main import main
-from lifting_ros.core.checkpoint import build_network, save_network
-from lifting_ros.core.network import NetworkConfig
+from lifting_ros.core.checkpoint import save_network
 from lifting_ros.data import pack as packs
 from lifting_ros.data.pack import Pack
 from lifting_ros.evaluation import keypoint_report, synthetic_people
 
+pytestmark = pytest.mark.usefixtures("narrow_trunk")
 PEOPLE = 4
 
 
@@ -23,8 +25,8 @@ PEOPLE = 4
 def weights(tmp_path) -> Path:
     """Of a small network that has learnt nothing, without fusion."""
     torch.manual_seed(0)
-    config = NetworkConfig(input_px=64, stages=2, widths=(8, 16, 24), features=8, fusion=False)
-    save_network(tmp_path / "small.safetensors", build_network(config).state_dict(), config, {})
+    config = dataclasses.replace(LITE, fusion=False)
+    save_network(tmp_path / "small.safetensors", small_network(config).state_dict(), config, {})
     return tmp_path / "small.safetensors"
 
 
@@ -69,7 +71,7 @@ def test_networks_stand_side_by_side(rendered, weights, tmp_path, monkeypatch):
     options = ["--keypoints", "--true-boxes", "--data", str(tmp_path), "--weights", f"{weights},{copy}", "--json", str(tmp_path / "e.json")]
     assert main(["evaluate", *options]) == 0
     tables = json.loads((tmp_path / "e.json").read_text())
-    assert tuple(tables) == keypoint_report.TITLES and asked == [("packs224", 224)]
+    assert tuple(tables) == keypoint_report.TITLES and asked == [("packs384", 384)]
     names = [f", {weights}", f", {copy}"]  # two files of one name are told apart by their paths
     assert list(tables["keypoints"]) == [f"lspet{part}{name}" for name in ("", *names) for part in ("", ", upright")]
     assert tables["keypoints"][f"lspet{names[0]}"] == tables["keypoints"][f"lspet{names[1]}"]

@@ -3,21 +3,24 @@
 import argparse
 import dataclasses
 import json
-import sys
 
 import numpy as np
 import pytest
+import torch
 from photos import write_data
+from small_networks import TRUNK_WIDTH
 
 from lifting_ros.cli import train as verb
 from lifting_ros.cli.files import write_json
 from lifting_ros.cli.main import CommandError, main
-from lifting_ros.core.checkpoint import sha256_of
+from lifting_ros.core.checkpoint import load_tensors, sha256_of
 from lifting_ros.core.pipeline import WEIGHTS
+from lifting_ros.core.trunk import Trunk
 from lifting_ros.data import false_alarms, synthetic
+from lifting_ros.data.keypoints2d import PHOTO_SETS
 from lifting_ros.data.pack import Pack, write_windows
 from lifting_ros.data.render_errors import RendererMissingError
-from lifting_ros.training import train_detector
+from lifting_ros.research import graph_model
 from lifting_ros.training.train_network import TrainConfig
 
 SMALL = TrainConfig(rendered=3, rooms=2, window_px=32)
@@ -26,6 +29,10 @@ SMALL = TrainConfig(rendered=3, rooms=2, window_px=32)
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"))
+
+
+def empty_alarms(side: int) -> Pack:
+    return Pack("alarms", np.zeros((0, side, side, 3), np.uint8), np.zeros((0, 14, 3)), np.zeros(0, bool))
 
 
 @pytest.fixture
@@ -42,7 +49,7 @@ def rendering(monkeypatch):
 
     def alarms(folder, detector, data, rooms, side):
         written[folder.name] = (rooms and rooms.name, side)
-        return Pack("alarms", np.zeros((0, side, side, 3), np.uint8), np.zeros((0, 14, 3)), np.zeros(0, bool))
+        return empty_alarms(side)
 
     monkeypatch.setattr(synthetic, "write_pack", write)
     monkeypatch.setattr(synthetic, "write_scenes", write)
@@ -56,7 +63,7 @@ def packs(data, work, **changes) -> list[str]:
 
 def test_packs_are_named_by_all_that_they_depend_on(data, tmp_path, rendering):
     found = packs(data, tmp_path)
-    assert found == ["lspet", "street", "gym", "people", "negatives", "synthetic", "alarms"]
+    assert found == [*PHOTO_SETS, "negatives", "synthetic", "alarms"]
     detector = sha256_of(WEIGHTS / "detector.safetensors")[:8]
     assert set(rendering) == {"synthetic3_32px_seed0", "rooms2_seed0", f"alarms_rooms2_seed0_{detector}"}
     assert rendering["synthetic3_32px_seed0"] == (3, 32, 0, 11) and rendering["rooms2_seed0"][2:] == (0, 11)  # train and tune
@@ -79,36 +86,81 @@ def test_bad_photographs_are_told_before_anything_is_rendered(tmp_path, renderin
     assert not rendering
 
 
-@pytest.mark.parametrize("what", ["lite", "detector"])
-def test_without_the_renderer_there_is_one_line_with_a_way_out(data, tmp_path, monkeypatch, capsys, what):
+def test_without_the_renderer_there_is_one_line_with_a_way_out(data, tmp_path, monkeypatch, capsys):
     def missing(*_, **__):
         raise RendererMissingError("rendering people needs the package embreex: pip install embreex")
 
     monkeypatch.setattr(synthetic, "write_pack", missing)
-    monkeypatch.setattr(train_detector, "open_crowd_pack", missing)
     options = ["--data", str(data), "--work", str(tmp_path), "--out", str(tmp_path / "w.safetensors")]
-    (tmp_path / "r.yaml").write_text("window_px: 32\n" if what == "lite" else "widths: [8, 8, 16, 16]\n")
-    assert main(["train", what, *options, "--recipe", str(tmp_path / "r.yaml")]) == 2
+    (tmp_path / "r.yaml").write_text("window_px: 32\n")
+    assert main(["train", "lite", *options, "--recipe", str(tmp_path / "r.yaml")]) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lifting train:")]
-    assert len(said) == 1 and "embreex" in said[0] and "crowds: 0 and rooms: 0" in said[0]
-
-
-def test_a_detector_that_learns_from_nothing_rendered_needs_no_renderer(data, tmp_path, monkeypatch):
-    for name in list(sys.modules):
-        if name.split(".")[0] == "embreex":
-            monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setitem(sys.modules, "embreex", None)
-    monkeypatch.setattr(train_detector, "calibrated", lambda weights, widths, source: weights)
-    (tmp_path / "r.yaml").write_text("{crowds: 0, rooms: 0, samples: 2, batch: 1, widths: [8, 8, 16, 16]}\n")
-    options = ["--data", str(data), "--work", str(tmp_path), "--out", str(tmp_path / "w.safetensors"), "--recipe", str(tmp_path / "r.yaml")]
-    assert main(["train", "detector", *options]) == 0
-    assert (tmp_path / "w.safetensors").is_file() and not (tmp_path / "crowds").exists()
-    assert (tmp_path / "train_detector" / "curves.png").is_file()
+    assert len(said) == 1 and "embreex" in said[0] and "rendered: 0 and rooms: 0" in said[0]
 
 
 def test_a_folder_for_the_weights_that_is_not_there_is_told_first(data, capsys):
     assert main(["train", "lite", "--data", str(data), "--out", "/nowhere/w.safetensors"]) == 2
     assert capsys.readouterr().err.count("--out: /nowhere/w.safetensors: the folder does not exist") == 1
+
+
+def error_of(capsys) -> str:
+    """The one line that the command wrote on standard error, but for progress bars."""
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lifting train:")]
+    return line
+
+
+def test_the_papers_network_has_no_trunk_to_start_from(data, tmp_path, capsys):
+    options = ["--data", str(data), "--out", str(tmp_path / "w.safetensors"), "--work", str(tmp_path)]
+    assert main(["train", "paper", *options, "--trunk", "movenet.json"]) == 2
+    assert error_of(capsys) == "lifting train: --trunk: the network `paper` has no such trunk"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_trunk_that_is_not_there_is_told_first(data, tmp_path, capsys):
+    options = ["--data", str(data), "--out", str(tmp_path / "w.safetensors"), "--work", str(tmp_path)]
+    assert main(["train", "lite", *options, "--trunk", str(tmp_path / "movenet.json")]) == 2
+    assert "movenet.json: not a graph model" in error_of(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("variant", "fits"), [("full", False), ("lite", True)])
+def test_a_trunk_of_another_width_is_told_first(monkeypatch, variant, fits):
+    monkeypatch.setattr(graph_model, "read_trunk", lambda path: Trunk(1.0))
+    if fits:
+        assert "backbone.stem.weight" in verb.trunk_of("lightning.json", variant)
+        return
+    with pytest.raises(CommandError, match="lightning.json: its first layer has 32 channels, that of `full` 56"):
+        verb.trunk_of("lightning.json", variant)
+
+
+def test_the_card_names_the_files_of_the_trunk(tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"weights")
+    (tmp_path / "m.json").write_text(json.dumps({"weightsManifest": [{"paths": ["a.bin"], "weights": []}]}))
+    assert verb.published_files(tmp_path / "m.json") == {"a.bin": sha256_of(tmp_path / "a.bin")}
+
+
+def test_people_to_paste_come_from_the_training_side(data, tmp_path):
+    assert len(verb.cutouts_of(data)) == 11  # of twelve one validates
+    assert verb.cutouts_of(tmp_path) == []
+
+
+def test_a_network_is_trained_from_a_trunk_to_weights_with_a_card(data, tmp_path, monkeypatch, narrow_trunk):
+    """From photographs alone, two steps of two crops."""
+    (tmp_path / "m.bin").write_bytes(b"weights")
+    (tmp_path / "m.json").write_text(json.dumps({"weightsManifest": [{"paths": ["m.bin"], "weights": []}]}))
+    recipe = "{rendered: 0, rooms: 0, samples: 4, batch: 2, window_px: 96, fusion_from: 2, network: {variant: lite, input_px: 64}}"
+    (tmp_path / "r.yaml").write_text(recipe)
+    trunk = Trunk(TRUNK_WIDTH)
+    monkeypatch.setattr(graph_model, "read_trunk", lambda path: trunk)
+    monkeypatch.setattr(false_alarms, "open_false_alarms", lambda folder, detector, data, rooms, side: empty_alarms(side))
+    out = tmp_path / "w.safetensors"
+    options = ["--data", str(data), "--out", str(out), "--work", str(tmp_path), "--workers", "0"]
+    assert main(["train", "lite", *options, "--recipe", str(tmp_path / "r.yaml"), "--trunk", str(tmp_path / "m.json")]) == 0
+    tensors, header = load_tensors(out)
+    given = trunk.state_dict()
+    assert all(torch.equal(tensors[f"features.trunk.{name}"], value.half()) for name, value in given.items())
+    assert header["card"]["trunk"] == {"m.bin": sha256_of(tmp_path / "m.bin")}
+    assert set(header["card"]["packs"]) == {*PHOTO_SETS, "negatives", "alarms"}
 
 
 def test_figures_are_written_whole_or_not_at_all(tmp_path):

@@ -1,29 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network from image to 3D that ships: small, with its card, and it says of the demo's person what each picture shows."""
-import cv2
+"""The network from image to 3D: what its head reads, and what it answers."""
+
 import numpy as np
+import pytest
 import torch
+from small_networks import LITE, small_network
 
-from lifting_ros.core.image_pose import ImagePose
-from lifting_ros.core.lifters import WEIGHTS
-from lifting_ros.core.ppca import MixturePPCA
-from lifting_ros.data.crops import true_crop
-from lifting_ros.evaluation.metrics import n_mpjpe, pa_mpjpe
+from lifting_ros.core.image_pose import ImagePose, ImagePoseConfig, ImagePoseHead, ImagePoseNetwork
+from lifting_ros.core.skeleton import JOINT_COUNT
+
+pytestmark = pytest.mark.usefixtures("narrow_trunk")
+HEAD = ImagePoseConfig(widths=(8, 8), hidden=16, dropout=0.0)
 
 
-def test_what_ships_is_small_has_a_card_and_says_what_a_picture_shows():
-    path, demo = WEIGHTS / "image.safetensors", WEIGHTS.parent / "demo"
-    assert path.stat().st_size <= 5e6 and path.with_suffix(".md").is_file()
-    network = ImagePose.load(path, WEIGHTS / "lite.safetensors", MixturePPCA.load(WEIGHTS / "prior.npz"))
-    truth = np.load(demo / "walk_and_sit_truth.npz", allow_pickle=False)
-    video, crops, joints = cv2.VideoCapture(str(demo / "walk_and_sit.mp4")), [], []
-    for keypoints, pose in zip(truth["keypoints_px"], truth["joints_m"]):
-        image = cv2.cvtColor(video.read()[1], cv2.COLOR_BGR2RGB)
-        if np.isfinite(keypoints).all():
-            crops.append(true_crop(image, np.column_stack([keypoints, np.ones(14)]), network.network.input_px)[0])
-            joints.append(pose)
-    crops, joints = np.stack(crops[::5]), np.stack(joints[::5]).astype(float)
-    found = network.estimate(torch.from_numpy(crops.transpose(0, 3, 1, 2).astype(np.float32) / 255))
-    assert (found[:, 10, 1] < found[:, 0, 1]).all()  # heads above pelvises: y is down
-    assert pa_mpjpe(found, joints).mean() < 0.13
-    assert n_mpjpe(found, joints).mean() < 0.9 * n_mpjpe(found, np.roll(joints, len(joints) // 2, axis=0)).mean()  # of this picture
+def lively(head: ImagePoseHead) -> ImagePoseHead:
+    """The head as if it had learnt something: it begins with limbs of almost no length."""
+    torch.nn.init.normal_(head.out[-1].weight)
+    return head.eval()
+
+
+@pytest.mark.parametrize("part", [0, 1])
+def test_the_head_reads_the_features_and_the_last_layer(part):
+    head = lively(ImagePoseHead(HEAD, features=8, side=16, deep=12))
+    inputs = [torch.rand(1, 8, 16, 16), torch.rand(1, 12)]
+    before = head(*inputs)
+    inputs[part] = torch.rand_like(inputs[part])
+    after = head(*inputs)
+    assert before.shape == (1, JOINT_COUNT, 3)
+    assert (before - after).abs().max() > 1e-3
+
+
+def test_the_network_gives_metres_about_the_root():
+    network = ImagePoseNetwork(small_network(LITE), HEAD)
+    lively(network.head)
+    crops = torch.rand(3, 3, 64, 64)
+    small, large = (ImagePose(network, size_m).estimate(crops) for size_m in (1.0, 2.0))
+    assert small.shape == (3, JOINT_COUNT, 3) and (small[:, 0] == 0).all()
+    np.testing.assert_allclose(large, 2 * small)
+    assert np.abs(small[0] - small[1]).max() > 1e-3
+
+
+def test_only_the_head_is_trained():
+    network = ImagePoseNetwork(small_network(LITE), HEAD).train()
+    network(torch.rand(2, 3, 64, 64)).square().sum().backward()
+    assert all(p.grad is None for p in network.trunk.parameters())
+    assert all(p.grad is not None for p in network.head.parameters())
+    assert not any(module.training for module in network.trunk.modules())

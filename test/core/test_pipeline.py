@@ -175,15 +175,14 @@ def test_the_limbs_count_most_and_all_of_them():
     assert hidden[0] > hidden[1] > 0.9 * hidden[0] and hidden[2] < 0.6 * hidden[0]
 
 
-def test_weights_are_named_or_a_file_and_the_detector_goes_with_them():
+def test_weights_are_a_name_or_a_file():
     def files(weights: str, detector: str = "") -> list[str]:
         return [str(path) for path in network_and_detector(EstimatorConfig(weights=weights, detector=DetectorConfig(weights=detector)))]
 
-    network, detector = (str(WEIGHTS / f"{part}.safetensors") for part in ("lite", "detector"))
-    for name in ("", "lite"):
+    full, lite, detector = (str(WEIGHTS / f"{part}.safetensors") for part in ("full", "lite", "detector"))
+    for name, network in (("", full), ("full", full), ("lite", lite)):
         assert files(name) == [network, detector] and files(name, "mine") == [network, "mine"]
     assert files("a/lite.safetensors") == ["a/lite.safetensors", detector]
-    assert files("lite-free") == [str(WEIGHTS / f"{part}.safetensors") for part in ("lite-free", "detector-free")]
 
 
 @pytest.mark.parametrize("network", SHIPPED)

@@ -9,11 +9,12 @@ import pytest
 from photos import png, write_data, write_tar
 
 from lifting_ros.cli.main import main
-from lifting_ros.core.skeleton import LSP_TO_KEYPOINT
+from lifting_ros.core.skeleton import KEYPOINT_NAMES, LSP_TO_KEYPOINT
 from lifting_ros.data import made_once, pack
 from lifting_ros.data.arrays import read_arrays, read_images
 from lifting_ros.data.crowd_pack import open_crowd_pack
 from lifting_ros.data.keypoints2d import photo_sets_in, read_photo_set, read_tar
+from lifting_ros.data.label_doubt import TRUSTED_SPREAD
 from lifting_ros.data.made_once import make_once, version_of
 from lifting_ros.data.mocap import read_mocap
 from lifting_ros.data.negatives import negative_names, read_negatives
@@ -150,6 +151,96 @@ def test_labels_that_are_measured_against_are_untouched_by_teachers(data):
         assert (photos.keypoints[~validation][..., 2] < 1).mean() > 0.3
 
 
+def make_votes(joints: np.ndarray) -> dict[str, np.ndarray]:
+    """Votes on labels (12, 14, 3) in LSP's order: the first row has three labels alone, the third no left wrist in the picture."""
+    rng = np.random.default_rng(0)
+    voted = joints.copy()
+    voted[0, 3:] = 0
+    absent = np.zeros((12, 14), bool)
+    absent[2, LEFT_WRIST] = True
+    voted[absent] = 0
+    agree = rng.integers(3, 5, (12, 14))
+    spread = rng.uniform(0, 0.1, (12, 14))
+    spread[1, 0] = np.nan
+    return {"joints": voted, "agree": agree, "spread": spread, "absent": absent}
+
+
+LEFT_WRIST = 11
+"""Its place in LSP's order, in which files are."""
+
+
+def add_votes(root: Path, name: str) -> dict[str, np.ndarray]:
+    """Votes where a set has them: in the annotations of `scenes`, else beside them."""
+    folder = root / "keypoints2d" / name
+    annotations = dict(np.load(folder / "annotations.npz"))
+    votes = make_votes(annotations["joints"])
+    if name == "scenes":
+        np.savez(folder / "annotations.npz", **annotations | votes)
+    else:
+        votes["joints"][..., :2] += 1 * (votes["joints"][..., 2:] > 0)
+        np.savez(folder / "votes.npz", **votes)
+    return votes
+
+
+@pytest.mark.parametrize("name", ["scenes", "street"])
+def test_labels_by_vote_weigh_what_their_voters_say(data, name):
+    votes, order = add_votes(data, name), list(LSP_TO_KEYPOINT)
+    photos = read_photo_set(data / "keypoints2d", name)
+    joints = votes["joints"][1:, order]
+    assert photos.files == tuple(f"A{n:04}.png" for n in range(1, 12))  # the first has too few labels
+    assert photos.validation.tolist() == [n == 8 for n in range(1, 12)]
+    np.testing.assert_array_equal(photos.keypoints[..., :2], joints[..., :2])
+
+    spread = np.nan_to_num(votes["spread"], nan=np.inf)
+    weight = (votes["agree"] / 4 / (1 + (spread / TRUSTED_SPREAD) ** 2))[1:, order]
+    weight[photos.validation] = 1
+    np.testing.assert_allclose(photos.keypoints[..., 2], joints[..., 2] * weight, rtol=1e-5)
+    assert 0.3 < photos.keypoints[~photos.validation][..., 2].mean() < 0.9
+
+
+@pytest.mark.parametrize("name", ["scenes", "street"])
+def test_votes_say_what_is_not_in_the_picture(data, name, tmp_path):
+    add_votes(data, name)
+    photos = read_photo_set(data / "keypoints2d", name)
+    assert np.argwhere(photos.absent).tolist() == [[1, KEYPOINT_NAMES.index("left_wrist")]]
+    assert not photos.keypoints[photos.absent].any()
+    packs = {p.name: p for p in open_packs(data, tmp_path / "packs", 32)}
+    np.testing.assert_array_equal(packs[name].absent, photos.absent)
+    assert packs["gym"].absent is None and len(packs[name].images) == 11
+
+
+def test_votes_count_and_a_single_teacher_does_not(data):
+    folder = data / "keypoints2d" / "street"
+    add_votes(data, "street")
+    before = read_photo_set(folder.parent, "street").keypoints
+    joints = np.load(folder / "annotations.npz")["joints"] + np.float32([50, 0, 0])
+    np.savez(folder / "teacher.npz", joints=joints, spread=np.zeros((12, 14)), reason=np.full(12, ""))
+    np.testing.assert_array_equal(read_photo_set(folder.parent, "street").keypoints, before)
+
+
+@pytest.mark.parametrize(("name", "file"), [("scenes", "annotations.npz"), ("street", "votes.npz")])
+def test_votes_that_lack_something_are_named(data, name, file):
+    add_votes(data, name)
+    path = data / "keypoints2d" / name / file
+    arrays = dict(np.load(path))
+    np.savez(path, **{key: value for key, value in arrays.items() if key != "absent"})
+    with pytest.raises(ValueError, match=f"{file}: absent is missing"):
+        read_photo_set(data / "keypoints2d", name)
+    np.savez(path, **arrays | {"agree": arrays["agree"][:5]})
+    with pytest.raises(ValueError, match=rf"{file}: agree: expected \(12, 14\), got \(5, 14\)"):
+        read_photo_set(data / "keypoints2d", name)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_votes_are_named_in_one_line(data, damage):
+    add_votes(data, "street")
+    path = data / "keypoints2d" / "street" / "votes.npz"
+    damage(path)
+    with pytest.raises(ValueError) as error:
+        read_photo_set(data / "keypoints2d", "street")
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
 def test_a_set_that_brings_its_own_split_keeps_it(data):
     own = np.arange(12) % 5 == 2
     for path in (data / "keypoints2d" / "people" / "annotations.npz", data / "negatives" / "names.npz"):
@@ -165,19 +256,20 @@ def test_packs_keep_the_split_of_their_sets(data, tmp_path):
     np.savez(path, **np.load(path), validation=own)
     split = {p.name: p.validation.tolist() for p in open_packs(data, tmp_path / "packs", 32)}
     ninth = [n == 8 for n in range(12)]
-    assert split == {"lspet": [False] * 12, "street": ninth, "gym": [False] * 12, "people": own.tolist(), "negatives": ninth}
+    expected = {"lspet": [False] * 12, "street": ninth, "gym": [False] * 12, "people": own.tolist(), "scenes": ninth, "negatives": ninth}
+    assert split == expected
 
 
 def test_sets_that_are_not_there_are_left_out(data, tmp_path):
     shutil.rmtree(data / "keypoints2d" / "lspet")
-    assert photo_sets_in(data / "keypoints2d") == ["street", "gym", "people"]
-    assert [p.name for p in open_packs(data, tmp_path / "packs", 32)] == ["street", "gym", "people", "negatives"]
-    with pytest.raises(FileNotFoundError, match="expected a folder named lspet, street, gym or people"):
+    assert photo_sets_in(data / "keypoints2d") == ["street", "gym", "people", "scenes"]
+    assert [p.name for p in open_packs(data, tmp_path / "packs", 32)] == ["street", "gym", "people", "scenes", "negatives"]
+    with pytest.raises(FileNotFoundError, match="expected a folder named lspet, street, gym, people or scenes"):
         photo_sets_in(data)
 
 
 def test_data_with_a_licence_keeps_the_split_and_nothing_else(data, tmp_path, monkeypatch):
-    """Two people of twelve have a licence statement, one of them validates; LSPET has none, nor have nine of the empty pictures."""
+    """Two people of twelve have a licence statement, one of them validates; LSPET and the scenes have none, nor have ten of the empty pictures."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "tools"))
     from licensed_data import write_licensed
 
@@ -187,7 +279,7 @@ def test_data_with_a_licence_keeps_the_split_and_nothing_else(data, tmp_path, mo
         write_tar(data / folder / "images.tar", {new: images[str(old)] for new, old in zip(names, arrays["names"])})
         np.savez(data / folder / file, **arrays | {"names": np.array(names)})
     counts = write_licensed(data, tmp_path / "licensed")
-    assert counts == {"lspet": 0, "street": 12, "gym": 12, "people": 2, "negatives": 2}
+    assert counts == {"lspet": 0, "street": 12, "gym": 12, "people": 2, "scenes": 0, "negatives": 2}
     assert photo_sets_in(tmp_path / "licensed" / "keypoints2d") == ["street", "gym", "people"]
     whole, part = (read_photo_set(root / "keypoints2d", "people") for root in (data, tmp_path / "licensed"))
     assert part.files == tuple(whole.files[n] for n in (3, 8)) and part.validation.tolist() == [False, True]
@@ -216,7 +308,8 @@ def test_every_photograph_without_a_licence_statement_goes(data, tmp_path, monke
         assert left["names"].tolist() == [names[n] for n in stay] and left["validation"].tolist() == [n % 4 == 1 for n in stay]
 
 
-def test_labels_that_a_teacher_doubts_are_doubted_without_the_unlicensed_photographs_too(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("votes", [False, True])
+def test_licensed_rows_keep_what_teachers_say(data, tmp_path, monkeypatch, votes):
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "tools"))
     from licensed_data import write_licensed
 
@@ -227,10 +320,17 @@ def test_labels_that_a_teacher_doubts_are_doubted_without_the_unlicensed_photogr
     np.savez(folder / "annotations.npz", **arrays | {"names": np.array(names)})
     spread = np.linspace(0, 0.3, 12)[:, None].repeat(14, 1)
     np.savez(folder / "teacher.npz", joints=arrays["joints"] + np.float32([40, 0, 0]), spread=spread, reason=np.full(12, ""))
+    if votes:
+        np.savez(folder / "votes.npz", **make_votes(arrays["joints"]) | {"absent": np.eye(12, 14, dtype=bool)})
     write_licensed(data, tmp_path / "licensed")
-    whole, part = (read_photo_set(root / "keypoints2d", "people").keypoints for root in (data, tmp_path / "licensed"))
-    np.testing.assert_array_equal(part, whole[5:])
-    assert (part[..., 2] < 1).any()
+    whole, part = (read_photo_set(root / "keypoints2d", "people") for root in (data, tmp_path / "licensed"))
+    kept = [name.startswith("yoga_") for name in whole.files]
+    assert part.files == tuple(name for name in whole.files if name.startswith("yoga_")) and len(part.files) == 7
+    np.testing.assert_array_equal(part.keypoints, whole.keypoints[kept])
+    assert (part.keypoints[..., 2] < 1).any()
+    if votes:
+        np.testing.assert_array_equal(part.absent, whole.absent[kept])
+        assert len(np.load(tmp_path / "licensed" / "keypoints2d" / "people" / "votes.npz")["agree"]) == 7
 
 
 def test_the_command_says_it_in_one_line(data, tmp_path, capsys):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Swaps, stages and covariances of keypoints, on answers that the tests make up; and the network's answers on a pack of a test's own."""
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 import torch
 from people import small_prior
 from photos import png
+from small_networks import LITE, small_network
+from small_networks import PAPER as PAPER_OF_THREE
 
 from lifting_ros.core import belief_maps
-from lifting_ros.core.checkpoint import build_network
 from lifting_ros.core.inference import NetworkRunner
 from lifting_ros.core.network import NetworkConfig
 from lifting_ros.core.skeleton import KEYPOINT_FLIP, KEYPOINT_NAMES
@@ -25,8 +27,9 @@ FIGURE = np.array([
     [50, 10], [50, 20], [40, 25], [35, 40], [30, 55], [60, 25], [65, 40], [70, 55],
     [42, 60], [40, 80], [38, 99], [58, 60], [60, 80], [62, 99],
 ], np.float32)  # fmt: skip
-LITE = NetworkConfig(input_px=64, stages=2, widths=(8, 16, 24), features=8)
-PAPER = NetworkConfig(variant="paper", input_px=64, stages=2, widths=(4, 4, 8, 8), features=8, stride=8)
+PAPER = dataclasses.replace(PAPER_OF_THREE, stages=2)
+
+pytestmark = pytest.mark.usefixtures("narrow_trunk")
 
 
 def labels(count: int = 4) -> np.ndarray:
@@ -104,7 +107,7 @@ def test_stages_are_measured_apart():
 @pytest.mark.parametrize(("config", "prior"), [(LITE, True), (LITE, False), (PAPER, True)])
 def test_the_network_answers_for_the_rows_asked(config, prior):
     torch.manual_seed(0)
-    runner = NetworkRunner(build_network(config, small_prior() if prior else None), torch.device("cpu"))
+    runner = NetworkRunner(small_network(config, small_prior() if prior else None), torch.device("cpu"))
     pack = make_pack()
     answers = ask(runner, pack, np.array([1, 4]), MAPS)
     assert answers.keypoints_px.shape == (2, 3, 2, 14, 2) and answers.labels.shape == (2, 14, 3)
@@ -117,7 +120,7 @@ def test_the_network_answers_for_the_rows_asked(config, prior):
 def test_the_answers_are_those_of_the_estimator():
     """Same keypoints, confidences and covariances as the pipeline makes of the same maps."""
     torch.manual_seed(0)
-    runner, pack = NetworkRunner(build_network(LITE, small_prior()), torch.device("cpu")), make_pack()
+    runner, pack = NetworkRunner(small_network(LITE, small_prior()), torch.device("cpu")), make_pack()
     answers = ask(runner, pack, np.array([1]))
     errors = calibration.errors_of(answers, LITE.stride)
     assert len(errors.error) == 14
@@ -139,7 +142,7 @@ def _crop(pack: Pack, row: int) -> np.ndarray:
 def test_covariances_are_fitted_on_one_half_and_judged_on_the_other():
     pack = make_pack()
     assert list(validation_rows(pack)) == [1, 2, 4, 5] and list(half(pack, 0)) == [2, 4] and list(half(pack, 1)) == [1, 5]
-    network = build_network(LITE, small_prior())
+    network = small_network(LITE, small_prior())
     found = fit_noise(network, [pack])
     assert tuple(found) == PARAMETERS and all(value > 0 for value in found.values())
     NetworkConfig(**found)
@@ -178,7 +181,7 @@ def test_own_boxes_count_the_person_that_is_meant_and_miss_who_is_not_found():
 
 
 def test_tables_have_a_row_for_each_set():
-    runner, pack = NetworkRunner(build_network(LITE, small_prior()), torch.device("cpu")), make_pack()
+    runner, pack = NetworkRunner(small_network(LITE, small_prior()), torch.device("cpu")), make_pack()
     rows = validation_rows(pack)
     tables = network_tables({"noise": ask(runner, pack, rows, MAPS)}, {"noise": rows % 2 == 1}, LITE)
     assert tuple(tables) == TITLES and list(tables[TITLES[0]]["noise"]) == ["stage 1", "stage 2"]
@@ -199,7 +202,7 @@ def test_upright_are_those_whose_trunk_points_up():
 
 
 def test_upright_acrobats_have_a_row_of_their_own():
-    runner, pack = NetworkRunner(build_network(LITE, small_prior()), torch.device("cpu")), make_pack()._replace(name="lspet")
+    runner, pack = NetworkRunner(small_network(LITE, small_prior()), torch.device("cpu")), make_pack()._replace(name="lspet")
     rows = validation_rows(pack)
     after = network_tables({"lspet": ask(runner, pack, rows, MAPS)}, {"lspet": rows % 2 == 1}, LITE)[TITLES[0]]
     assert list(after) == ["lspet", "lspet" + UPRIGHT]

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """End to end on people whose joints are known: stick figures before cameras, with a network that answers with the truth or far from it."""
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from people import CAMERA, make_poses, see, small_prior
+from small_networks import LITE, small_network
 
-from lifting_ros.core.checkpoint import build_network
 from lifting_ros.core.inference import NetworkRunner
 from lifting_ros.core.lifting import Lifter
-from lifting_ros.core.network import NetworkConfig
 from lifting_ros.core.pipeline import EstimatorConfig
 from lifting_ros.data.crops import true_crop
 from lifting_ros.evaluation import synthetic_people
@@ -76,11 +76,11 @@ def test_rows_are_of_the_same_persons():
     assert np.isnan(none["all"]["MPJPE"]) and none["none"]["lifted %"] == 0
 
 
-def test_networks_are_compared_on_the_people_that_all_of_them_lift(folder, monkeypatch):
+def test_networks_are_compared_on_the_people_that_all_of_them_lift(folder, monkeypatch, narrow_trunk):
     """The second network lifts nobody of the first half: the first one's row is of the second half, too."""
     torch.manual_seed(0)
-    config = NetworkConfig(input_px=64, stages=2, widths=(8, 16, 24), features=8, fusion=False)
-    runner, people = NetworkRunner(build_network(config), torch.device("cpu")), read_rendered(folder, 100)
+    config = dataclasses.replace(LITE, fusion=False)
+    runner, people = NetworkRunner(small_network(config), torch.device("cpu")), read_rendered(folder, 100)
     calls = []
 
     def lifts(lifter, *_):

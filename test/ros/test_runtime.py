@@ -1,33 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """What every node of this package does with its process."""
+
 from __future__ import annotations
 
-import ctypes
-import subprocess
-import sys
-
-import pytest
-
-IMAGES = """
-import resource, numpy as np
-from lifting_ros.ros.runtime import keep_freed_memory
-{call}
-def faults():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for n in range(23):
-    if n == 3:
-        before = faults()
-    images = [np.ones(6_000_000, np.uint8) for _ in range(2)]
-    del images
-print(faults() - before)
-"""
+from lifting_ros.ros import runtime
 
 
-def faults_of_images(call: str) -> int:
-    """Page faults of 40 images' worth of memory, in a process of its own."""
-    return int(subprocess.run([sys.executable, "-c", IMAGES.format(call=call)], capture_output=True, text=True, check=True).stdout)
+def test_a_node_keeps_freed_memory_and_a_bad_one_is_refused(monkeypatch, capsys):
+    """The memory is set before the node is made; the node of this test cannot be made."""
+    happened = []
 
+    def make_node():
+        happened.append("node")
+        raise ValueError("no such thing")
 
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="the C library is not glibc")
-def test_memory_of_the_last_image_serves_the_next():
-    assert faults_of_images("keep_freed_memory()") < 200 < 5_000 < faults_of_images("")
+    for name in ("listen", "started"):
+        monkeypatch.setattr(runtime.signals, name, lambda: None)
+    monkeypatch.setattr(runtime, "_init", lambda name, args: 0)
+    monkeypatch.setattr(runtime, "_end", lambda node: None)
+    monkeypatch.setattr(runtime, "keep_freed_memory", lambda: happened.append("memory"))
+    assert runtime.run("a_node", make_node, lambda node: None, None) == runtime.BAD_INPUT
+    assert happened == ["memory", "node"]
+    assert capsys.readouterr().err == "a_node: no such thing\n"

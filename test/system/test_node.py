@@ -17,9 +17,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from system_support import stamp_ns
 from visualization_msgs.msg import MarkerArray
 
-from lifting_ros.core.checkpoint import save_tensors, sha256_of
-from lifting_ros.core.detector import DetectorNetwork
-from lifting_ros.core.pipeline import WEIGHTS
+from lifting_ros.core.checkpoint import sha256_of
+from lifting_ros.core.detector import save_detector
+from lifting_ros.core.nanodet import SIDE_BINS, NanoDet
+from lifting_ros.core.pipeline import SHIPPED, WEIGHTS
 
 _stamps = itertools.count(5, 3)
 RGB = np.random.default_rng(3).integers(0, 255, (240, 320, 3), np.uint8)
@@ -33,13 +34,16 @@ OUTPUTS = {
 
 @pytest.fixture(scope="module")
 def keen_detector(tmp_path_factory):
-    """Detector weights that see a person in every image, so that the tests need no picture of one."""
+    """Detector weights that find one person in every image, who all but fills it."""
     path = tmp_path_factory.mktemp("weights") / "keen.safetensors"
-    torch.manual_seed(0)
-    network = DetectorNetwork()
-    torch.nn.init.constant_(network.centre.bias, 4.0)
-    torch.nn.init.constant_(network.sides.bias, np.log(8.0))
-    save_tensors(path, network.state_dict(), {"detector": {"widths": [32, 64, 96, 128]}})
+    network = NanoDet()
+    with torch.no_grad():
+        for head, logit in zip(network.heads, (-20.0, -20.0, 4.0)):  # persons at the coarsest level alone
+            head.out.weight.zero_()
+            sides = torch.zeros(4, SIDE_BINS)
+            sides[:, -1] = 20.0  # the largest distance
+            head.out.bias.copy_(torch.cat([torch.tensor([logit]), sides.flatten()]))
+    save_detector(path, network, {})
     return path
 
 
@@ -129,7 +133,7 @@ def test_info_reaches_who_comes_later(talk):
     talk.peer.listen(SkeletonInfo, "/lifting/info", qos)
     talk.peer.wait(lambda: talk.peer.received["/lifting/info"], "info", talk.node)
     info = talk.peer.received["/lifting/info"][0]
-    assert info.weights_sha256 == sha256_of(WEIGHTS / "lite.safetensors")
+    assert info.weights_sha256 == sha256_of(WEIGHTS / f"{SHIPPED[0]}.safetensors")
     assert info.prior_sha256 == sha256_of(WEIGHTS / "prior.npz")
 
 

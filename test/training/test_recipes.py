@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from lifting_ros.core.config import from_mapping, read_yaml
-from lifting_ros.training.train_detector import DetectorTrainConfig
 from lifting_ros.training.train_image import ImageTrainConfig
 from lifting_ros.training.train_network import RECIPES as NETWORKS
 from lifting_ros.training.train_relative import RelativeTrainConfig
@@ -15,7 +14,7 @@ from lifting_ros.training.train_supervised import SupervisedTrainConfig
 
 CONFIG = Path(__file__).parents[2] / "config"
 RECIPES = {
-    "train_lite.yaml": NETWORKS["lite"], "train_paper.yaml": NETWORKS["paper"], "train_detector.yaml": DetectorTrainConfig(),
+    **{f"train_{name}.yaml": recipe for name, recipe in NETWORKS.items()},
     "train_supervised.yaml": SupervisedTrainConfig(), "train_relative.yaml": RelativeTrainConfig(),
     "train_stereo.yaml": StereoTrainConfig(), "train_image.yaml": ImageTrainConfig(),
 }  # fmt: skip

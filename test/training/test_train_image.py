@@ -6,22 +6,25 @@ import numpy as np
 import pytest
 import torch
 from label_support import make_labels
+from small_networks import narrow_trunk, small_network
 
-from lifting_ros.core.checkpoint import CheckpointError, build_network, save_network
+from lifting_ros.core.checkpoint import CheckpointError, save_network
 from lifting_ros.core.image_pose import ImagePose, ImagePoseConfig, ImagePoseHead
 from lifting_ros.core.network import NetworkConfig
 from lifting_ros.data.label_crops import LabelSet
 from lifting_ros.evaluation.image_pose import label_errors
 from lifting_ros.training.train_image import ImageTrainConfig, ImageTrainer, train_image
 
-TRUNK = NetworkConfig(input_px=32, stages=1, widths=(8, 8, 16), features=8, fusion=False)
+TRUNK = NetworkConfig(variant="lite", input_px=32, stages=1, widths=(8, 8), features=8, fusion=False)
 SMALL = ImageTrainConfig(network=ImagePoseConfig(widths=(16, 16), hidden=32, dropout=0.0), samples=128, batch=16)
 
 
 @pytest.fixture(scope="module")
 def trunk():
     torch.manual_seed(0)
-    return build_network(TRUNK).eval()
+    with pytest.MonkeyPatch.context() as patch:
+        narrow_trunk(patch)
+        yield small_network(TRUNK).eval()
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +74,10 @@ def test_weights_come_back_with_the_network_they_read_and_with_no_other(trunk, l
         ImagePose.load(tmp_path / "trunk", tmp_path / "trunk")
 
 
-def test_the_head_that_ships_is_small():
-    head = ImagePoseHead(ImagePoseConfig(), 64, 32, 256)
+def test_the_head_of_the_recipe_is_small():
+    head = ImagePoseHead(ImagePoseConfig(), 32, 48, 1280)
     assert sum(2 * t.numel() for t in head.state_dict().values()) < 5e6
-    assert (head.eval()(torch.zeros(2, 64, 32, 32), torch.zeros(2, 256))[:, 0] == 0).all()
+    assert (head.eval()(torch.zeros(2, 32, 48, 48), torch.zeros(2, 1280))[:, 0] == 0).all()
 
 
 def test_nothing_to_learn_from_is_told(trunk, labels, tmp_path):

@@ -10,7 +10,8 @@ The lifters need mocap/ alone, and learn from all but the validation subjects; c
 a crowd: --crowd, the published comparisons on Leeds Sports Pose (.json), with a recipe of 14 joints. For `image` DATA is a folder that
 `lifting label` wrote.
 A training that was stopped or killed goes on where it was when the same command is given again; started by
-`torchrun --nproc-per-node N -m lifting_ros.cli.main` in place of `lifting` that of `full`, `lite` or `paper` is shared among N GPUs or processes.
+`torchrun --nproc-per-node N -m lifting_ros.cli.main` in place of `lifting` that of `full`, `lite` or `paper` is shared among N
+GPUs or processes.
 The folder of the training, RUN, keeps recipe, revision, curves (CSV, PNG, TensorBoard where that is installed) and states. At the end the
 averaged weights are written to OUT in fp16 with recipe, seed, revision and measured quality in the header.
 """
@@ -142,7 +143,8 @@ def packs_of(args: argparse.Namespace, data: Path, config) -> list:
     from lifting_ros.data.synthetic import write_pack, write_scenes
 
     work, side, seed, weights = Path(args.work), config.window_px, config.seed, WEIGHTS / "detector.safetensors"
-    packs, detector = open_packs(data, work / f"packs{side}", side), load_detector(weights, DetectorConfig(score=SCORE, long_side_px=LONG_SIDE_PX))
+    packs = open_packs(data, work / f"packs{side}", side)
+    detector = load_detector(weights, DetectorConfig(score=SCORE, long_side_px=LONG_SIDE_PX))
     people = Path(args.synthetic or work / f"synthetic{config.rendered}_{side}px_seed{seed}")
     if config.rendered and not args.synthetic:
         render_once(people, partial(write_pack, n=config.rendered, size=side, seed=seed), data)

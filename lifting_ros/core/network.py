@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from lifting_ros.core import network_paper, network_trunk
 from lifting_ros.core.config import check
-from lifting_ros.core.skeleton import KEYPOINT_COUNT
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,8 @@ def read_pack(folder: str | Path) -> Pack:
     labels = read_arrays(folder / "labels.npz", {"keypoints": ("N", 14, 3)}, {"validation": ("N",), "absent": ("N", 14)})
     images = read_images(folder / "images.npy")
     check_shape(images, (len(labels["keypoints"]), "H", "W", 3), {}, f"{folder / 'images.npy'}: pictures")
-    return Pack(folder.name, images, labels["keypoints"], labels.get("validation", np.zeros(len(images))).astype(bool), labels.get("absent"))
+    validation = labels.get("validation", np.zeros(len(images))).astype(bool)
+    return Pack(folder.name, images, labels["keypoints"], validation, labels.get("absent"))
 
 
 def open_or_write(folder: Path, write: Callable[[Path], None]) -> Pack:

@@ -50,6 +50,9 @@ class Scenery(NamedTuple):
     """Pictures (H, W, 3) uint8 RGB without people, whose parts serve as furniture."""
 
 
+_NOTHING_TO_PASTE = Scenery()
+
+
 class Sample(NamedTuple):
     """A training crop and what is known of it."""
 
@@ -75,7 +78,7 @@ def augment(
     config: AugmentationConfig,
     rng: np.random.Generator,
     absent: np.ndarray | None = None,
-    scenery: Scenery = Scenery(),
+    scenery: Scenery = _NOTHING_TO_PASTE,
 ) -> Sample:
     """A random crop of a window (H, W, 3) with keypoints (14, 3); windows without a label give a crop without one.
 

@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from lifting_ros.core.config import ConfigError
 from lifting_ros.data.keypoints2d import PHOTO_SETS
 from lifting_ros.data.pack import NOBODY, Pack
-from lifting_ros.data.splits import rows_of
 from lifting_ros.data.scene_parts import Cutout
+from lifting_ros.data.splits import rows_of
 from lifting_ros.training.augmentation import AugmentationConfig, Scenery, augment
 
 PACKS = (*PHOTO_SETS, "synthetic", *NOBODY)

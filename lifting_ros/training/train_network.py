@@ -179,7 +179,7 @@ _NO_FUSION = NoFusion()
 
 RECIPES = {
     "full": TrainConfig(),
-    "lite": TrainConfig(network=LITE, samples=40_000),
+    "lite": TrainConfig(network=LITE),
     "paper": TrainConfig(
         network=PAPER, optimiser="sgd", learning_rate=3e-3, weight_decay=1e-4, samples=2_000_000, fusion_from=500_000, sigma=SIGMA_CELLS,
         window_px=416, precision="bfloat16", ema=0.998, decay=0.2, warmup=3_000,

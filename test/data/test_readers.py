@@ -269,7 +269,10 @@ def test_sets_that_are_not_there_are_left_out(data, tmp_path):
 
 
 def test_data_with_a_licence_keeps_the_split_and_nothing_else(data, tmp_path, monkeypatch):
-    """Two people of twelve have a licence statement, one of them validates; LSPET and the scenes have none, nor have ten of the empty pictures."""
+    """Two people of twelve have a licence statement, one of them validates.
+
+    LSPET and the scenes have none, nor have ten of the empty pictures.
+    """
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "tools"))
     from licensed_data import write_licensed
 

@@ -144,6 +144,14 @@ class Pyramid(nn.Module):
         return x
 
 
+def _initialise(module: nn.Module) -> None:
+    """Weights whose outputs keep their size through the layers (He et al. 2015); without batch norm nothing else would."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
 class TrunkOutput(NamedTuple):
     """What the trunk gives of N images; maps are at a quarter of their resolution (h, w)."""
 
@@ -167,6 +175,7 @@ class Trunk(nn.Module):
         shape = mobilenet_shape(width)
         self.backbone, self.pyramid = Backbone(shape), Pyramid(shape)
         self.heat, self.centre, self.regression = Head(BODY_KEYPOINTS), Head(1), Head(2 * BODY_KEYPOINTS)
+        self.apply(_initialise)
 
     def forward(self, image: Tensor) -> TrunkOutput:
         """image: (N, 3, H, W) in [0, 1] RGB, H and W multiples of 32."""

@@ -144,7 +144,7 @@ def test_people_to_paste_come_from_the_training_side(data, tmp_path):
     assert verb.cutouts_of(tmp_path) == []
 
 
-def test_a_network_is_trained_from_a_trunk_to_weights_with_a_card(data, tmp_path, monkeypatch, narrow_trunk):
+def test_a_network_is_trained_from_a_trunk_to_a_card(data, tmp_path, monkeypatch, narrow_trunk):
     """From photographs alone, two steps of two crops."""
     (tmp_path / "m.bin").write_bytes(b"weights")
     (tmp_path / "m.json").write_text(json.dumps({"weightsManifest": [{"paths": ["m.bin"], "weights": []}]}))

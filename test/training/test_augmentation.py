@@ -64,7 +64,7 @@ def test_mirror_is_its_own_inverse():
     np.testing.assert_allclose(keypoints, pack.keypoints[0])
 
 
-def test_a_mirrored_crop_is_the_mirror_image_of_the_one_that_is_not():
+def test_a_mirrored_crop_is_the_mirror_image_of_the_plain_one():
     pack = make_pack()
     for row in range(8):
         plain, turned = (
@@ -76,7 +76,7 @@ def test_a_mirrored_crop_is_the_mirror_image_of_the_one_that_is_not():
         np.testing.assert_array_equal(plain.presence[list(KEYPOINT_FLIP)], turned.presence)
 
 
-def test_so_many_faces_are_hidden_as_the_recipe_says_and_where_the_crop_s_own_labels_are(monkeypatch):
+def test_as_many_faces_are_hidden_as_the_recipe_says(monkeypatch):
     """Half of the crops are mirrored: their labels are others than the window's."""
     pack, given = make_pack(), []
 
@@ -93,7 +93,7 @@ def test_so_many_faces_are_hidden_as_the_recipe_says_and_where_the_crop_s_own_la
         assert abs(len(hidden) / 120 - share) < 0.1 and np.array_equal(hidden, given)
 
 
-def test_what_is_held_before_a_person_covers_a_part_of_it_and_no_label_goes():
+def test_a_patch_covers_part_of_a_person_and_no_label_goes():
     pack = make_pack()
     for row in range(8):
         free, held = (

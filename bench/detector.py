@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The person detector over its thresholds, on the pictures held back to set them, and what it costs.
+"""The person detector over its thresholds, on the pictures held back to set them, and what it
+costs.
 
-Every row is a least score: persons found (recall at IoU 0.5) and repeated in each set, and the share of pictures without people that get a
-false alarm. First of the detector alone, then of the whole estimator, whose detector is given --score. The defaults of `detector.score` and
-`min_person_score` were read off these tables; what is reported comes from other pictures. --json FILE writes the figures.
+Every row is a least score: persons found (recall at IoU 0.5) and repeated in each set, and the
+share of pictures without people that get a false alarm. First of the detector alone, then of the
+whole estimator, whose detector is given --score. The defaults of `detector.score` and
+`min_person_score` were read off these tables; what is reported comes from other pictures. --json
+FILE writes the figures.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -17,13 +21,13 @@ import numpy as np
 from tqdm import tqdm
 
 from lifting_ros.cli.files import write_json
-from lifting_ros.core.detector import Detector, DetectorConfig
-from lifting_ros.core.pipeline import EstimatorConfig, PoseEstimator
-from lifting_ros.data.crowd_pack import TUNE_PICTURES, open_crowd_pack
-from lifting_ros.data.keypoints2d import photo_sets_in, read_photo_set
-from lifting_ros.data.negatives import read_negatives
-from lifting_ros.data.scene_parts import Scene
-from lifting_ros.evaluation.detection import (
+from lifting_ros.detection.detector import Detector, DetectorConfig
+from lifting_ros.estimator import EstimatorConfig, PoseEstimator
+from lifting_ros.research.datasets.crowd_pack import TUNE_PICTURES, open_crowd_pack
+from lifting_ros.research.datasets.keypoints2d import photo_sets_in, read_photo_set
+from lifting_ros.research.datasets.negatives import read_negatives
+from lifting_ros.research.datasets.scene_parts import Scene
+from lifting_ros.research.evaluation.detection import (
     LEAST_SCORE,
     Judged,
     crowd_scenes,
@@ -51,7 +55,8 @@ def tune_sets(data: Path, work: Path, most: int) -> dict[str, Callable[[], Itera
 
 
 def sweep(judged: dict[str, Judged], scores: np.ndarray) -> dict[str, dict[str, float]]:
-    """Rows by least score: recall by set, repeated persons in crowds, share of empty pictures with alarms."""
+    """Rows by least score: recall by set, repeated persons in crowds, share of empty pictures with
+    alarms."""
     rows = {}
     for score in scores:
         at = {name: detection_row(one, score) for name, one in judged.items()}
@@ -80,22 +85,57 @@ def show(title: str, rows: dict[str, dict[str, float]]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", required=True, type=Path, metavar="DATA", help="folder with keypoints2d/, negatives/, body/, mocap/")
-    parser.add_argument("--work", default=Path(".cache"), type=Path, metavar="WORK", help="where pictures are kept (default .cache)")
-    parser.add_argument("--weights", default="", metavar="W.safetensors", help="detector weights (default: the ones that ship)")
-    parser.add_argument("--score", type=float, default=DetectorConfig().score, help="detector.score of the estimator's table")
-    parser.add_argument("--most", type=int, default=150, metavar="N", help="pictures a set (default 150)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--data",
+        required=True,
+        type=Path,
+        metavar="DATA",
+        help="folder with keypoints2d/, negatives/, body/, mocap/",
+    )
+    parser.add_argument(
+        "--work",
+        default=Path(".cache"),
+        type=Path,
+        metavar="WORK",
+        help="where pictures are kept (default .cache)",
+    )
+    parser.add_argument(
+        "--weights",
+        default="",
+        metavar="W.safetensors",
+        help="detector weights (default: the ones that ship)",
+    )
+    parser.add_argument(
+        "--score",
+        type=float,
+        default=DetectorConfig().score,
+        help="detector.score of the estimator's table",
+    )
+    parser.add_argument(
+        "--most", type=int, default=150, metavar="N", help="pictures a set (default 150)"
+    )
     parser.add_argument("--alone", action="store_true", help="leave out the estimator")
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
     args = parser.parse_args()
-    config = EstimatorConfig(threads=1, min_person_score=0.0, detector=DetectorConfig(weights=args.weights, score=args.score))
+    config = EstimatorConfig(
+        threads=1,
+        min_person_score=0.0,
+        detector=DetectorConfig(weights=args.weights, score=args.score),
+    )
     estimator = PoseEstimator(config)
     alone = Detector(estimator.detector.network, DetectorConfig(score=LEAST_SCORE))
-    finders = {"detector": of_detector(alone)} | ({} if args.alone else {"estimator": of_estimator(estimator)})
+    finders = {"detector": of_detector(alone)} | (
+        {} if args.alone else {"estimator": of_estimator(estimator)}
+    )
     sets, tables = tune_sets(args.data, args.work, args.most), {}
     for who, find in finders.items():
-        judged = {name: judge_all(find, tqdm(scenes(), desc=f"{who}, {name}", leave=False)) for name, scenes in sets.items()}
+        judged = {
+            name: judge_all(find, tqdm(scenes(), desc=f"{who}, {name}", leave=False))
+            for name, scenes in sets.items()
+        }
         tables[who] = sweep(judged, np.arange(0.05, 1.0, 0.05))
         show(f"{who}, least score", tables[who])
     figures = tables | {"cpu_ms": cpu_ms(estimator.detector)}

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Answers each image with nobody, for bench/node.py: what ROS takes for the same way there and back without any work between."""
+"""Answers each image with nobody, for bench/node.py: what ROS takes for the same way there and back
+without any work between."""
+
 from __future__ import annotations
 
 import sys
@@ -18,7 +20,12 @@ class Echo(Node):
         publisher = self.create_publisher(Skeleton3DArray, "/lifting/skeletons_3d", 10)
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         for kind, topic in ((Image, "image"), (CompressedImage, "image/compressed")):
-            self.create_subscription(kind, topic, lambda image: publisher.publish(Skeleton3DArray(header=image.header)), qos)
+            self.create_subscription(
+                kind,
+                topic,
+                lambda image: publisher.publish(Skeleton3DArray(header=image.header)),
+                qos,
+            )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Inputs for `lifting lift` that no program should write: each kind is a function of a random generator, and knows what it must lead to."""
+"""Inputs for `lifting lift` that no program should write: each kind is a function of a random
+generator, and knows what it must lead to."""
+
 from __future__ import annotations
 
 import functools
@@ -11,13 +13,28 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifting_ros.core.pipeline import WEIGHTS
-from lifting_ros.core.ppca import MixturePPCA
-from lifting_ros.core.skeleton import KEYPOINT_TO_JOINT
+from lifting_ros.estimator import WEIGHTS
+from lifting_ros.prior.ppca import MixturePPCA
+from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 
 Rng = np.random.Generator
 Arrays = dict[str, np.ndarray]
-ODD = (np.nan, np.inf, -np.inf, 1e9, -1e9, 1e308, -1e308, 5e-324, 1e-310, -0.0, 0.0, 1e20, 1e-20, 2.0**31)
+ODD = (
+    np.nan,
+    np.inf,
+    -np.inf,
+    1e9,
+    -1e9,
+    1e308,
+    -1e308,
+    5e-324,
+    1e-310,
+    -0.0,
+    0.0,
+    1e20,
+    1e-20,
+    2.0**31,
+)
 """Values that break sums, squares, logarithms and casts."""
 
 
@@ -40,17 +57,24 @@ def _people() -> np.ndarray:
 def sane(rng: Rng, count: int | None = None) -> Arrays:
     """A request without a fault: mean people of the prior before a camera."""
     count = int(rng.integers(1, 5)) if count is None else count
-    pose = _people()[rng.integers(0, len(_people()), count)] + 0.03 * rng.standard_normal((count, 17, 3))
+    pose = _people()[rng.integers(0, len(_people()), count)] + 0.03 * rng.standard_normal(
+        (count, 17, 3)
+    )
     angle = rng.uniform(0, 2 * np.pi, count)
     c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
-    x, z = c * pose[..., 0] + s * pose[..., 2], c * pose[..., 2] - s * pose[..., 0] + rng.uniform(2, 8, (count, 1))
+    x, z = (
+        c * pose[..., 0] + s * pose[..., 2],
+        c * pose[..., 2] - s * pose[..., 0] + rng.uniform(2, 8, (count, 1)),
+    )
     joints = np.stack([x, -pose[..., 1], z], -1)[:, list(KEYPOINT_TO_JOINT)]
     focal = rng.uniform(300, 1500)
     pixels = focal * joints[..., :2] / joints[..., 2:] + [320, 240]
     matrix = np.array([[focal, 0, 320], [0, focal, 240], [0, 0, 1]])
     arrays = {"keypoints_px": pixels, "confidence": rng.uniform(0.05, 1, (count, 14)), "K": matrix}
     if rng.random() < 0.5:
-        arrays["keypoint_covariance_px2"] = np.tile(np.eye(2) * rng.uniform(0.1, 30), (count, 14, 1, 1))
+        arrays["keypoint_covariance_px2"] = np.tile(
+            np.eye(2) * rng.uniform(0.1, 30), (count, 14, 1, 1)
+        )
     if rng.random() < 0.3:
         arrays["D"] = rng.normal(0, 0.02, rng.choice([4, 5, 8]))
     if rng.random() < 0.3:
@@ -74,19 +98,44 @@ def sprinkle(rng: Rng, array: np.ndarray) -> np.ndarray:
 def odd_shape(rng: Rng, array: np.ndarray) -> np.ndarray:
     """The same numbers, or some of them, in a shape that is not asked for."""
     ways = (
-        lambda a: a[None], lambda a: a[..., None], lambda a: a.ravel(), lambda a: np.asarray(a.flat[0] if a.size else 0.0),
-        lambda a: a[..., :-1], lambda a: a.T, lambda a: np.concatenate([a, a]), lambda a: a[:0], lambda a: a[1:],
+        lambda a: a[None],
+        lambda a: a[..., None],
+        lambda a: a.ravel(),
+        lambda a: np.asarray(a.flat[0] if a.size else 0.0),
+        lambda a: a[..., :-1],
+        lambda a: a.T,
+        lambda a: np.concatenate([a, a]),
+        lambda a: a[:0],
+        lambda a: a[1:],
         lambda a: np.repeat(a, 2, -1),
-    )  # fmt: skip
+    )
     return ways[rng.integers(len(ways))](np.atleast_1d(array))
 
 
 def odd_type(rng: Rng, array: np.ndarray) -> np.ndarray:
     """The same array in another type."""
-    kinds = ("f2", "f4", ">f8", "i8", "u1", "i2", "?", "c16", "U7", "S3", "M8[s]", "m8[s]", "O", "g", "V8")
+    kinds = (
+        "f2",
+        "f4",
+        ">f8",
+        "i8",
+        "u1",
+        "i2",
+        "?",
+        "c16",
+        "U7",
+        "S3",
+        "M8[s]",
+        "m8[s]",
+        "O",
+        "g",
+        "V8",
+    )
     kind = kinds[rng.integers(len(kinds))]
     with np.errstate(all="ignore"):
-        values = np.nan_to_num(np.asarray(array, np.float64), posinf=1e4, neginf=-1e4).clip(-1e4, 1e4)
+        values = np.nan_to_num(np.asarray(array, np.float64), posinf=1e4, neginf=-1e4).clip(
+            -1e4, 1e4
+        )
         if kind in ("i8", "u1", "i2", "M8[s]", "m8[s]"):
             values = values.clip(0, 255).astype("i8")
         return np.zeros(values.shape, kind) if kind == "V8" else values.astype(kind)
@@ -116,18 +165,35 @@ def degenerate(rng: Rng, a: Arrays) -> None:
 
 def confidences(rng: Rng, a: Arrays) -> None:
     c = a["confidence"]
-    c[:] = [lambda: sprinkle(rng, c), lambda: 10.0 ** rng.uniform(-320, 0, c.shape), lambda: rng.normal(0, 1, c.shape),
-            lambda: rng.choice([0.0, 1.0, 1 + 1e-9, -1e-9], c.shape)][rng.integers(4)]()  # fmt: skip
+    c[:] = [
+        lambda: sprinkle(rng, c),
+        lambda: 10.0 ** rng.uniform(-320, 0, c.shape),
+        lambda: rng.normal(0, 1, c.shape),
+        lambda: rng.choice([0.0, 1.0, 1 + 1e-9, -1e-9], c.shape),
+    ][rng.integers(4)]()
 
 
 def camera(rng: Rng, a: Arrays) -> None:
     f, inf = rng.uniform(1, 1000), np.inf
     ks = (
-        np.zeros((3, 3)), np.eye(3), np.ones((3, 3)), -np.eye(3), np.diag([f, -f, 1]), np.diag([1e300, 1e300, 1]), np.full((3, 3), np.nan),
-        np.diag([1e-300, 1e-300, 1]), np.diag([5e-324, f, 1]), np.diag([f, f, 0]), np.diag([f, f, np.nan]), np.diag([1e-9, 1e9, 1]),
-        np.array([[f, 1e6, 3], [0, f, 3], [0, 0, 1]]), np.array([[f, 0, 1e300], [0, f, -1e300], [0, 0, 1]]), rng.normal(0, 500, (3, 3)),
-        np.array([[f, 0, inf], [0, f, 0], [0, 0, 1]]), np.array([[f, 0, 9], [5, f, 9], [7, 7, 1]]),
-    )  # fmt: skip
+        np.zeros((3, 3)),
+        np.eye(3),
+        np.ones((3, 3)),
+        -np.eye(3),
+        np.diag([f, -f, 1]),
+        np.diag([1e300, 1e300, 1]),
+        np.full((3, 3), np.nan),
+        np.diag([1e-300, 1e-300, 1]),
+        np.diag([5e-324, f, 1]),
+        np.diag([f, f, 0]),
+        np.diag([f, f, np.nan]),
+        np.diag([1e-9, 1e9, 1]),
+        np.array([[f, 1e6, 3], [0, f, 3], [0, 0, 1]]),
+        np.array([[f, 0, 1e300], [0, f, -1e300], [0, 0, 1]]),
+        rng.normal(0, 500, (3, 3)),
+        np.array([[f, 0, inf], [0, f, 0], [0, 0, 1]]),
+        np.array([[f, 0, 9], [5, f, 9], [7, 7, 1]]),
+    )
     a["K"] = sprinkle(rng, np.diag([f, f, 1])) if rng.random() < 0.3 else ks[rng.integers(len(ks))]
 
 
@@ -139,9 +205,17 @@ def distortion(rng: Rng, a: Arrays) -> None:
 
 def gravity(rng: Rng, a: Arrays) -> None:
     ups = (
-        (0, 0, 0), (np.nan,) * 3, (1e300, 0, 0), (5e-324, 0, 0), (0, 0, 1), (0, 1, 0), (0, -1, np.nan), (np.inf, 0, 0), (1e-9, -1e-9, 0),
+        (0, 0, 0),
+        (np.nan,) * 3,
+        (1e300, 0, 0),
+        (5e-324, 0, 0),
+        (0, 0, 1),
+        (0, 1, 0),
+        (0, -1, np.nan),
+        (np.inf, 0, 0),
+        (1e-9, -1e-9, 0),
         (1, 1, 1),
-    )  # fmt: skip
+    )
     up = np.array(ups[rng.integers(len(ups))], np.float64)
     if rng.random() < 0.4:
         up = np.array(ups, np.float64)[rng.integers(len(ups), size=len(a["keypoints_px"]))]
@@ -149,11 +223,25 @@ def gravity(rng: Rng, a: Arrays) -> None:
 
 
 def covariance(rng: Rng, a: Arrays) -> None:
-    odd = [[[1, 5], [5, 1]], [[1, 2], [0, 1]], [[4, 1], [-1, 4]], [[-1, 0], [0, -1]], [[1e-12, 0], [0, 1e12]], [[np.inf, 0], [0, 1]]]
-    two = np.array([np.eye(2) * v for v in (0, 5e-324, 1e12, 1e300, np.nan)] + [np.ones((2, 2)), np.full((2, 2), np.nan), *odd])
+    odd = [
+        [[1, 5], [5, 1]],
+        [[1, 2], [0, 1]],
+        [[4, 1], [-1, 4]],
+        [[-1, 0], [0, -1]],
+        [[1e-12, 0], [0, 1e12]],
+        [[np.inf, 0], [0, 1]],
+    ]
+    two = np.array(
+        [np.eye(2) * v for v in (0, 5e-324, 1e12, 1e300, np.nan)]
+        + [np.ones((2, 2)), np.full((2, 2), np.nan), *odd]
+    )
     shape = (*a["keypoints_px"].shape, 2)
     one = np.array(np.broadcast_to(two[rng.integers(len(two))], shape))
-    ways = (one, two[rng.integers(len(two), size=shape[:2])], sprinkle(rng, rng.normal(0, 9, shape)))
+    ways = (
+        one,
+        two[rng.integers(len(two), size=shape[:2])],
+        sprinkle(rng, rng.normal(0, 9, shape)),
+    )
     a["keypoint_covariance_px2"] = ways[rng.integers(3)]
 
 
@@ -173,7 +261,13 @@ def types(rng: Rng, a: Arrays) -> None:
 
 
 def image_size(rng: Rng, a: Arrays) -> None:
-    a["image_size"] = [np.array([-1, 0]), np.array([np.nan, 5]), np.array(7), np.zeros((2, 2)), np.array(["a", "b"])][rng.integers(5)]
+    a["image_size"] = [
+        np.array([-1, 0]),
+        np.array([np.nan, 5]),
+        np.array(7),
+        np.zeros((2, 2)),
+        np.array(["a", "b"]),
+    ][rng.integers(5)]
 
 
 def missing(rng: Rng, a: Arrays) -> None:
@@ -181,7 +275,9 @@ def missing(rng: Rng, a: Arrays) -> None:
 
 
 def extra(rng: Rng, a: Arrays) -> None:
-    a[str(rng.choice(["", "keypoints", "joints_m", "../up", "k p", "K "])) + "x"] = rng.normal(size=3)
+    a[str(rng.choice(["", "keypoints", "joints_m", "../up", "k p", "K "])) + "x"] = rng.normal(
+        size=3
+    )
 
 
 def nobody(rng: Rng, a: Arrays) -> None:
@@ -202,8 +298,19 @@ def pack(arrays: Arrays, compressed: bool = False) -> bytes:
 
 
 MUTATIONS: tuple[Callable[[Rng, Arrays], None], ...] = (
-    degenerate, confidences, camera, distortion, gravity, covariance, values, shapes, types, image_size, missing, extra,
-)  # fmt: skip
+    degenerate,
+    confidences,
+    camera,
+    distortion,
+    gravity,
+    covariance,
+    values,
+    shapes,
+    types,
+    image_size,
+    missing,
+    extra,
+)
 
 
 def mutated(rng: Rng) -> Case:
@@ -213,26 +320,46 @@ def mutated(rng: Rng) -> Case:
         if {"keypoints_px", "confidence"} <= set(arrays) and _is_whole(arrays):
             change(rng, arrays)
             names.append(change.__name__)
-    must = 2 if not {"keypoints_px", "confidence"} <= set(arrays) or any(v.dtype == object for v in arrays.values()) else None
+    must = (
+        2
+        if not {"keypoints_px", "confidence"} <= set(arrays)
+        or any(v.dtype == object for v in arrays.values())
+        else None
+    )
     return Case(names[0] if len(names) == 1 else "several faults", pack(arrays), must=must)
 
 
 def stature(rng: Rng) -> Case:
     """A request without a fault for a person of a strange height."""
-    height, must = (("1.7", 0), ("0", 0), ("1e-9", None), ("nan", 2), ("-1", 2), ("inf", 2), ("1e9", 2))[rng.integers(7)]
+    height, must = (
+        ("1.7", 0),
+        ("0", 0),
+        ("1e-9", None),
+        ("nan", 2),
+        ("-1", 2),
+        ("inf", 2),
+        ("1e9", 2),
+    )[rng.integers(7)]
     return Case("stature", pack(sane(rng)), (f"--stature={height}",), must)
 
 
 def _is_whole(a: Arrays) -> bool:
     points, confidence = a["keypoints_px"], a["confidence"]
-    return points.dtype == confidence.dtype == np.float64 and points.shape[1:] == (14, 2) and confidence.shape == points.shape[:2]
+    return (
+        points.dtype == confidence.dtype == np.float64
+        and points.shape[1:] == (14, 2)
+        and confidence.shape == points.shape[:2]
+    )
 
 
 def whole(rng: Rng) -> Case:
     """A request without a fault, in types that numpy writes as well."""
     arrays = sane(rng, int(rng.integers(1, 20)))
     if rng.random() < 0.5:
-        arrays = {name: np.asfortranarray(v.astype(rng.choice([">f8", "<f4"]))) for name, v in arrays.items()}
+        arrays = {
+            name: np.asfortranarray(v.astype(rng.choice([">f8", "<f4"])))
+            for name, v in arrays.items()
+        }
     if rng.random() < 0.2:
         nobody(rng, arrays)
     return Case("no fault", pack(arrays, rng.random() < 0.5), must=0)
@@ -251,7 +378,11 @@ def damaged(rng: Rng) -> Case:
     if which == 4:
         return Case("rubbish", rng.bytes(rng.integers(0, 500)), must=2)
     if which == 5:
-        return Case("text", str(rng.choice(["", "keypoints_px: 1\n", "{}", "x,y\n1,2\n", "\ufeff\n" * 9])).encode(), must=2)
+        return Case(
+            "text",
+            str(rng.choice(["", "keypoints_px: 1\n", "{}", "x,y\n1,2\n", "\ufeff\n" * 9])).encode(),
+            must=2,
+        )
     if which == 6:
         return Case("pickle", pickle.dumps(sane(rng)), must=2)
     if which == 7:
@@ -263,7 +394,9 @@ def _archive(rng: Rng) -> bytes:
     """A zip that is no .npz, or a header that lies about what follows; or a lone .npy."""
     single, archive = io.BytesIO(), io.BytesIO()
     np.save(single, np.zeros((1, 14, 2)))
-    header = single.getvalue().replace(b"(1, 14, 2)", rng.choice([b"(9, 14, 2)", b"(1, 14,-2)", b"(1, 9*9,2)", b"(10**9,14)"]))
+    header = single.getvalue().replace(
+        b"(1, 14, 2)", rng.choice([b"(9, 14, 2)", b"(1, 14,-2)", b"(1, 9*9,2)", b"(10**9,14)"])
+    )
     if rng.random() < 0.2:
         return single.getvalue()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
@@ -276,4 +409,12 @@ def draw(rng: Rng) -> Case:
     """Any input."""
     which = rng.random()
     with np.errstate(all="ignore"):  # what overflows here is meant to
-        return mutated(rng) if which < 0.78 else stature(rng) if which < 0.8 else damaged(rng) if which < 0.93 else whole(rng)
+        return (
+            mutated(rng)
+            if which < 0.78
+            else stature(rng)
+            if which < 0.8
+            else damaged(rng)
+            if which < 0.93
+            else whole(rng)
+        )

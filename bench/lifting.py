@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speed of the lifter beside the plain float64 reference of the tests, in one run, and how far the two are apart.
+"""Speed of the lifter beside the plain float64 reference of the tests, in one run, and how far the
+two are apart.
 
-Persons are drawn from the prior and seen by the cameras of the virtual-camera protocol. One a call on one core, as in a node; any mask and
-any confidences, each seen for the first time; and many a call on all cores. --json FILE writes the figures.
+Persons are drawn from the prior and seen by the cameras of the virtual-camera protocol. One a call
+on one core, as in a node; any mask and any confidences, each seen for the first time; and many a
+call on all cores. --json FILE writes the figures.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -19,11 +22,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "test"))
 from lifting_reference import reference_lift
 
 from lifting_ros.cli.files import write_json
-from lifting_ros.core.lifting import Lifter
-from lifting_ros.core.pipeline import WEIGHTS
-from lifting_ros.core.ppca import MixturePPCA
-from lifting_ros.core.skeleton import KEYPOINT_COUNT
-from lifting_ros.data.virtual_cameras import Views, make_views
+from lifting_ros.estimator import WEIGHTS
+from lifting_ros.lifting.lifting import Lifter
+from lifting_ros.prior.ppca import MixturePPCA
+from lifting_ros.research.datasets.virtual_cameras import Views, make_views
+from lifting_ros.skeleton import KEYPOINT_COUNT
 
 NOISE_PX = 5.0
 
@@ -33,10 +36,15 @@ def draw_people(prior: MixturePPCA, count: int, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
     component = rng.choice(len(prior.weights_), count, p=prior.weights_ / prior.weights_.sum())
     amount = rng.standard_normal((count, prior.bases_.shape[1])) * prior.deviations_[component]
-    poses = prior.stature_m_ * (prior.means_[component] + np.einsum("nk,nkja->nja", amount, prior.bases_[component]))
+    poses = prior.stature_m_ * (
+        prior.means_[component] + np.einsum("nk,nkja->nja", amount, prior.bases_[component])
+    )
     angle = rng.uniform(0, 2 * np.pi, count)
     c, s, zero, one = np.cos(angle), np.sin(angle), np.zeros(count), np.ones(count)
-    turn = np.stack([np.stack([c, zero, s], -1), np.stack([zero, one, zero], -1), np.stack([-s, zero, c], -1)], -2)
+    turn = np.stack(
+        [np.stack([c, zero, s], -1), np.stack([zero, one, zero], -1), np.stack([-s, zero, c], -1)],
+        -2,
+    )
     poses = np.einsum("nab,njb->nja", turn, poses)
     poses[..., 1] -= poses[..., 1].min(1, keepdims=True)
     return poses
@@ -52,9 +60,14 @@ def milliseconds(calls) -> np.ndarray:
     return np.array(times)
 
 
-def one_a_call(lifter: Lifter, views: Views, keypoints, confidence, covariance, rounds: int) -> np.ndarray:
+def one_a_call(
+    lifter: Lifter, views: Views, keypoints, confidence, covariance, rounds: int
+) -> np.ndarray:
     """Times of single persons, the first round not counted."""
-    people = [(keypoints[[n]], confidence[[n]], covariance[[n]], views.camera, views.up[[n]]) for n in range(len(keypoints))]
+    people = [
+        (keypoints[[n]], confidence[[n]], covariance[[n]], views.camera, views.up[[n]])
+        for n in range(len(keypoints))
+    ]
     calls = [lambda p=p: lifter.lift(*p) for p in people]
     milliseconds(calls)
     return np.concatenate([milliseconds(calls) for _ in range(rounds)])
@@ -63,36 +76,59 @@ def one_a_call(lifter: Lifter, views: Views, keypoints, confidence, covariance, 
 def first_seen(lifter: Lifter, views: Views, keypoints, covariance, count: int) -> np.ndarray:
     """Times of single persons, each with a mask and confidences that no call had before."""
     rng = np.random.default_rng(1)
-    confidence = rng.uniform(0.05, 1, (count, KEYPOINT_COUNT)) * (rng.random((count, KEYPOINT_COUNT)) > rng.uniform(0, 0.6, (count, 1)))
+    confidence = rng.uniform(0.05, 1, (count, KEYPOINT_COUNT)) * (
+        rng.random((count, KEYPOINT_COUNT)) > rng.uniform(0, 0.6, (count, 1))
+    )
     pick = rng.integers(0, len(keypoints), count)
-    people = [(keypoints[[k]], confidence[[n]], covariance[[k]], views.camera, views.up[[k]]) for n, k in enumerate(pick)]
+    people = [
+        (keypoints[[k]], confidence[[n]], covariance[[k]], views.camera, views.up[[k]])
+        for n, k in enumerate(pick)
+    ]
     return milliseconds(lambda p=p: lifter.lift(*p) for p in people)
 
 
-def many_a_call(lifter: Lifter, views: Views, keypoints, covariance, batch: int, rounds: int) -> np.ndarray:
+def many_a_call(
+    lifter: Lifter, views: Views, keypoints, covariance, batch: int, rounds: int
+) -> np.ndarray:
     """Times of whole batches, the first two not counted."""
     rows = np.resize(np.arange(len(keypoints)), batch)
-    people = keypoints[rows], np.ones((batch, KEYPOINT_COUNT)), covariance[rows], views.camera, views.up[rows]
+    people = (
+        keypoints[rows],
+        np.ones((batch, KEYPOINT_COUNT)),
+        covariance[rows],
+        views.camera,
+        views.up[rows],
+    )
     return milliseconds([lambda: lifter.lift(*people)] * (rounds + 2))[2:]
 
 
-def beside_reference(lifter: Lifter, views: Views, keypoints, confidence, covariance, count: int) -> tuple[np.ndarray, np.ndarray]:
+def beside_reference(
+    lifter: Lifter, views: Views, keypoints, confidence, covariance, count: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Times of the reference for single persons, and the greatest distance of a joint, mm."""
     times, apart = [], []
-    ours = lifter.lift(keypoints[:count], confidence[:count], covariance[:count], views.camera, views.up[:count])
+    ours = lifter.lift(
+        keypoints[:count], confidence[:count], covariance[:count], views.camera, views.up[:count]
+    )
     for n in range(count):
         start = time.perf_counter()
-        plain = reference_lift(lifter, keypoints[n], confidence[n], covariance[n], views.camera, views.up[n])
+        plain = reference_lift(
+            lifter, keypoints[n], confidence[n], covariance[n], views.camera, views.up[n]
+        )
         times.append(1e3 * (time.perf_counter() - start))
         apart.append(1e3 * np.linalg.norm(ours.joints_m[n] - plain["joints_m"], axis=-1).max())
     return np.array(times), np.array(apart)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--batch", type=int, default=1024, help="persons a call (default 1024)")
     parser.add_argument("--rounds", type=int, default=50, help="repetitions (default 50)")
-    parser.add_argument("--reference", type=int, default=40, help="persons that the reference lifts (default 40)")
+    parser.add_argument(
+        "--reference", type=int, default=40, help="persons that the reference lifts (default 40)"
+    )
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
     args = parser.parse_args()
     prior = MixturePPCA.load(WEIGHTS / "prior.npz")
@@ -100,25 +136,40 @@ def main() -> int:
     lifter.warm_up()
     rng = np.random.default_rng(2)
     keypoints = views.keypoints_px + NOISE_PX * rng.standard_normal(views.keypoints_px.shape)
-    confidence, covariance = np.ones(keypoints.shape[:2]), np.tile(NOISE_PX**2 * np.eye(2), (*keypoints.shape[:2], 1, 1))
+    confidence, covariance = (
+        np.ones(keypoints.shape[:2]),
+        np.tile(NOISE_PX**2 * np.eye(2), (*keypoints.shape[:2], 1, 1)),
+    )
     new = first_seen(lifter, views, keypoints, covariance, 300)
     one = one_a_call(lifter, views, keypoints, confidence, covariance, max(1, args.rounds // 10))
     many = many_a_call(lifter, views, keypoints, covariance, args.batch, args.rounds)
-    plain, apart = beside_reference(lifter, views, keypoints, confidence, covariance, args.reference)
+    plain, apart = beside_reference(
+        lifter, views, keypoints, confidence, covariance, args.reference
+    )
     rows = {
-        "one a call": one, "one a call, mask and confidences seen for the first time": new, f"{args.batch} a call": many,
+        "one a call": one,
+        "one a call, mask and confidences seen for the first time": new,
+        f"{args.batch} a call": many,
         "plain reference, one a call": plain,
-    }  # fmt: skip
-    print(f"{len(os.sched_getaffinity(0))} cores\n{'':60}{'p50 ms':>10}{'p99 ms':>10}{'poses/s':>12}{'to plain':>10}")
+    }
+    print(
+        f"{len(os.sched_getaffinity(0))} cores\n{'':60}{'p50 ms':>10}{'p99 ms':>10}{'poses/s':>12}{'to plain':>10}"
+    )
     figures = {}
     for name, times in rows.items():
         each = args.batch if name.endswith("a call") and name[0].isdigit() else 1
-        figures[name] = dict(zip(("p50_ms", "p99_ms"), np.percentile(times, [50, 99]))) | {"poses_per_s": 1e3 * each / np.median(times)}
+        figures[name] = dict(zip(("p50_ms", "p99_ms"), np.percentile(times, [50, 99]))) | {
+            "poses_per_s": 1e3 * each / np.median(times)
+        }
         ratio = figures[name]["poses_per_s"] * np.median(plain) / 1e3
         middle, slow = figures[name]["p50_ms"], figures[name]["p99_ms"]
-        print(f"{name:60}{middle:10.3f}{slow:10.3f}{figures[name]['poses_per_s']:12.0f}{ratio:10.0f}")
+        print(
+            f"{name:60}{middle:10.3f}{slow:10.3f}{figures[name]['poses_per_s']:12.0f}{ratio:10.0f}"
+        )
     figures["apart_mm"] = {"p50": float(np.median(apart)), "most": float(apart.max())}
-    print(f"apart from the plain reference: {np.median(apart):.5f} mm in the middle, {apart.max():.5f} mm at most")
+    print(
+        f"apart from the plain reference: {np.median(apart):.5f} mm in the middle, {apart.max():.5f} mm at most"
+    )
     if args.json:
         write_json(args.json, figures)
     return 0

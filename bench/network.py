@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speed of the network, of its training and of the whole estimator, and how much of the machine's matrix peak that is.
+"""Speed of the network, of its training and of the whole estimator, and how much of the machine's
+matrix peak that is.
 
-The peak is measured first: the best rate of square matrix products in the same process, precision and threads. Networks have random
-weights and the prior that ships; every row builds its own, runs it at least three times and for --seconds after a warm-up, and says the
-median. CPU ms is what all threads together spent on a call. GMAC are counted by torch, fusion included. On a busy machine, --cpu-time.
+The peak is measured first: the best rate of square matrix products in the same process, precision
+and threads. Networks have random weights and the prior that ships; every row builds its own, runs
+it at least three times and for --seconds after a warm-up, and says the median. CPU ms is what all
+threads together spent on a call. GMAC are counted by torch, fusion included. On a busy machine,
+--cpu-time.
 
-inference: crops are on the device. `compiled` (--compile) is torch.compile, on a GPU with CUDA graphs; `graph` (GPU alone) is one CUDA
-graph of the plain network. training: whole steps (forward, backward, optimiser, averaged weights) on one random batch, with fusion and
-without, and crops that one process makes. pipeline: 640x480 frames of the demo clip with a person in view, through what ships.
+inference: crops are on the device. `compiled` (--compile) is torch.compile, on a GPU with CUDA
+graphs; `graph` (GPU alone) is one CUDA graph of the plain network. training: whole steps (forward,
+backward, optimiser, averaged weights) on one random batch, with fusion and without, and crops that
+one process makes. pipeline: 640x480 frames of the demo clip with a person in view, through what
+ships.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -28,18 +34,18 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lifting_ros.cli.files import write_json
-from lifting_ros.core import inference
-from lifting_ros.core.camera import Camera
-from lifting_ros.core.checkpoint import build_network
-from lifting_ros.core.device import choose_device
-from lifting_ros.core.inference import NetworkRunner
-from lifting_ros.core.network_trunk import TRUNK_WIDTHS
-from lifting_ros.core.pipeline import WEIGHTS, EstimatorConfig, PoseEstimator
-from lifting_ros.core.ppca import MixturePPCA
-from lifting_ros.core.trunk import Trunk
-from lifting_ros.training.augmentation import augment
-from lifting_ros.training.batches import Batch
-from lifting_ros.training.train_network import RECIPES, Trainer
+from lifting_ros.device import choose_device
+from lifting_ros.estimator import WEIGHTS, EstimatorConfig, PoseEstimator
+from lifting_ros.geometry.camera import Camera
+from lifting_ros.io.checkpoint import build_network
+from lifting_ros.keypoints import inference
+from lifting_ros.keypoints.inference import NetworkRunner
+from lifting_ros.keypoints.network_trunk import TRUNK_WIDTHS
+from lifting_ros.keypoints.trunk import Trunk
+from lifting_ros.prior.ppca import MixturePPCA
+from lifting_ros.research.training.augmentation import augment
+from lifting_ros.research.training.batches import Batch
+from lifting_ros.research.training.train_network import RECIPES, Trainer
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 PEAK_SIZES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
@@ -51,14 +57,16 @@ Row = dict[str, float]
 
 
 class Stopwatch:
-    """Times calls on one device: wall time of each to its end, and CPU time of all threads of this process."""
+    """Times calls on one device: wall time of each to its end, and CPU time of all threads of this
+    process."""
 
     def __init__(self, device: torch.device, seconds: float, by_cpu: bool = False):
         """by_cpu: take CPU time over the number of threads for wall time."""
         self.device, self.seconds, self.by_cpu = device, seconds, by_cpu
 
     def median(self, call: Callable[[], object]) -> tuple[float, float]:
-        """Medians in ms of wall and CPU time over LEAST_CALLS calls or more, after two that do not count."""
+        """Medians in ms of wall and CPU time over LEAST_CALLS calls or more, after two that do not
+        count."""
         for _ in range(2):
             self._once(call)
         times, end = [], time.perf_counter() + self.seconds
@@ -91,19 +99,31 @@ def macs_of(call: Callable[[], object]) -> float:
     return counter.get_total_flops() / 2e9
 
 
-def rate_row(watch: Stopwatch, call: Callable[[], object], count: int, gmacs: float, peak: float) -> Row:
+def rate_row(
+    watch: Stopwatch, call: Callable[[], object], count: int, gmacs: float, peak: float
+) -> Row:
     """Milliseconds, crops and GMAC a second and share of the peak of a call for `count` crops."""
     wall, cpu = watch.median(call)
     rate = 1e3 * gmacs / wall
-    row = {"GMAC a crop": gmacs / count, "ms": wall, "crops/s": 1e3 * count / wall, "GMAC/s": rate, "% of peak": 100 * rate / peak}
+    row = {
+        "GMAC a crop": gmacs / count,
+        "ms": wall,
+        "crops/s": 1e3 * count / wall,
+        "GMAC/s": rate,
+        "% of peak": 100 * rate / peak,
+    }
     return row | ({"CPU ms": cpu} if watch.device.type == "cpu" else {})
 
 
-def inference_row(watch: Stopwatch, variant: str, dtype: str, batch: int, way: str, peak: float) -> Row:
+def inference_row(
+    watch: Stopwatch, variant: str, dtype: str, batch: int, way: str, peak: float
+) -> Row:
     """One network as the estimator runs it; `way`: plain, compiled or graph."""
     torch.manual_seed(0)
     network = build_network(RECIPES[variant].network, MixturePPCA.load(WEIGHTS / "prior.npz"))
-    crops = torch.rand(batch, 3, network.config.input_px, network.config.input_px, device=watch.device)
+    crops = torch.rand(
+        batch, 3, network.config.input_px, network.config.input_px, device=watch.device
+    )
     with mock.patch.object(inference, "has_fast_bf16", lambda device: dtype == "bf16"):
         plain = NetworkRunner(network, watch.device)
         gmacs = macs_of(lambda: plain(crops))
@@ -130,7 +150,9 @@ def graph_of(runner: NetworkRunner, crops: torch.Tensor):
     return graph
 
 
-def inference_rows(watch: Stopwatch, args: argparse.Namespace, peaks: dict[str, float]) -> dict[str, Row]:
+def inference_rows(
+    watch: Stopwatch, args: argparse.Namespace, peaks: dict[str, float]
+) -> dict[str, Row]:
     """Every variant, precision, batch and way asked for; a row that fails says why and is left out."""
     ways = ["plain"] + ["graph"] * (watch.device.type == "cuda") + ["compiled"] * args.compile
     rows = {}
@@ -138,33 +160,50 @@ def inference_rows(watch: Stopwatch, args: argparse.Namespace, peaks: dict[str, 
         for dtype in args.dtypes:
             for batch in args.batches:
                 for way in ways:
-                    name = f"{variant}, {dtype}, batch {batch}" + (f", {way}" if way != "plain" else "")
+                    name = f"{variant}, {dtype}, batch {batch}" + (
+                        f", {way}" if way != "plain" else ""
+                    )
                     with reported(name, rows):
                         rows[name] = inference_row(watch, variant, dtype, batch, way, peaks[dtype])
     return rows
 
 
-def training_rows(watch: Stopwatch, args: argparse.Namespace, peaks: dict[str, float]) -> dict[str, Row]:
-    """Training steps of every variant, with and without fusion, and how fast one process makes samples."""
+def training_rows(
+    watch: Stopwatch, args: argparse.Namespace, peaks: dict[str, float]
+) -> dict[str, Row]:
+    """Training steps of every variant, with and without fusion, and how fast one process makes
+    samples."""
     rows = {}
     for variant in args.variants:
         for dtype in args.dtypes:
             for fusion in (False, True):
-                name = f"{variant}, {dtype}, batch {args.train_batch}, " + ("fusion" if fusion else "no fusion")
+                name = f"{variant}, {dtype}, batch {args.train_batch}, " + (
+                    "fusion" if fusion else "no fusion"
+                )
                 with reported(name, rows):
-                    rows[name] = training_row(watch, variant, dtype, args.train_batch, fusion, peaks[dtype])
+                    rows[name] = training_row(
+                        watch, variant, dtype, args.train_batch, fusion, peaks[dtype]
+                    )
         with reported(f"{variant}, making of crops", rows):
             rows[f"{variant}, making of crops"] = augmentation_row(variant, watch)
     return rows
 
 
-def training_row(watch: Stopwatch, variant: str, dtype: str, batch: int, fusion: bool, peak: float) -> Row:
-    """Optimiser steps of the recipe that ships, on one batch; "GMAC a crop" counts forward and backward."""
+def training_row(
+    watch: Stopwatch, variant: str, dtype: str, batch: int, fusion: bool, peak: float
+) -> Row:
+    """Optimiser steps of the recipe that ships, on one batch; "GMAC a crop" counts forward and
+    backward."""
     recipe, precision = RECIPES[variant], "bfloat16" if dtype == "bf16" else "float32"
     network = dataclasses.replace(recipe.network, fusion=fusion)
-    config = dataclasses.replace(recipe, network=network, batch=batch, precision=precision, fusion_from=0)
+    config = dataclasses.replace(
+        recipe, network=network, batch=batch, precision=precision, fusion_from=0
+    )
     layers = build_network(config.network, MixturePPCA.load(WEIGHTS / "prior.npz")).fusion
-    trainer, size = Trainer(config, layers, watch.device, random_trunk(config.network.variant)), config.network.input_px
+    trainer, size = (
+        Trainer(config, layers, watch.device, random_trunk(config.network.variant)),
+        config.network.input_px,
+    )
     images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)
     labels = torch.cat([torch.rand(batch, 14, 2) * (size - 1), torch.ones(batch, 14, 1)], -1)
     data = Batch(images, labels, torch.zeros(batch, dtype=torch.bool), torch.ones(batch, 14))
@@ -173,7 +212,8 @@ def training_row(watch: Stopwatch, variant: str, dtype: str, batch: int, fusion:
 
 
 def random_trunk(variant: str) -> dict[str, torch.Tensor] | None:
-    """Weights that stand for the published trunk's, which the recipes start from; None where the variant has no trunk."""
+    """Weights that stand for the published trunk's, which the recipes start from; None where the
+    variant has no trunk."""
     return Trunk(TRUNK_WIDTHS[variant]).state_dict() if variant in TRUNK_WIDTHS else None
 
 
@@ -181,7 +221,9 @@ def augmentation_row(variant: str, watch: Stopwatch) -> Row:
     """Crops of one window a second in one process."""
     recipe, rng = RECIPES[variant], np.random.default_rng(0)
     window = rng.integers(0, 256, (recipe.window_px, recipe.window_px, 3), np.uint8)
-    keypoints = np.concatenate([rng.uniform(0.27, 0.73, (14, 2)) * recipe.window_px, np.ones((14, 1))], -1).astype(np.float32)
+    keypoints = np.concatenate(
+        [rng.uniform(0.27, 0.73, (14, 2)) * recipe.window_px, np.ones((14, 1))], -1
+    ).astype(np.float32)
     size = recipe.network.input_px
     alone = Stopwatch(torch.device("cpu"), watch.seconds)
     wall, cpu = alone.median(lambda: augment(window, keypoints, size, recipe.augmentation, rng))
@@ -189,12 +231,15 @@ def augmentation_row(variant: str, watch: Stopwatch) -> Row:
 
 
 def pipeline_rows(args: argparse.Namespace) -> dict[str, Row]:
-    """Frames a second through the estimator that ships, by threads: as many as cores, and half of them as in the node."""
+    """Frames a second through the estimator that ships, by threads: as many as cores, and half of
+    them as in the node."""
     camera = Camera(np.array([[600.0, 0, 319.5], [0, 600, 239.5], [0, 0, 1]]))
     images, rows, cores = frames(args.frames), {}, len(os.sched_getaffinity(0))
     for threads in sorted({cores, max(1, cores // 2)}, reverse=True):
         with reported(f"{threads} threads", rows):
-            estimator = PoseEstimator(EstimatorConfig(device=args.device, threads=threads, compile=args.compile))
+            estimator = PoseEstimator(
+                EstimatorConfig(device=args.device, threads=threads, compile=args.compile)
+            )
             rows[f"{threads} threads"] = pipeline_row(estimator, images, camera)
     return rows
 
@@ -207,12 +252,19 @@ def pipeline_row(estimator: PoseEstimator, images: list[np.ndarray], camera: Cam
     for image in images:
         wall, cpu = time.perf_counter(), time.process_time()
         estimate = estimator.estimate(image, camera)
-        spent = {"ms": time.perf_counter() - wall, "CPU ms": time.process_time() - cpu} | estimate.seconds
+        spent = {
+            "ms": time.perf_counter() - wall,
+            "CPU ms": time.process_time() - cpu,
+        } | estimate.seconds
         found.append([1e3 * value for value in spent.values()] + [len(estimate.persons)])
     table = dict(zip([*spent, "persons"], np.array(found).T, strict=True))
     middle = {name: float(np.median(values)) for name, values in table.items() if name != "persons"}
     p95 = float(np.percentile(table["ms"], 95))
-    return {"frames/s": 1e3 / middle["ms"]} | middle | {"p95 ms": p95, "persons": float(table["persons"].mean())}
+    return (
+        {"frames/s": 1e3 / middle["ms"]}
+        | middle
+        | {"p95 ms": p95, "persons": float(table["persons"].mean())}
+    )
 
 
 def frames(count: int) -> list[np.ndarray]:
@@ -244,22 +296,58 @@ def print_rows(title: str, rows: dict[str, Row]) -> None:
     wide = max(map(len, rows), default=0)
     print(f"\n{title}\n{'':{wide}}" + "".join(f"{column:>13}" for column in columns))
     for name, row in rows.items():
-        print(f"{name:{wide}}" + "".join(f"{row[c]:13.4g}" if c in row else f"{'-':>13}" for c in columns))
+        print(
+            f"{name:{wide}}"
+            + "".join(f"{row[c]:13.4g}" if c in row else f"{'-':>13}" for c in columns)
+        )
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", nargs="+", choices=["inference", "training", "pipeline"], default=["inference", "training", "pipeline"])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        choices=["inference", "training", "pipeline"],
+        default=["inference", "training", "pipeline"],
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:n or auto (default cpu)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads of inference and training (default: one a core)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        help="CPU threads of inference and training (default: one a core)",
+    )
     parser.add_argument("--variants", nargs="+", choices=list(RECIPES), default=list(RECIPES))
     parser.add_argument("--dtypes", nargs="+", choices=list(DTYPES), default=list(DTYPES))
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 4, 16], metavar="N", help="crops a call (default 1 4 16)")
-    parser.add_argument("--train-batch", type=int, default=32, metavar="N", help="crops a training step (default 32)")
-    parser.add_argument("--frames", type=int, default=60, metavar="N", help="frames of the pipeline (default 60)")
+    parser.add_argument(
+        "--batches",
+        nargs="+",
+        type=int,
+        default=[1, 4, 16],
+        metavar="N",
+        help="crops a call (default 1 4 16)",
+    )
+    parser.add_argument(
+        "--train-batch",
+        type=int,
+        default=32,
+        metavar="N",
+        help="crops a training step (default 32)",
+    )
+    parser.add_argument(
+        "--frames", type=int, default=60, metavar="N", help="frames of the pipeline (default 60)"
+    )
     parser.add_argument("--seconds", type=float, default=3.0, help="time for each row (default 3)")
-    parser.add_argument("--cpu-time", action="store_true", help="rates by CPU time over threads, on a CPU that others use as well")
-    parser.add_argument("--compile", action="store_true", help="torch.compile as well; takes most of a minute a row")
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="rates by CPU time over threads, on a CPU that others use as well",
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile as well; takes most of a minute a row"
+    )
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
     return parser.parse_args()
 
@@ -268,9 +356,16 @@ def main() -> int:
     args = parse()
     watch = Stopwatch(choose_device(args.device), args.seconds, args.cpu_time)
     torch.set_num_threads(args.threads or len(os.sched_getaffinity(0)))
-    name = torch.cuda.get_device_name(watch.device) if watch.device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    name = (
+        torch.cuda.get_device_name(watch.device)
+        if watch.device.type == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
     peaks = {dtype: matrix_peak(watch, DTYPES[dtype]) for dtype in args.dtypes}
-    print(f"{name}, torch {torch.__version__}; matrix peak " + ", ".join(f"{d} {p:.0f} GMAC/s" for d, p in peaks.items()))
+    print(
+        f"{name}, torch {torch.__version__}; matrix peak "
+        + ", ".join(f"{d} {p:.0f} GMAC/s" for d, p in peaks.items())
+    )
     tables = {}
     if "inference" in args.parts:
         tables["inference"] = inference_rows(watch, args, peaks)

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wall time and memory of `lifting fit-prior` on a million poses, and one step of the fit beside its plain form in the same run.
+"""Wall time and memory of `lifting fit-prior` on a million poses, and one step of the fit beside
+its plain form in the same run.
 
-The poses are mixed from motion capture, the arms and trunk of one on the legs of another, turned and moved a little (--mocap), or drawn
-from the prior that ships. The plain form makes the mirrored copies and multiplies with whole 51 x 51 matrices; both give the same numbers.
+The poses are mixed from motion capture, the arms and trunk of one on the legs of another, turned
+and moved a little (--mocap), or drawn from the prior that ships. The plain form makes the mirrored
+copies and multiplies with whole 51 x 51 matrices; both give the same numbers.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -18,11 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from lifting_ros.cli.files import write_json
-from lifting_ros.core.alignment import Mixture, align, mirror_rows, rotate_about_vertical, sweep
-from lifting_ros.core.mixture import maximised, start_mixture
-from lifting_ros.core.ppca import MixturePPCA, normalised_in_blocks
-from lifting_ros.core.skeleton import limb_lengths
-from lifting_ros.data.mocap import read_mocap
+from lifting_ros.prior.alignment import Mixture, align, mirror_rows, rotate_about_vertical, sweep
+from lifting_ros.prior.mixture import maximised, start_mixture
+from lifting_ros.prior.ppca import MixturePPCA, normalised_in_blocks
+from lifting_ros.research.datasets.mocap import read_mocap
+from lifting_ros.skeleton import limb_lengths
 
 WEIGHTS = Path(__file__).parents[1] / "lifting_ros" / "weights" / "prior.npz"
 BLOCK = 50_000
@@ -38,7 +41,9 @@ def mixed_poses(mocap: str, count: int, rng: np.random.Generator) -> np.ndarray:
         lower, upper = source[rng.integers(0, len(source), (2, size))]
         facing = [np.arctan2(*(p[:, 4] - p[:, 1])[:, [2, 0]].T) for p in (lower, upper)]
         mixed = np.concatenate([lower[:, :7], turned(upper, facing[1] - facing[0])[:, 7:]], 1)
-        poses[start : start + size] = turned(mixed, rng.uniform(0, 2 * np.pi, size)) + rng.normal(0, 0.005, mixed.shape)
+        poses[start : start + size] = turned(mixed, rng.uniform(0, 2 * np.pi, size)) + rng.normal(
+            0, 0.005, mixed.shape
+        )
     return poses
 
 
@@ -47,12 +52,22 @@ def drawn_poses(count: int, rng: np.random.Generator) -> np.ndarray:
     prior = MixturePPCA.load(WEIGHTS)
     poses = np.empty((count, 17, 3), np.float32)
     for start in range(0, count, BLOCK):
-        component = rng.choice(len(prior.weights_), min(BLOCK, count - start), p=prior.weights_ / prior.weights_.sum())
-        drawn = prior.means_[component] + prior.noises_[component, None, None] * rng.standard_normal((len(component), 17, 3))
+        component = rng.choice(
+            len(prior.weights_), min(BLOCK, count - start), p=prior.weights_ / prior.weights_.sum()
+        )
+        drawn = prior.means_[component] + prior.noises_[
+            component, None, None
+        ] * rng.standard_normal((len(component), 17, 3))
         for c in range(len(prior.weights_)):
             own = component == c
-            drawn[own] += np.tensordot(rng.standard_normal((own.sum(), prior.basis)) * prior.deviations_[c], prior.bases_[c], 1)
-        poses[start : start + len(drawn)] = prior.stature_m_ * turned(drawn, rng.uniform(0, 2 * np.pi, len(drawn)))
+            drawn[own] += np.tensordot(
+                rng.standard_normal((own.sum(), prior.basis)) * prior.deviations_[c],
+                prior.bases_[c],
+                1,
+            )
+        poses[start : start + len(drawn)] = prior.stature_m_ * turned(
+            drawn, rng.uniform(0, 2 * np.pi, len(drawn))
+        )
     return poses
 
 
@@ -69,17 +84,35 @@ def run_fit(poses: np.ndarray, args: argparse.Namespace) -> dict[str, float]:
         command = [sys.executable, "-m", "lifting_ros.cli.main", "fit-prior", mocap, "--out", out]
         command += ["--components", args.components, "--basis", str(args.basis)]
         start = time.perf_counter()
-        subprocess.run([str(word) for word in command], check=True, env=os.environ | {"OMP_NUM_THREADS": str(args.threads)})
+        subprocess.run(
+            [str(word) for word in command],
+            check=True,
+            env=os.environ | {"OMP_NUM_THREADS": str(args.threads)},
+        )
         seconds = time.perf_counter() - start
-    return {"poses": len(poses), "seconds": seconds, "peak_gb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20}
+    return {
+        "poses": len(poses),
+        "seconds": seconds,
+        "peak_gb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20,
+    }
 
 
-def plain_step(rows: np.ndarray, weights: np.ndarray, theta: np.ndarray, mixture: Mixture) -> tuple[float, np.ndarray]:
-    """Log-likelihood and new means of one EM step with rotations: mirrored copies, dense precisions, poses x components in memory."""
-    rows, weights, theta = np.concatenate([rows, mirror_rows(rows)]), np.tile(weights, 2), np.concatenate([theta, -theta])
+def plain_step(
+    rows: np.ndarray, weights: np.ndarray, theta: np.ndarray, mixture: Mixture
+) -> tuple[float, np.ndarray]:
+    """Log-likelihood and new means of one EM step with rotations: mirrored copies, dense
+    precisions, poses x components in memory."""
+    rows, weights, theta = (
+        np.concatenate([rows, mirror_rows(rows)]),
+        np.tile(weights, 2),
+        np.concatenate([theta, -theta]),
+    )
     x, y, z = np.moveaxis(rows.reshape(len(rows), -1, 3), -1, 0)
     zero = np.zeros_like(x)
-    parts = [np.stack(p, -1).reshape(len(rows), -1) for p in ((zero, y, zero), (x, zero, z), (-z, zero, x))]
+    parts = [
+        np.stack(p, -1).reshape(len(rows), -1)
+        for p in ((zero, y, zero), (x, zero, z), (-z, zero, x))
+    ]
     forms, log_joint = [], []
     for weight, model in zip(mixture.weights, mixture.gaussians):
         stacked = np.stack([parts[0] - model.mean, parts[1], parts[2]], 1)
@@ -102,13 +135,22 @@ def plain_step(rows: np.ndarray, weights: np.ndarray, theta: np.ndarray, mixture
 def newton_step(form: np.ndarray, theta: np.ndarray) -> np.ndarray:
     c, s = np.cos(theta), np.sin(theta)
     bent, crossed = form[:, 2, 2] - form[:, 1, 1], form[:, 1, 2]
-    first = 2 * (c * form[:, 0, 2] - s * form[:, 0, 1]) + 2 * c * s * bent + 2 * (c * c - s * s) * crossed
-    second = -2 * (c * form[:, 0, 1] + s * form[:, 0, 2]) + 2 * (c * c - s * s) * bent - 8 * c * s * crossed
+    first = (
+        2 * (c * form[:, 0, 2] - s * form[:, 0, 1])
+        + 2 * c * s * bent
+        + 2 * (c * c - s * s) * crossed
+    )
+    second = (
+        -2 * (c * form[:, 0, 1] + s * form[:, 0, 2])
+        + 2 * (c * c - s * s) * bent
+        - 8 * c * s * crossed
+    )
     return np.clip(-first / np.maximum(np.abs(second), 1e-9), -0.5, 0.5)
 
 
 def compare(poses: np.ndarray, components: int, basis: int) -> dict[str, float]:
-    """Seconds of one step of EM and rotations, plain and ours, on the same poses, and how far their means lie apart."""
+    """Seconds of one step of EM and rotations, plain and ours, on the same poses, and how far their
+    means lie apart."""
     rows, weights = normalised_in_blocks(poses)[0], np.ones(len(poses))
     theta = align(rows, weights, 3)[0]
     mixture = start_mixture(rows, weights, theta, components, basis)
@@ -123,17 +165,34 @@ def compare(poses: np.ndarray, components: int, basis: int) -> dict[str, float]:
     apart = max(float(np.abs(g.mean - m).max()) for g, m in zip(found.gaussians, means))
     assert abs(done.log_likelihood - likelihood) < 1e-6, "the plain form and ours disagree"
     plain, ours = middle - start, end - middle
-    return {"poses": len(poses), "plain_s": plain, "ours_s": ours, "ratio": plain / ours, "means_apart": apart}
+    return {
+        "poses": len(poses),
+        "plain_s": plain,
+        "ours_s": ours,
+        "ratio": plain / ours,
+        "means_apart": apart,
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--poses", type=int, default=1_000_000)
-    parser.add_argument("--mocap", default="", help="motion capture to mix poses from; else they are drawn from the prior that ships")
+    parser.add_argument(
+        "--mocap",
+        default="",
+        help="motion capture to mix poses from; else they are drawn from the prior that ships",
+    )
     parser.add_argument("--components", default="6", help="C, or auto")
     parser.add_argument("--basis", default="25", help="K, or auto")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--plain-poses", type=int, default=20_000, help="poses of the comparison with the plain form")
+    parser.add_argument(
+        "--plain-poses",
+        type=int,
+        default=20_000,
+        help="poses of the comparison with the plain form",
+    )
     parser.add_argument("--json", default="", help="write the figures here as well")
     args = parser.parse_args()
     rng = np.random.default_rng(0)
@@ -141,8 +200,12 @@ def main() -> None:
     assert limb_lengths(poses[:1000]).min() > 0
     step = compare(poses[: args.plain_poses], 6, 25)
     fit = run_fit(poses, args)
-    print(f"fit    {fit['poses']} poses, {args.threads} threads: {fit['seconds']:.0f} s, peak {fit['peak_gb']:.2f} GB")
-    print(f"a step {step['poses']} poses: plain {step['plain_s']:.3f} s, ours {step['ours_s']:.3f} s, {step['ratio']:.1f} times faster")
+    print(
+        f"fit    {fit['poses']} poses, {args.threads} threads: {fit['seconds']:.0f} s, peak {fit['peak_gb']:.2f} GB"
+    )
+    print(
+        f"a step {step['poses']} poses: plain {step['plain_s']:.3f} s, ours {step['ours_s']:.3f} s, {step['ratio']:.1f} times faster"
+    )
     if args.json:
         write_json(args.json, {"fit": fit, "step": step})
 

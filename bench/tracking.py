@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tracking on people made up: who is who at crossings, how steady and how late the joints are, and what it costs.
+"""Tracking on people made up: who is who at crossings, how steady and how late the joints are, and
+what it costs.
 
-Walkers cross before a camera, with a lifter's errors (`test/walkers.py`), people hidden behind others, missed ones and false alarms. Ids:
-switches of a person's id, the share of frames under the id that fits it best (IDF1 is the harmonic mean of that over what is there and what
-is given), against the nearest box (greedy, IoU). Joints: error in mm against the truth, relative to the root and without the mean error of
-each joint, which no smoothing can see; their jitter, the rms of second differences; and by how much they lag behind. --mocap: recorded
-motion for the joints instead of walkers. --json FILE writes the figures.
+Walkers cross before a camera, with a lifter's errors (`test/walkers.py`), people hidden behind
+others, missed ones and false alarms. Ids: switches of a person's id, the share of frames under the
+id that fits it best (IDF1 is the harmonic mean of that over what is there and what is given),
+against the nearest box (greedy, IoU). Joints: error in mm against the truth, relative to the root
+and without the mean error of each joint, which no smoothing can see; their jitter, the rms of
+second differences; and by how much they lag behind. --mocap: recorded motion for the joints instead
+of walkers. --json FILE writes the figures.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -23,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "test"))
 
 from walkers import crossing, frames_of, lift, straight, walk
 
-from lifting_ros.core.detector import overlaps
-from lifting_ros.core.tracking import Tracker, TrackerConfig
+from lifting_ros.detection.detector import overlaps
+from lifting_ros.tracking.tracking import Tracker, TrackerConfig
 
 
 class NearestBox:
@@ -35,11 +39,14 @@ class NearestBox:
         self._next, self._retention_ns, self._least = 1, 1e9 * retention_s, least
 
     def ids(self, stamp_ns: int, persons) -> list[int]:
-        self._last = {i: (s, box) for i, (s, box) in self._last.items() if stamp_ns - s <= self._retention_ns}
+        self._last = {
+            i: (s, box) for i, (s, box) in self._last.items() if stamp_ns - s <= self._retention_ns
+        }
         pairs = [
             (float(overlaps(box, person.skeleton_2d.box_px[None])[0]), i, m)
-            for i, (_, box) in self._last.items() for m, person in enumerate(persons)
-        ]  # fmt: skip
+            for i, (_, box) in self._last.items()
+            for m, person in enumerate(persons)
+        ]
         found: dict[int, int] = {}
         for overlap, i, m in sorted(pairs, reverse=True):
             if overlap >= self._least and m not in found and i not in found.values():
@@ -62,7 +69,8 @@ class Followed:
 
 
 def identity(ids: list[list[int]], names: list[list[int]]) -> tuple[int, float, float]:
-    """Switches, share of a person's frames under the id that fits it best, and IDF1; names: the true person, -1 a false alarm."""
+    """Switches, share of a person's frames under the id that fits it best, and IDF1; names: the
+    true person, -1 a false alarm."""
     last, pairs, switches = {}, Counter(), 0
     for numbers, who in zip(ids, names):
         for number, name in zip(numbers, who):
@@ -73,7 +81,11 @@ def identity(ids: list[list[int]], names: list[list[int]]) -> tuple[int, float, 
     people, numbers = (sorted({pair[k] for pair in pairs}) for k in (0, 1))
     table = np.array([[pairs[name, number] for number in numbers] for name in people])
     right = table[linear_sum_assignment(-table)].sum()
-    return switches, float(right / table.sum()), float(2 * right / (table.sum() + sum(map(len, ids))))
+    return (
+        switches,
+        float(right / table.sum()),
+        float(2 * right / (table.sum() + sum(map(len, ids)))),
+    )
 
 
 def crossings(make, count: int, seeds: int, fps: float, metric: bool) -> dict[str, float]:
@@ -83,29 +95,45 @@ def crossings(make, count: int, seeds: int, fps: float, metric: bool) -> dict[st
         rng = np.random.default_rng(seed)
         frames, names = frames_of(crossing(rng, count, fps=fps), rng, metric=metric)
         tracker = make()
-        rows.append(identity([tracker.ids(round(k * 1e9 / fps), persons) for k, persons in enumerate(frames)], names))
+        rows.append(
+            identity(
+                [tracker.ids(round(k * 1e9 / fps), persons) for k, persons in enumerate(frames)],
+                names,
+            )
+        )
     switches, share, score = np.array(rows).T
     return {
-        "switches": int(switches.sum()), "runs_with_switches": int((switches > 0).sum()), "runs": seeds,
-        "right_id": float(share.mean()), "idf1": float(score.mean()),
-    }  # fmt: skip
+        "switches": int(switches.sum()),
+        "runs_with_switches": int((switches > 0).sum()),
+        "runs": seeds,
+        "right_id": float(share.mean()),
+        "idf1": float(score.mean()),
+    }
 
 
 def motions(mocap: str, seconds: float, fps: float, count: int) -> list[np.ndarray]:
-    """True joints (F, 17, 3) of people before the camera: walkers, or recorded clips of `mocap` between whose frames lines are drawn."""
+    """True joints (F, 17, 3) of people before the camera: walkers, or recorded clips of `mocap`
+    between whose frames lines are drawn."""
     frames = round(seconds * fps)
     if not mocap:
-        paths = [straight((-1.5, 3 + 0.1 * n), (1.5, 5 - 0.1 * n), seconds, fps) for n in range(count)]
+        paths = [
+            straight((-1.5, 3 + 0.1 * n), (1.5, 5 - 0.1 * n), seconds, fps) for n in range(count)
+        ]
         return [walk(path, fps, n) for n, path in enumerate(paths)]
     with np.load(mocap, allow_pickle=False) as file:
-        positions, clips, rate = file["positions"].astype(np.float64), file["clip_id"], float(file["fps"])
+        positions, clips, rate = (
+            file["positions"].astype(np.float64),
+            file["clip_id"],
+            float(file["fps"]),
+        )
     long = [c for c in np.unique(clips) if (clips == c).sum() > seconds * rate + 4]
     chosen = np.random.default_rng(0).choice(long, min(count, len(long)), replace=False)
     return [_resampled(positions[clips == c], rate, fps, frames) for c in chosen]
 
 
 def _resampled(positions: np.ndarray, rate: float, fps: float, frames: int) -> np.ndarray:
-    """A clip (y up, on its floor) at another rate by cubic splines, 5 m before the camera and 1.2 m below it."""
+    """A clip (y up, on its floor) at another rate by cubic splines, 5 m before the camera and 1.2 m
+    below it."""
     from scipy.interpolate import CubicSpline
 
     at = np.arange(frames) / fps
@@ -115,7 +143,9 @@ def _resampled(positions: np.ndarray, rate: float, fps: float, frames: int) -> n
     return joints - np.array([middle[0], 0.0, middle[2]]) + np.array([0.0, 1.2, 5.0])
 
 
-def steadiness(people: list[np.ndarray], fps: float, config: TrackerConfig | None) -> dict[str, float]:
+def steadiness(
+    people: list[np.ndarray], fps: float, config: TrackerConfig | None
+) -> dict[str, float]:
     """Error, jitter and lag of the joints relative to the root; config None: as they are lifted."""
     errors, jitter, late, square = [], [], [], []
     for seed, joints in enumerate(people):
@@ -124,7 +154,11 @@ def steadiness(people: list[np.ndarray], fps: float, config: TrackerConfig | Non
             out = lifted
         else:
             tracker = Tracker(config)
-            done = [f for k, person in enumerate(lifted) for f in tracker.update(round(k * 1e9 / fps), [person])] + tracker.flush()
+            done = [
+                f
+                for k, person in enumerate(lifted)
+                for f in tracker.update(round(k * 1e9 / fps), [person])
+            ] + tracker.flush()
             out = [frame.persons[0] for frame in done]
         given = np.array([p.skeleton_3d.joints_m - p.skeleton_3d.root_m for p in out])[:, 1:]
         true = (joints - joints[:, :1])[:, 1:]
@@ -138,9 +172,12 @@ def steadiness(people: list[np.ndarray], fps: float, config: TrackerConfig | Non
         late.append(-(changing * speed).sum() / (speed**2).sum())
     rms = lambda values: 1e3 * float(np.sqrt(np.mean(values)))  # noqa: E731
     return {
-        "error_mm": rms(errors), "jitter_mm": rms(jitter), "late_ms": 1e3 * float(np.mean(late)),
-        "inside_90": float((np.concatenate(square) < 6.251).mean()), "nees": float(np.concatenate(square).mean() / 3),
-    }  # fmt: skip
+        "error_mm": rms(errors),
+        "jitter_mm": rms(jitter),
+        "late_ms": 1e3 * float(np.mean(late)),
+        "inside_90": float((np.concatenate(square) < 6.251).mean()),
+        "nees": float(np.concatenate(square).mean() / 3),
+    }
 
 
 def milliseconds(count: int, config: TrackerConfig, fps: float = 30.0) -> dict[str, float]:
@@ -157,11 +194,17 @@ def milliseconds(count: int, config: TrackerConfig, fps: float = 30.0) -> dict[s
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, default=50, help="crossings of each kind (default 50)")
-    parser.add_argument("--people", type=int, default=10, help="motions for the steadiness (default 10)")
+    parser.add_argument(
+        "--people", type=int, default=10, help="motions for the steadiness (default 10)"
+    )
     parser.add_argument("--fps", type=float, default=30.0, help="frames a second (default 30)")
-    parser.add_argument("--mocap", default="", metavar="NPZ", help="recorded poses: positions, clip_id, fps")
+    parser.add_argument(
+        "--mocap", default="", metavar="NPZ", help="recorded poses: positions, clip_id, fps"
+    )
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
     args = parser.parse_args()
     figures: dict[str, dict] = {"crossings": {}, "steadiness": {}, "time": {}}
@@ -172,13 +215,21 @@ def main() -> int:
             title = f"{count} people, {'metres' if metric else 'no camera'}, {name}"
             figures["crossings"][title] = row
             runs = f"{row['runs_with_switches']}/{row['runs']}"
-            print(f"{title:44}{row['switches']:10}{runs:>10}{row['right_id']:10.3f}{row['idf1']:8.3f}")
+            print(
+                f"{title:44}{row['switches']:10}{runs:>10}{row['right_id']:10.3f}{row['idf1']:8.3f}"
+            )
     people = motions(args.mocap, 4.0, args.fps, args.people)
-    print(f"\n{'joints':44}{'error mm':>10}{'jitter mm':>10}{'late ms':>9}{'in 90 %':>9}{'NEES':>7}")
-    kinds = {"as lifted": None, "filter": TrackerConfig()} | {f"lag {lag} s": TrackerConfig(lag_s=lag) for lag in (0.1, 0.2, 0.5)}
+    print(
+        f"\n{'joints':44}{'error mm':>10}{'jitter mm':>10}{'late ms':>9}{'in 90 %':>9}{'NEES':>7}"
+    )
+    kinds = {"as lifted": None, "filter": TrackerConfig()} | {
+        f"lag {lag} s": TrackerConfig(lag_s=lag) for lag in (0.1, 0.2, 0.5)
+    }
     for title, config in kinds.items():
         row = figures["steadiness"][title] = steadiness(people, args.fps, config)
-        print(f"{title:44}{row['error_mm']:10.1f}{row['jitter_mm']:10.1f}{row['late_ms']:9.1f}{row['inside_90']:9.3f}{row['nees']:7.2f}")
+        print(
+            f"{title:44}{row['error_mm']:10.1f}{row['jitter_mm']:10.1f}{row['late_ms']:9.1f}{row['inside_90']:9.3f}{row['nees']:7.2f}"
+        )
     print(f"\n{'CPU time a person a frame':44}{'p50 ms':>10}{'p90 ms':>10}")
     for count, lag in ((1, 0.0), (3, 0.0), (10, 0.0), (3, 0.2)):
         title = f"{count} persons, lag {lag} s"

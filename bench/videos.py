@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The 2D side on videos without labels: frames with somebody found, keypoints that jump, sides that are exchanged; sheets to look at.
+"""The 2D side on videos without labels: frames with somebody found, keypoints that jump, sides that
+are exchanged; sheets to look at.
 
-A keypoint jumps where it lies further than half a torso from where it was a frame before and from where it is a frame later, and these two
-lie together. Sides are exchanged between two frames where the arms and legs of the one fit those of the other better with left and right
-exchanged. Both of confident keypoints, of people followed from frame to frame by their boxes. --sheets DIR draws --frames frames of each
-video, the nearest person alone: orange is the person's right, blue the left. --json FILE writes the figures.
+A keypoint jumps where it lies further than half a torso from where it was a frame before and from
+where it is a frame later, and these two lie together. Sides are exchanged between two frames where
+the arms and legs of the one fit those of the other better with left and right exchanged. Both of
+confident keypoints, of people followed from frame to frame by their boxes. --sheets DIR draws
+--frames frames of each video, the nearest person alone: orange is the person's right, blue the
+left. --json FILE writes the figures.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -18,11 +22,11 @@ import numpy as np
 
 from lifting_ros.cli.evaluate import print_table
 from lifting_ros.cli.files import write_json
-from lifting_ros.core.crop import crop_around
-from lifting_ros.core.detector import overlaps
-from lifting_ros.core.pipeline import EstimatorConfig, PoseEstimator
-from lifting_ros.core.poses import Skeleton2D
-from lifting_ros.core.skeleton import KEYPOINT_FLIP, KEYPOINT_LIMBS, KEYPOINT_NAMES
+from lifting_ros.detection.detector import overlaps
+from lifting_ros.estimator import EstimatorConfig, PoseEstimator
+from lifting_ros.keypoints.crop import crop_around
+from lifting_ros.skeleton import KEYPOINT_FLIP, KEYPOINT_LIMBS, KEYPOINT_NAMES
+from lifting_ros.types import Skeleton2D
 
 SURE = 0.3
 """Least confidence of a keypoint that counts."""
@@ -47,7 +51,8 @@ def frames(video: Path, most: int = 0) -> Iterator[np.ndarray]:
 
 
 def follow(found: list[list[Skeleton2D]]) -> list[list[tuple[int, Skeleton2D]]]:
-    """Tracks as (frame, skeleton), from what is found in each frame, best first: each person goes on as the box that overlaps most."""
+    """Tracks as (frame, skeleton), from what is found in each frame, best first: each person goes
+    on as the box that overlaps most."""
     tracks: list[list[tuple[int, Skeleton2D]]] = []
     for number, persons in enumerate(found):
         left = list(persons)
@@ -65,7 +70,9 @@ def torso_px(skeleton: Skeleton2D) -> float:
     """Neck to the hips' middle, at least a fifth of the box's longer side: people bend."""
     neck, right, left = skeleton.keypoints_px[TORSO]
     box = skeleton.box_px
-    return max(float(np.linalg.norm(neck - (right + left) / 2)), 0.2 * float(max(box[2:] - box[:2])))
+    return max(
+        float(np.linalg.norm(neck - (right + left) / 2)), 0.2 * float(max(box[2:] - box[:2]))
+    )
 
 
 def jumps(track: list[tuple[int, Skeleton2D]]) -> tuple[int, int]:
@@ -74,7 +81,10 @@ def jumps(track: list[tuple[int, Skeleton2D]]) -> tuple[int, int]:
     for (_, a), (_, b), (_, c) in zip(track, track[1:], track[2:]):
         sure = np.minimum(np.minimum(a.confidence, b.confidence), c.confidence) >= SURE
         far = FAR * torso_px(b)
-        ab, bc, ac = (np.linalg.norm(x.keypoints_px - y.keypoints_px, axis=-1) for x, y in ((a, b), (b, c), (a, c)))
+        ab, bc, ac = (
+            np.linalg.norm(x.keypoints_px - y.keypoints_px, axis=-1)
+            for x, y in ((a, b), (b, c), (a, c))
+        )
         jumped += int((sure & (ab > far) & (bc > far) & (ac < far)).sum())
         counted += int(sure.sum())
     return jumped, counted
@@ -87,7 +97,9 @@ def exchanges(track: list[tuple[int, Skeleton2D]]) -> int:
         sure = PAIRED & (np.minimum(a.confidence, b.confidence) >= SURE)
         if sure.sum() >= 4:
             stays = np.linalg.norm(a.keypoints_px - b.keypoints_px, axis=-1)[sure].mean()
-            exchanged = np.linalg.norm(a.keypoints_px - b.keypoints_px[list(KEYPOINT_FLIP)], axis=-1)[sure].mean()
+            exchanged = np.linalg.norm(
+                a.keypoints_px - b.keypoints_px[list(KEYPOINT_FLIP)], axis=-1
+            )[sure].mean()
             count += bool(exchanged < 0.6 * stays)
     return count
 
@@ -107,9 +119,13 @@ def row(found: list[list[Skeleton2D]]) -> dict[str, float]:
 
 
 def tile(image: np.ndarray, skeleton: Skeleton2D | None, caption: str) -> np.ndarray:
-    """The person alone with limbs coloured by side, or the whole frame in grey where nobody is found; (TILE_PX, TILE_PX, 3)."""
+    """The person alone with limbs coloured by side, or the whole frame in grey where nobody is
+    found; (TILE_PX, TILE_PX, 3)."""
     if skeleton is None:
-        shown = cv2.cvtColor(cv2.cvtColor(cv2.resize(image, (TILE_PX, TILE_PX)), cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+        shown = cv2.cvtColor(
+            cv2.cvtColor(cv2.resize(image, (TILE_PX, TILE_PX)), cv2.COLOR_RGB2GRAY),
+            cv2.COLOR_GRAY2RGB,
+        )
     else:
         area = crop_around(skeleton.box_px, TILE_PX)
         place = np.array([[1 / area.scale, 0, 0], [0, 1 / area.scale, 0]])
@@ -121,7 +137,9 @@ def tile(image: np.ndarray, skeleton: Skeleton2D | None, caption: str) -> np.nda
                 side = KEYPOINT_NAMES[b].partition("_")[0]
                 ends = (tuple(map(int, points[k])) for k in (a, b))
                 cv2.line(shown, *ends, COLOURS.get(side, COLOURS[""]), 2, cv2.LINE_AA)
-    return cv2.putText(shown, caption, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 0), 1, cv2.LINE_AA)
+    return cv2.putText(
+        shown, caption, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 0), 1, cv2.LINE_AA
+    )
 
 
 def nearest(persons: list[Skeleton2D]) -> Skeleton2D | None:
@@ -132,29 +150,50 @@ def nearest(persons: list[Skeleton2D]) -> Skeleton2D | None:
 def sheet(tiles: list[np.ndarray], columns: int = 10) -> np.ndarray:
     """Tiles in rows."""
     tiles = tiles + [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
-    return np.concatenate([np.concatenate(tiles[i : i + columns], 1) for i in range(0, len(tiles), columns)])
+    return np.concatenate(
+        [np.concatenate(tiles[i : i + columns], 1) for i in range(0, len(tiles), columns)]
+    )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("videos", nargs="+", type=Path, metavar="VIDEO")
-    parser.add_argument("--weights", default="", metavar="W", help="network weights (default: the ones that ship)")
-    parser.add_argument("--most", type=int, default=0, metavar="N", help="frames of each video (default all)")
-    parser.add_argument("--frames", type=int, default=50, metavar="N", help="frames of a sheet (default 50)")
-    parser.add_argument("--sheets", type=Path, default=None, metavar="DIR", help="where sheets of frames are drawn")
+    parser.add_argument(
+        "--weights", default="", metavar="W", help="network weights (default: the ones that ship)"
+    )
+    parser.add_argument(
+        "--most", type=int, default=0, metavar="N", help="frames of each video (default all)"
+    )
+    parser.add_argument(
+        "--frames", type=int, default=50, metavar="N", help="frames of a sheet (default 50)"
+    )
+    parser.add_argument(
+        "--sheets", type=Path, default=None, metavar="DIR", help="where sheets of frames are drawn"
+    )
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
     args = parser.parse_args()
     estimator = PoseEstimator(EstimatorConfig(weights=args.weights))
     rows = {}
     for video in args.videos:
-        total = len(found := [estimator.find_keypoints(image, estimator.detector.detect(image)) for image in frames(video, args.most)])
+        total = len(
+            found := [
+                estimator.find_keypoints(image, estimator.detector.detect(image))
+                for image in frames(video, args.most)
+            ]
+        )
         if not total:
             print(f"{video}: not a readable video", file=sys.stderr)
             return 2
         rows[video.stem] = row(found)
         if args.sheets:
             chosen = set(np.linspace(0, total - 1, min(args.frames, total)).astype(int).tolist())
-            tiles = [tile(i, nearest(found[n]), str(n)) for n, i in enumerate(frames(video, total)) if n in chosen]
+            tiles = [
+                tile(i, nearest(found[n]), str(n))
+                for n, i in enumerate(frames(video, total))
+                if n in chosen
+            ]
             cv2.imwrite(str(args.sheets / f"{video.stem}.png"), sheet(tiles)[..., ::-1])
     print_table("videos", rows)
     if args.json:

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A video, a folder of images, a camera device or a bag beside the node: ros2 launch lifting_ros demo.launch.py (-s lists all arguments).
+"""A video, a folder of images, a camera device or a bag beside the node: ros2 launch lifting_ros
+demo.launch.py (-s lists all arguments).
 
-Every argument of lifting.launch.py holds here, too. Ends when the replay has ended, and when one of its processes fails.
+Every argument of lifting.launch.py holds here, too. Ends when the replay has ended, and when one of
+its processes fails.
 """
+
 import os
 from pathlib import Path
 
@@ -17,7 +20,7 @@ from launch.actions import (
     SetLaunchConfiguration,
     Shutdown,
     TimerAction,
-)  # fmt: skip
+)
 from launch.event_handlers import OnProcessExit
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
@@ -32,46 +35,83 @@ LAST_ANSWERS_S = 2.0
 OUTPUTS = ("skeletons_2d", "skeletons_3d", "markers", "info")
 ARGUMENTS = [
     DeclareLaunchArgument(
-        "source", default_value="", description="video, folder of images or camera device (0, /dev/video0); empty: the clip that ships"
+        "source",
+        default_value="",
+        description="video, folder of images or camera device (0, /dev/video0); empty: the clip that ships",
     ),
     DeclareLaunchArgument(
-        "camera_yaml", default_value="", description="calibration of the source, as camera_calibration writes it; empty: it is guessed"
+        "camera_yaml",
+        default_value="",
+        description="calibration of the source, as camera_calibration writes it; empty: it is guessed",
     ),
-    DeclareLaunchArgument("fps", default_value="0.0", description="images a second of the source; 0.0: its own rate"),
-    DeclareLaunchArgument("max_frames", default_value="0", description="end the source after so many images; 0: all"),
-    DeclareLaunchArgument("bag", default_value="", description="bag to play instead of a source; wants ros2 bag, and image:=TOPIC"),
+    DeclareLaunchArgument(
+        "fps", default_value="0.0", description="images a second of the source; 0.0: its own rate"
+    ),
+    DeclareLaunchArgument(
+        "max_frames", default_value="0", description="end the source after so many images; 0: all"
+    ),
+    DeclareLaunchArgument(
+        "bag",
+        default_value="",
+        description="bag to play instead of a source; wants ros2 bag, and image:=TOPIC",
+    ),
     DeclareLaunchArgument("rate", default_value="1.0", description="how fast the bag is played"),
-    DeclareLaunchArgument("delay", default_value="10.0", description="seconds for the node to load, before the bag is played"),
     DeclareLaunchArgument(
-        "loop", default_value="false", choices=["true", "false"], description="begin again at the end, until Ctrl-C"
+        "delay",
+        default_value="10.0",
+        description="seconds for the node to load, before the bag is played",
     ),
     DeclareLaunchArgument(
-        "end", default_value="true", choices=["true", "false"], description="end with the replay; false: node and rviz2 go on"
+        "loop",
+        default_value="false",
+        choices=["true", "false"],
+        description="begin again at the end, until Ctrl-C",
     ),
-    DeclareLaunchArgument("record", default_value="", description="folder of a new bag for the poses; empty: nothing is recorded"),
+    DeclareLaunchArgument(
+        "end",
+        default_value="true",
+        choices=["true", "false"],
+        description="end with the replay; false: node and rviz2 go on",
+    ),
+    DeclareLaunchArgument(
+        "record",
+        default_value="",
+        description="folder of a new bag for the poses; empty: nothing is recorded",
+    ),
 ]
 
 
 def generate_launch_description() -> LaunchDescription:
     """The demo's own arguments, what plays and records, then the node with its arguments."""
     node = Path(__file__).parent / "lifting.launch.py"
-    return LaunchDescription([
-        *ARGUMENTS,
-        OpaqueFunction(function=_settings),
-        IncludeLaunchDescription(PythonLaunchDescriptionSource(str(node))),
-        OpaqueFunction(function=_actions),
-    ])
+    return LaunchDescription(
+        [
+            *ARGUMENTS,
+            OpaqueFunction(function=_settings),
+            IncludeLaunchDescription(PythonLaunchDescriptionSource(str(node))),
+            OpaqueFunction(function=_actions),
+        ]
+    )
 
 
 def _settings(context: LaunchContext) -> list:
-    """What the node has to know, unless the user said something else; a shared memory that holds an image."""
+    """What the node has to know, unless the user said something else; a shared memory that holds an
+    image."""
     bag = LaunchConfiguration("bag").perform(context)
     wanted = {"lazy": "false", **({"use_sim_time": "true"} if bag else {})}
     profile = Path(__file__).parents[1] / "config" / "fastdds_shm.xml"
     variable = "FASTDDS_DEFAULT_PROFILES_FILE"
     return [
-        *(SetLaunchConfiguration(name, value) for name, value in wanted.items() if not context.launch_configurations.get(name)),
-        *([SetEnvironmentVariable(variable, str(profile))] if profile.is_file() and variable not in os.environ else []),
+        *(
+            SetLaunchConfiguration(name, value)
+            for name, value in wanted.items()
+            if not context.launch_configurations.get(name)
+        ),
+        *(
+            [SetEnvironmentVariable(variable, str(profile))]
+            if profile.is_file() and variable not in os.environ
+            else []
+        ),
     ]
 
 
@@ -82,7 +122,9 @@ def _actions(context: LaunchContext) -> list:
     if given["bag"] and given["source"]:
         raise ValueError("bag, source: expected one of them, not both")
     player = _bag(given) if given["bag"] else _replay(given)
-    ended = RegisterEventHandler(OnProcessExit(on_exit=lambda event, context: _on_exit(event, context, player, given)))
+    ended = RegisterEventHandler(
+        OnProcessExit(on_exit=lambda event, context: _on_exit(event, context, player, given))
+    )
     return [ended, *([_recorder(given)] if given["record"] else []), player]
 
 
@@ -98,24 +140,30 @@ def _on_exit(event, context: LaunchContext, player, given: dict[str, str]) -> li
 
 
 def _replay(given: dict[str, str]) -> Node:
-    calibration = given["camera_yaml"] or ("" if given["source"] else str(CLIP.with_suffix(".yaml")))
+    calibration = given["camera_yaml"] or (
+        "" if given["source"] else str(CLIP.with_suffix(".yaml"))
+    )
     return Node(
         package="lifting_ros",
         executable="lifting_replay",
         name="replay",
         namespace=given["namespace"],
         output="screen",
-        parameters=[{
-            "source": ParameterValue(given["source"] or str(CLIP), value_type=str),  # not the number 0
-            "camera_yaml": ParameterValue(calibration, value_type=str),
-            "guess_camera": not calibration,
-            "fps": float(given["fps"]),
-            "max_frames": int(given["max_frames"]),
-        }],
+        parameters=[
+            {
+                "source": ParameterValue(
+                    given["source"] or str(CLIP), value_type=str
+                ),  # not the number 0
+                "camera_yaml": ParameterValue(calibration, value_type=str),
+                "guess_camera": not calibration,
+                "fps": float(given["fps"]),
+                "max_frames": int(given["max_frames"]),
+            }
+        ],
         remappings=[("image", given["image"]), ("camera_info", _camera_info(given))],
         respawn=given["loop"] == "true",
         respawn_delay=0.5,
-    )  # fmt: skip
+    )
 
 
 def _camera_info(given: dict[str, str]) -> str:
@@ -124,7 +172,14 @@ def _camera_info(given: dict[str, str]) -> str:
 
 
 def _bag(given: dict[str, str]) -> ExecuteProcess:
-    options = ["--clock", "--rate", given["rate"], "--delay", given["delay"], *(["--loop"] if given["loop"] == "true" else [])]
+    options = [
+        "--clock",
+        "--rate",
+        given["rate"],
+        "--delay",
+        given["delay"],
+        *(["--loop"] if given["loop"] == "true" else []),
+    ]
     return ExecuteProcess(cmd=["ros2", "bag", "play", given["bag"], *options], output="screen")
 
 
@@ -136,5 +191,10 @@ def _recorder(given: dict[str, str]) -> Node:
         name="recorder",
         namespace=given["namespace"],
         output="screen",
-        arguments=["--out", given["record"], *(f"{node}/{output}" for output in OUTPUTS), _camera_info(given)],
+        arguments=[
+            "--out",
+            given["record"],
+            *(f"{node}/{output}" for output in OUTPUTS),
+            _camera_info(given),
+        ],
     )

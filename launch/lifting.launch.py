@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node `lifting` beside one camera or several: ros2 launch lifting_ros lifting.launch.py image:=/camera/image_raw (-s lists all).
+"""The node `lifting` beside one camera or several: ros2 launch lifting_ros lifting.launch.py
+image:=/camera/image_raw (-s lists all).
 
 An argument that is empty leaves what the parameter file says; one that is given goes over it.
 """
+
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
@@ -25,8 +27,14 @@ PARAMETERS = {
 }
 """Arguments that are parameters of the node, and the names of those."""
 ARGUMENTS = [
-    DeclareLaunchArgument("namespace", default_value="", description="namespace of the node and of its topics"),
-    DeclareLaunchArgument("name", default_value="lifting", description="name of the node; its outputs are NAMESPACE/NAME/..."),
+    DeclareLaunchArgument(
+        "namespace", default_value="", description="namespace of the node and of its topics"
+    ),
+    DeclareLaunchArgument(
+        "name",
+        default_value="lifting",
+        description="name of the node; its outputs are NAMESPACE/NAME/...",
+    ),
     DeclareLaunchArgument(
         "cameras",
         default_value="",
@@ -34,12 +42,22 @@ ARGUMENTS = [
         "the frames that they put on /tf begin with CAMERA_",
     ),
     DeclareLaunchArgument(
-        "params_file", default_value=PathJoinSubstitution([SHARE, "config", "lifting.yaml"]), description="YAML file of parameters"
+        "params_file",
+        default_value=PathJoinSubstitution([SHARE, "config", "lifting.yaml"]),
+        description="YAML file of parameters",
     ),
-    DeclareLaunchArgument("image", default_value="image", description="topic of the images, without /compressed"),
-    DeclareLaunchArgument("camera_info", default_value="", description="topic of their CameraInfo; empty: camera_info beside the images"),
     DeclareLaunchArgument(
-        "depth", default_value="", description="topic of depth images aligned with the images, to be used; empty: what params_file says"
+        "image", default_value="image", description="topic of the images, without /compressed"
+    ),
+    DeclareLaunchArgument(
+        "camera_info",
+        default_value="",
+        description="topic of their CameraInfo; empty: camera_info beside the images",
+    ),
+    DeclareLaunchArgument(
+        "depth",
+        default_value="",
+        description="topic of depth images aligned with the images, to be used; empty: what params_file says",
     ),
     DeclareLaunchArgument(
         "keypoints",
@@ -52,9 +70,16 @@ ARGUMENTS = [
         description="the same for keypoints in another detector's convention (lifting_ros/ForeignKeypoints2DArray)",
     ),
     DeclareLaunchArgument(
-        "image_transport", default_value="", choices=["", "raw", "compressed"], description="of the images; empty: what params_file says"
+        "image_transport",
+        default_value="",
+        choices=["", "raw", "compressed"],
+        description="of the images; empty: what params_file says",
     ),
-    DeclareLaunchArgument("device", default_value="", description="auto, cpu, cuda or cuda:n; empty: what params_file says"),
+    DeclareLaunchArgument(
+        "device",
+        default_value="",
+        description="auto, cpu, cuda or cuda:n; empty: what params_file says",
+    ),
     DeclareLaunchArgument(
         "autostart",
         default_value="",
@@ -62,25 +87,44 @@ ARGUMENTS = [
         description="configure and activate at the start; false: wait for ros2 lifecycle; empty: what params_file says",
     ),
     DeclareLaunchArgument(
-        "lazy", default_value="", choices=SWITCH, description="work only while somebody listens; empty: what params_file says"
+        "lazy",
+        default_value="",
+        choices=SWITCH,
+        description="work only while somebody listens; empty: what params_file says",
     ),
     DeclareLaunchArgument(
-        "target_frame", default_value="", description="frame that the 3D outputs are given in; empty: what params_file says"
+        "target_frame",
+        default_value="",
+        description="frame that the 3D outputs are given in; empty: what params_file says",
     ),
     DeclareLaunchArgument(
-        "gravity_frame", default_value="", description="frame whose z axis points up, such as base_link; empty: what params_file says"
+        "gravity_frame",
+        default_value="",
+        description="frame whose z axis points up, such as base_link; empty: what params_file says",
     ),
     DeclareLaunchArgument(
-        "tf", default_value="", choices=SWITCH, description="frames of bodies and joints on /tf; empty: what params_file says"
+        "tf",
+        default_value="",
+        choices=SWITCH,
+        description="frames of bodies and joints on /tf; empty: what params_file says",
     ),
     DeclareLaunchArgument(
-        "use_sim_time", default_value="", choices=SWITCH, description="take the time from /clock; empty: what params_file says"
+        "use_sim_time",
+        default_value="",
+        choices=SWITCH,
+        description="take the time from /clock; empty: what params_file says",
     ),
     DeclareLaunchArgument(
-        "log_level", default_value="info", choices=["debug", "info", "warn", "error", "fatal"], description="least severity logged"
+        "log_level",
+        default_value="info",
+        choices=["debug", "info", "warn", "error", "fatal"],
+        description="least severity logged",
     ),
     DeclareLaunchArgument(
-        "rviz", default_value="false", choices=["true", "false"], description="also rviz2; of several cameras it shows the first"
+        "rviz",
+        default_value="false",
+        choices=["true", "false"],
+        description="also rviz2; of several cameras it shows the first",
     ),
     DeclareLaunchArgument(
         "rviz_frame",
@@ -96,12 +140,18 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _nodes(context: LaunchContext) -> list[Node]:
-    given = {argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS}
+    given = {
+        argument.name: LaunchConfiguration(argument.name).perform(context) for argument in ARGUMENTS
+    }
     cameras = [camera.strip() for camera in given["cameras"].split(",") if camera.strip()]
-    topics = [given[name] for name in ("image", "camera_info", "depth", "keypoints", "foreign_keypoints")]
+    topics = [
+        given[name] for name in ("image", "camera_info", "depth", "keypoints", "foreign_keypoints")
+    ]
     absolute = [topic for topic in topics if topic.startswith("/")]
     if len(cameras) > 1 and absolute:
-        raise ValueError(f"cameras:={given['cameras']}: topics have to be relative, such as image:=image_raw, got {', '.join(absolute)}")
+        raise ValueError(
+            f"cameras:={given['cameras']}: topics have to be relative, such as image:=image_raw, got {', '.join(absolute)}"
+        )
     nodes = [_lifting(given, camera) for camera in cameras or [""]]
     return nodes + ([_rviz(given, (cameras or [""])[0])] if given["rviz"] == "true" else [])
 
@@ -122,7 +172,11 @@ def _lifting(given: dict[str, str], camera: str) -> Node:
 
 def _overrides(given: dict[str, str], camera: str) -> dict[str, object]:
     """Parameters that go over those of the file."""
-    values = {parameter: _value(name, given[name]) for name, parameter in PARAMETERS.items() if given[name]}
+    values = {
+        parameter: _value(name, given[name])
+        for name, parameter in PARAMETERS.items()
+        if given[name]
+    }
     if given["depth"]:
         values["depth.enabled"] = True
     if given["keypoints"] or given["foreign_keypoints"]:
@@ -133,14 +187,20 @@ def _overrides(given: dict[str, str], camera: str) -> dict[str, object]:
 
 
 def _value(name: str, text: str) -> bool | ParameterValue:
-    return text == "true" if name in SWITCHES else ParameterValue(text, value_type=str)  # a string even where it looks like a number
+    return (
+        text == "true" if name in SWITCHES else ParameterValue(text, value_type=str)
+    )  # a string even where it looks like a number
 
 
 def _remappings(given: dict[str, str]) -> list[tuple[str, str]]:
     """Topics of the node and what they are called here."""
     beside = given["image"].rpartition("/")
     topics = given | {"camera_info": given["camera_info"] or f"{beside[0]}{beside[1]}camera_info"}
-    return [(name, topics[name]) for name in ("image", "camera_info", "depth", "keypoints", "foreign_keypoints") if topics[name]]
+    return [
+        (name, topics[name])
+        for name in ("image", "camera_info", "depth", "keypoints", "foreign_keypoints")
+        if topics[name]
+    ]
 
 
 def _namespace(given: dict[str, str], camera: str) -> str:
@@ -156,6 +216,12 @@ def _rviz(given: dict[str, str], camera: str) -> Node:
         name="rviz2",
         output="screen",
         parameters=[{"use_sim_time": True}] if given["use_sim_time"] == "true" else [],
-        remappings=[(f"/lifting/{topic}", f"{node}/{topic}") for topic in ("markers", "debug_image")],
-        arguments=["-d", PathJoinSubstitution([SHARE, "config", "lifting.rviz"]), *(["-f", frame] if frame else [])],
+        remappings=[
+            (f"/lifting/{topic}", f"{node}/{topic}") for topic in ("markers", "debug_image")
+        ],
+        arguments=[
+            "-d",
+            PathJoinSubstitution([SHARE, "config", "lifting.rviz"]),
+            *(["-f", frame] if frame else []),
+        ],
     )

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shared by all tests: the folder of the tests' own people is importable, torch is small and repeatable."""
+"""Shared by all tests: the folder of the tests' own people is importable, torch is small and
+repeatable."""
+
 import signal
 import sys
 from pathlib import Path
@@ -10,7 +12,9 @@ import torch
 import lifting_ros.cli  # noqa: F401  before any test opens a video: FFmpeg looks only once whether it may say something
 
 sys.path.insert(0, str(Path(__file__).parent))
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would what the tests start
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # a shell's background job ignores it, and so would what the tests start
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training that is killed and given again, held to one that was not."""
+
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +13,11 @@ class Killed(Exception):
 
 
 def killed_and_resumed(train: Callable, folder: Path, tolerance: float = 1e-5):
-    """The lifters of an unbroken training and of one killed at its second validation, whose weights are the same.
+    """The lifters of an unbroken training and of one killed at its second validation, whose weights
+    are the same.
 
-    train(folder, evaluate=None, every=...) trains to the end of one recipe; a state is kept once it is validated.
+    train(folder, evaluate=None, every=...) trains to the end of one recipe; a state is kept once it
+    is validated.
     """
     whole, seen = train(folder / "whole"), []
 
@@ -29,5 +32,7 @@ def killed_and_resumed(train: Callable, folder: Path, tolerance: float = 1e-5):
     assert (folder / "parts" / "state.safetensors").exists()
     resumed = train(folder / "parts")
     for name, value in whole.network.state_dict().items():
-        torch.testing.assert_close(resumed.network.state_dict()[name], value, rtol=0, atol=tolerance)
+        torch.testing.assert_close(
+            resumed.network.state_dict()[name], value, rtol=0, atol=tolerance
+        )
     return whole, resumed

@@ -1,29 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lifter once more, plainly: float64, one person, one matrix after the other. The tests hold the fast one to it."""
+"""The lifter once more, plainly: float64, one person, one matrix after the other. The tests hold
+the fast one to it."""
+
 from __future__ import annotations
 
 import numpy as np
 
-from lifting_ros.core import lifting
-from lifting_ros.core.conditioning import DEPTH_STD, LIMB_JOINTS, PLACE_STD, YAW_STD
-from lifting_ros.core.lifting import APART, HANDSTANDS, SURPRISE
-from lifting_ros.core.modes import CAUTION, FARTHEST, OFF
-from lifting_ros.core.moments import DOUBT, DOUBT_OF_FEW
-from lifting_ros.core.observation import FEW_SEEN, LEVELS, PITCH_STEP
-from lifting_ros.core.scoring import LEAST_SCALE
-from lifting_ros.core.skeleton import JOINT_COUNT, JOINT_PARENTS, KEYPOINT_TO_JOINT
+from lifting_ros.lifting import lifting
+from lifting_ros.lifting.conditioning import DEPTH_STD, LIMB_JOINTS, PLACE_STD, YAW_STD
+from lifting_ros.lifting.lifting import APART, HANDSTANDS, SURPRISE
+from lifting_ros.lifting.modes import CAUTION, FARTHEST, OFF
+from lifting_ros.lifting.moments import DOUBT, DOUBT_OF_FEW
+from lifting_ros.lifting.observation import FEW_SEEN, LEVELS, PITCH_STEP
+from lifting_ros.lifting.scoring import LEAST_SCALE
+from lifting_ros.skeleton import JOINT_COUNT, JOINT_PARENTS, KEYPOINT_TO_JOINT
 
 JOINTS = np.array(KEYPOINT_TO_JOINT)
 
 
 def reference_lift(lifter, keypoints_px, confidence, covariance_px2, camera, up) -> dict:
-    """One person (14, 2), (14,), (14, 2, 2) or None, seen by a camera without distortion: what `Lifter.lift` gives, as arrays in metres."""
+    """One person (14, 2), (14,), (14, 2, 2) or None, seen by a camera without distortion: what
+    `Lifter.lift` gives, as arrays in metres."""
     config = lifter.config
     seen = np.flatnonzero(confidence > 0)
     inverse = np.linalg.inv(camera.matrix)
     rays = np.array([(inverse @ [*p, 1])[:2] for p in keypoints_px[seen]])
     if covariance_px2 is None:
-        deviation = max(config.keypoint_noise * np.ptp(keypoints_px[seen], axis=0).max(), config.noise_floor_px)
+        deviation = max(
+            config.keypoint_noise * np.ptp(keypoints_px[seen], axis=0).max(), config.noise_floor_px
+        )
         pixels = [deviation**2 * np.eye(2) / w for w in confidence[seen]]
     else:
         pixels = covariance_px2[seen] + config.noise_floor_px**2 * np.eye(2)
@@ -37,14 +42,17 @@ def reference_lift(lifter, keypoints_px, confidence, covariance_px2, camera, up)
 
 
 def one_way_up(lifter, seen, rays, noise, up) -> tuple[float, float, dict]:
-    """Squared Mahalanobis distance of the likeliest candidate, log-evidence, and the answer with up as given."""
+    """Squared Mahalanobis distance of the likeliest candidate, log-evidence, and the answer with up
+    as given."""
     config, prior = lifter.config, lifter.prior
     frame, pitch = view_frame(np.append(rays.mean(0), 1.0), up)
     rays, noise = into_view(frame, rays, noise)
     spread = ((rays - rays.mean(0)) ** 2).sum(1).mean()
     noise = common_level(np.array(noise) / spread) if len(seen) == 14 else np.array(noise) / spread
     samples = [(c, y) for c in range(len(prior.weights_)) for y in range(config.rotations)]
-    modes = [Candidate(prior, config, c, y, pitch, seen).score(rays, noise, spread) for c, y in samples]
+    modes = [
+        Candidate(prior, config, c, y, pitch, seen).score(rays, noise, spread) for c, y in samples
+    ]
     distance = max(modes, key=lambda mode: mode.keypoint_evidence).distance
     chosen = shortlist(modes, config)
     for mode in chosen:
@@ -59,7 +67,8 @@ def one_way_up(lifter, seen, rays, noise, up) -> tuple[float, float, dict]:
 
 
 def view_frame(direction, up):
-    """Rotation into a frame that looks along `direction` at the nearest pitch of the grid, and that pitch."""
+    """Rotation into a frame that looks along `direction` at the nearest pitch of the grid, and that
+    pitch."""
     direction, up = direction / np.linalg.norm(direction), up / np.linalg.norm(up)
     pitch = PITCH_STEP * np.round(np.arcsin(direction @ up) / PITCH_STEP)
     level = direction - (direction @ up) * up
@@ -90,12 +99,15 @@ def common_level(noise):
 
 
 class Candidate:
-    """One component in one rotation: x (51) joint coordinates, tau (2) place, epsilon log depth; o = x_across + tau - epsilon offset."""
+    """One component in one rotation: x (51) joint coordinates, tau (2) place, epsilon log depth; o
+    = x_across + tau - epsilon offset."""
 
     def __init__(self, prior, config, component, yaw, pitch, seen):
         angle = 2 * np.pi * yaw / config.rotations
         c, s = np.cos(angle), np.sin(angle)
-        tip = np.array([[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)], [0, -np.sin(pitch), np.cos(pitch)]])  # the camera's axes, pitched
+        tip = np.array(
+            [[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)], [0, -np.sin(pitch), np.cos(pitch)]]
+        )  # the camera's axes, pitched
         rotation = tip @ np.diag([1.0, -1, -1]) @ np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
         self.component, self.yaw, self.seen = component, yaw, seen
         self.log_prior = np.log(prior.weights_[component] / config.rotations)
@@ -104,7 +116,9 @@ class Candidate:
         covariance = config.prior_scale**2 * big @ prior.covariances()[component] @ big.T
         vertical = rotation @ [0, 1, 0]
         tilt = np.radians(config.tilt_std_deg)
-        for axis, std in zip(np.linalg.svd(vertical[None])[2], (YAW_STD, tilt, tilt)):  # the vertical itself first
+        for axis, std in zip(
+            np.linalg.svd(vertical[None])[2], (YAW_STD, tilt, tilt)
+        ):  # the vertical itself first
             moved = np.cross(axis, self.mean).ravel()
             covariance = covariance + std**2 * np.outer(moved, moved)
         self.prior = np.zeros((54, 54))
@@ -146,23 +160,36 @@ class Candidate:
         for _ in range(iterations):
             z = joints[JOINTS[self.seen], 2]
             observed = rays * (depth + z - z.mean())[:, None]
-            innovation = observed - observed.mean(0) - self.offset * (1 - np.log(self.depth / depth))
+            innovation = (
+                observed - observed.mean(0) - self.offset * (1 - np.log(self.depth / depth))
+            )
             linear = np.append(self.mean.ravel(), [0, 0, 0]) + self.gain @ innovation.ravel()
             limbs = limb_rows @ linear if limbs is None else limbs
             vectors = limbs.reshape(8, 3)
             directions = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-            lengths = np.stack([np.kron(np.eye(8)[k], directions[k]) for k in range(8)]) @ limb_rows  # (8, 54)
+            lengths = (
+                np.stack([np.kron(np.eye(8)[k], directions[k]) for k in range(8)]) @ limb_rows
+            )  # (8, 54)
             total = lengths @ self.posterior @ lengths.T + np.diag(lifter._variance)
             missed = lifter._lengths - lengths @ linear
             latents = linear + self.posterior @ lengths.T @ np.linalg.solve(total, missed)
             limbs, joints = limb_rows @ latents, latents[:51].reshape(-1, 3)
             further = np.clip(np.log(self.depth / depth) + latents[53], -FARTHEST, FARTHEST)
-            middle, depth = observed.mean(0) * np.exp(further), np.clip(depth * np.exp(further), self.depth / OFF, self.depth * OFF)
-        self.evidence = self.keypoint_evidence - 0.5 * (missed @ np.linalg.solve(total, missed) + np.linalg.slogdet(total)[1])
+            middle, depth = (
+                observed.mean(0) * np.exp(further),
+                np.clip(depth * np.exp(further), self.depth / OFF, self.depth * OFF),
+            )
+        self.evidence = self.keypoint_evidence - 0.5 * (
+            missed @ np.linalg.solve(total, missed) + np.linalg.slogdet(total)[1]
+        )
         across = self.mean[JOINTS[self.seen], :2].mean(0)
-        self.place = np.array([*(middle - across + latents[51:53]), depth - joints[JOINTS[self.seen], 2].mean()])
+        self.place = np.array(
+            [*(middle - across + latents[51:53]), depth - joints[JOINTS[self.seen], 2].mean()]
+        )
         self.joints = joints + self.place
-        self.covariance = self.posterior - self.posterior @ lengths.T @ np.linalg.solve(total, lengths @ self.posterior)
+        self.covariance = self.posterior - self.posterior @ lengths.T @ np.linalg.solve(
+            total, lengths @ self.posterior
+        )
 
 
 def shortlist(modes, config):
@@ -191,12 +218,22 @@ def in_metres(lifter, modes, weight, frame, doubt) -> dict:
         rows[:, 3 * j : 3 * j + 3] += np.eye(3)
         rows[:, :3] -= np.eye(3)
         own = doubt * frame.T @ rows @ best.covariance @ rows.T @ frame
-        own = own + sum(w * np.outer(r[j] - relative[0][j], r[j] - relative[0][j]) for w, r in zip(weight, relative))
+        own = own + sum(
+            w * np.outer(r[j] - relative[0][j], r[j] - relative[0][j])
+            for w, r in zip(weight, relative)
+        )
         covariance[j] = square * own + extra * np.outer(relative[0][j], relative[0][j])
     rows = np.zeros((3, 54))
     rows[:, :3], rows[:2, 51:53], rows[:, 53] = np.eye(3), np.eye(2), best.place
     root = doubt * frame.T @ rows @ best.covariance @ rows.T @ frame
-    root = root + sum(w * np.outer(t[0] - turned[0][0], t[0] - turned[0][0]) for w, t in zip(weight, turned))
+    root = root + sum(
+        w * np.outer(t[0] - turned[0][0], t[0] - turned[0][0]) for w, t in zip(weight, turned)
+    )
     root = square * root + extra * np.outer(turned[0][0], turned[0][0])
-    return {"joints_m": size * turned[0], "covariance_m2": covariance, "root_covariance_m2": root, "hypothesis_weight": weight,
-            "hypotheses_m": size * np.array(turned)}  # fmt: skip
+    return {
+        "joints_m": size * turned[0],
+        "covariance_m2": covariance,
+        "root_covariance_m2": root,
+        "hypothesis_weight": weight,
+        "hypotheses_m": size * np.array(turned),
+    }

@@ -1,31 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
-"""People that the tests make themselves: a stick figure with moving limbs, and a small prior fitted on many of it."""
+"""People that the tests make themselves: a stick figure with moving limbs, and a small prior fitted
+on many of it."""
+
 from __future__ import annotations
 
 import functools
 
 import numpy as np
 
-from lifting_ros.core.alignment import cost_waves, lowest_angles, mirror_rows, rotate_about_vertical
-from lifting_ros.core.camera import Camera
-from lifting_ros.core.gaussian import Gaussian, gaussian_of, moments_of
-from lifting_ros.core.ppca import MixturePPCA, normalise
-from lifting_ros.core.skeleton import JOINT_COUNT, JOINT_PARENTS, KEYPOINT_TO_JOINT
+from lifting_ros.geometry.camera import Camera
+from lifting_ros.prior.alignment import (
+    cost_waves,
+    lowest_angles,
+    mirror_rows,
+    rotate_about_vertical,
+)
+from lifting_ros.prior.gaussian import Gaussian, gaussian_of, moments_of
+from lifting_ros.prior.ppca import MixturePPCA, normalise
+from lifting_ros.skeleton import JOINT_COUNT, JOINT_PARENTS, KEYPOINT_TO_JOINT
 
 # bone vectors of a standing figure, metres, y up, facing +z; the person's right is at -x
 _BONES = {
-    1: (-0.11, 0, 0), 2: (0, -0.42, 0), 3: (0, -0.42, 0), 4: (0.11, 0, 0), 5: (0, -0.42, 0), 6: (0, -0.42, 0), 7: (0, 0.24, 0),
-    8: (0, 0.25, 0), 9: (0, 0.1, 0.03), 10: (0, 0.13, -0.03), 11: (0.17, -0.02, 0), 12: (0.05, -0.28, 0), 13: (0, -0.25, 0.02),
-    14: (-0.17, -0.02, 0), 15: (-0.05, -0.28, 0), 16: (0, -0.25, 0.02),
-}  # fmt: skip
-_MOVING = {2: 0.35, 3: 0.5, 5: 0.35, 6: 0.5, 7: 0.15, 8: 0.15, 10: 0.15, 12: 0.5, 13: 0.6, 15: 0.5, 16: 0.6}
+    1: (-0.11, 0, 0),
+    2: (0, -0.42, 0),
+    3: (0, -0.42, 0),
+    4: (0.11, 0, 0),
+    5: (0, -0.42, 0),
+    6: (0, -0.42, 0),
+    7: (0, 0.24, 0),
+    8: (0, 0.25, 0),
+    9: (0, 0.1, 0.03),
+    10: (0, 0.13, -0.03),
+    11: (0.17, -0.02, 0),
+    12: (0.05, -0.28, 0),
+    13: (0, -0.25, 0.02),
+    14: (-0.17, -0.02, 0),
+    15: (-0.05, -0.28, 0),
+    16: (0, -0.25, 0.02),
+}
+_MOVING = {
+    2: 0.35,
+    3: 0.5,
+    5: 0.35,
+    6: 0.5,
+    7: 0.15,
+    8: 0.15,
+    10: 0.15,
+    12: 0.5,
+    13: 0.6,
+    15: 0.5,
+    16: 0.6,
+}
 _BENDS = {3: 1, 6: 1, 13: -1, 16: -1}  # knees bend back, elbows forward: what tells front from back
 
 
 def _turn(angles: np.ndarray) -> np.ndarray:
     """Rotation (3, 3) about x, then z."""
     (cx, sx), (cz, sz) = ((np.cos(a), np.sin(a)) for a in angles)
-    return np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]]) @ np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    return np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]]) @ np.array(
+        [[1, 0, 0], [0, cx, -sx], [0, sx, cx]]
+    )
 
 
 def make_poses(count: int, seed: int = 0, yaw: bool = True) -> np.ndarray:
@@ -58,7 +92,8 @@ def small_prior() -> MixturePPCA:
 
 @functools.cache
 def three_kinds(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means (3, 51), rows (N, 51) and owners (N,) drawn from three symmetric Gaussians of four directions each, turned at random."""
+    """Means (3, 51), rows (N, 51) and owners (N,) drawn from three symmetric Gaussians of four
+    directions each, turned at random."""
     rng = np.random.default_rng(0)
     means = np.stack([normalise(make_poses(1, seed=s, yaw=False))[0][0] for s in (1, 2, 3)])
     joints = 0.5 * (means + mirror_rows(means)).reshape(3, 17, 3)
@@ -67,17 +102,30 @@ def three_kinds(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     means = normalise(joints)[0]
     owner = rng.choice(3, count, p=(0.5, 0.3, 0.2))
     directions = rng.normal(size=(3, 4, 51)) * [[[1.0]], [[0.8]], [[0.6]]]
-    directions = 0.005 * (directions + np.array([1.0, -1, 1, -1])[:, None] * mirror_rows(directions))
-    rows = means[owner] + np.einsum("nk,nkd->nd", rng.normal(size=(count, 4)), directions[owner]) + 0.006 * rng.normal(size=(count, 51))
-    return means, rotate_about_vertical(normalise(rows.reshape(-1, 17, 3))[0], rng.uniform(0, 7, count)), owner
+    directions = 0.005 * (
+        directions + np.array([1.0, -1, 1, -1])[:, None] * mirror_rows(directions)
+    )
+    rows = (
+        means[owner]
+        + np.einsum("nk,nkd->nd", rng.normal(size=(count, 4)), directions[owner])
+        + 0.006 * rng.normal(size=(count, 51))
+    )
+    return (
+        means,
+        rotate_about_vertical(normalise(rows.reshape(-1, 17, 3))[0], rng.uniform(0, 7, count)),
+        owner,
+    )
 
 
 CAMERA = Camera(np.array([[600.0, 0, 319.5], [0, 600, 239.5], [0, 0, 1]]))
 
 
 def see(poses_m: np.ndarray, distance_m: float = 4.0) -> tuple[np.ndarray, np.ndarray]:
-    """Poses (N, 17, 3) before a level camera at 1 m height: joints in its optical frame (N, 17, 3) and keypoints px (N, 14, 2)."""
-    joints = (poses_m - np.array([0, 1.0, 0])) * np.array([1.0, -1, -1]) + np.array([0, 0, distance_m])
+    """Poses (N, 17, 3) before a level camera at 1 m height: joints in its optical frame (N, 17, 3)
+    and keypoints px (N, 14, 2)."""
+    joints = (poses_m - np.array([0, 1.0, 0])) * np.array([1.0, -1, -1]) + np.array(
+        [0, 0, distance_m]
+    )
     return joints, CAMERA.project(joints[:, list(KEYPOINT_TO_JOINT)])
 
 
@@ -86,6 +134,9 @@ def fit_gaussian(rows: np.ndarray, weights: np.ndarray, basis_size: int) -> Gaus
     return gaussian_of(moments_of(rows, weights), basis_size)
 
 
-def update_rotations(rows: np.ndarray, theta: np.ndarray, model: Gaussian, grid: int = 0) -> np.ndarray:
-    """Rotations (N,) that make each pose (N, 51) most likely under one component, as the fit finds them."""
+def update_rotations(
+    rows: np.ndarray, theta: np.ndarray, model: Gaussian, grid: int = 0
+) -> np.ndarray:
+    """Rotations (N,) that make each pose (N, 51) most likely under one component, as the fit finds
+    them."""
     return lowest_angles(cost_waves(rows, model), theta, grid)

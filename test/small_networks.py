@@ -8,16 +8,18 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from lifting_ros.core import network_trunk
-from lifting_ros.core.checkpoint import build_network
-from lifting_ros.core.network import MultistageNetwork, NetworkConfig
-from lifting_ros.core.trunk import Trunk
+from lifting_ros.io.checkpoint import build_network
+from lifting_ros.keypoints import network_trunk
+from lifting_ros.keypoints.network import MultistageNetwork, NetworkConfig
+from lifting_ros.keypoints.trunk import Trunk
 
 TRUNK_WIDTH = 0.25
 """Width multiplier of the trunk in tests."""
 
 LITE = NetworkConfig(variant="lite", input_px=64, stages=2, widths=(8, 16), features=8)
-PAPER = NetworkConfig(variant="paper", input_px=64, stages=3, widths=(4, 4, 8, 8), features=8, stride=8)
+PAPER = NetworkConfig(
+    variant="paper", input_px=64, stages=3, widths=(4, 4, 8, 8), features=8, stride=8
+)
 
 
 def narrow_trunk(monkeypatch) -> None:
@@ -41,7 +43,8 @@ def trunk_weights() -> dict[str, Tensor]:
 
 
 def liven(trunk: Trunk) -> Trunk:
-    """The trunk with random weights that keep the size of what goes through: torch's own let it fade."""
+    """The trunk with random weights that keep the size of what goes through: torch's own let it
+    fade."""
     for module in trunk.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

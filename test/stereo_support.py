@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stereoscopic lifter that has learnt nothing, and rotations to turn its camera by."""
+
 from __future__ import annotations
 
 import numpy as np
 import torch
 from people import make_poses, see
 
-from lifting_ros.core.lifter_config import LifterConfig
-from lifting_ros.core.stereo import StereoErrors, StereoLifter
-from lifting_ros.core.stereo_network import Statistics, StereoConfig, StereoNetwork
+from lifting_ros.lifting.lifter_config import LifterConfig
+from lifting_ros.lifting.stereo import StereoErrors, StereoLifter
+from lifting_ros.lifting.stereo_network import Statistics, StereoConfig, StereoNetwork
 
 
 def turn(seed: int, most: float = 0.4) -> np.ndarray:
@@ -21,7 +22,9 @@ def turn(seed: int, most: float = 0.4) -> np.ndarray:
 
 def rolled(angle: float) -> np.ndarray:
     """A rotation about the optical axis."""
-    return np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    return np.array(
+        [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]]
+    )
 
 
 def make_lifter(**changes) -> StereoLifter:
@@ -31,6 +34,12 @@ def make_lifter(**changes) -> StereoLifter:
     joints = see(make_poses(50))[0]
     joints = torch.from_numpy((joints - joints[:, :1]) / 1.1)
     context = torch.tensor([[-2.1, 0.0, 1.0, -3.5], [0.3, 0.3, 0.4, 0.8]])
-    network.use(Statistics(context, torch.tensor([-1.5, 0.2]), torch.stack([joints.mean(0), 0.1 * joints.std(0) + 0.02])))
+    network.use(
+        Statistics(
+            context,
+            torch.tensor([-1.5, 0.2]),
+            torch.stack([joints.mean(0), 0.1 * joints.std(0) + 0.02]),
+        )
+    )
     errors, config = StereoErrors((1.2, 0.9, 1.1), 0.8, 0.5), LifterConfig(noise_floor_px=0.01)
     return StereoLifter(network, 1.1, 0.05, errors, config=config)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the pages of docs/ tell people to type exists: commands, launch arguments, parameters, topics, files; what can be run is run."""
+"""What the pages of docs/ tell people to type exists: commands, launch arguments, parameters,
+topics, files; what can be run is run."""
+
 from __future__ import annotations
 
 import argparse
@@ -23,13 +25,35 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 RUN = ("bag", "poses", "estimate", "detect", "lift")
 """Verbs whose commands are run, in the order of the page."""
 HERE_ONLY_BY_NAME = {
-    "cd", "git", "source", ".", "export", "pip", "rosdep", "colcon", "make", "torchrun",
-    "ros2 param", "ros2 lifecycle", "ros2 topic", "ros2 node", "ros2 service", "ros2 bag", "ros2 run", "ros2 launch", "python", "lifting",
-}  # fmt: skip
+    "cd",
+    "git",
+    "source",
+    ".",
+    "export",
+    "pip",
+    "rosdep",
+    "colcon",
+    "make",
+    "torchrun",
+    "ros2 param",
+    "ros2 lifecycle",
+    "ros2 topic",
+    "ros2 node",
+    "ros2 service",
+    "ros2 bag",
+    "ros2 run",
+    "ros2 launch",
+    "python",
+    "lifting",
+}
 OF_ROS = {
-    "param": {"dump", "describe", "set"}, "lifecycle": {"set", "get"}, "topic": {"echo", "hz", "info"}, "node": {"info"},
-    "service": {"call"}, "bag": {"record", "play"},
-}  # fmt: skip
+    "param": {"dump", "describe", "set"},
+    "lifecycle": {"set", "get"},
+    "topic": {"echo", "hz", "info"},
+    "node": {"info"},
+    "service": {"call"},
+    "bag": {"record", "play"},
+}
 FOREIGN = ("camera_calibration", "tf2_ros")
 """Packages that are not ours, in `ros2 run`."""
 
@@ -40,14 +64,31 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def commands() -> list[tuple[str, str]]:
     """Page and command, in order; those of the README are indented."""
-    lines = [(page.name, line) for page in PAGES for block in blocks(page, "bash") for line in block.splitlines()]
-    readme = re.sub(r"^```.*?^```", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S | re.M)
-    lines += [("README.md", part) for line in re.findall(r"^    (\w.*)$", readme, re.M) for part in line.split(" && ")]
-    return [(page, line.partition(" # ")[0]) for page, line in lines if line and not line.startswith("#")]
+    lines = [
+        (page.name, line)
+        for page in PAGES
+        for block in blocks(page, "bash")
+        for line in block.splitlines()
+    ]
+    readme = re.sub(
+        r"^```.*?^```", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S | re.M
+    )
+    lines += [
+        ("README.md", part)
+        for line in re.findall(r"^    (\w.*)$", readme, re.M)
+        for part in line.split(" && ")
+    ]
+    return [
+        (page, line.partition(" # ")[0])
+        for page, line in lines
+        if line and not line.startswith("#")
+    ]
 
 
 COMMANDS = commands()
-by_command = pytest.mark.parametrize(("page", "line"), COMMANDS, ids=[f"{page}: {line}" for page, line in COMMANDS])
+by_command = pytest.mark.parametrize(
+    ("page", "line"), COMMANDS, ids=[f"{page}: {line}" for page, line in COMMANDS]
+)
 
 
 def words_of(line: str) -> list[str]:
@@ -55,11 +96,16 @@ def words_of(line: str) -> list[str]:
 
 
 def arguments_of(file: str) -> dict[str, list[str] | None]:
-    """Arguments of a launch file and their choices, without ROS' launch; demo.launch.py includes lifting.launch.py."""
+    """Arguments of a launch file and their choices, without ROS' launch; demo.launch.py includes
+    lifting.launch.py."""
     tree = ast.parse((ROOT / "launch" / file).read_text(encoding="utf-8"))
     constants = {n.targets[0].id: n.value for n in tree.body if isinstance(n, ast.Assign)}
     out = {} if file == "lifting.launch.py" else arguments_of("lifting.launch.py")
-    for call in (n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "DeclareLaunchArgument"):
+    for call in (
+        n
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "DeclareLaunchArgument"
+    ):
         choices = next((k.value for k in call.keywords if k.arg == "choices"), None)
         choices = constants[choices.id] if isinstance(choices, ast.Name) else choices
         out[call.args[0].value] = ast.literal_eval(choices) if choices is not None else None
@@ -81,13 +127,22 @@ def parameters(of: str) -> dict:
     from lifting_ros.ros.parameters import NodeConfig
     from lifting_ros.ros.replay import ReplayConfig
 
-    return {leaf.name: leaf for leaf in leaves({"replay": ReplayConfig, "lifting_replay": ReplayConfig}.get(of, NodeConfig)())}
+    return {
+        leaf.name: leaf
+        for leaf in leaves(
+            {"replay": ReplayConfig, "lifting_replay": ReplayConfig}.get(of, NodeConfig)()
+        )
+    }
 
 
 def our_topics() -> set[str]:
     from lifting_ros.ros.outputs import TOPICS
 
-    return {f"/lifting/{topic[2:]}" for topic in TOPICS} | {"/lifting/info", "/lifting/enable", "/diagnostics"}
+    return {f"/lifting/{topic[2:]}" for topic in TOPICS} | {
+        "/lifting/info",
+        "/lifting/enable",
+        "/diagnostics",
+    }
 
 
 @by_command
@@ -96,7 +151,14 @@ def test_command_is_of_a_known_kind(page, line):
     assert words[0] in HERE_ONLY_BY_NAME or " ".join(words[:2]) in HERE_ONLY_BY_NAME
 
 
-@pytest.mark.parametrize("line", [line for _, line in COMMANDS if words_of(line)[0] == "lifting" or "lifting_ros.cli.main" in line])
+@pytest.mark.parametrize(
+    "line",
+    [
+        line
+        for _, line in COMMANDS
+        if words_of(line)[0] == "lifting" or "lifting_ros.cli.main" in line
+    ],
+)
 def test_verb_takes_these_arguments(line):
     words = words_of(line.partition("lifting_ros.cli.main ")[2] or line.partition("lifting ")[2])
     parser, _ = parser_of(words[0])
@@ -114,31 +176,56 @@ def test_launch_file_takes_these_arguments(line):
         assert value and value in (declared[name] or [value])
 
 
-@pytest.mark.parametrize("line", [line for _, line in COMMANDS if line.startswith(("ros2 run", "python -m lifting_ros.ros", ". "))])
+@pytest.mark.parametrize(
+    "line",
+    [
+        line
+        for _, line in COMMANDS
+        if line.startswith(("ros2 run", "python -m lifting_ros.ros", ". "))
+    ],
+)
 def test_node_is_there_and_takes_these_parameters(line):
     words = words_of(line)
     if words[0] == "." or words[2] in FOREIGN:
         return
     name = words[3] if words[0] == "ros2" else words[2].rpartition(".")[2]
-    assert (ROOT / "scripts" / name).is_file() if words[0] == "ros2" else importlib.util.find_spec(words[2])
+    assert (
+        (ROOT / "scripts" / name).is_file()
+        if words[0] == "ros2"
+        else importlib.util.find_spec(words[2])
+    )
     given = [words[k + 1].partition(":=")[0] for k, word in enumerate(words) if word == "-p"]
     assert set(given) <= set(parameters(name))
 
 
-@pytest.mark.parametrize(("page", "line"), [(p, line) for p, line in COMMANDS if line.startswith("ros2 ") and words_of(line)[1] in OF_ROS])
+@pytest.mark.parametrize(
+    ("page", "line"),
+    [(p, line) for p, line in COMMANDS if line.startswith("ros2 ") and words_of(line)[1] in OF_ROS],
+)
 def test_node_answers_to_this(page, line):
     _, tool, verb, *rest = words_of(line)
     assert verb in OF_ROS[tool]
     ours = {word for word in rest if word.startswith("/lifting/")}
     assert ours <= our_topics()
     if tool == "param" and verb != "dump":
-        leaf, before = parameters("lifting_node")[rest[1]], [other for on, other in COMMANDS[: COMMANDS.index((page, line))] if on == page]
+        leaf, before = (
+            parameters("lifting_node")[rest[1]],
+            [other for on, other in COMMANDS[: COMMANDS.index((page, line))] if on == page],
+        )
         assert verb != "set" or leaf.live or "ros2 lifecycle set /lifting cleanup" in before
     if tool == "lifecycle" and verb == "set":
-        assert rest[0] == "/lifting" and rest[1] in ("configure", "activate", "deactivate", "cleanup", "shutdown")
+        assert rest[0] == "/lifting" and rest[1] in (
+            "configure",
+            "activate",
+            "deactivate",
+            "cleanup",
+            "shutdown",
+        )
 
 
-@pytest.mark.parametrize("line", [line for _, line in COMMANDS if line.startswith(("make", "python bench"))])
+@pytest.mark.parametrize(
+    "line", [line for _, line in COMMANDS if line.startswith(("make", "python bench"))]
+)
 def test_target_or_script_is_there(line):
     words = words_of(line)
     if words[0] == "python":
@@ -149,7 +236,9 @@ def test_target_or_script_is_there(line):
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     target, *variables = words[1:]
     assert re.search(rf"^{target}:", makefile, re.M)
-    assert all(re.search(rf"^{variable.partition('=')[0]} \?=", makefile, re.M) for variable in variables)
+    assert all(
+        re.search(rf"^{variable.partition('=')[0]} \?=", makefile, re.M) for variable in variables
+    )
 
 
 @pytest.mark.parametrize("page", ["bags.md", "start.md"])
@@ -175,7 +264,9 @@ def write_files(pictures) -> None:
     import cv2
 
     messages = [("/camera/camera_info", bags.START_NS, bags.camera_info(bags.START_NS))]
-    writer = cv2.VideoWriter("walk.mp4", cv2.VideoWriter_fourcc(*"mp4v"), 10.0, pictures[0].shape[1::-1])
+    writer = cv2.VideoWriter(
+        "walk.mp4", cv2.VideoWriter_fourcc(*"mp4v"), 10.0, pictures[0].shape[1::-1]
+    )
     for k, pixels in enumerate(pictures):
         stamp = bags.START_NS + k * bags.PERIOD_NS
         messages.append(("/camera/image_raw", stamp + 1, bags.image(pixels, stamp)))
@@ -185,7 +276,9 @@ def write_files(pictures) -> None:
     bags.write_bag(Path("recording"), messages)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "yaml")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "yaml")], ids=lambda page: page.name
+)
 def test_parameter_files_are_good(page, tmp_path):
     from lifting_ros.ros.parameter_file import read_parameters
     from lifting_ros.ros.parameters import NodeConfig
@@ -195,19 +288,24 @@ def test_parameter_files_are_good(page, tmp_path):
         read_parameters(tmp_path / "mine.yaml", "/lifting", NodeConfig)
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name
+)
 def test_python_runs(page, capsys, tmp_path):
     import numpy as np
     from label_support import make_labels
     from lifting_ros.msg import Joint3D, Skeleton3D, Skeleton3DArray
 
-    from lifting_ros.data.labels import write_labels
+    from lifting_ros.research.labels.labels import write_labels
 
     person = Skeleton3D(id=3, root_covariance=np.eye(3).ravel())
     person.joints[16].status, person.joints[16].covariance = Joint3D.OBSERVED, 3 * np.eye(3).ravel()
     for block in blocks(page, "python"):
         made = {"__name__": "docs"}
-        if "generate_launch_description" in block and importlib.util.find_spec("launch_ros") is None:
+        if (
+            "generate_launch_description" in block
+            and importlib.util.find_spec("launch_ros") is None
+        ):
             continue
         exec(block, made)
         if "on_skeletons" in made:
@@ -218,7 +316,9 @@ def test_python_runs(page, capsys, tmp_path):
             assert [len(part) for part in made["surest"](tmp_path / "labels")] == [2, 2]
         elif "generate_launch_description" in made:
             (include,) = made["generate_launch_description"]().entities
-            assert {name for name, _ in include.launch_arguments} <= set(arguments_of("lifting.launch.py"))
+            assert {name for name, _ in include.launch_arguments} <= set(
+                arguments_of("lifting.launch.py")
+            )
         else:
             assert np.array_equal(made["absolute_covariance"](person, 16), 4 * np.eye(3))
 
@@ -227,7 +327,11 @@ def test_words_in_code_that_look_like_parameters_are_parameters():
     known = {**parameters("lifting_node"), **parameters("replay")}
     groups = {name.partition(".")[0] for name in known if "." in name}
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
-    used = {word for word in re.findall(r"`(\w+\.\w+)\b", text) if word.partition(".")[0] in groups and not word.endswith(".md")}
+    used = {
+        word
+        for word in re.findall(r"`(\w+\.\w+)\b", text)
+        if word.partition(".")[0] in groups and not word.endswith(".md")
+    }
     assert used and used <= set(known), used - set(known)
 
 
@@ -245,17 +349,24 @@ def test_links_lead_somewhere_and_every_page_is_in_the_index():
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    assert all(f"({page.name})" in index and f"\n{page.stem}\n" in index for page in PAGES if page.stem != "index")
+    assert all(
+        f"({page.name})" in index and f"\n{page.stem}\n" in index
+        for page in PAGES
+        if page.stem != "index"
+    )
 
 
 def test_topics_and_services_of_the_page_are_the_node_s():
     text = (ROOT / "docs" / "topics.md").read_text(encoding="utf-8").partition("## A person")[0]
     listed = set(re.findall(r"^\| `~/(\w+)`", text, re.M))
-    assert {f"/lifting/{name}" for name in listed} == our_topics() - {"/lifting/enable", "/diagnostics"}
+    assert {f"/lifting/{name}" for name in listed} == our_topics() - {
+        "/lifting/enable",
+        "/diagnostics",
+    }
 
 
 def test_orders_of_joints_and_keypoints_are_the_package_s():
-    from lifting_ros.core.skeleton import JOINT_NAMES, KEYPOINT_NAMES
+    from lifting_ros.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 
     text = " ".join((ROOT / "docs" / "topics.md").read_text(encoding="utf-8").split())
     assert f"`{' '.join(JOINT_NAMES)}`" in text and f"`{' '.join(KEYPOINT_NAMES)}`" in text
@@ -266,6 +377,17 @@ def test_pages_build_without_a_warning(tmp_path):
     pytest.importorskip("myst_parser", reason="myst-parser is not installed")
     import subprocess
 
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-E", "-d", str(tmp_path / "trees"), str(ROOT / "docs"), str(tmp_path / "html")]
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "-E",
+        "-d",
+        str(tmp_path / "trees"),
+        str(ROOT / "docs"),
+        str(tmp_path / "html"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

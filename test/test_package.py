@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that describe the package agree with one another: messages, versions, dependencies, installed folders."""
+"""The files that describe the package agree with one another: messages, versions, dependencies,
+installed folders."""
 
 import ast
 import re
@@ -14,7 +15,8 @@ import lifting_ros
 
 ROOT = Path(__file__).resolve().parent.parent
 MESSAGES = sorted(path.name for path in (ROOT / "msg").glob("*.msg"))
-# What we import, and the package.xml key that brings it. None: rosdep has no key (checked in rosdistro's python.yaml).
+# What we import, and the package.xml key that brings it. None: rosdep has no key (checked in
+# rosdistro's python.yaml).
 KEYS = {
     "ament_index_python": "rclpy",
     "builtin_interfaces": "builtin_interfaces",
@@ -74,12 +76,16 @@ def requirement_names(lines):
 
 def quoted_list(text, key):
     """The strings of the TOML list `key = [...]`: tomllib is not in Python 3.10."""
-    return set(ast.literal_eval("[" + re.search(rf"^{key} = \[(.*?)^\]", text, re.S | re.M)[1] + "]"))
+    return set(
+        ast.literal_eval("[" + re.search(rf"^{key} = \[(.*?)^\]", text, re.S | re.M)[1] + "]")
+    )
 
 
 def imported_modules():
     files = [*(ROOT / "lifting_ros").rglob("*.py"), *(ROOT / "launch").glob("*.py")]
-    nodes = [node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+    nodes = [
+        node for path in files for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    ]
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0}
     return {name.split(".")[0] for name in names}
@@ -90,7 +96,9 @@ def third_party_modules():
 
 
 def message_class(name):
-    messages = pytest.importorskip("lifting_ros.msg", reason="the messages have not been generated: make build")
+    messages = pytest.importorskip(
+        "lifting_ros.msg", reason="the messages have not been generated: make build"
+    )
     return getattr(messages, name)
 
 
@@ -106,7 +114,9 @@ def test_versions_agree():
 
 
 def test_messages_depend_on_what_cmake_and_package_xml_name():
-    fields = re.findall(r"^([a-z]\w+)/\w+", "\n".join(read(f"msg/{name}") for name in MESSAGES), re.M)
+    fields = re.findall(
+        r"^([a-z]\w+)/\w+", "\n".join(read(f"msg/{name}") for name in MESSAGES), re.M
+    )
     used = set(fields)
     in_cmake = set(re.search(r"DEPENDENCIES ([\w ]+)\)", read("CMakeLists.txt"))[1].split())
     assert in_cmake == used
@@ -128,15 +138,21 @@ def test_dependencies_without_rosdep_key_are_named_in_a_comment():
 
 @pytest.mark.parametrize("distro", ["kilted", "jazzy"])
 def test_ros_wheels_are_pinned_and_cover_the_message_packages(distro):
-    lines = requirement_lines(f"tools/ros_{distro}.txt") | requirement_lines(f"tools/ros_{distro}_build.txt")
+    lines = requirement_lines(f"tools/ros_{distro}.txt") | requirement_lines(
+        f"tools/ros_{distro}_build.txt"
+    )
     assert all("==" in line for line in lines)
-    interfaces = {k for k in declared_keys() if re.fullmatch(r"\w+_(msgs|srvs|interfaces)", k)} - {"tf2_msgs"}
+    interfaces = {k for k in declared_keys() if re.fullmatch(r"\w+_(msgs|srvs|interfaces)", k)} - {
+        "tf2_msgs"
+    }
     assert {"ros-" + k.replace("_", "-") for k in interfaces} <= requirement_names(lines)
 
 
 def test_pip_build_requirements_are_the_kilted_wheels():
     requires = quoted_list(read("pyproject.toml"), "requires")
-    kilted = requirement_lines("tools/ros_kilted.txt") | requirement_lines("tools/ros_kilted_build.txt")
+    kilted = requirement_lines("tools/ros_kilted.txt") | requirement_lines(
+        "tools/ros_kilted_build.txt"
+    )
     assert requirement_lines("tools/ros_kilted_build.txt") <= requires
     assert {line for line in requires if line.startswith("ros-")} <= kilted
 
@@ -153,24 +169,34 @@ def test_scripts_are_executable_installed_and_lead_to_modules():
     assert {path.name for path in scripts} == installed
     for path in scripts:
         assert path.stat().st_mode & 0o111, path
-        module = re.search(r"from lifting_ros\.([\w.]+) import main", path.read_text(encoding="utf-8"))[1]
+        module = re.search(
+            r"from lifting_ros\.([\w.]+) import main", path.read_text(encoding="utf-8")
+        )[1]
         assert (ROOT / "lifting_ros" / (module.replace(".", "/") + ".py")).is_file(), module
 
 
 def test_array_sizes_match_the_joint_orders():
-    skeleton = pytest.importorskip("lifting_ros.core.skeleton")
+    skeleton = pytest.importorskip("lifting_ros.skeleton")
     joints, keypoints = len(skeleton.JOINT_NAMES), len(skeleton.KEYPOINT_NAMES)
     assert len(message_class("Skeleton3D")().joints) == joints
     assert len(message_class("Skeleton2D")().keypoints) == keypoints
     info = message_class("SkeletonInfo")()
     assert {len(info.joint_names), len(info.joint_parents), len(info.joint_flip)} == {joints}
-    sizes = {len(info.keypoint_names), len(info.keypoint_parents), len(info.keypoint_flip), len(info.keypoint_to_joint)}
+    sizes = {
+        len(info.keypoint_names),
+        len(info.keypoint_parents),
+        len(info.keypoint_flip),
+        len(info.keypoint_to_joint),
+    }
     assert sizes == {keypoints}
 
 
 def test_message_comments_give_the_joint_orders():
-    skeleton = pytest.importorskip("lifting_ros.core.skeleton")
-    for name, order in (("Skeleton2D", skeleton.KEYPOINT_NAMES), ("Skeleton3D", skeleton.JOINT_NAMES)):
+    skeleton = pytest.importorskip("lifting_ros.skeleton")
+    for name, order in (
+        ("Skeleton2D", skeleton.KEYPOINT_NAMES),
+        ("Skeleton3D", skeleton.JOINT_NAMES),
+    ):
         words = re.findall(r"\w+", read(f"msg/{name}.msg").split("# Order:")[1])
         assert tuple(words[: len(order)]) == tuple(order)
 
@@ -186,7 +212,9 @@ def test_share_file_finds_what_ships_and_says_where_it_looked():
     from lifting_ros.paths import share_file
 
     assert share_file("config/fastdds_shm.xml").is_file()
-    with pytest.raises(FileNotFoundError, match=r"no_such\.yaml: expected in one of .*share/lifting_ros"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no_such\.yaml: expected in one of .*share/lifting_ros"
+    ):
         share_file("config/no_such.yaml")
 
 

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""People who walk before a camera, and what a lifter would say of them: errors that stay, and errors that are new in each frame."""
+"""People who walk before a camera, and what a lifter would say of them: errors that stay, and
+errors that are new in each frame."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from lifting_ros.core.camera import Camera
-from lifting_ros.core.poses import JointStatus, Person, Skeleton2D, Skeleton3D
-from lifting_ros.core.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
+from lifting_ros.geometry.camera import Camera
+from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
+from lifting_ros.types import JointStatus, Person, Skeleton2D, Skeleton3D
 
 CAMERA = Camera(np.array([[700.0, 0, 640], [0, 700, 360], [0, 0, 1]]))
 FLOOR_M, HIP_M = 1.2, 0.93  # the floor under the camera, the pelvis over the floor
@@ -17,7 +19,8 @@ _UP = np.array([0.0, -1.0, 0.0])
 
 @dataclass(frozen=True)
 class Errors:
-    """Standard deviations of a lifter's errors: along the ray and across it, of what stays and of what is new in each frame."""
+    """Standard deviations of a lifter's errors: along the ray and across it, of what stays and of
+    what is new in each frame."""
 
     root_range_stays_m: float = 0.25
     root_range_new_m: float = 0.08
@@ -29,7 +32,9 @@ class Errors:
     """Of the variance of joints and keypoints."""
 
 
-def straight(start: tuple[float, float], end: tuple[float, float], seconds: float, fps: float) -> np.ndarray:
+def straight(
+    start: tuple[float, float], end: tuple[float, float], seconds: float, fps: float
+) -> np.ndarray:
     """Path (F, 2) on the floor, x and z in metres."""
     amount = np.arange(round(seconds * fps))[:, None] / (seconds * fps - 1)
     return np.array(start) + amount * (np.array(end) - np.array(start))
@@ -59,32 +64,66 @@ def walk(path: np.ndarray, fps: float, phase: float = 0.0, stature: float = 1.75
         joints[:, shoulder] = joints[:, 8] + 0.18 * side * left
         joints[:, shoulder + 1] = joints[:, shoulder] + along(0.29, arm)
         joints[:, shoulder + 2] = joints[:, shoulder + 1] + along(0.25, arm + 0.4)
-    root = np.stack([path[:, 0], np.full(len(path), FLOOR_M) - HIP_M * stature / 1.75 - 0.02 * np.cos(2 * angle), path[:, 1]], -1)
+    root = np.stack(
+        [
+            path[:, 0],
+            np.full(len(path), FLOOR_M) - HIP_M * stature / 1.75 - 0.02 * np.cos(2 * angle),
+            path[:, 1],
+        ],
+        -1,
+    )
     return root[:, None] + joints * stature / 1.75
 
 
-def lift(joints: np.ndarray, rng: np.random.Generator, errors: Errors = Errors(), metric: bool = True) -> list[Person]:
-    """One person as lifted in each frame, (F, 17, 3) -> F persons; the covariances are those of the errors."""
+def lift(
+    joints: np.ndarray, rng: np.random.Generator, errors: Errors = Errors(), metric: bool = True
+) -> list[Person]:
+    """One person as lifted in each frame, (F, 17, 3) -> F persons; the covariances are those of the
+    errors."""
     frames, e = len(joints), errors
     root, relative = joints[:, 0], joints - joints[:, :1]
     ray = root / np.linalg.norm(root, axis=-1, keepdims=True)
-    along, across = ray[:, :, None] * ray[:, None], np.eye(3) - ray[:, :, None] * ray[:, None]  # F, 3, 3
-    stays, new = e.root_range_stays_m * rng.standard_normal(), e.root_range_new_m * rng.standard_normal((frames, 1))
-    seen_root = root + ray * (stays + new) + np.einsum("fab,fb->fa", across, e.root_across_m * rng.standard_normal((frames, 3)))
-    spread = e.joint_range_m * along + e.joint_across_m * across  # F, 3, 3: the square root of the covariance
+    along, across = (
+        ray[:, :, None] * ray[:, None],
+        np.eye(3) - ray[:, :, None] * ray[:, None],
+    )  # F, 3, 3
+    stays, new = (
+        e.root_range_stays_m * rng.standard_normal(),
+        e.root_range_new_m * rng.standard_normal((frames, 1)),
+    )
+    seen_root = (
+        root
+        + ray * (stays + new)
+        + np.einsum("fab,fb->fa", across, e.root_across_m * rng.standard_normal((frames, 3)))
+    )
+    spread = (
+        e.joint_range_m * along + e.joint_across_m * across
+    )  # F, 3, 3: the square root of the covariance
     amounts = np.sqrt(1 - e.new_share) * rng.standard_normal((1, JOINT_COUNT, 3))
     amounts = amounts + np.sqrt(e.new_share) * rng.standard_normal((frames, JOINT_COUNT, 3))
     off = np.einsum("fab,fjb->fja", spread, amounts)
     off[:, 0] = 0.0
     covariance = np.repeat((spread @ spread)[:, None], JOINT_COUNT, 1)
     covariance[:, 0] = 0.0
-    root_covariance = (e.root_range_stays_m**2 + e.root_range_new_m**2) * along + e.root_across_m**2 * across
+    root_covariance = (
+        e.root_range_stays_m**2 + e.root_range_new_m**2
+    ) * along + e.root_across_m**2 * across
     pixels = CAMERA.project(joints[:, list(KEYPOINT_TO_JOINT)])
     stays, new = rng.standard_normal((1, KEYPOINT_COUNT, 2)), rng.standard_normal(pixels.shape)
-    pixels = pixels + e.keypoint_px * (np.sqrt(1 - e.new_share) * stays + np.sqrt(e.new_share) * new)
+    pixels = pixels + e.keypoint_px * (
+        np.sqrt(1 - e.new_share) * stays + np.sqrt(e.new_share) * new
+    )
     place = seen_root if metric else np.zeros_like(root)
     return [
-        person(pixels[f], e.keypoint_px, place[f] + relative[f] + off[f], place[f], covariance[f], root_covariance[f], metric)
+        person(
+            pixels[f],
+            e.keypoint_px,
+            place[f] + relative[f] + off[f],
+            place[f],
+            covariance[f],
+            root_covariance[f],
+            metric,
+        )
         for f in range(frames)
     ]
 
@@ -92,52 +131,95 @@ def lift(joints: np.ndarray, rng: np.random.Generator, errors: Errors = Errors()
 def person(pixels, keypoint_px, joints, root, covariance, root_covariance, metric) -> Person:
     """A person who is not tracked, all of whose keypoints are seen."""
     box = np.concatenate([pixels.min(0), pixels.max(0)])
-    flat = Skeleton2D(pixels, np.ones(KEYPOINT_COUNT), np.tile(keypoint_px**2 * np.eye(2), (KEYPOINT_COUNT, 1, 1)), box, 0.9)
+    flat = Skeleton2D(
+        pixels,
+        np.ones(KEYPOINT_COUNT),
+        np.tile(keypoint_px**2 * np.eye(2), (KEYPOINT_COUNT, 1, 1)),
+        box,
+        0.9,
+    )
     status = np.full(JOINT_COUNT, JointStatus.OBSERVED, np.uint8)
     root_covariance = root_covariance if metric else np.full((3, 3), np.nan)
     pose = Skeleton3D(
-        joints, root, covariance, root_covariance, np.ones(JOINT_COUNT), status, 0.0, metric, joints[None].copy(), np.ones(1)
-    )  # fmt: skip
+        joints,
+        root,
+        covariance,
+        root_covariance,
+        np.ones(JOINT_COUNT),
+        status,
+        0.0,
+        metric,
+        joints[None].copy(),
+        np.ones(1),
+    )
     return Person(0, 0.0, flat, pose, np.full((JOINT_COUNT, 3), np.nan))
 
 
 def visible(crowd: list[np.ndarray], hidden: float = 0.5) -> np.ndarray:
-    """(N, F) whether each of the walkers (F, 17, 3) is found: less than `hidden` of its keypoints are behind somebody nearer."""
-    pixels = np.stack([CAMERA.project(joints[:, list(KEYPOINT_TO_JOINT)]) for joints in crowd])  # N, F, 14, 2
+    """(N, F) whether each of the walkers (F, 17, 3) is found: less than `hidden` of its keypoints
+    are behind somebody nearer."""
+    pixels = np.stack(
+        [CAMERA.project(joints[:, list(KEYPOINT_TO_JOINT)]) for joints in crowd]
+    )  # N, F, 14, 2
     depth = np.stack([joints[:, 0, 2] for joints in crowd])
     centre, height = pixels.mean(2), np.ptp(pixels[..., 1], axis=2)
     found = np.ones(depth.shape, bool)
     for n in range(len(crowd)):
         for other in range(len(crowd)):
-            inside = np.abs(pixels[n] - centre[other][:, None]) < height[other][:, None, None] * np.array([0.14, 0.55])
+            inside = np.abs(pixels[n] - centre[other][:, None]) < height[other][
+                :, None, None
+            ] * np.array([0.14, 0.55])
             found[n] &= (inside.all(-1).mean(-1) < hidden) | (depth[other] >= depth[n])
     return found
 
 
-def crossing(rng: np.random.Generator, count: int, seconds: float = 4.0, fps: float = 30.0) -> list[np.ndarray]:
-    """Walkers (F, 17, 3) whose ways cross before the camera: side by side, towards each other, at angles."""
+def crossing(
+    rng: np.random.Generator, count: int, seconds: float = 4.0, fps: float = 30.0
+) -> list[np.ndarray]:
+    """Walkers (F, 17, 3) whose ways cross before the camera: side by side, towards each other, at
+    angles."""
     crowd = []
     for n in range(count):
         side, depth = (-1) ** n, rng.uniform(3.0, 6.0)
-        start, end = (-side * rng.uniform(1.2, 2.2), depth), (side * rng.uniform(1.2, 2.2), depth + rng.uniform(-1.5, 1.5))
+        start, end = (
+            (-side * rng.uniform(1.2, 2.2), depth),
+            (side * rng.uniform(1.2, 2.2), depth + rng.uniform(-1.5, 1.5)),
+        )
         bend = rng.uniform(-0.4, 0.4) * np.sin(np.pi * np.linspace(0, 1, round(seconds * fps)))
         path = straight(start, end, seconds, fps)
-        crowd.append(walk(path + bend[:, None] * np.array([0.0, 1.0]), fps, rng.uniform(0, 6.28), rng.uniform(1.6, 1.9)))
+        crowd.append(
+            walk(
+                path + bend[:, None] * np.array([0.0, 1.0]),
+                fps,
+                rng.uniform(0, 6.28),
+                rng.uniform(1.6, 1.9),
+            )
+        )
     return crowd
 
 
 def frames_of(
-    crowd: list[np.ndarray], rng: np.random.Generator, missed: float = 0.03, alarms: float = 0.02, errors: Errors = Errors(),
+    crowd: list[np.ndarray],
+    rng: np.random.Generator,
+    missed: float = 0.03,
+    alarms: float = 0.02,
+    errors: Errors = Errors(),
     metric: bool = True,
-) -> tuple[list[list[Person]], list[list[int]]]:  # fmt: skip
-    """Persons found in each frame, in an order that says nothing, and who each is: the index of the walker, -1 for a false alarm."""
+) -> tuple[list[list[Person]], list[list[int]]]:
+    """Persons found in each frame, in an order that says nothing, and who each is: the index of the
+    walker, -1 for a false alarm."""
     lifted, found = [lift(joints, rng, errors, metric) for joints in crowd], visible(crowd)
     found &= rng.random(found.shape) >= missed
     persons, names = [], []
     for f in range(len(crowd[0])):
         there = [(lifted[n][f], n) for n in range(len(crowd)) if found[n, f]]
         if rng.random() < alarms:
-            ghost = walk(straight((x := rng.uniform(-2, 2), z := rng.uniform(3, 7)), (x + 0.1, z), 0.1, 30.0), 30.0)
+            ghost = walk(
+                straight(
+                    (x := rng.uniform(-2, 2), z := rng.uniform(3, 7)), (x + 0.1, z), 0.1, 30.0
+                ),
+                30.0,
+            )
             there.append((lift(ghost, rng, errors, metric)[0], -1))
         order = rng.permutation(len(there))
         persons.append([there[i][0] for i in order])

@@ -137,7 +137,7 @@ build_package() {
   write_environment
   env -u AMENT_PREFIX_PATH -u LD_LIBRARY_PATH "$venv/bin/python" -c '
 import lifting_ros, rclpy
-from lifting_ros.core.pipeline import PoseEstimator
+from lifting_ros.estimator import PoseEstimator
 from lifting_ros.msg import Skeleton3DArray
 PoseEstimator()  # compiles the loops of the lifter, which stay on disk
 from tf2_msgs.msg import TFMessage

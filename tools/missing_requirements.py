@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Prints the lines of requirements files whose module this Python cannot import: what pip has to add to a ROS machine.
+"""Prints the lines of requirements files whose module this Python cannot import: what pip has to
+add to a ROS machine.
 
 Usage: missing_requirements.py FILE...   Each line reads `NAME RANGE  # MODULE: why`.
 """

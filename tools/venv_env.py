@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs at every start of the virtual environment's Python, from a .pth file: ROS 2 works without sourcing anything.
+"""Runs at every start of the virtual environment's Python, from a .pth file: ROS 2 works without
+sourcing anything.
 
-`make build` copies this file into the environment as `_lifting_ros_env.py`, beside `_lifting_ros_paths.py`, which
-records where things were at that moment. Three things are done, each only where it is not done already:
-- AMENT_PREFIX_PATH, LD_LIBRARY_PATH and the module path lead to the ROS 2 that the package was built against. The
-  dynamic linker reads LD_LIBRARY_PATH only at the start of a process, so Python is started over once when it changed.
-  (The ROS wheels do that too, but a child of another environment inherits their mark of having done it.)
+`make build` copies this file into the environment as `_lifting_ros_env.py`, beside
+`_lifting_ros_paths.py`, which
+records where things were at that moment. Three things are done, each only where it is not done
+already:
+- AMENT_PREFIX_PATH, LD_LIBRARY_PATH and the module path lead to the ROS 2 that the package was
+built against. The
+  dynamic linker reads LD_LIBRARY_PATH only at the start of a process, so Python is started over
+  once when it changed.
+  (The ROS wheels do that too, but a child of another environment inherits their mark of having done
+  it.)
 - the checkout comes before the installed packages, so that edits of the sources are live;
 - the Fast DDS profile of this package is the default one: with Fast DDS' own, raw images are lost.
 """
@@ -21,8 +27,10 @@ def of_another_environment(folder):
     """True where `folder` is, or lies directly in, a virtual environment that is not this one."""
     outer = folder.split("/lib/python")[0]
     roots = {folder, os.path.dirname(folder), outer}
-    return not folder.startswith(sys.prefix + "/") and folder != sys.prefix and any(
-        os.path.exists(os.path.join(root, "pyvenv.cfg")) for root in roots
+    return (
+        not folder.startswith(sys.prefix + "/")
+        and folder != sys.prefix
+        and any(os.path.exists(os.path.join(root, "pyvenv.cfg")) for root in roots)
     )
 
 
@@ -36,7 +44,8 @@ def append(variable, wanted):
 
 
 def set_module_path():
-    """Sources and the Python packages of a ROS installation go right before this environment's packages."""
+    """Sources and the Python packages of a ROS installation go right before this environment's
+    packages."""
     here = os.path.dirname(os.path.abspath(__file__))
     at = sys.path.index(here) if here in sys.path else len(sys.path)
     sys.path[at:at] = [p for p in [paths.SOURCE, *paths.MODULES] if p and p not in sys.path]

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adds poses to a recorded bag: the same bag comes out, every message as it was, and behind each image what was found in it.
+"""Adds poses to a recorded bag: the same bag comes out, every message as it was, and behind each
+image what was found in it.
 
-IN is a rosbag2 (a folder, or a .mcap or .db3 file) with sensor_msgs/Image or CompressedImage and, for metres, CameraInfo. OUT.mcap has
+IN is a rosbag2 (a folder, or a .mcap or .db3 file) with sensor_msgs/Image or CompressedImage and,
+for metres, CameraInfo. OUT.mcap has
 besides, under the stamp of each image that can be read, with nobody in view as well:
-  NAMESPACE/skeletons_2d  lifting_ros/Skeleton2DArray       14 keypoints a person, pixels, with 2x2 covariances in px^2
-  NAMESPACE/skeletons_3d  lifting_ros/Skeleton3DArray       17 joints a person, metres in the camera's optical frame (x right, y down,
-                                                            z forward), velocities in m/s, with 3x3 covariances in m^2
+  NAMESPACE/skeletons_2d  lifting_ros/Skeleton2DArray       14 keypoints a person, pixels, with 2x2
+  covariances in px^2
+  NAMESPACE/skeletons_3d  lifting_ros/Skeleton3DArray       17 joints a person, metres in the
+  camera's optical frame (x right, y down,
+                                                            z forward), velocities in m/s, with 3x3
+                                                            covariances in m^2
   NAMESPACE/markers       visualization_msgs/MarkerArray    the same to look at
-  NAMESPACE/info          lifting_ros/SkeletonInfo          once: names, topology, SHA-256 of weights and prior
-A pose's time in the bag is that of its image. No image is dropped, and the same bag, weights and device give the same bytes.
+  NAMESPACE/info          lifting_ros/SkeletonInfo          once: names, topology, SHA-256 of
+  weights and prior
+A pose's time in the bag is that of its image. No image is dropped, and the same bag, weights and
+device give the same bytes.
 """
 
 from __future__ import annotations
@@ -23,14 +30,46 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bag", metavar="IN", type=Path, help="the bag with images")
-    parser.add_argument("--out", required=True, metavar="OUT.mcap", type=Path, help="the bag to write; see above")
-    parser.add_argument("--image", default="", metavar="TOPIC", help="the images (default: the only topic with images)")
-    parser.add_argument("--camera-info", default="", metavar="TOPIC", help="their CameraInfo (default: camera_info beside the images)")
-    parser.add_argument("--camera", default="", metavar="CAMERA.yaml", help="instead of it a calibration, as camera_calibration writes it")
-    parser.add_argument("--params", default="", metavar="FILE.yaml", help="parameters of the node, as for ros2 run (config/lifting.yaml)")
-    parser.add_argument("--rectified", action="store_true", help="the images are rectified: P of camera_info holds instead of K and D")
-    parser.add_argument("--device", default="", help="where the network runs: auto, cpu, cuda or cuda:n (default auto)")
-    parser.add_argument("--namespace", default="/lifting", metavar="NAME", help="of the topics (default /lifting)")
+    parser.add_argument(
+        "--out", required=True, metavar="OUT.mcap", type=Path, help="the bag to write; see above"
+    )
+    parser.add_argument(
+        "--image",
+        default="",
+        metavar="TOPIC",
+        help="the images (default: the only topic with images)",
+    )
+    parser.add_argument(
+        "--camera-info",
+        default="",
+        metavar="TOPIC",
+        help="their CameraInfo (default: camera_info beside the images)",
+    )
+    parser.add_argument(
+        "--camera",
+        default="",
+        metavar="CAMERA.yaml",
+        help="instead of it a calibration, as camera_calibration writes it",
+    )
+    parser.add_argument(
+        "--params",
+        default="",
+        metavar="FILE.yaml",
+        help="parameters of the node, as for ros2 run (config/lifting.yaml)",
+    )
+    parser.add_argument(
+        "--rectified",
+        action="store_true",
+        help="the images are rectified: P of camera_info holds instead of K and D",
+    )
+    parser.add_argument(
+        "--device",
+        default="",
+        help="where the network runs: auto, cpu, cuda or cuda:n (default auto)",
+    )
+    parser.add_argument(
+        "--namespace", default="/lifting", metavar="NAME", help="of the topics (default /lifting)"
+    )
     parser.add_argument("--poses-only", action="store_true", help="leave out the messages of IN")
     parser.add_argument(
         "--smooth",
@@ -54,7 +93,9 @@ def run(args: argparse.Namespace) -> int:
 
     config = configuration(args)
     with InputBag(args.bag) as bag:
-        topic = choose_topic(args.bag, bag.counts(IMAGE, COMPRESSED), args.image, "--image", "images")
+        topic = choose_topic(
+            args.bag, bag.counts(IMAGE, COMPRESSED), args.image, "--image", "images"
+        )
         if not args.poses_only:
             check_free(bag, args.namespace)
         return add_poses(args, config, bag, topic)
@@ -83,12 +124,19 @@ def check(args: argparse.Namespace) -> None:
 
 
 def configuration(args: argparse.Namespace):
-    """The node's configuration as the options and the parameter file say; says which of the latter mean nothing here."""
+    """The node's configuration as the options and the parameter file say; says which of the latter
+    mean nothing here."""
     from lifting_ros.ros.parameter_file import read_parameters
     from lifting_ros.ros.parameters import NodeConfig
 
-    config = read_parameters(args.params, args.namespace, NodeConfig) if args.params else NodeConfig()
-    unused = {"depth.enabled": config.depth.enabled, "tf.target_frame": config.tf.target_frame, "tf.gravity_frame": config.tf.gravity_frame}
+    config = (
+        read_parameters(args.params, args.namespace, NodeConfig) if args.params else NodeConfig()
+    )
+    unused = {
+        "depth.enabled": config.depth.enabled,
+        "tf.target_frame": config.tf.target_frame,
+        "tf.gravity_frame": config.tf.gravity_frame,
+    }
     for name in (name for name, value in unused.items() if value):
         print(f"lifting bag: {args.params}: {name} is not used with bags", file=sys.stderr)
     estimator = replace(config.estimator, device=args.device) if args.device else config.estimator
@@ -98,27 +146,42 @@ def configuration(args: argparse.Namespace):
 def add_poses(args: argparse.Namespace, config, bag, topic: str) -> int:
     """Estimate every image, then write the bag; CommandError where no image can be used."""
     from lifting_ros.cli.main import CommandError
-    from lifting_ros.core.pipeline import PoseEstimator
+    from lifting_ros.estimator import PoseEstimator
     from lifting_ros.ros.bag_estimation import ImageEstimation
 
     warnings = Warnings()
     images = ImageEstimation(bag, topic, camera_infos(args, bag, topic), config, warnings)
     estimator = PoseEstimator(config.estimator)
-    answers = tracked(args, config, images.answers(estimator), sum(c.msgcount for c in images.connections), warnings)
+    answers = tracked(
+        args,
+        config,
+        images.answers(estimator),
+        sum(c.msgcount for c in images.connections),
+        warnings,
+    )
     read = [answer for answer in answers if answer is not None]
     if not read:
         reason = next(iter(warnings.kept), "there is none")
-        raise CommandError(f"{args.bag}: none of the {len(answers)} images on {topic} can be used ({reason})")
+        raise CommandError(
+            f"{args.bag}: none of the {len(answers)} images on {topic} can be used ({reason})"
+        )
     write(args, config, bag, images.connections, answers, estimator)
     if len(read) < len(answers):
-        print(f"lifting bag: {len(answers) - len(read)} of {len(answers)} images on {topic} not used", file=sys.stderr)
-    people, occupied = sum(len(answer.persons) for answer in read), sum(bool(answer.persons) for answer in read)
+        print(
+            f"lifting bag: {len(answers) - len(read)} of {len(answers)} images on {topic} not used",
+            file=sys.stderr,
+        )
+    people, occupied = (
+        sum(len(answer.persons) for answer in read),
+        sum(bool(answer.persons) for answer in read),
+    )
     print(f"{people} persons in {occupied} of {len(read)} images: {args.out}")
     return 0
 
 
 class Warnings:
-    """Says each kind of warning once, from the first image that can be used on: before that, one error may be all there is to say."""
+    """Says each kind of warning once, from the first image that can be used on: before that, one
+    error may be all there is to say."""
 
     def __init__(self):
         self.kept: dict[str, str] = {}
@@ -159,7 +222,9 @@ def camera_infos(args: argparse.Namespace, bag, topic: str):
     return CameraInfos(bag, args.camera_info or info_topic_of(topic)).at
 
 
-def tracked(args: argparse.Namespace, config, answers: Iterable, count: int, warnings: Warnings) -> list:
+def tracked(
+    args: argparse.Namespace, config, answers: Iterable, count: int, warnings: Warnings
+) -> list:
     """Every answer, with the persons' ids and velocities."""
     from lifting_ros.ros.bag_estimation import OfflineTracker
 
@@ -171,18 +236,29 @@ def tracked(args: argparse.Namespace, config, answers: Iterable, count: int, war
     return tracker.end()
 
 
-def write(args: argparse.Namespace, config, bag, images: Sequence, answers: Sequence, estimator) -> None:
+def write(
+    args: argparse.Namespace, config, bag, images: Sequence, answers: Sequence, estimator
+) -> None:
     """Write OUT.mcap, whole or not at all."""
-    from lifting_ros.core.pipeline import model_name
-    from lifting_ros.ros.bag_output import OriginalTopics, PoseTopics, copy_with_poses, written_beside
+    from lifting_ros.estimator import model_name
+    from lifting_ros.ros.bag_output import (
+        OriginalTopics,
+        PoseTopics,
+        copy_with_poses,
+        written_beside,
+    )
     from lifting_ros.ros.conversions import skeleton_info
 
-    info = skeleton_info(model_name(config.estimator), estimator.weights_sha256, estimator.prior_sha256)
+    info = skeleton_info(
+        model_name(config.estimator), estimator.weights_sha256, estimator.prior_sha256
+    )
     with written_beside(args.out) as writer:
         originals = None if args.poses_only else OriginalTopics(writer, bag)
         poses = PoseTopics(writer, args.namespace, config.markers, info)
         total = sum(c.msgcount for c in (images if args.poses_only else bag.connections))
-        for _ in progress(copy_with_poses(bag, images, answers, poses, originals), "writing", total):
+        for _ in progress(
+            copy_with_poses(bag, images, answers, poses, originals), "writing", total
+        ):
             pass
 
 
@@ -190,4 +266,10 @@ def progress(steps: Iterable, what: str, total: int) -> Iterable:
     """`steps` with a bar on standard error, from two seconds on."""
     from tqdm import tqdm
 
-    return tqdm(steps, desc=what, unit=" messages" if what == "writing" else " images", total=total or None, delay=2)
+    return tqdm(
+        steps,
+        desc=what,
+        unit=" messages" if what == "writing" else " images",
+        total=total or None,
+        delay=2,
+    )

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""See the whole chain at work: camera replay, node and recorder run as processes that talk over ROS 2 topics.
+"""See the whole chain at work: camera replay, node and recorder run as processes that talk over ROS
+2 topics.
 
-The camera sends the next image when its time has come and the last one is answered. Ends with a table, a bag of
-poses (rosbag2, MCAP) and a picture: 2D skeletons on the image beside 3D skeletons with their uncertainty.
-Without --video: the rendered clip that ships.
+The camera sends the next image when its time has come and the last one is answered. Ends with a
+table, a bag of poses (rosbag2, MCAP) and a picture: 2D skeletons on the image beside 3D skeletons
+with their uncertainty. Without --video: the rendered clip that ships.
 """
 
 from __future__ import annotations
@@ -14,7 +15,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-TOPICS = ("/lifting/skeletons_2d", "/lifting/skeletons_3d", "/lifting/markers", "/lifting/info", "/camera_info")
+TOPICS = (
+    "/lifting/skeletons_2d",
+    "/lifting/skeletons_3d",
+    "/lifting/markers",
+    "/lifting/info",
+    "/camera_info",
+)
 CLIP = Path(__file__).parents[1] / "demo" / "walk_and_sit.mp4"
 _LONG_SIDE_PX = 1280
 _LIVE_FRAMES = 300
@@ -22,12 +29,38 @@ _KEPT_IMAGES = 120
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--video", default="", metavar="SOURCE", help="video, folder of images or device (0, /dev/video0)")
-    parser.add_argument("--camera", default="", metavar="CAMERA.yaml", help="its calibration (camera_calibration's YAML)")
-    parser.add_argument("--frames", type=int, default=0, metavar="N", help=f"end after N (all; a device: {_LIVE_FRAMES})")
-    parser.add_argument("--fps", type=float, default=0.0, metavar="F", help="at most F frames/s (the source's rate)")
-    parser.add_argument("--out", type=Path, default=Path("out/demo"), metavar="DIR", help="results (default out/demo)")
-    parser.add_argument("--device", default="auto", help="where the network runs: auto, cpu, cuda or cuda:n (auto)")
+    parser.add_argument(
+        "--video",
+        default="",
+        metavar="SOURCE",
+        help="video, folder of images or device (0, /dev/video0)",
+    )
+    parser.add_argument(
+        "--camera",
+        default="",
+        metavar="CAMERA.yaml",
+        help="its calibration (camera_calibration's YAML)",
+    )
+    parser.add_argument(
+        "--frames",
+        type=int,
+        default=0,
+        metavar="N",
+        help=f"end after N (all; a device: {_LIVE_FRAMES})",
+    )
+    parser.add_argument(
+        "--fps", type=float, default=0.0, metavar="F", help="at most F frames/s (the source's rate)"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("out/demo"),
+        metavar="DIR",
+        help="results (default out/demo)",
+    )
+    parser.add_argument(
+        "--device", default="auto", help="where the network runs: auto, cpu, cuda or cuda:n (auto)"
+    )
 
 
 @dataclass(frozen=True)
@@ -83,7 +116,10 @@ def run(args: argparse.Namespace) -> int:
             return 1
         if write_report(plan.report, plan.bag, plan.out / "overlay.png", plan.fps, peak_mb):
             return 0
-        print(f"lifting demo: no image was answered; the logs are in {plan.out / 'log'}", file=sys.stderr)
+        print(
+            f"lifting demo: no image was answered; the logs are in {plan.out / 'log'}",
+            file=sys.stderr,
+        )
         return 1
 
 
@@ -97,13 +133,19 @@ def check_ros() -> None:
 
     from lifting_ros.cli.main import CommandError
 
-    for module, what in (("rclpy", "ROS 2 (rclpy)"), ("lifting_ros.msg", "the messages of lifting_ros")):
+    for module, what in (
+        ("rclpy", "ROS 2 (rclpy)"),
+        ("lifting_ros.msg", "the messages of lifting_ros"),
+    ):
         if find_spec(module) is None:
-            raise CommandError(f"{what} cannot be imported: run `make demo`, or source a ROS 2 workspace with this package")
+            raise CommandError(
+                f"{what} cannot be imported: run `make demo`, or source a ROS 2 workspace with this package"
+            )
 
 
 def make_plan(args: argparse.Namespace, work: Path) -> Plan:
-    """The plan, with everything checked that can be before a process starts; CommandError in one line."""
+    """The plan, with everything checked that can be before a process starts; CommandError in one
+    line."""
     import math
 
     from lifting_ros.cli.main import CommandError
@@ -133,7 +175,8 @@ def make_plan(args: argparse.Namespace, work: Path) -> Plan:
 
 
 def clear(plan: Plan) -> None:
-    """Make the folder for the results and remove those of the last time, but nothing that the demo did not make."""
+    """Make the folder for the results and remove those of the last time, but nothing that the demo
+    did not make."""
     import shutil
 
     from lifting_ros.cli.main import CommandError
@@ -154,7 +197,8 @@ def announce(plan: Plan) -> None:
 
 
 def environment() -> dict[str, str]:
-    """ROS 2 on this machine alone, in a domain of its own unless one is set, with shared memory for whole images."""
+    """ROS 2 on this machine alone, in a domain of its own unless one is set, with shared memory for
+    whole images."""
     import os
 
     from lifting_ros.paths import share_file
@@ -169,7 +213,9 @@ def environment() -> dict[str, str]:
 
 def parameters(values: dict[str, object]) -> list[str]:
     """ROS arguments that set parameters; values are written as JSON, which YAML contains."""
-    return [part for name, value in values.items() for part in ("-p", f"{name}:={json.dumps(value)}")]
+    return [
+        part for name, value in values.items() for part in ("-p", f"{name}:={json.dumps(value)}")
+    ]
 
 
 def node_arguments(plan: Plan) -> list[str]:
@@ -177,7 +223,12 @@ def node_arguments(plan: Plan) -> list[str]:
     from lifting_ros.paths import share_file
 
     values = {"device": plan.device, "qos.reliability": "reliable", "qos.depth": 10, "queue": 10}
-    return ["--ros-args", "--params-file", str(share_file("config/lifting.yaml")), *parameters(values)]
+    return [
+        "--ros-args",
+        "--params-file",
+        str(share_file("config/lifting.yaml")),
+        *parameters(values),
+    ]
 
 
 def camera_arguments(plan: Plan) -> list[str]:
@@ -197,13 +248,16 @@ def camera_arguments(plan: Plan) -> list[str]:
 
 
 def play(plan: Plan) -> float:
-    """Run the three processes until the source ends; the node's peak memory in MB. ChildDied where one fails."""
+    """Run the three processes until the source ends; the node's peak memory in MB. ChildDied where
+    one fails."""
     from lifting_ros.cli.processes import Children
 
     env = environment()
     print(f"domain   ROS_DOMAIN_ID={env['ROS_DOMAIN_ID']}", flush=True)
     with Children(plan.out / "log", env) as children:
-        children.start("recorder", "lifting_ros.ros.recorder", "--out", str(plan.bag.absolute()), *TOPICS)
+        children.start(
+            "recorder", "lifting_ros.ros.recorder", "--out", str(plan.bag.absolute()), *TOPICS
+        )
         children.start("node", "lifting_ros.ros.node", *node_arguments(plan))
         children.start("camera", "lifting_ros.ros.demo_camera", *camera_arguments(plan))
         try:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo shows at its end: a table and a picture, made from the camera's report and the recorded bag."""
+"""What the demo shows at its end: a table and a picture, made from the camera's report and the
+recorded bag."""
 
 from __future__ import annotations
 
@@ -11,8 +12,8 @@ import cv2
 import numpy as np
 
 from lifting_ros.cli.overlay_writer import chosen, write_sheet
-from lifting_ros.core.poses import JointStatus
-from lifting_ros.evaluation.bag_poses import BagFrame, BagPoses, joint_shares, read_bag
+from lifting_ros.io.bag_poses import BagFrame, BagPoses, joint_shares, read_bag
+from lifting_ros.types import JointStatus
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ def read_report(path: Path) -> list[SentFrame]:
 
 
 def write_report(report: Path, bag: Path, picture: Path, limit_fps: float, peak_mb: float) -> bool:
-    """Print the table, write the picture; False where no image was answered. The kept images lie beside `report`."""
+    """Print the table, write the picture; False where no image was answered. The kept images lie
+    beside `report`."""
     sent, poses = read_report(report), read_bag(bag)
     by_stamp = {frame.stamp_ns: frame for frame in poses.frames}
     answered = [frame for frame in sent if frame.stamp_ns in by_stamp]
@@ -44,7 +46,11 @@ def write_report(report: Path, bag: Path, picture: Path, limit_fps: float, peak_
         return False
     draw(answered, by_stamp, report.parent, picture)
     foreign = len(by_stamp) - len(answered)
-    right = "each with the stamp of its image" if not foreign else f"and {foreign} with a stamp that no image had"
+    right = (
+        "each with the stamp of its image"
+        if not foreign
+        else f"and {foreign} with a stamp that no image had"
+    )
     rows = {
         "frames sent": f"{len(sent)}",
         "frames answered": f"{len(answered)}, {right}",
@@ -79,7 +85,9 @@ def pose_rows(poses: BagPoses) -> dict[str, str]:
     joints = f"{shares[JointStatus.OBSERVED]:.0%} observed, {shares[JointStatus.INFERRED]:.0%} inferred by the prior"
     return {
         "joints": f"{joints} ({persons} skeletons)" if persons else "none",
-        "messages": ", ".join(f"{topic} {count}" for topic, count in sorted(poses.messages.items())),
+        "messages": ", ".join(
+            f"{topic} {count}" for topic, count in sorted(poses.messages.items())
+        ),
     }
 
 
@@ -89,9 +97,18 @@ def table(rows: dict[str, str]) -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
 
-def draw(answered: list[SentFrame], by_stamp: dict[int, BagFrame], images: Path, picture: Path) -> None:
+def draw(
+    answered: list[SentFrame], by_stamp: dict[int, BagFrame], images: Path, picture: Path
+) -> None:
     """Contact sheet of some of the images that were kept."""
-    kept = [(frame.index, frame.stamp_ns, by_stamp[frame.stamp_ns].persons) for frame in answered if frame.kept]
+    kept = [
+        (frame.index, frame.stamp_ns, by_stamp[frame.stamp_ns].persons)
+        for frame in answered
+        if frame.kept
+    ]
     if kept:
-        frames = [(i, cv2.imread(str(images / f"{stamp}.jpg"))[..., ::-1], found) for i, stamp, found in chosen(kept)]
+        frames = [
+            (i, cv2.imread(str(images / f"{stamp}.jpg"))[..., ::-1], found)
+            for i, stamp, found in chosen(kept)
+        ]
         write_sheet(picture, frames)

@@ -1,23 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn the model file of the paper's release, prob_model_params.mat, into a prior of this package, without loss.
+"""Turn the model file of the paper's release, prob_model_params.mat, into a prior of this package,
+without loss.
 
-The file has no component weights and does not tell how people's proportions and sizes vary: components count alike, limb lengths and size
-spread as in people at large.
+The file has no component weights and does not tell how people's proportions and sizes vary:
+components count alike, limb lengths and size spread as in people at large.
 """
+
 from __future__ import annotations
 
 import argparse
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="prob_model_params.mat", help="mu (C, 51), e (C, K, 51), sigma (C, K + 1), millimetres")
+    parser.add_argument(
+        "model",
+        metavar="prob_model_params.mat",
+        help="mu (C, 51), e (C, K, 51), sigma (C, K + 1), millimetres",
+    )
     parser.add_argument("--out", required=True, metavar="PRIOR.npz", help="the prior to write")
 
 
 def run(args: argparse.Namespace) -> int:
-    from lifting_ros.data.published_prior import read_published_prior
+    from lifting_ros.prior.published_prior import read_published_prior
 
     prior = read_published_prior(args.model)
     prior.save(args.out)
-    print(f"{args.out}: {len(prior.weights_)} components of {prior.basis} vectors, size of people {prior.stature_m_:.3f} m")
+    print(
+        f"{args.out}: {len(prior.weights_)} components of {prior.basis} vectors, size of people {prior.stature_m_:.3f} m"
+    )
     return 0

@@ -11,4 +11,9 @@ LIFTERS = ("ppca", "relative", "stereo", "supervised")
 
 def add_lifter(parser: argparse.ArgumentParser, option: str) -> None:
     """Add it under the name that the verb has for it."""
-    parser.add_argument(option, default="ppca", choices=LIFTERS, help="lifts to 3D: the prior, or a network (default ppca)")
+    parser.add_argument(
+        option,
+        default="ppca",
+        choices=LIFTERS,
+        help="lifts to 3D: the prior, or a network (default ppca)",
+    )

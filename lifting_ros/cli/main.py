@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command `lifting`: one file a verb beside this one, imported only when its verb is called."""
+
 from __future__ import annotations
 
 import argparse
 import importlib
 import sys
 
-from lifting_ros.core.memory import keep_freed_memory
-from lifting_ros.data.render_errors import RendererMissingError, RenderError
+from lifting_ros.memory import keep_freed_memory
+from lifting_ros.research.rendering.render_errors import RendererMissingError, RenderError
 
 VERBS = {
     "demo": "run the node on a video or camera, record a bag of poses, end with a table and a picture",
@@ -36,18 +37,31 @@ def main(argv: list[str] | None = None) -> int:
     """Run one verb; exit status 2 and one line on standard error for bad input."""
     keep_freed_memory()
     argv = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser("lifting", description="Monocular 3D human pose with a probabilistic prior.")
+    parser = argparse.ArgumentParser(
+        "lifting", description="Monocular 3D human pose with a probabilistic prior."
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, text in VERBS.items():
         verbs.add_parser(verb, help=text, add_help=False)
-    verb, rest = parser.parse_known_args(argv)[0].verb, argv[argv.index(next(a for a in argv if a in VERBS)) + 1 :] if argv else []
+    verb, rest = (
+        parser.parse_known_args(argv)[0].verb,
+        argv[argv.index(next(a for a in argv if a in VERBS)) + 1 :] if argv else [],
+    )
     module = importlib.import_module(f"lifting_ros.cli.{verb.replace('-', '_')}")
-    arguments = argparse.ArgumentParser(f"lifting {verb}", description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = argparse.ArgumentParser(
+        f"lifting {verb}",
+        description=module.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     module.add_arguments(arguments)
     try:
         return module.run(arguments.parse_args(rest)) or 0
     except (CommandError, RenderError, ValueError, OSError) as error:
-        hint = getattr(module, "WITHOUT_RENDERER", "") if isinstance(error, RendererMissingError) else ""
+        hint = (
+            getattr(module, "WITHOUT_RENDERER", "")
+            if isinstance(error, RendererMissingError)
+            else ""
+        )
         print(f"lifting {verb}: {' '.join(f'{error}{hint}'.split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Overlays as files: a contact sheet (.png) of some frames, a video (.mp4) of all; written beside, then renamed."""
+"""Overlays as files: a contact sheet (.png) of some frames, a video (.mp4) of all; written beside,
+then renamed."""
 
 from __future__ import annotations
 
@@ -12,15 +13,16 @@ import cv2
 import numpy as np
 
 from lifting_ros.cli.main import CommandError
-from lifting_ros.core.poses import Person
-from lifting_ros.evaluation.overlay import contact_sheet, draw_overlay
+from lifting_ros.types import Person
+from lifting_ros.viz.overlay import contact_sheet, draw_overlay
 
 SHEET_FRAMES = 6
 
 
 @contextmanager
 def overlay_writer(path: str | None, fps: float, total: int) -> Iterator[NoOverlay | Sheet | Video]:
-    """The writer for `path` (None: one that writes nothing); the file is there once the block has ended well.
+    """The writer for `path` (None: one that writes nothing); the file is there once the block has
+    ended well.
 
     total: frames to come, 0 where not known.
     """
@@ -58,7 +60,9 @@ class Video:
         height, width = (side - side % 2 for side in picture.shape[:2])
         if self._writer is None:
             self._size = (width, height)
-            self._writer = cv2.VideoWriter(str(self._path), cv2.VideoWriter_fourcc(*"mp4v"), self._fps, self._size)
+            self._writer = cv2.VideoWriter(
+                str(self._path), cv2.VideoWriter_fourcc(*"mp4v"), self._fps, self._size
+            )
             if not self._writer.isOpened():
                 raise CommandError(f"--overlay {self._path}: the video cannot be written")
         if (width, height) != self._size:  # images of a folder may differ
@@ -76,12 +80,20 @@ class Sheet:
 
     def __init__(self, path: Path, total: int, kept: int = 60):
         self._path, self._every, self._kept = path, max(1, total // kept), kept
-        self._frames: list[tuple[int, np.ndarray, Sequence[Person]]] = []  # with the image as JPEG, which is small
+        self._frames: list[
+            tuple[int, np.ndarray, Sequence[Person]]
+        ] = []  # with the image as JPEG, which is small
 
     def add(self, index: int, image: np.ndarray, persons: Sequence[Person]) -> None:
         """Keep frame `index` if it may be shown: memory stays bounded however long the source is."""
         if index % self._every == 0:
-            self._frames.append((index, cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1], persons))
+            self._frames.append(
+                (
+                    index,
+                    cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1],
+                    persons,
+                )
+            )
         if len(self._frames) > 2 * self._kept:
             self._frames, self._every = self._frames[::2], 2 * self._every
 
@@ -91,20 +103,26 @@ class Sheet:
         if frames:
             write_sheet(
                 self._path,
-                [(i, cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[..., ::-1], persons) for i, jpeg, persons in frames],
+                [
+                    (i, cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[..., ::-1], persons)
+                    for i, jpeg, persons in frames
+                ],
             )
 
 
 def write_sheet(path: Path, frames: Sequence[tuple[int, np.ndarray, Sequence[Person]]]) -> None:
     """Contact sheet of `frames` (index, image (H, W, 3) RGB, persons) as an image file."""
     index, images, persons = zip(*frames, strict=True)
-    sheet = contact_sheet(images, persons, [f"frame {i}" for i in index], columns=2 if len(images) > 1 else 1)
+    sheet = contact_sheet(
+        images, persons, [f"frame {i}" for i in index], columns=2 if len(images) > 1 else 1
+    )
     if not cv2.imwrite(str(path), sheet[..., ::-1]):
         raise CommandError(f"{path}: the picture cannot be written")
 
 
 def chosen(frames: Sequence[tuple], count: int = SHEET_FRAMES) -> list[tuple]:
-    """`count` evenly spaced frames, of those with a person where there are any, but not the first and the last."""
+    """`count` evenly spaced frames, of those with a person where there are any, but not the first
+    and the last."""
     candidates = [frame for frame in frames if frame[2]] or list(frames)
     places = np.floor((np.arange(count) + 0.5) * len(candidates) / count).astype(int)
     return [candidates[k] for k in sorted(set(places.tolist()))]

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Child processes that are all ended at the end, whatever happens, and that are told of when they die."""
+"""Child processes that are all ended at the end, whatever happens, and that are told of when they
+die."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ class ChildDied(Exception):
 
 
 class Children:
-    """Named child processes with their output in `logs`; leaving the block ends those that still run."""
+    """Named child processes with their output in `logs`; leaving the block ends those that still
+    run."""
 
     def __init__(self, logs: Path, env: Mapping[str, str]):
         self._logs, self._env = logs, {**os.environ, **env}
@@ -31,9 +33,15 @@ class Children:
         """Run `python -m module arguments`."""
         with (self._logs / f"{name}.log").open("wb") as log:
             command = [sys.executable, "-m", module, *arguments]
-            # Out of reach of the terminal: Ctrl-C comes to this process alone, and the children are ended in order.
+            # Out of reach of the terminal: Ctrl-C comes to this process alone, and the children are
+            # ended in order.
             self._running[name] = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._env, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._env,
+                start_new_session=True,
             )
 
     def check(self, *may_end: str) -> None:
@@ -42,7 +50,9 @@ class Children:
             self._peak_kb[name] = max(self._peak_kb.get(name, 0), _peak_memory_kb(child.pid))
             status = child.poll()
             if status is not None and not (name in may_end and status == 0):
-                raise ChildDied(f"the {name} ended with status {status}; {self._logs / name}.log ends in:\n{self.tail(name)}")
+                raise ChildDied(
+                    f"the {name} ended with status {status}; {self._logs / name}.log ends in:\n{self.tail(name)}"
+                )
 
     def pid(self, name: str) -> int:
         """Its process id."""
@@ -53,7 +63,8 @@ class Children:
         return self._running[name].poll() is None
 
     def stop(self, name: str) -> None:
-        """SIGINT, and wait; killed where that does not end it. ChildDied where its exit status is not 0."""
+        """SIGINT, and wait; killed where that does not end it. ChildDied where its exit status is
+        not 0."""
         child = self._running[name]
         self._peak_kb[name] = max(self._peak_kb.get(name, 0), _peak_memory_kb(child.pid))
         if child.poll() is None:
@@ -68,7 +79,9 @@ class Children:
 
     def tail(self, name: str) -> str:
         """The last lines of its output."""
-        lines = (self._logs / f"{name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = (
+            (self._logs / f"{name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        )
         return "\n".join(f"  {line}" for line in lines[-_SHOWN_LINES:])
 
     def peak_mb(self, name: str) -> float:
@@ -93,7 +106,9 @@ class Children:
 def _peak_memory_kb(pid: int) -> int:
     """0 where the process is gone or this system does not tell."""
     try:
-        found = re.search(r"^VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        found = re.search(
+            r"^VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
+        )
     except OSError:
         found = None
     return int(found[1]) if found else 0

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 
 from lifting_ros.cli.main import CommandError
-from lifting_ros.core.camera import Camera, CameraError
-from lifting_ros.core.config import read_yaml
+from lifting_ros.config import read_yaml
+from lifting_ros.geometry.camera import Camera, CameraError
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _FOLDER_FPS = 10.0
@@ -72,7 +72,9 @@ def open_source(name: str) -> Source:
     capture = _capture(name)
     fps, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
     capture.release()
-    return Source(name, fps if 0 < fps < 1000 else 30.0, max(0, int(count)) if not live else 0, live)
+    return Source(
+        name, fps if 0 < fps < 1000 else 30.0, max(0, int(count)) if not live else 0, live
+    )
 
 
 def _capture(name: str) -> cv2.VideoCapture:
@@ -83,16 +85,21 @@ def _capture(name: str) -> cv2.VideoCapture:
 
 
 def read_camera(path: str, width: int, height: int) -> Camera:
-    """The camera of a calibration YAML (as camera_calibration writes it) for images of `width` x `height` pixels.
+    """The camera of a calibration YAML (as camera_calibration writes it) for images of `width` x
+    `height` pixels.
 
     CommandError or ConfigError in one line that names what is wrong.
     """
     values = read_yaml(path)
     if not isinstance(values, Mapping):
         raise CommandError(f"{path}: expected the YAML of a camera calibration")
-    scale = [_scale(values, *side, path) for side in (("image_width", width), ("image_height", height))]
+    scale = [
+        _scale(values, *side, path) for side in (("image_width", width), ("image_height", height))
+    ]
     if abs(scale[0] / scale[1] - 1) > 0.03:
-        raise CommandError(f"{path}: image_width x image_height does not fit images of {width} x {height}")
+        raise CommandError(
+            f"{path}: image_width x image_height does not fit images of {width} x {height}"
+        )
     matrix = _data(values, "camera_matrix", path)
     if matrix.size != 9:
         raise CommandError(f"{path}: camera_matrix: expected 9 numbers, got {matrix.size}")
@@ -100,7 +107,11 @@ def read_camera(path: str, width: int, height: int) -> Camera:
     k[:2, 2] += 0.5  # pixel (0, 0) is the centre of the top left one
     k[:2] *= np.array(scale)[:, None]
     k[:2, 2] -= 0.5
-    distortion = _data(values, "distortion_coefficients", path) if "distortion_coefficients" in values else np.zeros(0)
+    distortion = (
+        _data(values, "distortion_coefficients", path)
+        if "distortion_coefficients" in values
+        else np.zeros(0)
+    )
     try:
         return Camera(k, distortion, str(values.get("distortion_model", "plumb_bob")))
     except CameraError as error:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads published TensorFlow.js graph models: the topology (JSON) and the weights beside it (binary shards, float16 or float32)."""
+"""Reads published TensorFlow.js graph models: the topology (JSON) and the weights beside it (binary
+shards, float16 or float32)."""
 
 from __future__ import annotations
 
@@ -12,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lifting_ros.core.checkpoint import reason
-from lifting_ros.core.nanodet import NanoDet
-from lifting_ros.core.trunk import Trunk
+from lifting_ros.detection.nanodet import NanoDet
+from lifting_ros.io.checkpoint import reason
+from lifting_ros.keypoints.trunk import Trunk
 
 _TYPES = {"float32": "<f4", "float16": "<f2", "int32": "<i4", "bool": "|b1", "uint8": "|u1"}
 _HEADS = {"heat": "kpt_heatmap_0", "centre": "center_0", "regression": "kpt_regress_0"}
@@ -26,7 +27,8 @@ _OTHER_NETWORK = (KeyError, IndexError, ValueError, RuntimeError, StopIteration)
 
 
 class GraphModelError(ValueError):
-    """A graph model that is missing, damaged or another network; the text is one line and names the file."""
+    """A graph model that is missing, damaged or another network; the text is one line and names the
+    file."""
 
 
 class Node(NamedTuple):
@@ -46,12 +48,17 @@ class GraphModel(NamedTuple):
 
 
 def read_graph_model(path: str | Path) -> GraphModel:
-    """Read `NAME.json` and the shards that it names; GraphModelError in one line where that cannot be done."""
+    """Read `NAME.json` and the shards that it names; GraphModelError in one line where that cannot
+    be done."""
     path = Path(path)
     try:
         model = json.loads(path.read_text(encoding="utf-8"))
         nodes = tuple(_node(node) for node in model["modelTopology"]["node"])
-        weights = {name: value for group in model["weightsManifest"] for name, value in _read_group(path.parent, group).items()}
+        weights = {
+            name: value
+            for group in model["weightsManifest"]
+            for name, value in _read_group(path.parent, group).items()
+        }
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise GraphModelError(f"{path}: not a graph model ({reason(error)})") from None
     return GraphModel(nodes, weights)
@@ -109,13 +116,23 @@ def _trunk(model: GraphModel) -> Trunk:
         state |= layers.convolution(f"{block}.project", f"{name}_project_BN/FusedBatchNormV3")
     state |= layers.convolution("backbone.last", "model/out_relu/Relu6")
     for index in range(4):
-        state |= layers.convolution(f"pyramid.lateral.{index}", f"{_numbered('conv2d', index)}/BiasAdd")
+        state |= layers.convolution(
+            f"pyramid.lateral.{index}", f"{_numbered('conv2d', index)}/BiasAdd"
+        )
     for index in range(3):
         depthwise = f"{_numbered('separable_conv2d', index)}/separable_conv2d/depthwise"
         state |= layers.separable(f"pyramid.merge.{index}", depthwise)
     for head, published in _HEADS.items():
-        depthwise = next(name for name in layers.nodes if name.startswith(published) and name.endswith("/depthwise"))
-        last = next(name for name in layers.nodes if name.startswith(f"{published}/conv2d_") and name.endswith("/BiasAdd"))
+        depthwise = next(
+            name
+            for name in layers.nodes
+            if name.startswith(published) and name.endswith("/depthwise")
+        )
+        last = next(
+            name
+            for name in layers.nodes
+            if name.startswith(f"{published}/conv2d_") and name.endswith("/BiasAdd")
+        )
         state |= layers.separable(f"{head}.0", depthwise)
         state |= layers.convolution(f"{head}.1", last)
     trunk.load_state_dict(state)
@@ -132,11 +149,18 @@ class _Layers:
     def __init__(self, model: GraphModel):
         self.weights = model.weights
         self.nodes = {_short(node.name): node for node in model.nodes}
-        self.readers = {_short(node.inputs[0]): node for node in model.nodes if node.inputs and "Conv2D" in node.operation}
+        self.readers = {
+            _short(node.inputs[0]): node
+            for node in model.nodes
+            if node.inputs and "Conv2D" in node.operation
+        }
 
     def convolution(self, ours: str, published: str) -> dict[str, Tensor]:
         """Weight and bias of a convolution with bias."""
-        return {f"{ours}.weight": self.kernel(self.nodes[published]), f"{ours}.bias": self.bias(published)}
+        return {
+            f"{ours}.weight": self.kernel(self.nodes[published]),
+            f"{ours}.bias": self.bias(published),
+        }
 
     def separable(self, ours: str, published: str) -> dict[str, Tensor]:
         """The filters per channel, and the 1x1 convolution that reads them."""
@@ -148,7 +172,8 @@ class _Layers:
         }
 
     def kernel(self, node: Node) -> Tensor:
-        """(out, in / groups, h, w) from TensorFlow's (h, w, in, out), or (h, w, channels, 1) of depthwise filters."""
+        """(out, in / groups, h, w) from TensorFlow's (h, w, in, out), or (h, w, channels, 1) of
+        depthwise filters."""
         axes = (2, 3, 0, 1) if "Depthwise" in node.operation else (3, 2, 0, 1)
         return torch.from_numpy(self.weights[node.inputs[1]].transpose(axes).copy())
 
@@ -159,11 +184,14 @@ class _Layers:
 
 def _short(name: str) -> str:
     """A node's name without the scopes that all of them share."""
-    return name.removeprefix("StatefulPartitionedCall/").removeprefix("center_net_mobile_net_v2fpn_feature_extractor/model_1/")
+    return name.removeprefix("StatefulPartitionedCall/").removeprefix(
+        "center_net_mobile_net_v2fpn_feature_extractor/model_1/"
+    )
 
 
 def read_nanodet(path: str | Path) -> NanoDet:
-    """The published NanoDet-g, of its 80 classes that of persons alone. GraphModelError for another network."""
+    """The published NanoDet-g, of its 80 classes that of persons alone. GraphModelError for another
+    network."""
     model = read_graph_model(path)
     try:
         return _nanodet(model)
@@ -172,7 +200,8 @@ def read_nanodet(path: str | Path) -> NanoDet:
 
 
 def _nanodet(model: GraphModel) -> NanoDet:
-    """The graph names convolutions by number alone: 0 to 24 are the backbone's, 25 to 27 the pyramid's, 28 to 33 the heads'."""
+    """The graph names convolutions by number alone: 0 to 24 are the backbone's, 25 to 27 the
+    pyramid's, 28 to 33 the heads'."""
     network = NanoDet()
     names = [name for name, _ in _convolutions(network)]
     published = _numbered_convolutions(model)
@@ -189,11 +218,14 @@ def _nanodet(model: GraphModel) -> NanoDet:
 
 
 def _convolutions(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    return [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d)]
+    return [
+        (name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d)
+    ]
 
 
 def _numbered_convolutions(model: GraphModel) -> list[tuple[Tensor, Tensor]]:
-    """Weights (out, in, h, w) with their colours as RGB, and biases, in the order of the convolutions' numbers."""
+    """Weights (out, in, h, w) with their colours as RGB, and biases, in the order of the
+    convolutions' numbers."""
     adders = {node.inputs[0]: node for node in model.nodes if node.operation == "Add"}
     numbered = {}
     for node in model.nodes:

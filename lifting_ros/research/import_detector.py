@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The detector's weights from the published NanoDet-g:
 
-    python -m lifting_ros.research.import_detector models/nanodet.json OUT.safetensors
+python -m lifting_ros.research.import_detector models/nanodet.json OUT.safetensors
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from lifting_ros.core.checkpoint import sha256_of
-from lifting_ros.core.detector import save_detector
+from lifting_ros.detection.detector import save_detector
+from lifting_ros.io.checkpoint import sha256_of
 from lifting_ros.research.graph_model import GraphModelError, read_nanodet
 
 
@@ -24,7 +24,10 @@ def main() -> int:
     except GraphModelError as error:
         print(error, file=sys.stderr)
         return 2
-    card = {"origin": "NanoDet-g, github.com/RangiLyu/nanodet, Apache-2.0", "sha256": sha256_of(published.with_suffix(".bin"))}
+    card = {
+        "origin": "NanoDet-g, github.com/RangiLyu/nanodet, Apache-2.0",
+        "sha256": sha256_of(published.with_suffix(".bin")),
+    }
     save_detector(out, network, card)
     return 0
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node's work without a node: every image of a bag, in order, with the estimator, tracker and conversions that the node uses."""
+"""The node's work without a node: every image of a bag, in order, with the estimator, tracker and
+conversions that the node uses."""
+
 from __future__ import annotations
 
 from bisect import bisect_right
@@ -13,14 +15,14 @@ from rosbags.interfaces import Connection
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from lifting_ros.core.pipeline import PoseEstimator
-from lifting_ros.core.poses import Person
-from lifting_ros.core.tracking import LONGEST_S, Tracker, TrackerConfig
+from lifting_ros.estimator import PoseEstimator
 from lifting_ros.ros.bag_input import COMPRESSED, IMAGE, INFO, InputBag
 from lifting_ros.ros.calibration import usable_camera
 from lifting_ros.ros.conversions import ConversionError, compressed_to_rgb, header_ns, image_to_rgb
 from lifting_ros.ros.message_types import stamp_reader, typestore_of
 from lifting_ros.ros.parameters import NodeConfig
+from lifting_ros.tracking.tracking import LONGEST_S, Tracker, TrackerConfig
+from lifting_ros.types import Person
 
 
 @dataclass(frozen=True)
@@ -44,36 +46,49 @@ class CameraInfos:
         self._messages = list(bag.messages(connections)) if connections else []
         self._times = [time_ns for _, time_ns, _ in self._messages]
         stamp_of = stamp_reader(INFO, typestore_of([INFO]))
-        self._by_stamp = {stamp_of(data): place for place, (_, _, data) in enumerate(self._messages)}
+        self._by_stamp = {
+            stamp_of(data): place for place, (_, _, data) in enumerate(self._messages)
+        }
 
     def at(self, time_ns: int, stamp_ns: int) -> CameraInfo | None:
-        """The one with an image's own stamp, else the latest at or before its time in the bag, else the first; None where there are none.
+        """The one with an image's own stamp, else the latest at or before its time in the bag, else
+        the first; None where there are none.
 
         ConversionError where it does not decode.
         """
         if not self._messages:
             return None
-        place = self._by_stamp.get(stamp_ns) if stamp_ns else None  # drivers that do not know the time stamp everything with zero
-        connection, _, data = self._messages[max(bisect_right(self._times, time_ns) - 1, 0) if place is None else place]
+        place = (
+            self._by_stamp.get(stamp_ns) if stamp_ns else None
+        )  # drivers that do not know the time stamp everything with zero
+        connection, _, data = self._messages[
+            max(bisect_right(self._times, time_ns) - 1, 0) if place is None else place
+        ]
         return self._bag.decode(connection, data)
 
 
 class ImageEstimation:
     """Estimates the images of a topic.
 
-    infos: from an image's time in the bag and stamp (ns) to its camera_info. `warn` is told, in one line, of each image that is not used
-    and of each that has no camera.
+    infos: from an image's time in the bag and stamp (ns) to its camera_info. `warn` is told, in one
+    line, of each image that is not used and of each that has no camera.
     """
 
     def __init__(
-        self, bag: InputBag, topic: str, infos: Callable[[int, int], CameraInfo | None], config: NodeConfig, warn: Callable[[str], None]
+        self,
+        bag: InputBag,
+        topic: str,
+        infos: Callable[[int, int], CameraInfo | None],
+        config: NodeConfig,
+        warn: Callable[[str], None],
     ):
         self._bag, self._infos, self._config, self._warn = bag, infos, config, warn
         self.connections = bag.of_topic(topic, IMAGE, COMPRESSED)
         self._topic, self._up = topic, np.array(config.up)
 
     def answers(self, estimator: PoseEstimator) -> Iterator[Answer | None]:
-        """One for each message of the topic, in the bag's order; None for an image that cannot be used."""
+        """One for each message of the topic, in the bag's order; None for an image that cannot be
+        used."""
         for connection, time_ns, data in self._bag.messages(self.connections):
             try:
                 yield self._answer(estimator, connection, time_ns, data)
@@ -81,20 +96,30 @@ class ImageEstimation:
                 self._warn(f"image not used: {error}")
                 yield None
 
-    def _answer(self, estimator: PoseEstimator, connection: Connection, time_ns: int, data: bytes) -> Answer:
+    def _answer(
+        self, estimator: PoseEstimator, connection: Connection, time_ns: int, data: bytes
+    ) -> Answer:
         message = self._bag.decode(connection, data)
         header = ros_header(message.header)
-        image = (image_to_rgb if connection.msgtype == IMAGE else compressed_to_rgb)(replace(message, header=header))
+        image = (image_to_rgb if connection.msgtype == IMAGE else compressed_to_rgb)(
+            replace(message, header=header)
+        )
         answer = Answer(header, ())
         camera = usable_camera(
-            lambda: self._infos(time_ns, answer.stamp_ns), image.shape[1::-1], self._config.rectified, self._warn, f"for {self._topic}"
+            lambda: self._infos(time_ns, answer.stamp_ns),
+            image.shape[1::-1],
+            self._config.rectified,
+            self._warn,
+            f"for {self._topic}",
         )
         return replace(answer, persons=tuple(estimator.estimate(image, camera, self._up).persons))
 
 
 def ros_header(header: Any) -> Header:
     """The ROS message of a header that rosbags read."""
-    return Header(stamp=Time(sec=header.stamp.sec, nanosec=header.stamp.nanosec), frame_id=header.frame_id)
+    return Header(
+        stamp=Time(sec=header.stamp.sec, nanosec=header.stamp.nanosec), frame_id=header.frame_id
+    )
 
 
 class OfflineTracker:
@@ -109,10 +134,15 @@ class OfflineTracker:
         """The next image's; None is passed on."""
         self._answers.append(answer)
         if answer is not None:
-            self._tracked += [frame.persons for frame in self._tracker.update(answer.stamp_ns, answer.persons)]
+            self._tracked += [
+                frame.persons for frame in self._tracker.update(answer.stamp_ns, answer.persons)
+            ]
 
     def end(self) -> list[Answer | None]:
         """All of them, tracked, in the order that they came in."""
         self._tracked += [frame.persons for frame in self._tracker.flush()]
         tracked = iter(self._tracked)
-        return [None if answer is None else replace(answer, persons=next(tracked)) for answer in self._answers]
+        return [
+            None if answer is None else replace(answer, persons=next(tracked))
+            for answer in self._answers
+        ]

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How this package writes bags: rosbag2 in MCAP, which ends in order even where the disk has refused to take more."""
+"""How this package writes bags: rosbag2 in MCAP, which ends in order even where the disk has
+refused to take more."""
+
 from __future__ import annotations
 
 import os
@@ -8,7 +10,14 @@ from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+from rosbags.interfaces import (
+    Qos,
+    QosDurability,
+    QosHistory,
+    QosLiveliness,
+    QosReliability,
+    QosTime,
+)
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.rosbag2.enums import CompressionMode
 from rosbags.rosbag2.storage_mcap import McapWriter, PendingChunk
@@ -16,7 +25,8 @@ from rosbags.rosbag2.storage_mcap import McapWriter, PendingChunk
 BAG_VERSION = 8
 """rosbag2's metadata version that Humble's successors up to the present read."""
 _MARKS = 8
-"""Chunks that can be given up to make room for the index: a megabyte each, where it wants a few hundred bytes a chunk."""
+"""Chunks that can be given up to make room for the index: a megabyte each, where it wants a few
+hundred bytes a chunk."""
 
 
 def bag_qos(reliable: bool = True, latched: bool = False, depth: int = 10) -> Qos:
@@ -53,7 +63,13 @@ class _Mcap(McapWriter):
         self._marks = deque([self._mark()], maxlen=_MARKS)
 
     def _mark(self) -> _Mark:
-        return _Mark(self.bio.tell(), len(self.chunks), dict(self.channel_stats), self.message_start_time, self.message_end_time)
+        return _Mark(
+            self.bio.tell(),
+            len(self.chunks),
+            dict(self.channel_stats),
+            self.message_start_time,
+            self.message_end_time,
+        )
 
     def close_chunk(self) -> None:
         super().close_chunk()
@@ -61,7 +77,8 @@ class _Mcap(McapWriter):
         self._marks.append(self._mark())
 
     def rewind(self) -> _Mark:
-        """Drop what came after the last chunk that is whole; at the next call the chunk before. OSError where there is none left."""
+        """Drop what came after the last chunk that is whole; at the next call the chunk before.
+        OSError where there is none left."""
         if not self._marks:
             raise OSError("nothing could be kept")
         mark = self._marks.pop()
@@ -69,14 +86,20 @@ class _Mcap(McapWriter):
         os.truncate(self.path, mark.size)
         self.bio = self.path.open("r+b")
         self.bio.seek(0, os.SEEK_END)
-        self.chunks, self.chunk = self.chunks[: mark.chunks], PendingChunk(2**63 - 1, 0, BytesIO(), defaultdict(list))
-        self.channel_stats = {channel: mark.counts.get(channel, 0) for channel in self.channel_stats}
+        self.chunks, self.chunk = (
+            self.chunks[: mark.chunks],
+            PendingChunk(2**63 - 1, 0, BytesIO(), defaultdict(list)),
+        )
+        self.channel_stats = {
+            channel: mark.counts.get(channel, 0) for channel in self.channel_stats
+        }
         self.message_start_time, self.message_end_time = mark.start_ns, mark.end_ns
         return mark
 
 
 def _forget(file: BinaryIO) -> None:
-    """Close a file whose last bytes the disk did not take, so that it does not try once more behind what is written in their place."""
+    """Close a file whose last bytes the disk did not take, so that it does not try once more behind
+    what is written in their place."""
     if not file.closed:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), file.fileno())
@@ -84,7 +107,8 @@ def _forget(file: BinaryIO) -> None:
 
 
 class BagWriter(Writer):
-    """rosbags' writer of a folder with an MCAP file; a context that is left by an exception leaves the folder without index."""
+    """rosbags' writer of a folder with an MCAP file; a context that is left by an exception leaves
+    the folder without index."""
 
     STORAGE_PLUGINS = {StoragePlugin.MCAP: _Mcap}
 
@@ -92,7 +116,8 @@ class BagWriter(Writer):
         super().__init__(path, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
 
     def salvage(self) -> None:
-        """End a bag, after an OSError, with the messages that the disk took; OSError where there is no room for that either."""
+        """End a bag, after an OSError, with the messages that the disk took; OSError where there is
+        no room for that either."""
         storage = self.storage
         while True:
             self.storage, mark = storage, storage.rewind()

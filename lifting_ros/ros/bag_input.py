@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rosbag2 that somebody recorded: its image topic and camera_info, and its messages undecoded; no definition but those needed is read."""
+"""A rosbag2 that somebody recorded: its image topic and camera_info, and its messages undecoded; no
+definition but those needed is read."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -15,14 +17,19 @@ from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_
 from lifting_ros.ros.conversions import ConversionError
 from lifting_ros.ros.message_types import typestore_of
 
-IMAGE, COMPRESSED, INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/CameraInfo"
+IMAGE, COMPRESSED, INFO = (
+    "sensor_msgs/msg/Image",
+    "sensor_msgs/msg/CompressedImage",
+    "sensor_msgs/msg/CameraInfo",
+)
 _READ = (IMAGE, COMPRESSED, INFO)
 _IDL = "=" * 80 + "\nIDL: "
 _UNKNOWN_HASH = "RIHS01_" + "0" * 64
 
 
 class InputBag:
-    """A folder, .mcap or .db3 file, open for reading. ValueError in one line where it cannot be read."""
+    """A folder, .mcap or .db3 file, open for reading. ValueError in one line where it cannot be
+    read."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -30,10 +37,18 @@ class InputBag:
             self._reader = Reader(path)
             self._reader.open()
         except FileNotFoundError:
-            missing = f"{path / 'metadata.yaml'}: no such file, so this folder is no bag" if path.exists() else f"{path}: no such bag"
+            missing = (
+                f"{path / 'metadata.yaml'}: no such file, so this folder is no bag"
+                if path.exists()
+                else f"{path}: no such bag"
+            )
             raise ValueError(missing) from None
-        except Exception as error:  # SQLite, zstd, YAML and struct each raise their own kinds on a damaged file
-            raise ValueError(f"{path}: not a readable bag ({' '.join(str(error).split()) or type(error).__name__})") from None
+        except (
+            Exception
+        ) as error:  # SQLite, zstd, YAML and struct each raise their own kinds on a damaged file
+            raise ValueError(
+                f"{path}: not a readable bag ({' '.join(str(error).split()) or type(error).__name__})"
+            ) from None
         self._store = typestore_of(list(_READ))
 
     @property
@@ -50,22 +65,33 @@ class InputBag:
         return out
 
     def of_topic(self, topic: str, *types: str) -> list[Connection]:
-        """The connections of a topic that have one of `types`. ValueError where the bag means something else by that type."""
+        """The connections of a topic that have one of `types`. ValueError where the bag means
+        something else by that type."""
         found = [c for c in self.connections if c.topic == topic and c.msgtype in types]
         for c in found:
-            if c.msgdef.format != MessageDefinitionFormat.NONE and definition_hash(c) != self._store.hash_rihs01(c.msgtype):
-                raise ValueError(f"{self.path}: {topic}: its definition of {c.msgtype} is not that of ROS 2")
+            if c.msgdef.format != MessageDefinitionFormat.NONE and definition_hash(
+                c
+            ) != self._store.hash_rihs01(c.msgtype):
+                raise ValueError(
+                    f"{self.path}: {topic}: its definition of {c.msgtype} is not that of ROS 2"
+                )
         return found
 
-    def messages(self, connections: Sequence[Connection] = ()) -> Iterator[tuple[Connection, int, bytes]]:
-        """Connection, time (ns) and bytes of each message in the bag's order; of all topics without `connections`."""
+    def messages(
+        self, connections: Sequence[Connection] = ()
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        """Connection, time (ns) and bytes of each message in the bag's order; of all topics without
+        `connections`."""
         try:
             yield from self._reader.messages(connections)
         except Exception as error:  # as above, in the middle of the file
-            raise ValueError(f"{self.path}: damaged ({' '.join(str(error).split()) or type(error).__name__})") from None
+            raise ValueError(
+                f"{self.path}: damaged ({' '.join(str(error).split()) or type(error).__name__})"
+            ) from None
 
     def decode(self, connection: Connection, data: bytes) -> Any:
-        """An image or camera_info with the attributes of its ROS message; ConversionError where the bytes are no such message."""
+        """An image or camera_info with the attributes of its ROS message; ConversionError where the
+        bytes are no such message."""
         try:
             return self._store.deserialize_cdr(data, connection.msgtype)
         except SerdeError as error:
@@ -79,18 +105,22 @@ class InputBag:
 
 
 def info_topic_of(image_topic: str) -> str:
-    """The topic of the camera's CameraInfo, as image_transport has it: /a/image and /a/image/compressed have /a/camera_info."""
+    """The topic of the camera's CameraInfo, as image_transport has it: /a/image and
+    /a/image/compressed have /a/camera_info."""
     return image_topic.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
 
 
 def definition_of(connection: Connection) -> tuple[str, str]:
-    """Text and hash (RIHS01) of a connection's type: the bag's own, else those installed, else an empty one."""
+    """Text and hash (RIHS01) of a connection's type: the bag's own, else those installed, else an
+    empty one."""
     if connection.msgdef.format == MessageDefinitionFormat.NONE:
         try:
             store = typestore_of([connection.msgtype])
         except ValueError:
             return "", connection.digest or _UNKNOWN_HASH
-        return store.generate_msgdef(connection.msgtype, ros_version=2)[0], store.hash_rihs01(connection.msgtype)
+        return store.generate_msgdef(connection.msgtype, ros_version=2)[0], store.hash_rihs01(
+            connection.msgtype
+        )
     text = connection.msgdef.data
     if connection.msgdef.format == MessageDefinitionFormat.IDL and not text.startswith(_IDL):
         text = f"{_IDL}{connection.msgtype}\n{text}"  # what tells a reader that it is IDL
@@ -110,7 +140,9 @@ def _hash(name: str, text: str, form: MessageDefinitionFormat) -> str:
             types.update(get_types_from_msg(text, name))
         else:
             for part in text.removeprefix(_IDL).split(_IDL):
-                types.update(get_types_from_idl(part.split("\n", 1)[1] if text.startswith(_IDL) else part))
+                types.update(
+                    get_types_from_idl(part.split("\n", 1)[1] if text.startswith(_IDL) else part)
+                )
         store = get_typestore(Stores.EMPTY)
         store.register(types)
         return store.hash_rihs01(name)

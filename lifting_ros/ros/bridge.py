@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cv_bridge and tf_transformations where the ROS distribution has them, else their counterparts on PyPI."""
+"""cv_bridge and tf_transformations where the ROS distribution has them, else their counterparts on
+PyPI."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -24,7 +26,8 @@ QUATERNIONS_BY = "tf_transformations" if _quaternion_from_matrix else "transform
 
 
 def to_rgb(message: Image) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of an Image that is known to be well formed: tight rows, an encoding that both know."""
+    """(H, W, 3) uint8 RGB of an Image that is known to be well formed: tight rows, an encoding that
+    both know."""
     if _cv_bridge:
         return _cv_bridge.imgmsg_to_cv2(message, "rgb8")
     return message_to_cvimage(message, "rgb8")

@@ -2,6 +2,7 @@
 """sensor_msgs/CameraInfo to `Camera`, for the image as it is: binned, cut and resized.
 
 Pixel (0, 0) is the centre of the top left one."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -10,14 +11,17 @@ from functools import lru_cache
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 
-from lifting_ros.core.camera import Camera, CameraError
+from lifting_ros.geometry.camera import Camera, CameraError
 from lifting_ros.ros.conversions import ConversionError
 
 _ASPECT_TOLERANCE = 0.03
-"""How far the two scales of a resized image may differ; more means another crop, which the intrinsics do not fit."""
+"""How far the two scales of a resized image may differ; more means another crop, which the
+intrinsics do not fit."""
 
 
-def camera_info_to_camera(info: CameraInfo, width: int, height: int, rectified: bool = False) -> Camera:
+def camera_info_to_camera(
+    info: CameraInfo, width: int, height: int, rectified: bool = False
+) -> Camera:
     """Camera of an image of `width` x `height` pixels that came with `info`. Cached by content.
 
     `rectified`: the image went through rectification, so that P holds instead of K and D.
@@ -27,16 +31,23 @@ def camera_info_to_camera(info: CameraInfo, width: int, height: int, rectified: 
     matrix = tuple(np.reshape(info.p, (3, 4))[:, :3].ravel()) if rectified else tuple(info.k)
     region = (roi.x_offset, roi.y_offset, roi.width or info.width, roi.height or info.height)
     binning = (max(info.binning_x, 1), max(info.binning_y, 1))
-    return _camera(matrix, () if rectified else d, info.distortion_model, region, binning, (width, height))
+    return _camera(
+        matrix, () if rectified else d, info.distortion_model, region, binning, (width, height)
+    )
 
 
 def usable_camera(
-    find: Callable[[], CameraInfo | None], size: tuple[int, int] | None, rectified: bool, warn: Callable[[str], None],
+    find: Callable[[], CameraInfo | None],
+    size: tuple[int, int] | None,
+    rectified: bool,
+    warn: Callable[[str], None],
     where: str = "received",
-) -> Camera | None:  # fmt: skip
-    """The camera of an image of `size` (W, H), of camera_info's own size without; None, and one warning, where there is none.
+) -> Camera | None:
+    """The camera of an image of `size` (W, H), of camera_info's own size without; None, and one
+    warning, where there is none.
 
-    `find` gives the camera_info, None where there is none `where` it looks, or raises ConversionError.
+    `find` gives the camera_info, None where there is none `where` it looks, or raises
+    ConversionError.
     """
     try:
         info = find()
@@ -50,7 +61,9 @@ def usable_camera(
 
 
 @lru_cache(maxsize=32)
-def _camera(matrix: tuple, distortion: tuple, model: str, region: tuple, binning: tuple, size: tuple) -> Camera:
+def _camera(
+    matrix: tuple, distortion: tuple, model: str, region: tuple, binning: tuple, size: tuple
+) -> Camera:
     x_offset, y_offset, *region_size = region
     scale = [_scale(size[i], region_size[i], binning[i]) for i in range(2)]
     if not abs(scale[0] * binning[0] / (scale[1] * binning[1]) - 1) < _ASPECT_TOLERANCE:
@@ -62,14 +75,17 @@ def _camera(matrix: tuple, distortion: tuple, model: str, region: tuple, binning
     k[0, 2] -= x_offset
     k[1, 2] -= y_offset
     try:
-        Camera(k, np.array(distortion), model)  # before the scaling, so that the error is about what was sent
+        Camera(
+            k, np.array(distortion), model
+        )  # before the scaling, so that the error is about what was sent
         return Camera(scale_intrinsics(k, *scale), np.array(distortion), model)
     except CameraError as error:
         raise ConversionError(f"camera_info: {error}") from None
 
 
 def _scale(image: int, region: int, binning: int) -> float:
-    """Image pixels per sensor pixel. Some drivers leave the size in camera_info at zero: then it is the image's."""
+    """Image pixels per sensor pixel. Some drivers leave the size in camera_info at zero: then it is
+    the image's."""
     return image / region if region else 1.0 / binning
 
 

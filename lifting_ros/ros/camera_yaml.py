@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """CameraInfo from the YAML that camera_calibration writes, and for images that were resized."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 
-from lifting_ros.core.config import ConfigError, read_yaml
+from lifting_ros.config import ConfigError, read_yaml
 from lifting_ros.ros.calibration import scale_intrinsics
 
 FOCAL_PER_LONG_SIDE = 1.1
@@ -24,7 +25,11 @@ def camera_yaml_to_info(path: str) -> CameraInfo:
     info.width, info.height = (_size(values, key, path) for key in ("image_width", "image_height"))
     info.distortion_model = str(values.get("distortion_model", "plumb_bob"))
     info.k = _numbers(values, "camera_matrix", 9, path)
-    info.d = _numbers(values, "distortion_coefficients", None, path) if "distortion_coefficients" in values else []
+    info.d = (
+        _numbers(values, "distortion_coefficients", None, path)
+        if "distortion_coefficients" in values
+        else []
+    )
     if "rectification_matrix" in values:
         info.r = _numbers(values, "rectification_matrix", 9, path)
     else:
@@ -51,7 +56,9 @@ def _numbers(values: Mapping[str, Any], key: str, count: int | None, path: str) 
     except (TypeError, ValueError):
         numbers = np.array(np.nan)
     if numbers.ndim != 1 or not np.isfinite(numbers).all() or count not in (None, len(numbers)):
-        raise ConfigError(f"{path}: {key}: expected data: [{count or 'any number of'} finite numbers], got {data!r}")
+        raise ConfigError(
+            f"{path}: {key}: expected data: [{count or 'any number of'} finite numbers], got {data!r}"
+        )
     return numbers
 
 
@@ -67,7 +74,9 @@ def guessed_info(width: int, height: int) -> CameraInfo:
 def resized_info(info: CameraInfo, width: int, height: int) -> CameraInfo:
     """`info` for its whole image resized to `width` x `height`."""
     scale = width / info.width, height / info.height
-    out = CameraInfo(width=width, height=height, distortion_model=info.distortion_model, d=list(info.d), r=info.r)
+    out = CameraInfo(
+        width=width, height=height, distortion_model=info.distortion_model, d=list(info.d), r=info.r
+    )
     p = np.array(info.p).reshape(3, 4)  # 3, 4
     shift = p[:, 3] * (*scale, 1.0)
     out.k = scale_intrinsics(np.array(info.k).reshape(3, 3), *scale).ravel()

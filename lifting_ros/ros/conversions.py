@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Between ROS messages and the values of `core`: pure functions `a_to_b`; ConversionError for an unusable message."""
+"""Between ROS messages and the values of `core`: pure functions `a_to_b`; ConversionError for an
+unusable message."""
+
 from __future__ import annotations
 
 import array
@@ -12,22 +14,40 @@ from geometry_msgs.msg import Point, Vector3
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from lifting_ros import __version__
-from lifting_ros.core import skeleton
-from lifting_ros.core.poses import Person, Skeleton2D, Skeleton3D
+from lifting_ros import __version__, skeleton
 from lifting_ros.msg import Joint3D, Skeleton2DArray, Skeleton3DArray, SkeletonInfo
 from lifting_ros.msg import Skeleton2D as Skeleton2DMsg
 from lifting_ros.msg import Skeleton3D as Skeleton3DMsg
 from lifting_ros.ros import bridge
+from lifting_ros.types import Person, Skeleton2D, Skeleton3D
 
 _ALIASES = {
-    "uyvy": "yuv422", "yuyv": "yuv422_yuy2", "8UC1": "mono8", "8UC3": "bgr8", "8UC4": "bgra8", "16UC1": "mono16",
-}  # fmt: skip
+    "uyvy": "yuv422",
+    "yuyv": "yuv422_yuy2",
+    "8UC1": "mono8",
+    "8UC3": "bgr8",
+    "8UC4": "bgra8",
+    "16UC1": "mono16",
+}
 _PIXEL_BYTES = {
-    "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "mono16": 2,
-    "rgb16": 6, "bgr16": 6, "rgba16": 8, "bgra16": 8, "yuv422": 2, "yuv422_yuy2": 2,
-    **{f"bayer_{order}{bits}": bits // 8 for order in ("rggb", "bggr", "gbrg", "grbg") for bits in (8, 16)},
-}  # fmt: skip
+    "rgb8": 3,
+    "bgr8": 3,
+    "rgba8": 4,
+    "bgra8": 4,
+    "mono8": 1,
+    "mono16": 2,
+    "rgb16": 6,
+    "bgr16": 6,
+    "rgba16": 8,
+    "bgra16": 8,
+    "yuv422": 2,
+    "yuv422_yuy2": 2,
+    **{
+        f"bayer_{order}{bits}": bits // 8
+        for order in ("rggb", "bggr", "gbrg", "grbg")
+        for bits in (8, 16)
+    },
+}
 _DEPTH = {"32FC1": (np.float32, 1.0), "16UC1": (np.uint16, 0.001), "mono16": (np.uint16, 0.001)}
 """Encodings of depth images: type and metres a unit."""
 ENCODINGS = (*_PIXEL_BYTES, *_ALIASES)
@@ -39,13 +59,16 @@ class ConversionError(ValueError):
 
 
 def image_to_rgb(message: Image) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, contiguous; ConversionError where encoding, size, step and data do not fit together.
+    """(H, W, 3) uint8 RGB, contiguous; ConversionError where encoding, size, step and data do not
+    fit together.
 
     The array of an rgb8 image shares the message's memory: do not write to it.
     """
     encoding = _ALIASES.get(message.encoding, message.encoding)
     if encoding not in _PIXEL_BYTES:
-        raise ConversionError(f"encoding: expected one of {', '.join(ENCODINGS)}, got {message.encoding!r}")
+        raise ConversionError(
+            f"encoding: expected one of {', '.join(ENCODINGS)}, got {message.encoding!r}"
+        )
     row = _checked_row(message, encoding, _PIXEL_BYTES[encoding])
     if encoding == "rgb8":
         return _tight(message, row).reshape(message.height, message.width, 3)  # H, W, 3
@@ -54,15 +77,21 @@ def image_to_rgb(message: Image) -> np.ndarray:
     try:
         return np.ascontiguousarray(bridge.to_rgb(message))
     except Exception as error:  # OpenCV and both bridges have exceptions of their own
-        raise ConversionError(f"encoding: {message.encoding} did not convert ({_first_line(error)})") from None
+        raise ConversionError(
+            f"encoding: {message.encoding} did not convert ({_first_line(error)})"
+        ) from None
 
 
 def _checked_row(message: Image, encoding: str, pixel_bytes: int) -> int:
     """Bytes of a row without padding."""
     if message.width == 0 or message.height == 0:
-        raise ConversionError(f"width, height: expected an image, got {message.width}x{message.height}")
+        raise ConversionError(
+            f"width, height: expected an image, got {message.width}x{message.height}"
+        )
     if encoding.startswith("yuv422") and message.width % 2:
-        raise ConversionError(f"width: expected an even number of pixels in {encoding}, got {message.width}")
+        raise ConversionError(
+            f"width: expected an even number of pixels in {encoding}, got {message.width}"
+        )
     row = message.width * pixel_bytes
     if message.step < row:
         raise ConversionError(
@@ -82,12 +111,20 @@ def _tight(message: Image, row: int) -> np.ndarray:
     data = np.frombuffer(message.data, np.uint8)
     if message.step == row:
         return data[: row * message.height].reshape(message.height, row)  # H, row
-    rows = np.lib.stride_tricks.as_strided(data, (message.height, row), (message.step, 1), writeable=False)
+    rows = np.lib.stride_tricks.as_strided(
+        data, (message.height, row), (message.step, 1), writeable=False
+    )
     return np.ascontiguousarray(rows)
 
 
 def _repacked(message: Image, encoding: str, row: int) -> Image:
-    out = Image(header=message.header, height=message.height, width=message.width, encoding=encoding, step=row)
+    out = Image(
+        header=message.header,
+        height=message.height,
+        width=message.width,
+        encoding=encoding,
+        step=row,
+    )
     out.is_bigendian = message.is_bigendian
     out.data = _as_bytes(_tight(message, row))
     return out
@@ -99,12 +136,15 @@ def message_to_rgb(message: Image | CompressedImage) -> np.ndarray:
 
 
 def depth_to_metres(message: Image) -> np.ndarray:
-    """(H, W) float32 metres of a depth image (REP 118): 32FC1 metres, 16UC1 or mono16 millimetres; what is 0, NaN or inf is no depth.
+    """(H, W) float32 metres of a depth image (REP 118): 32FC1 metres, 16UC1 or mono16 millimetres;
+    what is 0, NaN or inf is no depth.
 
     ConversionError where encoding, size, step and data do not fit together.
     """
     if message.encoding not in _DEPTH:
-        raise ConversionError(f"encoding: expected one of {', '.join(_DEPTH)}, got {message.encoding!r}")
+        raise ConversionError(
+            f"encoding: expected one of {', '.join(_DEPTH)}, got {message.encoding!r}"
+        )
     kind, metres = _DEPTH[message.encoding]
     number = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
     rows = _tight(message, _checked_row(message, message.encoding, number.itemsize))
@@ -120,14 +160,18 @@ def compressed_to_rgb(message: CompressedImage) -> np.ndarray:
     except cv2.error:
         bgr = None
     if bgr is None:
-        raise ConversionError(f"data: {len(message.data)} bytes (format {message.format!r}) do not decode as an image")
+        raise ConversionError(
+            f"data: {len(message.data)} bytes (format {message.format!r}) do not decode as an image"
+        )
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
 def array_to_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
     """Image message of (H, W, C) or (H, W) uint8 `pixels`."""
     height, width = pixels.shape[:2]
-    message = Image(header=header, height=height, width=width, encoding=encoding, step=pixels[0].nbytes)
+    message = Image(
+        header=header, height=height, width=width, encoding=encoding, step=pixels[0].nbytes
+    )
     message.data = _as_bytes(np.ascontiguousarray(pixels))
     return message
 
@@ -141,7 +185,9 @@ def _as_bytes(pixels: np.ndarray) -> array.array:
 
 def skeleton_2d_to_msg(skeleton_2d: Skeleton2D, track_id: int = 0) -> Skeleton2DMsg:
     """Message of one person's keypoints."""
-    message = Skeleton2DMsg(id=track_id, score=float(skeleton_2d.score), box=np.asarray(skeleton_2d.box_px, np.float64))
+    message = Skeleton2DMsg(
+        id=track_id, score=float(skeleton_2d.score), box=np.asarray(skeleton_2d.box_px, np.float64)
+    )
     xx, xy, yy = (skeleton_2d.covariance_px2[:, i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
     rows = np.column_stack([skeleton_2d.keypoints_px, skeleton_2d.confidence, xx, xy, yy])  # 14, 6
     for keypoint, values in zip(message.keypoints, rows.tolist(), strict=True):
@@ -152,7 +198,10 @@ def skeleton_2d_to_msg(skeleton_2d: Skeleton2D, track_id: int = 0) -> Skeleton2D
 
 def msg_to_skeleton_2d(message: Skeleton2DMsg) -> Skeleton2D:
     """Keypoints of one person; the inverse of `skeleton_2d_to_msg`."""
-    covariances = [(k.covariance_xx, k.covariance_xy, k.covariance_xy, k.covariance_yy) for k in message.keypoints]
+    covariances = [
+        (k.covariance_xx, k.covariance_xy, k.covariance_xy, k.covariance_yy)
+        for k in message.keypoints
+    ]
     return Skeleton2D(
         keypoints_px=np.array([(k.x, k.y) for k in message.keypoints]),
         confidence=np.array([k.confidence for k in message.keypoints]),
@@ -177,13 +226,19 @@ def skeleton_3d_to_msg(person: Person) -> Skeleton3DMsg:
         bone_length_deviations=np.asarray(person.bone_lengths_std_m, np.float64),
         coasting=person.coasting,
     )
-    velocity_covariances = np.asarray(person.velocity_covariance_m2ps2, np.float64).reshape(-1, 9)  # 17, 9
+    velocity_covariances = np.asarray(person.velocity_covariance_m2ps2, np.float64).reshape(
+        -1, 9
+    )  # 17, 9
     covariances = np.asarray(pose.covariance_m2, np.float64).reshape(-1, 9)  # 17, 9
     positions, velocities = pose.joints_m.tolist(), person.velocity_mps.tolist()
     confidences, statuses = np.asarray(pose.confidence, np.float64).tolist(), pose.status.tolist()
     for j, joint in enumerate(message.joints):
         joint.position, joint.velocity = _point(positions[j]), _vector(velocities[j])
-        joint.covariance, joint.confidence, joint.status = covariances[j], confidences[j], statuses[j]
+        joint.covariance, joint.confidence, joint.status = (
+            covariances[j],
+            confidences[j],
+            statuses[j],
+        )
         joint.velocity_covariance = velocity_covariances[j]
     return message
 
@@ -197,7 +252,8 @@ def _vector(xyz: Sequence[float]) -> Vector3:
 
 
 def msg_to_skeleton_3d(message: Skeleton3DMsg) -> Skeleton3D:
-    """Joints of one person; the inverse of `skeleton_3d_to_msg` but for the hypotheses, which the message lacks."""
+    """Joints of one person; the inverse of `skeleton_3d_to_msg` but for the hypotheses, which the
+    message lacks."""
     joints: Sequence[Joint3D] = message.joints
     root = message.root_position
     return Skeleton3D(
@@ -227,7 +283,9 @@ def seconds_to_duration(seconds: float) -> Duration:
 
 def persons_to_array_2d(persons: Sequence[Person], header: Header) -> Skeleton2DArray:
     """Keypoints of everybody in an image under its header; an empty array for nobody."""
-    return Skeleton2DArray(header=header, skeletons=[skeleton_2d_to_msg(p.skeleton_2d, p.id) for p in persons])
+    return Skeleton2DArray(
+        header=header, skeletons=[skeleton_2d_to_msg(p.skeleton_2d, p.id) for p in persons]
+    )
 
 
 def persons_to_array_3d(persons: Sequence[Person], header: Header) -> Skeleton3DArray:
@@ -260,4 +318,3 @@ def skeleton_info(model: str, weights_sha256: str, prior_sha256: str) -> Skeleto
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-

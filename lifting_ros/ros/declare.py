@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration dataclasses as ROS parameters: descriptors from the fields' metadata, the YAML and the table that list them, and changes.
+"""Configuration dataclasses as ROS parameters: descriptors from the fields' metadata, the YAML and
+the table that list them, and changes.
 
-A nested dataclass `b` with a field `c` becomes the parameter `b.c`; with `inline` in its metadata just `c`. `live` in a field's metadata:
-it may change while the node runs.
+A nested dataclass `b` with a field `c` becomes the parameter `b.c`; with `inline` in its metadata
+just `c`. `live` in a field's metadata: it may change while the node runs.
 """
+
 from __future__ import annotations
 
 import array
@@ -13,19 +15,26 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import yaml
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from lifting_ros.core.config import ConfigError, check
+from lifting_ros.config import ConfigError, check
 
 T = TypeVar("T")
 _QOS = "qos_overrides."
 _OF_ROS = ("use_sim_time", "start_type_description_service", _QOS)
 _POLICIES = {
-    "reliability": ("reliable", "best_effort", "best_available", "system_default"), "history": ("keep_last", "keep_all", "system_default"),
-}  # fmt: skip
-"""What rclpy takes for a policy, and raises for only when the topic is made: in the middle of the work."""
+    "reliability": ("reliable", "best_effort", "best_available", "system_default"),
+    "history": ("keep_last", "keep_all", "system_default"),
+}
+"""What rclpy takes for a policy, and raises for only when the topic is made: in the middle of the
+work."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +51,12 @@ class Leaf:
     def text(self) -> str:
         """Description, unit, range and choices in one line."""
         unit = f" [{self.metadata['unit']}]" if "unit" in self.metadata else ""
-        return self.metadata["description"] + unit + (f" ({self.limits})" if self.limits else "") + (" *" if self.live else "")
+        return (
+            self.metadata["description"]
+            + unit
+            + (f" ({self.limits})" if self.limits else "")
+            + (" *" if self.live else "")
+        )
 
     @property
     def live(self) -> bool:
@@ -63,16 +77,20 @@ def leaves(defaults: Any, prefix: str = "", path: tuple[str, ...] = ()) -> Itera
     for field in dataclasses.fields(defaults):
         value, here = getattr(defaults, field.name), (*path, field.name)
         if dataclasses.is_dataclass(value):
-            yield from leaves(value, prefix if field.metadata.get("inline") else f"{prefix}{field.name}.", here)
+            yield from leaves(
+                value, prefix if field.metadata.get("inline") else f"{prefix}{field.name}.", here
+            )
         else:
             yield Leaf(prefix + field.name, here, value, field.metadata)
 
 
 def declare(node: Node, cls: type[T], fixed: bool = True) -> T:
-    """Declare every parameter of dataclass `cls` on `node`, read-only where `fixed`, and return what they are set to.
+    """Declare every parameter of dataclass `cls` on `node`, read-only where `fixed`, and return
+    what they are set to.
 
-    `node` was made with automatically_declare_parameters_from_overrides, which is how unknown ones show.
-    ConfigError in one line for an unknown parameter or a value outside its type, range or choices.
+    `node` was made with automatically_declare_parameters_from_overrides, which is how unknown ones
+    show. ConfigError in one line for an unknown parameter or a value outside its type, range or
+    choices.
     """
     known = {leaf.name: leaf for leaf in leaves(cls())}
     given = {name: parameter.value for name, parameter in node.get_parameters_by_prefix("").items()}
@@ -83,21 +101,29 @@ def declare(node: Node, cls: type[T], fixed: bool = True) -> T:
         values[leaf.path] = _checked(leaf, value)
         if name in given:
             node.undeclare_parameter(name)
-        node.declare_parameter(name, _for_ros(values[leaf.path]), descriptor(leaf, fixed), ignore_override=True)
+        node.declare_parameter(
+            name, _for_ros(values[leaf.path]), descriptor(leaf, fixed), ignore_override=True
+        )
     return _build(cls(), values)
 
 
 def configured(cls: type[T], given: Mapping[str, Any]) -> T:
-    """Dataclass `cls` with the parameters `given` by name, without a node; ConfigError in one line as for `declare`."""
+    """Dataclass `cls` with the parameters `given` by name, without a node; ConfigError in one line
+    as for `declare`."""
     known = {leaf.name: leaf for leaf in leaves(cls())}
     _refuse_unknown(given, known)
-    return _build(cls(), {leaf.path: _checked(leaf, given.get(name, leaf.default)) for name, leaf in known.items()})
+    return _build(
+        cls(),
+        {leaf.path: _checked(leaf, given.get(name, leaf.default)) for name, leaf in known.items()},
+    )
 
 
 class Parameters(Generic[T]):
-    """The parameters of a node as one value of dataclass `cls`, which changes as a whole or not at all.
+    """The parameters of a node as one value of dataclass `cls`, which changes as a whole or not at
+    all.
 
-    While `in_use`, only parameters that are `live` may change; the others say what has to happen first.
+    While `in_use`, only parameters that are `live` may change; the others say what has to happen
+    first.
     """
 
     def __init__(self, node: Node, cls: type[T]):
@@ -114,7 +140,9 @@ class Parameters(Generic[T]):
                     _refuse_unfit_policy(change.name, change.value)
                 leaf = self._leaves.get(change.name)
                 if leaf and self.in_use and not leaf.live:
-                    raise ConfigError(f"{change.name}: takes effect when the node is configured; clean up first")
+                    raise ConfigError(
+                        f"{change.name}: takes effect when the node is configured; clean up first"
+                    )
             self._with(changes)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
@@ -144,7 +172,9 @@ def _refuse_unknown(given: Mapping[str, Any], known: Mapping[str, Leaf]) -> None
 
 def _refuse_unfit_policy(name: str, value: Any) -> None:
     policy = name.rpartition(".")[2]
-    if policy in _POLICIES and (not isinstance(value, str) or value.lower() not in _POLICIES[policy]):
+    if policy in _POLICIES and (
+        not isinstance(value, str) or value.lower() not in _POLICIES[policy]
+    ):
         raise ConfigError(f"{name}: expected one of {', '.join(_POLICIES[policy])}, got {value!r}")
     if policy == "depth" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
         raise ConfigError(f"{name}: expected a number of messages, got {value!r}")
@@ -159,7 +189,9 @@ def _checked(leaf: Leaf, value: Any) -> Any:
     if not isinstance(value, tuple) or not leaf.default:
         return value
     kind = type(leaf.default[0])
-    return tuple(check({}, leaf.default[0], item, f"{leaf.name} ({kind.__name__} array)") for item in value)
+    return tuple(
+        check({}, leaf.default[0], item, f"{leaf.name} ({kind.__name__} array)") for item in value
+    )
 
 
 def _for_ros(value: Any) -> Any:
@@ -168,11 +200,15 @@ def _for_ros(value: Any) -> Any:
 
 def descriptor(leaf: Leaf, fixed: bool = True) -> ParameterDescriptor:
     """What `ros2 param describe` shows."""
-    out = ParameterDescriptor(name=leaf.name, description=leaf.text, additional_constraints=leaf.limits, read_only=fixed)
+    out = ParameterDescriptor(
+        name=leaf.name, description=leaf.text, additional_constraints=leaf.limits, read_only=fixed
+    )
     if "range" in leaf.metadata:
         low, high = leaf.metadata["range"]
         if isinstance(leaf.default, float):
-            out.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high))]
+            out.floating_point_range = [
+                FloatingPointRange(from_value=float(low), to_value=float(high))
+            ]
         else:
             out.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
     return out
@@ -182,13 +218,19 @@ def _build(defaults: Any, values: Mapping[tuple[str, ...], Any], path: tuple[str
     changed = {}
     for field in dataclasses.fields(defaults):
         here, value = (*path, field.name), getattr(defaults, field.name)
-        changed[field.name] = _build(value, values, here) if dataclasses.is_dataclass(value) else values[here]
+        changed[field.name] = (
+            _build(value, values, here) if dataclasses.is_dataclass(value) else values[here]
+        )
     return dataclasses.replace(defaults, **changed)
 
 
 def to_yaml(cls: type, head: str) -> str:
-    """A parameter file with every parameter of `cls`, its default, and its description as a comment."""
-    lines, open_groups = [*(f"# {line}" for line in head.splitlines()), "/**:", "  ros__parameters:"], ()
+    """A parameter file with every parameter of `cls`, its default, and its description as a
+    comment."""
+    lines, open_groups = (
+        [*(f"# {line}" for line in head.splitlines()), "/**:", "  ros__parameters:"],
+        (),
+    )
     for leaf in leaves(cls()):
         *groups, key = leaf.name.split(".")
         for depth, group in enumerate(groups):
@@ -203,8 +245,19 @@ def to_table(cls: type) -> str:
     """Every parameter of `cls` as rows of a Markdown table."""
     rows = ["| parameter | default | meaning | unit | values | live |", "|---|---|---|---|---|---|"]
     for leaf in leaves(cls()):
-        meaning, unit, live = leaf.metadata["description"], leaf.metadata.get("unit", ""), "yes" if leaf.live else ""
-        words = (f"`{leaf.name}`", f"`{_yaml_value(leaf.default)}`", meaning, unit, leaf.limits, live)
+        meaning, unit, live = (
+            leaf.metadata["description"],
+            leaf.metadata.get("unit", ""),
+            "yes" if leaf.live else "",
+        )
+        words = (
+            f"`{leaf.name}`",
+            f"`{_yaml_value(leaf.default)}`",
+            meaning,
+            unit,
+            leaf.limits,
+            live,
+        )
         rows.append(f"| {' | '.join(word.replace('|', chr(92) + '|') for word in words)} |")
     return "\n".join(rows) + "\n"
 

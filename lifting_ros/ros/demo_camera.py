@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera replay that waits for the answer to each image, measures how long it took, and keeps some images."""
+"""The camera replay that waits for the answer to each image, measures how long it took, and keeps
+some images."""
 
 from __future__ import annotations
 
@@ -24,13 +25,23 @@ _SETTLE_S = 0.5
 
 
 class DemoCamera(Replay):
-    """`Replay` in step with the node: the next image goes out when its time has come and the last one is answered.
+    """`Replay` in step with the node: the next image goes out when its time has come and the last
+    one is answered.
 
-    Writes a line of JSON for each image to `report`: index, stamp_ns, seconds from publishing the image to having
-    received the skeletons with its stamp (null after ten seconds without), and whether it was kept, as STAMP.jpg.
+    Writes a line of JSON for each image to `report`: index, stamp_ns, seconds from publishing the
+    image to having received the skeletons with its stamp (null after ten seconds without), and
+    whether it was kept, as STAMP.jpg.
     """
 
-    def __init__(self, answers: str, listeners: int, report: Path, keep: Path, keep_every: int, **node_options):
+    def __init__(
+        self,
+        answers: str,
+        listeners: int,
+        report: Path,
+        keep: Path,
+        keep_every: int,
+        **node_options,
+    ):
         super().__init__(**node_options)
         self._listeners, self._keep, self._keep_every = listeners, keep, keep_every
         self._report = report.open("w", encoding="utf-8")
@@ -43,7 +54,9 @@ class DemoCamera(Replay):
     def play(self) -> None:
         """Play once the answers have their publisher and everybody who is to hear them."""
         topic = self._answers.topic_name
-        while self.count_publishers(topic) < 1 or self.count_subscribers(topic) < self._listeners + 1:
+        while (
+            self.count_publishers(topic) < 1 or self.count_subscribers(topic) < self._listeners + 1
+        ):
             self._spin_until(time.monotonic() + 0.05)
         self._spin_until(time.monotonic() + _SETTLE_S)  # seen is not yet connected
         super().play()
@@ -51,16 +64,28 @@ class DemoCamera(Replay):
     def _publish(self, frame: np.ndarray, stamp_ns: int) -> None:
         index, sent = self.published, time.monotonic()
         super()._publish(frame, stamp_ns)
-        while rclpy.ok() and stamp_ns not in self._answered and time.monotonic() < sent + _ANSWER_WITHIN_S:
+        while (
+            rclpy.ok()
+            and stamp_ns not in self._answered
+            and time.monotonic() < sent + _ANSWER_WITHIN_S
+        ):
             rclpy.spin_once(self, timeout_sec=0.1)
         answered = self._answered.pop(stamp_ns, None)
         self._answered.clear()
         kept = index % self._keep_every == 0
         if kept:
             picture = limited(frame, self.config.max_width, self.config.max_height)
-            cv2.imwrite(str(self._keep / f"{stamp_ns}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
+            cv2.imwrite(
+                str(self._keep / f"{stamp_ns}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 95]
+            )
         seconds = None if answered is None else answered - sent
-        line = {"index": index, "stamp_ns": stamp_ns, "sent_s": sent, "seconds": seconds, "kept": kept}
+        line = {
+            "index": index,
+            "stamp_ns": stamp_ns,
+            "sent_s": sent,
+            "seconds": seconds,
+            "kept": kept,
+        }
         print(json.dumps(line), file=self._report, flush=True)
 
     def close(self) -> None:
@@ -69,13 +94,22 @@ class DemoCamera(Replay):
 
 
 def main(args: list[str] | None = None) -> int:
-    """Play the source once; exit status 0 at its end or after a signal, 2 for input that cannot be used."""
+    """Play the source once; exit status 0 at its end or after a signal, 2 for input that cannot be
+    used."""
     argv = sys.argv if args is None else args
     parser = argparse.ArgumentParser("lifting_demo_camera", description=__doc__)
-    parser.add_argument("--answers", required=True, help="topic of the Skeleton3DArray that answers each image")
-    parser.add_argument("--listeners", type=int, default=0, help="other subscribers of it to wait for")
-    parser.add_argument("--report", type=Path, required=True, help="file to write a line for each image to")
-    parser.add_argument("--keep", type=Path, required=True, help="folder for the images that are kept")
+    parser.add_argument(
+        "--answers", required=True, help="topic of the Skeleton3DArray that answers each image"
+    )
+    parser.add_argument(
+        "--listeners", type=int, default=0, help="other subscribers of it to wait for"
+    )
+    parser.add_argument(
+        "--report", type=Path, required=True, help="file to write a line for each image to"
+    )
+    parser.add_argument(
+        "--keep", type=Path, required=True, help="folder for the images that are kept"
+    )
     parser.add_argument("--keep-every", type=int, default=1, help="keep every n-th image")
     options = vars(parser.parse_args(remove_ros_args(argv)[1:]))
     return run("lifting_demo_camera", lambda: DemoCamera(**options), DemoCamera.play, argv)

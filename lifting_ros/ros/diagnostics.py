@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the node fares, on /diagnostics once a second: rate, age of what it publishes, time of each step, and what was dropped and why."""
+"""How the node fares, on /diagnostics once a second: rate, age of what it publishes, time of each
+step, and what was dropped and why."""
+
 from __future__ import annotations
 
 import threading
@@ -56,11 +58,16 @@ class Tally:
         """Values by name, images answered, and images dropped by cause since the last call."""
         with self._lock:
             ages, steps, dropped = np.array(self._ages), dict(self._steps), self._dropped
-            values = {"input rate [Hz]": f"{self._received / period_s:.1f}", "rate [Hz]": f"{len(ages) / period_s:.1f}"}
+            values = {
+                "input rate [Hz]": f"{self._received / period_s:.1f}",
+                "rate [Hz]": f"{len(ages) / period_s:.1f}",
+            }
             values["persons"], totals = str(self._persons), sorted(self.total_dropped.items())
             self._clear()
         for name, share in (("p50", 50), ("p99", 99)):
-            values[f"age {name} [ms]"] = f"{1e3 * np.percentile(ages, share):.1f}" if len(ages) else "-"
+            values[f"age {name} [ms]"] = (
+                f"{1e3 * np.percentile(ages, share):.1f}" if len(ages) else "-"
+            )
         for step in _STEPS:
             values[f"{step} [ms]"] = f"{1e3 * np.mean(steps[step]):.2f}" if step in steps else "-"
         for cause, count in totals:
@@ -69,13 +76,21 @@ class Tally:
 
 
 class Diagnostics:
-    """Publishes a Tally. `describe` gives the state and more values; `expecting` says whether images should be coming."""
+    """Publishes a Tally. `describe` gives the state and more values; `expecting` says whether
+    images should be coming."""
 
-    def __init__(self, node: Node, describe: Callable[[], tuple[str, dict[str, str]]], expecting: Callable[[], str]):
+    def __init__(
+        self,
+        node: Node,
+        describe: Callable[[], tuple[str, dict[str, str]]],
+        expecting: Callable[[], str],
+    ):
         self.tally = Tally()
         self._node, self._describe, self._expecting = node, describe, expecting
         overrides = QoSOverridingOptions.with_default_policies()
-        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10, qos_overriding_options=overrides)
+        self._publisher = node.create_publisher(
+            DiagnosticArray, "/diagnostics", 10, qos_overriding_options=overrides
+        )
         self._timer = node.create_timer(PERIOD_S, self._publish, clock=STEADY)
 
     def _publish(self) -> None:
@@ -85,12 +100,25 @@ class Diagnostics:
         name = f"{self._node.get_fully_qualified_name()[1:]}: pose estimation"
         status = DiagnosticStatus(level=DiagnosticStatus.OK, name=name, message=state)
         if failed:
-            status.level, status.message = DiagnosticStatus.ERROR, f"{sum(failed.values())} frames {', '.join(failed)}"
+            status.level, status.message = (
+                DiagnosticStatus.ERROR,
+                f"{sum(failed.values())} frames {', '.join(failed)}",
+            )
         elif not answered and (topic := self._expecting()):
-            silent = values["input rate [Hz]"] == "0.0"  # else they come, and are slower to work on than this looks
-            status.level, status.message = DiagnosticStatus.WARN, f"{'no frames' if silent else 'no answer yet to the frames'} on {topic}"
-        elif others := {cause: count for cause, count in dropped.items() if cause != "a newer one came"}:
-            status.level, status.message = DiagnosticStatus.WARN, ", ".join(f"{cause} ({count})" for cause, count in others.items())
+            silent = (
+                values["input rate [Hz]"] == "0.0"
+            )  # else they come, and are slower to work on than this looks
+            status.level, status.message = (
+                DiagnosticStatus.WARN,
+                f"{'no frames' if silent else 'no answer yet to the frames'} on {topic}",
+            )
+        elif others := {
+            cause: count for cause, count in dropped.items() if cause != "a newer one came"
+        }:
+            status.level, status.message = (
+                DiagnosticStatus.WARN,
+                ", ".join(f"{cause} ({count})" for cause, count in others.items()),
+            )
         values |= more | {"memory [MB]": f"{memory_bytes() / 1e6:.0f}"}
         if torch.cuda.is_available():
             values["GPU memory [MB]"] = f"{torch.cuda.memory_reserved() / 1e6:.0f}"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames of a video file, a folder of images, a camera device or a stream, through OpenCV."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -49,14 +50,19 @@ class FrameSource:
 
 
 def open_source(source: str) -> FrameSource:
-    """Open a file, a folder, a device (`0`, `/dev/video0`) or a URL; ValueError in one line where that fails."""
+    """Open a file, a folder, a device (`0`, `/dev/video0`) or a URL; ValueError in one line where
+    that fails."""
     path = Path(source)
     if not source:
-        raise ValueError("source: expected a video file, a folder of images or a camera device, got ''")
+        raise ValueError(
+            "source: expected a video file, a folder of images or a camera device, got ''"
+        )
     if path.is_dir():
         images = tuple(sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES))
         if not images:
-            raise ValueError(f"source {source}: no images ({', '.join(IMAGE_SUFFIXES)}) in this folder")
+            raise ValueError(
+                f"source {source}: no images ({', '.join(IMAGE_SUFFIXES)}) in this folder"
+            )
         return FrameSource(source, _FOLDER_FPS, False, _images=images)
     if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
         return FrameSource(source, _FOLDER_FPS, False, _images=(path,))

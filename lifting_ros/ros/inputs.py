@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node's subscriptions: made when there is somebody to publish and somebody to listen, with the publishers' quality of service."""
+"""The node's subscriptions: made when there is somebody to publish and somebody to listen, with the
+publishers' quality of service."""
+
 from __future__ import annotations
 
 from collections import deque
@@ -35,9 +37,12 @@ def stamp_ns(message: Any) -> int:
 
 
 class Channel:
-    """A subscription that follows its publishers: made anew when what they offer changes, gone while there are none."""
+    """A subscription that follows its publishers: made anew when what they offer changes, gone
+    while there are none."""
 
-    def __init__(self, node: Node, kind: type, topic: str, take: Callable[[Any], None], qos: QosConfig):
+    def __init__(
+        self, node: Node, kind: type, topic: str, take: Callable[[Any], None], qos: QosConfig
+    ):
         self.topic = node.resolve_topic_name(topic)
         self._node, self._kind, self._name, self._take, self._qos = node, kind, topic, take, qos
         self._subscription: Subscription | None = None
@@ -47,7 +52,9 @@ class Channel:
         """Bring the subscription in line with the publishers there are."""
         offers = frozenset()
         if wanted:
-            profiles = (info.qos_profile for info in self._node.get_publishers_info_by_topic(self._name))
+            profiles = (
+                info.qos_profile for info in self._node.get_publishers_info_by_topic(self._name)
+            )
             offers = frozenset((profile.reliability, profile.durability) for profile in profiles)
         if offers == self._made_for:
             return
@@ -62,11 +69,19 @@ class Channel:
             reliability=ReliabilityPolicy[self._qos.reliability.upper()],
             durability=DurabilityPolicy.BEST_AVAILABLE,
         )
-        # Who offers less than the publishers before is not lost, as rclpy would warn: the next look subscribes anew.
-        events = SubscriptionEventCallbacks(use_default_callbacks=self._qos.reliability != "best_available")
+        # Who offers less than the publishers before is not lost, as rclpy would warn: the next look
+        # subscribes anew.
+        events = SubscriptionEventCallbacks(
+            use_default_callbacks=self._qos.reliability != "best_available"
+        )
         overrides = QoSOverridingOptions.with_default_policies()
         return self._node.create_subscription(
-            self._kind, self._name, self._take, profile, event_callbacks=events, qos_overriding_options=overrides
+            self._kind,
+            self._name,
+            self._take,
+            profile,
+            event_callbacks=events,
+            qos_overriding_options=overrides,
         )
 
 
@@ -74,20 +89,39 @@ class Inputs:
     """All of them; what has to be worked on goes to `take`, as a Job."""
 
     def __init__(self, node: Node, config: NodeConfig, take: Callable[[Job], None]):
-        self._take, self._pairs = take, DepthPairs(config.depth.tolerance_s) if config.depth.enabled else None
+        self._take, self._pairs = (
+            take,
+            DepthPairs(config.depth.tolerance_s) if config.depth.enabled else None,
+        )
         self._infos: deque[CameraInfo] = deque(maxlen=_INFOS)
-        self.channels = [Channel(node, kind, topic, got, config.qos) for kind, topic, got in self._topics(node, config)]
+        self.channels = [
+            Channel(node, kind, topic, got, config.qos)
+            for kind, topic, got in self._topics(node, config)
+        ]
         self.main_topic = self.channels[0].topic
 
-    def _topics(self, node: Node, config: NodeConfig) -> list[tuple[type, str, Callable[[Any], None]]]:
+    def _topics(
+        self, node: Node, config: NodeConfig
+    ) -> list[tuple[type, str, Callable[[Any], None]]]:
         infos = [(CameraInfo, "camera_info", self._on_camera_info)]
         if config.input == "keypoints":
             kinds = {"keypoints": Skeleton2DArray, "foreign_keypoints": ForeignKeypoints2DArray}
-            return [(kind, topic, lambda message: self._take(Job(message))) for topic, kind in kinds.items()] + infos
+            return [
+                (kind, topic, lambda message: self._take(Job(message)))
+                for topic, kind in kinds.items()
+            ] + infos
         # The transport's suffix belongs behind the remapped name, as image_transport has it.
         compressed = config.image_transport == "compressed"
-        kind, topic = (CompressedImage, node.resolve_topic_name("image") + "/compressed") if compressed else (Image, "image")
-        return [(kind, topic, self._on_image), *infos, *([(Image, "depth", self._on_depth)] if self._pairs else [])]
+        kind, topic = (
+            (CompressedImage, node.resolve_topic_name("image") + "/compressed")
+            if compressed
+            else (Image, "image")
+        )
+        return [
+            (kind, topic, self._on_image),
+            *infos,
+            *([(Image, "depth", self._on_depth)] if self._pairs else []),
+        ]
 
     def follow(self, wanted: bool) -> None:
         """Subscribe where there are publishers, if `wanted`; else to nothing."""
@@ -99,7 +133,10 @@ class Inputs:
     def camera_info(self, stamp: int) -> CameraInfo | None:
         """The one with this stamp (ns), else the newest; None before any has come."""
         infos = list(self._infos)
-        return next((info for info in reversed(infos) if stamp_ns(info) == stamp), infos[-1] if infos else None)
+        return next(
+            (info for info in reversed(infos) if stamp_ns(info) == stamp),
+            infos[-1] if infos else None,
+        )
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._infos.append(message)
@@ -115,7 +152,8 @@ class Inputs:
 
 
 class DepthPairs:
-    """Images and the depth images of the same moment, whichever comes first. An image goes on without one when the next image comes."""
+    """Images and the depth images of the same moment, whichever comes first. An image goes on
+    without one when the next image comes."""
 
     def __init__(self, tolerance_s: float):
         self._tolerance_ns = tolerance_s * 1e9

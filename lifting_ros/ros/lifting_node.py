@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node `lifting`: converts in, estimates, converts out, publishes, all under the image's stamp and frame.
+"""The node `lifting`: converts in, estimates, converts out, publishes, all under the image's stamp
+and frame.
 
-A lifecycle node. Configuring loads the weights; activating subscribes, but only while somebody publishes and somebody listens. The
-executor's thread only fills the queue; one worker takes the newest image from it, so that what is published is never old.
+A lifecycle node. Configuring loads the weights; activating subscribes, but only while somebody
+publishes and somebody listens. The executor's thread only fills the queue; one worker takes the
+newest image from it, so that what is published is never old.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -11,8 +14,8 @@ from collections.abc import Callable
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool
 
-from lifting_ros.core.config import ConfigError
-from lifting_ros.core.pipeline import EstimatorConfig, PoseEstimator, SkeletonLifter
+from lifting_ros.config import ConfigError
+from lifting_ros.estimator import EstimatorConfig, PoseEstimator, SkeletonLifter
 from lifting_ros.ros.declare import Parameters
 from lifting_ros.ros.diagnostics import Diagnostics
 from lifting_ros.ros.outputs import Outputs
@@ -27,13 +30,18 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 
 
 class LiftingNode(LifecycleNode):
-    """Images (or keypoints) in, skeletons out. The constructor raises ConfigError in one line for a parameter that is unfit."""
+    """Images (or keypoints) in, skeletons out. The constructor raises ConfigError in one line for a
+    parameter that is unfit."""
 
     def __init__(
-        self, make_estimator: Callable[[EstimatorConfig], PoseEstimator] = PoseEstimator,
-        make_lifter: Callable[[EstimatorConfig], SkeletonLifter] = SkeletonLifter, **node_options,
-    ):  # fmt: skip
-        super().__init__("lifting", automatically_declare_parameters_from_overrides=True, **node_options)
+        self,
+        make_estimator: Callable[[EstimatorConfig], PoseEstimator] = PoseEstimator,
+        make_lifter: Callable[[EstimatorConfig], SkeletonLifter] = SkeletonLifter,
+        **node_options,
+    ):
+        super().__init__(
+            "lifting", automatically_declare_parameters_from_overrides=True, **node_options
+        )
         self.parameters = Parameters(self, NodeConfig)
         self._failure, self._starting = "", False
         self._make = {"image": make_estimator, "keypoints": make_lifter}
@@ -59,9 +67,15 @@ class LiftingNode(LifecycleNode):
         try:
             self._estimator = self._make[config.input](config.estimator)
             if config.depth.enabled:
-                self._estimator.lifter.warm_up(depth=True)  # before the first depth image, not at it
+                self._estimator.lifter.warm_up(
+                    depth=True
+                )  # before the first depth image, not at it
             self._outputs.configure(config)
-        except (ValueError, OSError, RuntimeError) as error:  # RuntimeError: a device that is full or broken
+        except (
+            ValueError,
+            OSError,
+            RuntimeError,
+        ) as error:  # RuntimeError: a device that is full or broken
             self._estimator = None  # it may be there already, and hold the device's memory
             self._failed(error)
             return FAILURE
@@ -73,11 +87,15 @@ class LiftingNode(LifecycleNode):
         result = super().on_activate(state)
         try:
             self._begin()
-        except Exception as error:  # such as a topic that SROS forbids; rclpy calls on_error, and says nothing
+        except (
+            Exception
+        ) as error:  # such as a topic that SROS forbids; rclpy calls on_error, and says nothing
             self._failed(error)
             raise
         what = "images" if self.parameters.value.input == "image" else "keypoints"
-        self.get_logger().info(f"{what} from {self._work.inputs.main_topic}, network on {self._estimator.device}")
+        self.get_logger().info(
+            f"{what} from {self._work.inputs.main_topic}, network on {self._estimator.device}"
+        )
         return result
 
     def _begin(self) -> None:
@@ -87,7 +105,8 @@ class LiftingNode(LifecycleNode):
         self._look()
 
     def _failed(self, error: Exception) -> None:
-        """Keep why a transition failed, for those who started it, and tell it where that is not this node itself."""
+        """Keep why a transition failed, for those who started it, and tell it where that is not
+        this node itself."""
         self._failure = (str(error).strip().splitlines() or [type(error).__name__])[0]
         if not self._starting:  # else it is raised, and told once
             self.get_logger().error(self._failure)
@@ -136,7 +155,10 @@ class LiftingNode(LifecycleNode):
         self._enabled = request.data
         self._look()
         state = "" if self._work is not None else "; the node is not active"
-        response.success, response.message = True, f"{'enabled' if request.data else 'disabled'}{state}"
+        response.success, response.message = (
+            True,
+            f"{'enabled' if request.data else 'disabled'}{state}",
+        )
         return response
 
     def _describe(self) -> tuple[str, dict[str, str]]:
@@ -144,8 +166,15 @@ class LiftingNode(LifecycleNode):
         estimator = self._estimator
         if estimator is None:
             return "unconfigured", {}
-        state = ("active" if self._wanted() else "idle" if self._enabled else "disabled") if self._work is not None else "inactive"
-        files = {"weights SHA-256": estimator.weights_sha256, "prior SHA-256": estimator.prior_sha256}
+        state = (
+            ("active" if self._wanted() else "idle" if self._enabled else "disabled")
+            if self._work is not None
+            else "inactive"
+        )
+        files = {
+            "weights SHA-256": estimator.weights_sha256,
+            "prior SHA-256": estimator.prior_sha256,
+        }
         return state, {"device": str(estimator.device), "lifter": estimator.config.lifter, **files}
 
     def _expecting(self) -> str:

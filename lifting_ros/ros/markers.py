@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Persons as RViz markers: limbs (lines), joints (spheres) and, on request, the joints' covariance ellipsoids."""
+"""Persons as RViz markers: limbs (lines), joints (spheres) and, on request, the joints' covariance
+ellipsoids."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
@@ -10,15 +12,17 @@ from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from lifting_ros.core.poses import JointStatus, Person
-from lifting_ros.core.skeleton import JOINT_COUNT, JOINT_NAMES, LIMBS
 from lifting_ros.ros.bridge import quaternion_xyzw
 from lifting_ros.ros.conversions import seconds_to_duration
+from lifting_ros.skeleton import JOINT_COUNT, JOINT_NAMES, LIMBS
+from lifting_ros.types import JointStatus, Person
 
 SIDE_RGB = {"right": (1.0, 0.45, 0.1), "left": (0.1, 0.6, 1.0), "trunk": (0.9, 0.9, 0.9)}
 """Colours by the person's own side."""
 
-_SIDES = tuple(name.split("_")[0] if name.startswith(("right", "left")) else "trunk" for name in JOINT_NAMES)
+_SIDES = tuple(
+    name.split("_")[0] if name.startswith(("right", "left")) else "trunk" for name in JOINT_NAMES
+)
 _ELLIPSOID_ALPHA = 0.25
 
 
@@ -27,29 +31,60 @@ class MarkerConfig:
     """How the markers look."""
 
     limb_width_m: float = field(
-        default=0.02, metadata={"description": "width of a limb's line", "unit": "m", "range": (0.001, 1.0), "live": True}
+        default=0.02,
+        metadata={
+            "description": "width of a limb's line",
+            "unit": "m",
+            "range": (0.001, 1.0),
+            "live": True,
+        },
     )
     joint_diameter_m: float = field(
-        default=0.05, metadata={"description": "diameter of a joint's sphere", "unit": "m", "range": (0.001, 1.0), "live": True}
+        default=0.05,
+        metadata={
+            "description": "diameter of a joint's sphere",
+            "unit": "m",
+            "range": (0.001, 1.0),
+            "live": True,
+        },
     )
     inferred_alpha: float = field(
-        default=0.35, metadata={"description": "opacity of joints that were not seen", "range": (0.0, 1.0), "live": True}
+        default=0.35,
+        metadata={
+            "description": "opacity of joints that were not seen",
+            "range": (0.0, 1.0),
+            "live": True,
+        },
     )
     ellipsoids: bool = field(
-        default=False, metadata={"description": "an ellipsoid of the root-relative covariance at every joint", "live": True}
+        default=False,
+        metadata={
+            "description": "an ellipsoid of the root-relative covariance at every joint",
+            "live": True,
+        },
     )
     sigma: float = field(
         default=1.0,
-        metadata={"description": "half axes of the ellipsoids, in standard deviations", "range": (0.1, 10.0), "live": True},
+        metadata={
+            "description": "half axes of the ellipsoids, in standard deviations",
+            "range": (0.1, 10.0),
+            "live": True,
+        },
     )
     lifetime_s: float = field(
         default=0.0,
-        metadata={"description": "markers vanish after this; 0: until replaced", "unit": "s", "range": (0.0, 3600.0), "live": True},
+        metadata={
+            "description": "markers vanish after this; 0: until replaced",
+            "unit": "s",
+            "range": (0.0, 3600.0),
+            "live": True,
+        },
     )
 
 
 class MarkerBuilder:
-    """Builds one array an image and remembers which markers it showed, so that those of people who left are deleted."""
+    """Builds one array an image and remembers which markers it showed, so that those of people who
+    left are deleted."""
 
     def __init__(self, config: MarkerConfig):
         self._ellipsoid_colours = {side: _colour(side, _ELLIPSOID_ALPHA) for side in SIDE_RGB}
@@ -61,20 +96,34 @@ class MarkerBuilder:
         """Another look from the next array on."""
         self._config = config
         self._lifetime = seconds_to_duration(config.lifetime_s)
-        alphas = {JointStatus.INVALID: 0.0, JointStatus.INFERRED: config.inferred_alpha, JointStatus.OBSERVED: 1.0}
-        self._colours = {(side, status): _colour(side, a) for side in SIDE_RGB for status, a in alphas.items()}
+        alphas = {
+            JointStatus.INVALID: 0.0,
+            JointStatus.INFERRED: config.inferred_alpha,
+            JointStatus.OBSERVED: 1.0,
+        }
+        self._colours = {
+            (side, status): _colour(side, a) for side in SIDE_RGB for status, a in alphas.items()
+        }
 
     def build(self, persons: Sequence[Person], header: Header) -> MarkerArray:
-        """Markers of `persons` in the header's frame, and a DELETE for each marker of the last array that is gone."""
-        markers = [marker for index, person in enumerate(persons) for marker in self._of_person(person, index, header)]
+        """Markers of `persons` in the header's frame, and a DELETE for each marker of the last
+        array that is gone."""
+        markers = [
+            marker
+            for index, person in enumerate(persons)
+            for marker in self._of_person(person, index, header)
+        ]
         shown = dict.fromkeys((marker.ns, marker.id) for marker in markers)
         gone = [key for key in self._shown if key not in shown]
         self._shown, self._header = shown, header
-        deletes = [Marker(header=header, ns=ns, id=number, action=Marker.DELETE) for ns, number in gone]
+        deletes = [
+            Marker(header=header, ns=ns, id=number, action=Marker.DELETE) for ns, number in gone
+        ]
         return MarkerArray(markers=deletes + markers)
 
     def clear(self) -> MarkerArray:
-        """A DELETE for each marker that is shown, under the header of the last array; empty where there is none."""
+        """A DELETE for each marker that is shown, under the header of the last array; empty where
+        there is none."""
         return self.build((), self._header)
 
     def _of_person(self, person: Person, index: int, header: Header) -> Iterator[Marker]:
@@ -88,23 +137,50 @@ class MarkerBuilder:
         if limbs:
             # Both ends take the side of the outer one: a limb does not fade into the trunk's grey.
             colours = [self._colours[_SIDES[limb[1]], status[j]] for limb in limbs for j in limb]
-            ends, size = [points[j] for limb in limbs for j in limb], Vector3(x=self._config.limb_width_m)
+            ends, size = (
+                [points[j] for limb in limbs for j in limb],
+                Vector3(x=self._config.limb_width_m),
+            )
             yield self._list("limbs", number, Marker.LINE_LIST, header, size, ends, colours)
         joints = np.flatnonzero(drawn).tolist()
         if joints:
             colours = [self._colours[_SIDES[j], status[j]] for j in joints]
             size = Vector3(**dict.fromkeys("xyz", self._config.joint_diameter_m))
-            yield self._list("joints", number, Marker.SPHERE_LIST, header, size, [points[j] for j in joints], colours)
+            yield self._list(
+                "joints",
+                number,
+                Marker.SPHERE_LIST,
+                header,
+                size,
+                [points[j] for j in joints],
+                colours,
+            )
         for j in joints if self._config.ellipsoids else ():
-            yield from self._ellipsoid(pose.covariance_m2[j], j, points[j], number * JOINT_COUNT + j, header)
+            yield from self._ellipsoid(
+                pose.covariance_m2[j], j, points[j], number * JOINT_COUNT + j, header
+            )
 
     def _list(self, ns, number, kind, header, scale, points, colours) -> Marker:
         pose = Pose(orientation=Quaternion(w=1.0))
-        marker = Marker(header=header, ns=ns, id=number, type=kind, pose=pose, scale=scale, lifetime=self._lifetime)
-        marker.points, marker.colors, marker.color = points, colours, ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
+        marker = Marker(
+            header=header,
+            ns=ns,
+            id=number,
+            type=kind,
+            pose=pose,
+            scale=scale,
+            lifetime=self._lifetime,
+        )
+        marker.points, marker.colors, marker.color = (
+            points,
+            colours,
+            ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0),
+        )
         return marker
 
-    def _ellipsoid(self, covariance: np.ndarray, j: int, at: Point, number: int, header: Header) -> Iterator[Marker]:
+    def _ellipsoid(
+        self, covariance: np.ndarray, j: int, at: Point, number: int, header: Header
+    ) -> Iterator[Marker]:
         axes = ellipsoid(covariance)
         if axes is None:
             return
@@ -114,12 +190,18 @@ class MarkerBuilder:
         pose = Pose(position=at, orientation=Quaternion(x=x, y=y, z=z, w=w))
         marker = Marker(header=header, ns="covariance", id=number, type=Marker.SPHERE, pose=pose)
         marker.lifetime = self._lifetime
-        marker.scale, marker.color = Vector3(x=sizes[0], y=sizes[1], z=sizes[2]), self._ellipsoid_colours[_SIDES[j]]
+        marker.scale, marker.color = (
+            Vector3(x=sizes[0], y=sizes[1], z=sizes[2]),
+            self._ellipsoid_colours[_SIDES[j]],
+        )
         yield marker
 
 
-def ellipsoid(covariance: np.ndarray) -> tuple[np.ndarray, tuple[float, float, float, float]] | None:
-    """Standard deviations (3,) along the principal axes of a covariance (3, 3), and the axes' quaternion x, y, z, w.
+def ellipsoid(
+    covariance: np.ndarray,
+) -> tuple[np.ndarray, tuple[float, float, float, float]] | None:
+    """Standard deviations (3,) along the principal axes of a covariance (3, 3), and the axes'
+    quaternion x, y, z, w.
 
     None where the covariance is not finite or is zero.
     """

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message definitions from the .msg files of the ROS installation; and where a serialised message has its stamp."""
+"""Message definitions from the .msg files of the ROS installation; and where a serialised message
+has its stamp."""
+
 from __future__ import annotations
 
 import struct
@@ -40,16 +42,19 @@ def _collect(name: str, types: Typesdict) -> None:
 def _definition(name: str) -> str:
     package, folder, short = name.split("/")
     try:
-        return (Path(get_package_share_directory(package)) / folder / f"{short}.msg").read_text(encoding="utf-8")
+        return (Path(get_package_share_directory(package)) / folder / f"{short}.msg").read_text(
+            encoding="utf-8"
+        )
     except (PackageNotFoundError, OSError):
         raise ValueError(f"{name}: no definition of this type is installed") from None
 
 
 def stamp_reader(name: str, store: Typestore):
-    """Function from a serialised message of type `name` to the stamp (ns) of the header it begins with, or to None.
+    """Function from a serialised message of type `name` to the stamp (ns) of the header it begins
+    with, or to None.
 
-    Bytes that end before the stamp give None. A sequence first in the message, as in MarkerArray, gives its first element's; an empty one
-    gives None.
+    Bytes that end before the stamp give None. A sequence first in the message, as in MarkerArray,
+    gives its first element's; an empty one gives None.
     """
     _, (kind, detail) = store.fielddefs[name][1][0]
     if (kind, detail) == (Nodetype.NAME, _HEADER):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Entry point of the node `lifting`; what it does is in lifting_node.py."""
+
 from __future__ import annotations
 
 import argparse
@@ -14,13 +15,16 @@ def main(args: list[str] | None = None) -> int:
     from lifting_ros.ros.runtime import parse, run, spin  # rclpy: its import takes part of a second
 
     argv = sys.argv if args is None else args
-    description = "3D human pose from images. Parameters: --ros-args --params-file config/lifting.yaml"
+    description = (
+        "3D human pose from images. Parameters: --ros-args --params-file config/lifting.yaml"
+    )
     parse(argparse.ArgumentParser("lifting_node", description=description), argv)
     return run("lifting_node", _make, spin, argv)
 
 
 def _make():
-    # Here, and not above: torch takes seconds to import, and what is wrong with the arguments is said before.
+    # Here, and not above: torch takes seconds to import, and what is wrong with the arguments is
+    # said before.
     from lifting_ros.ros.lifting_node import LiftingNode
 
     node = LiftingNode()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node's publishers. What nobody listens to is not made."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,16 +14,21 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
-from lifting_ros.core.pipeline import SkeletonLifter, model_name
-from lifting_ros.core.poses import Person
+from lifting_ros.estimator import SkeletonLifter, model_name
 from lifting_ros.msg import HypothesisArray, Skeleton2DArray, Skeleton3DArray, SkeletonInfo
-from lifting_ros.ros.conversions import header_ns, persons_to_array_2d, persons_to_array_3d, skeleton_info
+from lifting_ros.ros.conversions import (
+    header_ns,
+    persons_to_array_2d,
+    persons_to_array_3d,
+    skeleton_info,
+)
 from lifting_ros.ros.debug_image import debug_image
 from lifting_ros.ros.humans import Humans
 from lifting_ros.ros.markers import MarkerBuilder
 from lifting_ros.ros.parameters import NodeConfig
 from lifting_ros.ros.skeleton_messages import hypotheses_to_array
 from lifting_ros.ros.transforms import BodyFrames
+from lifting_ros.types import Person
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TOPICS = {
@@ -36,11 +42,14 @@ TOPICS = {
 
 
 class Outputs:
-    """Everything that the node publishes about persons; nothing goes out while the node is not active."""
+    """Everything that the node publishes about persons; nothing goes out while the node is not
+    active."""
 
     def __init__(self, node: LifecycleNode, config: NodeConfig):
         self._node = node
-        self._publishers = {topic: self._publisher(kind, topic, 10) for topic, kind in TOPICS.items()}
+        self._publishers = {
+            topic: self._publisher(kind, topic, 10) for topic, kind in TOPICS.items()
+        }
         self._info = self._publisher(SkeletonInfo, "~/info", LATCHED)
         self._tf = self._publisher(TFMessage, "/tf", 100)
         self._humans: Humans | None = None
@@ -49,7 +58,9 @@ class Outputs:
         self._markers, self._frames = MarkerBuilder(config.markers), _body_frames(config)
 
     def _publisher(self, kind: type, topic: str, qos: QoSProfile | int) -> LifecyclePublisher:
-        return self._node.create_lifecycle_publisher(kind, topic, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies())
+        return self._node.create_lifecycle_publisher(
+            kind, topic, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies()
+        )
 
     def listened(self) -> bool:
         """Whether anybody wants what comes of images."""
@@ -77,7 +88,9 @@ class Outputs:
         model = model_name(config.estimator, config.input != "keypoints")
         if model != self._introduced:
             self._introduced = model
-            self._info.publish(skeleton_info(model, estimator.weights_sha256, estimator.prior_sha256))
+            self._info.publish(
+                skeleton_info(model, estimator.weights_sha256, estimator.prior_sha256)
+            )
 
     def clear(self) -> None:
         """Take back what would be seen for ever when nothing more comes: markers, and who is there."""
@@ -87,10 +100,15 @@ class Outputs:
             self._humans.clear()
 
     def publish(
-        self, persons: Sequence[Person], header: Header, config: NodeConfig, image: np.ndarray | None = None, frame_3d: str = ""
+        self,
+        persons: Sequence[Person],
+        header: Header,
+        config: NodeConfig,
+        image: np.ndarray | None = None,
+        frame_3d: str = "",
     ) -> None:
-        """What was found in an image (H, W, 3) RGB under its own header, the 3D part in `frame_3d` (empty: the image's frame); empty
-        arrays for nobody."""
+        """What was found in an image (H, W, 3) RGB under its own header, the 3D part in `frame_3d`
+        (empty: the image's frame); empty arrays for nobody."""
         header_3d = Header(stamp=header.stamp, frame_id=frame_3d or header.frame_id)
         self._frames.assign(persons, header_ns(header))
         self.publish_2d(persons, header, config, image)
@@ -106,7 +124,13 @@ class Outputs:
         if config.tf.publish:
             self._tf.publish(self._frames.build(persons, header_3d, config.tf.prefix))
 
-    def publish_2d(self, persons: Sequence[Person], header: Header, config: NodeConfig, image: np.ndarray | None = None) -> None:
+    def publish_2d(
+        self,
+        persons: Sequence[Person],
+        header: Header,
+        config: NodeConfig,
+        image: np.ndarray | None = None,
+    ) -> None:
         """Keypoints; they alone where the 3D part has no frame to be given in."""
         if self._wanted("~/skeletons_2d"):
             self._publishers["~/skeletons_2d"].publish(persons_to_array_2d(persons, header))

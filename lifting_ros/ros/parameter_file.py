@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node's parameter file (--params-file) read without a node."""
+
 from __future__ import annotations
 
 import re
@@ -7,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lifting_ros.core.config import ConfigError, read_yaml
+from lifting_ros.config import ConfigError, read_yaml
 from lifting_ros.ros.declare import configured
 
 T = TypeVar("T")
@@ -15,7 +16,8 @@ _PARAMETERS = "ros__parameters"
 
 
 def read_parameters(path: str | Path, node: str, cls: type[T]) -> T:
-    """Dataclass `cls` as a file sets it for a node (its full name, /lifting); ConfigError in one line where that cannot be.
+    """Dataclass `cls` as a file sets it for a node (its full name, /lifting); ConfigError in one
+    line where that cannot be.
 
     Of several sections that name the node, wildcards included, the later one wins, as with ROS.
     """
@@ -24,18 +26,27 @@ def read_parameters(path: str | Path, node: str, cls: type[T]) -> T:
         raise ConfigError(f"{path}: expected a parameter file: /**: ros__parameters: ...")
     sections = list(_sections(values))
     if not sections:
-        raise ConfigError(f"{path}: no {_PARAMETERS} in it; expected a parameter file: /**: ros__parameters: ...")
+        raise ConfigError(
+            f"{path}: no {_PARAMETERS} in it; expected a parameter file: /**: ros__parameters: ..."
+        )
     mine = [parameters for name, parameters in sections if _matches(name, node)]
     if not mine:
-        raise ConfigError(f"{path}: nothing for the node {node}; it is for {', '.join(name for name, _ in sections)}")
+        raise ConfigError(
+            f"{path}: nothing for the node {node}; it is for {', '.join(name for name, _ in sections)}"
+        )
     try:
-        return configured(cls, {name: value for parameters in mine for name, value in _flat(parameters)})
+        return configured(
+            cls, {name: value for parameters in mine for name, value in _flat(parameters)}
+        )
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _sections(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Full name, or pattern of names, and parameters of each node in the file; namespaces may be nested."""
+def _sections(
+    values: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Full name, or pattern of names, and parameters of each node in the file; namespaces may be
+    nested."""
     for key, value in values.items():
         if key == _PARAMETERS and isinstance(value, Mapping):
             yield prefix or "/**", value
@@ -46,7 +57,12 @@ def _sections(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 def _matches(pattern: str, node: str) -> bool:
     """Whether a name with wildcards (*: one part of a name, **: any) is the node's."""
     words = {"**": ".*", "*": "[^/]+"}
-    return bool(re.fullmatch("".join(words.get(part) or re.escape(part) for part in re.split(r"(\*\*|\*)", pattern)), node))
+    return bool(
+        re.fullmatch(
+            "".join(words.get(part) or re.escape(part) for part in re.split(r"(\*\*|\*)", pattern)),
+            node,
+        )
+    )
 
 
 def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

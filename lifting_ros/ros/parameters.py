@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every parameter of the node `lifting`. `python -m lifting_ros.ros.parameters` prints config/lifting.yaml; with --table, for the docs."""
+"""Every parameter of the node `lifting`. `python -m lifting_ros.ros.parameters` prints
+config/lifting.yaml; with --table, for the docs."""
+
 from __future__ import annotations
 
 import sys
@@ -7,11 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lifting_ros.core.config import ConfigError
-from lifting_ros.core.pipeline import UP, EstimatorConfig
-from lifting_ros.core.tracking import TrackerConfig
+from lifting_ros.config import ConfigError
+from lifting_ros.estimator import UP, EstimatorConfig
 from lifting_ros.ros.declare import to_table, to_yaml
 from lifting_ros.ros.markers import MarkerConfig
+from lifting_ros.tracking.tracking import TrackerConfig
 
 _HEAD = """SPDX-License-Identifier: Apache-2.0
 Every parameter of the node `lifting`, with its default: copy it, keep the lines that change.
@@ -23,7 +25,8 @@ Made by: python -m lifting_ros.ros.parameters"""
 
 @dataclass(frozen=True)
 class QosConfig:
-    """Quality of service of the subscriptions; `qos_overrides./TOPIC.subscription.*` sets that of one topic."""
+    """Quality of service of the subscriptions; `qos_overrides./TOPIC.subscription.*` sets that of
+    one topic."""
 
     reliability: str = field(
         default="best_available",
@@ -32,7 +35,9 @@ class QosConfig:
             "choices": ("best_available", "best_effort", "reliable"),
         },
     )
-    depth: int = field(default=1, metadata={"description": "images that the middleware keeps", "range": (1, 1000)})
+    depth: int = field(
+        default=1, metadata={"description": "images that the middleware keeps", "range": (1, 1000)}
+    )
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,18 @@ class DepthConfig:
     """A depth image beside the colour image, aligned with it."""
 
     enabled: bool = field(
-        default=False, metadata={"description": "subscribe to `depth` (32FC1 in m or 16UC1 in mm, aligned with the image)"}
+        default=False,
+        metadata={
+            "description": "subscribe to `depth` (32FC1 in m or 16UC1 in mm, aligned with the image)"
+        },
     )
     tolerance_s: float = field(
-        default=0.02, metadata={"description": "how far its stamp may be from the image's", "unit": "s", "range": (0.0, 1.0)}
+        default=0.02,
+        metadata={
+            "description": "how far its stamp may be from the image's",
+            "unit": "s",
+            "range": (0.0, 1.0),
+        },
     )
 
 
@@ -51,18 +64,37 @@ class DepthConfig:
 class TfConfig:
     """What is taken from TF, and what is given to it."""
 
-    target_frame: str = field(default="", metadata={"description": "frame that the 3D outputs are given in; empty: the image's own"})
+    target_frame: str = field(
+        default="",
+        metadata={"description": "frame that the 3D outputs are given in; empty: the image's own"},
+    )
     gravity_frame: str = field(
-        default="", metadata={"description": "frame whose z axis points up, looked up at the image's stamp; empty: the parameter `up`"}
+        default="",
+        metadata={
+            "description": "frame whose z axis points up, looked up at the image's stamp; empty: the parameter `up`"
+        },
     )
     timeout_s: float = field(
-        default=0.1, metadata={"description": "how long to wait for a transform", "unit": "s", "range": (0.0, 10.0), "live": True}
+        default=0.1,
+        metadata={
+            "description": "how long to wait for a transform",
+            "unit": "s",
+            "range": (0.0, 10.0),
+            "live": True,
+        },
     )
-    publish: bool = field(default=False, metadata={"description": "frames of bodies and joints on /tf", "live": True})
-    prefix: str = field(default="", metadata={"description": "before the names of those frames", "live": True})
+    publish: bool = field(
+        default=False, metadata={"description": "frames of bodies and joints on /tf", "live": True}
+    )
+    prefix: str = field(
+        default="", metadata={"description": "before the names of those frames", "live": True}
+    )
     bodies: int = field(
         default=8,
-        metadata={"description": "most bodies on /tf: frames never vanish from TF, so that names are used again", "range": (1, 1000)},
+        metadata={
+            "description": "most bodies on /tf: frames never vanish from TF, so that names are used again",
+            "range": (1, 1000),
+        },
     )
 
 
@@ -71,7 +103,10 @@ class NodeConfig:
     """The node's own parameters, and the estimator's beside them."""
 
     autostart: bool = field(
-        default=True, metadata={"description": "configure and activate at the start; false: wait for somebody to do it (ros2 lifecycle)"}
+        default=True,
+        metadata={
+            "description": "configure and activate at the start; false: wait for somebody to do it (ros2 lifecycle)"
+        },
     )
     input: str = field(
         default="image",
@@ -81,7 +116,11 @@ class NodeConfig:
         },
     )
     lazy: bool = field(
-        default=True, metadata={"description": "take images only while somebody listens to what comes of them", "live": True}
+        default=True,
+        metadata={
+            "description": "take images only while somebody listens to what comes of them",
+            "live": True,
+        },
     )
     image_transport: str = field(
         default="raw",
@@ -92,28 +131,47 @@ class NodeConfig:
     )
     rectified: bool = field(
         default=False,
-        metadata={"description": "the images are rectified: P of camera_info holds instead of K and D", "live": True},
+        metadata={
+            "description": "the images are rectified: P of camera_info holds instead of K and D",
+            "live": True,
+        },
     )
     up: tuple[float, ...] = field(
-        default=UP, metadata={"description": "up in the camera's optical frame (x right, y down, z forward)", "live": True}
+        default=UP,
+        metadata={
+            "description": "up in the camera's optical frame (x right, y down, z forward)",
+            "live": True,
+        },
     )
     queue: int = field(
         default=1,
-        metadata={"description": "images that wait while one is worked on; 1: always the newest", "range": (1, 10000)},
+        metadata={
+            "description": "images that wait while one is worked on; 1: always the newest",
+            "range": (1, 10000),
+        },
     )
     warn_period_s: float = field(
         default=5.0,
-        metadata={"description": "a warning is repeated no more often than this", "unit": "s", "range": (0.0, 3600.0), "live": True},
+        metadata={
+            "description": "a warning is repeated no more often than this",
+            "unit": "s",
+            "range": (0.0, 3600.0),
+            "live": True,
+        },
     )
     hri: bool = field(
         default=False,
-        metadata={"description": "also people as REP 155 has them, on /humans/bodies; wants hri_msgs, which has to be installed"},
+        metadata={
+            "description": "also people as REP 155 has them, on /humans/bodies; wants hri_msgs, which has to be installed"
+        },
     )
     depth: DepthConfig = field(default=DepthConfig(), metadata={"description": "depth image"})
     tf: TfConfig = field(default=TfConfig(), metadata={"description": "TF"})
     qos: QosConfig = field(default=QosConfig(), metadata={"description": "subscriptions"})
     tracking: TrackerConfig = field(default=TrackerConfig(), metadata={"description": "tracking"})
-    markers: MarkerConfig = field(default=MarkerConfig(), metadata={"description": "markers for RViz"})
+    markers: MarkerConfig = field(
+        default=MarkerConfig(), metadata={"description": "markers for RViz"}
+    )
     estimator: EstimatorConfig = field(
         default=EstimatorConfig(), metadata={"description": "estimation", "inline": True}
     )
@@ -121,7 +179,9 @@ class NodeConfig:
     def __post_init__(self):
         known = np.isfinite(self.up).all() and np.any(self.up)
         if len(self.up) != 3 or not (known or np.isnan(self.up).all()):
-            raise ConfigError(f"up: expected three numbers that are not all zero, or three NaN where it is not known, got {list(self.up)}")
+            raise ConfigError(
+                f"up: expected three numbers that are not all zero, or three NaN where it is not known, got {list(self.up)}"
+            )
 
 
 def default_yaml() -> str:

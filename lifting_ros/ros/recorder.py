@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records topics into a rosbag2 (MCAP), without rosbag2, until SIGINT or SIGTERM: lifting_recorder --out BAG TOPIC."""
+"""Records topics into a rosbag2 (MCAP), without rosbag2, until SIGINT or SIGTERM: lifting_recorder
+--out BAG TOPIC."""
+
 from __future__ import annotations
 
 import argparse
@@ -25,13 +27,15 @@ DISK_FAILED = 1
 
 
 class Recorder(Node):
-    """Subscribes to each topic as soon as somebody publishes it and writes its messages as they are, undecoded.
+    """Subscribes to each topic as soon as somebody publishes it and writes its messages as they
+    are, undecoded.
 
-    A message's time in the bag is the stamp of its header, and that of its arrival where it has none, or one of zero (a driver that does
-    not know the time must not put the bag's beginning into 1970), or is latched and may have been published long before the recording.
-    A publisher that has just come may not know of the subscription for some seconds: let it wait for its subscribers.
-    The bag is written beside its place and put there by `close`, so that a bag at `out` is a whole one; where the disk
-    fails, of what it took until then.
+    A message's time in the bag is the stamp of its header, and that of its arrival where it has
+    none, or one of zero (a driver that does not know the time must not put the bag's beginning into
+    1970), or is latched and may have been published long before the recording. A publisher that has
+    just come may not know of the subscription for some seconds: let it wait for its subscribers.
+    The bag is written beside its place and put there by `close`, so that a bag at `out` is a whole
+    one; where the disk fails, of what it took until then.
     """
 
     def __init__(self, out: Path, topics: list[str], **node_options):
@@ -65,12 +69,22 @@ class Recorder(Node):
             self.get_logger().error(f"{topic}: not recorded, as its type {kind} is not installed")
             return
         qos = subscription_qos(publishers)
-        connection = self._writer.add_connection(topic, kind, typestore=store, offered_qos_profiles=[_offered(qos)])
-        stamp_of = (lambda data: None) if qos.durability == DurabilityPolicy.TRANSIENT_LOCAL else stamp_reader(kind, store)
+        connection = self._writer.add_connection(
+            topic, kind, typestore=store, offered_qos_profiles=[_offered(qos)]
+        )
+        stamp_of = (
+            (lambda data: None)
+            if qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+            else stamp_reader(kind, store)
+        )
 
         def write(data: bytes) -> None:
             stamp = stamp_of(data)
-            self._writer.write(connection, stamp if stamp and stamp > 0 else self.get_clock().now().nanoseconds, data)
+            self._writer.write(
+                connection,
+                stamp if stamp and stamp > 0 else self.get_clock().now().nanoseconds,
+                data,
+            )
 
         self.create_subscription(message_class, topic, write, qos, raw=True)
         self.get_logger().info(f"recording {topic} ({kind})")
@@ -87,7 +101,8 @@ class Recorder(Node):
         _say(f"{self._out}: {error.strerror or error}: the recording ends here")
 
     def close(self) -> None:
-        """Finish the bag and move it to its place; with what the disk took where it took not everything."""
+        """Finish the bag and move it to its place; with what the disk took where it took not
+        everything."""
         if self.failure is None:
             try:
                 self._writer.close()
@@ -111,7 +126,8 @@ def _say(text: str) -> None:
 
 
 def subscription_qos(publishers: list[TopicEndpointInfo]) -> QoSProfile:
-    """The strictest profile that every one of `publishers` satisfies: latched messages and lost ones are asked for."""
+    """The strictest profile that every one of `publishers` satisfies: latched messages and lost
+    ones are asked for."""
     offered = [publisher.qos_profile for publisher in publishers]
     reliable = all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in offered)
     latched = all(qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in offered)
@@ -123,12 +139,16 @@ def subscription_qos(publishers: list[TopicEndpointInfo]) -> QoSProfile:
 
 
 def _offered(qos: QoSProfile) -> Qos:
-    reliable, latched = qos.reliability == ReliabilityPolicy.RELIABLE, qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
+    reliable, latched = (
+        qos.reliability == ReliabilityPolicy.RELIABLE,
+        qos.durability == DurabilityPolicy.TRANSIENT_LOCAL,
+    )
     return bag_qos(reliable, latched, qos.depth)
 
 
 def record(out: Path, topics: list[str], argv: list[str] | None = None) -> int:
-    """Record until SIGINT or SIGTERM; exit status 0 then, 2 for input that cannot be used, DISK_FAILED."""
+    """Record until SIGINT or SIGTERM; exit status 0 then, 2 for input that cannot be used,
+    DISK_FAILED."""
     made: list[Recorder] = []
 
     def make() -> Recorder:
@@ -144,7 +164,9 @@ def main(args: list[str] | None = None) -> int:
     argv = sys.argv if args is None else args
     parser = argparse.ArgumentParser("lifting_recorder", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the bag; must not exist")
-    parser.add_argument("topics", nargs="+", metavar="TOPIC", help="recorded as soon as somebody publishes it")
+    parser.add_argument(
+        "topics", nargs="+", metavar="TOPIC", help="recorded as soon as somebody publishes it"
+    )
     options = parse(parser, argv)
     return record(options.out, options.topics, argv)
 

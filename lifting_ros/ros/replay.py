@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera out of a file: publishes a video, a folder of images or a device as `image` and `camera_info`."""
+"""A camera out of a file: publishes a video, a folder of images or a device as `image` and
+`camera_info`."""
+
 from __future__ import annotations
 
 import argparse
@@ -17,7 +19,12 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from lifting_ros.ros.camera_yaml import FOCAL_PER_LONG_SIDE, camera_yaml_to_info, guessed_info, resized_info
+from lifting_ros.ros.camera_yaml import (
+    FOCAL_PER_LONG_SIDE,
+    camera_yaml_to_info,
+    guessed_info,
+    resized_info,
+)
 from lifting_ros.ros.conversions import array_to_image
 from lifting_ros.ros.declare import declare
 from lifting_ros.ros.frame_source import open_source
@@ -25,7 +32,8 @@ from lifting_ros.ros.runtime import parse, run
 
 _GRACE_S = 0.3
 _SETTLE_S = 0.5
-"""A subscriber that is known here does not know the publisher yet, and what it would miss is the first frame."""
+"""A subscriber that is known here does not know the publisher yet, and what it would miss is the
+first frame."""
 _ACKNOWLEDGED_WITHIN_S = 5.0
 
 
@@ -34,41 +42,75 @@ class ReplayConfig:
     """Every parameter of the node `replay`."""
 
     source: str = field(
-        default="", metadata={"description": "video file, folder of images, device (0, /dev/video0) or URL"}
+        default="",
+        metadata={"description": "video file, folder of images, device (0, /dev/video0) or URL"},
     )
-    camera_yaml: str = field(default="", metadata={"description": "calibration, as camera_calibration writes it"})
+    camera_yaml: str = field(
+        default="", metadata={"description": "calibration, as camera_calibration writes it"}
+    )
     guess_camera: bool = field(
         default=False,
-        metadata={"description": f"without camera_yaml: publish a focal length of {FOCAL_PER_LONG_SIDE} long sides"},
+        metadata={
+            "description": f"without camera_yaml: publish a focal length of {FOCAL_PER_LONG_SIDE} long sides"
+        },
     )
     fps: float = field(
-        default=0.0, metadata={"description": "rate; 0: the source's own", "unit": "Hz", "range": (0.0, 1000.0)}
+        default=0.0,
+        metadata={"description": "rate; 0: the source's own", "unit": "Hz", "range": (0.0, 1000.0)},
     )
-    max_frames: int = field(default=0, metadata={"description": "end after these; 0: all", "range": (0, 2**31 - 1)})
+    max_frames: int = field(
+        default=0, metadata={"description": "end after these; 0: all", "range": (0, 2**31 - 1)}
+    )
     max_width: int = field(
-        default=0, metadata={"description": "larger images are reduced; 0: no limit", "unit": "px", "range": (0, 16384)}
+        default=0,
+        metadata={
+            "description": "larger images are reduced; 0: no limit",
+            "unit": "px",
+            "range": (0, 16384),
+        },
     )
     max_height: int = field(
-        default=0, metadata={"description": "larger images are reduced; 0: no limit", "unit": "px", "range": (0, 16384)}
+        default=0,
+        metadata={
+            "description": "larger images are reduced; 0: no limit",
+            "unit": "px",
+            "range": (0, 16384),
+        },
     )
-    frame_id: str = field(default="camera_optical_frame", metadata={"description": "frame_id of the headers"})
-    reliable: bool = field(default=True, metadata={"description": "publish reliably; false: best effort"})
+    frame_id: str = field(
+        default="camera_optical_frame", metadata={"description": "frame_id of the headers"}
+    )
+    reliable: bool = field(
+        default=True, metadata={"description": "publish reliably; false: best effort"}
+    )
     wait_for_subscribers: int = field(
-        default=1, metadata={"description": "subscribers of each topic to wait for first", "range": (0, 100)}
+        default=1,
+        metadata={"description": "subscribers of each topic to wait for first", "range": (0, 100)},
     )
 
 
 class Replay(Node):
-    """Publishes one frame after another; stamps are the start time plus i / fps, whenever a frame goes out."""
+    """Publishes one frame after another; stamps are the start time plus i / fps, whenever a frame
+    goes out."""
 
     def __init__(self, **node_options):
-        super().__init__("replay", automatically_declare_parameters_from_overrides=True, **node_options)
+        super().__init__(
+            "replay", automatically_declare_parameters_from_overrides=True, **node_options
+        )
         self.config = declare(self, ReplayConfig)
         self._source = open_source(self.config.source)
-        self._calibration = camera_yaml_to_info(self.config.camera_yaml) if self.config.camera_yaml else None
-        policy = ReliabilityPolicy.RELIABLE if self.config.reliable else ReliabilityPolicy.BEST_EFFORT
-        self._images = self.create_publisher(Image, "image", QoSProfile(depth=10, reliability=policy))
-        self._infos = self.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=10, reliability=policy))
+        self._calibration = (
+            camera_yaml_to_info(self.config.camera_yaml) if self.config.camera_yaml else None
+        )
+        policy = (
+            ReliabilityPolicy.RELIABLE if self.config.reliable else ReliabilityPolicy.BEST_EFFORT
+        )
+        self._images = self.create_publisher(
+            Image, "image", QoSProfile(depth=10, reliability=policy)
+        )
+        self._infos = self.create_publisher(
+            CameraInfo, "camera_info", QoSProfile(depth=10, reliability=policy)
+        )
         self.published = 0
 
     def play(self) -> None:
@@ -107,7 +149,9 @@ class Replay(Node):
             return None
         info = guessed_info(width, height)
         if not self.published:
-            self.get_logger().warning(f"camera_info is a guess: focal length {info.k[0]:.0f} px for {width}x{height}")
+            self.get_logger().warning(
+                f"camera_info is a guess: focal length {info.k[0]:.0f} px for {width}x{height}"
+            )
         return info
 
     def _wait_for_subscribers(self) -> None:
@@ -127,7 +171,8 @@ class Replay(Node):
         self._spin_until(time.monotonic() + _GRACE_S)
 
     def _spin_until(self, due: float) -> None:
-        """Answer parameter and clock requests until the monotonic time `due`; a signal ends it with an exception."""
+        """Answer parameter and clock requests until the monotonic time `due`; a signal ends it with
+        an exception."""
         while True:
             if not rclpy.ok(context=self.context):
                 raise ExternalShutdownException
@@ -147,7 +192,8 @@ def limited(frame: np.ndarray, max_width: int, max_height: int) -> np.ndarray:
 
 
 def main(args: list[str] | None = None) -> int:
-    """Play the source once; exit status 0 at its end or after a signal, 2 for input that cannot be used."""
+    """Play the source once; exit status 0 at its end or after a signal, 2 for input that cannot be
+    used."""
     argv = sys.argv if args is None else args
     description = f"{__doc__} Parameters: --ros-args -p source:=VIDEO -p fps:=15.0 ..."
     parse(argparse.ArgumentParser("lifting_replay", description=description), argv)

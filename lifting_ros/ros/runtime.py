@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the nodes of this package share: start and end of a process, throttled warnings, the newest messages."""
+"""What the nodes of this package share: start and end of a process, throttled warnings, the newest
+messages."""
+
 from __future__ import annotations
 
 import argparse
@@ -18,7 +20,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 
-from lifting_ros.core.memory import keep_freed_memory
+from lifting_ros.memory import keep_freed_memory
 from lifting_ros.ros import signals
 
 BAD_INPUT = 2
@@ -30,7 +32,8 @@ STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
-    """What `parser` reads in `argv` (the program's name first) without the ROS arguments; ends with one line if unfit."""
+    """What `parser` reads in `argv` (the program's name first) without the ROS arguments; ends with
+    one line if unfit."""
     try:
         plain = remove_ros_args(argv)[1:]
     except RuntimeError as error:  # rclpy's own kinds are private
@@ -38,11 +41,15 @@ def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespac
     return parser.parse_args(plain)
 
 
-def run(name: str, make_node: Callable[[], Node], work: Callable[[Node], Any], args: list[str] | None) -> int:
-    """Make a node, let it `work` until it returns or SIGINT or SIGTERM comes, close it; the exit status.
+def run(
+    name: str, make_node: Callable[[], Node], work: Callable[[Node], Any], args: list[str] | None
+) -> int:
+    """Make a node, let it `work` until it returns or SIGINT or SIGTERM comes, close it; the exit
+    status.
 
-    0 after work and after a signal; BAD_INPUT, with one line on stderr, where the node could not be made.
-    `make_node` raises ValueError or OSError for bad input. A node with a method `close` has it called at the end.
+    0 after work and after a signal; BAD_INPUT, with one line on stderr, where the node could not be
+    made. `make_node` raises ValueError or OSError for bad input. A node with a method `close` has
+    it called at the end.
     """
     signals.listen()
     keep_freed_memory()
@@ -58,7 +65,8 @@ def run(name: str, make_node: Callable[[], Node], work: Callable[[Node], Any], a
     except ExternalShutdownException:
         pass
     except Exception:
-        # A signal invalidates the context under whatever call is being made; anything else is a defect: show it.
+        # A signal invalidates the context under whatever call is being made; anything else is a
+        # defect: show it.
         if rclpy.ok() and not signals.asked():
             raise
     finally:
@@ -67,7 +75,8 @@ def run(name: str, make_node: Callable[[], Node], work: Callable[[Node], Any], a
 
 
 def spin(node: Node) -> None:
-    """Serve `node` until its context ends. rclpy.spin may sleep through a signal that comes while it prepares to wait; this looks up."""
+    """Serve `node` until its context ends. rclpy.spin may sleep through a signal that comes while
+    it prepares to wait; this looks up."""
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     try:
@@ -99,13 +108,16 @@ def _refuse(name: str, text: str) -> int:
 
 
 def _end(node: Node | None) -> None:
-    signals.started()  # also where something was raised: from here on there is something to put in order
+    # also where something was raised: from here on there is something to put in order
+    signals.started()
     if node is not None:
         close = getattr(node, "close", None)
         if close:
             close()
         node.destroy_node()
-    with contextlib.suppress(RuntimeError):  # a signal's own thread may end the context between the look at it and its end
+    with contextlib.suppress(
+        RuntimeError
+    ):  # a signal's own thread may end the context between the look at it and its end
         rclpy.try_shutdown()
 
 
@@ -121,7 +133,9 @@ class Throttle:
         kind, now = ":".join(text.split(":")[:2]), time.monotonic()
         period_s = self._period_s()
         if now - self._last.get(kind, -float("inf")) >= period_s:
-            self._last = {other: at for other, at in self._last.items() if now - at < period_s}  # a kind may hold a name that somebody sent
+            self._last = {
+                other: at for other, at in self._last.items() if now - at < period_s
+            }  # a kind may hold a name that somebody sent
             self._last[kind] = now
             self._warn(text)
 

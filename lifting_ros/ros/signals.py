@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGINT and SIGTERM, from a process's first lines to its last: a wish to end, never an exception in the middle of something.
+"""SIGINT and SIGTERM, from a process's first lines to its last: a wish to end, never an exception
+in the middle of something.
 
-While a process starts there is nothing to put in order: it ends there and then, with status 0. While it works the wish is remembered, and
-rclpy's handler, which calls this one, ends the context. Whatever comes after that changes nothing: ros2 launch passes on the terminal's
-SIGINT a second time. Before rclpy is imported, for that takes long; after it rclpy's handler stands in front, and must not be replaced.
+While a process starts there is nothing to put in order: it ends there and then, with status 0.
+While it works the wish is remembered, and rclpy's handler, which calls this one, ends the context.
+Whatever comes after that changes nothing: ros2 launch passes on the terminal's SIGINT a second
+time. Before rclpy is imported, for that takes long; after it rclpy's handler stands in front, and
+must not be replaced.
 """
+
 from __future__ import annotations
 
 import atexit

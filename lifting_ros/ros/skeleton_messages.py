@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keypoints that come in as messages, and hypotheses that go out; ConversionError for an unusable message."""
+"""Keypoints that come in as messages, and hypotheses that go out; ConversionError for an unusable
+message."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -8,10 +10,17 @@ import numpy as np
 from geometry_msgs.msg import Point
 from std_msgs.msg import Header
 
-from lifting_ros.core.conventions import to_keypoints
-from lifting_ros.core.poses import Person, Skeleton2D
-from lifting_ros.msg import ForeignKeypoints2D, ForeignKeypoints2DArray, Hypothesis, HypothesisArray, Keypoint2D, Skeleton2DArray
+from lifting_ros.conventions import to_keypoints
+from lifting_ros.msg import (
+    ForeignKeypoints2D,
+    ForeignKeypoints2DArray,
+    Hypothesis,
+    HypothesisArray,
+    Keypoint2D,
+    Skeleton2DArray,
+)
 from lifting_ros.ros.conversions import ConversionError
+from lifting_ros.types import Person, Skeleton2D
 
 
 def hypotheses_to_array(persons: Sequence[Person], header: Header) -> HypothesisArray:
@@ -22,12 +31,15 @@ def hypotheses_to_array(persons: Sequence[Person], header: Header) -> Hypothesis
         for joints, weight in zip(pose.hypotheses_m.tolist(), pose.hypothesis_weight.tolist()):
             if weight > 0:  # NaN: not used
                 points = [Point(x=x, y=y, z=z) for x, y, z in joints]
-                message.hypotheses.append(Hypothesis(id=person.id, person=index, weight=weight, joints=points))
+                message.hypotheses.append(
+                    Hypothesis(id=person.id, person=index, weight=weight, joints=points)
+                )
     return message
 
 
 def message_to_skeletons(message: Skeleton2DArray | ForeignKeypoints2DArray) -> list[Skeleton2D]:
-    """The people of a message, by 14 keypoints each; ConversionError for a convention that is not known or another number of keypoints."""
+    """The people of a message, by 14 keypoints each; ConversionError for a convention that is not
+    known or another number of keypoints."""
     if isinstance(message, Skeleton2DArray):
         return [_skeleton(person.score, *_arrays(person.keypoints)) for person in message.skeletons]
     return [_foreign(person, message.convention) for person in message.people]
@@ -42,17 +54,29 @@ def _foreign(person: ForeignKeypoints2D, convention: str) -> Skeleton2D:
 
 
 def _arrays(keypoints: Sequence[Keypoint2D]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points (P, 2), confidence (P,) in [0, 1] and covariances (P, 2, 2); what is not finite counts as not seen, a variance that is not
-    positive, such as a field that nobody filled, as not known."""
-    rows = np.array([(k.x, k.y, k.confidence, k.covariance_xx, k.covariance_xy, k.covariance_yy) for k in keypoints]).reshape(-1, 6)  # P, 6
+    """Points (P, 2), confidence (P,) in [0, 1] and covariances (P, 2, 2); what is not finite counts
+    as not seen, a variance that is not positive, such as a field that nobody filled, as not known.
+    """
+    rows = np.array(
+        [
+            (k.x, k.y, k.confidence, k.covariance_xx, k.covariance_xy, k.covariance_yy)
+            for k in keypoints
+        ]
+    ).reshape(-1, 6)  # P, 6
     usable = np.isfinite(rows[:, :3]).all(1)
     confidence = np.where(usable, np.clip(np.nan_to_num(rows[:, 2]), 0.0, 1.0), 0.0)
-    covariance = np.where((rows[:, [3, 5]] > 0).all(1)[:, None], rows[:, [3, 4, 4, 5]], np.nan).reshape(-1, 2, 2)  # P, 2, 2
+    covariance = np.where(
+        (rows[:, [3, 5]] > 0).all(1)[:, None], rows[:, [3, 4, 4, 5]], np.nan
+    ).reshape(-1, 2, 2)  # P, 2, 2
     return np.where(usable[:, None], rows[:, :2], np.nan), confidence, covariance
 
 
-def _skeleton(score: float, points: np.ndarray, confidence: np.ndarray, covariance: np.ndarray | None = None) -> Skeleton2D:
+def _skeleton(
+    score: float, points: np.ndarray, confidence: np.ndarray, covariance: np.ndarray | None = None
+) -> Skeleton2D:
     seen = points[confidence > 0]
     box = np.concatenate([seen.min(0), seen.max(0)]) if len(seen) else np.full(4, np.nan)
     covariance = np.full((len(points), 2, 2), np.nan) if covariance is None else covariance
-    return Skeleton2D(points, confidence, covariance, box, float(np.clip(np.nan_to_num(score), 0.0, 1.0)))
+    return Skeleton2D(
+        points, confidence, covariance, box, float(np.clip(np.nan_to_num(score), 0.0, 1.0))
+    )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """TF: what the node asks of it, and the frames of bodies that it gives."""
+
 from __future__ import annotations
 
 import threading
@@ -17,16 +18,17 @@ from rclpy.subscription import Subscription
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from lifting_ros.core.body_frame import body_frame, moved
-from lifting_ros.core.poses import Person
-from lifting_ros.core.skeleton import JOINT_NAMES
-from lifting_ros.core.transform_tree import TransformError, TransformTree
+from lifting_ros.geometry.body_frame import body_frame, moved
+from lifting_ros.geometry.transform_tree import TransformError, TransformTree
 from lifting_ros.ros.bridge import quaternion_xyzw
 from lifting_ros.ros.conversions import header_ns
+from lifting_ros.skeleton import JOINT_NAMES
+from lifting_ros.types import Person
 
 
 class TransformListener:
-    """Listens to /tf and /tf_static while it is `wanted`; `lookup` is for another thread than the executor's."""
+    """Listens to /tf and /tf_static while it is `wanted`; `lookup` is for another thread than the
+    executor's."""
 
     def __init__(self, node: Node):
         self._node, self._tree, self._changed = node, TransformTree(), threading.Condition()
@@ -39,11 +41,23 @@ class TransformListener:
             latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
             overrides = {"qos_overriding_options": QoSOverridingOptions.with_default_policies()}
             self._subscriptions = [
-                self._node.create_subscription(TFMessage, "/tf", lambda message: self._add(message, False), 100, **overrides),
-                self._node.create_subscription(TFMessage, "/tf_static", lambda message: self._add(message, True), latched, **overrides),
+                self._node.create_subscription(
+                    TFMessage, "/tf", lambda message: self._add(message, False), 100, **overrides
+                ),
+                self._node.create_subscription(
+                    TFMessage,
+                    "/tf_static",
+                    lambda message: self._add(message, True),
+                    latched,
+                    **overrides,
+                ),
             ]
-            back = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False)
-            self._jumps = self._node.get_clock().create_jump_callback(back, post_callback=self._on_jump)
+            back = JumpThreshold(
+                min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False
+            )
+            self._jumps = self._node.get_clock().create_jump_callback(
+                back, post_callback=self._on_jump
+            )
         if not wanted and self._subscriptions:
             self._jumps.unregister()
             for subscription in self._subscriptions:
@@ -63,13 +77,22 @@ class TransformListener:
                 t, q = one.transform.translation, one.transform.rotation
                 place, turn = (t.x, t.y, t.z), (q.x, q.y, q.z, q.w)
                 try:
-                    self._tree.add(one.header.frame_id, one.child_frame_id, header_ns(one.header), place, turn, static)
+                    self._tree.add(
+                        one.header.frame_id,
+                        one.child_frame_id,
+                        header_ns(one.header),
+                        place,
+                        turn,
+                        static,
+                    )
                 except ValueError:
-                    continue  # somebody else's broken transform; those who need it hear that it is missing
+                    # somebody else's broken transform; those who need it hear that it is missing
+                    continue
             self._changed.notify_all()
 
     def lookup(self, target: str, source: str, stamp: int, timeout_s: float) -> np.ndarray:
-        """(4, 4) from `source` to `target` at a stamp (ns), waiting for it; TransformError in one line where it does not come."""
+        """(4, 4) from `source` to `target` at a stamp (ns), waiting for it; TransformError in one
+        line where it does not come."""
         end = time.monotonic() + timeout_s
         with self._changed:
             while True:
@@ -82,11 +105,13 @@ class TransformListener:
 
 
 class BodyFrames:
-    """Frames `<prefix>body_<n>` at the pelvis, x forward, z up, and `<prefix><joint>_<n>` in it, oriented alike.
+    """Frames `<prefix>body_<n>` at the pelvis, x forward, z up, and `<prefix><joint>_<n>` in it,
+    oriented alike.
 
-    TF never forgets a frame, so that n is not a person's id, which counts up for ever, but one of few numbers: a person keeps one while
-    tracked, out of sight for up to `keep_s` as well unless none else is left, and it goes to somebody else later. With
-    `hri` a body has an id as REP 155 wants it, <prefix>p<n>, and its frames end in that.
+    TF never forgets a frame, so that n is not a person's id, which counts up for ever, but one of
+    few numbers: a person keeps one while tracked, out of sight for up to `keep_s` as well unless
+    none else is left, and it goes to somebody else later. With `hri` a body has an id as REP 155
+    wants it, <prefix>p<n>, and its frames end in that.
     """
 
     def __init__(self, bodies: int, hri: bool = False, keep_s: float = 0.0):
@@ -96,18 +121,25 @@ class BodyFrames:
         """Stamp of the last frame with a person that has a number; who was seen last is last."""
 
     def build(self, persons: Sequence[Person], header: Header, prefix: str) -> TFMessage:
-        """Transforms of tracked persons that are placed in metres; those for whom no number is left have none."""
+        """Transforms of tracked persons that are placed in metres; those for whom no number is left
+        have none."""
         message = TFMessage()
         for person in persons:
             frame = body_frame(person.skeleton_3d)
             if person.id in self._number and person.skeleton_3d.metric and frame is not None:
-                message.transforms += _of_body(person, frame, header, self._names(self._number[person.id], prefix))
+                message.transforms += _of_body(
+                    person, frame, header, self._names(self._number[person.id], prefix)
+                )
         return message
 
     def assign(self, persons: Iterable[Person], stamp_ns: int) -> None:
         """Give the persons of a frame their numbers."""
         ids = [person.id for person in persons if person.id]
-        away = [one for one, seen in self._seen_ns.items() if one not in ids and 0 <= stamp_ns - seen <= self._keep_ns]
+        away = [
+            one
+            for one, seen in self._seen_ns.items()
+            if one not in ids and 0 <= stamp_ns - seen <= self._keep_ns
+        ]
         numbers = {one: number for one, number in self._number.items() if one in ids or one in away}
         free = [n for n in range(1, self._bodies + 1) if n not in numbers.values()]
         for one in ids:
@@ -115,7 +147,9 @@ class BodyFrames:
                 free = [numbers.pop(away.pop(0))]  # of who is away longest
             if one not in numbers and free:
                 numbers[one] = free.pop(0)
-        self._seen_ns = {one: self._seen_ns[one] for one in away} | {one: stamp_ns for one in ids if one in numbers}
+        self._seen_ns = {one: self._seen_ns[one] for one in away} | {
+            one: stamp_ns for one in ids if one in numbers
+        }
         self._number = numbers
 
     def hri_ids(self, prefix: str) -> dict[int, str]:
@@ -126,7 +160,9 @@ class BodyFrames:
         return lambda part: f"{part}_{prefix}p{number}" if self._hri else f"{prefix}{part}_{number}"
 
 
-def _of_body(person: Person, frame: np.ndarray, header: Header, name: Callable[[str], str]) -> list[TransformStamped]:
+def _of_body(
+    person: Person, frame: np.ndarray, header: Header, name: Callable[[str], str]
+) -> list[TransformStamped]:
     body = name("body")
     transforms = [_stamped(header, body, frame[:3, 3], quaternion_xyzw(frame[:3, :3]))]
     inside = Header(stamp=header.stamp, frame_id=body)
@@ -136,7 +172,9 @@ def _of_body(person: Person, frame: np.ndarray, header: Header, name: Callable[[
     return transforms
 
 
-def _stamped(header: Header, child: str, place: np.ndarray, quaternion: Sequence[float]) -> TransformStamped:
+def _stamped(
+    header: Header, child: str, place: np.ndarray, quaternion: Sequence[float]
+) -> TransformStamped:
     out = TransformStamped(header=header, child_frame_id=child)
     t, q = out.transform.translation, out.transform.rotation
     t.x, t.y, t.z = map(float, place)

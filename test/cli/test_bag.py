@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`lifting bag`: nothing of the bag is lost, every image has its poses, the bytes repeat, and bad input leaves nothing behind."""
+"""`lifting bag`: nothing of the bag is lost, every image has its poses, the bytes repeat, and bad
+input leaves nothing behind."""
+
 from __future__ import annotations
 
 import sqlite3
@@ -15,22 +17,34 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ros"))
 
 import bags
 import conftest_ros  # noqa: F401
-from bags import CALIBRATION, CLIP, PERIOD_NS, START_NS, camera_info, compressed, image, make, read_raw, write_bag
+from bags import (
+    CALIBRATION,
+    CLIP,
+    PERIOD_NS,
+    START_NS,
+    camera_info,
+    compressed,
+    image,
+    make,
+    read_raw,
+    write_bag,
+)
 from ros_support import person
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
+from lifting_ros import estimator as pipeline
 from lifting_ros.cli.main import main
-from lifting_ros.core import pipeline
-from lifting_ros.core.pipeline import Estimate
+from lifting_ros.estimator import Estimate
 
 ADDED = ["/lifting/skeletons_2d", "/lifting/skeletons_3d", "/lifting/markers"]
 RGB = np.random.default_rng(5).integers(0, 255, (24, 32, 3), np.uint8)
 
 
 class Estimator:
-    """In place of the real one: one person, but nobody in images whose first pixel is 0; keeps what it is asked."""
+    """In place of the real one: one person, but nobody in images whose first pixel is 0; keeps what
+    it is asked."""
 
     asked: list = []
     weights_sha256, prior_sha256, device = "a" * 64, "b" * 64, "cpu"
@@ -58,8 +72,13 @@ def scene(count: int = 4, topic: str = "/cam/image_raw", make_image=image) -> li
         time, pixels = START_NS + k * PERIOD_NS, np.roll(RGB, k, axis=1).copy()
         pixels[0, 0] = 0 if k == 1 else 200
         info = topic.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
-        messages += [(topic, time, make_image(pixels, time - 7)), (info, time + 5, camera_info(time - 7, width=32, height=24))]
-        messages += [("/battery", time + 9, make("strange_msgs/Battery", charge=float(k), cells=["a"] * k))]
+        messages += [
+            (topic, time, make_image(pixels, time - 7)),
+            (info, time + 5, camera_info(time - 7, width=32, height=24)),
+        ]
+        messages += [
+            ("/battery", time + 9, make("strange_msgs/Battery", charge=float(k), cells=["a"] * k))
+        ]
     return messages
 
 
@@ -71,7 +90,9 @@ def poses(path, topic="/lifting/skeletons_3d") -> list:
     """Time in the bag and decoded messages of a topic."""
     with AnyReader([path]) as reader:
         connections = [c for c in reader.connections if c.topic == topic]
-        return [(t, reader.deserialize(raw, c.msgtype)) for c, t, raw in reader.messages(connections)]
+        return [
+            (t, reader.deserialize(raw, c.msgtype)) for c, t, raw in reader.messages(connections)
+        ]
 
 
 def stamp(message) -> int:
@@ -97,20 +118,36 @@ def test_each_image_has_its_poses_right_behind_it_under_its_stamp(light, tmp_pat
         behind = [row for row in rows[place + 1 :] if row[0] != "/lifting/info"][:3]
         assert [(row[0], row[2]) for row in behind] == [(topic, rows[place][2]) for topic in ADDED]
     found = poses(tmp_path / "out.mcap")
-    assert [stamp(message) for _, message in found] == [START_NS + k * PERIOD_NS - 7 for k in range(4)]
+    assert [stamp(message) for _, message in found] == [
+        START_NS + k * PERIOD_NS - 7 for k in range(4)
+    ]
     assert {message.header.frame_id for _, message in found} == {bags.OPTICAL_FRAME}
-    assert [len(message.skeletons) for _, message in found] == [1, 0, 1, 1]  # nobody in the second: an empty array
+    assert [len(message.skeletons) for _, message in found] == [
+        1,
+        0,
+        1,
+        1,
+    ]  # nobody in the second: an empty array
     ((time, info),) = poses(tmp_path / "out.mcap", "/lifting/info")
     assert time == START_NS and info.weights_sha256 == "a" * 64
 
 
 def test_estimate_of_a_bag_is_what_bag_and_poses_say(light, tmp_path, capsys):
-    source, made = write_bag(tmp_path / "in", scene()), {name: tmp_path / name for name in ("a.mcap", "b.mcap", "a.npz", "b.npz")}
-    assert bag(source, made["a.mcap"], "--device", "auto") == 0 and main(["poses", str(made["a.mcap"]), "--out", str(made["a.npz"])]) == 0
+    source, made = (
+        write_bag(tmp_path / "in", scene()),
+        {name: tmp_path / name for name in ("a.mcap", "b.mcap", "a.npz", "b.npz")},
+    )
+    assert (
+        bag(source, made["a.mcap"], "--device", "auto") == 0
+        and main(["poses", str(made["a.mcap"]), "--out", str(made["a.npz"])]) == 0
+    )
     for name in ("b.mcap", "b.npz"):
         capsys.readouterr()
         assert main(["estimate", str(source), "--out", str(made[name])]) == 0
-        assert capsys.readouterr().out == f"3 persons in 3 of 4 {'images' if name == 'b.mcap' else 'frames'}: {made[name]}\n"
+        assert (
+            capsys.readouterr().out
+            == f"3 persons in 3 of 4 {'images' if name == 'b.mcap' else 'frames'}: {made[name]}\n"
+        )
     assert made["b.mcap"].read_bytes() == made["a.mcap"].read_bytes()
     tables = [np.load(made[name], allow_pickle=False) for name in ("a.npz", "b.npz")]
     assert tables[0].files == tables[1].files
@@ -148,17 +185,31 @@ def test_of_several_cameras_one_has_to_be_chosen(light, tmp_path, capsys):
         f"lifting bag: {source}: images on several topics, choose one with --image: /cam/image_raw (4), /right/image_raw (3)"
     )
     assert bag(source, tmp_path / "out.mcap", "--image", "/right/image_raw") == 0
-    assert [time for time, _ in poses(tmp_path / "out.mcap")] == [START_NS + k * PERIOD_NS + 3 for k in range(3)]
+    assert [time for time, _ in poses(tmp_path / "out.mcap")] == [
+        START_NS + k * PERIOD_NS + 3 for k in range(3)
+    ]
     assert len(read_raw(tmp_path / "out.mcap")) == len(read_raw(source)) + 3 * 3 + 1
 
 
 def test_camera_info_is_the_latest_at_the_image_or_the_first(light, tmp_path):
     """Stamps of zero, so that only the times in the bag can tell."""
-    infos = [("/cam/camera_info", START_NS + at, camera_info(0, focal, 32, 24)) for at, focal in ((50, 500.0), (200, 600.0), (310, 700.0))]
-    images = [("/cam/image_raw", START_NS + at, image(RGB, START_NS + at)) for at in (0, 60, 200, 309, 400)]
+    infos = [
+        ("/cam/camera_info", START_NS + at, camera_info(0, focal, 32, 24))
+        for at, focal in ((50, 500.0), (200, 600.0), (310, 700.0))
+    ]
+    images = [
+        ("/cam/image_raw", START_NS + at, image(RGB, START_NS + at))
+        for at in (0, 60, 200, 309, 400)
+    ]
     source = write_bag(tmp_path / "in", sorted([*infos, *images], key=lambda m: m[1]))
     assert bag(source, tmp_path / "out.mcap") == 0
-    assert [camera.focal_px for _, camera, _ in Estimator.asked] == [500.0, 500.0, 600.0, 600.0, 700.0]
+    assert [camera.focal_px for _, camera, _ in Estimator.asked] == [
+        500.0,
+        500.0,
+        600.0,
+        600.0,
+        700.0,
+    ]
     assert bag(source, tmp_path / "out.mcap", "--camera", CALIBRATION) == 0
     (focal,) = {camera.focal_px for _, camera, _ in Estimator.asked}
     assert focal not in (500.0, 600.0, 700.0)
@@ -167,35 +218,57 @@ def test_camera_info_is_the_latest_at_the_image_or_the_first(light, tmp_path):
 def test_camera_info_with_the_stamp_of_the_image_is_its_own(light, tmp_path):
     times = [START_NS + k * PERIOD_NS for k in range(3)]
     messages = [("/cam/image_raw", time, image(RGB, time)) for time in times]
-    messages += [("/cam/camera_info", time + 10, camera_info(time, 500.0 + k, 32, 24)) for k, time in enumerate(times)]
-    assert bag(write_bag(tmp_path / "in", sorted(messages, key=lambda m: m[1])), tmp_path / "out.mcap") == 0
-    assert [camera.focal_px for _, camera, _ in Estimator.asked] == pytest.approx([500.0, 501.0, 502.0])
+    messages += [
+        ("/cam/camera_info", time + 10, camera_info(time, 500.0 + k, 32, 24))
+        for k, time in enumerate(times)
+    ]
+    assert (
+        bag(write_bag(tmp_path / "in", sorted(messages, key=lambda m: m[1])), tmp_path / "out.mcap")
+        == 0
+    )
+    assert [camera.focal_px for _, camera, _ in Estimator.asked] == pytest.approx(
+        [500.0, 501.0, 502.0]
+    )
 
 
 def test_without_camera_info_that_is_said_once(light, tmp_path, capsys):
     source = write_bag(tmp_path / "in", [m for m in scene() if m[0] != "/cam/camera_info"])
     assert bag(source, tmp_path / "out.mcap") == 0
-    assert capsys.readouterr().err.count("camera_info: none for /cam/image_raw, so the skeletons are not metric") == 1
+    assert (
+        capsys.readouterr().err.count(
+            "camera_info: none for /cam/image_raw, so the skeletons are not metric"
+        )
+        == 1
+    )
     assert {camera for _, camera, _ in Estimator.asked} == {None}
 
 
-def test_images_that_cannot_be_used_are_counted_and_the_others_are_not_lost(light, tmp_path, capsys):
+def test_images_that_cannot_be_used_are_counted_and_the_others_are_not_lost(
+    light, tmp_path, capsys
+):
     bad = [("/cam/image_raw", START_NS + 10 + k, image(RGB, 1, "x11")) for k in range(2)]
     bad += [("/cam/image_raw", START_NS + 20, b"\x00\x01\x00\x00 no image at all")]
     source = write_bag(tmp_path / "in", sorted([*scene(), *bad], key=lambda m: m[1]))
     assert bag(source, tmp_path / "out.mcap") == 0
     said = capsys.readouterr().err
-    assert said.count("image not used: encoding: expected one of") == 1 and said.count("image not used: sensor_msgs/msg/Image: ") == 1
+    assert (
+        said.count("image not used: encoding: expected one of") == 1
+        and said.count("image not used: sensor_msgs/msg/Image: ") == 1
+    )
     assert "3 of 7 images on /cam/image_raw not used" in said
     assert len(poses(tmp_path / "out.mcap")) == 4
-    assert [row for row in read_raw(tmp_path / "out.mcap") if not row[0].startswith("/lifting/")] == read_raw(source)
+    assert [
+        row for row in read_raw(tmp_path / "out.mcap") if not row[0].startswith("/lifting/")
+    ] == read_raw(source)
 
 
 def test_poses_only_and_another_namespace(light, tmp_path):
     source = write_bag(tmp_path / "in", scene())
     assert bag(source, tmp_path / "out.mcap", "--poses-only", "--namespace", "/robot/people") == 0
     found = {row[0] for row in read_raw(tmp_path / "out.mcap")}
-    assert found == {f"/robot/people/{name}" for name in ("info", "skeletons_2d", "skeletons_3d", "markers")}
+    assert found == {
+        f"/robot/people/{name}" for name in ("info", "skeletons_2d", "skeletons_3d", "markers")
+    }
     assert bag(tmp_path / "out.mcap", tmp_path / "again.mcap") == 2  # no images in it
     assert bag(source, tmp_path / "out.mcap") == 0
     assert bag(tmp_path / "out.mcap", tmp_path / "again.mcap") == 2  # has poses already
@@ -204,7 +277,9 @@ def test_poses_only_and_another_namespace(light, tmp_path):
 
 def test_parameters_are_those_of_the_node(light, tmp_path, capsys):
     source, params = write_bag(tmp_path / "in", scene(2)), tmp_path / "params.yaml"
-    params.write_text("/other:\n  ros__parameters: {junk: 1}\n/**:\n  ros__parameters:\n    up: [1.0, 0.0, 0.0]\n    lifting.modes: 2\n")
+    params.write_text(
+        "/other:\n  ros__parameters: {junk: 1}\n/**:\n  ros__parameters:\n    up: [1.0, 0.0, 0.0]\n    lifting.modes: 2\n"
+    )
     assert bag(source, tmp_path / "out.mcap", "--params", params) == 0
     assert Estimator.asked[0][2].tolist() == [1.0, 0.0, 0.0]
     for text, named in {
@@ -237,11 +312,18 @@ def test_a_bag_without_definitions_is_read_and_becomes_one_with_them(light, tmp_
     """As Humble writes them: sqlite3 whose types everybody has to know."""
     source = write_bag(tmp_path / "in", scene(), StoragePlugin.SQLITE3)
     with sqlite3.connect(next(source.glob("*.db3"))) as database:
-        database.executescript("DROP TABLE message_definitions; UPDATE schema SET schema_version = 3;")
+        database.executescript(
+            "DROP TABLE message_definitions; UPDATE schema SET schema_version = 3;"
+        )
     database.close()
     assert bag(source, tmp_path / "out.mcap") == 0
-    assert [row for row in read_raw(tmp_path / "out.mcap") if not row[0].startswith("/lifting/")] == read_raw(source)
-    assert len(poses(tmp_path / "out.mcap")) == 4 and len(poses(tmp_path / "out.mcap", "/cam/image_raw")) == 4
+    assert [
+        row for row in read_raw(tmp_path / "out.mcap") if not row[0].startswith("/lifting/")
+    ] == read_raw(source)
+    assert (
+        len(poses(tmp_path / "out.mcap")) == 4
+        and len(poses(tmp_path / "out.mcap", "/cam/image_raw")) == 4
+    )
 
 
 @pytest.mark.parametrize("moment", ["estimating", "writing"])
@@ -266,7 +348,9 @@ def strange_image(folder: Path) -> Path:
     store = get_typestore(Stores.EMPTY)
     store.register(get_types_from_msg("float64 brightness\n", "sensor_msgs/msg/Image"))
     with Writer(folder, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
-        connection = writer.add_connection("/cam/image_raw", "sensor_msgs/msg/Image", typestore=store)
+        connection = writer.add_connection(
+            "/cam/image_raw", "sensor_msgs/msg/Image", typestore=store
+        )
         writer.write(connection, 1, bytes(12))
     return folder
 
@@ -283,16 +367,42 @@ def bad_calls(root: Path) -> dict[str, list]:
         "nowhere: no such bag": [root / "nowhere", "--out", out],
         "text.mcap: not a readable bag": [root / "text.mcap", "--out", out],
         "cut.mcap: not a readable bag": [cut, "--out", out],
-        "empty/metadata.yaml: no such file, so this folder is no bag": [root / "empty", "--out", out],
+        "empty/metadata.yaml: no such file, so this folder is no bag": [
+            root / "empty",
+            "--out",
+            out,
+        ],
         "nothing: no images; topics with images (messages): none": [nothing, "--out", out],
-        "none of the 1 images on /cam/image_raw can be used (image not used: encoding": [unfit, "--out", out],
-        "its definition of sensor_msgs/msg/Image is not that of ROS 2": [strange_image(root / "strange"), "--out", out],
+        "none of the 1 images on /cam/image_raw can be used (image not used: encoding": [
+            unfit,
+            "--out",
+            out,
+        ],
+        "its definition of sensor_msgs/msg/Image is not that of ROS 2": [
+            strange_image(root / "strange"),
+            "--out",
+            out,
+        ],
         "expected a name that ends in .mcap": [good, "--out", root / "out.bag"],
         "the folder does not exist": [good, "--out", root / "none" / "out.mcap"],
         "is, or is in, the bag that is read": [good, "--out", good / "out.mcap"],
         "--image /x: no such topic with images": [good, "--out", out, "--image", "/x"],
-        "--camera-info /x: no such topic with CameraInfo": [good, "--out", out, "--camera-info", "/x"],
-        "--camera: expected it or --camera-info": [good, "--out", out, "--camera", CALIBRATION, "--camera-info", "/x"],
+        "--camera-info /x: no such topic with CameraInfo": [
+            good,
+            "--out",
+            out,
+            "--camera-info",
+            "/x",
+        ],
+        "--camera: expected it or --camera-info": [
+            good,
+            "--out",
+            out,
+            "--camera",
+            CALIBRATION,
+            "--camera-info",
+            "/x",
+        ],
         "no.yaml: not a readable YAML file": [good, "--out", out, "--camera", root / "no.yaml"],
         "--namespace lifting: expected a full name": [good, "--out", out, "--namespace", "lifting"],
     }
@@ -308,15 +418,27 @@ def test_bad_input_is_one_line_and_leaves_nothing(light, tmp_path, capfd, number
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.skipif(not (CLIP.is_file() and (pipeline.WEIGHTS / "lite.safetensors").is_file()), reason="the weights are not there")
+@pytest.mark.skipif(
+    not (CLIP.is_file() and (pipeline.WEIGHTS / "lite.safetensors").is_file()),
+    reason="the weights are not there",
+)
 def test_the_real_estimator_places_the_person_and_repeats_its_bytes(tmp_path):
     pictures = bags.frames([0, 100, 101])
-    messages = [("/cam/image_raw", START_NS + k * PERIOD_NS, image(p, START_NS + k * PERIOD_NS)) for k, p in enumerate(pictures)]
-    grey = ("/cam/image_raw", START_NS + 3 * PERIOD_NS, image(cv2.cvtColor(pictures[2], cv2.COLOR_RGB2GRAY), 9, "mono8"))
+    messages = [
+        ("/cam/image_raw", START_NS + k * PERIOD_NS, image(p, START_NS + k * PERIOD_NS))
+        for k, p in enumerate(pictures)
+    ]
+    grey = (
+        "/cam/image_raw",
+        START_NS + 3 * PERIOD_NS,
+        image(cv2.cvtColor(pictures[2], cv2.COLOR_RGB2GRAY), 9, "mono8"),
+    )
     source = write_bag(tmp_path / "in", [*messages, grey])
     written = []
     for name in ("a", "b"):
-        assert bag(source, tmp_path / f"{name}.mcap", "--camera", CALIBRATION, "--device", "cpu") == 0
+        assert (
+            bag(source, tmp_path / f"{name}.mcap", "--camera", CALIBRATION, "--device", "cpu") == 0
+        )
         written.append((tmp_path / f"{name}.mcap").read_bytes())
     assert written[0] == written[1]
     found = [message.skeletons for _, message in poses(tmp_path / "a.mcap")]
@@ -325,4 +447,8 @@ def test_the_real_estimator_places_the_person_and_repeats_its_bytes(tmp_path):
         expected = np.linalg.norm(truth["joints_m"][[100, 101], 0], axis=-1)
     for (skeleton,), distance in zip(found[1:3], expected, strict=True):
         root = skeleton.root_position
-        assert skeleton.metric and skeleton.id == 1 and abs(np.linalg.norm([root.x, root.y, root.z]) / distance - 1) < 0.3
+        assert (
+            skeleton.metric
+            and skeleton.id == 1
+            and abs(np.linalg.norm([root.x, root.y, root.z]) / distance - 1) < 0.3
+        )

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""bench/network.py on networks of a few channels: every part runs, and the figures of a row fit each other. Nothing is said of time."""
+"""bench/network.py on networks of a few channels: every part runs, and the figures of a row fit
+each other. Nothing is said of time."""
+
 import dataclasses
 import json
 import sys
@@ -15,15 +17,22 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 
 import network as bench
 
-from lifting_ros.core.network import MultistageNetwork, NetworkConfig
+from lifting_ros.keypoints.network import MultistageNetwork, NetworkConfig
 
-SMALL = {"full": dataclasses.replace(LITE, stages=3), "lite": LITE, "paper": dataclasses.replace(PAPER, stages=2)}
+SMALL = {
+    "full": dataclasses.replace(LITE, stages=3),
+    "lite": LITE,
+    "paper": dataclasses.replace(PAPER, stages=2),
+}
 
 
 @pytest.fixture
 def run(monkeypatch, tmp_path, narrow_trunk):
     """Runs the benchmark with options; what it wrote."""
-    small = {name: dataclasses.replace(recipe, network=SMALL[name]) for name, recipe in bench.RECIPES.items()}
+    small = {
+        name: dataclasses.replace(recipe, network=SMALL[name])
+        for name, recipe in bench.RECIPES.items()
+    }
     monkeypatch.setattr(bench, "RECIPES", small)
     monkeypatch.setattr(bench, "PEAK_SIZES", {"cpu": (64, 128)})
     monkeypatch.setattr(bench.MixturePPCA, "load", lambda path: small_prior())
@@ -32,7 +41,11 @@ def run(monkeypatch, tmp_path, narrow_trunk):
 
     def call(*options: str) -> dict:
         out = tmp_path / "b.json"
-        monkeypatch.setattr(sys, "argv", ["network.py", "--seconds", "0", "--frames", "2", "--json", str(out), *options])
+        monkeypatch.setattr(
+            sys,
+            "argv",
+            ["network.py", "--seconds", "0", "--frames", "2", "--json", str(out), *options],
+        )
         assert bench.main() == 0
         return json.loads(out.read_text())
 
@@ -48,19 +61,35 @@ def convolutions(config: NetworkConfig) -> float:
 
 
 def test_rows_are_consistent(run, capsys):
-    figures = run("--parts", "inference", "training", "--dtypes", "bf16", "--batches", "1", "3", "--train-batch", "2")
+    figures = run(
+        "--parts",
+        "inference",
+        "training",
+        "--dtypes",
+        "bf16",
+        "--batches",
+        "1",
+        "3",
+        "--train-batch",
+        "2",
+    )
     text = capsys.readouterr().out
     names = [f"{v}, bf16, batch {b}" for v in SMALL for b in (1, 3)]
     assert list(figures["inference"]) == names and all(name in text for name in names)
     for rates in (figures["inference"] | figures["training"]).values():
         if "GMAC a crop" in rates:
             assert rates["GMAC/s"] == pytest.approx(rates["GMAC a crop"] * rates["crops/s"])
-            assert rates["% of peak"] == pytest.approx(100 * rates["GMAC/s"] / figures["peak_gmac_per_s"]["bf16"])
+            assert rates["% of peak"] == pytest.approx(
+                100 * rates["GMAC/s"] / figures["peak_gmac_per_s"]["bf16"]
+            )
     for variant, config in SMALL.items():
-        one, three = (figures["inference"][f"{variant}, bf16, batch {b}"]["GMAC a crop"] for b in (1, 3))
+        one, three = (
+            figures["inference"][f"{variant}, bf16, batch {b}"]["GMAC a crop"] for b in (1, 3)
+        )
         assert one == pytest.approx(three, rel=0.05)
         step = figures["training"][f"{variant}, bf16, batch 2, no fusion"]["GMAC a crop"]
-        # backward is twice forward, less the image's own gradient; nothing goes back through a frozen trunk
+        # backward is twice forward, less the image's own gradient; nothing goes back through a
+        # frozen trunk
         least = 2.5 if config.variant == "paper" else 1.2
         assert least < step / convolutions(config) <= 3
         assert figures["training"][f"{variant}, making of crops"]["crops/s"] > 0

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`lifting demo` as a stranger runs it: real processes, topics and bag; what goes wrong is said, and nothing is left running."""
+"""`lifting demo` as a stranger runs it: real processes, topics and bag; what goes wrong is said,
+and nothing is left running."""
+
 import os
 import signal
 import subprocess
@@ -17,13 +19,16 @@ from lifting_ros.cli.main import main
 
 pytest.importorskip("rclpy", reason="ROS 2 is not there", exc_type=ImportError)
 from lifting_ros.cli.demo import camera_arguments, make_plan, parameters
-from lifting_ros.evaluation.bag_poses import read_bag
+from lifting_ros.io.bag_poses import read_bag
 
 PACKAGE = Path(lifting_ros.__file__).parent
 LIMIT_S = 600
 """Against hanging only."""
 needs_weights = pytest.mark.skipif(
-    not ((PACKAGE / "weights" / "lite.safetensors").is_file() and (PACKAGE / "weights" / "detector.safetensors").is_file()),
+    not (
+        (PACKAGE / "weights" / "lite.safetensors").is_file()
+        and (PACKAGE / "weights" / "detector.safetensors").is_file()
+    ),
     reason="the weights are not there",
 )
 
@@ -43,10 +48,17 @@ class Demo:
 
     def __init__(self, *arguments):
         self.mark = uuid.uuid4().hex
-        env = {**os.environ, "LIFTING_TEST_MARK": self.mark, "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+        env = {
+            **os.environ,
+            "LIFTING_TEST_MARK": self.mark,
+            "PYTHONUNBUFFERED": "1",
+            "OMP_NUM_THREADS": "1",
+        }
         env["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
         command = [sys.executable, "-m", "lifting_ros.cli.main", "demo", *map(str, arguments)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+        )
 
     def end(self):
         """Exit status, standard output and error."""
@@ -138,15 +150,22 @@ def test_without_ros_it_says_so_in_one_line(monkeypatch, capsys):
 
 def test_a_device_number_stays_a_string(folder, tmp_path):
     assert parameters({"source": "0", "fps": 5.0, "guess_camera": True}) == [
-        "-p", 'source:="0"', "-p", "fps:=5.0", "-p", "guess_camera:=true",
-    ]  # fmt: skip
+        "-p",
+        'source:="0"',
+        "-p",
+        "fps:=5.0",
+        "-p",
+        "guess_camera:=true",
+    ]
 
 
 def test_a_relative_folder_reaches_the_camera_as_an_absolute_path(folder, tmp_path, monkeypatch):
     import argparse
 
     monkeypatch.chdir(tmp_path)
-    args = argparse.Namespace(video="images", camera="", frames=0, fps=0.0, out=Path("out"), device="cpu")
+    args = argparse.Namespace(
+        video="images", camera="", frames=0, fps=0.0, out=Path("out"), device="cpu"
+    )
     plan = make_plan(args, tmp_path)
     assert plan.total == 6 and not plan.live and plan.keep_every == 1
     assert f'source:="{folder}"' in camera_arguments(plan)

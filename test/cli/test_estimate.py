@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`lifting estimate` and `lifting detect`: their file contracts on the clip that ships, and bad input."""
+"""`lifting estimate` and `lifting detect`: their file contracts on the clip that ships, and bad
+input."""
+
 from pathlib import Path
 
 import cv2
@@ -14,7 +16,10 @@ from lifting_ros.cli.source import open_source, read_camera
 PACKAGE = Path(lifting_ros.__file__).parent
 CLIP = PACKAGE / "demo" / "walk_and_sit.mp4"
 needs_weights = pytest.mark.skipif(
-    not ((PACKAGE / "weights" / "lite.safetensors").is_file() and (PACKAGE / "weights" / "detector.safetensors").is_file()),
+    not (
+        (PACKAGE / "weights" / "lite.safetensors").is_file()
+        and (PACKAGE / "weights" / "detector.safetensors").is_file()
+    ),
     reason="the weights are not there",
 )
 needs_clip = pytest.mark.skipif(not CLIP.is_file(), reason="the demo clip is not there")
@@ -22,14 +27,16 @@ needs_clip = pytest.mark.skipif(not CLIP.is_file(), reason="the demo clip is not
 
 @pytest.fixture(scope="module")
 def truth():
-    """True keypoints (F, 14, 2) px and joints (F, 17, 3) m of the clip's frames; NaN where nobody is there."""
+    """True keypoints (F, 14, 2) px and joints (F, 17, 3) m of the clip's frames; NaN where nobody
+    is there."""
     with np.load(CLIP.with_name("walk_and_sit_truth.npz"), allow_pickle=False) as file:
         return file["keypoints_px"], file["joints_m"]
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory, truth):
-    """Two images of the clip with the whole person in view, one with nobody, and their frame numbers."""
+    """Two images of the clip with the whole person in view, one with nobody, and their frame
+    numbers."""
     folder, keypoints = tmp_path_factory.mktemp("images"), truth[0]
     inside = np.flatnonzero(((keypoints > 5) & (keypoints < [635, 475])).all((1, 2)))
     numbers = [int(inside[len(inside) // 3]), int(inside[len(inside) // 2]), 0]
@@ -48,9 +55,13 @@ def test_detect_finds_the_person_where_there_is_one(images, truth, tmp_path):
     found = np.load(out, allow_pickle=False)
     assert found["image_index"].tolist() == [0, 1]
     assert {name: found[name].shape for name in found.files} == {
-        "image_index": (2,), "box_px": (2, 4), "score": (2,), "keypoints_px": (2, 14, 2), "confidence": (2, 14),
+        "image_index": (2,),
+        "box_px": (2, 4),
+        "score": (2,),
+        "keypoints_px": (2, 14, 2),
+        "confidence": (2, 14),
         "keypoint_covariance_px2": (2, 14, 2, 2),
-    }  # fmt: skip
+    }
     expected = truth[0][numbers[:2]]
     heights = np.ptp(expected[..., 1], axis=1)
     error = np.linalg.norm(found["keypoints_px"] - expected, axis=-1)
@@ -63,11 +74,29 @@ def test_estimate_places_the_person_in_metres(images, truth, tmp_path):
     folder, numbers = images
     out, sheet = tmp_path / "persons.npz", tmp_path / "sheet.png"
     camera = str(CLIP.with_suffix(".yaml"))
-    assert main(["estimate", str(folder), "--out", str(out), "--camera", camera, "--overlay", str(sheet)]) == 0
+    assert (
+        main(
+            [
+                "estimate",
+                str(folder),
+                "--out",
+                str(out),
+                "--camera",
+                camera,
+                "--overlay",
+                str(sheet),
+            ]
+        )
+        == 0
+    )
     found = np.load(out, allow_pickle=False)
     assert found["frame_index"].tolist() == [0, 1] and found["frame_count"] == 3
     assert found["stamp_ns"].tolist() == [0, 10**8]
-    assert found["metric"].all() and found["track_id"].shape == (2,) and found["status"].dtype == np.uint8
+    assert (
+        found["metric"].all()
+        and found["track_id"].shape == (2,)
+        and found["status"].dtype == np.uint8
+    )
     distance = np.linalg.norm(truth[1][numbers[:2], 0], axis=-1)
     assert (np.abs(np.linalg.norm(found["root_m"], axis=-1) / distance - 1) < 0.3).all()
     assert cv2.imread(str(sheet)) is not None
@@ -78,11 +107,35 @@ def test_estimate_places_the_person_in_metres(images, truth, tmp_path):
 def test_estimate_writes_a_bag_with_what_the_table_says(images, tmp_path):
     table, bag, again = (tmp_path / name for name in ("persons.npz", "persons.mcap", "again.npz"))
     for out in (table, bag):
-        assert main(["estimate", str(images[0]), "--out", str(out), "--camera", str(CLIP.with_suffix(".yaml"))]) == 0
+        assert (
+            main(
+                [
+                    "estimate",
+                    str(images[0]),
+                    "--out",
+                    str(out),
+                    "--camera",
+                    str(CLIP.with_suffix(".yaml")),
+                ]
+            )
+            == 0
+        )
     assert main(["poses", str(bag), "--out", str(again)]) == 0
     expected, found = (np.load(path, allow_pickle=False) for path in (table, again))
-    assert found["frame_stamp_ns"].tolist() == [0, 10**8, 2 * 10**8] and found["frame_id"].tolist() == ["camera"] * 3
-    for name in ("frame_index", "stamp_ns", "track_id", "joints_m", "root_m", "covariance_m2", "keypoints_px", "status"):
+    assert (
+        found["frame_stamp_ns"].tolist() == [0, 10**8, 2 * 10**8]
+        and found["frame_id"].tolist() == ["camera"] * 3
+    )
+    for name in (
+        "frame_index",
+        "stamp_ns",
+        "track_id",
+        "joints_m",
+        "root_m",
+        "covariance_m2",
+        "keypoints_px",
+        "status",
+    ):
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6, err_msg=name)
 
 
@@ -90,9 +143,18 @@ def test_estimate_writes_a_bag_with_what_the_table_says(images, tmp_path):
 @needs_clip
 def test_estimate_of_a_video_with_nobody(tmp_path):
     out, video = tmp_path / "persons.npz", tmp_path / "overlay.mp4"
-    assert main(["estimate", str(CLIP), "--out", str(out), "--max-frames", "3", "--overlay", str(video)]) == 0
+    assert (
+        main(
+            ["estimate", str(CLIP), "--out", str(out), "--max-frames", "3", "--overlay", str(video)]
+        )
+        == 0
+    )
     found = np.load(out, allow_pickle=False)
-    assert found["frame_count"] == 3 and found["joints_m"].shape == (0, 17, 3) and found["hypotheses_m"].shape[2:] == (17, 3)
+    assert (
+        found["frame_count"] == 3
+        and found["joints_m"].shape == (0, 17, 3)
+        and found["hypotheses_m"].shape[2:] == (17, 3)
+    )
     assert open_source(str(video)).count == 3
 
 
@@ -101,16 +163,33 @@ def test_estimate_of_a_video_with_nobody(tmp_path):
 def test_persons_of_a_video_are_tracked_unless_told_otherwise(tmp_path, truth):
     inside = np.flatnonzero(((truth[0] > 5) & (truth[0] < [635, 475])).all((1, 2)))[:4]
     frames = list(open_source(str(CLIP)).frames())
-    writer = cv2.VideoWriter(str(tmp_path / "in.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 15.0, (640, 480))
+    writer = cv2.VideoWriter(
+        str(tmp_path / "in.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 15.0, (640, 480)
+    )
     for number in inside:
         writer.write(np.ascontiguousarray(frames[number][..., ::-1]))
     writer.release()
     out = tmp_path / "persons.npz"
     for option, ids in (("--track", [1] * 4), ("--no-track", [0] * 4)):
-        assert main(["estimate", str(tmp_path / "in.mp4"), "--out", str(out), "--camera", str(CLIP.with_suffix(".yaml")), option]) == 0
+        assert (
+            main(
+                [
+                    "estimate",
+                    str(tmp_path / "in.mp4"),
+                    "--out",
+                    str(out),
+                    "--camera",
+                    str(CLIP.with_suffix(".yaml")),
+                    option,
+                ]
+            )
+            == 0
+        )
         found = np.load(out, allow_pickle=False)
         assert found["track_id"].tolist() == ids and found["frame_index"].tolist() == [0, 1, 2, 3]
-        assert found["velocity_mps"].shape == (4, 17, 3) and np.isfinite(found["velocity_mps"]).all() == (option == "--track")
+        assert found["velocity_mps"].shape == (4, 17, 3) and np.isfinite(
+            found["velocity_mps"]
+        ).all() == (option == "--track")
 
 
 @pytest.fixture
@@ -121,8 +200,12 @@ def bad(tmp_path):
     (tmp_path / "image.png").write_bytes(b"no image")
     (tmp_path / "empty").mkdir()
     cv2.imwrite(str(tmp_path / "good.png"), np.zeros((48, 64, 3), np.uint8))
-    (tmp_path / "other.yaml").write_text("image_width: 100\nimage_height: 20\ncamera_matrix: {data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}\n")
-    (tmp_path / "short.yaml").write_text("image_width: 64\nimage_height: 48\ncamera_matrix: {data: [1, 0, 0]}\n")
+    (tmp_path / "other.yaml").write_text(
+        "image_width: 100\nimage_height: 20\ncamera_matrix: {data: [1, 0, 0, 0, 1, 0, 0, 0, 1]}\n"
+    )
+    (tmp_path / "short.yaml").write_text(
+        "image_width: 64\nimage_height: 48\ncamera_matrix: {data: [1, 0, 0]}\n"
+    )
     return tmp_path
 
 
@@ -131,17 +214,26 @@ def bad(tmp_path):
     [
         (["estimate", "missing.mp4", "--out", "out.npz"], "missing.mp4: no such file"),
         (["estimate", "video.mp4", "--out", "out.npz"], "does not open as a video"),
-        (["estimate", "image.png", "--out", "out.npz", "--camera", "other.yaml"], "does not decode as an image"),
+        (
+            ["estimate", "image.png", "--out", "out.npz", "--camera", "other.yaml"],
+            "does not decode as an image",
+        ),
         (["estimate", "empty", "--out", "out.npz"], "no images"),
         (["estimate", "video.mcap", "--out", "out.npz"], "video.mcap: not a readable bag"),
-        (["estimate", "video.mcap", "--out", "out.npz", "--overlay", "a.png"], "--overlay: not with a bag"),
+        (
+            ["estimate", "video.mcap", "--out", "out.npz", "--overlay", "a.png"],
+            "--overlay: not with a bag",
+        ),
         (["estimate", "video.mcap", "--out", "out.npz", "--no-track"], "--track: not with a bag"),
         (["estimate", "good.png", "--out", "out.txt"], "ends in .npz or .mcap"),
         (["estimate", "good.png", "--out", "none/out.npz"], "folder does not exist"),
         (["estimate", "good.png", "--out", "out.npz", "--overlay", "a.gif"], "--overlay"),
         (["estimate", "good.png", "--out", "out.npz", "--max-frames", "-1"], "--max-frames"),
         (["estimate", "good.png", "--out", "out.npz", "--camera", "missing.yaml"], "missing.yaml"),
-        (["estimate", "good.png", "--out", "out.npz", "--camera", "other.yaml"], "does not fit images of 64 x 48"),
+        (
+            ["estimate", "good.png", "--out", "out.npz", "--camera", "other.yaml"],
+            "does not fit images of 64 x 48",
+        ),
         (["estimate", "good.png", "--out", "out.npz", "--camera", "short.yaml"], "camera_matrix"),
         (["detect", "missing.png", "--out", "out.npz"], "missing.png: no such file"),
         (["detect", "image.png", "--out", "out.npz"], "does not decode as an image"),
@@ -166,7 +258,9 @@ def test_an_unknown_option_is_refused(verb, capsys):
 
 def test_a_calibration_fits_images_of_another_size(tmp_path):
     path = tmp_path / "camera.yaml"
-    path.write_text("image_width: 640\nimage_height: 480\ncamera_matrix: {data: [500, 0, 319.5, 0, 510, 239.5, 0, 0, 1]}\n")
+    path.write_text(
+        "image_width: 640\nimage_height: 480\ncamera_matrix: {data: [500, 0, 319.5, 0, 510, 239.5, 0, 0, 1]}\n"
+    )
     half = read_camera(str(path), 320, 240)
     np.testing.assert_allclose(half.matrix, [[250, 0, 159.5], [0, 255, 119.5], [0, 0, 1]])
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`lifting evaluate --lifting` on motion capture that the test makes: tables, files, and bad input in one line."""
+"""`lifting evaluate --lifting` on motion capture that the test makes: tables, files, and bad input
+in one line."""
+
 import json
 
 import numpy as np
@@ -9,39 +11,82 @@ from people import make_poses, small_prior
 
 from lifting_ros.cli.evaluate import LIFTING_TABLES, cell, print_table
 from lifting_ros.cli.main import main
-from lifting_ros.core.residual_mlp import RelativeLifter, ResidualMLP, ResidualMLPConfig, SupervisedLifter
+from lifting_ros.lifting.residual_mlp import (
+    RelativeLifter,
+    ResidualMLP,
+    ResidualMLPConfig,
+    SupervisedLifter,
+)
 
 
 @pytest.fixture
 def data(tmp_path):
-    """A data folder of one training and one validation subject, a prior and weights of a supervised lifter that has learnt nothing."""
+    """A data folder of one training and one validation subject, a prior and weights of a supervised
+    lifter that has learnt nothing."""
     (tmp_path / "mocap").mkdir()
     np.savez(
-        tmp_path / "mocap" / "cmu17_10fps_dev.npz", positions=make_poses(40).astype(np.float32), subject_id=np.arange(40) % 2,
+        tmp_path / "mocap" / "cmu17_10fps_dev.npz",
+        positions=make_poses(40).astype(np.float32),
+        subject_id=np.arange(40) % 2,
         subjects=np.array(["cmu01", "cmu02"]),
-    )  # fmt: skip
+    )
     small_prior().save(tmp_path / "p.npz")
-    SupervisedLifter(ResidualMLP(ResidualMLPConfig(width=8)), (1.05, 0.04)).save(tmp_path / "w.safetensors", {})
+    SupervisedLifter(ResidualMLP(ResidualMLPConfig(width=8)), (1.05, 0.04)).save(
+        tmp_path / "w.safetensors", {}
+    )
     return tmp_path
 
 
 def call(data, *options: str) -> int:
-    return main(["evaluate", "--lifting", "--data", str(data), "--prior", str(data / "p.npz"), "--views", "8", *options])
+    return main(
+        [
+            "evaluate",
+            "--lifting",
+            "--data",
+            str(data),
+            "--prior",
+            str(data / "p.npz"),
+            "--views",
+            "8",
+            *options,
+        ]
+    )
 
 
 def test_tables_and_files(data, capsys):
     out = data / "out"
     out.mkdir()
-    assert call(data, "--supervised", str(data / "w.safetensors"), "--plots", str(out), "--json", str(out / "e.json")) == 0
+    assert (
+        call(
+            data,
+            "--supervised",
+            str(data / "w.safetensors"),
+            "--plots",
+            str(out),
+            "--json",
+            str(out / "e.json"),
+        )
+        == 0
+    )
     text = capsys.readouterr().out
     tables = json.loads((out / "e.json").read_text())
     assert tuple(tables) == LIFTING_TABLES and all(title in text for title in LIFTING_TABLES)
     errors = tables["errors, mm"]
-    assert list(errors)[:4] == ["exact, best mode", "exact, Bayes mean", "exact, best of the hypotheses", "exact, supervised"]
-    best, answer, untaught = (errors[f"exact, {row}"]["N-MPJPE"] for row in ("best of the hypotheses", "best mode", "supervised"))
+    assert list(errors)[:4] == [
+        "exact, best mode",
+        "exact, Bayes mean",
+        "exact, best of the hypotheses",
+        "exact, supervised",
+    ]
+    best, answer, untaught = (
+        errors[f"exact, {row}"]["N-MPJPE"]
+        for row in ("best of the hypotheses", "best mode", "supervised")
+    )
     assert best <= answer < 150 < untaught
     row = tables["calibration, % inside"]["5 px noise, observed joints"]
-    assert [c for c in row if c.endswith("%")] == [f"{level} %" for level in range(5, 100, 5)] and row["count"] == 8 * 14
+    assert [c for c in row if c.endswith("%")] == [
+        f"{level} %" for level in range(5, 100, 5)
+    ] and row["count"] == 8 * 14
     assert sorted(p.name for p in out.iterdir()) == ["calibration.png", "e.json"]
 
 
@@ -55,12 +100,17 @@ def test_the_same_seed_gives_the_same_figures(data):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--json", "/nowhere/e.json"], "--json"), (["--plots", "/nowhere"], "--plots"), (["--views", "0"], "--views"),
-        (["--supervised", "/nowhere.safetensors"], "nowhere.safetensors"), (["--prior", "/nowhere.npz"], "nowhere.npz"),
-        (["--data", "/nowhere"], "nowhere"), (["--seed", "-1"], "--seed"), (["--all", "--lifter", "ppca=x"], "--lifter"),
+        (["--json", "/nowhere/e.json"], "--json"),
+        (["--plots", "/nowhere"], "--plots"),
+        (["--views", "0"], "--views"),
+        (["--supervised", "/nowhere.safetensors"], "nowhere.safetensors"),
+        (["--prior", "/nowhere.npz"], "nowhere.npz"),
+        (["--data", "/nowhere"], "nowhere"),
+        (["--seed", "-1"], "--seed"),
+        (["--all", "--lifter", "ppca=x"], "--lifter"),
         (["--all", "--lifter", "relative=/nowhere.safetensors"], "nowhere.safetensors"),
     ],
-)  # fmt: skip
+)
 def test_bad_options_are_one_line(data, capsys, options, named):
     assert call(data, *options) == 2
     lines = capsys.readouterr().err.splitlines()
@@ -74,24 +124,60 @@ def test_nothing_to_do(capsys):
 
 @pytest.mark.parametrize("what", ["supervised", "relative"])
 def test_training_a_lifter_then_measuring_it(data, capsys, what):
-    (data / "r.yaml").write_text("network: {width: 16}\nimages: 50\nsamples: 256\nbatch: 64\nspread_steps: 3\n")
+    (data / "r.yaml").write_text(
+        "network: {width: 16}\nimages: 50\nsamples: 256\nbatch: 64\nspread_steps: 3\n"
+    )
     weights = str(data / "new.safetensors")
     options = ["--recipe", str(data / "r.yaml"), "--work", str(data / "work")]
     assert main(["train", what, "--data", str(data), "--out", weights, *options]) == 0
-    assert "N-MPJPE, exact" in capsys.readouterr().out and (data / "work" / f"train_{what}" / "validation.csv").exists()
+    assert (
+        "N-MPJPE, exact" in capsys.readouterr().out
+        and (data / "work" / f"train_{what}" / "validation.csv").exists()
+    )
     kind = {"supervised": SupervisedLifter, "relative": RelativeLifter}[what]
     assert not torch.isnan(kind.load(weights).network.layers[0].weight).any()
-    given = ["--all", "--data", str(data), "--prior", str(data / "p.npz"), "--views", "8", "--lifter", f"{what}={weights}"]
+    given = [
+        "--all",
+        "--data",
+        str(data),
+        "--prior",
+        str(data / "p.npz"),
+        "--views",
+        "8",
+        "--lifter",
+        f"{what}={weights}",
+    ]
     assert main(["evaluate", *given, "--json", str(data / "all.json")]) == 0
     rows = json.loads((data / "all.json").read_text())["lifters: mm, % inside, poses/s"]
-    assert {"exact, ppca", f"exact, {what}", f"5 px noise, {what}", f"3 missing, {what}"} <= set(rows)
-    inside = [f"{kind} {value}" for kind in ("obs.", "inf.", "root") for value in ("50 %", "90 %", "NEES")]
-    assert list(rows[f"exact, {what}"]) == ["MPJPE", "N-MPJPE", "PA-MPJPE", "lifted %", *inside, "poses/s"]
+    assert {"exact, ppca", f"exact, {what}", f"5 px noise, {what}", f"3 missing, {what}"} <= set(
+        rows
+    )
+    inside = [
+        f"{kind} {value}" for kind in ("obs.", "inf.", "root") for value in ("50 %", "90 %", "NEES")
+    ]
+    assert list(rows[f"exact, {what}"]) == [
+        "MPJPE",
+        "N-MPJPE",
+        "PA-MPJPE",
+        "lifted %",
+        *inside,
+        "poses/s",
+    ]
     assert rows[f"exact, {what}"]["lifted %"] == 100
 
 
 def test_the_table_is_aligned(capsys):
-    print_table("t", {"a": {"x": 1.0, "y": 1234.0}, "longer": {"x": float("nan"), "y": 22.22}, "b": {"z": 0.5}}, {"y"})
+    print_table(
+        "t",
+        {"a": {"x": 1.0, "y": 1234.0}, "longer": {"x": float("nan"), "y": 22.22}, "b": {"z": 0.5}},
+        {"y"},
+    )
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == "t" and "y" not in lines[2] and lines[3].endswith("1") and lines[4].endswith("-") and lines[5].endswith("z")
+    assert (
+        lines[1] == "t"
+        and "y" not in lines[2]
+        and lines[3].endswith("1")
+        and lines[4].endswith("-")
+        and lines[5].endswith("z")
+    )
     assert [cell(v) for v in (1234.5, 12.34, 0.0012)] == ["1234", "12.3", "0.0012"]

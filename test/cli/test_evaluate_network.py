@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`lifting evaluate --keypoints` and `--synthetic` on packs and weights that the test makes."""
+
 import dataclasses
 import json
 from pathlib import Path
@@ -12,10 +13,10 @@ from small_networks import LITE, small_network
 
 from lifting_ros.cli import evaluate
 from lifting_ros.cli.main import main
-from lifting_ros.core.checkpoint import save_network
-from lifting_ros.data import pack as packs
-from lifting_ros.data.pack import Pack
-from lifting_ros.evaluation import keypoint_report, synthetic_people
+from lifting_ros.io.checkpoint import save_network
+from lifting_ros.research.datasets import pack as packs
+from lifting_ros.research.datasets.pack import Pack
+from lifting_ros.research.evaluation import keypoint_report, synthetic_people
 
 pytestmark = pytest.mark.usefixtures("narrow_trunk")
 PEOPLE = 4
@@ -36,18 +37,37 @@ def rendered(tmp_path) -> Path:
     joints, keypoints = see(make_poses(PEOPLE, seed=3))
     folder = tmp_path / "rendered"
     folder.mkdir()
-    np.save(folder / "images.npy", np.random.default_rng(0).integers(0, 255, (PEOPLE, 480, 640, 3), np.uint8))
+    np.save(
+        folder / "images.npy",
+        np.random.default_rng(0).integers(0, 255, (PEOPLE, 480, 640, 3), np.uint8),
+    )
     np.savez(
-        folder / "labels.npz", keypoints=np.concatenate([keypoints, np.ones((PEOPLE, 14, 1))], -1).astype(np.float32),
-        joints_camera_m=joints, K=np.tile(CAMERA.matrix, (PEOPLE, 1, 1)), up=np.tile([0.0, -1, 0], (PEOPLE, 1)),
+        folder / "labels.npz",
+        keypoints=np.concatenate([keypoints, np.ones((PEOPLE, 14, 1))], -1).astype(np.float32),
+        joints_camera_m=joints,
+        K=np.tile(CAMERA.matrix, (PEOPLE, 1, 1)),
+        up=np.tile([0.0, -1, 0], (PEOPLE, 1)),
         validation=np.ones(PEOPLE, bool),
-    )  # fmt: skip
+    )
     return folder
 
 
 def test_rendered_people_end_to_end(rendered, weights, tmp_path, capsys):
     out = tmp_path / "e.json"
-    assert main(["evaluate", "--synthetic", str(rendered), "--weights", str(weights), "--json", str(out)]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                "--synthetic",
+                str(rendered),
+                "--weights",
+                str(weights),
+                "--json",
+                str(out),
+            ]
+        )
+        == 0
+    )
     tables = json.loads(out.read_text())
     assert tuple(tables) == synthetic_people.TITLES
     text = capsys.readouterr().out
@@ -55,37 +75,72 @@ def test_rendered_people_end_to_end(rendered, weights, tmp_path, capsys):
     rows = tables[synthetic_people.TITLES[0]]
     stages = [f"stage {s}, {kind}" for s in (1, 2, 3) for kind in ("b", "f")]
     assert list(rows) == ["exact keypoints", *stages, *(f"{s}, small" for s in stages[:4])]
-    assert rows["exact keypoints"]["px"] < 0.01 < rows["stage 3, f"]["px"] and rows["exact keypoints"]["lifted %"] == 100
-    assert set(rows["stage 1, b"]) >= {"MPJPE", "N-MPJPE", "PA-MPJPE", "median PA-MPJPE", "px", "swapped %"}
+    assert (
+        rows["exact keypoints"]["px"] < 0.01 < rows["stage 3, f"]["px"]
+        and rows["exact keypoints"]["lifted %"] == 100
+    )
+    assert set(rows["stage 1, b"]) >= {
+        "MPJPE",
+        "N-MPJPE",
+        "PA-MPJPE",
+        "median PA-MPJPE",
+        "px",
+        "swapped %",
+    }
 
 
 def test_networks_stand_side_by_side(rendered, weights, tmp_path, monkeypatch):
     """Photographs are replaced by the pack above; the detector is left out."""
     rendered_pack = packs.read_pack(rendered)._replace(name="lspet")
-    nobody = Pack("negatives", rendered_pack.images, np.zeros((PEOPLE, 14, 3), np.float32), np.ones(PEOPLE, bool))
+    nobody = Pack(
+        "negatives",
+        rendered_pack.images,
+        np.zeros((PEOPLE, 14, 3), np.float32),
+        np.ones(PEOPLE, bool),
+    )
     asked = []
-    monkeypatch.setattr(packs, "open_packs", lambda data, cache, side: asked.append((cache.name, side)) or [rendered_pack, nobody])
+    monkeypatch.setattr(
+        packs,
+        "open_packs",
+        lambda data, cache, side: asked.append((cache.name, side)) or [rendered_pack, nobody],
+    )
     copy = tmp_path / "other" / "small.safetensors"
     copy.parent.mkdir()
     copy.write_bytes(weights.read_bytes())
-    options = ["--keypoints", "--true-boxes", "--data", str(tmp_path), "--weights", f"{weights},{copy}", "--json", str(tmp_path / "e.json")]
+    options = [
+        "--keypoints",
+        "--true-boxes",
+        "--data",
+        str(tmp_path),
+        "--weights",
+        f"{weights},{copy}",
+        "--json",
+        str(tmp_path / "e.json"),
+    ]
     assert main(["evaluate", *options]) == 0
     tables = json.loads((tmp_path / "e.json").read_text())
     assert tuple(tables) == keypoint_report.TITLES and asked == [("packs384", 384)]
     names = [f", {weights}", f", {copy}"]  # two files of one name are told apart by their paths
-    assert list(tables["keypoints"]) == [f"lspet{part}{name}" for name in ("", *names) for part in ("", ", upright")]
+    assert list(tables["keypoints"]) == [
+        f"lspet{part}{name}" for name in ("", *names) for part in ("", ", upright")
+    ]
     assert tables["keypoints"][f"lspet{names[0]}"] == tables["keypoints"][f"lspet{names[1]}"]
     assert list(tables["keypoints"]["lspet"]) == ["stage 1", "stage 2", "stage 3"]
-    assert all(tables[keypoint_report.TITLES[4]][f"all sets{name}"]["count"] == 28 for name in ("", *names))
+    assert all(
+        tables[keypoint_report.TITLES[4]][f"all sets{name}"]["count"] == 28 for name in ("", *names)
+    )
 
 
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--keypoints"], "--data"), (["--lifting"], "--data"), (["--synthetic", "/nowhere"], "not a pack of rendered people"),
-        (["--synthetic", ".", "--people", "0"], "--people"), ([], "--synthetic"),
+        (["--keypoints"], "--data"),
+        (["--lifting"], "--data"),
+        (["--synthetic", "/nowhere"], "not a pack of rendered people"),
+        (["--synthetic", ".", "--people", "0"], "--people"),
+        ([], "--synthetic"),
     ],
-)  # fmt: skip
+)
 def test_bad_options_are_one_line(capsys, options, named):
     assert main(["evaluate", *options]) == 2
     lines = capsys.readouterr().err.splitlines()
@@ -94,6 +149,11 @@ def test_bad_options_are_one_line(capsys, options, named):
 
 def test_other_weights_that_are_none_are_refused(rendered, tmp_path, capsys):
     (tmp_path / "w.safetensors").write_bytes(b"nothing")
-    assert main(["evaluate", "--synthetic", str(rendered), "--weights", str(tmp_path / "w.safetensors")]) == 2
+    assert (
+        main(
+            ["evaluate", "--synthetic", str(rendered), "--weights", str(tmp_path / "w.safetensors")]
+        )
+        == 2
+    )
     assert "w.safetensors" in capsys.readouterr().err
     assert evaluate.cell(float("nan")) == "-"

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`lifting label` on pictures of the rendered demo, then training on what it wrote; and bad input in one line."""
+"""`lifting label` on pictures of the rendered demo, then training on what it wrote; and bad input
+in one line."""
+
 from pathlib import Path
 
 import cv2
@@ -9,15 +11,16 @@ from stereo_support import make_lifter
 
 import lifting_ros
 from lifting_ros.cli.main import main
-from lifting_ros.core.skeleton import limb_lengths
-from lifting_ros.data.labels import QUALITY, read_labels
+from lifting_ros.research.labels.labels import QUALITY, read_labels
+from lifting_ros.skeleton import limb_lengths
 
 DEMO = Path(lifting_ros.__file__).parent / "demo" / "walk_and_sit.mp4"
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """A folder of two frames with one person each and a grey wall, and weights that have learnt nothing."""
+    """A folder of two frames with one person each and a grey wall, and weights that have learnt
+    nothing."""
     folder = tmp_path_factory.mktemp("pictures")
     make_lifter().save(folder / "s.safetensors", {})
     capture = cv2.VideoCapture(str(DEMO))
@@ -27,7 +30,9 @@ def pictures(tmp_path_factory):
             cv2.imwrite(str(folder / f"{number}.png"), image)
     capture.release()
     cv2.imwrite(str(folder / "wall.png"), np.full((120, 160, 3), 128, np.uint8))
-    (folder / "all.yaml").write_text("\n".join(f"{name}: {0.0 if name == 'confidence' else 10.0}" for name in QUALITY))
+    (folder / "all.yaml").write_text(
+        "\n".join(f"{name}: {0.0 if name == 'confidence' else 10.0}" for name in QUALITY)
+    )
     return folder
 
 
@@ -39,9 +44,19 @@ def test_photographs_become_labels_that_a_network_learns_from(pictures, tmp_path
     assert call(pictures, "--out", str(tmp_path / "l"), "--recipe", str(pictures / "all.yaml")) == 0
     said = capsys.readouterr().out
     labels = read_labels(tmp_path / "l")
-    assert set(labels.image_index) <= {0, 1} and labels.images == ("0.png", "30.png", "wall.png") and f"{len(labels.good)} people" in said
-    assert labels.windows.shape[1:] == (224, 224, 3) and np.isfinite(labels.joints_m).all() and (labels.joints_m[:, 0] == 0).all()
-    assert (np.linalg.eigvalsh(labels.covariance_m2[:, 1:]) > 0).all() and (limb_lengths(labels.joints_m) > 0).all()
+    assert (
+        set(labels.image_index) <= {0, 1}
+        and labels.images == ("0.png", "30.png", "wall.png")
+        and f"{len(labels.good)} people" in said
+    )
+    assert (
+        labels.windows.shape[1:] == (224, 224, 3)
+        and np.isfinite(labels.joints_m).all()
+        and (labels.joints_m[:, 0] == 0).all()
+    )
+    assert (np.linalg.eigvalsh(labels.covariance_m2[:, 1:]) > 0).all() and (
+        limb_lengths(labels.joints_m) > 0
+    ).all()
     assert len(labels.about["sha256"]["lifter"]) == 64 and labels.about["limits"]["confidence"] == 0
     assert all(np.isfinite(values).all() for values in labels.quality.values())
     assert cv2.imread(str(tmp_path / "l" / "sheet.png")).shape[1] > 300
@@ -49,7 +64,14 @@ def test_photographs_become_labels_that_a_network_learns_from(pictures, tmp_path
     recipe.write_text("network: {widths: [8, 8, 8], hidden: 16}\nsamples: 4\nbatch: 2\n")
     arrays = dict(np.load(tmp_path / "l" / "labels.npz"))
     np.savez(tmp_path / "l" / "labels.npz", **arrays | {"good": np.ones(len(labels.good), bool)})
-    options = ["--recipe", str(recipe), "--work", str(tmp_path), "--out", str(tmp_path / "w.safetensors")]
+    options = [
+        "--recipe",
+        str(recipe),
+        "--work",
+        str(tmp_path),
+        "--out",
+        str(tmp_path / "w.safetensors"),
+    ]
     assert main(["train", "image", "--data", str(tmp_path / "l"), *options]) == 0
     assert (tmp_path / "w.safetensors").stat().st_size < 5e6
 
@@ -60,7 +82,14 @@ def test_with_a_calibration_people_are_seen_where_they_are(pictures, tmp_path):
         "distortion_coefficients: {data: [0, 0, 0, 0, 0]}\ndistortion_model: plumb_bob\n"
     )
     image = str(pictures / "30.png")
-    weights = ["--weights", str(pictures / "s.safetensors"), "--camera", str(tmp_path / "c.yaml"), "--sheet", "0"]
+    weights = [
+        "--weights",
+        str(pictures / "s.safetensors"),
+        "--camera",
+        str(tmp_path / "c.yaml"),
+        "--sheet",
+        "0",
+    ]
     code = main(["label", image, "--out", str(tmp_path / "l"), *weights])
     assert code == 0
     labels = read_labels(tmp_path / "l")
@@ -71,12 +100,17 @@ def test_with_a_calibration_people_are_seen_where_they_are(pictures, tmp_path):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--out", "FULL"], "--out"), (["--out", "/nowhere/l"], "--out"), (["--out", "NEW", "--sheet", "-1"], "--sheet"),
+        (["--out", "FULL"], "--out"),
+        (["--out", "/nowhere/l"], "--out"),
+        (["--out", "NEW", "--sheet", "-1"], "--sheet"),
         (["--out", "NEW", "--weights", "/nowhere.safetensors"], "nowhere.safetensors"),
-        (["--out", "NEW", "--recipe", "/no.yaml"], "no.yaml"), (["--out", "NEW", "--camera", "/no.yaml"], "no.yaml"),
+        (["--out", "NEW", "--recipe", "/no.yaml"], "no.yaml"),
+        (["--out", "NEW", "--camera", "/no.yaml"], "no.yaml"),
     ],
-)  # fmt: skip
-def test_bad_options_are_one_line_and_nothing_is_written(pictures, tmp_path, capsys, options, named):
+)
+def test_bad_options_are_one_line_and_nothing_is_written(
+    pictures, tmp_path, capsys, options, named
+):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("kept")
     places = {"FULL": str(tmp_path / "full"), "NEW": str(tmp_path / "new")}

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file contracts of `lifting fit-prior` and `lifting lift`, and bad input: one line, exit status 2, nothing half-written."""
+"""The file contracts of `lifting fit-prior` and `lifting lift`, and bad input: one line, exit
+status 2, nothing half-written."""
+
 import numpy as np
 import pytest
 from people import CAMERA, make_poses, see
 
 from lifting_ros.cli.main import main
-from lifting_ros.core.conventions import CONVENTIONS
-from lifting_ros.core.lifters import METHODS
-from lifting_ros.evaluation.metrics import n_mpjpe
+from lifting_ros.conventions import CONVENTIONS
+from lifting_ros.lifting.lifters import METHODS
+from lifting_ros.research.evaluation.metrics import n_mpjpe
 
 
 @pytest.fixture
@@ -25,9 +27,15 @@ def test_lift_writes_what_the_contract_says(keypoints):
     out = np.load(folder / "out.npz", allow_pickle=False)
     modes = out["hypotheses_m"].shape[1]
     shapes = {
-        "joints_m": (6, 17, 3), "root_m": (6, 3), "covariance_m2": (6, 17, 3, 3), "root_covariance_m2": (6, 3, 3), "status": (6, 17),
-        "log_likelihood": (6,), "hypotheses_m": (6, modes, 17, 3), "hypothesis_weight": (6, modes),
-    }  # fmt: skip
+        "joints_m": (6, 17, 3),
+        "root_m": (6, 3),
+        "covariance_m2": (6, 17, 3, 3),
+        "root_covariance_m2": (6, 3, 3),
+        "status": (6, 17),
+        "log_likelihood": (6,),
+        "hypotheses_m": (6, modes, 17, 3),
+        "hypothesis_weight": (6, modes),
+    }
     assert {name: out[name].shape for name in out.files} == shapes
     assert set(np.unique(out["status"])) == {1, 2}
     np.testing.assert_array_equal(out["joints_m"][:, 0], out["root_m"])
@@ -37,9 +45,39 @@ def test_lift_writes_what_the_contract_says(keypoints):
 
 def test_fit_prior_then_lift_with_it(keypoints):
     folder, _, _ = keypoints
-    np.savez(folder / "mocap.npz", positions=make_poses(400).astype(np.float32), subject_id=np.repeat(np.arange(4), 100))
-    assert main(["fit-prior", str(folder / "mocap.npz"), "--out", str(folder / "p.npz"), "--components", "2", "--basis", "8"]) == 0
-    assert main(["lift", str(folder / "in.npz"), "--out", str(folder / "out.npz"), "--prior", str(folder / "p.npz")]) == 0
+    np.savez(
+        folder / "mocap.npz",
+        positions=make_poses(400).astype(np.float32),
+        subject_id=np.repeat(np.arange(4), 100),
+    )
+    assert (
+        main(
+            [
+                "fit-prior",
+                str(folder / "mocap.npz"),
+                "--out",
+                str(folder / "p.npz"),
+                "--components",
+                "2",
+                "--basis",
+                "8",
+            ]
+        )
+        == 0
+    )
+    assert (
+        main(
+            [
+                "lift",
+                str(folder / "in.npz"),
+                "--out",
+                str(folder / "out.npz"),
+                "--prior",
+                str(folder / "p.npz"),
+            ]
+        )
+        == 0
+    )
 
 
 def test_an_empty_file_gives_an_empty_answer(tmp_path):
@@ -69,7 +107,13 @@ def test_a_wrong_array_is_named_in_one_line(keypoints, capsys, change, named):
     np.savez(folder / "bad.npz", **arrays)
     assert main(["lift", str(folder / "bad.npz"), "--out", str(folder / "out.npz")]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1 and named in lines[0] and "expected" in lines[0] or "not calibrated" in lines[0] or "do not fit" in lines[0]
+    assert (
+        len(lines) == 1
+        and named in lines[0]
+        and "expected" in lines[0]
+        or "not calibrated" in lines[0]
+        or "do not fit" in lines[0]
+    )
     assert not (folder / "out.npz").exists() and not list(folder.glob("*.partial"))
 
 
@@ -80,8 +124,13 @@ def test_other_conventions_are_read_and_named(keypoints, capsys):
     call = ["lift", str(folder / "h.npz"), "--out", str(folder / "h_out.npz")]
     assert main(call) == 2
     error = capsys.readouterr().err.strip()
-    assert len(error.splitlines()) == 1 and "--convention coco17 or --convention human36m17" in error
-    assert main([*call, "--convention", "body25"]) == 2 and "expected (N, 25, 2) of body25" in capsys.readouterr().err
+    assert (
+        len(error.splitlines()) == 1 and "--convention coco17 or --convention human36m17" in error
+    )
+    assert (
+        main([*call, "--convention", "body25"]) == 2
+        and "expected (N, 25, 2) of body25" in capsys.readouterr().err
+    )
     assert main([*call, "--convention", "human36m17"]) == 0
     assert main(["lift", str(folder / "in.npz"), "--out", str(folder / "out.npz")]) == 0
     found, own = (np.load(folder / name)["joints_m"] for name in ("h_out.npz", "out.npz"))
@@ -120,7 +169,11 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path, capsys, content):
 
 
 def test_pickles_are_refused(tmp_path, capsys):
-    np.savez(tmp_path / "in.npz", keypoints_px=np.array([{"a": 1}], dtype=object), confidence=np.ones((1, 14)))
+    np.savez(
+        tmp_path / "in.npz",
+        keypoints_px=np.array([{"a": 1}], dtype=object),
+        confidence=np.ones((1, 14)),
+    )
     assert main(["lift", str(tmp_path / "in.npz"), "--out", str(tmp_path / "out.npz")]) == 2
     assert "in.npz" in capsys.readouterr().err
 
@@ -133,9 +186,17 @@ def test_fuzzed_keypoints_never_end_in_a_traceback(tmp_path):
     pixels[rng.random(pixels.shape) < 0.1] = np.nan
     pixels[rng.random(pixels.shape) < 0.02] = np.inf
     confidence = rng.random((count, 14)) * (rng.random((count, 14)) < rng.random((count, 1)))
-    np.savez(tmp_path / "in.npz", keypoints_px=pixels, confidence=confidence, K=CAMERA.matrix, up=rng.normal(size=(count, 3)).round())
+    np.savez(
+        tmp_path / "in.npz",
+        keypoints_px=pixels,
+        confidence=confidence,
+        K=CAMERA.matrix,
+        up=rng.normal(size=(count, 3)).round(),
+    )
     assert main(["lift", str(tmp_path / "in.npz"), "--out", str(tmp_path / "out.npz")]) == 0
     out = np.load(tmp_path / "out.npz")
     known = out["status"] > 0
-    assert np.isfinite(out["joints_m"][known]).all() and np.isfinite(out["covariance_m2"][known]).all()
+    assert (
+        np.isfinite(out["joints_m"][known]).all() and np.isfinite(out["covariance_m2"][known]).all()
+    )
     assert np.isnan(out["joints_m"][~known]).all()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """`lifting poses`: a bag's poses as CSV and .npz, number for number, without ROS."""
+
 from __future__ import annotations
 
 import csv
@@ -18,14 +19,17 @@ from ros_support import FRAME, header, person
 
 from lifting_ros.cli.main import main
 from lifting_ros.cli.poses import COLUMNS
-from lifting_ros.core.skeleton import JOINT_NAMES
 from lifting_ros.ros.bag_estimation import Answer
 from lifting_ros.ros.bag_format import BagWriter
 from lifting_ros.ros.bag_output import PoseTopics
 from lifting_ros.ros.conversions import skeleton_info
 from lifting_ros.ros.markers import MarkerConfig
+from lifting_ros.skeleton import JOINT_NAMES
 
-A, B, C = (person(np.random.default_rng(seed), track, invalid=gone) for seed, track, gone in ((1, 7, (4,)), (2, 7, ()), (3, 9, ())))
+A, B, C = (
+    person(np.random.default_rng(seed), track, invalid=gone)
+    for seed, track, gone in ((1, 7, (4,)), (2, 7, ()), (3, 9, ()))
+)
 PERSONS = [(), (A,), (B, C)]
 STAMPS = [12 * 10**9 + k * 33_333_333 for k in range(3)]
 
@@ -50,13 +54,22 @@ def test_csv_has_a_row_for_each_joint(bag, tmp_path):
     with (tmp_path / "poses.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert tuple(rows[0]) == COLUMNS and len(rows) == 3 * 17
-    assert [(int(r["stamp_ns"]), int(r["id"])) for r in rows[::17]] == [(STAMPS[1], 7), (STAMPS[2], 7), (STAMPS[2], 9)]
-    assert [r["joint"] for r in rows[:17]] == list(JOINT_NAMES) and {r["frame_id"] for r in rows} == {FRAME}
+    assert [(int(r["stamp_ns"]), int(r["id"])) for r in rows[::17]] == [
+        (STAMPS[1], 7),
+        (STAMPS[2], 7),
+        (STAMPS[2], 9),
+    ]
+    assert [r["joint"] for r in rows[:17]] == list(JOINT_NAMES) and {
+        r["frame_id"] for r in rows
+    } == {FRAME}
     pose, row = PERSONS[2][1].skeleton_3d, rows[2 * 17 + 5]
     number = {name: float(row[name]) for name in COLUMNS if name not in ("frame_id", "joint")}
     assert [number[f"{axis}_m"] for axis in "xyz"] == pose.joints_m[5].tolist()
     assert [number[f"v{axis}_mps"] for axis in "xyz"] == PERSONS[2][1].velocity_mps[5].tolist()
-    for prefix, covariance in (("cov", pose.covariance_m2[5]), ("root_cov", pose.root_covariance_m2)):
+    for prefix, covariance in (
+        ("cov", pose.covariance_m2[5]),
+        ("root_cov", pose.root_covariance_m2),
+    ):
         for i, j in ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)):
             assert number[f"{prefix}_{'xyz'[i]}{'xyz'[j]}_m2"] == covariance[i, j]
     assert (number["confidence"], number["status"]) == (pose.confidence[5], 2)
@@ -67,13 +80,19 @@ def test_npz_has_the_frames_without_a_person_too(bag, tmp_path):
     assert main(["poses", str(bag), "--out", str(tmp_path / "poses.npz")]) == 0
     found = np.load(tmp_path / "poses.npz", allow_pickle=False)
     assert found["frame_stamp_ns"].tolist() == STAMPS and found["frame_index"].tolist() == [1, 2, 2]
-    assert found["stamp_ns"].tolist() == [STAMPS[1], STAMPS[2], STAMPS[2]] and found["track_id"].tolist() == [7, 7, 9]
+    assert found["stamp_ns"].tolist() == [STAMPS[1], STAMPS[2], STAMPS[2]] and found[
+        "track_id"
+    ].tolist() == [7, 7, 9]
     people = [p for persons in PERSONS for p in persons]
     for name in ("joints_m", "covariance_m2", "root_covariance_m2", "status"):
         np.testing.assert_array_equal(found[name], [getattr(p.skeleton_3d, name) for p in people])
-    np.testing.assert_array_equal(found["keypoints_px"], [p.skeleton_2d.keypoints_px for p in people])
+    np.testing.assert_array_equal(
+        found["keypoints_px"], [p.skeleton_2d.keypoints_px for p in people]
+    )
     np.testing.assert_array_equal(found["velocity_mps"], [p.velocity_mps for p in people])
-    np.testing.assert_array_equal(found["joint_confidence"], [p.skeleton_3d.confidence for p in people])
+    np.testing.assert_array_equal(
+        found["joint_confidence"], [p.skeleton_3d.confidence for p in people]
+    )
     np.testing.assert_allclose(found["age_s"], [p.age_s for p in people])
 
 
@@ -96,8 +115,13 @@ def test_of_several_topics_one_has_to_be_chosen(tmp_path, capsys):
     out = tmp_path / "poses.npz"
     assert main(["poses", str(bag), "--out", str(out)]) == 2
     topics = "/left/lifting/skeletons_3d (3), /right/lifting/skeletons_3d (3)"
-    assert capsys.readouterr().err == f"lifting poses: {bag}: skeletons on several topics, choose one with --topic: {topics}\n"
-    assert main(["poses", str(bag), "--out", str(out), "--topic", "/right/lifting/skeletons_3d"]) == 0
+    assert (
+        capsys.readouterr().err
+        == f"lifting poses: {bag}: skeletons on several topics, choose one with --topic: {topics}\n"
+    )
+    assert (
+        main(["poses", str(bag), "--out", str(out), "--topic", "/right/lifting/skeletons_3d"]) == 0
+    )
     assert len(np.load(out)["stamp_ns"]) == 3
 
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`lifting record`: what is recorded by default, a disk that is full, and the quality of service for rosbag2's own recorder."""
+"""`lifting record`: what is recorded by default, a disk that is full, and the quality of service
+for rosbag2's own recorder."""
+
 from __future__ import annotations
 
 import itertools
@@ -47,9 +49,15 @@ def topics_of(*words: str) -> list[str]:
 
 def test_without_topics_the_outputs_of_the_node_are_recorded():
     source = "".join(path.read_text() for path in ROS_SOURCES.glob("*.py"))
-    published = {f"/lifting/{name}" for name in re.findall(r'"~/(\w+)"', source)} - {"/lifting/enable", "/lifting/debug_image"}
+    published = {f"/lifting/{name}" for name in re.findall(r'"~/(\w+)"', source)} - {
+        "/lifting/enable",
+        "/lifting/debug_image",
+    }
     assert set(topics_of()) == published | {"/tf", "/tf_static", "/diagnostics"}
-    assert topics_of("--image", "/cam/image_raw/compressed")[-2:] == ["/cam/image_raw/compressed", "/cam/camera_info"]
+    assert topics_of("--image", "/cam/image_raw/compressed")[-2:] == [
+        "/cam/image_raw/compressed",
+        "/cam/camera_info",
+    ]
     assert topics_of("/a", "/b", "/a") == ["/a", "/b"]
     assert "/robot/skeletons_3d" in topics_of("--namespace", "/robot")
 
@@ -85,7 +93,9 @@ def small_files(limit: int):
 def fill(writer: BagWriter, count: int) -> None:
     """`count` messages of 100 kB, numbered, and the end of the bag."""
     store = get_typestore(Stores.ROS2_HUMBLE)
-    connection = writer.add_connection("/words", "std_msgs/msg/String", typestore=typestore_of(["std_msgs/msg/String"]))
+    connection = writer.add_connection(
+        "/words", "std_msgs/msg/String", typestore=typestore_of(["std_msgs/msg/String"])
+    )
     for k in range(count):
         message = store.types["std_msgs/msg/String"](data=f"{k:06}" * 17_000)
         writer.write(connection, k, bytes(store.serialize_cdr(message, "std_msgs/msg/String")))
@@ -151,7 +161,9 @@ sys.exit(main(sys.argv[1:]))
 def start(log: Path, *command: str) -> subprocess.Popen:
     env = {**os.environ, "ROS_DOMAIN_ID": str(DOMAIN), "PYTHONUNBUFFERED": "1"}
     with log.open("wb") as out:
-        return subprocess.Popen([sys.executable, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
+        return subprocess.Popen(
+            [sys.executable, *command], stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env
+        )
 
 
 @pytest.fixture(scope="module")
@@ -164,10 +176,15 @@ def words():
 def publish(peer: Peer, publisher, count: int, process: subprocess.Popen, log: Path) -> None:
     """Numbered messages of 100 kB, from when the recorder is there until it ends."""
     end = time.monotonic() + WAIT_S
-    peer.wait(lambda: publisher.get_subscription_count() or process.poll() is not None, log.read_text())
+    peer.wait(
+        lambda: publisher.get_subscription_count() or process.poll() is not None, log.read_text()
+    )
     time.sleep(1.0)  # a subscriber that is known here does not know the publisher yet
     for k in itertools.count():
-        peer.wait(lambda: publisher.get_subscription_count() or process.poll() is not None, log.read_text())
+        peer.wait(
+            lambda: publisher.get_subscription_count() or process.poll() is not None,
+            log.read_text(),
+        )
         if k == count or process.poll() is not None:
             return
         assert time.monotonic() < end, log.read_text()
@@ -180,7 +197,9 @@ def test_recording_ends_with_1_when_the_disk_is_full_and_keeps_what_was_written(
     process = start(log, "-c", FULL_DISK, "record", "--out", str(bag), "/words")
     publish(*words, 10_000, process, log)
     assert process.wait(WAIT_S) == 1, log.read_text()
-    assert log.read_text().count("No space left on device") == 1 and "Traceback" not in log.read_text()
+    assert (
+        log.read_text().count("No space left on device") == 1 and "Traceback" not in log.read_text()
+    )
     rows = [number for _, number in recorded(bag)]
     assert len(rows) >= 20 and rows == sorted(rows) and len(set(rows)) == len(rows)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bag", "log"]
@@ -200,12 +219,16 @@ def test_recording_ends_with_0_on_a_signal(tmp_path, words):
 def test_qos_overrides_name_existing_topics_in_the_words_of_rosbag2():
     profiles = yaml.safe_load(share_file("config/rosbag2_qos.yaml").read_text(encoding="utf-8"))
     source = "".join(path.read_text() for path in ROS_SOURCES.glob("*.py"))
-    outputs = {f"/lifting/{name}" for name in re.findall(r'"~/(\w+)"', source)} - {"/lifting/enable"}
+    outputs = {f"/lifting/{name}" for name in re.findall(r'"~/(\w+)"', source)} - {
+        "/lifting/enable"
+    }
     inputs = {f"/{name}" for name in ("image", "camera_info", "depth") if f'"{name}"' in source}
     assert set(profiles) == outputs | inputs | {"/image/compressed", "/tf_static"}
     choices = {
-        "history": {"keep_last", "keep_all"}, "reliability": {"reliable", "best_effort"}, "durability": {"volatile", "transient_local"},
-    }  # fmt: skip
+        "history": {"keep_last", "keep_all"},
+        "reliability": {"reliable", "best_effort"},
+        "durability": {"volatile", "transient_local"},
+    }
     for topic, profile in profiles.items():
         assert profile.keys() == {*choices, "depth"}, topic
         assert isinstance(profile["depth"], int) and profile["depth"] > 0

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`lifting view`: what the viewer is given, with a stand-in that keeps every call, and with Rerun itself where it is installed."""
+"""`lifting view`: what the viewer is given, with a stand-in that keeps every call, and with Rerun
+itself where it is installed."""
+
 from __future__ import annotations
 
 import sys
@@ -26,19 +28,37 @@ from lifting_ros.ros.markers import MarkerConfig
 
 STAMPS = [bags.START_NS + k * bags.PERIOD_NS for k in range(3)]
 RGB = np.random.default_rng(2).integers(0, 255, (24, 32, 3), np.uint8)
-A, B, C = (person(np.random.default_rng(seed), track, invalid=gone) for seed, track, gone in ((1, 7, (4,)), (2, 7, ()), (3, 9, ())))
+A, B, C = (
+    person(np.random.default_rng(seed), track, invalid=gone)
+    for seed, track, gone in ((1, 7, (4,)), (2, 7, ()), (3, 9, ()))
+)
 PERSONS = [(A,), (B, C), ()]
 
 
 class Calls(ModuleType):
-    """In place of the module rerun: keeps (stamp, entity, kind, arguments) of everything that is logged."""
+    """In place of the module rerun: keeps (stamp, entity, kind, arguments) of everything that is
+    logged."""
 
     def __init__(self):
         super().__init__("rerun")
         self.logged, self.opened, self.closed, self._now = [], [], 0, None
         self.ViewCoordinates = SimpleNamespace(RDF=self._kind("ViewCoordinates")())
-        self.blueprint = SimpleNamespace(**{n: self._kind(n) for n in ("Blueprint", "Horizontal", "Spatial2DView", "Spatial3DView")})
-        for name in ("Clear", "EncodedImage", "Ellipsoids3D", "LineStrips2D", "LineStrips3D", "Pinhole", "Points2D", "Points3D"):
+        self.blueprint = SimpleNamespace(
+            **{
+                n: self._kind(n)
+                for n in ("Blueprint", "Horizontal", "Spatial2DView", "Spatial3DView")
+            }
+        )
+        for name in (
+            "Clear",
+            "EncodedImage",
+            "Ellipsoids3D",
+            "LineStrips2D",
+            "LineStrips3D",
+            "Pinhole",
+            "Points2D",
+            "Points3D",
+        ):
             setattr(self, name, self._kind(name))
 
     def _kind(self, name: str):
@@ -82,13 +102,27 @@ def calls(monkeypatch):
 def bag(tmp_path_factory):
     """Images with poses of PERSONS; the third shows nobody."""
     folder = tmp_path_factory.mktemp("view")
-    messages = [("/cam/camera_info", STAMPS[0] - 1, bags.camera_info(STAMPS[0], width=32, height=24))]
+    messages = [
+        ("/cam/camera_info", STAMPS[0] - 1, bags.camera_info(STAMPS[0], width=32, height=24))
+    ]
     messages += [("/cam/image_raw", stamp, bags.image(RGB, stamp)) for stamp in STAMPS]
-    answers = [Answer(header(*divmod(stamp, 10**9)), persons) for stamp, persons in zip(STAMPS, PERSONS, strict=True)]
-    with InputBag(bags.write_bag(folder / "in", messages)) as source, BagWriter(folder / "bag") as writer:
+    answers = [
+        Answer(header(*divmod(stamp, 10**9)), persons)
+        for stamp, persons in zip(STAMPS, PERSONS, strict=True)
+    ]
+    with (
+        InputBag(bags.write_bag(folder / "in", messages)) as source,
+        BagWriter(folder / "bag") as writer,
+    ):
         originals = OriginalTopics(writer, source)
         topics = PoseTopics(writer, "/lifting", MarkerConfig(), skeleton_info("lite", "a", "b"))
-        for _ in copy_with_poses(source, source.of_topic("/cam/image_raw", "sensor_msgs/msg/Image"), answers, topics, originals):
+        for _ in copy_with_poses(
+            source,
+            source.of_topic("/cam/image_raw", "sensor_msgs/msg/Image"),
+            answers,
+            topics,
+            originals,
+        ):
             pass
     return folder / "bag"
 
@@ -98,20 +132,30 @@ def test_skeletons_come_with_their_covariances_on_a_timeline_by_stamp(calls, bag
     (first, second) = calls.of("world/people/7/joints")[:2]
     assert [first[0], second[0]] == STAMPS[:2]
     pose = PERSONS[0][0].skeleton_3d
-    there = [j for j in range(17) if j != 4]  # 4 is invalid: not drawn, nor the limbs that end in it
+    there = [
+        j for j in range(17) if j != 4
+    ]  # 4 is invalid: not drawn, nor the limbs that end in it
     np.testing.assert_array_equal(first[1].args[0], pose.joints_m[there])
     assert first[1].colors[3][3] < first[1].colors[1][3]  # joint 3 was not seen
     assert len(calls.of("world/people/7/limbs")[0][1].args[0]) == 14
     shapes = calls.of("world/people/7/covariance")[0][1]
-    assert len(shapes.centers) == len(shapes.half_sizes) == len(shapes.quaternions) == 15  # nor the root, which has none
-    np.testing.assert_allclose(np.prod(shapes.half_sizes[0]) ** 2, np.linalg.det(pose.covariance_m2[1]), rtol=1e-6)
+    assert (
+        len(shapes.centers) == len(shapes.half_sizes) == len(shapes.quaternions) == 15
+    )  # nor the root, which has none
+    np.testing.assert_allclose(
+        np.prod(shapes.half_sizes[0]) ** 2, np.linalg.det(pose.covariance_m2[1]), rtol=1e-6
+    )
     assert calls.logged[0][1:] == ("world", calls.ViewCoordinates.RDF) and calls.closed == 1
 
 
 def test_persons_vanish_when_they_are_gone(calls, bag, tmp_path):
     assert main(["view", str(bag), "--save", str(tmp_path / "a.rrd")]) == 0
     for name in ("7", "9"):
-        cleared = [stamp for stamp, what in calls.of(f"world/people/{name}") if what.kind == "Clear" and what.recursive]
+        cleared = [
+            stamp
+            for stamp, what in calls.of(f"world/people/{name}")
+            if what.kind == "Clear" and what.recursive
+        ]
         assert cleared == [STAMPS[2]]
 
 
@@ -119,7 +163,10 @@ def test_keypoints_lie_over_the_image(calls, bag, tmp_path):
     assert main(["view", str(bag), "--save", str(tmp_path / "a.rrd")]) == 0
     assert [stamp for stamp, _ in calls.of("world/camera/image")] == STAMPS
     assert calls.of("world/camera/image")[0][1].contents[:2] == b"\xff\xd8"  # JPEG
-    np.testing.assert_array_equal(calls.of("world/camera/people/7/keypoints")[0][1].args[0], PERSONS[0][0].skeleton_2d.keypoints_px)
+    np.testing.assert_array_equal(
+        calls.of("world/camera/people/7/keypoints")[0][1].args[0],
+        PERSONS[0][0].skeleton_2d.keypoints_px,
+    )
     (camera,) = [what for _, what in calls.of("world/camera")]
     assert camera.image_from_camera[0][0] == 600.0 and camera.resolution == [32, 24]
 
@@ -128,7 +175,10 @@ def test_a_window_is_opened_unless_a_file_is_named(calls, bag, tmp_path):
     assert main(["view", str(bag)]) == 0
     assert calls.opened == ["window"] and calls.closed == 1
     assert main(["view", str(bag), "--save", str(tmp_path / "a.rrd")]) == 0
-    assert calls.opened[1:] == [str(tmp_path / "a.rrd.partial")] and (tmp_path / "a.rrd").read_bytes() == b"recording"
+    assert (
+        calls.opened[1:] == [str(tmp_path / "a.rrd.partial")]
+        and (tmp_path / "a.rrd").read_bytes() == b"recording"
+    )
 
 
 def test_an_npz_shows_the_same_poses(calls, bag, tmp_path):
@@ -152,7 +202,9 @@ def test_an_npz_shows_the_same_poses(calls, bag, tmp_path):
         (["other.npz", "--topic", "/x"], "--topic and --image are for bags"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(calls, bag, tmp_path, monkeypatch, capfd, arguments, line):
+def test_bad_input_is_one_line_and_leaves_nothing(
+    calls, bag, tmp_path, monkeypatch, capfd, arguments, line
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.npz").write_text("no arrays")
     np.savez(tmp_path / "other.npz", poses=np.zeros(3))

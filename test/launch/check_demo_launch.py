@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The demo under launch_testing: `launch_test test/launch/check_demo_launch.py`; test_launch_testing.py runs it, too."""
+"""The demo under launch_testing: `launch_test test/launch/check_demo_launch.py`;
+test_launch_testing.py runs it, too."""
+
 import time
 import unittest
 from pathlib import Path
@@ -19,7 +21,8 @@ DEMO = Path(__file__).parents[2] / "launch" / "demo.launch.py"
 def generate_test_description() -> LaunchDescription:
     """The clip that ships, again and again, until the tests are through."""
     demo = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(str(DEMO)), launch_arguments=[("fps", "8.0"), ("max_frames", "60"), ("loop", "true")]
+        PythonLaunchDescriptionSource(str(DEMO)),
+        launch_arguments=[("fps", "8.0"), ("max_frames", "60"), ("loop", "true")],
     )
     return LaunchDescription([demo, ReadyToTest()])
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Launch files run for real, where launch and launch_ros can be imported. Each test talks in a ROS domain of its own."""
+"""Launch files run for real, where launch and launch_ros can be imported. Each test talks in a ROS
+domain of its own."""
+
 import itertools
 import os
 import subprocess
@@ -23,11 +25,16 @@ def domain() -> int:
 
 @pytest.fixture(scope="session")
 def importable():
-    """Skips where a module of ROS' launch cannot be imported. Tried in another process: here the folders launch/ look like one."""
+    """Skips where a module of ROS' launch cannot be imported. Tried in another process: here the
+    folders launch/ look like one."""
 
     def check(module: str) -> None:
-        done = subprocess.run([sys.executable, "-c", f"import {module}"], cwd="/", capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", f"import {module}"], cwd="/", capture_output=True, text=True
+        )
         if done.returncode:
-            pytest.skip(f"{module} cannot be imported (not on PyPI): {done.stderr.strip().splitlines()[-1]}")
+            pytest.skip(
+                f"{module} cannot be imported (not on PyPI): {done.stderr.strip().splitlines()[-1]}"
+            )
 
     return check

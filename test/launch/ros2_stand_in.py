@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Stands in for `ros2 bag play` where there is no rosbag2: takes the options that demo.launch.py gives, publishes the bag's messages."""
+"""Stands in for `ros2 bag play` where there is no rosbag2: takes the options that demo.launch.py
+gives, publishes the bag's messages."""
+
 import argparse
 import sys
 import time
@@ -25,7 +27,10 @@ def main() -> None:
     node = rclpy.create_node("player")
     clock = node.create_publisher(Clock, "/clock", 10)
     with AnyReader([args.bag]) as reader:
-        publishers = {c.topic: node.create_publisher(message_class(c.msgtype), c.topic, 10) for c in reader.connections}
+        publishers = {
+            c.topic: node.create_publisher(message_class(c.msgtype), c.topic, 10)
+            for c in reader.connections
+        }
         while any(not publisher.get_subscription_count() for publisher in publishers.values()):
             time.sleep(0.1)  # the real one sleeps for the delay
         time.sleep(1.0)

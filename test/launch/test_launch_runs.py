@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The launch files run with ROS' own launch, until skeletons come out. Skipped where launch_ros cannot be imported."""
+"""The launch files run with ROS' own launch, until skeletons come out. Skipped where launch_ros
+cannot be imported."""
+
 import shutil
 import signal
 from pathlib import Path
@@ -11,7 +13,7 @@ from launch_support import WAIT_S, environment, start
 from rosbags.rosbag2 import StoragePlugin
 from system_support import Peer, stamp_ns
 
-from lifting_ros.evaluation.bag_poses import read_bag
+from lifting_ros.io.bag_poses import read_bag
 
 
 @pytest.fixture
@@ -21,7 +23,9 @@ def launch_file(importable, domain, tmp_path):
     started = []
 
     def start_one(name: str, *arguments: str):
-        started.append(start(name, environment(domain, tmp_path / "logs", str(tmp_path)), *arguments))
+        started.append(
+            start(name, environment(domain, tmp_path / "logs", str(tmp_path)), *arguments)
+        )
         return started[-1]
 
     yield start_one
@@ -34,14 +38,27 @@ def launch_file(importable, domain, tmp_path):
 def test_demo_ends_with_its_source_and_every_answer_is_recorded(launch_file, tmp_path):
     for k, pixels in enumerate(bags.frames([80, 81, 82, 83])):
         cv2.imwrite(str(tmp_path / f"{k}.png"), pixels[..., ::-1])
-    camera = ("namespace:=bot", "name:=eyes", "image:=image_raw", f"camera_yaml:={bags.CALIBRATION}")
-    process = launch_file("demo.launch.py", f"source:={tmp_path}", "fps:=2.0", *camera, f"record:={tmp_path / 'poses'}")
+    camera = (
+        "namespace:=bot",
+        "name:=eyes",
+        "image:=image_raw",
+        f"camera_yaml:={bags.CALIBRATION}",
+    )
+    process = launch_file(
+        "demo.launch.py",
+        f"source:={tmp_path}",
+        "fps:=2.0",
+        *camera,
+        f"record:={tmp_path / 'poses'}",
+    )
     output, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0 and "4 frames published" in output, output
     poses = read_bag(tmp_path / "poses")
     assert len(poses.frames) == 4 and poses.occupied, output
     outputs = [f"/bot/eyes/{name}" for name in ("skeletons_2d", "skeletons_3d", "markers")]
-    assert poses.messages == dict.fromkeys([*outputs, "/bot/camera_info"], 4) | {"/bot/eyes/info": 1}
+    assert poses.messages == dict.fromkeys([*outputs, "/bot/camera_info"], 4) | {
+        "/bot/eyes/info": 1
+    }
 
 
 def test_demo_says_that_the_source_is_wrong_and_ends(launch_file, tmp_path):
@@ -55,10 +72,18 @@ def test_demo_plays_a_bag_under_its_own_clock(launch_file, tmp_path):
     stamps = [bags.START_NS + k * 10**9 for k in range(3)]
     messages = []
     for stamp, pixels in zip(stamps, bags.frames([0, 80, 81])):
-        messages += [("/cam/camera_info", stamp, bags.camera_info(stamp)), ("/cam/image_raw", stamp + 1, bags.image(pixels, stamp))]
+        messages += [
+            ("/cam/camera_info", stamp, bags.camera_info(stamp)),
+            ("/cam/image_raw", stamp + 1, bags.image(pixels, stamp)),
+        ]
     bag = bags.write_bag(tmp_path / "bag", messages, StoragePlugin.MCAP)
     process = launch_file(
-        "demo.launch.py", f"bag:={bag}", "image:=/cam/image_raw", "delay:=0.0", "rate:=0.5", f"record:={tmp_path / 'poses'}"
+        "demo.launch.py",
+        f"bag:={bag}",
+        "image:=/cam/image_raw",
+        "delay:=0.0",
+        "rate:=0.5",
+        f"record:={tmp_path / 'poses'}",
     )
     output, _ = process.communicate(timeout=WAIT_S)
     poses = read_bag(tmp_path / "poses")
@@ -71,7 +96,13 @@ def test_two_cameras_have_a_node_each(launch_file, domain):
 
     from lifting_ros.ros.conversions import array_to_image
 
-    process = launch_file("lifting.launch.py", "namespace:=bot", "cameras:=front,rear", "image:=image_raw", "device:=cpu")
+    process = launch_file(
+        "lifting.launch.py",
+        "namespace:=bot",
+        "cameras:=front,rear",
+        "image:=image_raw",
+        "device:=cpu",
+    )
     (pixels,) = bags.frames([80])
     with Peer(domain) as peer:
         publishers = {}
@@ -79,7 +110,11 @@ def test_two_cameras_have_a_node_each(launch_file, domain):
             peer.listen(Skeleton3DArray, f"/bot/{camera}/lifting/skeletons_3d")
             publishers[camera] = peer.node.create_publisher(Image, f"/bot/{camera}/image_raw", 10)
         both = publishers.values()
-        peer.wait(lambda: process.poll() is not None or all(p.get_subscription_count() for p in both), "subscriptions", limit_s=WAIT_S)
+        peer.wait(
+            lambda: process.poll() is not None or all(p.get_subscription_count() for p in both),
+            "subscriptions",
+            limit_s=WAIT_S,
+        )
         assert process.poll() is None, process.stdout.read()
         for second, (camera, publisher) in enumerate(publishers.items(), start=1):
             message = array_to_image(pixels, "rgb8", _header(second, camera))
@@ -87,8 +122,9 @@ def test_two_cameras_have_a_node_each(launch_file, domain):
         peer.wait(lambda: len(peer.received) == 2 and all(peer.received.values()), "skeletons")
     answers = {topic: messages[0] for topic, messages in peer.received.items()}
     assert {topic: (stamp_ns(m.header), m.header.frame_id) for topic, m in answers.items()} == {
-        "/bot/front/lifting/skeletons_3d": (10**9, "front"), "/bot/rear/lifting/skeletons_3d": (2 * 10**9, "rear"),
-    }  # fmt: skip
+        "/bot/front/lifting/skeletons_3d": (10**9, "front"),
+        "/bot/rear/lifting/skeletons_3d": (2 * 10**9, "rear"),
+    }
     assert all(m.skeletons for m in answers.values())
 
 

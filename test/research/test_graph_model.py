@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lifting_ros.core.nanodet import SIDE_BINS, STRIDES, NanoDet
-from lifting_ros.core.pipeline import WEIGHTS
-from lifting_ros.core.trunk import Trunk
+from lifting_ros.detection.nanodet import SIDE_BINS, STRIDES, NanoDet
+from lifting_ros.estimator import WEIGHTS
+from lifting_ros.keypoints.trunk import Trunk
 from lifting_ros.research import import_detector
 from lifting_ros.research.graph_model import (
     GraphModel,

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ROS' parser of message definitions imports a version of lark that warns when it is imported; here it does so unheard."""
+"""ROS' parser of message definitions imports a version of lark that warns when it is imported; here
+it does so unheard."""
+
 import contextlib
 import warnings
 

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node in the test's own process, with an estimator that costs nothing, and a peer that talks to it over real topics."""
+"""The node in the test's own process, with an estimator that costs nothing, and a peer that talks
+to it over real topics."""
+
 from __future__ import annotations
 
 import itertools
@@ -20,7 +22,7 @@ from rclpy.parameter import Parameter
 from ros_support import FRAME, camera_info, image, person
 from sensor_msgs.msg import CameraInfo, Image
 
-from lifting_ros.core.pipeline import Estimate, EstimatorConfig
+from lifting_ros.estimator import Estimate, EstimatorConfig
 from lifting_ros.ros.inputs import stamp_ns
 from lifting_ros.ros.lifting_node import LiftingNode
 
@@ -44,7 +46,9 @@ class FakeEstimator:
 
     def estimate(self, image, camera=None, up=None, depth=None) -> Estimate:
         self.calls.append({"image": image, "camera": camera, "up": np.array(up), "depth": depth})
-        return Estimate(tuple(self.answer(self.calls[-1])), {"detect": 0.001, "network": 0.002, "lift": 0.0})
+        return Estimate(
+            tuple(self.answer(self.calls[-1])), {"detect": 0.001, "network": 0.002, "lift": 0.0}
+        )
 
     def lift(self, skeletons, camera=None, up=None):
         self.calls.append({"skeletons": skeletons, "camera": camera, "up": np.array(up)})
@@ -57,9 +61,13 @@ class Stage:
     def __init__(self, **overrides):
         self.context = Context()
         rclpy.init(context=self.context, domain_id=1 + (os.getpid() + next(_domains)) % 100)
-        given = [Parameter(name.replace("__", "."), value=value) for name, value in overrides.items()]
+        given = [
+            Parameter(name.replace("__", "."), value=value) for name, value in overrides.items()
+        ]
         self.estimator: FakeEstimator | None = None
-        self.node = LiftingNode(self._make, self._make, context=self.context, parameter_overrides=given)
+        self.node = LiftingNode(
+            self._make, self._make, context=self.context, parameter_overrides=given
+        )
         self.peer = Node("peer", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
@@ -71,7 +79,9 @@ class Stage:
         self.estimator = FakeEstimator(config)
         return self.estimator
 
-    def listen(self, kind: type = Skeleton3DArray, topic: str = "/lifting/skeletons_3d", qos=50) -> list:
+    def listen(
+        self, kind: type = Skeleton3DArray, topic: str = "/lifting/skeletons_3d", qos=50
+    ) -> list:
         """The list that what comes on `topic` goes into."""
         self.peer.create_subscription(kind, topic, self.received[topic].append, qos)
         return self.received[topic]
@@ -98,7 +108,8 @@ class Stage:
         return self._publishers[topic].get_subscription_count() > 0
 
     def send(self, message=None, seconds: float | None = None, topic: str = "image") -> int:
-        """Publish (an image, by default) under a stamp, the next whole second where none is given; returns it, ns."""
+        """Publish (an image, by default) under a stamp, the next whole second where none is given;
+        returns it, ns."""
         message = image(RGB, "rgb8") if message is None else message
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(
             next(self._stamps) * 10**9 if seconds is None else round(seconds * 1e9), 10**9
@@ -136,7 +147,10 @@ class Stage:
         got.clear()
         self.until(lambda: got, "diagnostics")
         status = got[-1].status[0]
-        return {v.key: v.value for v in status.values} | {"level": ord(status.level), "message": status.message}
+        return {v.key: v.value for v in status.values} | {
+            "level": ord(status.level),
+            "message": status.message,
+        }
 
     def close(self) -> None:
         self.node.close()

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """camera_info to the camera of the image as it is."""
+
 from __future__ import annotations
 
 import numpy as np
 import pytest
 from ros_support import camera_info
 
-from lifting_ros.core.config import ConfigError
+from lifting_ros.config import ConfigError
 from lifting_ros.ros.calibration import camera_info_to_camera
 from lifting_ros.ros.camera_yaml import camera_yaml_to_info, guessed_info, resized_info
 from lifting_ros.ros.conversions import ConversionError
@@ -68,8 +69,12 @@ def test_size_left_at_zero_means_the_image():
 
 
 def test_same_content_gives_the_same_camera():
-    assert camera_info_to_camera(camera_info(), 640, 480) is camera_info_to_camera(camera_info(), 640, 480)
-    assert camera_info_to_camera(camera_info(), 640, 480) is not camera_info_to_camera(camera_info(), 320, 240)
+    assert camera_info_to_camera(camera_info(), 640, 480) is camera_info_to_camera(
+        camera_info(), 640, 480
+    )
+    assert camera_info_to_camera(camera_info(), 640, 480) is not camera_info_to_camera(
+        camera_info(), 320, 240
+    )
 
 
 def zero_k(info):
@@ -136,8 +141,13 @@ def test_calibration_file_is_read_and_resized(tmp_path):
     path.write_text(CALIBRATION)
     info = camera_yaml_to_info(str(path))
     assert (info.width, info.height, list(info.d)) == (640, 480, [0.1, -0.2, 0.0, 0.0, 0.0])
-    full, half = camera_info_to_camera(info, 640, 480), camera_info_to_camera(resized_info(info, 320, 240), 320, 240)
-    np.testing.assert_allclose((half.project(POINT_M) + 0.5) * 2 - 0.5, full.project(POINT_M), atol=1e-9)
+    full, half = (
+        camera_info_to_camera(info, 640, 480),
+        camera_info_to_camera(resized_info(info, 320, 240), 320, 240),
+    )
+    np.testing.assert_allclose(
+        (half.project(POINT_M) + 0.5) * 2 - 0.5, full.project(POINT_M), atol=1e-9
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,7 +155,10 @@ def test_calibration_file_is_read_and_resized(tmp_path):
     [
         ("[1, 2]", "expected the YAML of a camera calibration"),
         (": : :", "not a readable YAML"),
-        (CALIBRATION.replace("640", "wide"), "image_width: expected a number of pixels, got 'wide'"),
+        (
+            CALIBRATION.replace("640", "wide"),
+            "image_width: expected a number of pixels, got 'wide'",
+        ),
         (CALIBRATION.replace("600.0, 0", "600.0"), "camera_matrix: expected data"),
         (CALIBRATION.replace("600.0", ".nan"), "camera_matrix: expected data"),
         (CALIBRATION.replace("-0.2", "much"), "distortion_coefficients: expected data"),

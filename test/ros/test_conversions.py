@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages to values and back, every encoding, and every message that cannot be used."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -12,25 +13,46 @@ from rclpy.serialization import deserialize_message, serialize_message
 from ros_support import FRAME, header, image, person
 from sensor_msgs.msg import CompressedImage
 
-from lifting_ros.core import skeleton
+from lifting_ros import skeleton
 from lifting_ros.ros import conversions
-from lifting_ros.ros.conversions import ConversionError, compressed_to_rgb, depth_to_metres, image_to_rgb
+from lifting_ros.ros.conversions import (
+    ConversionError,
+    compressed_to_rgb,
+    depth_to_metres,
+    image_to_rgb,
+)
 
 RNG = np.random.default_rng(7)
 HEIGHT, WIDTH = 12, 16
-SMOOTH_RGB = np.stack(
-    np.broadcast_arrays(np.linspace(60, 90, WIDTH)[None], np.linspace(90, 120, HEIGHT)[:, None], 150.0), -1
-).round().astype(np.uint8)
+SMOOTH_RGB = (
+    np.stack(
+        np.broadcast_arrays(
+            np.linspace(60, 90, WIDTH)[None], np.linspace(90, 120, HEIGHT)[:, None], 150.0
+        ),
+        -1,
+    )
+    .round()
+    .astype(np.uint8)
+)
 """Slow in space, so that subsampled colours come back."""
 
 
 def encoded(rgb: np.ndarray, encoding: str) -> np.ndarray:
     """What a camera would put into the data for this picture."""
-    channels = {"rgb8": [0, 1, 2], "bgr8": [2, 1, 0], "8UC3": [2, 1, 0], "rgb16": [0, 1, 2], "bgr16": [2, 1, 0]}
+    channels = {
+        "rgb8": [0, 1, 2],
+        "bgr8": [2, 1, 0],
+        "8UC3": [2, 1, 0],
+        "rgb16": [0, 1, 2],
+        "bgr16": [2, 1, 0],
+    }
     four = {
-        "rgba8": [0, 1, 2, 3], "bgra8": [2, 1, 0, 3], "8UC4": [2, 1, 0, 3],
-        "rgba16": [0, 1, 2, 3], "bgra16": [2, 1, 0, 3],
-    }  # fmt: skip
+        "rgba8": [0, 1, 2, 3],
+        "bgra8": [2, 1, 0, 3],
+        "8UC4": [2, 1, 0, 3],
+        "rgba16": [0, 1, 2, 3],
+        "bgra16": [2, 1, 0, 3],
+    }
     wide = encoding.endswith("16")
     values = rgb.astype(np.uint16) * 257 if wide else rgb
     if encoding in channels:
@@ -70,10 +92,15 @@ def packed_yuv(rgb: np.ndarray, luma_first: bool) -> np.ndarray:
 @pytest.mark.parametrize("encoding", conversions.ENCODINGS)
 def test_every_encoding_gives_the_picture(encoding, padding):
     is_grey = encoding in ("mono8", "8UC1", "mono16", "16UC1")
-    expected = np.repeat(cv2.cvtColor(SMOOTH_RGB, cv2.COLOR_RGB2GRAY)[..., None], 3, -1) if is_grey else SMOOTH_RGB
+    expected = (
+        np.repeat(cv2.cvtColor(SMOOTH_RGB, cv2.COLOR_RGB2GRAY)[..., None], 3, -1)
+        if is_grey
+        else SMOOTH_RGB
+    )
     rgb = image_to_rgb(image(encoded(SMOOTH_RGB, encoding), encoding, padding))
     assert rgb.shape == (HEIGHT, WIDTH, 3) and rgb.dtype == np.uint8 and rgb.flags.c_contiguous
-    # Bayer loses its border, colour of yuv is subsampled; channels that were swapped would be off by 30 and more.
+    # Bayer loses its border, colour of yuv is subsampled; channels that were swapped would be off
+    # by 30 and more.
     tolerance = 6 if encoding.startswith(("bayer", "yuv", "uyvy", "yuyv")) else 1
     inner = np.s_[2:-2, 2:-2]
     np.testing.assert_allclose(rgb[inner].astype(int), expected[inner].astype(int), atol=tolerance)
@@ -82,7 +109,9 @@ def test_every_encoding_gives_the_picture(encoding, padding):
 @pytest.mark.parametrize("encoding", ["mono16", "rgb16", "bayer_rggb16"])
 def test_big_endian_is_read_as_such(encoding):
     pixels = encoded(SMOOTH_RGB, encoding)
-    little, big = (image_to_rgb(image(pixels, encoding, 3, big_endian=big)) for big in (False, True))
+    little, big = (
+        image_to_rgb(image(pixels, encoding, 3, big_endian=big)) for big in (False, True)
+    )
     np.testing.assert_array_equal(little, big)
 
 
@@ -162,7 +191,9 @@ def test_bad_depth_is_one_line_naming_the_field(changes, words):
 def test_compressed_image_gives_the_picture(suffix):
     data = cv2.imencode(suffix, SMOOTH_RGB[..., ::-1])[1].tobytes()
     rgb = compressed_to_rgb(CompressedImage(format=suffix[1:], data=data))
-    np.testing.assert_allclose(rgb.astype(int), SMOOTH_RGB.astype(int), atol=0 if suffix == ".png" else 8)
+    np.testing.assert_allclose(
+        rgb.astype(int), SMOOTH_RGB.astype(int), atol=0 if suffix == ".png" else 8
+    )
 
 
 def test_compressed_grey_image_has_three_equal_channels():
@@ -172,32 +203,48 @@ def test_compressed_grey_image_has_three_equal_channels():
 
 
 @pytest.mark.parametrize(
-    "data, words", [(b"", "got 0 bytes"), (b"no image at all", "do not decode"), (b"\xff\xd8\xff", "do not decode")]
+    "data, words",
+    [
+        (b"", "got 0 bytes"),
+        (b"no image at all", "do not decode"),
+        (b"\xff\xd8\xff", "do not decode"),
+    ],
 )
 def test_bad_compressed_image_is_one_line(data, words):
     with pytest.raises(ConversionError, match=f"data: .*{words}"):
         compressed_to_rgb(CompressedImage(format="jpeg", data=data))
 
 
-@pytest.mark.parametrize("encoding, shape", [("rgb8", (5, 7, 3)), ("bgr8", (5, 7, 3)), ("mono8", (5, 7))])
+@pytest.mark.parametrize(
+    "encoding, shape", [("rgb8", (5, 7, 3)), ("bgr8", (5, 7, 3)), ("mono8", (5, 7))]
+)
 def test_array_to_image_and_back(encoding, shape):
     pixels = RNG.integers(0, 255, shape, np.uint8)
     message = conversions.array_to_image(pixels[:, ::-1], encoding, header())
     assert message.header == header() and message.step * message.height == len(message.data)
     rgb = image_to_rgb(message)
-    expected = {"rgb8": lambda p: p, "bgr8": lambda p: p[..., ::-1], "mono8": lambda p: np.stack([p] * 3, -1)}[encoding]
+    expected = {
+        "rgb8": lambda p: p,
+        "bgr8": lambda p: p[..., ::-1],
+        "mono8": lambda p: np.stack([p] * 3, -1),
+    }[encoding]
     np.testing.assert_array_equal(rgb, expected(pixels[:, ::-1]))
 
 
 def assert_equal_values(one, other):
     for field in dataclasses.fields(one):
-        np.testing.assert_array_equal(getattr(one, field.name), getattr(other, field.name), err_msg=field.name)
+        np.testing.assert_array_equal(
+            getattr(one, field.name), getattr(other, field.name), err_msg=field.name
+        )
 
 
 @pytest.mark.parametrize("invalid", [(), (3, 16)])
 def test_skeletons_survive_the_wire(invalid):
     someone = person(RNG, track_id=5, invalid=invalid)
-    arrays = conversions.persons_to_array_2d([someone], header()), conversions.persons_to_array_3d([someone], header())
+    arrays = (
+        conversions.persons_to_array_2d([someone], header()),
+        conversions.persons_to_array_3d([someone], header()),
+    )
     array_2d, array_3d = (deserialize_message(serialize_message(a), type(a)) for a in arrays)
     assert array_2d.header == array_3d.header == header()
     assert array_2d.skeletons[0].id == array_3d.skeletons[0].id == 5
@@ -211,17 +258,30 @@ def test_skeletons_survive_the_wire(invalid):
 
 def test_unseen_keypoint_stays_unknown():
     skeleton_2d = person(RNG).skeleton_2d
-    skeleton_2d.keypoints_px[4], skeleton_2d.covariance_px2[4], skeleton_2d.confidence[4] = np.nan, np.nan, 0.0
-    assert_equal_values(conversions.msg_to_skeleton_2d(conversions.skeleton_2d_to_msg(skeleton_2d)), skeleton_2d)
+    skeleton_2d.keypoints_px[4], skeleton_2d.covariance_px2[4], skeleton_2d.confidence[4] = (
+        np.nan,
+        np.nan,
+        0.0,
+    )
+    assert_equal_values(
+        conversions.msg_to_skeleton_2d(conversions.skeleton_2d_to_msg(skeleton_2d)), skeleton_2d
+    )
 
 
 def test_nobody_gives_empty_arrays_under_the_header():
-    array_2d, array_3d = conversions.persons_to_array_2d([], header()), conversions.persons_to_array_3d([], header())
-    assert array_2d == Skeleton2DArray(header=header()) and array_3d == Skeleton3DArray(header=header())
+    array_2d, array_3d = (
+        conversions.persons_to_array_2d([], header()),
+        conversions.persons_to_array_3d([], header()),
+    )
+    assert array_2d == Skeleton2DArray(header=header()) and array_3d == Skeleton3DArray(
+        header=header()
+    )
     assert array_2d.header.frame_id == FRAME
 
 
-@pytest.mark.parametrize("seconds, expected", [(0.0, (0, 0)), (1.25, (1, 250_000_000)), (2.9999999999, (3, 0))])
+@pytest.mark.parametrize(
+    "seconds, expected", [(0.0, (0, 0)), (1.25, (1, 250_000_000)), (2.9999999999, (3, 0))]
+)
 def test_seconds_to_duration(seconds, expected):
     duration = conversions.seconds_to_duration(seconds)
     assert (duration.sec, duration.nanosec) == expected
@@ -229,9 +289,16 @@ def test_seconds_to_duration(seconds, expected):
 
 def test_info_describes_the_orders():
     info = conversions.skeleton_info("lite", "aa", "bb")
-    assert tuple(info.keypoint_names) == skeleton.KEYPOINT_NAMES and tuple(info.joint_names) == skeleton.JOINT_NAMES
+    assert (
+        tuple(info.keypoint_names) == skeleton.KEYPOINT_NAMES
+        and tuple(info.joint_names) == skeleton.JOINT_NAMES
+    )
     assert tuple(info.joint_parents) == skeleton.JOINT_PARENTS
-    edges = {frozenset((child, parent)) for child, parent in enumerate(info.keypoint_parents.tolist()) if parent >= 0}
+    edges = {
+        frozenset((child, parent))
+        for child, parent in enumerate(info.keypoint_parents.tolist())
+        if parent >= 0
+    }
     assert edges == {frozenset(limb) for limb in skeleton.KEYPOINT_LIMBS}
     assert info.keypoint_parents.tolist().count(-1) == 1
     assert (info.model, info.weights_sha256, info.prior_sha256) == ("lite", "aa", "bb")

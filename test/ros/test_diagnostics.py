@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the diagnostics count."""
+
 from __future__ import annotations
 
 from lifting_ros.ros.diagnostics import Tally, memory_bytes
@@ -16,9 +17,16 @@ def test_rates_ages_steps_and_drops_of_a_period():
     values, answered, dropped = tally.take(2.0)
     assert answered == 100 and dropped == {"a newer one came": 3}
     expected = {
-        "input rate [Hz]": "51.5", "rate [Hz]": "50.0", "persons": "2", "age p50 [ms]": "50.5", "age p99 [ms]": "99.0",
-        "detect [ms]": "4.00", "lift [ms]": "1.00", "network [ms]": "-", "dropped, a newer one came": "3",
-    }  # fmt: skip
+        "input rate [Hz]": "51.5",
+        "rate [Hz]": "50.0",
+        "persons": "2",
+        "age p50 [ms]": "50.5",
+        "age p99 [ms]": "99.0",
+        "detect [ms]": "4.00",
+        "lift [ms]": "1.00",
+        "network [ms]": "-",
+        "dropped, a newer one came": "3",
+    }
     assert expected.items() <= values.items()
 
 
@@ -29,7 +37,12 @@ def test_a_period_starts_afresh_but_drops_are_counted_on():
     tally.take(1.0)
     tally.dropped("not usable")
     values, answered, dropped = tally.take(1.0)
-    assert (answered, dropped, values["dropped, not usable"], values["age p50 [ms]"]) == (0, {"not usable": 1}, "2", "-")
+    assert (answered, dropped, values["dropped, not usable"], values["age p50 [ms]"]) == (
+        0,
+        {"not usable": 1},
+        "2",
+        "-",
+    )
 
 
 def test_memory_is_that_of_a_process_with_numpy():

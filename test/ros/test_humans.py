@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """REP 155 on /humans/bodies, with plain objects in the place of hri_msgs, which is not on PyPI."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -13,14 +14,18 @@ from node_support import Stage
 from rclpy.lifecycle import TransitionCallbackReturn
 from ros_support import header, person
 
-from lifting_ros.core.config import ConfigError
-from lifting_ros.core.skeleton import KEYPOINT_NAMES
+from lifting_ros.config import ConfigError
 from lifting_ros.ros.humans import Humans, box_to_hri, skeleton_to_hri
+from lifting_ros.skeleton import KEYPOINT_NAMES
 
 HRI_NAMES = (
-    "NOSE NECK RIGHT_SHOULDER RIGHT_ELBOW RIGHT_WRIST LEFT_SHOULDER LEFT_ELBOW LEFT_WRIST RIGHT_HIP RIGHT_KNEE RIGHT_ANKLE LEFT_HIP "
-    "LEFT_KNEE LEFT_ANKLE LEFT_EYE RIGHT_EYE LEFT_EAR RIGHT_EAR"
-).lower().split()  # fmt: skip
+    (
+        "NOSE NECK RIGHT_SHOULDER RIGHT_ELBOW RIGHT_WRIST LEFT_SHOULDER LEFT_ELBOW LEFT_WRIST RIGHT_HIP RIGHT_KNEE RIGHT_ANKLE LEFT_HIP "
+        "LEFT_KNEE LEFT_ANKLE LEFT_EYE RIGHT_EYE LEFT_EAR RIGHT_EAR"
+    )
+    .lower()
+    .split()
+)
 """Points of hri_msgs/Skeleton2D by their codes."""
 SIZE = (320, 240)
 
@@ -30,7 +35,11 @@ def kind(name: str, **defaults):
 
     def make(self, **values):
         assert set(values) <= set(defaults) | {"header"}
-        self.__dict__ = {"header": None} | {field: make_default() for field, make_default in defaults.items()} | values
+        self.__dict__ = (
+            {"header": None}
+            | {field: make_default() for field, make_default in defaults.items()}
+            | values
+        )
 
     return type(name, (), {"__init__": make})
 
@@ -39,7 +48,10 @@ POINT = kind("NormalizedPointOfInterest2D", x=float, y=float, c=float)
 MESSAGES = SimpleNamespace(
     IdsList=kind("IdsList", ids=list),
     Skeleton2D=kind("Skeleton2D", skeleton=lambda: [POINT() for _ in HRI_NAMES]),
-    NormalizedRegionOfInterest2D=kind("NormalizedRegionOfInterest2D", **dict.fromkeys(("xmin", "ymin", "xmax", "ymax", "c"), float)),
+    NormalizedRegionOfInterest2D=kind(
+        "NormalizedRegionOfInterest2D",
+        **dict.fromkeys(("xmin", "ymin", "xmax", "ymax", "c"), float),
+    ),
 )
 
 
@@ -59,7 +71,12 @@ class Heard:
         self.received = defaultdict(list)
 
     def create_publisher(self, kind, topic, qos, **options):
-        return SimpleNamespace(topic=topic, kind=kind, publish=self.received[topic].append, get_subscription_count=lambda: 1)
+        return SimpleNamespace(
+            topic=topic,
+            kind=kind,
+            publish=self.received[topic].append,
+            get_subscription_count=lambda: 1,
+        )
 
     def destroy_publisher(self, publisher):
         del self.received[publisher.topic]
@@ -72,9 +89,13 @@ def test_every_keypoint_is_at_its_code_and_what_hri_has_no_word_for_is_left_out(
     message = skeleton_to_hri(MESSAGES, flat, header(), SIZE)
     points = dict(zip(HRI_NAMES, message.skeleton, strict=True))
     for k, name in enumerate(KEYPOINT_NAMES[1:], start=1):
-        assert (points[name].x * 320 - 0.5, points[name].y * 240 - 0.5) == pytest.approx(tuple(flat.keypoints_px[k]))
+        assert (points[name].x * 320 - 0.5, points[name].y * 240 - 0.5) == pytest.approx(
+            tuple(flat.keypoints_px[k])
+        )
         assert points[name].c == flat.confidence[k]
-    assert all((points[name].x, points[name].c) == (0, 0) for name in set(HRI_NAMES) - set(KEYPOINT_NAMES))
+    assert all(
+        (points[name].x, points[name].c) == (0, 0) for name in set(HRI_NAMES) - set(KEYPOINT_NAMES)
+    )
     assert message.header == header()
 
 
@@ -84,7 +105,11 @@ def test_unseen_is_0_and_what_is_outside_is_at_the_border():
     flat.keypoints_px[4], flat.confidence[4] = (-50, 1000), 0.5
     flat = dataclasses.replace(flat, box_px=np.array([-9.0, 20, 159.5, 999]), score=0.75)
     points = skeleton_to_hri(MESSAGES, flat, header(), SIZE).skeleton
-    assert (points[3].x, points[3].y, points[3].c) == (0, 0, 0) and (points[4].x, points[4].y, points[4].c) == (0, 1, 0.5)
+    assert (points[3].x, points[3].y, points[3].c) == (0, 0, 0) and (
+        points[4].x,
+        points[4].y,
+        points[4].c,
+    ) == (0, 1, 0.5)
     box = box_to_hri(MESSAGES, flat, header(), SIZE)
     assert (box.xmin, box.ymin, box.xmax, box.ymax, box.c) == (0, 20.5 / 240, 0.5, 1, 0.75)
 
@@ -96,9 +121,21 @@ def test_bodies_have_topics_of_their_own_and_tracked_says_who_is_there(installed
     humans.publish([b], {9: "p2"}, header(), SIZE)
     humans.clear()
     humans.clear()  # nobody is there: nothing to say
-    assert [message.ids for message in node.received["/humans/bodies/tracked"]] == [["p1", "p2"], ["p2"], []]
-    counts = {topic: len(messages) for topic, messages in node.received.items() if not topic.endswith("tracked")}
-    assert counts == {f"/humans/bodies/{body}/{name}": n for body, n in (("p1", 1), ("p2", 2)) for name in ("skeleton2d", "roi")}
+    assert [message.ids for message in node.received["/humans/bodies/tracked"]] == [
+        ["p1", "p2"],
+        ["p2"],
+        [],
+    ]
+    counts = {
+        topic: len(messages)
+        for topic, messages in node.received.items()
+        if not topic.endswith("tracked")
+    }
+    assert counts == {
+        f"/humans/bodies/{body}/{name}": n
+        for body, n in (("p1", 1), ("p2", 2))
+        for name in ("skeleton2d", "roi")
+    }
     humans.close()
     assert not node.received
 
@@ -108,7 +145,9 @@ def test_without_the_package_the_node_says_so_when_it_is_configured():
     try:
         with pytest.raises(ConfigError, match="^hri: hri_msgs is not installed"):
             stage.node.start()
-        assert stage.estimator is not None and stage.node._estimator is None  # loaded, and let go of again
+        assert (
+            stage.estimator is not None and stage.node._estimator is None
+        )  # loaded, and let go of again
         assert stage.diagnostics()["message"] == "unconfigured"
     finally:
         stage.close()
@@ -119,10 +158,14 @@ def test_the_node_publishes_them_beside_its_own(installed, monkeypatch):
     try:
         make = stage.node.create_publisher
         monkeypatch.setattr(
-            stage.node, "create_publisher",
-            lambda kind, topic, *rest, **options: heard.create_publisher(kind, topic, 10) if topic.startswith("/humans")
-            else make(kind, topic, *rest, **options),
-        )  # fmt: skip
+            stage.node,
+            "create_publisher",
+            lambda kind, topic, *rest, **options: (
+                heard.create_publisher(kind, topic, 10)
+                if topic.startswith("/humans")
+                else make(kind, topic, *rest, **options)
+            ),
+        )
         stage.node.start()
         assert stage.node._wanted()  # who asks only for who is there is somebody who listens
         stage.connect()
@@ -131,6 +174,9 @@ def test_the_node_publishes_them_beside_its_own(installed, monkeypatch):
         assert ids.ids == ["p1"] and ids.header == answer.header
         (skeleton,) = heard.received["/humans/bodies/p1/skeleton2d"]
         assert skeleton.header == answer.header and max(point.c for point in skeleton.skeleton) > 0
-        assert stage.node.trigger_shutdown() == TransitionCallbackReturn.SUCCESS and stage.node._outputs._humans is None
+        assert (
+            stage.node.trigger_shutdown() == TransitionCallbackReturn.SUCCESS
+            and stage.node._outputs._humans is None
+        )
     finally:
         stage.close()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images and their depth images find each other; warnings and queues keep their word."""
+
 from __future__ import annotations
 
 import numpy as np

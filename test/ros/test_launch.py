@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The launch files: every argument described; the parameter file first, arguments over it only when given; what the demo plays.
+"""The launch files: every argument described; the parameter file first, arguments over it only when
+given; what the demo plays.
 
-ROS' launch is not on PyPI: here plain objects stand in for it, which keep what they are given. test/launch runs the files for real.
+ROS' launch is not on PyPI: here plain objects stand in for it, which keep what they are given.
+test/launch runs the files for real.
 """
+
 from __future__ import annotations
 
 import re
@@ -53,24 +56,39 @@ def described(monkeypatch):
         for name in names.split():
             setattr(made, name, type(name, (Kept,), {}))
         monkeypatch.setitem(sys.modules, module, made)
-    return lambda name: list(runpy.run_path(str(ROOT / "launch" / name))["generate_launch_description"]().args[0])
+    return lambda name: list(
+        runpy.run_path(str(ROOT / "launch" / name))["generate_launch_description"]().args[0]
+    )
 
 
 @pytest.fixture
 def launched(described):
-    """Function from a launch file's name and arguments to the context and what is started with them."""
+    """Function from a launch file's name and arguments to the context and what is started with
+    them."""
 
     def launch(file: str, **given):
         entities = described(file)
         if file != "lifting.launch.py":
-            entities += [entity for entity in described("lifting.launch.py") if kind(entity) == "DeclareLaunchArgument"]
-        defaults = {e.name: e.kwargs["default_value"] for e in entities if kind(e) == "DeclareLaunchArgument"}
+            entities += [
+                entity
+                for entity in described("lifting.launch.py")
+                if kind(entity) == "DeclareLaunchArgument"
+            ]
+        defaults = {
+            e.name: e.kwargs["default_value"]
+            for e in entities
+            if kind(e) == "DeclareLaunchArgument"
+        }
         assert set(given) <= set(defaults), set(given) - set(defaults)
         context = SimpleNamespace(launch_configurations=defaults | given, is_shutdown=False)
         actions = []
-        for function in (entity.kwargs["function"] for entity in entities if kind(entity) == "OpaqueFunction"):
+        for function in (
+            entity.kwargs["function"] for entity in entities if kind(entity) == "OpaqueFunction"
+        ):
             made = function(context)
-            context.launch_configurations |= {a.name: a.args[1] for a in made if kind(a) == "SetLaunchConfiguration"}
+            context.launch_configurations |= {
+                a.name: a.args[1] for a in made if kind(a) == "SetLaunchConfiguration"
+            }
             actions += made
         return context, actions
 
@@ -88,7 +106,10 @@ def kind(entity) -> str:
 
 
 def plain(parameters: dict) -> dict:
-    return {name: value.plain() if isinstance(value, Kept) else value for name, value in parameters.items()}
+    return {
+        name: value.plain() if isinstance(value, Kept) else value
+        for name, value in parameters.items()
+    }
 
 
 @pytest.mark.parametrize("file", ["lifting.launch.py", "demo.launch.py"])
@@ -97,13 +118,28 @@ def test_every_argument_has_a_description_and_a_default_among_its_choices(descri
     assert arguments
     for argument in arguments:
         assert argument.kwargs["description"], argument.name
-        assert argument.kwargs["default_value"] in argument.kwargs.get("choices", [argument.kwargs["default_value"]])
+        assert argument.kwargs["default_value"] in argument.kwargs.get(
+            "choices", [argument.kwargs["default_value"]]
+        )
 
 
 def test_readme_lists_arguments_that_exist(described):
-    declared = {entity.name for entity in described("lifting.launch.py") if kind(entity) == "DeclareLaunchArgument"}
-    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("| launch argument |")[2].partition("\n\n")[0]
-    listed = {word for row in table.splitlines() for word in re.findall(r"`(\w+)(?::=[^`]*)?`", row.split("|")[1] if "|" in row else "")}
+    declared = {
+        entity.name
+        for entity in described("lifting.launch.py")
+        if kind(entity) == "DeclareLaunchArgument"
+    }
+    table = (
+        (ROOT / "README.md")
+        .read_text(encoding="utf-8")
+        .partition("| launch argument |")[2]
+        .partition("\n\n")[0]
+    )
+    listed = {
+        word
+        for row in table.splitlines()
+        for word in re.findall(r"`(\w+)(?::=[^`]*)?`", row.split("|")[1] if "|" in row else "")
+    }
     assert {"image", "device", "cameras"} <= listed <= declared
 
 
@@ -115,9 +151,22 @@ def test_arguments_that_are_not_given_leave_the_file_alone(nodes):
 
 
 def test_given_arguments_stand_behind_the_file(nodes):
-    (node,) = nodes(params_file="mine.yaml", device="0", use_sim_time="true", tf="false", target_frame="map", depth="/cam/depth")
+    (node,) = nodes(
+        params_file="mine.yaml",
+        device="0",
+        use_sim_time="true",
+        tf="false",
+        target_frame="map",
+        depth="/cam/depth",
+    )
     file, values = node["parameters"]
-    wanted = {"device": "0", "use_sim_time": True, "tf.publish": False, "tf.target_frame": "map", "depth.enabled": True}
+    wanted = {
+        "device": "0",
+        "use_sim_time": True,
+        "tf.publish": False,
+        "tf.target_frame": "map",
+        "depth.enabled": True,
+    }
     assert file == "mine.yaml" and plain(values) == wanted
     assert ("depth", "/cam/depth") in node["remappings"]
 
@@ -127,25 +176,37 @@ def test_parameters_of_arguments_exist(nodes):
     from lifting_ros.ros.parameters import NodeConfig
 
     everything = {
-        "image_transport": "raw", "device": "cpu", "autostart": "true", "lazy": "true", "target_frame": "a", "gravity_frame": "b",
-        "tf": "true", "depth": "d", "keypoints": "k", "cameras": "front",
-    }  # fmt: skip
+        "image_transport": "raw",
+        "device": "cpu",
+        "autostart": "true",
+        "lazy": "true",
+        "target_frame": "a",
+        "gravity_frame": "b",
+        "tf": "true",
+        "depth": "d",
+        "keypoints": "k",
+        "cameras": "front",
+    }
     (node,) = nodes(**everything)
     assert set(node["parameters"][1]) <= {leaf.name for leaf in leaves(NodeConfig())}
 
 
 def test_camera_info_is_beside_the_images_unless_it_is_named(nodes):
     for given, wanted in (
-        ({"image": "/cam/image_raw"}, "/cam/camera_info"), ({"image": "image_rect"}, "camera_info"),
+        ({"image": "/cam/image_raw"}, "/cam/camera_info"),
+        ({"image": "image_rect"}, "camera_info"),
         ({"image": "/cam/image_raw", "camera_info": "/info"}, "/info"),
-    ):  # fmt: skip
+    ):
         assert dict(nodes(**given)[0]["remappings"])["camera_info"] == wanted
 
 
 @pytest.mark.parametrize("topic", ["keypoints", "foreign_keypoints"])
 def test_topic_of_keypoints_makes_them_the_input(nodes, topic):
     (node,) = nodes(**{topic: "/detector/people"})
-    assert plain(node["parameters"][1]) == {"input": "keypoints"} and dict(node["remappings"])[topic] == "/detector/people"
+    assert (
+        plain(node["parameters"][1]) == {"input": "keypoints"}
+        and dict(node["remappings"])[topic] == "/detector/people"
+    )
 
 
 def test_cameras_have_a_node_each_and_frames_of_their_own(nodes):
@@ -162,9 +223,14 @@ def test_cameras_do_not_share_a_topic(nodes):
 
 def test_rviz_shows_the_topics_of_this_node(nodes):
     _, rviz = nodes(rviz="true", namespace="bot", name="eyes", target_frame="map")
-    assert rviz["remappings"] == [("/lifting/markers", "/bot/eyes/markers"), ("/lifting/debug_image", "/bot/eyes/debug_image")]
+    assert rviz["remappings"] == [
+        ("/lifting/markers", "/bot/eyes/markers"),
+        ("/lifting/debug_image", "/bot/eyes/debug_image"),
+    ]
     assert rviz["arguments"][-2:] == ["-f", "map"]
-    config = yaml.safe_load((ROOT / "config" / "lifting.rviz").read_text(encoding="utf-8"))["Visualization Manager"]
+    config = yaml.safe_load((ROOT / "config" / "lifting.rviz").read_text(encoding="utf-8"))[
+        "Visualization Manager"
+    ]
     topics = {d["Class"]: d["Topic"]["Value"] for d in config["Displays"] if "Topic" in d}
     markers, image = (f"rviz_default_plugins/{name}" for name in ("MarkerArray", "Image"))
     assert topics == {markers: "/lifting/markers", image: "/lifting/debug_image"}
@@ -173,16 +239,26 @@ def test_rviz_shows_the_topics_of_this_node(nodes):
 
 def demo(launched, **given):
     context, actions = launched("demo.launch.py", **given)
-    (player,) = (a for a in actions if kind(a) == "ExecuteProcess" or a.kwargs.get("executable") == "lifting_replay")
+    (player,) = (
+        a
+        for a in actions
+        if kind(a) == "ExecuteProcess" or a.kwargs.get("executable") == "lifting_replay"
+    )
     (handler,) = (a.args[0].kwargs["on_exit"] for a in actions if kind(a) == "RegisterEventHandler")
     return context, actions, player, handler
 
 
 def test_demo_plays_the_clip_that_ships_to_a_node_that_does_not_wait_for_listeners(launched):
     context, _, player, _ = demo(launched)
-    assert context.launch_configurations["lazy"] == "false" and context.launch_configurations["use_sim_time"] == ""
+    assert (
+        context.launch_configurations["lazy"] == "false"
+        and context.launch_configurations["use_sim_time"] == ""
+    )
     values = plain(player.kwargs["parameters"][0])
-    assert (values["source"], values["camera_yaml"]) == (str(CLIP), str(CLIP.with_suffix(".yaml"))) and not values["guess_camera"]
+    assert (values["source"], values["camera_yaml"]) == (
+        str(CLIP),
+        str(CLIP.with_suffix(".yaml")),
+    ) and not values["guess_camera"]
 
 
 def test_parameters_of_the_replay_exist_and_a_foreign_source_has_no_calibration(launched):
@@ -193,17 +269,36 @@ def test_parameters_of_the_replay_exist_and_a_foreign_source_has_no_calibration(
     values = plain(player.kwargs["parameters"][0])
     assert set(values) <= {leaf.name for leaf in leaves(ReplayConfig())}
     assert (values["source"], values["camera_yaml"], values["guess_camera"]) == ("0", "", True)
-    assert player.kwargs["remappings"] == [("image", "/cam/image_raw"), ("camera_info", "/cam/camera_info")]
+    assert player.kwargs["remappings"] == [
+        ("image", "/cam/image_raw"),
+        ("camera_info", "/cam/camera_info"),
+    ]
 
 
 def test_bag_is_played_with_its_clock(launched):
     context, _, player, _ = demo(launched, bag="there", loop="true")
-    assert player.kwargs["cmd"] == ["ros2", "bag", "play", "there", "--clock", "--rate", "1.0", "--delay", "10.0", "--loop"]
+    assert player.kwargs["cmd"] == [
+        "ros2",
+        "bag",
+        "play",
+        "there",
+        "--clock",
+        "--rate",
+        "1.0",
+        "--delay",
+        "10.0",
+        "--loop",
+    ]
     assert context.launch_configurations["use_sim_time"] == "true"
 
 
 def test_what_the_user_says_is_kept(launched):
-    assert demo(launched, bag="there", use_sim_time="false", lazy="true")[0].launch_configurations["use_sim_time"] == "false"
+    assert (
+        demo(launched, bag="there", use_sim_time="false", lazy="true")[0].launch_configurations[
+            "use_sim_time"
+        ]
+        == "false"
+    )
 
 
 @pytest.mark.parametrize("given", [{"bag": "there", "source": "0"}, {"cameras": "front,rear"}])
@@ -213,19 +308,28 @@ def test_demo_says_what_does_not_go_together(launched, given):
 
 
 def test_recorder_takes_the_outputs_of_this_node(launched):
-    _, actions, _, _ = demo(launched, record="poses", namespace="bot", name="eyes", image="/cam/image_raw")
+    _, actions, _, _ = demo(
+        launched, record="poses", namespace="bot", name="eyes", image="/cam/image_raw"
+    )
     (recorder,) = (a for a in actions if a.kwargs.get("executable") == "lifting_recorder")
     out, *topics = recorder.kwargs["arguments"][1:]
-    assert out == "poses" and topics[-1] == "/cam/camera_info" and topics[1] == "/bot/eyes/skeletons_3d"
+    assert (
+        out == "poses"
+        and topics[-1] == "/cam/camera_info"
+        and topics[1] == "/bot/eyes/skeletons_3d"
+    )
 
 
 @pytest.mark.parametrize(
     ("given", "returncode", "reaction"),
     [
-        ({}, 0, "TimerAction"), ({}, 2, "Shutdown"), ({"end": "false"}, 0, None), ({"loop": "true"}, 0, None),
+        ({}, 0, "TimerAction"),
+        ({}, 2, "Shutdown"),
+        ({"end": "false"}, 0, None),
+        ({"loop": "true"}, 0, None),
         ({"loop": "true"}, 2, "Shutdown"),
     ],
-)  # fmt: skip
+)
 def test_demo_ends_with_its_replay(launched, given, returncode, reaction):
     context, _, player, on_exit = demo(launched, **given)
     event = SimpleNamespace(action=player, returncode=returncode, process_name="lifting_replay-1")

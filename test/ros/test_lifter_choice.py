@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node's lifter is a parameter: it changes between two messages, and one without weights is refused and changes nothing."""
+"""The node's lifter is a parameter: it changes between two messages, and one without weights is
+refused and changes nothing."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -10,19 +12,22 @@ from node_support import RGB, Stage
 from rclpy.parameter import Parameter
 from ros_support import image, person
 
-from lifting_ros.core import lifters
-from lifting_ros.core.lifting import Lifter
-from lifting_ros.core.pipeline import EstimatorConfig, SkeletonLifter, model_name
-from lifting_ros.core.residual_mlp import RelativeLifter, ResidualMLP, ResidualMLPConfig
+from lifting_ros.estimator import EstimatorConfig, SkeletonLifter, model_name
+from lifting_ros.lifting import lifters
+from lifting_ros.lifting.lifting import Lifter
+from lifting_ros.lifting.residual_mlp import RelativeLifter, ResidualMLP, ResidualMLPConfig
 from lifting_ros.ros.conversions import persons_to_array_2d
 from lifting_ros.ros.outputs import LATCHED
 
 
 @pytest.fixture
 def stage(tmp_path, monkeypatch):
-    """A node that lifts keypoints, with weights of `relative` that have learnt nothing and none of `supervised`."""
+    """A node that lifts keypoints, with weights of `relative` that have learnt nothing and none of
+    `supervised`."""
     torch.manual_seed(0)
-    RelativeLifter(ResidualMLP(ResidualMLPConfig(width=16)), (1.05, 0.04)).save(tmp_path / "relative.safetensors", {})
+    RelativeLifter(ResidualMLP(ResidualMLPConfig(width=16)), (1.05, 0.04)).save(
+        tmp_path / "relative.safetensors", {}
+    )
     monkeypatch.setattr(lifters, "WEIGHTS", tmp_path)
     made = Stage(input="keypoints")
     made.node._make["keypoints"] = SkeletonLifter
@@ -38,12 +43,18 @@ def lifted(s: Stage):
     flat = person(np.random.default_rng(4))
     s.send(persons_to_array_2d([flat], image(RGB, "rgb8").header), topic="keypoints")
     s.until(lambda: len(answers) > before, "an answer")
-    return np.array([[j.position.x, j.position.y, j.position.z] for j in answers[-1].skeletons[0].joints])
+    return np.array(
+        [[j.position.x, j.position.y, j.position.z] for j in answers[-1].skeletons[0].joints]
+    )
 
 
 def test_info_calls_the_network_by_its_file_and_does_not_name_the_prior_as_a_lifter():
     own = EstimatorConfig(weights="/models/own.safetensors")
-    assert [model_name(EstimatorConfig()), model_name(own), model_name(EstimatorConfig(), network=False)] == ["lite", "own", ""]
+    assert [
+        model_name(EstimatorConfig()),
+        model_name(own),
+        model_name(EstimatorConfig(), network=False),
+    ] == ["lite", "own", ""]
 
 
 def test_the_lifter_changes_while_the_node_runs(stage):
@@ -54,7 +65,11 @@ def test_the_lifter_changes_while_the_node_runs(stage):
     first = lifted(stage)
     assert isinstance(stage.node._estimator.lifter, Lifter)
     (refused,) = stage.node.set_parameters([Parameter("lifter", value="supervised")])
-    assert not refused.successful and "supervised.safetensors: no such weights file" in refused.reason and "\n" not in refused.reason
+    assert (
+        not refused.successful
+        and "supervised.safetensors: no such weights file" in refused.reason
+        and "\n" not in refused.reason
+    )
     (unknown,) = stage.node.set_parameters([Parameter("lifter", value="magic")])
     assert not unknown.successful and unknown.reason.startswith("lifter: expected one of ppca")
     assert stage.node.set_parameters([Parameter("lifter", value="relative")])[0].successful
@@ -62,7 +77,9 @@ def test_the_lifter_changes_while_the_node_runs(stage):
     assert isinstance(stage.node._estimator.lifter, RelativeLifter) and np.isfinite(second).all()
     assert np.abs(second - first).max() > 0.01 and stage.diagnostics()["lifter"] == "relative"
     stage.until(lambda: len(infos) == 2, "info")
-    assert [info.model for info in infos] == ["", "+relative"] and infos[1].prior_sha256 == infos[0].prior_sha256 != ""
+    assert [info.model for info in infos] == ["", "+relative"] and infos[1].prior_sha256 == infos[
+        0
+    ].prior_sha256 != ""
     assert model_name(stage.node.parameters.value.estimator) == "lite+relative"
     assert stage.node.set_parameters([Parameter("lifter", value="ppca")])[0].successful
     lifted(stage)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node over real topics: its life, what it takes, what it gives, and that nothing ends it."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -11,7 +12,14 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from lifting_ros.msg import ForeignKeypoints2D, ForeignKeypoints2DArray, HypothesisArray, Keypoint2D, Skeleton2DArray, Skeleton3DArray
+from lifting_ros.msg import (
+    ForeignKeypoints2D,
+    ForeignKeypoints2DArray,
+    HypothesisArray,
+    Keypoint2D,
+    Skeleton2DArray,
+    Skeleton3DArray,
+)
 from node_support import RGB, Stage
 from rclpy.event_handler import PublisherEventCallbacks
 from rclpy.parameter import Parameter
@@ -24,7 +32,7 @@ from std_srvs.srv import SetBool
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
-from lifting_ros.core.config import ConfigError
+from lifting_ros.config import ConfigError
 from lifting_ros.ros import lifting_node, outputs
 from lifting_ros.ros.conversions import persons_to_array_2d
 from lifting_ros.ros.inputs import Job, stamp_ns
@@ -55,7 +63,12 @@ def call(stage: Stage, kind: type, service: str, request):
 
 
 def change(stage: Stage, transition: int) -> bool:
-    return call(stage, ChangeState, "/lifting/change_state", ChangeState.Request(transition=Transition(id=transition))).success
+    return call(
+        stage,
+        ChangeState,
+        "/lifting/change_state",
+        ChangeState.Request(transition=Transition(id=transition)),
+    ).success
 
 
 def state(stage: Stage) -> str:
@@ -96,7 +109,9 @@ def test_deactivated_it_is_silent_and_activated_again_it_answers(stage):
 
 def test_cleaned_up_it_lets_go_of_the_weights_and_takes_other_parameters(stage):
     s = stage()
-    assert s.node.set_parameters([Parameter("stages", value=2)])[0].reason.startswith("stages: takes effect when the node is configured")
+    assert s.node.set_parameters([Parameter("stages", value=2)])[0].reason.startswith(
+        "stages: takes effect when the node is configured"
+    )
     assert change(s, Transition.TRANSITION_DEACTIVATE) and change(s, Transition.TRANSITION_CLEANUP)
     assert state(s) == "unconfigured" and s.node._estimator is None
     assert s.node.set_parameters([Parameter("stages", value=2)])[0].successful
@@ -104,7 +119,10 @@ def test_cleaned_up_it_lets_go_of_the_weights_and_takes_other_parameters(stage):
     assert s.estimator.config.stages == 2
 
 
-@pytest.mark.parametrize("error", [OSError("weights.safetensors: no such file"), RuntimeError("CUDA error: out of memory\nmore")])
+@pytest.mark.parametrize(
+    "error",
+    [OSError("weights.safetensors: no such file"), RuntimeError("CUDA error: out of memory\nmore")],
+)
 def test_what_cannot_be_configured_says_why_and_can_be_tried_again(stage, monkeypatch, error):
     s = stage(start=False)
     make = s.node._make["image"]
@@ -122,7 +140,9 @@ def test_what_cannot_be_configured_says_why_and_can_be_tried_again(stage, monkey
 
 
 @pytest.mark.parametrize("step", ["Work", "introduce", "_look"])
-def test_what_cannot_be_activated_says_why_leaves_nothing_running_and_can_be_tried_again(stage, monkeypatch, step):
+def test_what_cannot_be_activated_says_why_leaves_nothing_running_and_can_be_tried_again(
+    stage, monkeypatch, step
+):
     s = stage(start=False)
     place = {"Work": lifting_node, "introduce": s.node._outputs, "_look": s.node}[step]
 
@@ -142,7 +162,11 @@ def test_what_cannot_be_activated_says_why_leaves_nothing_running_and_can_be_tri
 @pytest.mark.parametrize("active", [True, False])
 def test_it_shuts_down_from_wherever_it_is(stage, active):
     s = stage(start=active)
-    transition = Transition.TRANSITION_ACTIVE_SHUTDOWN if active else Transition.TRANSITION_UNCONFIGURED_SHUTDOWN
+    transition = (
+        Transition.TRANSITION_ACTIVE_SHUTDOWN
+        if active
+        else Transition.TRANSITION_UNCONFIGURED_SHUTDOWN
+    )
     assert change(s, transition) and state(s) == "finalized"
 
 
@@ -151,7 +175,9 @@ def test_images_are_taken_only_while_somebody_listens(stage):
     s.publisher(Image, "image")
     s.spin(0.5)
     assert not s.subscribed()
-    listener = s.peer.create_subscription(Skeleton2DArray, "/lifting/skeletons_2d", lambda _: None, 10)
+    listener = s.peer.create_subscription(
+        Skeleton2DArray, "/lifting/skeletons_2d", lambda _: None, 10
+    )
     s.until(s.subscribed)
     s.peer.destroy_subscription(listener)
     s.until(lambda: not s.subscribed())
@@ -182,7 +208,11 @@ def test_the_diagnostics_say_what_state_it_is_in(stage):
 def test_tf_is_listened_to_only_while_it_is_needed(stage):
     """On a robot /tf is the busiest topic."""
     s = stage(tf__target_frame="map", tf__timeout_s=5.0)
-    topics = lambda: {i.node_name for t in ("/tf", "/tf_static") for i in s.peer.get_subscriptions_info_by_topic(t)}  # noqa: E731
+    topics = lambda: {
+        i.node_name
+        for t in ("/tf", "/tf_static")
+        for i in s.peer.get_subscriptions_info_by_topic(t)
+    }  # noqa: E731
     static_tf(s).publish(transform("map", FRAME, 0, move=(1.0, 2.0, 3.0)))
     s.publisher(Image, "image")
     s.spin(0.5)
@@ -197,9 +227,16 @@ def test_tf_is_listened_to_only_while_it_is_needed(stage):
 
 def test_what_nobody_listens_to_is_not_made(stage, monkeypatch):
     made = []
-    for name in ("persons_to_array_2d", "persons_to_array_3d", "hypotheses_to_array", "debug_image"):
+    for name in (
+        "persons_to_array_2d",
+        "persons_to_array_3d",
+        "hypotheses_to_array",
+        "debug_image",
+    ):
         make = getattr(outputs, name)
-        monkeypatch.setattr(outputs, name, lambda *args, name=name, make=make: (made.append(name), make(*args))[1])
+        monkeypatch.setattr(
+            outputs, name, lambda *args, name=name, make=make: (made.append(name), make(*args))[1]
+        )
     s = stage()
     s.connect()
     s.ask()
@@ -260,15 +297,22 @@ def test_an_image_on_its_way_to_the_worker_is_given_up_as_well(stage):
 # --- what it takes ---
 
 
-@pytest.mark.parametrize("first, second", [("BEST_EFFORT", "RELIABLE"), ("RELIABLE", "BEST_EFFORT")])
+@pytest.mark.parametrize(
+    "first, second", [("BEST_EFFORT", "RELIABLE"), ("RELIABLE", "BEST_EFFORT")]
+)
 def test_subscriptions_follow_their_publishers(stage, first, second):
-    """A reliable subscription does not hear a best-effort publisher; a best-effort one loses what a reliable one would bring again."""
+    """A reliable subscription does not hear a best-effort publisher; a best-effort one loses what a
+    reliable one would bring again."""
     s = stage()
     s.listen()
     for policy in (first, second):
-        publisher = s.peer.create_publisher(Image, "image", QoSProfile(depth=5, reliability=ReliabilityPolicy[policy]))
+        publisher = s.peer.create_publisher(
+            Image, "image", QoSProfile(depth=5, reliability=ReliabilityPolicy[policy])
+        )
         s.until(lambda p=publisher: p.get_subscription_count())
-        offered = [i.qos_profile.reliability for i in s.peer.get_subscriptions_info_by_topic("/image")]
+        offered = [
+            i.qos_profile.reliability for i in s.peer.get_subscriptions_info_by_topic("/image")
+        ]
         assert offered == [ReliabilityPolicy[policy]]
         before = len(s.received["/lifting/skeletons_3d"])
         publisher.publish(image(RGB, "rgb8"))
@@ -281,7 +325,9 @@ def test_a_best_effort_publisher_that_joins_a_reliable_one_is_heard(stage):
     s = stage()
     s.connect()
     s.ask()
-    unheard = PublisherEventCallbacks(use_default_callbacks=False)  # that it does not fit at first is the point
+    unheard = PublisherEventCallbacks(
+        use_default_callbacks=False
+    )  # that it does not fit at first is the point
     qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
     late = s.peer.create_publisher(Image, "image", qos, event_callbacks=unheard)
     s.until(lambda: late.get_subscription_count())
@@ -312,11 +358,21 @@ def test_quality_of_service_can_be_overridden_for_every_topic(stage):
         s.until(lambda topic=topic: s.subscribed(topic), topic)
     (info,) = s.peer.get_subscriptions_info_by_topic("/image")
     assert info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
-    used = {f"{name}.publisher" for name, _ in s.node.get_publisher_names_and_types_by_node("lifting", "/")}
-    used |= {f"{name}.subscription" for name, _ in s.node.get_subscriber_names_and_types_by_node("lifting", "/")}
-    of_ros = {f"/{name}.publisher" for name in ("rosout", "parameter_events", "lifting/transition_event")}
+    used = {
+        f"{name}.publisher"
+        for name, _ in s.node.get_publisher_names_and_types_by_node("lifting", "/")
+    }
+    used |= {
+        f"{name}.subscription"
+        for name, _ in s.node.get_subscriber_names_and_types_by_node("lifting", "/")
+    }
+    of_ros = {
+        f"/{name}.publisher" for name in ("rosout", "parameter_events", "lifting/transition_event")
+    }
     declared = s.node.get_parameters_by_prefix("qos_overrides")
-    assert {name.rpartition(".")[0] for name in declared if name.endswith(".reliability")} == used - of_ros
+    assert {
+        name.rpartition(".")[0] for name in declared if name.endswith(".reliability")
+    } == used - of_ros
     assert s.node.get_parameter("qos_overrides./lifting/skeletons_3d.publisher.depth").value == 3
 
 
@@ -342,7 +398,9 @@ def test_an_image_gets_the_camera_info_of_its_own_stamp(stage):
     s.connect()
     s.tell(camera_info(32, 24, 30.0), seconds=100.0)
     s.tell(camera_info(32, 24, 60.0), seconds=101.0)
-    s.tell(camera_info(32, 24, 45.0), seconds=100.0)  # a driver that stamps all of them alike: the newest of those
+    s.tell(
+        camera_info(32, 24, 45.0), seconds=100.0
+    )  # a driver that stamps all of them alike: the newest of those
     s.tell(camera_info(32, 24, 60.0), seconds=101.0)
     for seconds, focal in ((100.0, 45.0), (101.0, 60.0), (102.0, 60.0)):
         s.ask(seconds=seconds)
@@ -356,7 +414,10 @@ def test_compressed_images_are_taken_where_image_transport_has_them(stage):
     s.listen()
     s.publisher(CompressedImage, "image/compressed")
     s.until(lambda: s.subscribed("image/compressed"))
-    s.send(CompressedImage(format="png", data=cv2.imencode(".png", RGB[..., ::-1])[1].tobytes()), topic="image/compressed")
+    s.send(
+        CompressedImage(format="png", data=cv2.imencode(".png", RGB[..., ::-1])[1].tobytes()),
+        topic="image/compressed",
+    )
     s.until(lambda: s.received["/lifting/skeletons_3d"])
     np.testing.assert_array_equal(s.estimator.calls[-1]["image"], RGB)
 
@@ -382,7 +443,9 @@ def test_a_depth_image_that_cannot_be_used_costs_the_depth_alone(stage):
     s.send(seconds=50.0)
     s.send(image(RGB, "rgb8"), seconds=50.0, topic="depth")
     s.until(lambda: s.received["/lifting/skeletons_3d"])
-    assert s.estimator.calls[-1]["depth"] is None and s.node.tally.total_dropped == {"depth not usable": 1}
+    assert s.estimator.calls[-1]["depth"] is None and s.node.tally.total_dropped == {
+        "depth not usable": 1
+    }
 
 
 def test_an_image_that_waits_for_its_depth_is_forgotten_when_nobody_listens_any_more(stage):
@@ -416,15 +479,23 @@ def test_keypoints_of_other_detectors_and_one_line_for_those_that_fit_none(stage
     s.until(lambda: s.subscribed("foreign_keypoints"))
     points = [Keypoint2D(x=10.0 + k, y=20.0 * k, confidence=0.9) for k in range(17)]
     for wrong in ({"convention": "coco18"}, {"convention": "body25"}):
-        s.send(ForeignKeypoints2DArray(people=[ForeignKeypoints2D(keypoints=points)], **wrong), topic="foreign_keypoints")
+        s.send(
+            ForeignKeypoints2DArray(people=[ForeignKeypoints2D(keypoints=points)], **wrong),
+            topic="foreign_keypoints",
+        )
     s.until(lambda: s.node.tally.total_dropped["not usable"])
     s.send(
-        ForeignKeypoints2DArray(people=[ForeignKeypoints2D(score=0.5, keypoints=points)], convention="coco17"), topic="foreign_keypoints"
+        ForeignKeypoints2DArray(
+            people=[ForeignKeypoints2D(score=0.5, keypoints=points)], convention="coco17"
+        ),
+        topic="foreign_keypoints",
     )
     s.until(lambda: s.received["/lifting/skeletons_3d"])
     (skeleton,) = s.estimator.calls[-1]["skeletons"]
     np.testing.assert_allclose(skeleton.keypoints_px[2], [16.0, 120.0])  # the right shoulder
-    assert skeleton.score == 0.5 and np.isnan(skeleton.covariance_px2).all(axis=(1, 2))[2:].all()  # nobody filled the fields
+    assert (
+        skeleton.score == 0.5 and np.isnan(skeleton.covariance_px2).all(axis=(1, 2))[2:].all()
+    )  # nobody filled the fields
 
 
 def test_it_works_while_simulated_time_stands_still(stage):
@@ -436,7 +507,9 @@ def test_it_works_while_simulated_time_stands_still(stage):
 # --- what it gives ---
 
 
-def transform(parent: str, child: str, seconds: float, move=(0.0, 0.0, 0.0), turn=(0.0, 0.0, 0.0, 1.0)) -> TFMessage:
+def transform(
+    parent: str, child: str, seconds: float, move=(0.0, 0.0, 0.0), turn=(0.0, 0.0, 0.0, 1.0)
+) -> TFMessage:
     one = TransformStamped(child_frame_id=child)
     one.header.frame_id, one.header.stamp.sec = parent, int(seconds)
     t, q = one.transform.translation, one.transform.rotation
@@ -445,7 +518,9 @@ def transform(parent: str, child: str, seconds: float, move=(0.0, 0.0, 0.0), tur
 
 
 def static_tf(s: Stage):
-    return s.publisher(TFMessage, "/tf_static", QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+    return s.publisher(
+        TFMessage, "/tf_static", QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    )
 
 
 def test_target_frame_moves_the_3d_part_alone(stage):
@@ -459,21 +534,34 @@ def test_target_frame_moves_the_3d_part_alone(stage):
     answer = s.ask()
     assert answer.header.frame_id == "map" and flat[-1].header.frame_id == FRAME
     at = answer.skeletons[0].joints[10].position
-    np.testing.assert_allclose([at.x, at.y, at.z], figure.skeleton_3d.joints_m[10] + [1, 2, 3], atol=1e-6)
+    np.testing.assert_allclose(
+        [at.x, at.y, at.z], figure.skeleton_3d.joints_m[10] + [1, 2, 3], atol=1e-6
+    )
 
 
 def test_everything_in_3d_is_under_the_target_frame_and_what_is_drawn_on_the_image_is_not(stage):
     s = stage(tf__target_frame="map", tf__publish=True)
-    hypotheses, markers = s.listen(HypothesisArray, "/lifting/hypotheses"), s.listen(MarkerArray, "/lifting/markers")
+    hypotheses, markers = (
+        s.listen(HypothesisArray, "/lifting/hypotheses"),
+        s.listen(MarkerArray, "/lifting/markers"),
+    )
     frames, drawn = s.listen(TFMessage, "/tf"), s.listen(Image, "/lifting/debug_image")
     s.connect()
     static_tf(s).publish(transform("map", FRAME, 0, move=(1.0, 2.0, 3.0)))
     s.until(lambda: s.node._work._listener._tree._edges)
-    s.until(lambda: all(s.node._outputs._wanted(f"~/{name}") for name in ("hypotheses", "markers", "debug_image")), "the listeners")
+    s.until(
+        lambda: all(
+            s.node._outputs._wanted(f"~/{name}")
+            for name in ("hypotheses", "markers", "debug_image")
+        ),
+        "the listeners",
+    )
     s.ask()
     s.until(lambda: hypotheses and markers and frames and drawn)
     assert hypotheses[-1].header.frame_id == frames[-1].transforms[0].header.frame_id == "map"
-    assert {marker.header.frame_id for marker in markers[-1].markers} == {"map"} and drawn[-1].header.frame_id == FRAME
+    assert {marker.header.frame_id for marker in markers[-1].markers} == {"map"} and drawn[
+        -1
+    ].header.frame_id == FRAME
 
 
 def test_transforms_of_before_simulated_time_went_back_are_not_used(stage):
@@ -506,7 +594,9 @@ def test_without_the_transform_2d_goes_on_and_the_cause_is_told(stage):
     s.connect()
     s.send()
     s.until(lambda: flat)
-    assert s.node.tally.total_dropped["no transform"] == 1 and not s.received["/lifting/skeletons_3d"]
+    assert (
+        s.node.tally.total_dropped["no transform"] == 1 and not s.received["/lifting/skeletons_3d"]
+    )
 
 
 def test_up_comes_from_gravity_frame_where_there_is_one(stage):
@@ -515,7 +605,9 @@ def test_up_comes_from_gravity_frame_where_there_is_one(stage):
     s.ask()
     np.testing.assert_allclose(s.estimator.calls[-1]["up"], [0, -1, 0])
     half = np.sqrt(0.5)
-    static_tf(s).publish(transform("map", FRAME, 0, turn=(half, 0.0, 0.0, half)))  # y of the camera is z of the map
+    static_tf(s).publish(
+        transform("map", FRAME, 0, turn=(half, 0.0, 0.0, half))
+    )  # y of the camera is z of the map
     s.until(lambda: s.node._work._listener._tree._edges)
     s.ask()
     np.testing.assert_allclose(s.estimator.calls[-1]["up"], [0, 1, 0], atol=1e-12)
@@ -528,7 +620,10 @@ def test_bodies_on_tf_on_request(stage):
     answer = s.ask()
     s.until(lambda: frames)
     body = frames[-1].transforms[0]
-    assert (body.header.frame_id, body.child_frame_id) == (FRAME, "r1/body_1") and body.header.stamp == answer.header.stamp
+    assert (body.header.frame_id, body.child_frame_id) == (
+        FRAME,
+        "r1/body_1",
+    ) and body.header.stamp == answer.header.stamp
 
 
 def test_hypotheses_are_given_to_those_who_ask(stage):
@@ -537,7 +632,9 @@ def test_hypotheses_are_given_to_those_who_ask(stage):
     s.connect()
     figure = person(np.random.default_rng(2))
     modes = np.random.default_rng(3).normal(size=(3, 17, 3))
-    pose = dataclasses.replace(figure.skeleton_3d, hypotheses_m=modes, hypothesis_weight=np.array([0.6, 0.4, np.nan]))
+    pose = dataclasses.replace(
+        figure.skeleton_3d, hypotheses_m=modes, hypothesis_weight=np.array([0.6, 0.4, np.nan])
+    )
     s.estimator.answer = lambda call: [dataclasses.replace(figure, skeleton_3d=pose)]
     s.ask()
     s.until(lambda: got)
@@ -553,7 +650,10 @@ def test_ids_velocities_and_limbs_come_with_the_frames(stage):
     answers = [s.ask(seconds=20 + n / 10) for n in range(3)]
     assert [a.skeletons[0].id for a in answers] == [1, 1, 1]
     assert answers[2].skeletons[0].age.nanosec == 200_000_000
-    assert np.isfinite(answers[2].skeletons[0].joints[3].velocity.x) and np.isfinite(answers[2].skeletons[0].bone_lengths).all()
+    assert (
+        np.isfinite(answers[2].skeletons[0].joints[3].velocity.x)
+        and np.isfinite(answers[2].skeletons[0].bone_lengths).all()
+    )
 
 
 def test_a_stream_that_starts_again_starts_other_tracks(stage):
@@ -577,11 +677,14 @@ def test_with_a_lag_each_frame_comes_later_under_its_own_stamp(stage):
         s.until(lambda k=k: len(s.estimator.calls) == k + 1, "the image")
     s.until(lambda: len(answers) >= 3, "what is due")
     s.spin(0.5)
-    assert [stamp_ns(answer) for answer in answers] == sent[:3] and all(answer.skeletons for answer in answers)
+    assert [stamp_ns(answer) for answer in answers] == sent[:3] and all(
+        answer.skeletons for answer in answers
+    )
 
 
 def test_images_of_one_stamp_keep_their_own_headers_and_none_is_kept_for_ever(stage, monkeypatch):
-    """With a lag, which has frames wait; a frame that fails on its way must not keep its image, nor shift those behind it."""
+    """With a lag, which has frames wait; a frame that fails on its way must not keep its image, nor
+    shift those behind it."""
     s = stage(tracking__lag_s=2.0)
     s.connect()
     answers, work = s.received["/lifting/skeletons_3d"], s.node._work
@@ -603,7 +706,10 @@ def test_images_of_one_stamp_keep_their_own_headers_and_none_is_kept_for_ever(st
     for seconds, frame in ((23.0, "fourth"), (26.0, "fifth")):
         send(seconds, frame)
     s.until(lambda: len(answers) >= 2, "what is due")
-    assert [(answer.header.stamp.sec, answer.header.frame_id) for answer in answers] == [(20, "first"), (23, "fourth")]
+    assert [(answer.header.stamp.sec, answer.header.frame_id) for answer in answers] == [
+        (20, "first"),
+        (23, "fourth"),
+    ]
     assert len(work._waiting) == 1
 
 
@@ -622,7 +728,8 @@ def test_markers_of_who_left_are_deleted(stage):
 
 @pytest.mark.parametrize("end", ["enable", "deactivate"])
 def test_nobody_is_shown_any_more_when_the_work_ends(stage, end):
-    """RViz would show the last ones for ever: a node that is active again begins with ids of its own."""
+    """RViz would show the last ones for ever: a node that is active again begins with ids of its
+    own."""
     from visualization_msgs.msg import Marker
 
     s = stage()
@@ -637,7 +744,9 @@ def test_nobody_is_shown_any_more_when_the_work_ends(stage, end):
     else:
         assert change(s, Transition.TRANSITION_DEACTIVATE)
     s.until(lambda: len(markers) > 1, "the end of the markers")
-    assert shown == {(m.ns, m.id) for m in markers[-1].markers} and {m.action for m in markers[-1].markers} == {Marker.DELETE}
+    assert shown == {(m.ns, m.id) for m in markers[-1].markers} and {
+        m.action for m in markers[-1].markers
+    } == {Marker.DELETE}
     assert {m.header.frame_id for m in markers[-1].markers} == {FRAME}
 
 
@@ -672,7 +781,12 @@ def test_a_slow_network_gets_the_newest_image_and_the_rest_are_counted(stage):
     later = []
     for n in range(5):  # one by one: the middleware keeps the newest alone as well
         later.append(s.send())
-        s.until(lambda n=n: len(s.node._work._queue._items) == 1 and s.node.tally.total_dropped["a newer one came"] == n)
+        s.until(
+            lambda n=n: (
+                len(s.node._work._queue._items) == 1
+                and s.node.tally.total_dropped["a newer one came"] == n
+            )
+        )
     gate.set()
     s.until(lambda: len(s.received["/lifting/skeletons_3d"]) == 2)
     assert [stamp_ns(m) for m in s.received["/lifting/skeletons_3d"]] == [first, later[-1]]
@@ -685,7 +799,9 @@ def test_a_thousand_parameter_changes_under_load(stage):
     refused = 0
     for n in range(1000):
         score = float(rng.uniform(-0.5, 1.5))
-        result = s.node.set_parameters_atomically([Parameter("detector.score", value=score), Parameter("markers.sigma", value=2.0)])
+        result = s.node.set_parameters_atomically(
+            [Parameter("detector.score", value=score), Parameter("markers.sigma", value=2.0)]
+        )
         refused += not result.successful
         assert result.successful == (0 <= score <= 1)
         s.send()
@@ -698,7 +814,8 @@ def test_a_thousand_parameter_changes_under_load(stage):
 
 
 def test_ten_thousand_malformed_messages(stage):
-    """Images, compressed images and camera_infos of random fields: the node answers the next good one."""
+    """Images, compressed images and camera_infos of random fields: the node answers the next good
+    one."""
     from lifting_ros.ros.conversions import ENCODINGS
 
     s = stage(warn_period_s=3600.0)
@@ -708,23 +825,39 @@ def test_ten_thousand_malformed_messages(stage):
     work = s.node._work
 
     def strange_image() -> Image:
-        message = Image(height=int(rng.integers(0, 9)), width=int(rng.integers(0, 9)), step=int(rng.integers(0, 80)))
+        message = Image(
+            height=int(rng.integers(0, 9)),
+            width=int(rng.integers(0, 9)),
+            step=int(rng.integers(0, 80)),
+        )
         message.encoding = str(rng.choice([*ENCODINGS, "", "x", "bgr8; drop"]))
-        message.is_bigendian, message.data = int(rng.integers(0, 2)), rng.bytes(int(rng.integers(0, 700)))
+        message.is_bigendian, message.data = (
+            int(rng.integers(0, 2)),
+            rng.bytes(int(rng.integers(0, 700))),
+        )
         return message
 
     def strange_info() -> CameraInfo:
         message = CameraInfo(height=int(rng.integers(0, 99)), width=int(rng.integers(0, 99)))
         message.d = rng.normal(size=rng.integers(0, 15)).tolist()
         numbers = rng.choice([np.nan, np.inf, 0.0, -1.0, 1e300, 30.0], 9)
-        message.k, message.distortion_model = numbers, str(rng.choice(["plumb_bob", "equidistant", "", "nonsense"]))
+        message.k, message.distortion_model = (
+            numbers,
+            str(rng.choice(["plumb_bob", "equidistant", "", "nonsense"])),
+        )
         message.binning_x, message.roi.width = int(rng.integers(0, 2**32)), int(rng.integers(0, 99))
         return message
 
     for n in range(10_000):
         if n % 3 == 0:
             work.inputs._infos.append(strange_info())
-        work.do(Job(strange_image() if n % 4 else CompressedImage(format="jpeg", data=rng.bytes(int(rng.integers(0, 99))))))
+        work.do(
+            Job(
+                strange_image()
+                if n % 4
+                else CompressedImage(format="jpeg", data=rng.bytes(int(rng.integers(0, 99))))
+            )
+        )
     assert s.ask().skeletons
     failed = {cause for cause in s.node.tally.total_dropped if cause.startswith("failed")}
     assert not failed, failed
@@ -732,16 +865,22 @@ def test_ten_thousand_malformed_messages(stage):
 
 @pytest.mark.parametrize("topic", ["image", "camera_info"])
 def test_messages_whose_bytes_were_cut_short_or_changed(stage, topic):
-    """Over the wire. (Bytes that end behind CDR's own header are not sent: Fast DDS takes them for a message, and rclpy dies of it.)"""
+    """Over the wire. (Bytes that end behind CDR's own header are not sent: Fast DDS takes them for
+    a message, and rclpy dies of it.)"""
     s = stage(warn_period_s=3600.0)
     s.connect()
     s.tell()
-    rng, message = np.random.default_rng(2), image(RGB, "rgb8") if topic == "image" else camera_info(32, 24, 30.0)
+    rng, message = (
+        np.random.default_rng(2),
+        image(RGB, "rgb8") if topic == "image" else camera_info(32, 24, 30.0),
+    )
     good = serialize_message(message)
     for n in range(200):
         bad = bytearray(good)
         bad[int(rng.integers(4, min(len(bad), 80)))] = int(rng.integers(0, 256))
-        s.publisher(type(message), topic).publish(bytes(bad if n % 2 else bad[: int(rng.integers(8, len(bad)))]))
+        s.publisher(type(message), topic).publish(
+            bytes(bad if n % 2 else bad[: int(rng.integers(8, len(bad)))])
+        )
         s.executor.spin_once(timeout_sec=0.01)
     assert s.ask().skeletons
     failed = {cause for cause in s.node.tally.total_dropped if cause.startswith("failed")}
@@ -756,7 +895,11 @@ def test_diagnostics_tell_what_runs(stage):
     for _ in range(3):
         s.ask()
     told = s.diagnostics()
-    assert told["device"] == "cpu" and told["weights SHA-256"] == "ab" * 32 and float(told["memory [MB]"]) > 20
+    assert (
+        told["device"] == "cpu"
+        and told["weights SHA-256"] == "ab" * 32
+        and float(told["memory [MB]"]) > 20
+    )
 
 
 def test_frames_that_take_long_are_not_called_missing(stage):
@@ -783,8 +926,15 @@ def test_no_step_is_counted_twice(stage):
     while told.get("lift [ms]", "-") == "-":  # the answers may fall between two periods
         s.ask()
         told = s.diagnostics()
-    assert (told["detect [ms]"], told["network [ms]"], told["lift [ms]"]) == ("1.00", "2.00", "0.00")  # what the estimator says
-    assert all(0 <= float(told[f"{step} [ms]"]) < 1e3 for step in ("convert", "track", "publish")) and told["transform [ms]"] == "-"
+    assert (told["detect [ms]"], told["network [ms]"], told["lift [ms]"]) == (
+        "1.00",
+        "2.00",
+        "0.00",
+    )  # what the estimator says
+    assert (
+        all(0 <= float(told[f"{step} [ms]"]) < 1e3 for step in ("convert", "track", "publish"))
+        and told["transform [ms]"] == "-"
+    )
 
 
 def test_nothing_is_lost_of_a_reliable_publisher_that_is_killed_and_comes_again(stage):

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Markers: ids that last, deletions, no unknown point, ellipsoids that are the covariances."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -7,9 +8,9 @@ import pytest
 from ros_support import covariances, header, person
 from visualization_msgs.msg import Marker
 
-from lifting_ros.core.skeleton import JOINT_NAMES
 from lifting_ros.ros.debug_image import debug_image
 from lifting_ros.ros.markers import SIDE_RGB, MarkerBuilder, MarkerConfig, ellipsoid
+from lifting_ros.skeleton import JOINT_NAMES
 
 
 def builder(**config) -> MarkerBuilder:
@@ -72,7 +73,9 @@ def test_a_person_of_unknowns_only_is_deleted():
 
 
 def test_colours_tell_side_and_status():
-    array = builder(inferred_alpha=0.25).build([person(np.random.default_rng(6), 1, inferred=(3, 13))], header())
+    array = builder(inferred_alpha=0.25).build(
+        [person(np.random.default_rng(6), 1, inferred=(3, 13))], header()
+    )
     joints = next(m for m in array.markers if m.ns == "joints")
     for j, (name, colour) in enumerate(zip(JOINT_NAMES, joints.colors, strict=True)):
         side = name.split("_")[0] if name.split("_")[0] in SIDE_RGB else "trunk"
@@ -85,7 +88,9 @@ def test_ellipsoids_are_the_covariances(sigma):
     someone = person(np.random.default_rng(7), 2)
     array = builder(ellipsoids=True, sigma=sigma).build([someone], header())
     shown = {m.id: m for m in array.markers if m.ns == "covariance"}
-    assert sorted(shown) == [2 * 17 + j for j in range(1, 17)]  # the root's is zero relative to itself
+    assert sorted(shown) == [
+        2 * 17 + j for j in range(1, 17)
+    ]  # the root's is zero relative to itself
     for j in range(1, 17):
         marker = shown[2 * 17 + j]
         rotation = matrix_of(marker.pose.orientation)
@@ -93,17 +98,21 @@ def test_ellipsoids_are_the_covariances(sigma):
         covariance = rotation @ np.diag(half**2) @ rotation.T
         np.testing.assert_allclose(covariance, someone.skeleton_3d.covariance_m2[j], atol=1e-8)
         position = marker.pose.position
-        np.testing.assert_allclose([position.x, position.y, position.z], someone.skeleton_3d.joints_m[j])
+        np.testing.assert_allclose(
+            [position.x, position.y, position.z], someone.skeleton_3d.joints_m[j]
+        )
 
 
 def matrix_of(q) -> np.ndarray:
     x, y, z, w = q.x, q.y, q.z, q.w
     assert np.linalg.norm([x, y, z, w]) == pytest.approx(1)
-    return np.array([
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ])  # fmt: skip
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    )
 
 
 def test_ellipsoid_of_an_unknown_covariance_is_none():

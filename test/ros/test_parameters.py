@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Parameters: one source for descriptors, YAML and defaults; an unknown or unfit one is refused by name."""
+"""Parameters: one source for descriptors, YAML and defaults; an unknown or unfit one is refused by
+name."""
+
 from __future__ import annotations
 
 import os
@@ -13,8 +15,8 @@ from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from lifting_ros.core.config import ConfigError
-from lifting_ros.core.pipeline import EstimatorConfig
+from lifting_ros.config import ConfigError
+from lifting_ros.estimator import EstimatorConfig
 from lifting_ros.ros.declare import Parameters, declare, leaves, to_table
 from lifting_ros.ros.parameters import NodeConfig, default_yaml
 from lifting_ros.ros.replay import ReplayConfig
@@ -31,8 +33,13 @@ def make_node():
     made = []
 
     def make(**overrides) -> Node:
-        given = [Parameter(name.replace("__", "."), value=value) for name, value in overrides.items()]
-        options = {"parameter_overrides": given, "automatically_declare_parameters_from_overrides": True}
+        given = [
+            Parameter(name.replace("__", "."), value=value) for name, value in overrides.items()
+        ]
+        options = {
+            "parameter_overrides": given,
+            "automatically_declare_parameters_from_overrides": True,
+        }
         made.append(Node("test_parameters", context=context, **options))
         return made[-1]
 
@@ -80,7 +87,11 @@ def test_defaults_without_overrides(make_node):
 def test_estimator_parameters_stand_beside_the_nodes_own(make_node):
     node = make_node(detector__score=0.5, device="cpu", up=[0, -1, 0], queue=3)
     config = declare(node, NodeConfig)
-    assert (config.estimator.detector.score, config.estimator.device, config.queue) == (0.5, "cpu", 3)
+    assert (config.estimator.detector.score, config.estimator.device, config.queue) == (
+        0.5,
+        "cpu",
+        3,
+    )
     assert config.up == (0.0, -1.0, 0.0) and isinstance(config.estimator, EstimatorConfig)
     assert node.get_parameter("detector.score").value == 0.5
 
@@ -90,12 +101,19 @@ def test_descriptors_carry_text_and_range(make_node):
     config = declare(node, NodeConfig)
     assert config.estimator.detector.score == 1.0
     score, rotations, transport = (
-        node.describe_parameter(name) for name in ("detector.score", "lifting.rotations", "image_transport")
+        node.describe_parameter(name)
+        for name in ("detector.score", "lifting.rotations", "image_transport")
     )
     low, high = LEAVES["detector.score"].metadata["range"]
-    assert (score.floating_point_range[0].from_value, score.floating_point_range[0].to_value) == (low, high)
+    assert (score.floating_point_range[0].from_value, score.floating_point_range[0].to_value) == (
+        low,
+        high,
+    )
     low, high = LEAVES["lifting.rotations"].metadata["range"]
-    assert (rotations.integer_range[0].from_value, rotations.integer_range[0].to_value) == (low, high)
+    assert (rotations.integer_range[0].from_value, rotations.integer_range[0].to_value) == (
+        low,
+        high,
+    )
     assert transport.additional_constraints == "raw or compressed"
     assert LEAVES["detector.score"].metadata["description"] in score.description and score.read_only
 
@@ -104,7 +122,10 @@ def test_a_parameter_cannot_change_while_running(make_node):
     node = make_node()
     declare(node, NodeConfig)
     (result,) = node.set_parameters([Parameter("detector.score", value=0.9)])
-    assert not result.successful and node.get_parameter("detector.score").value == LEAVES["detector.score"].default
+    assert (
+        not result.successful
+        and node.get_parameter("detector.score").value == LEAVES["detector.score"].default
+    )
 
 
 def test_live_parameters_change_together_or_not_at_all(make_node):
@@ -123,10 +144,16 @@ def test_live_parameters_change_together_or_not_at_all(make_node):
 def test_while_in_use_only_live_parameters_change(make_node):
     node = make_node()
     parameters = Parameters(node, NodeConfig)
-    assert node.set_parameters([Parameter("queue", value=4)])[0].successful and parameters.value.queue == 4
+    assert (
+        node.set_parameters([Parameter("queue", value=4)])[0].successful
+        and parameters.value.queue == 4
+    )
     parameters.in_use = True
     (refused,) = node.set_parameters([Parameter("queue", value=5)])
-    assert refused.reason == "queue: takes effect when the node is configured; clean up first" and parameters.value.queue == 4
+    assert (
+        refused.reason == "queue: takes effect when the node is configured; clean up first"
+        and parameters.value.queue == 4
+    )
     assert node.set_parameters([Parameter("min_person_score", value=0.5)])[0].successful
     assert parameters.value.estimator.min_person_score == 0.5
 
@@ -140,7 +167,9 @@ def test_an_unfit_change_is_refused_and_nothing_changes(make_node, value):
     assert parameters.value is before
 
 
-def test_an_unfit_quality_of_service_is_refused_when_it_is_set_not_when_the_topic_is_made(make_node):
+def test_an_unfit_quality_of_service_is_refused_when_it_is_set_not_when_the_topic_is_made(
+    make_node,
+):
     name = "qos_overrides./image.subscription.reliability"
     node = make_node(**{name: "best_effort"})
     Parameters(node, NodeConfig)
@@ -158,10 +187,16 @@ def test_the_table_has_a_row_for_each():
 @pytest.mark.parametrize(
     "overrides, words",
     [
-        ({"detector__scores": 0.5}, "^detector.scores: unknown parameter; did you mean detector.score[?]$"),
+        (
+            {"detector__scores": 0.5},
+            "^detector.scores: unknown parameter; did you mean detector.score[?]$",
+        ),
         ({"zzz": 1}, "^zzz: unknown parameter; expected one of autostart, "),
         ({"estimator__device": "cpu"}, "^estimator.device: unknown parameter"),
-        ({"image_transport": "theora"}, "^image_transport: expected one of raw, compressed, got 'theora'"),
+        (
+            {"image_transport": "theora"},
+            "^image_transport: expected one of raw, compressed, got 'theora'",
+        ),
         ({"detector__score": 1.5}, "^detector.score: expected 0.0 to 1.0, got 1.5"),
         ({"detector__score": "high"}, "^detector.score: expected float, got 'high'"),
         ({"queue": 0}, "^queue: expected 1 to 10000, got 0"),
@@ -172,9 +207,18 @@ def test_the_table_has_a_row_for_each():
         ({"up": [0.0, -1.0, float("nan")]}, "^up: expected three numbers"),
         ({"up": ["a", "b", "c"]}, "^up .*expected float, got 'a'"),
         ({"up": "down"}, "^up: expected tuple, got 'down'"),
-        ({"qos_overrides./image.subscription.reliability": "sure"}, "^qos_overrides./image.subscription.reliability: expected one of rel"),
-        ({"qos_overrides./image.subscription.history": 3}, "^qos_overrides./image.subscription.history: expected one of keep_last"),
-        ({"qos_overrides./image.subscription.depth": -1}, "^qos_overrides./image.subscription.depth: expected a number"),
+        (
+            {"qos_overrides./image.subscription.reliability": "sure"},
+            "^qos_overrides./image.subscription.reliability: expected one of rel",
+        ),
+        (
+            {"qos_overrides./image.subscription.history": 3},
+            "^qos_overrides./image.subscription.history: expected one of keep_last",
+        ),
+        (
+            {"qos_overrides./image.subscription.depth": -1},
+            "^qos_overrides./image.subscription.depth: expected a number",
+        ),
     ],
 )
 def test_unfit_parameter_is_refused_by_name(make_node, overrides, words):

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The SROS 2 policy gives the node what it uses and no more; the package runs nothing that comes in."""
+"""The SROS 2 policy gives the node what it uses and no more; the package runs nothing that comes
+in."""
+
 from __future__ import annotations
 
 import ast
@@ -15,29 +17,44 @@ from lifting_ros.msg import ForeignKeypoints2DArray, Skeleton2DArray
 from node_support import Stage
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from lifting_ros.core.detector import DetectorConfig, load_detector
-from lifting_ros.core.pipeline import EstimatorConfig, PoseEstimator
+from lifting_ros.detection.detector import DetectorConfig, load_detector
+from lifting_ros.estimator import EstimatorConfig, PoseEstimator
 
 ROOT = Path(__file__).parents[2]
 POLICY = ROOT / "config" / "sros2_policy.xml"
 PUBLISHERS = {
-    "image": Image, "image/compressed": CompressedImage, "camera_info": CameraInfo, "depth": Image, "keypoints": Skeleton2DArray,
+    "image": Image,
+    "image/compressed": CompressedImage,
+    "camera_info": CameraInfo,
+    "depth": Image,
+    "keypoints": Skeleton2DArray,
     "foreign_keypoints": ForeignKeypoints2DArray,
-}  # fmt: skip
+}
 WAYS = (
-    {"tf__target_frame": "map", "depth__enabled": True, "use_sim_time": True}, {"input": "keypoints"}, {"image_transport": "compressed"},
-)  # fmt: skip
+    {"tf__target_frame": "map", "depth__enabled": True, "use_sim_time": True},
+    {"input": "keypoints"},
+    {"image_transport": "compressed"},
+)
 
 
 def allowed(rule: str, verb: str, element: str) -> set[str]:
     (profile,) = ElementTree.parse(POLICY).iter("profile")
-    names = [e.text for group in profile.iter(rule) if group.get(verb) == "ALLOW" for e in group.iter(element)]
+    names = [
+        e.text
+        for group in profile.iter(rule)
+        if group.get(verb) == "ALLOW"
+        for e in group.iter(element)
+    ]
     assert len(names) == len(set(names))
-    return {name.replace("~", "/lifting") if name.startswith("~") else f"/{name.lstrip('/')}" for name in names}
+    return {
+        name.replace("~", "/lifting") if name.startswith("~") else f"/{name.lstrip('/')}"
+        for name in names
+    }
 
 
 def used(ways) -> dict[str, set[str]]:
-    """Names of what the node publishes, subscribes to, serves and calls in any of the ways to run it."""
+    """Names of what the node publishes, subscribes to, serves and calls in any of the ways to run
+    it."""
     out = {kind: set() for kind in ("publisher", "subscriber", "service", "client")}
     for overrides in ways:
         stage = Stage(lazy=False, **overrides)
@@ -47,7 +64,12 @@ def used(ways) -> dict[str, set[str]]:
                 stage.publisher(kind, topic)
             stage.spin(0.5)
             for kind, names in out.items():
-                names |= {name for name, _ in getattr(stage.node, f"get_{kind}_names_and_types_by_node")("lifting", "/")}
+                names |= {
+                    name
+                    for name, _ in getattr(stage.node, f"get_{kind}_names_and_types_by_node")(
+                        "lifting", "/"
+                    )
+                }
         finally:
             stage.close()
     return out
@@ -68,28 +90,51 @@ def forbidden(source: str) -> list[str]:
     """What a module does that could run what comes in."""
     found = []
     for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FORBIDDEN_CALLS:
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in FORBIDDEN_CALLS
+        ):
             found.append(node.func.id)
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             modules = [getattr(node, "module", None) or "", *(alias.name for alias in node.names)]
             found += sorted(FORBIDDEN_MODULES & {module.split(".")[0] for module in modules})
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            call, given = ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
+            call, given = (
+                ast.unparse(node.func),
+                {k.arg: ast.unparse(k.value) for k in node.keywords},
+            )
             unsafe = {"torch.load", "yaml.load", "yaml.unsafe_load", "os.system", "os.popen"}
-            if call in unsafe or given.get("shell") == "True" or given.get("allow_pickle") == "True":
+            if (
+                call in unsafe
+                or given.get("shell") == "True"
+                or given.get("allow_pickle") == "True"
+            ):
                 found.append(call)
             if call == "np.load" and given.get("allow_pickle") != "False":
                 found.append("np.load")
     return found
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "lifting_ros").rglob("*.py")), ids=lambda p: p.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path",
+    sorted((ROOT / "lifting_ros").rglob("*.py")),
+    ids=lambda p: p.relative_to(ROOT).as_posix(),
+)
 def test_nothing_that_comes_in_is_run(path):
     assert not forbidden(path.read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(
-    "line", ["eval(text)", "import pickle", "from pickle import loads", "torch.load(f)", "np.load(f)", "subprocess.run(c, shell=True)"]
+    "line",
+    [
+        "eval(text)",
+        "import pickle",
+        "from pickle import loads",
+        "torch.load(f)",
+        "np.load(f)",
+        "subprocess.run(c, shell=True)",
+    ],
 )
 def test_the_guard_can_fail(line):
     assert forbidden(line)
@@ -106,7 +151,9 @@ class Bomb:
 
 
 LOADERS = {
-    "network.safetensors": lambda path: PoseEstimator(EstimatorConfig(weights=str(path), device="cpu")),
+    "network.safetensors": lambda path: PoseEstimator(
+        EstimatorConfig(weights=str(path), device="cpu")
+    ),
     "detector.safetensors": lambda path: load_detector(path, DetectorConfig()),
     "prior.npz": lambda path: PoseEstimator(EstimatorConfig(prior=str(path), device="cpu")),
 }
@@ -116,7 +163,10 @@ LOADERS = {
 def test_a_file_of_weights_cannot_run_code(tmp_path, name):
     path, left = tmp_path / name, tmp_path / "left"
     bombs = {"plain": pickle.dumps(Bomb(left))}
-    for kind, write in (("torch", torch.save), ("numpy", lambda bomb, file: np.savez(file, format=np.array(bomb, object)))):
+    for kind, write in (
+        ("torch", torch.save),
+        ("numpy", lambda bomb, file: np.savez(file, format=np.array(bomb, object))),
+    ):
         write(Bomb(left), stream := io.BytesIO())
         bombs[kind] = stream.getvalue()
     pickle.loads(bombs["plain"])
@@ -126,4 +176,6 @@ def test_a_file_of_weights_cannot_run_code(tmp_path, name):
         path.write_bytes(content)
         with pytest.raises(ValueError) as refused:
             LOADERS[name](path)
-        assert not left.exists() and str(path) in str(refused.value) and "\n" not in str(refused.value)
+        assert (
+            not left.exists() and str(path) in str(refused.value) and "\n" not in str(refused.value)
+        )

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Frames of bodies on /tf: few names, each the same person's for as long as it is tracked."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -7,9 +8,9 @@ import dataclasses
 import numpy as np
 from ros_support import FRAME, header, person
 
-from lifting_ros.core.skeleton import JOINT_NAMES
-from lifting_ros.core.transform_tree import TransformTree
+from lifting_ros.geometry.transform_tree import TransformTree
 from lifting_ros.ros.transforms import BodyFrames
+from lifting_ros.skeleton import JOINT_NAMES
 
 
 def built(frames: BodyFrames, persons, prefix: str = "", seconds: float = 12.0):
@@ -28,10 +29,20 @@ def test_joints_are_where_the_skeleton_has_them_when_tf_is_followed():
     for t in message.transforms:
         stamp, move, turn = t.header.stamp, t.transform.translation, t.transform.rotation
         assert (stamp.sec, stamp.nanosec) == (12, 345)
-        tree.add(t.header.frame_id, t.child_frame_id, 7, (move.x, move.y, move.z), (turn.x, turn.y, turn.z, turn.w))
-    assert {t.child_frame_id for t in message.transforms} == {"robot/body_1"} | {f"robot/{n}_1" for n in JOINT_NAMES[:16]}
+        tree.add(
+            t.header.frame_id,
+            t.child_frame_id,
+            7,
+            (move.x, move.y, move.z),
+            (turn.x, turn.y, turn.z, turn.w),
+        )
+    assert {t.child_frame_id for t in message.transforms} == {"robot/body_1"} | {
+        f"robot/{n}_1" for n in JOINT_NAMES[:16]
+    }
     for name, joint in zip(JOINT_NAMES[:16], one.skeleton_3d.joints_m):
-        np.testing.assert_allclose(tree.lookup(FRAME, f"robot/{name}_1", 7)[:3, 3], joint, atol=1e-9)
+        np.testing.assert_allclose(
+            tree.lookup(FRAME, f"robot/{name}_1", 7)[:3, 3], joint, atol=1e-9
+        )
 
 
 def test_a_number_stays_with_its_person_and_is_used_again():
@@ -52,15 +63,22 @@ def test_who_is_missed_for_a_frame_has_the_same_number_after_it():
     assert bodies(built(frames, [b], seconds=12.2)) == ["body_2"]  # alone, and still the second
     assert bodies(built(frames, [b, c, a], seconds=14.0)) == ["body_2", "body_3", "body_1"]
     assert bodies(built(frames, [c, b], seconds=14.1)) == ["body_3", "body_2"]
-    assert bodies(built(frames, [c, d], seconds=14.2)) == ["body_3", "body_1"]  # somebody has to give up a number: who is away longest
-    assert bodies(built(frames, [], seconds=18.0)) == [] and bodies(built(frames, [b], seconds=18.1)) == ["body_1"]  # nobody is awaited
+    assert bodies(built(frames, [c, d], seconds=14.2)) == [
+        "body_3",
+        "body_1",
+    ]  # somebody has to give up a number: who is away longest
+    assert bodies(built(frames, [], seconds=18.0)) == [] and bodies(
+        built(frames, [b], seconds=18.1)
+    ) == ["body_1"]  # nobody is awaited
     assert bodies(built(frames, [c], seconds=5.0)) == ["body_1"]  # time went back
 
 
 def test_who_is_not_tracked_or_not_placed_has_no_frame():
     rng = np.random.default_rng(2)
     lost, flat = person(rng, 0), person(rng, 3)
-    flat = dataclasses.replace(flat, skeleton_3d=dataclasses.replace(flat.skeleton_3d, metric=False))
+    flat = dataclasses.replace(
+        flat, skeleton_3d=dataclasses.replace(flat.skeleton_3d, metric=False)
+    )
     assert built(BodyFrames(2), [lost, flat]).transforms == []
 
 
@@ -68,4 +86,6 @@ def test_with_hri_frames_end_in_the_id_that_rep_155_knows_the_body_by():
     one, frames = person(np.random.default_rng(3), 12), BodyFrames(2, hri=True)
     message = built(frames, [one], "front_")
     assert frames.hri_ids("front_") == {12: "front_p1"} and bodies(message) == ["body_front_p1"]
-    assert {t.child_frame_id for t in message.transforms} == {"body_front_p1"} | {f"{n}_front_p1" for n in JOINT_NAMES}
+    assert {t.child_frame_id for t in message.transforms} == {"body_front_p1"} | {
+        f"{n}_front_p1" for n in JOINT_NAMES
+    }

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""System tests: real processes over real topics. Each test talks in a ROS domain of its own, to this machine only."""
+"""System tests: real processes over real topics. Each test talks in a ROS domain of its own, to
+this machine only."""
+
 import itertools
 import os
 import sys
@@ -18,7 +20,9 @@ _domains = itertools.count(os.getpid())
 
 @pytest.fixture(scope="module")
 def domain() -> int:
-    return 1 + next(_domains) % 100  # above 101 the ports collide with those of outgoing connections
+    return (
+        1 + next(_domains) % 100
+    )  # above 101 the ports collide with those of outgoing connections
 
 
 @pytest.fixture(scope="module")

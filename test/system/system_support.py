@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes of the package under test, and the test's own node that talks to them."""
+
 from __future__ import annotations
 
 import os
@@ -17,7 +18,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 WAIT_S = 300.0
-"""For anything to happen: a limit against hanging, not a measure; importing torch alone can take long on a busy machine."""
+"""For anything to happen: a limit against hanging, not a measure; importing torch alone can take
+long on a busy machine."""
 
 
 class Process:
@@ -25,10 +27,17 @@ class Process:
 
     def __init__(self, module: str, arguments: tuple[str, ...], domain: int, log: Path):
         self._log = log
-        env = {**os.environ, "ROS_DOMAIN_ID": str(domain), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+        env = {
+            **os.environ,
+            "ROS_DOMAIN_ID": str(domain),
+            "PYTHONUNBUFFERED": "1",
+            "OMP_NUM_THREADS": "1",
+        }
         with log.open("wb") as out:
             command = [sys.executable, "-m", f"lifting_ros.ros.{module}", *arguments]
-            self._popen = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env)
+            self._popen = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env
+            )
 
     @property
     def output(self) -> str:
@@ -77,7 +86,9 @@ class Processes:
         self._all: list[Process] = []
 
     def start(self, module: str, *arguments: str) -> Process:
-        self._all.append(Process(module, arguments, self._domain, self._logs / f"{len(self._all)}_{module}.log"))
+        self._all.append(
+            Process(module, arguments, self._domain, self._logs / f"{len(self._all)}_{module}.log")
+        )
         return self._all[-1]
 
     def __enter__(self) -> Processes:
@@ -102,11 +113,19 @@ class Peer:
     def listen(self, kind: type, topic: str, qos: QoSProfile | int = 50) -> None:
         self.node.create_subscription(kind, topic, self.received[topic].append, qos)
 
-    def wait(self, done: Callable[[], bool], what: str, alive: Process | None = None, limit_s: float = WAIT_S) -> None:
+    def wait(
+        self,
+        done: Callable[[], bool],
+        what: str,
+        alive: Process | None = None,
+        limit_s: float = WAIT_S,
+    ) -> None:
         """Spin until `done`; fails when `alive` ends before."""
         end = time.monotonic() + limit_s
         while not done():
-            assert alive is None or alive.is_alive, f"ended while waiting for {what}:\n{alive.output}"
+            assert alive is None or alive.is_alive, (
+                f"ended while waiting for {what}:\n{alive.output}"
+            )
             assert time.monotonic() < end, f"{what} did not come:\n{alive.output if alive else ''}"
             self._executor.spin_once(timeout_sec=0.05)
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A bag played to the node gives the poses that `lifting bag` gives, bit by bit."""
+
 from __future__ import annotations
 
 import signal
@@ -28,9 +29,21 @@ def values(skeletons) -> list[list[float]]:
     """Every number of the persons of a message, of either library's kind."""
     rows = []
     for s in skeletons:
-        row = [s.id, s.age.sec, s.age.nanosec, s.log_likelihood, s.score, *s.root_covariance, *s.bone_lengths, *s.bone_length_deviations]
+        row = [
+            s.id,
+            s.age.sec,
+            s.age.nanosec,
+            s.log_likelihood,
+            s.score,
+            *s.root_covariance,
+            *s.bone_lengths,
+            *s.bone_length_deviations,
+        ]
         for joint in s.joints:
-            row += [*(getattr(joint.position, axis) for axis in "xyz"), *(getattr(joint.velocity, axis) for axis in "xyz")]
+            row += [
+                *(getattr(joint.position, axis) for axis in "xyz"),
+                *(getattr(joint.velocity, axis) for axis in "xyz"),
+            ]
             row += [*joint.covariance, *joint.velocity_covariance, joint.confidence, joint.status]
         rows.append(row)
     return rows
@@ -39,11 +52,16 @@ def values(skeletons) -> list[list[float]]:
 def test_live_replay_gives_the_poses_of_the_bag(processes, peer, tmp_path):
     messages = []
     for stamp, frame in zip(STAMPS, FRAMES):
-        messages += [("/camera_info", stamp, bags.camera_info(stamp)), ("/image", stamp, bags.image(frame, stamp))]
+        messages += [
+            ("/camera_info", stamp, bags.camera_info(stamp)),
+            ("/image", stamp, bags.image(frame, stamp)),
+        ]
     source, out = bags.write_bag(tmp_path / "in", messages), tmp_path / "out.mcap"
     params = tmp_path / "params.yaml"
     params.write_text("/**:\n  ros__parameters:\n    threads: 1\n    device: cpu\n")
-    assert main(["bag", str(source), "--out", str(out), "--params", str(params), "--no-smooth"]) == 0
+    assert (
+        main(["bag", str(source), "--out", str(out), "--params", str(params), "--no-smooth"]) == 0
+    )
     with AnyReader([out]) as reader:
         connections = [c for c in reader.connections if c.topic == "/lifting/skeletons_3d"]
         offline = [reader.deserialize(raw, c.msgtype) for c, _, raw in reader.messages(connections)]
@@ -51,8 +69,15 @@ def test_live_replay_gives_the_poses_of_the_bag(processes, peer, tmp_path):
 
     node = processes.start("node", "--ros-args", "--params-file", str(params))
     peer.listen(Skeleton3DArray, "/lifting/skeletons_3d")
-    images, infos = peer.node.create_publisher(Image, "image", 10), peer.node.create_publisher(CameraInfo, "camera_info", 10)
-    peer.wait(lambda: images.get_subscription_count() and infos.get_subscription_count(), "the subscriptions", node)
+    images, infos = (
+        peer.node.create_publisher(Image, "image", 10),
+        peer.node.create_publisher(CameraInfo, "camera_info", 10),
+    )
+    peer.wait(
+        lambda: images.get_subscription_count() and infos.get_subscription_count(),
+        "the subscriptions",
+        node,
+    )
     live = peer.received["/lifting/skeletons_3d"]
     for stamp, frame in zip(STAMPS, FRAMES):
         info, message = camera_info(640, 480, 600.0), image_message(frame, "rgb8")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Processes that die and come again: the others go on as if nothing had been."""
+
 from __future__ import annotations
 
 import signal
@@ -27,7 +28,16 @@ def camera(processes, folder):
     """Function that starts a camera of 20 images a second."""
 
     def start():
-        return processes.start("replay", "--ros-args", "-p", f"source:={folder}", "-p", "fps:=20.0", "-p", "guess_camera:=true")
+        return processes.start(
+            "replay",
+            "--ros-args",
+            "-p",
+            f"source:={folder}",
+            "-p",
+            "fps:=20.0",
+            "-p",
+            "guess_camera:=true",
+        )
 
     return start
 
@@ -53,7 +63,9 @@ def test_a_camera_that_is_killed_and_a_new_one(processes, peer, camera):
     first.stop(signal.SIGKILL)
     last = stamp_ns(answers(peer)[-1].header)
     second = camera()
-    peer.wait(lambda: stamp_ns(answers(peer)[-1].header) > last + 10**9, "answers to the new camera", node)
+    peer.wait(
+        lambda: stamp_ns(answers(peer)[-1].header) > last + 10**9, "answers to the new camera", node
+    )
     more_answers(peer, node)
     second.kill()
     assert node.stop(signal.SIGINT) == 0 and "Traceback" not in node.output

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The node as a process: stamps, bad input, what is published for nobody, and how it ends."""
+
 from __future__ import annotations
 
 import itertools
@@ -17,10 +18,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from system_support import stamp_ns
 from visualization_msgs.msg import MarkerArray
 
-from lifting_ros.core.checkpoint import sha256_of
-from lifting_ros.core.detector import save_detector
-from lifting_ros.core.nanodet import SIDE_BINS, NanoDet
-from lifting_ros.core.pipeline import SHIPPED, WEIGHTS
+from lifting_ros.detection.detector import save_detector
+from lifting_ros.detection.nanodet import SIDE_BINS, NanoDet
+from lifting_ros.estimator import SHIPPED, WEIGHTS
+from lifting_ros.io.checkpoint import sha256_of
 
 _stamps = itertools.count(5, 3)
 RGB = np.random.default_rng(3).integers(0, 255, (240, 320, 3), np.uint8)
@@ -38,7 +39,9 @@ def keen_detector(tmp_path_factory):
     path = tmp_path_factory.mktemp("weights") / "keen.safetensors"
     network = NanoDet()
     with torch.no_grad():
-        for head, logit in zip(network.heads, (-20.0, -20.0, 4.0)):  # persons at the coarsest level alone
+        for head, logit in zip(
+            network.heads, (-20.0, -20.0, 4.0)
+        ):  # persons at the coarsest level alone
             head.out.weight.zero_()
             sides = torch.zeros(4, SIDE_BINS)
             sides[:, -1] = 20.0  # the largest distance
@@ -71,11 +74,14 @@ class Conversation:
         time.sleep(0.3)  # no answer says that it has arrived
 
     def ask(self, message: Image) -> Skeleton3DArray:
-        """The answer to an image, which is sent again while there is none: the node drops images, and may."""
+        """The answer to an image, which is sent again while there is none: the node drops images,
+        and may."""
         for _ in range(20):
             stamp = self.send(message)
             try:
-                self.peer.wait(lambda s=stamp: self.answer(s) is not None, "an answer", self.node, limit_s=15)
+                self.peer.wait(
+                    lambda s=stamp: self.answer(s) is not None, "an answer", self.node, limit_s=15
+                )
             except AssertionError:
                 assert self.node.is_alive, self.node.output
                 continue
@@ -83,7 +89,9 @@ class Conversation:
         raise AssertionError(f"no answer to any of 20 images:\n{self.node.output}")
 
     def answer(self, stamp: int) -> Skeleton3DArray | None:
-        found = [m for m in self.peer.received["/lifting/skeletons_3d"] if stamp_ns(m.header) == stamp]
+        found = [
+            m for m in self.peer.received["/lifting/skeletons_3d"] if stamp_ns(m.header) == stamp
+        ]
         return found[0] if found else None
 
 
@@ -91,9 +99,13 @@ class Conversation:
 def talk(processes, peer, keen_detector):
     """A node that sees somebody everywhere and warns without pause."""
     parameters = {
-        "detector.weights": keen_detector, "detector.max_persons": 1, "min_person_score": 0.0,
-        "min_keypoint_confidence": 0.0, "second_look": 0.0, "warn_period_s": 0.0,
-    }  # fmt: skip
+        "detector.weights": keen_detector,
+        "detector.max_persons": 1,
+        "min_person_score": 0.0,
+        "min_keypoint_confidence": 0.0,
+        "second_look": 0.0,
+        "warn_period_s": 0.0,
+    }
     settings = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
     node = processes.start("node", "--ros-args", *settings)
     node.wait_for("images from /image")
@@ -113,7 +125,11 @@ def test_stamp_and_frame_of_the_image_are_on_everything(talk):
 
     def headers(topic):
         for message in talk.peer.received[topic]:
-            yield from (m.header for m in message.markers) if topic.endswith("markers") else [message.header]
+            yield from (
+                (m.header for m in message.markers)
+                if topic.endswith("markers")
+                else [message.header]
+            )
 
     for topic in OUTPUTS:
         talk.peer.wait(lambda t=topic: stamp in map(stamp_ns, headers(t)), topic, talk.node)
@@ -123,7 +139,11 @@ def test_stamp_and_frame_of_the_image_are_on_everything(talk):
 
 def test_debug_image_has_the_size_of_the_image(talk):
     talk.ask(image(RGB[:200, :300], "rgb8"))
-    talk.peer.wait(lambda: talk.peer.received["/lifting/debug_image"][-1].height == 200, "debug image", talk.node)
+    talk.peer.wait(
+        lambda: talk.peer.received["/lifting/debug_image"][-1].height == 200,
+        "debug image",
+        talk.node,
+    )
     message = talk.peer.received["/lifting/debug_image"][-1]
     assert (message.width, message.encoding, len(message.data)) == (300, "rgb8", 200 * 300 * 3)
 
@@ -151,7 +171,9 @@ def test_bad_image_is_one_line_and_the_next_one_is_answered(talk, line):
     for name, value in BAD_IMAGES[line].items():
         setattr(bad, name, value)
     before = talk.node.output.count(line)
-    talk.peer.wait(lambda: talk.send(bad) and talk.node.output.count(line) > before, line, talk.node)
+    talk.peer.wait(
+        lambda: talk.send(bad) and talk.node.output.count(line) > before, line, talk.node
+    )
     assert len(talk.ask(image(RGB, "rgb8")).skeletons) == 1
 
 
@@ -174,21 +196,41 @@ def test_bad_camera_info_is_one_line_and_a_good_one_is_taken(talk, line, k):
 
 def test_resolution_may_change_in_mid_stream(talk):
     talk.tell(camera_info(320, 240, 300.0))
-    for height, width, fits in ((240, 320, True), (480, 640, True), (90, 120, True), (240, 240, False)):
+    for height, width, fits in (
+        (240, 320, True),
+        (480, 640, True),
+        (90, 120, True),
+        (240, 240, False),
+    ):
         resized = cv2.resize(RGB, (width, height))
         assert talk.ask(image(resized, "rgb8")).skeletons[0].metric == fits
-    assert "320x240 pixels with binning 1x1, which does not fit an image of 240x240" in talk.node.output
+    assert (
+        "320x240 pixels with binning 1x1, which does not fit an image of 240x240"
+        in talk.node.output
+    )
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_nobody_in_a_compressed_image_gives_empty_arrays_and_signals_end_with_0(processes, peer, end):
+def test_nobody_in_a_compressed_image_gives_empty_arrays_and_signals_end_with_0(
+    processes, peer, end
+):
     """With the weights that ship, in a namespace, remapped."""
     place = f"robot_{int(end)}"
-    arguments = ["-p", "image_transport:=compressed", "-r", f"__ns:=/{place}", "-r", "image:=front/image_raw"]
+    arguments = [
+        "-p",
+        "image_transport:=compressed",
+        "-r",
+        f"__ns:=/{place}",
+        "-r",
+        "image:=front/image_raw",
+    ]
     node = processes.start("node", "--ros-args", *arguments)
     node.wait_for(f"images from /{place}/front/image_raw/compressed")
     images = peer.node.create_publisher(CompressedImage, f"/{place}/front/image_raw/compressed", 1)
-    topics = {f"/{place}/lifting/skeletons_2d": Skeleton2DArray, f"/{place}/lifting/skeletons_3d": Skeleton3DArray}
+    topics = {
+        f"/{place}/lifting/skeletons_2d": Skeleton2DArray,
+        f"/{place}/lifting/skeletons_3d": Skeleton3DArray,
+    }
     for topic, kind in topics.items():
         peer.listen(kind, topic)
     grey = cv2.imencode(".jpg", np.full((120, 160, 3), 128, np.uint8))[1].tobytes()
@@ -202,7 +244,11 @@ def test_nobody_in_a_compressed_image_gives_empty_arrays_and_signals_end_with_0(
 
     peer.wait(answered, "empty arrays", node)
     for message in (peer.received[topic][-1] for topic in topics):
-        assert message.skeletons == [] and message.header.frame_id == FRAME and message.header.stamp.sec >= 5
+        assert (
+            message.skeletons == []
+            and message.header.frame_id == FRAME
+            and message.header.stamp.sec >= 5
+        )
     assert node.stop(end) == 0, node.output
     assert "Traceback" not in node.output and "terminate" not in node.output
 
@@ -212,10 +258,19 @@ def bad_starts(tmp_path) -> dict[str, list[str]]:
     corrupt.write_bytes(b"not weights at all" * 100)
     return {
         f"lifting_node: {corrupt}: ": ["-p", f"weights:={corrupt}"],
-        "lifting_node: /nowhere/w.safetensors: no such weights file": ["-p", "weights:=/nowhere/w.safetensors"],
-        "lifting_node: detector.scores: unknown parameter; did you mean detector.score?": ["-p", "detector.scores:=0.5"],
+        "lifting_node: /nowhere/w.safetensors: no such weights file": [
+            "-p",
+            "weights:=/nowhere/w.safetensors",
+        ],
+        "lifting_node: detector.scores: unknown parameter; did you mean detector.score?": [
+            "-p",
+            "detector.scores:=0.5",
+        ],
         "lifting_node: detector.score: expected 0.0 to 1.0, got 7.0": ["-p", "detector.score:=7"],
-        "lifting_node: device: expected auto, cpu, cuda or cuda:n, got 'abacus'": ["-p", "device:=abacus"],
+        "lifting_node: device: expected auto, cpu, cuda or cuda:n, got 'abacus'": [
+            "-p",
+            "device:=abacus",
+        ],
         "lifting_node: ROS arguments: ": ["--no-such-flag"],
     }
 

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGINT and SIGTERM at any moment from a process's first lines to its last: exit status 0, and nothing said but the log.
+"""SIGINT and SIGTERM at any moment from a process's first lines to its last: exit status 0, and
+nothing said but the log.
 
-Before the first lines Python itself is starting, which no program can change: the processes here are signalled once they listen.
+Before the first lines Python itself is starting, which no program can change: the processes here
+are signalled once they listen.
 """
+
 from __future__ import annotations
 
 import os
@@ -28,7 +31,9 @@ RGB = np.random.default_rng(3).integers(0, 255, (240, 320, 3), np.uint8)
 def listens(pid: int) -> bool:
     """Whether a process has a handler for SIGTERM, which Python has not."""
     try:
-        caught = re.search(r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        caught = re.search(
+            r"^SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
+        )
     except OSError:
         return False
     return caught is not None and bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
@@ -127,14 +132,25 @@ sys.exit(run("trivial", Trivial, spin, []))
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
     ("busy_s", "word", "twice", "closes"),
-    [((9, 0, 0), "making", False, False), ((0, 0, 0), "ticking", False, True), ((0, 0.3, 0), "ticking", True, True),
-     ((0, 0, 0.5), "ticking", True, True)],
-    ids=["in the constructor", "between callbacks", "in a callback, twice", "twice, again while it is closed"],
-)  # fmt: skip
+    [
+        ((9, 0, 0), "making", False, False),
+        ((0, 0, 0), "ticking", False, True),
+        ((0, 0.3, 0), "ticking", True, True),
+        ((0, 0, 0.5), "ticking", True, True),
+    ],
+    ids=[
+        "in the constructor",
+        "between callbacks",
+        "in a callback, twice",
+        "twice, again while it is closed",
+    ],
+)
 def test_any_node_of_the_package(domain, number, busy_s, word, twice, closes):
     env = {**os.environ, "ROS_DOMAIN_ID": str(domain)}
     command = [sys.executable, "-c", TRIVIAL, *map(str, busy_s)]
-    with subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         said = []
         while word not in said:
             said.append(process.stdout.readline().strip())

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parameters of the lifter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+HEIGHT_OVER_SIZE = 1.55
+"""Standing body height over the root of the sum of squared limb lengths."""
+
+
+@dataclass(frozen=True)
+class LifterConfig:
+    """Parameters of the lifting."""
+
+    rotations: int = field(
+        default=24,
+        metadata={"description": "sampled rotations about the vertical", "range": (8, 96)},
+    )
+    modes: int = field(
+        default=3, metadata={"description": "modes that are kept as hypotheses", "range": (1, 16)}
+    )
+    iterations: int = field(
+        default=2,
+        metadata={
+            "description": "passes of the refinement under true perspective",
+            "range": (1, 20),
+        },
+    )
+    keypoint_noise: float = field(
+        default=0.015,
+        metadata={
+            "description": "deviation of a keypoint without a covariance, over the person's extent",
+            "range": (1e-4, 0.5),
+        },
+    )
+    noise_floor_px: float = field(
+        default=0.5,
+        metadata={
+            "description": "standard deviation added to every keypoint's",
+            "unit": "px",
+            "range": (0.01, 100.0),
+        },
+    )
+    tilt_std_deg: float = field(
+        default=3.0,
+        metadata={
+            "description": "uncertainty of the vertical",
+            "unit": "deg",
+            "range": (0.0, 45.0),
+        },
+    )
+    prior_scale: float = field(
+        default=0.87,
+        metadata={
+            "description": "factor on the prior's deviations: people it has not seen",
+            "range": (0.1, 10.0),
+        },
+    )
+    limb_scale: float = field(
+        default=4.0,
+        metadata={
+            "description": "factor on the deviations of limb lengths: a hint, not a fetter",
+            "range": (0.1, 100.0),
+        },
+    )
+    stature_m: float = field(
+        default=0.0,
+        metadata={
+            "description": "known body height of the person; 0: the prior's",
+            "unit": "m",
+            "range": (0.0, 2.6),
+        },
+    )
+    stature_std_m: float = field(
+        default=0.0,
+        metadata={
+            "description": "its standard deviation; 0: the prior's",
+            "unit": "m",
+            "range": (0.0, 1.0),
+        },
+    )
+
+    def size_m(self, mean: float, deviation: float) -> tuple[float, float]:
+        """Mean and deviation of the person's size (root of the sum of squared limb lengths),
+        metres: the stature's, else those given, in proportion."""
+        size = self.stature_m / HEIGHT_OVER_SIZE or mean
+        return size, self.stature_std_m / HEIGHT_OVER_SIZE or deviation * size / mean

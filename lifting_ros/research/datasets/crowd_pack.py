@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rendered crowds and rooms without people, made once and kept in a pack of `synthetic_pack`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lifting_ros.io.arrays import read_arrays, read_images
+from lifting_ros.research.datasets.made_once import make_once
+from lifting_ros.research.datasets.negatives import read_negatives
+from lifting_ros.research.rendering.synthetic_pack import (
+    VERSION,
+    crowd_labels,
+    render_pictures,
+    save_labels,
+)
+
+TUNE_PICTURES = (60, 120)
+"""Rendered pictures with and without people to set thresholds."""
+
+
+class CrowdPack(NamedTuple):
+    """Pictures, and the persons in all of them."""
+
+    images: np.ndarray
+    """(N, H, W, 3) uint8 RGB, memory-mapped."""
+    picture: np.ndarray
+    """(M,) which picture a person is in."""
+    keypoints: np.ndarray
+    """(M, 14, 3) x, y px, also where hidden or outside, and 1 where people would label it."""
+    seen: np.ndarray
+    """(M,) share of the person that is inside the picture and hidden by nothing else."""
+
+
+def crowd_source(data: Path, side: str, size: tuple[int, int]):
+    """The renderer of a side's pictures: backgrounds and, for `validation`, subjects and clothes
+    that no other side has; size (W, H) px."""
+    from lifting_ros.research.rendering.synthetic import (
+        SyntheticPeople,  # its packages are needed by those who render alone
+    )
+
+    seed = {"train": 11, "tune": 12, "validation": 13}[side]
+    subjects = "validation" if side == "validation" else "training"
+    mocap = data / "mocap" / "cmu17_10fps_dev.npz"
+    return SyntheticPeople(
+        data / "body", mocap, read_negatives(data / "negatives", side), seed, size, subjects
+    )
+
+
+def write_crowd_pack(
+    folder: Path,
+    make_source: Callable,
+    size: tuple[int, int],
+    crowds: int,
+    empty: int,
+    workers: int | None = None,
+) -> None:
+    """Render `crowds` pictures with and then `empty` pictures without people; make_source() is
+    called in each process."""
+    samples = render_pictures(
+        folder, make_source, partial(_crowd_or_room, crowds), crowds + empty, size, workers
+    )
+    save_labels(folder, crowd_labels(samples, False))
+
+
+def _crowd_or_room(crowds: int, source, index: int):
+    return source.crowd(index) if index < crowds else source.empty(index)
+
+
+def open_crowd_pack(
+    folder: Path, data: Path, side: str, size: tuple[int, int], crowds: int, empty: int
+) -> CrowdPack:
+    """The pack in `folder`, rendered where it is not there yet or of another version; ValueError in
+    one line for a damaged or other one."""
+    source = partial(crowd_source, data, side, size)
+    make_once(folder, VERSION, lambda folder: write_crowd_pack(folder, source, size, crowds, empty))
+    labels = read_arrays(
+        folder / "labels.npz", {"picture": ("M",), "keypoints": ("M", 14, 3), "seen": ("M",)}
+    )
+    images = read_images(folder / "images.npy")
+    if images.shape != (crowds + empty, size[1], size[0], 3):
+        raise ValueError(
+            f"{folder}: holds pictures {images.shape}, expected {(crowds + empty, size[1], size[0], 3)}: remove it"
+        )
+    if labels["picture"].max(initial=-1) >= crowds:
+        raise ValueError(
+            f"{folder}: shows people after picture {crowds}, from which on nobody is expected: remove it"
+        )
+    return CrowdPack(images, labels["picture"], labels["keypoints"], labels["seen"])

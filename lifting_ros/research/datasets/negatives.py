@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Photographs without people: `names.npz` beside `images.tar`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from lifting_ros.io.arrays import read_arrays
+from lifting_ros.research.datasets.keypoints2d import decode_rgb, read_tar
+from lifting_ros.research.datasets.splits import every_ninth, own_split, rows_of
+
+
+def read_negatives(folder: str | Path, side: str) -> list[np.ndarray]:
+    """The photographs of a side (see `splits.rows_of`), each (H, W, 3) uint8 RGB; FileNotFoundError
+    where a file is absent, ValueError in one line where one is damaged."""
+    names, validation = negative_names(folder)
+    chosen = [str(name) for name in names[rows_of(validation, side)]]
+    files = read_tar(Path(folder) / "images.tar", chosen)
+    return [decode_rgb(files[name], f"{folder}/{name}") for name in chosen]
+
+
+def negative_names(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """File names (N,), and which of them validate (N,) bool: every ninth, or what the array
+    `validation` says; errors as above."""
+    arrays = read_arrays(Path(folder) / "names.npz", {"names": ("N",)}, {"validation": ("N",)})
+    return arrays["names"], own_split(arrays, every_ninth(len(arrays["names"])))

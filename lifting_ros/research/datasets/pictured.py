@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Motion capture as a fixed set of annotated pictures: people in view frames, as a learned lifter
+meets them, with the truth beside them.
+
+A picture is a pose seen once by a camera of its own. What an annotator says of it (`comparisons`)
+belongs to the picture, so that an error made once is made in every epoch.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lifting_ros.lifting.observation import PITCH_STEP, into_views, to_rays
+from lifting_ros.research.datasets.virtual_cameras import FOCAL_PX, look
+from lifting_ros.skeleton import JOINT_FLIP, KEYPOINT_TO_JOINT, limb_lengths
+
+DISTANCE_M, HEIGHT_M = (2.5, 7.0), (0.4, 2.2)
+"""How far off and how high cameras stand, evenly spread."""
+PITCHED, PITCH_DEG = 0.3, (-20.0, 45.0)
+"""Share of cameras that look down (up: negative) by an angle instead, and the angles."""
+BLOCK = 20_000
+
+
+class Pictured(NamedTuple):
+    """M pictures, one person each; arrays in float32."""
+
+    rays: np.ndarray
+    """(M, 17, 2) exact, of all joints, in the view frame."""
+    joints: np.ndarray
+    """(M, 17, 3) about the root, view frame, in units of the person's size."""
+    size_m: np.ndarray
+    """(M,) root of the sum of squared limb lengths."""
+    pitch: np.ndarray
+    """(M,) of the view, radians: how far up points along it."""
+
+    def select(self, rows: np.ndarray) -> Pictured:
+        return Pictured(*(value[rows] for value in self))
+
+
+def picture(poses_m: np.ndarray, seed: int) -> Pictured:
+    """See each pose (M, 17, 3; metres, y up) once, from a place of its own."""
+    rng = np.random.default_rng((seed, 7))
+    blocks = [
+        _picture(poses_m[start : start + BLOCK], rng) for start in range(0, len(poses_m), BLOCK)
+    ]
+    return Pictured(*(np.concatenate(values) for values in zip(*blocks)))
+
+
+def _picture(poses_m: np.ndarray, rng: np.random.Generator) -> Pictured:
+    count, middle = len(poses_m), 0.5 * (poses_m.min(1) + poses_m.max(1))
+    angle, distance, height = (
+        rng.uniform(0, 2 * np.pi, count),
+        rng.uniform(*DISTANCE_M, count),
+        rng.uniform(*HEIGHT_M, count),
+    )
+    pitch = np.radians(rng.uniform(*PITCH_DEG, count))
+    pitched = rng.random(count) < PITCHED
+    across = np.where(pitched, distance * np.cos(pitch), distance)
+    height = np.where(pitched, middle[:, 1] + distance * np.sin(pitch), height)
+    eye = np.stack(
+        [middle[:, 0] + across * np.sin(angle), height, middle[:, 2] + across * np.cos(angle)], -1
+    )
+    seen = look(poses_m, eye, middle - eye)
+    everybody = np.ones(seen.keypoints_px.shape[:2])
+    rays = to_rays(seen.keypoints_px, everybody, None, seen.camera, 0.015, 0.5)
+    _, _, _, _, frame, steps, _ = into_views(*rays, seen.up)
+    joints = np.einsum("nab,njb->nja", frame.astype(np.float64), seen.joints_m)
+    size = np.sqrt((limb_lengths(joints) ** 2).sum(-1))
+    about = (joints - joints[:, :1]) / size[:, None, None]
+    arrays = (joints[..., :2] / joints[..., 2:], about, size, steps * PITCH_STEP)
+    return Pictured(*(value.astype(np.float32) for value in arrays))
+
+
+def mirror(pictures: Pictured, chosen: np.ndarray) -> Pictured:
+    """The same pictures, those `chosen` (M,) as a mirror shows them."""
+    flip, which = list(JOINT_FLIP), chosen[:, None, None]
+    rays = np.where(which, pictures.rays[:, flip] * np.float32([-1, 1]), pictures.rays)
+    joints = np.where(which, pictures.joints[:, flip] * np.float32([-1, 1, 1]), pictures.joints)
+    return pictures._replace(rays=rays, joints=joints)
+
+
+class Seen(NamedTuple):
+    """What a lifter is given of N pictures."""
+
+    points: np.ndarray
+    """(N, 14, 2) rays of the keypoints, noisy."""
+    deviation: np.ndarray
+    """(N, 14) as the lifter is told, on the rays."""
+    visible: np.ndarray
+    """(N, 14) bool."""
+
+
+def disturb(
+    rays: np.ndarray, rng: np.random.Generator, exact: float, noise_px: float, missing: int
+) -> Seen:
+    """Keypoints of rays (N, 17, 2) as a detector finds them: a share `exact` left alone, the others
+    with noise and some of them missing.
+
+    The deviation differs from picture to picture, up to `noise_px` at f = 1150 px, and from
+    keypoint to keypoint; how many of at most `missing` keypoints are gone, too, few more often than
+    many. The lifter is told the deviation, and 2 px where it is less.
+    """
+    points = rays[:, list(KEYPOINT_TO_JOINT)].astype(np.float64)
+    count, joints = points.shape[:2]
+    touched = rng.random(count) >= exact
+    own = np.exp(0.4 * rng.standard_normal((count, joints)))
+    deviation = (touched * rng.uniform(0, noise_px, count))[:, None] * own  # N, 14
+    gone = touched * np.floor((missing + 1) * rng.random(count) ** 2)
+    visible = rng.random((count, joints)).argsort(1).argsort(1) >= gone[:, None]
+    noisy = points + deviation[..., None] / FOCAL_PX * rng.standard_normal(points.shape)
+    return Seen(noisy, np.maximum(deviation, 2.0) / FOCAL_PX, visible)

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Labelled pictures that detections are compared with, people cut out of photographs, windows of
+pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from lifting_ros.io.arrays import read_arrays
+from lifting_ros.research.datasets.keypoints2d import PhotoSet, decode_mask, keypoint_box, read_tar
+
+
+class Scene(NamedTuple):
+    """A picture and the persons to find in it."""
+
+    image: np.ndarray
+    """(H, W, 3) uint8 RGB."""
+    boxes: np.ndarray
+    """(M, 4) keypoint boxes x0, y0, x1, y1 px, cut to the picture."""
+    keypoints: np.ndarray
+    """(M, 14, 3) x, y px and more than 0 where labelled."""
+    known: np.ndarray
+    """(H, W) bool: where nobody but `boxes` is."""
+
+
+class Cutout(NamedTuple):
+    """A person cut out of a photograph."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    keypoints: np.ndarray
+
+
+def read_cutouts(folder: Path, street: PhotoSet, rows: np.ndarray) -> list[Cutout]:
+    """The masked street persons among `rows` (N,) bool, at half size, to be light in memory; errors
+    as `read_photo_set`."""
+    listed = read_arrays(folder / "annotations.npz", {"names": ("N",), "has_mask": ("N",)})
+    masked = {str(name) for name, masked in zip(listed["names"], listed["has_mask"]) if masked}
+    names = {
+        row: Path(street.files[row]).stem + ".png"
+        for row in np.flatnonzero(rows)
+        if street.files[row] in masked
+    }
+    masks = read_tar(folder / "masks.tar", names.values())
+    cutouts = []
+    for index, name in tqdm(names.items(), desc="reading masks", unit="person"):
+        # (0, 0) is the centre of a pixel, before and after
+        keypoints = street.keypoints[index] * np.array([0.5, 0.5, 1], np.float32) - np.array(
+            [0.25, 0.25, 0], np.float32
+        )
+        image = cv2.resize(street.image(index), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        mask = decode_mask(masks[name], f"{folder}/{name}").astype(np.uint8) * 255
+        cutouts.append(
+            Cutout(
+                image, cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_AREA), keypoints
+            )
+        )
+    return cutouts
+
+
+def labelled_scene(
+    image: np.ndarray, keypoints: np.ndarray, counted: np.ndarray, known: np.ndarray
+) -> Scene:
+    """A scene from all its persons (M, 14, 3), whose boxes take every keypoint with a third column
+    above 0.
+
+    Who does not count (M,) bool or is almost outside is neither a person to find nor an empty
+    place.
+    """
+    size = (image.shape[1], image.shape[0])
+    whole = np.array([keypoint_box(k) for k in keypoints]).reshape(-1, 4)
+    boxes, inside = cut_boxes(whole, size)
+    kept = inside & np.asarray(counted, bool)
+    known = known.copy()
+    for box in whole[~kept]:
+        known &= ~rectangle(box, size)
+    return Scene(image, boxes[kept], keypoints[kept], known)
+
+
+def cut_boxes(boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (M, 4) cut to the picture, and which (M,) are worth finding: 40 % of their area and 12
+    px are left."""
+    limit = np.array([size[0] - 1, size[1] - 1] * 2)
+    cut = np.clip(boxes, 0, limit)
+    area = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(-1), 1e-6)
+    left = (cut[:, 2:] - cut[:, :2]).prod(-1) / area
+    return cut, (left > 0.4) & ((cut[:, 2:] - cut[:, :2]).max(-1, initial=0) >= 12)
+
+
+def random_window(image: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """A part of an image, 0.3 to 1 of what fits, as a picture (H, W, 3) of `size` (W, H)."""
+    height, width = image.shape[:2]
+    scale = rng.uniform(0.3, 1.0) * min(width / size[0], height / size[1])
+    w, h = max(int(size[0] * scale), 2), max(int(size[1] * scale), 2)
+    left, top = rng.integers(0, width - w + 1), rng.integers(0, height - h + 1)
+    part = cv2.resize(
+        image[top : top + h, left : left + w],
+        size,
+        interpolation=cv2.INTER_AREA if scale > 1.2 else cv2.INTER_LINEAR,
+    )
+    return np.ascontiguousarray(part[:, ::-1]) if rng.random() < 0.5 else part
+
+
+def rectangle(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) bool: the pixels in a box (4,)."""
+    area = np.zeros((size[1], size[0]), bool)
+    x0, y0, x1, y1 = np.clip(np.round(box), 0, 1e5).astype(int)
+    if box[2] >= 0 and box[3] >= 0:
+        area[y0 : y1 + 1, x0 : x1 + 1] = True
+    return area

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Metrics as free functions on arrays, named as in the papers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lifting_ros.skeleton import KEYPOINT_FLIP, LIMBS, torso_px
+
+
+def pck(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2) -> np.ndarray:
+    """Percentage of correct keypoints (as a share), per keypoint: within `alpha` torsos of the
+    label.
+
+    predicted_px: (N, 14, 2); keypoints: (N, 14, 3) with 1 where labelled. Returns (14,), NaN for a
+    keypoint that is nowhere labelled.
+    """
+    distance = np.linalg.norm(predicted_px - keypoints[..., :2], axis=-1)
+    torso = torso_px(keypoints)
+    counted = (keypoints[..., 2] > 0) & np.isfinite(torso)[:, None]
+    with np.errstate(invalid="ignore"):
+        correct = (distance <= alpha * torso[:, None]) & counted
+        return correct.sum(0) / np.where(counted.sum(0) > 0, counted.sum(0), np.nan)
+
+
+def mean_pck(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2) -> float:
+    """Mean of `pck` over the keypoints that are labelled somewhere; NaN where none is."""
+    each = pck(predicted_px, keypoints, alpha)
+    return float(each[np.isfinite(each)].mean()) if np.isfinite(each).any() else float("nan")
+
+
+def swapped(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2) -> float:
+    """Share of keypoints taken for the other side's: within `alpha` torsos of the other side's
+    label, and not of its own.
+
+    predicted_px: (N, 14, 2); keypoints: (N, 14, 3) with 1 where labelled. Of those counts whose two
+    sides are labelled; NaN if none.
+    """
+    flip, paired = list(KEYPOINT_FLIP), np.array(KEYPOINT_FLIP) != np.arange(len(KEYPOINT_FLIP))
+    near = alpha * torso_px(keypoints)[:, None]
+    own, other = (
+        np.linalg.norm(predicted_px - k[..., :2], axis=-1) for k in (keypoints, keypoints[:, flip])
+    )
+    counted = (keypoints[..., 2] > 0) & (keypoints[:, flip, 2] > 0) & np.isfinite(near) & paired
+    return (
+        float(((own > near) & (other <= near))[counted].mean()) if counted.any() else float("nan")
+    )
+
+
+def mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Mean per-joint position error after aligning the roots (joint 0), (N, J, 3) -> (N,), in the
+    unit given."""
+    predicted, truth = predicted - predicted[:, :1], truth - truth[:, :1]
+    return np.linalg.norm(predicted - truth, axis=-1).mean(-1)
+
+
+def n_aligned(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both (N, J, 3) about their roots (joint 0), the prediction times its best scale about it."""
+    predicted, truth = predicted - predicted[:, :1], truth - truth[:, :1]
+    scale = (predicted * truth).sum((1, 2)) / np.maximum((predicted**2).sum((1, 2)), 1e-12)
+    return scale[:, None, None] * predicted, truth
+
+
+def n_mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """MPJPE after the best scale about the root, (N, J, 3) -> (N,)."""
+    return mpjpe(*n_aligned(predicted, truth))
+
+
+def pa_mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """MPJPE after Procrustes alignment (rotation, scale, translation; no reflection), (N, J, 3) ->
+    (N,)."""
+    p, t = predicted - predicted.mean(1, keepdims=True), truth - truth.mean(1, keepdims=True)
+    u, s, vt = np.linalg.svd(np.swapaxes(p, 1, 2) @ t)
+    sign = np.where(np.linalg.det(u @ vt) < 0, -1.0, 1.0)
+    s[:, -1] *= sign
+    vt[:, -1] *= sign[:, None]
+    scale = s.sum(-1) / np.maximum((p**2).sum((1, 2)), 1e-12)
+    return np.linalg.norm(scale[:, None, None] * p @ (u @ vt) - t, axis=-1).mean(-1)
+
+
+def flipped_limbs(predicted: np.ndarray, truth: np.ndarray, least_m: float = 0.05) -> float:
+    """Share of the limbs longer than `least_m` in depth (z, optical frame) that point the wrong way
+    in depth; (N, 17, 3), NaN if none."""
+    parents, children = np.array(LIMBS).T
+    said, true = (joints[:, children, 2] - joints[:, parents, 2] for joints in (predicted, truth))
+    counted = np.abs(true) > least_m
+    return float((said * true < 0)[counted].mean()) if counted.any() else float("nan")
+
+
+def depth_and_across(predicted: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Mean error along depth (z, optical frame) and across the image (x, y together), in the unit
+    given, (N, J, 3)."""
+    error = predicted - truth
+    return float(np.abs(error[..., 2]).mean()), float(
+        np.linalg.norm(error[..., :2], axis=-1).mean()
+    )
+
+
+def wrong_orders(joints: np.ndarray, pairs: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """Whether joints (N, J, 3) are in another order of depth than told, 0 or 1; NaN where told to
+    be equally far, or not lifted.
+
+    pairs (N, K, 2) numbers of joints, label (N, K) 1 where the first is farther (z, optical frame),
+    -1 where the second is. Returns (N, K).
+    """
+    first, second = (
+        np.take_along_axis(joints[..., 2], np.asarray(pairs[..., side], np.int64), 1)
+        for side in (0, 1)
+    )
+    apart = first - second
+    return np.where((label == 0) | np.isnan(apart), np.nan, apart * label <= 0)

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Synthetic people: the CC0 body in motion-capture poses, dressed and rendered before photographs,
+with exact labels.
+
+Needs the folder of the body, a motion-capture file (`positions`, `clip_id`, `subject_id`,
+`subjects`) and the package `embreex`.
+"""
+
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+
+from lifting_ros.research.datasets.mocap import read_mocap
+from lifting_ros.research.rendering.body import load_body, sample_traits
+from lifting_ros.research.rendering.body_pose import Manner, pose_body
+from lifting_ros.research.rendering.body_wear import dress
+from lifting_ros.research.rendering.render_errors import RenderError
+from lifting_ros.research.rendering.render_textures import fabric
+from lifting_ros.research.rendering.synthetic_crowd import crowd_heights, floor_camera, place
+from lifting_ros.research.rendering.synthetic_dress import Figure, Outfit
+from lifting_ros.research.rendering.synthetic_pack import (
+    crowd_labels,
+    render_pictures,
+    save_labels,
+    window_labels,
+)
+from lifting_ros.research.rendering.synthetic_picture import SyntheticSample, compose
+from lifting_ros.research.rendering.synthetic_room import room_picture
+from lifting_ros.research.rendering.synthetic_scene import sample_camera, spread_out
+from lifting_ros.research.rendering.synthetic_things import hung_clothes, sample_thing, turned_body
+from lifting_ros.skeleton import JOINT_FLIP, KEYPOINT_TO_JOINT
+
+WARDROBE = 100  # bodies with clothes that are made before old ones are worn again, in other colours
+ROOMS = 0.3  # share of whole pictures in a rendered room
+# ends the seeds of the pictures of held-out subjects; those of the others must stay what they were
+HELD_OUT = 7
+
+
+class SyntheticPeople:
+    """An endless, repeatable source of pictures: window(i), crowd(i), empty(i) depend on the seed,
+    the subjects and i alone."""
+
+    def __init__(
+        self,
+        body_dir,
+        mocap_npz,
+        backgrounds=None,
+        seed: int = 0,
+        size=(256, 256),
+        subjects: str = "training",
+    ):
+        """body_dir: folder of the body. mocap_npz: motion capture, metres, y up. backgrounds: list
+        of photographs (H, W, 3) uint8 RGB without people, or None for painted ones. size: (W, H)
+        px. subjects: whose poses, see `load_poses`."""
+        self.model = _body_of(str(body_dir))
+        self.poses, self.clips = load_poses(mocap_npz, subjects)
+        self.photos = list(backgrounds or [])
+        self.seed, self.size = int(seed), tuple(size)
+        # those that are held out have clothes, cameras and scenes of their own
+        self.wardrobe, self.apart = (2, ()) if subjects == "training" else (5, (HELD_OUT,))
+        self._outfits = {}
+
+    def window(self, index: int, side: int, boxes: float) -> SyntheticSample:
+        """A square picture around one main person, `boxes` times the longer side of the box of its
+        keypoints."""
+        rng = self._stream(index, 1)
+        posed = [self._person(rng) for _ in range(int(rng.choice([1, 2, 3], p=[0.65, 0.25, 0.1])))]
+        camera = sample_camera(rng, (side, side), posed[0].joints_m)
+        camera = camera.around(posed[0].joints_m[list(KEYPOINT_TO_JOINT)], side, boxes)
+        return compose(rng, spread_out(rng, posed, camera), [], camera, self.photos)
+
+    def crowd(self, index: int) -> SyntheticSample:
+        """A whole picture of 2 to 12 people of any size from an eighth of the picture's height up,
+        among things."""
+        rng = self._stream(index, 3)
+        camera, taken = floor_camera(rng, self.size), []
+        heights = crowd_heights(rng, int(rng.integers(2, 13)), self.size[1])
+        people = [place(rng, self._person(rng), camera, px, taken) for px in heights]
+        things = self._things(rng, camera, int(rng.choice(5, p=[0.3, 0.25, 0.2, 0.15, 0.1])), taken)
+        backdrop = self._backdrop(rng, camera, taken)
+        return compose(
+            rng, [body for body in people if body], things, camera, self.photos, backdrop
+        )
+
+    def empty(self, index: int) -> SyntheticSample:
+        """A whole picture with nobody in it: a photograph, a painted background or a rendered room,
+        at times with rendered things."""
+        rng = self._stream(index, 4)
+        camera, taken = floor_camera(rng, self.size), []
+        things = self._things(
+            rng,
+            camera,
+            int(rng.choice(8, p=[0.12, 0.16, 0.16, 0.16, 0.12, 0.12, 0.08, 0.08])),
+            taken,
+        )
+        return compose(rng, [], things, camera, self.photos, self._backdrop(rng, camera, taken))
+
+    def _backdrop(self, rng, camera, taken):
+        return room_picture(rng, camera, taken, self.photos) if rng.random() < ROOMS else None
+
+    def _stream(self, index: int, kind: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, int(index), kind, *self.apart])
+
+    def _things(self, rng, camera, count, taken):
+        things = []
+        for _ in range(count):
+            height_px = self.size[1] * np.exp(rng.uniform(np.log(0.1), np.log(1.0)))
+            things.append(place(rng, self._thing(rng), camera, height_px, taken))
+        return [thing for thing in things if thing]
+
+    def _thing(self, rng):
+        if rng.random() > 0.25:
+            return sample_thing(rng, self.photos)
+        return turned_body(
+            hung_clothes(rng, self._outfit(int(rng.integers(WARDROBE)))), rng.uniform(0, 2 * np.pi)
+        )
+
+    def _person(self, rng):
+        outfit = self._outfit(int(rng.integers(WARDROBE)))
+        pose = self.poses[rng.choice(self.clips[rng.integers(len(self.clips))])].astype(float)
+        pose = turned(pose - pose[0] * [1, 0, 1], rng.uniform(0, 2 * np.pi))
+        if rng.random() < 0.5:
+            pose = (pose * [-1, 1, 1])[list(JOINT_FLIP)]
+        manner = Manner(
+            rng.normal(0, 0.3),
+            rng.normal(0, 0.12),
+            tuple(rng.normal(0, 0.5, 2)),
+            rng.uniform(0, 0.9),
+        )
+        materials = tuple(
+            fabric(rng, self.photos) if layer.garment else layer.material for layer in outfit.layers
+        )
+        return Figure(outfit, pose_body(self.model, outfit.shape, pose, manner), materials)
+
+    def _outfit(self, number):
+        """A body with clothes: made anew from the seed and its number, kept for the next pictures."""
+        if number not in self._outfits:
+            rng = np.random.default_rng([self.seed, number, self.wardrobe])
+            shape = self.model.shape(sample_traits(rng))
+            self._outfits[number] = Outfit(
+                self.model, shape, tuple(dress(self.model, shape, rng, self.photos))
+            )
+        return self._outfits[number]
+
+
+@lru_cache(maxsize=1)
+def _body_of(folder: str):
+    return load_body(folder)
+
+
+def load_poses(mocap_npz, subjects: str = "training"):
+    """Poses (N, 17, 3) in metres, y up, and a list of the pose numbers of every clip: of the
+    held-out subjects alone for subjects="validation", of all others for "training". ValueError for
+    another word, and as `read_mocap`."""
+    if subjects not in ("training", "validation"):
+        raise ValueError(f'subjects: expected "training" or "validation", got {subjects!r}')
+    mocap = read_mocap(mocap_npz)
+    if not mocap.subjects:
+        raise ValueError(f"{mocap_npz}: subjects is missing, the names that tell who is held out")
+    chosen = mocap.select(mocap.validation_rows() == (subjects == "validation"))
+    if not len(chosen.positions_m):
+        raise ValueError(f"{mocap_npz}: expected poses of the {subjects} subjects, found none")
+    return chosen.positions_m, [
+        np.flatnonzero(chosen.clip_id == number) for number in np.unique(chosen.clip_id)
+    ]
+
+
+def turned(pose, angle: float) -> np.ndarray:
+    """The pose (J, 3) turned by `angle` radians about the vertical axis y."""
+    c, s = np.cos(angle), np.sin(angle)
+    return pose @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
+
+
+def write_pack(
+    out_dir,
+    n: int,
+    size: int,
+    seed: int,
+    body_dir,
+    mocap_npz,
+    backgrounds=None,
+    boxes: float = 1.886,
+    subjects: str = "training",
+    workers: int | None = None,
+) -> Path:
+    """Writes `images.npy` (n, size, size, 3) uint8 RGB and `labels.npz` of one main person a
+    picture into out_dir.
+
+    labels: keypoints (n, 14, 3) x, y in px and 1 where labelled (0, 0, 0 elsewhere); self_occluded
+    (n, 14); box (n, 4) x0, y0, x1, y1; joints_camera_m (n, 17, 3); K (n, 3, 3); up (n, 3) in the
+    camera's frame; validation (n,), True for the held-out subjects. The picture is a square around
+    the person, `boxes` times the longer side of the keypoints' box. The same pictures whatever the
+    number of `workers` (see `render_pictures`). `labels.npz` comes last: a folder with it is whole.
+    """
+    make = partial(SyntheticPeople, body_dir, mocap_npz, backgrounds, seed, (size, size), subjects)
+    pick = partial(_main_person, n=n, size=size, boxes=boxes)
+    save_labels(
+        out_dir,
+        window_labels(
+            render_pictures(out_dir, make, pick, n, (size, size), workers), subjects == "validation"
+        ),
+    )
+    return Path(out_dir)
+
+
+def write_scenes(
+    out_dir,
+    n: int,
+    size,
+    seed: int,
+    body_dir,
+    mocap_npz,
+    backgrounds=None,
+    people: bool = True,
+    subjects: str = "training",
+    workers: int | None = None,
+) -> Path:
+    """Writes `images.npy` (n, H, W, 3) uint8 RGB and `labels.npz` of crowds, or of rooms without
+    people, into out_dir; size (W, H).
+
+    labels of the P people of all pictures: picture (P,) which one they are in; keypoints (P, 14, 3)
+    x, y in px, also where hidden or outside, and 1 where labelled; self_occluded (P, 14); box (P,
+    4); seen (P,), see SyntheticPerson; joints_camera_m (P, 17, 3). Of the pictures: K (n, 3, 3); up
+    (n, 3); validation (n,). Otherwise as `write_pack`.
+    """
+    make = partial(SyntheticPeople, body_dir, mocap_npz, backgrounds, seed, tuple(size), subjects)
+    pick = SyntheticPeople.crowd if people else SyntheticPeople.empty
+    save_labels(
+        out_dir,
+        crowd_labels(
+            render_pictures(out_dir, make, pick, n, size, workers), subjects == "validation"
+        ),
+    )
+    return Path(out_dir)
+
+
+def _main_person(source, index, n, size, boxes):
+    """The first try of picture `index` in which the main person shows at least six joints."""
+    for attempt in range(20):
+        sample = source.window(index + attempt * n, size, boxes)
+        if sample.people[0].labelled.sum() >= 6:
+            return sample
+    raise RenderError(f"picture {index}: no try showed six joints of the main person")

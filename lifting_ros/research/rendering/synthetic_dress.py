@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A dressed body as triangles: the layers of an outfit joined once for every level of detail, then
+skinned pose by pose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from lifting_ros.research.rendering.body import DETAIL_M, BodyModel, Shape
+from lifting_ros.research.rendering.body_pose import PosedBody
+from lifting_ros.research.rendering.render import Mesh
+from lifting_ros.research.rendering.render_detail import remapped
+from lifting_ros.research.rendering.synthetic_algebra import skin
+from lifting_ros.research.rendering.synthetic_scene import Body, Camera
+
+COARSE_PX = 0.5  # how far off a surface may lie in the picture
+
+
+@dataclass(frozen=True)
+class Cut:
+    """The triangles of an outfit at one level of detail."""
+
+    vertex: np.ndarray
+    """(V,) vertex of the body model."""
+    offset_m: np.ndarray
+    """(V, 1) how far it stands off along its normal."""
+    faces: np.ndarray
+    """(F, 3) int32"""
+    layer: np.ndarray
+    """(F,) number of the layer."""
+    arrays: tuple
+    """Rest positions and normals (V, 3), bones and weights (V, 4)."""
+
+
+@dataclass(frozen=True)
+class Outfit:
+    """A body shape with clothes."""
+
+    model: BodyModel
+    shape: Shape
+    layers: tuple
+    _cuts: dict = field(default_factory=dict, repr=False)
+
+    def cut(self, level: int) -> Cut:
+        """The triangles at a level of `DETAIL_M`, made at the first call."""
+        if level not in self._cuts:
+            self._cuts[level] = _make_cut(self, self.model.details[level] if level else None)
+        return self._cuts[level]
+
+    def body(self, posed: PosedBody, level: int = 0, materials: tuple = ()) -> Body:
+        """The dressed body in a pose, in the frame of the pose; materials of the layers other than
+        their own, where given."""
+        cut = self.cut(level)
+        vertices, normals = skin(*cut.arrays, posed.rotations, self.shape.heads_m, posed.heads_m)
+        vertices += cut.offset_m * normals
+        mesh = Mesh(
+            vertices,
+            normals,
+            cut.arrays[0],
+            cut.faces,
+            cut.layer,
+            np.zeros(len(cut.faces), np.int64),
+        )
+        return Body(
+            mesh, materials or tuple(layer.material for layer in self.layers), posed.joints_m
+        )
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Somebody in an outfit and a pose, not yet made into triangles."""
+
+    outfit: Outfit
+    posed: PosedBody
+    materials: tuple
+    """One a layer."""
+
+    @property
+    def joints_m(self) -> np.ndarray:
+        """(17, 3)"""
+        return self.posed.joints_m
+
+    def moved(self, offset) -> Figure:
+        """Shifted by `offset` (3,) metres."""
+        return replace(self, posed=self.posed.moved(np.eye(3), offset))
+
+    def seen_by(self, camera: Camera) -> Body:
+        """Triangles in the camera's frame, as fine as the camera can tell."""
+        posed = self.posed.moved(camera.R, camera.t)
+        px_per_metre = max(camera.K[0, 0], camera.K[1, 1]) / max(
+            posed.joints_m[:, 2].min() - 0.2, 0.2
+        )
+        level = max(k for k, error in enumerate(DETAIL_M) if error * px_per_metre <= COARSE_PX)
+        return self.outfit.body(posed, level, self.materials)
+
+
+def _make_cut(outfit: Outfit, goal) -> Cut:
+    vertex, offset, faces, number = [], [], [], []
+    for k, layer in enumerate(outfit.layers):
+        kept = layer.faces if goal is None else remapped(layer.faces, goal)[0]
+        used, corner = np.unique(kept, return_inverse=True)
+        faces.append(corner.reshape(-1, 3) + sum(map(len, vertex)))  # (F, 3)
+        vertex.append(used)
+        offset.append(np.full((len(used), 1), layer.offset_m, np.float32))
+        number.append(np.full(len(kept), k))
+    vertex = np.concatenate(vertex)
+    shape, model = outfit.shape, outfit.model
+    arrays = (
+        shape.vertices_m[vertex],
+        shape.normals[vertex],
+        model.bone_index[vertex],
+        model.bone_weight[vertex],
+    )
+    return Cut(
+        vertex,
+        np.concatenate(offset),
+        np.concatenate(faces).astype(np.int32),
+        np.concatenate(number),
+        arrays,
+    )

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A picture of a training: the losses of every stage before and after fusion, and the validation."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+
+def draw_curves(
+    training: list[dict[str, float]], validation: list[dict[str, float]], path: Path
+) -> None:
+    """Write `path` (PNG) from rows with a `step` and named values; losses are smoothed over a
+    fiftieth of the rows."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    for name, style in _losses(training).items():
+        steps, values = _column(training, name)
+        left.plot(steps, _smooth(values, max(1, len(values) // 50)), label=name, **style)
+    left.set(xlabel="step", ylabel="loss", title="losses of the stages (dashed: after fusion)")
+    for name in _names(validation):
+        right.plot(*_column(validation, name), marker=".", label=name)
+    right.set(xlabel="step", title="validation")
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize=7)
+    beside = path.with_name(path.name + ".partial")
+    figure.savefig(beside, format="png", dpi=110)
+    os.replace(beside, path)
+
+
+def _losses(rows: list[dict[str, float]]) -> dict[str, dict[str, str]]:
+    """Name -> line style of the stages' losses, or of every loss where there are no stages; a
+    colour a stage."""
+    names = _names(rows)
+    stages = [n for n in names if n.startswith("stage")]
+    styles = {}
+    for name in stages or [n for n in names if n != "rate"]:
+        number = (
+            names.index(name) if not stages else int(name.split("_")[0].removeprefix("stage")) - 1
+        )
+        styles[name] = {"color": f"C{number}", "linestyle": "--" if name.endswith("fused") else "-"}
+    return styles
+
+
+def _names(rows: list[dict[str, float]]) -> list[str]:
+    return [n for n in (rows[0] if rows else ()) if n != "step"]
+
+
+def _column(rows: list[dict[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
+    return np.array([row["step"] for row in rows]), np.array([row[name] for row in rows])
+
+
+def _smooth(values: np.ndarray, width: int) -> np.ndarray:
+    """Running mean over `width` values, shorter at the start."""
+    total = np.cumsum(values)
+    before = np.concatenate([np.zeros(width), total[:-width]])[: len(values)]
+    return (total - before) / np.minimum(np.arange(len(values)) + 1, width)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training in several processes, one a GPU, as `torchrun` starts them on one machine or several;
+alone where it did not.
+
+Only the first process of all keeps states and writes results: machines need no common disk.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from lifting_ros.device import choose_device
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(hours=24)
+"""How long a process waits for another: one renders and cuts packs, or validates, while the rest
+have nothing to do."""
+
+
+def rank_and_world() -> tuple[int, int]:
+    """This process' number and how many there are: (0, 1) without torchrun."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+
+
+def join(device: str) -> torch.device:
+    """Meet the other processes; returns the device of this one (each its own GPU where `device` is
+    cuda). ConfigError for one that does not exist."""
+    chosen = choose_device(device)
+    if rank_and_world()[1] == 1:
+        return chosen
+    if chosen.type == "cuda" and chosen.index is None:
+        chosen = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
+    if not distributed.is_initialized():
+        if chosen.type == "cuda":
+            torch.cuda.set_device(
+                chosen
+            )  # what NCCL is asked without a tensor at hand happens there
+        distributed.init_process_group(
+            "nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE
+        )
+    return chosen
+
+
+@contextmanager
+def first_alone():
+    """What stands inside is done by each machine's first process before its others begin: making
+    files that they then only read."""
+    first, several = int(os.environ.get("LOCAL_RANK", 0)) == 0, rank_and_world()[1] > 1
+    if not first:
+        distributed.barrier()
+    yield
+    if first and several:
+        distributed.barrier()
+
+
+def from_first(make: Callable[[], T]) -> T:
+    """What make() gives the first process, in all of them; so with a ValueError that it raises."""
+    if not distributed.is_initialized():
+        return make()
+    told = [None, None]
+    if distributed.get_rank() == 0:
+        try:
+            told[0] = make()
+        except ValueError as error:
+            told[1] = error
+    distributed.broadcast_object_list(told, 0)
+    if told[1] is not None:
+        raise told[1]
+    return told[0]
+
+
+def leave() -> None:
+    """Part from the other processes."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
+def in_step(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network with batch norms over the crops of all processes, where they have GPUs; gloo has
+    no such thing: on CPUs every process goes by its own crops, and the first one's running
+    statistics are kept."""
+    alone = rank_and_world()[1] == 1 or device.type != "cuda"
+    return network if alone else nn.SyncBatchNorm.convert_sync_batchnorm(network)
+
+
+def shared(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network with its gradients averaged over the processes."""
+    if rank_and_world()[1] == 1:
+        return network
+    # weights of the fusion have no gradient before it joins
+    return DistributedDataParallel(
+        network, [device.index] if device.type == "cuda" else None, find_unused_parameters=True
+    )

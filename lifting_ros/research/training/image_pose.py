@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the crop of a person straight to 17 joints: the baseline that labelled photographs train
+(ICCV workshop 2019).
+
+A small head reads the features F and the trunk's last layer of a `full` or `lite` network, which
+stays as it is; there are no keypoints on the way and no geometry. So it says how far a picture
+alone leads, and is no lifter of the node.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lifting_ros.config import from_mapping
+from lifting_ros.io.checkpoint import (
+    CheckpointError,
+    load_network,
+    load_tensors,
+    reason,
+    save_tensors,
+    sha256_of,
+)
+from lifting_ros.keypoints.layers import conv
+from lifting_ros.keypoints.network import MultistageNetwork
+from lifting_ros.skeleton import JOINT_COUNT, JOINT_PARENTS
+
+
+@dataclass(frozen=True)
+class ImagePoseConfig:
+    """Architecture of the head."""
+
+    widths: tuple[int, ...] = field(
+        default=(64, 96, 128),
+        metadata={"description": "channels of its convolutions, each halves the features' side"},
+    )
+    hidden: int = field(
+        default=256, metadata={"description": "units of its last layer", "range": (8, 4096)}
+    )
+    dropout: float = field(
+        default=0.2,
+        metadata={"description": "share of these dropped in training", "range": (0.0, 0.9)},
+    )
+
+
+class ImagePoseHead(nn.Module):
+    """Features (N, F, h, h) and the trunk's last layer (N, c) to joints (N, 17, 3) about the root,
+    divided by the person's size.
+
+    Limbs are what is learnt, each joint from its parent: those of a person are of like size, their
+    ends are not.
+    """
+
+    def __init__(self, config: ImagePoseConfig, features: int, side: int, deep: int):
+        super().__init__()
+        self.config = config
+        widths = (features, *config.widths)
+        self.body = nn.Sequential(
+            *(conv(a, b, 3, 2) for a, b in zip(widths, widths[1:])), nn.Flatten()
+        )
+        for _ in config.widths:
+            side = (side + 1) // 2
+        inputs = config.widths[-1] * side * side + deep
+        self.out = nn.Sequential(
+            nn.Dropout(config.dropout),
+            nn.Linear(inputs, config.hidden),
+            nn.ReLU(),
+            nn.Linear(config.hidden, 3 * JOINT_COUNT - 3),
+        )
+        nn.init.normal_(self.out[-1].weight, std=1e-3)
+
+    def forward(self, features: Tensor, deep: Tensor) -> Tensor:
+        limbs = (
+            self.out(torch.cat([self.body(features), deep], 1))
+            .float()
+            .unflatten(-1, (JOINT_COUNT - 1, 3))
+        )  # N, 16, 3
+        joints = [torch.zeros_like(limbs[:, 0])]
+        for joint in range(1, JOINT_COUNT):
+            joints.append(joints[JOINT_PARENTS[joint]] + limbs[:, joint - 1])
+        return torch.stack(joints, 1)  # N, 17, 3
+
+
+class ImagePoseNetwork(nn.Module):
+    """The features of a `full` or `lite` network, frozen, and the head."""
+
+    def __init__(self, trunk: MultistageNetwork, config: ImagePoseConfig = ImagePoseConfig()):
+        super().__init__()
+        self.trunk = trunk.features.eval().requires_grad_(False)
+        self.input_px = trunk.config.input_px
+        with torch.inference_mode():
+            features, code = self.trunk(torch.zeros(1, 3, self.input_px, self.input_px))
+        self.head = ImagePoseHead(config, features.shape[1], features.shape[2], code.deep.shape[1])
+
+    def train(self, mode: bool = True) -> ImagePoseNetwork:
+        """The head's mode; the trunk's batch norms never learn from what goes through."""
+        self.training = mode
+        self.head.train(mode)
+        return self
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """crops (N, 3, input_px, input_px) in [0, 1] RGB to joints (N, 17, 3) about the root in the
+        frame that looks at the crop's middle, over the person's size."""
+        with torch.no_grad():
+            features, code = self.trunk(crops)
+        return self.head(features, code.deep)
+
+
+@dataclass(frozen=True)
+class ImagePose:
+    """The trained network with the mean size, metres, of the people that its labels were scaled to."""
+
+    network: ImagePoseNetwork
+    size_m: float
+
+    def estimate(self, crops: Tensor) -> np.ndarray:
+        """Joints (N, 17, 3) about the root, metres, of crops (N, 3, S, S) in [0, 1] RGB; frame:
+        optical, turned to the crop's middle."""
+        with torch.inference_mode():
+            return self.size_m * self.network.eval()(crops).double().numpy()
+
+    def save(self, path: str | Path, trunk: str | Path, card: dict) -> None:
+        """Write the head in fp16 with the SHA-256 of the network's weights `trunk` that it reads,
+        whole or not at all."""
+        half = {
+            name: t.half() if t.is_floating_point() else t
+            for name, t in self.network.head.state_dict().items()
+        }
+        head = dataclasses.asdict(self.network.head.config)
+        save_tensors(
+            path,
+            half,
+            {
+                "image_pose": head,
+                "trunk_sha256": sha256_of(trunk),
+                "size_m": self.size_m,
+                "card": card,
+            },
+        )
+
+    @classmethod
+    def load(cls, path: str | Path, trunk: str | Path, prior=None) -> ImagePose:
+        """Read what `save` wrote, with the weights `trunk` it was trained on and their prior (a
+        core.ppca.MixturePPCA) if they are fused; CheckpointError in one line where that cannot be
+        done."""
+        tensors, header = load_tensors(path)
+        if header.get("trunk_sha256") not in (None, sha256_of(trunk)):
+            raise CheckpointError(
+                f"{path}: was trained on the features of other weights than {trunk}"
+            )
+        try:
+            network = ImagePoseNetwork(
+                load_network(trunk, prior), from_mapping(ImagePoseConfig, header["image_pose"])
+            )
+            network.head.load_state_dict(tensors)
+            size = float(header["size_m"])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{path}: holds no network from image to 3D ({reason(error)})"
+            ) from None
+        return cls(network.eval(), size)

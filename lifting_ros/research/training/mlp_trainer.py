@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of a residual network on annotated pictures: batches that depend on seed and step alone,
+Adam, averaged weights, states."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason
+from lifting_ros.lifting.residual_mlp import MLPLifter, Pose, ResidualMLP, ResidualMLPConfig, encode
+from lifting_ros.research.datasets.mocap import Mocap
+from lifting_ros.research.datasets.pictured import Pictured, disturb, mirror, picture
+from lifting_ros.research.training.cosine import CosineTrainer, run
+from lifting_ros.research.training.fit_prior import balanced_weights
+
+
+@dataclass(frozen=True)
+class PictureTrainConfig:
+    """What the recipes of the lifters that read one view have in common."""
+
+    network: ResidualMLPConfig = field(
+        default=ResidualMLPConfig(), metadata={"description": "architecture"}
+    )
+    images: int = field(
+        default=200_000,
+        metadata={
+            "description": "annotated pictures, drawn from the motion capture",
+            "range": (1, 10**7),
+        },
+    )
+    samples: int = field(
+        default=4_000_000, metadata={"description": "pictures seen in all", "range": (1, 10**9)}
+    )
+    batch: int = field(
+        default=256, metadata={"description": "pictures a step", "range": (2, 65536)}
+    )
+    learning_rate: float = field(
+        default=1e-3, metadata={"description": "peak rate of Adam", "range": (0.0, 1.0)}
+    )
+    warmup: float = field(
+        default=0.02,
+        metadata={"description": "share of the steps with a rising rate", "range": (0.0, 1.0)},
+    )
+    clip: float = field(
+        default=1.0,
+        metadata={"description": "largest norm of the gradient; 0: any", "range": (0.0, 1e6)},
+    )
+    ema: float = field(
+        default=0.999,
+        metadata={"description": "decay of the averaged weights", "range": (0.0, 1.0)},
+    )
+    mirror: float = field(
+        default=0.5, metadata={"description": "share of mirrored pictures", "range": (0.0, 1.0)}
+    )
+    exact: float = field(
+        default=0.33,
+        metadata={
+            "description": "share of pictures with all keypoints, exact",
+            "range": (0.0, 1.0),
+        },
+    )
+    noise_px: float = field(
+        default=8.0,
+        metadata={
+            "description": "largest deviation of keypoints in the other pictures",
+            "unit": "px",
+            "range": (0.0, 100.0),
+        },
+    )
+    missing: int = field(
+        default=9,
+        metadata={"description": "most keypoints missing in the other pictures", "range": (0, 12)},
+    )
+    spread_steps: int = field(
+        default=1500,
+        metadata={
+            "description": "steps at the end in which the covariances alone are learnt",
+            "range": (0, 10**6),
+        },
+    )
+    seed: int = field(
+        default=0,
+        metadata={
+            "description": "seed of weights, pictures and annotators",
+            "range": (0, 2**31 - 1),
+        },
+    )
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return math.ceil(self.samples / self.batch)
+
+
+class Batch(NamedTuple):
+    """What a step is given."""
+
+    encoded: Tensor
+    """(B, 44)."""
+    pictures: Pictured
+    """(B, ...) mirrored as the input is, else undisturbed."""
+    rows: np.ndarray
+    """(B,) into the set."""
+    mirrored: np.ndarray
+    """(B,) bool."""
+
+
+def balanced_pictures(mocap: Mocap, count: int, seed: int) -> Pictured:
+    """`count` pictures of the poses of `mocap`, those of a crowded part of pose space more rarely."""
+    weight = balanced_weights(mocap, seed)
+    chosen = np.random.default_rng((seed, 6)).choice(len(weight), count, p=weight / weight.sum())
+    return picture(mocap.positions_m[chosen], seed)
+
+
+class PictureSource:
+    """Batch `step` of a seed is always the same, so that a resumed training sees what an unbroken
+    one would have seen."""
+
+    def __init__(self, pictures: Pictured, config: PictureTrainConfig, calibrated: float = 0.9):
+        """calibrated: share of the pictures whose camera is known to the lifter."""
+        self.pictures, self.config, self.calibrated = pictures, config, calibrated
+
+    def make(self, step: int) -> Batch:
+        config, rng = self.config, np.random.default_rng((self.config.seed, step))
+        rows = rng.integers(0, len(self.pictures.pitch), config.batch)
+        mirrored = rng.random(config.batch) < config.mirror
+        chosen = mirror(self.pictures.select(rows), mirrored)
+        seen = disturb(chosen.rays, rng, config.exact, config.noise_px, config.missing)
+        metric = rng.random(config.batch)[:, None] < self.calibrated
+        return Batch(torch.from_numpy(encode(*seen, chosen.pitch, metric)), chosen, rows, mirrored)
+
+
+class PictureTrainer(CosineTrainer, ABC):
+    """Training of a residual network on pictures. Subclasses say the loss."""
+
+    def __init__(self, config: PictureTrainConfig, joints: int = 17):
+        torch.manual_seed(config.seed)
+        network = self.prepared(ResidualMLP(config.network, joints), config)
+        network.spread.requires_grad_(False)
+        learned = [p for p in network.parameters() if p.requires_grad]
+        super().__init__(
+            config, network, torch.optim.Adam(learned, config.learning_rate, fused=True)
+        )
+
+    @abstractmethod
+    def prepared(self, network: ResidualMLP, config: PictureTrainConfig) -> ResidualMLP:
+        """The new network with what is known beforehand."""
+
+    @abstractmethod
+    def loss(self, pose: Pose, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        """Mean loss of a batch, and its parts for the curves."""
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step; returns the loss and its parts."""
+        self.begin_step()
+        with torch.autocast("cpu", torch.bfloat16):
+            pose = self.network.train()(batch.encoded)
+        loss, parts = self.loss(pose, batch)
+        self.descend(loss, self.config.clip)
+        return {"loss": loss.item()} | parts
+
+    def averaged(self) -> ResidualMLP:
+        """A network of the averaged weights."""
+        network = ResidualMLP(self.config.network, self.network.joints)
+        network.load_state_dict(self.average)
+        return network.eval()
+
+
+def run_training(
+    trainer: PictureTrainer,
+    source: PictureSource,
+    folder: Path,
+    as_lifter: Callable[[ResidualMLP], MLPLifter],
+    evaluate: Callable[[MLPLifter], dict[str, float]] | None = None,
+    every: int = 1000,
+    start: Path | None = None,
+) -> ResidualMLP:
+    """Train to the end of the recipe, going on from `folder` where a state is kept there; the
+    averaged network.
+
+    `evaluate` gets a lifter of it every `every` steps; what it returns goes into
+    `folder/validation.csv`. `start`: the state of another training whose weights are the first
+    ones.
+    """
+    if start is not None and not (folder / "state.safetensors").exists():
+        load_weights(start, trainer)
+
+    def step() -> dict[str, float]:
+        return trainer.train_step(source.make(trainer.step))
+
+    judged = None if evaluate is None else lambda: evaluate(as_lifter(trainer.averaged()))
+    run(trainer, folder, step, judged, every, pictures=len(source.pictures.pitch))
+    return trainer.averaged()
+
+
+def load_weights(path: Path, trainer: PictureTrainer) -> None:
+    """Begin with the averaged weights of another training's state; CheckpointError in one line
+    where they do not fit."""
+    tensors, _ = load_tensors(path)
+    weights = {
+        name.removeprefix("average."): value
+        for name, value in tensors.items()
+        if name.startswith("average.")
+    }
+    try:
+        trainer.network.load_state_dict(weights)
+        for name, value in weights.items():
+            trainer.average[name].copy_(value)
+    except (KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: the state of another network ({reason(error)})") from None

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training leaves beside its weights: recipe, seed, revision, CSV and TensorBoard curves,
+and a picture of them."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+import torch
+import yaml
+
+
+def revision() -> str:
+    """The checkout's git revision, empty outside one."""
+    try:
+        command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def append_row(path: Path, row: dict[str, float]) -> None:
+    """Add one line to a CSV, with a heading where the file is new."""
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, row.keys())
+        if new:
+            writer.writeheader()
+        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """The rows of such a CSV, none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+class RunRecord:
+    """The folder of one training: `recipe.yaml`, `run.json`, `training.csv`, `validation.csv`,
+    `curves.png`, TensorBoard events."""
+
+    def __init__(self, folder: Path, recipe, **facts):
+        """recipe: the dataclass of the training; facts: whatever else is worth keeping (device,
+        counts of the packs)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        values = json.loads(json.dumps(dataclasses.asdict(recipe)))  # tuples become lists
+        _write(folder / "recipe.yaml", yaml.safe_dump(values, sort_keys=False))
+        known = {
+            "revision": revision(),
+            "seed": recipe.seed,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        }
+        _write(folder / "run.json", json.dumps(known | facts, indent=1) + "\n")
+        self._board = _tensorboard(folder)
+
+    def training(self, step: int, values: dict[str, float]) -> None:
+        """A row of training.csv."""
+        self._add("training", step, values)
+
+    def forget(self, training: int, validation: int) -> None:
+        """Drop the rows from these steps on: they were written after the state that the training
+        goes on from, and will be again."""
+        for name, first in (("training", training), ("validation", validation)):
+            path = self.folder / f"{name}.csv"
+            if path.exists():
+                heading, *rows = path.read_text().splitlines(keepends=True)
+                _write(
+                    path,
+                    "".join([heading, *(row for row in rows if int(row.split(",")[0]) < first)]),
+                )
+
+    def validation(self, step: int, values: dict[str, float]) -> None:
+        """A row of validation.csv, and the picture made anew."""
+        self._add("validation", step, values)
+        self.draw()
+
+    def _add(self, kind: str, step: int, values: dict[str, float]) -> None:
+        append_row(self.folder / f"{kind}.csv", {"step": step} | values)
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(f"{kind}/{name}", value, step)
+            self._board.flush()
+
+    def draw(self) -> None:
+        """`curves.png` from the CSV files: the loss of every stage, and what was validated."""
+        from lifting_ros.research.training.curves import draw_curves  # matplotlib is slow to import
+
+        draw_curves(
+            read_rows(self.folder / "training.csv"),
+            read_rows(self.folder / "validation.csv"),
+            self.folder / "curves.png",
+        )
+
+
+def _tensorboard(folder: Path):
+    """A writer of TensorBoard events, None where the package is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder / "tensorboard"))
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(path.name + ".partial")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)

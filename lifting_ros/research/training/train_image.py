@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of the network from image to 3D on labels that `lifting label` made; nothing else tells
+it what people look like in 3D."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from lifting_ros.keypoints.network import MultistageNetwork
+from lifting_ros.research.labels.label_crops import LabelCrops, LabelSet
+from lifting_ros.research.training.cosine import CosineTrainer, run
+from lifting_ros.research.training.image_pose import ImagePose, ImagePoseConfig, ImagePoseNetwork
+
+
+@dataclass(frozen=True)
+class ImageTrainConfig:
+    """The recipe of the network from image to 3D; `config/train_image.yaml` has its defaults."""
+
+    network: ImagePoseConfig = field(
+        default=ImagePoseConfig(), metadata={"description": "architecture of the head"}
+    )
+    samples: int = field(
+        default=60_000, metadata={"description": "training crops in all", "range": (1, 10**9)}
+    )
+    batch: int = field(default=32, metadata={"description": "crops a step", "range": (2, 65536)})
+    learning_rate: float = field(
+        default=1e-3, metadata={"description": "peak rate of AdamW", "range": (0.0, 1.0)}
+    )
+    weight_decay: float = field(
+        default=0.02, metadata={"description": "pull of the weights to zero", "range": (0.0, 10.0)}
+    )
+    warmup: float = field(
+        default=0.05,
+        metadata={"description": "share of the steps with a rising rate", "range": (0.0, 1.0)},
+    )
+    ema: float = field(
+        default=0.99, metadata={"description": "decay of the averaged weights", "range": (0.0, 1.0)}
+    )
+    mirror: float = field(
+        default=0.5, metadata={"description": "share of mirrored crops", "range": (0.0, 1.0)}
+    )
+    turn_deg: float = field(
+        default=25.0,
+        metadata={"description": "largest roll of a crop", "unit": "deg", "range": (0.0, 180.0)},
+    )
+    seed: int = field(
+        default=0, metadata={"description": "seed of weights and crops", "range": (0, 2**31 - 1)}
+    )
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return math.ceil(self.samples / self.batch)
+
+
+class ImageTrainer(CosineTrainer):
+    """Training of the head; the trunk's features stay as they are."""
+
+    def __init__(self, config: ImageTrainConfig, trunk: MultistageNetwork):
+        torch.manual_seed(config.seed)
+        self.whole = ImagePoseNetwork(trunk, config.network)
+        head = self.whole.head
+        optimiser = torch.optim.AdamW(
+            head.parameters(), config.learning_rate, weight_decay=config.weight_decay
+        )
+        super().__init__(config, head, optimiser)
+
+    def make(self, labels: LabelSet) -> LabelCrops:
+        """The batch of this step: always the same for a seed, so that a resumed training sees what
+        an unbroken one would have seen."""
+        config, rng = self.config, np.random.default_rng((self.config.seed, self.step))
+        return labels.disturbed(
+            rng.integers(0, len(labels), config.batch),
+            self.whole.input_px,
+            rng,
+            config.mirror,
+            config.turn_deg,
+        )
+
+    def train_step(self, batch: LabelCrops) -> float:
+        """One optimiser step; returns the mean distance of a joint from its label, over the
+        person's size."""
+        self.begin_step()
+        joints = self.whole.train()(torch.from_numpy(batch.crops))
+        loss = (
+            ((joints - torch.from_numpy(batch.joints).float()).square().sum(-1) + 1e-8)
+            .sqrt()
+            .mean()
+        )
+        self.descend(loss)
+        return loss.item()
+
+    def averaged(self, trunk: MultistageNetwork, size_m: float) -> ImagePose:
+        """A network of the averaged weights."""
+        network = ImagePoseNetwork(trunk, self.config.network)
+        network.head.load_state_dict(self.average)
+        return ImagePose(network.eval(), size_m)
+
+
+def train_image(
+    config: ImageTrainConfig,
+    labels: LabelSet,
+    trunk: MultistageNetwork,
+    folder: Path,
+    evaluate: Callable[[ImagePose], dict[str, float]] | None = None,
+    every: int = 500,
+) -> ImagePose:
+    """Train to the end of the recipe, going on from `folder` where a state is kept there;
+    ValueError where there are no labels.
+
+    `evaluate` gets the averaged network every `every` steps; what it returns goes into
+    `folder/validation.csv`.
+    """
+    if not len(labels):
+        raise ValueError("labels: expected at least one good label to train on")
+    trainer, size_m = ImageTrainer(config, trunk), float(np.median(labels.size_m))
+
+    def step() -> dict[str, float]:
+        return {"distance": trainer.train_step(trainer.make(labels))}
+
+    judged = None if evaluate is None else lambda: evaluate(trainer.averaged(trunk, size_m))
+    run(trainer, folder, step, judged, every, labels=len(labels))
+    return trainer.averaged(trunk, size_m)

@@ -1,0 +1,436 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of the multistage network on packs of photographs: end to end, resumable, the same
+samples for the same seed.
+
+The first `fusion_from` samples train the plain network: belief maps must mean something before they
+can be lifted. Then the fusion layers join and everything, their weights w_t included, is trained
+together. The rate stays level until the last `decay` of the samples, so that a training can be made
+longer afterwards: the state from before the fall, `level.safetensors`, is kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from lifting_ros.io import checkpoint
+from lifting_ros.keypoints import belief_maps
+from lifting_ros.keypoints.network import LITE, PAPER, MultistageNetwork, NetworkConfig, NoFusion
+from lifting_ros.keypoints.network_paper import SIGMA_CELLS
+from lifting_ros.keypoints.trunk import Trunk
+from lifting_ros.research.datasets.pack import Pack
+from lifting_ros.research.datasets.scene_parts import Cutout
+from lifting_ros.research.training import distributed
+from lifting_ros.research.training.augmentation import AugmentationConfig
+from lifting_ros.research.training.batches import Batch, Batches, parse_shares
+from lifting_ros.research.training.losses import (
+    presence_loss,
+    stage_losses,
+    target_maps,
+    trunk_labels,
+)
+from lifting_ros.research.training.record import RunRecord
+from lifting_ros.research.training.state import load_state, save_state
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The recipe of a network; `config/train_full.yaml` is the one of the default."""
+
+    network: NetworkConfig = field(
+        default=NetworkConfig(), metadata={"description": "architecture"}
+    )
+    augmentation: AugmentationConfig = field(
+        default=AugmentationConfig(), metadata={"description": "augmentation"}
+    )
+    trunk_trained: str = field(
+        default="frozen",
+        metadata={
+            "description": "what of the trunk is trained: nothing, its pyramid and heads, or its deep blocks too",
+            "choices": ("frozen", "pyramid", "deep"),
+        },
+    )
+    trunk_rate: float = field(
+        default=0.1,
+        metadata={"description": "rate of the trunk, relative to the stages'", "range": (0.0, 1.0)},
+    )
+    trunk_teaches: float = field(
+        default=0.3,
+        metadata={
+            "description": "weight of the trunk's own answer where a keypoint has no label",
+            "range": (0.0, 1.0),
+        },
+    )
+    samples: int = field(
+        default=24_000, metadata={"description": "training crops in all", "range": (1, 10**9)}
+    )
+    batch: int = field(
+        default=32,
+        metadata={"description": "crops a step, of all processes together", "range": (1, 65536)},
+    )
+    optimiser: str = field(
+        default="adamw",
+        metadata={"description": "adamw, or sgd with momentum", "choices": ("adamw", "sgd")},
+    )
+    learning_rate: float = field(
+        default=2e-3, metadata={"description": "level rate", "range": (0.0, 10.0)}
+    )
+    warmup: int = field(
+        default=1_000, metadata={"description": "crops with a rising rate", "range": (0, 10**9)}
+    )
+    decay: float = field(
+        default=0.5,
+        metadata={
+            "description": "share of the crops, the last ones, with a falling rate",
+            "range": (0.0, 1.0),
+        },
+    )
+    momentum: float = field(
+        default=0.9, metadata={"description": "momentum of sgd", "range": (0.0, 1.0)}
+    )
+    weight_decay: float = field(
+        default=0.02, metadata={"description": "weight decay", "range": (0.0, 1.0)}
+    )
+    clip: float = field(
+        default=5.0,
+        metadata={"description": "largest norm of a step's gradient", "range": (0.0, 1e6)},
+    )
+    ema: float = field(
+        default=0.995,
+        metadata={"description": "decay of the averaged weights", "range": (0.0, 1.0)},
+    )
+    precision: str = field(
+        default="float32",
+        metadata={"description": "of the convolutions", "choices": ("bfloat16", "float32")},
+    )
+    sigma: float = field(
+        default=1.0,
+        metadata={
+            "description": "width of the target belief",
+            "unit": "cells",
+            "range": (0.3, 5.0),
+        },
+    )
+    fusion_from: int = field(
+        default=4_000, metadata={"description": "crops before fusion starts", "range": (0, 10**9)}
+    )
+    presence_weight: float = field(
+        default=0.5, metadata={"description": "weight of the presence loss", "range": (0.0, 10.0)}
+    )
+    shares: tuple[str, ...] = field(
+        default=(
+            "lspet=0.26",
+            "street=0.10",
+            "gym=0.09",
+            "people=0.12",
+            "scenes=0.25",
+            "synthetic=0.10",
+            "negatives=0.02",
+            "alarms=0.06",
+        ),
+        metadata={
+            "description": "share of every pack in a batch; packs that are absent give theirs to the others"
+        },
+    )
+    rendered: int = field(
+        default=6_000,
+        metadata={
+            "description": "pictures of rendered people, the pack `synthetic`; 0: none",
+            "range": (0, 10**7),
+        },
+    )
+    rooms: int = field(
+        default=2_000,
+        metadata={
+            "description": "rendered rooms that are searched, with the photographs, for what the detector mistakes for persons, the "
+            "pack `alarms`; 0: photographs alone",
+            "range": (0, 10**7),
+        },
+    )
+    window_px: int = field(
+        default=384,
+        metadata={"description": "side of the packs' windows", "unit": "px", "range": (32, 1024)},
+    )
+    seed: int = field(
+        default=0,
+        metadata={
+            "description": "seed of weights, order and augmentation",
+            "range": (0, 2**31 - 1),
+        },
+    )
+
+    def __post_init__(self):
+        parse_shares(self.shares)  # told before anything is rendered
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return math.ceil(self.samples / self.batch)
+
+    @property
+    def level_until(self) -> int:
+        """The first step with a falling rate."""
+        return self.steps - math.ceil(self.decay * self.steps)
+
+    def rate_at(self, step: int) -> float:
+        """Linear rise, level, linear fall to zero."""
+        rise = (step + 1) * self.batch / max(self.warmup, 1)
+        fall = (self.steps - step) / max(self.steps - self.level_until, 1)
+        return self.learning_rate * min(1.0, rise, fall)
+
+    def fused_at(self, step: int) -> bool:
+        """Whether the fusion takes part in this step."""
+        return step * self.batch >= self.fusion_from
+
+
+class Trainer:
+    """Network, optimiser and averaged weights, and one step of them."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        fusion: nn.Module,
+        device: torch.device | str = "cpu",
+        trunk: dict[str, Tensor] | None = None,
+    ):
+        """trunk: weights that the trunk starts from; without, it is random and trained from
+        scratch."""
+        torch.manual_seed(config.seed)
+        self.config, self.device, self.step = config, torch.device(device), 0
+        network = MultistageNetwork(config.network, fusion)
+        if trunk is not None:
+            network.features.trunk.load_state_dict(trunk)
+            freeze(network.features.trunk, config.trunk_trained)
+        network = distributed.in_step(network, self.device)
+        self.network = network.to(self.device, memory_format=torch.channels_last)
+        self.optimiser = _optimiser(config, self.network)
+        self.average = {name: t.detach().clone() for name, t in self.network.state_dict().items()}
+        self._model = distributed.shared(self.network, self.device)
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One optimiser step; returns the losses by name."""
+        config = self.config
+        images, labels, nobody, presence = batch.to(self.device)
+        output = self._forward(
+            images.float().div_(255).contiguous(memory_format=torch.channels_last)
+        )
+        keypoints, weight = labels[..., :2], labels[..., 2]
+        size = output.stages[0].belief.shape[-2:]
+        if output.trunk is not None and config.trunk_teaches > 0:
+            keypoints, weight = self._taught_by_trunk(
+                output.trunk.detach(), keypoints, weight, presence, nobody
+            )
+        target, counted = target_maps(keypoints, weight, config.network.stride, size, config.sigma)
+        stages = stage_losses(output, target, counted, nobody)
+        loss, values = stages.mean(1).sum(), {}
+        if output.presence is not None:
+            absence = presence_loss(output.presence, presence)
+            loss, values = loss + config.presence_weight * absence, {"presence": absence.item()}
+        self._update(loss)
+        return (
+            {"loss": loss.item()}
+            | values
+            | {
+                f"stage{s + 1}_{kind}": v
+                for s, row in enumerate(stages.tolist())
+                for kind, v in zip(("belief", "fused"), row)
+            }
+        )
+
+    def _taught_by_trunk(
+        self, own: Tensor, keypoints: Tensor, weight: Tensor, presence: Tensor, nobody: Tensor
+    ):
+        """Keypoints and weights with the trunk's own answer where nothing is labelled and nothing
+        says that it is not there."""
+        cells, score = trunk_labels(own)
+        open_question = (weight == 0) & ~(presence == 0) & ~nobody[:, None] & (score > 0)
+        points = belief_maps.cells_to_pixels(cells, self.config.network.stride)
+        keypoints = torch.where(open_question[..., None], points, keypoints)
+        return keypoints, torch.where(open_question, self.config.trunk_teaches * score, weight)
+
+    def _forward(self, images: Tensor):
+        fusion = self.network.fusion
+        self.network.fusion = fusion if self.config.fused_at(self.step) else _NO_FUSION
+        try:
+            with torch.autocast(
+                self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"
+            ):
+                return self._model.train()(images)
+        finally:
+            self.network.fusion = fusion
+
+    def _update(self, loss: Tensor) -> None:
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["scale"] * self.config.rate_at(self.step)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
+        self.optimiser.step()
+        self.step += 1
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        for name, value in self.network.state_dict().items():
+            if value.is_floating_point():
+                self.average[name].lerp_(value, 1 - decay)
+            else:
+                self.average[name].copy_(value)
+
+
+_NO_FUSION = NoFusion()
+
+RECIPES = {
+    "full": TrainConfig(),
+    "lite": TrainConfig(network=LITE),
+    "paper": TrainConfig(
+        network=PAPER,
+        optimiser="sgd",
+        learning_rate=3e-3,
+        weight_decay=1e-4,
+        samples=2_000_000,
+        fusion_from=500_000,
+        sigma=SIGMA_CELLS,
+        window_px=416,
+        precision="bfloat16",
+        ema=0.998,
+        decay=0.2,
+        warmup=3_000,
+    ),
+}
+"""What `lifting train` trains where no recipe is named."""
+
+
+def freeze(trunk: Trunk, trained: str) -> None:
+    """Only `trained` of the trunk keeps its gradients: "frozen" nothing, "pyramid" pyramid and
+    heads, "deep" its last blocks too."""
+    trunk.requires_grad_(False)
+    if trained == "frozen":
+        return
+    for part in (trunk.pyramid, trunk.heat):
+        part.requires_grad_(True)
+    if trained == "deep":
+        for part in (*trunk.backbone.blocks[_DEEP_FROM:], trunk.backbone.last):
+            part.requires_grad_(True)
+
+
+_DEEP_FROM = 10
+"""The first of the trunk's blocks that "deep" trains: the coarse half of the backbone, behind the
+last tap of the pyramid."""
+
+
+def _optimiser(config: TrainConfig, network: nn.Module) -> torch.optim.Optimizer:
+    """Groups of parameters, each with the `scale` of its rate."""
+    trunk = {id(p) for name, p in network.named_parameters() if name.startswith("features.trunk.")}
+    learnt = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in learnt if id(p) not in trunk], "scale": 1.0},
+        {"params": [p for p in learnt if id(p) in trunk], "scale": config.trunk_rate},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if (
+        config.optimiser == "sgd"
+    ):  # fused it cannot begin with a weight in the middle, as when the fusion joins
+        return torch.optim.SGD(
+            groups,
+            config.learning_rate,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            foreach=True,
+        )
+    return torch.optim.AdamW(
+        groups, config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+
+
+def train(
+    config: TrainConfig,
+    packs: list[Pack],
+    fusion: nn.Module,
+    folder: Path,
+    device: str = "cpu",
+    evaluate: Callable[[dict[str, Tensor]], dict[str, float]] | None = None,
+    every: int = 500,
+    workers: int = 1,
+    start: Path | None = None,
+    trunk: dict[str, Tensor] | None = None,
+    people: Sequence[Cutout] = (),
+) -> dict[str, Tensor]:
+    """Train to the end of the recipe, going on from `folder` where a state is kept there; returns
+    the averaged weights.
+
+    `evaluate` gets the averaged weights every `every` steps; what it returns goes into
+    `folder/validation.csv`. `start`: the state of another training to go on from, where `folder`
+    holds none: of the same recipe made longer, or of a recipe that parts from it there. `trunk`:
+    weights that the trunk starts from; `people`: cut-out persons to paste beside those who are
+    meant. Of several processes only the first reads and writes `folder` and `start`.
+    """
+    rank, world = distributed.rank_and_world()
+    trainer = Trainer(config, fusion, distributed.join(device), trunk)
+    load_state(folder / "state.safetensors", trainer)
+    if trainer.step == 0 and start is not None:
+        load_state(start, trainer, start=True)
+    batches = Batches(
+        packs,
+        config.shares,
+        config.batch,
+        config.network.input_px,
+        config.augmentation,
+        config.seed,
+        config.steps,
+        rank,
+        world,
+        people,
+    )
+    record = None
+    if rank == 0:
+        record = RunRecord(
+            folder, config, device=str(trainer.device), processes=world, crops=batches.counts()
+        )
+        record.forget(trainer.step, trainer.step + 1)
+    progress = tqdm(
+        total=config.steps,
+        initial=trainer.step,
+        desc="training",
+        unit="step",
+        smoothing=0.05,
+        mininterval=5,
+        disable=rank > 0,
+    )
+    for step, batch in batches.stream(trainer.step, workers):
+        losses = trainer.train_step(batch)
+        progress.update()
+        if record is None:
+            continue
+        if step % 20 == 0:
+            progress.set_postfix(loss=f"{losses['loss']:.3f}", refresh=False)
+            record.training(step, {"rate": config.rate_at(step)} | losses)
+        if evaluate is not None and (trainer.step % every == 0 or trainer.step == config.steps):
+            record.validation(trainer.step, evaluate(trainer.average))
+        _keep(
+            trainer, folder, every
+        )  # after the validation: what goes on from this state lacks no row
+    if record is not None:
+        record.draw()
+    distributed.leave()
+    return trainer.average
+
+
+def _keep(trainer: Trainer, folder: Path, every: int) -> None:
+    """Write the state where it is time to; that from before the rate falls has a name of its own."""
+    config = trainer.config
+    if trainer.step % every == 0 or trainer.step == config.steps:
+        save_state(folder / "state.safetensors", trainer)
+    if trainer.step == config.level_until:
+        save_state(folder / "level.safetensors", trainer)
+
+
+def save_trained(path: Path, weights: dict[str, Tensor], config: TrainConfig, card: dict) -> None:
+    """Write what ships: the averaged weights in fp16 with their recipe."""
+    checkpoint.save_network(
+        path, weights, config.network, {"recipe": dataclasses.asdict(config)} | card
+    )

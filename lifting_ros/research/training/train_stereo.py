@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of the stereoscopic lifter: motion capture seen by pairs of virtual cameras drawn afresh
+every step.
+
+Both networks learn at once, the second from what the first makes of the second view, as it will be
+used. Some subjects of the training set are kept from both (`spread.calibration_rows`): on them the
+covariances are calibrated. In the paper the two learn one after the other, both from squares of
+standardised numbers; here it is the distance of keypoints and of joints, which a few lost ones rule
+less.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lifting_ros.lifting.stereo import StereoLifter
+from lifting_ros.lifting.stereo_network import Statistics, StereoConfig, StereoNetwork, StereoOutput
+from lifting_ros.prior.ppca import mirrored
+from lifting_ros.research.datasets.mocap import Mocap
+from lifting_ros.research.datasets.stereo_views import Sight, StereoViews, make_stereo_views
+from lifting_ros.research.training.calibrate_stereo import calibrated
+from lifting_ros.research.training.cosine import CosineTrainer, run
+from lifting_ros.research.training.fit_prior import balanced_weights, stature, vary_build
+from lifting_ros.research.training.spread import calibration_rows
+
+STATISTICS_VIEWS = 8192
+"""Views of the training set from which means and deviations are taken."""
+
+
+@dataclass(frozen=True)
+class StereoTrainConfig:
+    """The recipe of the stereoscopic lifter; `config/train_stereo.yaml` is the one that ships."""
+
+    network: StereoConfig = field(default=StereoConfig(), metadata={"description": "architecture"})
+    sight: Sight = field(default=Sight(), metadata={"description": "how people are seen"})
+    search: bool = field(
+        default=True,
+        metadata={
+            "description": "whether joints move towards the rays of their keypoints when lifting"
+        },
+    )
+    samples: int = field(
+        default=3_000_000, metadata={"description": "training views in all", "range": (1, 10**9)}
+    )
+    batch: int = field(default=256, metadata={"description": "views a step", "range": (2, 65536)})
+    learning_rate: float = field(
+        default=1e-3, metadata={"description": "peak rate of Adam", "range": (0.0, 1.0)}
+    )
+    warmup: float = field(
+        default=0.02,
+        metadata={"description": "share of the steps with a rising rate", "range": (0.0, 1.0)},
+    )
+    ema: float = field(
+        default=0.999,
+        metadata={"description": "decay of the averaged weights", "range": (0.0, 1.0)},
+    )
+    view_weight: float = field(
+        default=0.3,
+        metadata={"description": "weight of the second view's error", "range": (0.0, 100.0)},
+    )
+    mirror: float = field(
+        default=0.5, metadata={"description": "share of mirrored poses", "range": (0.0, 1.0)}
+    )
+    varied: float = field(
+        default=0.5,
+        metadata={
+            "description": "share of poses on bodies of other proportions",
+            "range": (0.0, 1.0),
+        },
+    )
+    seed: int = field(
+        default=0, metadata={"description": "seed of weights and views", "range": (0, 2**31 - 1)}
+    )
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return math.ceil(self.samples / self.batch)
+
+
+class StereoSource:
+    """Batch `step` of a seed is always the same views, so that a resumed training sees what an
+    unbroken one would have seen."""
+
+    def __init__(self, mocap: Mocap, config: StereoTrainConfig):
+        self.positions_m, self.config = mocap.positions_m, config
+        weight = balanced_weights(mocap, config.seed)
+        self.share = np.cumsum(weight) / weight.sum()
+
+    def make(self, step: int, count: int = 0) -> StereoViews:
+        """`count` views, a batch by default."""
+        config, rng = self.config, np.random.default_rng((self.config.seed, step))
+        count = count or config.batch
+        poses = self.positions_m[
+            np.searchsorted(self.share, rng.random(count)).clip(max=len(self.share) - 1)
+        ]
+        poses = np.where((rng.random(count) < config.mirror)[:, None, None], mirrored(poses), poses)
+        poses = np.where(
+            (rng.random(count) < config.varied)[:, None, None], vary_build(poses, rng), poses
+        )
+        return make_stereo_views(poses, config.sight, config.network.baseline, rng)
+
+    def statistics(self) -> Statistics:
+        """Means and deviations of the training set, from views of their own."""
+        views = self.make(self.config.steps, STATISTICS_VIEWS)
+        shift = (views.right - views.left)[..., 0]
+        apart = np.sqrt(np.mean((shift - shift.mean(1, keepdims=True)) ** 2))
+        both = (
+            np.stack([np.nanmean(v, 0), np.nanstd(v, 0)]) for v in (views.context, views.joints)
+        )
+        context, joints = (torch.from_numpy(value) for value in both)
+        shift = torch.tensor([shift.mean(), apart])
+        context[1].clamp_(min=1e-3)  # what is always the same, as the noise in a recipe without any
+        return Statistics(context, shift, joints)
+
+
+class StereoTrainer(CosineTrainer):
+    """Training of the stereoscopic network."""
+
+    def __init__(self, config: StereoTrainConfig, statistics: Statistics):
+        torch.manual_seed(config.seed)
+        network = StereoNetwork(config.network)
+        network.use(statistics)
+        super().__init__(
+            config,
+            network,
+            torch.optim.Adam(network.parameters(), config.learning_rate, fused=True),
+        )
+
+    def train_step(self, views: StereoViews) -> dict[str, float]:
+        """One optimiser step; returns the mean errors of the second view (over the extent) and of
+        the joints (over the person's size)."""
+        self.begin_step()
+        given = [
+            torch.from_numpy(v).float()
+            for v in (views.view.points(), views.view.seen, views.context)
+        ]
+        with torch.autocast("cpu", torch.bfloat16):
+            found = self.network.train()(*given)
+        loss, parts = losses(
+            found,
+            torch.from_numpy(views.right).float(),
+            torch.from_numpy(views.joints).float(),
+            self.config.view_weight,
+        )
+        self.descend(loss)
+        return {name: part.item() for name, part in parts.items()}
+
+
+def losses(
+    found: StereoOutput, right: Tensor, joints: Tensor, view_weight: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """What is minimised, and its parts: mean distances in the second view (N, 14, 2) and of the
+    joints (N, 17, 3), and how far the deviations are from what the errors are, as a negative log
+    likelihood that moves the deviations alone."""
+    parts = {"joints": _distance(found.joints, joints)}
+    loss = parts["joints"]
+    if found.right is not None:
+        parts["view"] = _distance(found.right, right)
+        loss = loss + view_weight * parts["view"]
+    deviation = found.deviation[:, 1:].clamp(min=1e-4)
+    surprise = (found.joints - joints)[:, 1:].detach() / deviation
+    parts["deviation"] = (0.5 * surprise.square() + deviation.log()).mean()
+    return loss + parts["deviation"], parts
+
+
+def _distance(found: Tensor, truth: Tensor) -> Tensor:
+    return ((found - truth).square().sum(-1) + 1e-8).sqrt().mean()
+
+
+def train_stereo(
+    config: StereoTrainConfig,
+    mocap: Mocap,
+    folder: Path,
+    evaluate: Callable[[StereoLifter], dict[str, float]] | None = None,
+    every: int = 1000,
+) -> StereoLifter:
+    """Train on the poses of `mocap` to the end of the recipe, going on from `folder` where a state
+    is kept there, then calibrate.
+
+    `evaluate` gets the averaged network every `every` steps; what it returns goes into
+    `folder/validation.csv`.
+    """
+    held = calibration_rows(mocap)
+    source, size = StereoSource(mocap.select(~held), config), stature(mocap)
+    trainer = StereoTrainer(config, source.statistics())
+
+    def step() -> dict[str, float]:
+        return trainer.train_step(source.make(trainer.step))
+
+    judged = None if evaluate is None else lambda: evaluate(averaged(trainer, size))
+    run(trainer, folder, step, judged, every, poses=int((~held).sum()), held_back=int(held.sum()))
+    return calibrated(
+        averaged(trainer, size),
+        StereoSource(mocap.select(held), config).make(config.steps + 1, STATISTICS_VIEWS),
+    )
+
+
+def averaged(trainer: StereoTrainer, size: tuple[float, float]) -> StereoLifter:
+    """A lifter of the averaged weights, not calibrated; mean and deviation of people's size,
+    metres."""
+    network = StereoNetwork(trainer.config.network)
+    network.load_state_dict(trainer.average)
+    return StereoLifter(network.eval(), *size, search=trainer.config.search)

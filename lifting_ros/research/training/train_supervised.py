@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of the supervised baseline: the same network and pictures as for relative depth, told
+the joints in 3D."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lifting_ros.lifting.residual_mlp import MLPLifter, Pose, ResidualMLP, SupervisedLifter
+from lifting_ros.research.datasets.mocap import Mocap
+from lifting_ros.research.datasets.pictured import Pictured
+from lifting_ros.research.training.fit_prior import stature
+from lifting_ros.research.training.mlp_trainer import (
+    Batch,
+    PictureSource,
+    PictureTrainConfig,
+    PictureTrainer,
+    balanced_pictures,
+    run_training,
+)
+from lifting_ros.research.training.spread import calibration_rows, fit_inflation, fit_spread
+
+
+@dataclass(frozen=True)
+class SupervisedTrainConfig(PictureTrainConfig):
+    """The recipe of the supervised baseline; `config/train_supervised.yaml` is the one that ships."""
+
+    loss: str = field(
+        default="squared",
+        metadata={
+            "description": "of standardised joints, squared; or the distance of joints",
+            "choices": ("squared", "distance"),
+        },
+    )
+
+
+class SupervisedTrainer(PictureTrainer):
+    """Regression of joints about the root in units of the person's size, standardised by the
+    statistics of the training set."""
+
+    def __init__(self, config: SupervisedTrainConfig, pictures: Pictured):
+        self._pictures = pictures
+        super().__init__(config)
+
+    def prepared(self, network: ResidualMLP, config: PictureTrainConfig) -> ResidualMLP:
+        joints = torch.from_numpy(self._pictures.joints)
+        network.middle.copy_(joints.mean(0))
+        network.unit.data.copy_(joints.std(0).clamp_min(1e-3))
+        network.unit.requires_grad_(False)
+        return network
+
+    def loss(self, pose: Pose, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+        missed = pose.joints - torch.from_numpy(batch.pictures.joints)  # B, 17, 3
+        distance = (missed.square().sum(-1) + 1e-8).sqrt().mean()
+        squared = (
+            (missed[:, 1:] / self.network.unit[1:]).square().mean()
+        )  # the root is always where it is
+        return squared if self.config.loss == "squared" else distance, {"distance": distance.item()}
+
+
+def train_supervised(
+    config: SupervisedTrainConfig,
+    mocap: Mocap,
+    folder: Path,
+    evaluate: Callable[[MLPLifter], dict[str, float]] | None = None,
+    every: int = 1000,
+) -> SupervisedLifter:
+    """Train on `mocap` but for those poses that its covariances are made honest on, going on from
+    `folder` where a state is kept there.
+
+    `evaluate` gets a lifter of the averaged network every `every` steps; what it returns goes into
+    `folder/validation.csv`.
+    """
+    strangers = calibration_rows(mocap)
+    known, size = mocap.select(~strangers), stature(mocap)
+    source = PictureSource(balanced_pictures(known, config.images, config.seed), config)
+    network = run_training(
+        SupervisedTrainer(config, source.pictures),
+        source,
+        folder,
+        lambda trained: SupervisedLifter(trained, size),
+        evaluate,
+        every,
+    )
+    fit_spread(network, source, config.spread_steps, SupervisedLifter.normalised)
+    lifter = SupervisedLifter(network, size)
+    fit_inflation(lifter, mocap.select(strangers), config.seed, config.noise_px, config.missing)
+    return lifter

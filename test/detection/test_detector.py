@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The person detector: known answers of its network become boxes; bad weights; what ships."""
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lifting_ros.detection import detector as module
+from lifting_ros.detection.detector import (
+    KEYPOINT_INSET,
+    NETWORK,
+    Detector,
+    DetectorConfig,
+    keypoint_boxes,
+    load_detector,
+    overlaps,
+    save_detector,
+    suppress,
+)
+from lifting_ros.detection.nanodet import STRIDES, NanoDet
+from lifting_ros.estimator import WEIGHTS
+from lifting_ros.io.checkpoint import CheckpointError, load_tensors, save_tensors
+
+SHIPPED = WEIGHTS / "detector.safetensors"
+LONG_SIDE = 416
+WIDE = (416, 320)
+"""A size (w, h) that the detector sees as it is."""
+
+
+class Said(torch.nn.Module):
+    """Stands for the network: says that there are persons, and keeps its input."""
+
+    def __init__(self, *persons: tuple[tuple[float, ...], float, int]):
+        """persons: boxes in pixels of the network's input, logits, levels."""
+        super().__init__()
+        self.persons = persons
+        self.image = None
+
+    def forward(self, image: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        self.image = image
+        height, width = image.shape[-2:]
+        cells = [(height // stride, width // stride) for stride in STRIDES]
+        levels = [(torch.full((1, *size), -20.0), torch.zeros(1, 4, *size)) for size in cells]
+        for (left, top, right, bottom), logit, level in self.persons:
+            stride = STRIDES[level]
+            column = int((left + right + 1) / 2 // stride)
+            row = int((top + bottom + 1) / 2 // stride)
+            x, y = (stride * cell + (stride - 1) / 2 for cell in (column, row))
+            logits, sides = levels[level]
+            logits[0, row, column] = logit
+            sides[0, :, row, column] = torch.tensor([x - left, y - top, right - x, bottom - y])
+        return levels
+
+
+def blank(size: tuple[int, int]) -> np.ndarray:
+    """A black image of size (w, h)."""
+    return np.zeros((size[1], size[0], 3), np.uint8)
+
+
+def found(*persons, size: tuple[int, int] = WIDE, **config) -> list:
+    """Detections in a blank image in which the network sees these persons."""
+    return Detector(Said(*persons), DetectorConfig(**config)).detect(blank(size))
+
+
+def inset(box: np.ndarray) -> np.ndarray:
+    """The keypoints' box of a person's box that touches no border."""
+    left, top, right, bottom = box
+    width, height = right - left, bottom - top
+    near_left, near_top, near_right, near_bottom = KEYPOINT_INSET
+    return np.array(
+        [
+            left + near_left * width,
+            top + near_top * height,
+            right - near_right * width,
+            bottom - near_bottom * height,
+        ]
+    )
+
+
+@pytest.mark.parametrize("level", range(3))
+@pytest.mark.parametrize("size", [(640, 480), (480, 640), (1280, 720), (61, 97), (1000, 300)])
+def test_box_comes_back_in_pixels_of_the_image(size, level):
+    width, height = size
+    box = np.array([0.31 * width, 0.2 * height, 0.58 * width, 0.83 * height])
+    seen = [round(side * LONG_SIDE / max(size)) for side in size]
+    scale = np.tile(np.divide(seen, size), 2)
+
+    (person,) = found(((box + 0.5) * scale - 0.5, 1.0, level), size=size)
+
+    np.testing.assert_allclose(person.box_px, inset(box), atol=1e-3)
+    assert person.score == pytest.approx(1 / (1 + np.exp(-1)))
+
+
+def test_nobody_is_an_ordinary_case():
+    assert found() == []
+
+
+@pytest.mark.parametrize("config", [{"score": 0.9}, {"min_side_px": 170}])
+def test_unsure_or_small_persons_are_none(config):
+    person = ((100, 60, 200, 240), 2.0, 1)  # score 0.88; keypoints 164 px high
+    assert len(found(person, score=0.8, min_side_px=160)) == 1
+    assert found(person, **config) == []
+
+
+def test_least_side_is_in_pixels_of_the_image():
+    person = ((100, 60, 200, 240), 2.0, 1)
+    double = (2 * WIDE[0], 2 * WIDE[1])
+    assert len(found(person, size=double, min_side_px=170)) == 1
+
+
+def test_overlapping_boxes_of_all_levels_are_one_person():
+    boxes = [(100, 60, 200, 240), (102, 62, 198, 244), (101, 58, 203, 239)]
+    persons = [(box, logit, level) for level, (box, logit) in enumerate(zip(boxes, (1, 3, 2)))]
+    (person,) = found(*persons)
+    np.testing.assert_allclose(person.box_px, inset(boxes[1]), atol=1e-3)
+    assert len(found(*persons, overlap=0.99)) == 3
+
+
+def test_persons_come_best_first_and_a_limit_keeps_the_best():
+    boxes = [(20, 60, 80, 240), (120, 60, 180, 240), (220, 60, 280, 240)]
+    persons = [(box, logit, 1) for box, logit in zip(boxes, (1.0, 3.0, 2.0))]
+    every = found(*persons)
+    assert [round(person.box_px[0] - 5.4) for person in every] == [120, 220, 20]
+    best = found(*persons, max_persons=2)
+    assert [person.score for person in best] == [person.score for person in every[:2]]
+
+
+@pytest.mark.parametrize(
+    ("long_side", "seen"), [(320, (192, 320)), (160, (96, 160)), (640, (384, 640))]
+)
+def test_input_is_as_long_as_asked_for_and_padded(long_side, seen):
+    said = Said()
+    image = np.full((720, 1280, 3), (255, 0, 51), np.uint8)
+    Detector(said, DetectorConfig(long_side_px=long_side)).detect(image)
+    assert tuple(said.image.shape) == (1, 3, *seen)
+
+    rows = long_side * 720 // 1280
+    inside, outside = said.image[0, :, :rows], said.image[0, :, rows:]
+    colour = torch.tensor([1.0, 0, 0.2])[:, None, None]
+    torch.testing.assert_close(inside, colour.expand_as(inside))
+    torch.testing.assert_close(outside, torch.full_like(outside, 128 / 255))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (300, 7), (7, 300), (641, 481)])
+def test_any_image_size_is_taken(size):
+    config = DetectorConfig(score=0.0, long_side_px=96, min_side_px=0.0)
+    detections = Detector(NanoDet(), config).detect(blank(size))
+    assert detections
+    limit = np.array([*size, *size]) - 1
+    for person in detections:
+        assert (person.box_px >= 0).all() and (person.box_px <= limit).all()
+
+
+def test_keypoints_lie_inside_the_person():
+    boxes = np.array([[100.0, 60, 200, 240], [20, 30, 60, 50]])
+    inner = keypoint_boxes(boxes, (640, 480))
+    np.testing.assert_allclose(inner, [inset(box) for box in boxes])
+    assert (inner[:, :2] > boxes[:, :2]).all() and (inner[:, 2:] < boxes[:, 2:]).all()
+
+
+@pytest.mark.parametrize("side", range(4))
+def test_side_at_the_border_stays_there(side):
+    size = (640, 480)
+    box = np.array([100.0, 60, 200, 240])
+    border = (0, 0, size[0] - 1, size[1] - 1)[side]
+    outside = (-30, -30, 700, 700)[side]
+    for place in (border, border + (1 if side < 2 else -1), outside):
+        box[side] = place
+        cut = np.clip(box, 0, [size[0] - 1, size[1] - 1] * 2)
+        expected = inset(cut)
+        expected[side] = cut[side]
+        np.testing.assert_allclose(keypoint_boxes(box[None], size)[0], expected)
+
+
+def test_keypoint_boxes_of_nobody():
+    assert keypoint_boxes(np.zeros((0, 4)), (640, 480)).shape == (0, 4)
+
+
+def test_of_overlapping_boxes_the_best_stays():
+    boxes = np.array([[0.0, 0, 10, 10], [1, 1, 11, 11], [30, 30, 40, 40]])
+    assert suppress(boxes, np.array([0.5, 0.9, 0.4]), 0.5) == [1, 2]
+
+
+def test_overlap_of_known_boxes():
+    boxes = np.array([[1.0, 0, 3, 2], [5, 5, 6, 6]])
+    assert overlaps(np.array([0.0, 0, 2, 2]), boxes).tolist() == [1 / 3, 0]
+
+
+def test_weights_come_back_in_half_precision(tmp_path):
+    network = NanoDet()
+    save_detector(tmp_path / "w", network, {"origin": "a test"})
+    read = load_detector(tmp_path / "w", DetectorConfig()).network.float()
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(read.state_dict()[name], tensor.half().float()), name
+
+
+def test_weights_of_another_network_are_one_line(tmp_path):
+    tensors, header = load_tensors(SHIPPED)
+    named, small, less = (tmp_path / name for name in ("named", "small", "less"))
+    save_tensors(named, tensors, {"detector": {"network": "yolo"}})
+    save_tensors(small, tensors | {"stem.bias": torch.zeros(7)}, header)
+    save_tensors(less, {name: t for name, t in tensors.items() if name != "stem.bias"}, header)
+
+    expected = {
+        WEIGHTS / "stereo.safetensors": "no 'detector'",
+        named: f"expected {NETWORK}, got 'yolo'",
+        small: "size mismatch for stem.bias",
+        less: "Missing key",
+    }
+    for path, text in expected.items():
+        assert text in refusal(path, "holds no person detector")
+
+
+@pytest.mark.parametrize("kept", [0, 7, 5000, -1])
+def test_damaged_weights_are_one_line(tmp_path, kept):
+    path = tmp_path / "w"
+    path.write_bytes(SHIPPED.read_bytes()[:kept])
+    refusal(path, "not a weights file")
+
+
+def test_missing_weights_are_one_line(tmp_path):
+    refusal(tmp_path / "w", "no such weights file")
+
+
+def refusal(path, kind: str) -> str:
+    """What CheckpointError says of a file: one short line that names it."""
+    with pytest.raises(CheckpointError, match=kind) as error:
+        load_detector(path, DetectorConfig())
+    text = str(error.value)
+    assert str(path) in text and "\n" not in text and len(text) < 400
+    return text
+
+
+@pytest.fixture(scope="module")
+def clip() -> list[np.ndarray]:
+    """The clip that ships: nobody, then a person who walks in and sits down."""
+    video = cv2.VideoCapture(str(WEIGHTS.parent / "demo" / "walk_and_sit.mp4"))
+    images = [cv2.cvtColor(video.read()[1], cv2.COLOR_BGR2RGB) for _ in range(91)]
+    video.release()
+    return images
+
+
+def test_half_precision_keeps_the_detections(clip, monkeypatch):
+    both = []
+    for half in (True, False):
+        monkeypatch.setattr(module, "has_fast_bf16", lambda device, half=half: half)
+        detector = load_detector(SHIPPED, DetectorConfig(score=0.25))
+        kind = torch.bfloat16 if half else torch.float32
+        assert {tensor.dtype for tensor in detector.network.parameters()} == {kind}
+        both.append(detector.detect(clip[90]))
+
+    assert len(both[0]) == len(both[1]) == 1
+    for ours, plain in zip(*both, strict=True):
+        assert overlaps(ours.box_px, plain.box_px[None])[0] > 0.96
+        assert abs(ours.score - plain.score) < 0.03
+
+
+def test_nobody_is_found_before_the_person_came(clip):
+    detector = load_detector(SHIPPED, DetectorConfig(score=0.1))
+    assert [detector.detect(image) for image in clip[:10:3]] == [[]] * 4
+
+
+def test_walking_person_is_found_with_a_stable_score(clip):
+    """From frame to frame, and wherever the person stands on the network's grid."""
+    detector = load_detector(SHIPPED, DetectorConfig())
+    walking = [detector.detect(image)[0] for image in clip[84:91]]
+    moved = [detector.detect(np.roll(clip[90], shift, 1))[0] for shift in range(0, 48, 8)]
+
+    for scores in ([person.score for person in people] for people in (walking, moved)):
+        assert min(scores) > 0.25 and np.abs(np.diff(scores)).max() < 0.15
+    for person, shift in zip(moved, range(0, 48, 8)):
+        box = walking[-1].box_px + [shift, 0, shift, 0]
+        assert overlaps(box, person.box_px[None])[0] > 0.85

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the trainings of the small networks share: the rate, the chances of a step, the averaged
+weights."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from lifting_ros.research.training.cosine import CosineTrainer
+
+
+def trainer(seed: int = 0, **changes) -> CosineTrainer:
+    recipe = {"steps": 100, "learning_rate": 0.2, "warmup": 0.1, "ema": 0.9, "seed": seed} | changes
+    network = torch.nn.Linear(1, 1, bias=False)
+    return CosineTrainer(
+        SimpleNamespace(**recipe), network, torch.optim.SGD(network.parameters(), 1.0)
+    )
+
+
+def test_the_rate_rises_in_the_warm_up_is_half_in_the_middle_and_falls_to_nothing():
+    one, given = trainer(), []
+    for one.step in range(100):
+        one.begin_step()
+        given.append(one.optimiser.param_groups[0]["lr"])
+    assert np.all(np.diff(given[:10]) > 0) and np.all(np.diff(given[10:]) < 0)
+    assert (
+        given[0] == pytest.approx(0.02, rel=0.01)
+        and given[50] == pytest.approx(0.1)
+        and 0 < given[-1] < 1e-4
+    )
+    assert trainer(warmup=0.0).learning_rate() == pytest.approx(0.2)
+
+
+def test_the_chances_of_a_step_are_its_own_and_always_the_same():
+    drawn = []
+    for seed, step in ((0, 4), (0, 5), (1, 4), (0, 4)):
+        one = trainer(seed)
+        one.step = step
+        one.begin_step()
+        drawn.append(torch.rand(3).tolist())
+    assert drawn[0] == drawn[3] and len({tuple(row) for row in drawn}) == 3
+
+
+def test_the_average_follows_the_weights_at_once_in_the_beginning_and_slowly_later():
+    one = trainer()
+    for step, left in ((0, 2 / 11), (89, 0.9)):
+        one.step = step
+        before, weight = one.average["weight"].clone(), one.network.weight.detach().clone()
+        one.descend(one.network.weight.sum())
+        assert one.step == step + 1 and not torch.equal(one.network.weight, weight)
+        torch.testing.assert_close(
+            one.average["weight"], left * before + (1 - left) * one.network.weight.detach()
+        )
+
+
+def test_a_gradient_is_cut_to_its_largest_norm_where_there_is_one():
+    for clip, moved in ((0.0, 50.0), (2.0, 2.0)):
+        one = trainer()
+        before = one.network.weight.item()
+        one.descend(50 * one.network.weight.sum(), clip)
+        assert before - one.network.weight.item() == pytest.approx(moved, rel=1e-4)

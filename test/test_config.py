@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+import pytest
+
+from lifting_ros.config import ConfigError, from_mapping, read_yaml
+from lifting_ros.estimator import EstimatorConfig
+
+
+def test_nested_values_arrive():
+    config = from_mapping(
+        EstimatorConfig, {"device": "cpu", "lifting": {"rotations": 20}, "detector": {"score": 1}}
+    )
+    assert (config.device, config.lifting.rotations, config.detector.score) == ("cpu", 20, 1.0)
+    assert config.lifting.modes == EstimatorConfig().lifting.modes
+
+
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"devise": "cpu"}, "devise"),
+        ({"lifting": {"rotation": 3}}, "lifting.rotation"),
+        ({"lifting": {"rotations": 3}}, "lifting.rotations"),
+        ({"lifting": {"rotations": 30.5}}, "lifting.rotations"),
+        ({"threads": True}, "threads"),
+        ({"device": 3}, "device"),
+        ({"detector": 3}, "detector"),
+        ({"detector": {"score": 1.5}}, "detector.score"),
+    ],
+)
+def test_what_is_wrong_is_named(values, key):
+    with pytest.raises(ConfigError, match=f"^{key}: "):
+        from_mapping(EstimatorConfig, values)
+
+
+def test_yaml_that_is_none_is_one_line(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: [1\nb: }")
+    with pytest.raises(ConfigError) as error:
+        read_yaml(tmp_path / "a.yaml")
+    assert "a.yaml" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_yaml_cannot_make_objects(tmp_path):
+    (tmp_path / "a.yaml").write_text("!!python/object/apply:os.system ['true']")
+    with pytest.raises(ConfigError):
+        read_yaml(tmp_path / "a.yaml")

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole estimator on the bundled clip, whose truth is known, and on input that is not an image."""
+
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from lifting_ros.config import ConfigError
+from lifting_ros.detection.detector import DetectorConfig
+from lifting_ros.estimator import (
+    SHIPPED,
+    WEIGHTS,
+    EstimatorConfig,
+    PoseEstimator,
+    choose_device,
+    drop_repeated,
+    network_and_detector,
+    person_score,
+)
+from lifting_ros.geometry.camera import Camera
+from lifting_ros.io.checkpoint import sha256_of
+from lifting_ros.keypoints.belief_maps import encode
+from lifting_ros.research.evaluation.metrics import pck
+from lifting_ros.skeleton import KEYPOINT_FLIP, KEYPOINT_TO_JOINT
+from lifting_ros.types import Detection, Skeleton2D
+
+CLIP = Path(__file__).parents[1] / "lifting_ros" / "demo" / "walk_and_sit.mp4"
+
+
+@pytest.fixture(scope="module")
+def estimator() -> PoseEstimator:
+    return PoseEstimator()
+
+
+def frames(indices: list[int]) -> list[np.ndarray]:
+    """Frames of the clip, (H, W, 3) RGB."""
+    video = cv2.VideoCapture(str(CLIP))
+    wanted = {}
+    for index in range(max(indices) + 1):
+        _, image = video.read()
+        if index in indices:
+            wanted[index] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    video.release()
+    return [wanted[i] for i in indices]
+
+
+def test_finds_the_walking_person_where_it_is(estimator):
+    truth = np.load(CLIP.with_name("walk_and_sit_truth.npz"), allow_pickle=False)
+    indices = [40, 55, 75, 80, 90, 100]
+    estimates = [estimator.estimate(image) for image in frames(indices)]
+    assert all(len(e.persons) >= 1 for e in estimates)
+    found = np.stack([e.persons[0].skeleton_2d.keypoints_px for e in estimates])
+    labels = np.concatenate([truth["keypoints_px"][indices], np.ones((len(indices), 14, 1))], -1)
+    assert np.nanmean(pck(found, labels, 0.3)) > 0.6
+
+
+def test_an_empty_room_is_empty(estimator):
+    assert [len(estimator.estimate(image).persons) for image in frames([0, 5, 10])] == [0, 0, 0]
+
+
+def test_with_a_camera_the_person_stands_in_front_of_it(estimator):
+    (image,) = frames([80])
+    camera = Camera(np.array([[600.0, 0, 319.5], [0, 600, 239.5], [0, 0, 1]]))
+    person = estimator.estimate(image, camera).persons[0]
+    metric = person.skeleton_3d
+    assert (
+        metric.metric
+        and 1.5 < metric.root_m[2] < 6
+        and np.isfinite(metric.root_covariance_m2).all()
+    )
+    seen = camera.project(metric.joints_m[list(KEYPOINT_TO_JOINT)])
+    assert np.linalg.norm(seen - person.skeleton_2d.keypoints_px, axis=-1).max() < 30
+    free = estimator.estimate(image).persons[0].skeleton_3d
+    assert not free.metric and (free.root_m == 0).all()
+
+
+def test_the_same_image_gives_the_same_answer(estimator):
+    (image,) = frames([80])
+    first, second = (estimator.estimate(image).persons[0].skeleton_3d.joints_m for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), "a"]
+)
+def test_what_is_no_image_is_named(estimator, image):
+    with pytest.raises(ValueError, match="^image: expected"):
+        estimator.estimate(image)
+
+
+def test_tiny_images_are_taken(estimator):
+    assert estimator.estimate(np.zeros((1, 1, 3), np.uint8)).persons == ()
+
+
+class Looks:
+    """Stands for the network: answers box by box, and keeps what was asked."""
+
+    def __init__(self, answers: list[Skeleton2D]):
+        self.answers, self.asked = answers, []
+
+    def __call__(
+        self, image: np.ndarray, detections: list[Detection], mirrored: bool = False
+    ) -> list[Skeleton2D]:
+        self.asked.append(([d.box_px.tolist() for d in detections], mirrored))
+        return [self.answers.pop(0) for _ in detections]
+
+
+@pytest.mark.parametrize("second", [0.9, 0.75])
+def test_a_person_who_left_the_box_is_looked_at_again_and_the_second_answer_counts(
+    estimator, monkeypatch, second
+):
+    """The one whose keypoints lie beside the detected box, not the one whose keypoints fill it; the
+    second crop is around the keypoints."""
+    lost, there = make_skeleton(60, 0.8), make_skeleton(300, 0.95)
+    monkeypatch.setattr(
+        estimator, "_keypoints", looks := Looks([lost, there, make_skeleton(62, second)])
+    )
+    detections = [Detection(np.array([0.0, 0, 100, 100]), 0.8), Detection(there.box_px, 0.9)]
+    found = estimator.find_keypoints(np.zeros((8, 8, 3), np.uint8), detections)
+    assert looks.asked == [
+        ([d.box_px.tolist() for d in detections], False),
+        ([lost.box_px.tolist()], True),
+    ]
+    assert [s.score for s in found] == [0.95, second]
+
+
+class Certain:
+    """Stands for the network: sees keypoints in the middle of every crop, surely there, and keeps
+    what was asked."""
+
+    def __init__(self, config):
+        self.config, self.asked = config, []
+
+    def last(self, crops: torch.Tensor, mirrored: bool = False):
+        self.asked.append((len(crops), mirrored))
+        side = self.config.input_px // self.config.stride
+        points = side * (0.4 + 0.2 * torch.rand(14, 2, generator=torch.Generator().manual_seed(0)))
+        return encode(points, (side, side)).expand(len(crops), -1, -1, -1), torch.full(
+            (len(crops), 14), 2.0
+        )
+
+
+def test_the_second_look_alone_asks_for_the_mirror_image_and_who_is_unsure_is_dropped(
+    estimator, monkeypatch
+):
+    monkeypatch.setattr(estimator, "network", network := Certain(estimator.network.config))
+    detections = [Detection(np.array([x, 0.0, x + 100, 100]), 0.9) for x in (0, 200)]
+    image, score = (
+        np.zeros((120, 320, 3), np.uint8),
+        person_score(0.9, np.full(14, torch.tensor(2.0).sigmoid().item())),
+    )
+    for least, found in ((score - 0.01, 2), (score + 0.01, 0)):
+        monkeypatch.setattr(
+            estimator, "config", dataclasses.replace(estimator.config, min_person_score=least)
+        )
+        assert len(estimator.find_keypoints(image, detections)) == found
+        assert network.asked[-2:] == [(2, False), (2, True)]
+
+
+def make_skeleton(shift: float, score: float) -> Skeleton2D:
+    points = np.random.default_rng(0).uniform(0, 100, (14, 2)) + shift
+    box = np.array([shift, shift, 100 + shift, 100 + shift])
+    return Skeleton2D(points, np.ones(14), np.tile(np.eye(2), (14, 1, 1)), box, score)
+
+
+def test_a_person_found_twice_counts_once_and_the_better_stays():
+    kept = drop_repeated([make_skeleton(0, 0.4), make_skeleton(3, 0.9), make_skeleton(300, 0.5)])
+    assert [s.score for s in kept] == [0.9, 0.5]
+
+
+def test_a_person_found_with_sides_swapped_counts_once():
+    skeleton = make_skeleton(0, 0.4)
+    swapped = Skeleton2D(
+        skeleton.keypoints_px[list(KEYPOINT_FLIP)],
+        skeleton.confidence,
+        skeleton.covariance_px2,
+        skeleton.box_px,
+        0.9,
+    )
+    assert len(drop_repeated([skeleton, swapped])) == 1
+
+
+def test_where_one_is_surer_counts_more_when_found_twice():
+    """Five sure keypoints at the same places are the same person, wherever the other nine were
+    guessed; nine guessed ones are not."""
+    skeleton, other = make_skeleton(0, 0.9), make_skeleton(0, 0.4)
+    other.keypoints_px[5:] += 500
+    for sure, kept in ((slice(0, 5), 1), (slice(5, 14), 2)):
+        confidence = np.full(14, 0.05)
+        confidence[sure] = 0.9
+        assert (
+            len(drop_repeated([skeleton, dataclasses.replace(other, confidence=confidence)]))
+            == kept
+        )
+
+
+def test_the_score_needs_both_the_box_and_the_limbs():
+    assert person_score(0.9, np.full(14, 0.9)) == pytest.approx(0.9)
+    assert person_score(0.0, np.full(14, 0.9)) == 0 and person_score(0.9, np.zeros(14)) == 0
+
+
+def test_the_limbs_count_most_and_all_of_them():
+    both, box, limbs = (
+        person_score(0.9, np.full(14, 0.9)),
+        person_score(0.45, np.full(14, 0.9)),
+        person_score(0.9, np.full(14, 0.45)),
+    )
+    assert both > box > limbs
+    hidden = [person_score(0.9, np.where(np.arange(14) < n, 0, 0.9)) for n in (0, 1, 7)]
+    assert hidden[0] > hidden[1] > 0.9 * hidden[0] and hidden[2] < 0.6 * hidden[0]
+
+
+def test_weights_are_a_name_or_a_file():
+    def files(weights: str, detector: str = "") -> list[str]:
+        return [
+            str(path)
+            for path in network_and_detector(
+                EstimatorConfig(weights=weights, detector=DetectorConfig(weights=detector))
+            )
+        ]
+
+    full, lite, detector = (
+        str(WEIGHTS / f"{part}.safetensors") for part in ("full", "lite", "detector")
+    )
+    for name, network in (("", full), ("full", full), ("lite", lite)):
+        assert files(name) == [network, detector] and files(name, "mine") == [network, "mine"]
+    assert files("a/lite.safetensors") == ["a/lite.safetensors", detector]
+
+
+@pytest.mark.parametrize("network", SHIPPED)
+def test_what_ships_is_there_small_and_has_a_card(network):
+    paths = network_and_detector(EstimatorConfig(weights=network))
+    assert all(path.stat().st_size <= 12e6 and path.with_suffix(".md").is_file() for path in paths)
+    assert PoseEstimator(EstimatorConfig(weights=network)).weights_sha256 == sha256_of(paths[0])
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:99", "xpu", ""])
+def test_a_device_that_is_not_there_is_named(name):
+    with pytest.raises(ConfigError, match="^device: "):
+        choose_device(name)
+
+
+def test_auto_is_a_device_that_works():
+    assert torch.zeros(1, device=choose_device("auto")).item() == 0
+
+
+@pytest.mark.parametrize("field", ["weights", "prior"])
+def test_a_missing_file_is_one_line(field, tmp_path):
+    with pytest.raises(ValueError, match="nothing-here") as error:
+        PoseEstimator(EstimatorConfig(**{field: str(tmp_path / "nothing-here")}))
+    assert "\n" not in str(error.value)

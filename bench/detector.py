@@ -21,7 +21,9 @@ import numpy as np
 from tqdm import tqdm
 
 from lifting_ros.cli.files import write_json
-from lifting_ros.detection.detector import Detector, DetectorConfig
+from lifting_ros.detection.detector import DetectorConfig
+from lifting_ros.detection.nanodet_detector import Detector
+from lifting_ros.device import use_threads
 from lifting_ros.estimator import EstimatorConfig, PoseEstimator
 from lifting_ros.research.datasets.crowd_pack import TUNE_PICTURES, open_crowd_pack
 from lifting_ros.research.datasets.keypoints2d import photo_sets_in, read_photo_set
@@ -50,7 +52,9 @@ def tune_sets(data: Path, work: Path, most: int) -> dict[str, Callable[[], Itera
     for name in photo_sets_in(data / "keypoints2d"):
         photos = read_photo_set(data / "keypoints2d", name)
         sets[name] = lambda photos=photos: photo_scenes(photos, "tune", most)
+
     empty = read_negatives(data / "negatives", "tune")
+
     return sets | {ROOMS[0]: lambda: window_scenes(empty, 6), ROOMS[1]: lambda: room_scenes(crowds)}
 
 
@@ -63,6 +67,7 @@ def sweep(judged: dict[str, Judged], scores: np.ndarray) -> dict[str, dict[str, 
         row = {name: figures["recall"] for name, figures in at.items() if name not in ROOMS}
         row |= {"precision": at["crowds"]["precision"], "repeated": at["crowds"]["repeated"]}
         rows[f"{score:.2f}"] = row | {name: at[name]["pictures"] for name in ROOMS}
+
     return rows
 
 
@@ -74,6 +79,7 @@ def cpu_ms(detector: Detector, rounds: int = 30) -> float:
         start = time.process_time()
         detector.detect(image)
         times.append(1e3 * (time.process_time() - start))
+
     return float(np.median(times))
 
 
@@ -125,12 +131,15 @@ def main() -> int:
         min_person_score=0.0,
         detector=DetectorConfig(weights=args.weights, score=args.score),
     )
+    use_threads(config.threads)
     estimator = PoseEstimator(config)
     alone = Detector(estimator.detector.network, DetectorConfig(score=LEAST_SCORE))
     finders = {"detector": of_detector(alone)} | (
         {} if args.alone else {"estimator": of_estimator(estimator)}
     )
-    sets, tables = tune_sets(args.data, args.work, args.most), {}
+    sets = tune_sets(args.data, args.work, args.most)
+    tables = {}
+
     for who, find in finders.items():
         judged = {
             name: judge_all(find, tqdm(scenes(), desc=f"{who}, {name}", leave=False))
@@ -138,10 +147,13 @@ def main() -> int:
         }
         tables[who] = sweep(judged, np.arange(0.05, 1.0, 0.05))
         show(f"{who}, least score", tables[who])
+
     figures = tables | {"cpu_ms": cpu_ms(estimator.detector)}
     print(f"\ndetector alone: {figures['cpu_ms']:.1f} ms of CPU a picture of 640 x 480")
+
     if args.json:
         write_json(args.json, figures)
+
     return 0
 
 

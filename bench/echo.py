@@ -19,6 +19,7 @@ class Echo(Node):
         super().__init__("echo")
         publisher = self.create_publisher(Skeleton3DArray, "/lifting/skeletons_3d", 10)
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+
         for kind, topic in ((Image, "image"), (CompressedImage, "image/compressed")):
             self.create_subscription(
                 kind,

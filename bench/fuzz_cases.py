@@ -61,29 +61,34 @@ def sane(rng: Rng, count: int | None = None) -> Arrays:
         (count, 17, 3)
     )
     angle = rng.uniform(0, 2 * np.pi, count)
-    c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
-    x, z = (
-        c * pose[..., 0] + s * pose[..., 2],
-        c * pose[..., 2] - s * pose[..., 0] + rng.uniform(2, 8, (count, 1)),
-    )
+    c = np.cos(angle)[:, None]
+    s = np.sin(angle)[:, None]
+    x = c * pose[..., 0] + s * pose[..., 2]
+    z = c * pose[..., 2] - s * pose[..., 0] + rng.uniform(2, 8, (count, 1))
     joints = np.stack([x, -pose[..., 1], z], -1)[:, list(KEYPOINT_TO_JOINT)]
     focal = rng.uniform(300, 1500)
     pixels = focal * joints[..., :2] / joints[..., 2:] + [320, 240]
     matrix = np.array([[focal, 0, 320], [0, focal, 240], [0, 0, 1]])
     arrays = {"keypoints_px": pixels, "confidence": rng.uniform(0.05, 1, (count, 14)), "K": matrix}
+
     if rng.random() < 0.5:
         arrays["keypoint_covariance_px2"] = np.tile(
             np.eye(2) * rng.uniform(0.1, 30), (count, 14, 1, 1)
         )
+
     if rng.random() < 0.3:
         arrays["D"] = rng.normal(0, 0.02, rng.choice([4, 5, 8]))
+
     if rng.random() < 0.3:
         arrays["up"] = np.array([0.0, -1, 0]) + rng.normal(0, 0.1, 3)
+
     if rng.random() < 0.3:
         arrays["image_size"] = np.array([640, 480])
+
     if rng.random() < 0.3:
         del arrays["K"]
         arrays.pop("D", None)
+
     return arrays
 
 
@@ -132,19 +137,23 @@ def odd_type(rng: Rng, array: np.ndarray) -> np.ndarray:
         "V8",
     )
     kind = kinds[rng.integers(len(kinds))]
+
     with np.errstate(all="ignore"):
         values = np.nan_to_num(np.asarray(array, np.float64), posinf=1e4, neginf=-1e4).clip(
             -1e4, 1e4
         )
         if kind in ("i8", "u1", "i2", "M8[s]", "m8[s]"):
             values = values.clip(0, 255).astype("i8")
+
         return np.zeros(values.shape, kind) if kind == "V8" else values.astype(kind)
 
 
 def degenerate(rng: Rng, a: Arrays) -> None:
     """Keypoints in a point, on a line, at one place but one; hardly anybody seen."""
-    points, confidence = a["keypoints_px"], a["confidence"]
+    points = a["keypoints_px"]
+    confidence = a["confidence"]
     which = rng.integers(10)
+
     if which == 0:
         points[:] = rng.choice([0.0, 100.0, 1e6, -3.0])
     elif which < 4:
@@ -160,6 +169,7 @@ def degenerate(rng: Rng, a: Arrays) -> None:
         points[:, rng.integers(14, size=7)] = points[:, :1]
     else:
         points *= 10.0 ** rng.integers(-12, 12)
+
     points[(confidence == 0) & (rng.random(confidence.shape) < 0.7)] = np.nan
 
 
@@ -174,7 +184,8 @@ def confidences(rng: Rng, a: Arrays) -> None:
 
 
 def camera(rng: Rng, a: Arrays) -> None:
-    f, inf = rng.uniform(1, 1000), np.inf
+    f = rng.uniform(1, 1000)
+    inf = np.inf
     ks = (
         np.zeros((3, 3)),
         np.eye(3),
@@ -219,6 +230,7 @@ def gravity(rng: Rng, a: Arrays) -> None:
     up = np.array(ups[rng.integers(len(ups))], np.float64)
     if rng.random() < 0.4:
         up = np.array(ups, np.float64)[rng.integers(len(ups), size=len(a["keypoints_px"]))]
+
     a["up"] = up
 
 
@@ -315,17 +327,21 @@ MUTATIONS: tuple[Callable[[Rng, Arrays], None], ...] = (
 
 def mutated(rng: Rng) -> Case:
     """A request with one to three faults."""
-    arrays, names = sane(rng), []
+    arrays = sane(rng)
+    names = []
+
     for change in rng.choice(np.array(MUTATIONS, object), rng.choice([1, 1, 1, 2, 3])):
         if {"keypoints_px", "confidence"} <= set(arrays) and _is_whole(arrays):
             change(rng, arrays)
             names.append(change.__name__)
+
     must = (
         2
         if not {"keypoints_px", "confidence"} <= set(arrays)
         or any(v.dtype == object for v in arrays.values())
         else None
     )
+
     return Case(names[0] if len(names) == 1 else "several faults", pack(arrays), must=must)
 
 
@@ -344,7 +360,8 @@ def stature(rng: Rng) -> Case:
 
 
 def _is_whole(a: Arrays) -> bool:
-    points, confidence = a["keypoints_px"], a["confidence"]
+    points = a["keypoints_px"]
+    confidence = a["confidence"]
     return (
         points.dtype == confidence.dtype == np.float64
         and points.shape[1:] == (14, 2)
@@ -360,8 +377,10 @@ def whole(rng: Rng) -> Case:
             name: np.asfortranarray(v.astype(rng.choice([">f8", "<f4"])))
             for name, v in arrays.items()
         }
+
     if rng.random() < 0.2:
         nobody(rng, arrays)
+
     return Case("no fault", pack(arrays, rng.random() < 0.5), must=0)
 
 
@@ -371,10 +390,12 @@ def damaged(rng: Rng) -> Case:
     which = rng.integers(9)
     if which == 0:
         return Case("cut off", good[: rng.integers(0, len(good) - 30)], must=2)
+
     if which < 4:
         data = np.frombuffer(good, np.uint8).copy()
         data[rng.integers(0, len(data), rng.integers(1, 40))] = rng.integers(0, 256)
         return Case("changed bytes", data.tobytes())
+
     if which == 4:
         return Case("rubbish", rng.bytes(rng.integers(0, 500)), must=2)
     if which == 5:
@@ -387,21 +408,25 @@ def damaged(rng: Rng) -> Case:
         return Case("pickle", pickle.dumps(sane(rng)), must=2)
     if which == 7:
         return Case("no file", None, must=2)
+
     return Case("strange archive", _archive(rng), must=2)
 
 
 def _archive(rng: Rng) -> bytes:
     """A zip that is no .npz, or a header that lies about what follows; or a lone .npy."""
-    single, archive = io.BytesIO(), io.BytesIO()
+    single = io.BytesIO()
+    archive = io.BytesIO()
     np.save(single, np.zeros((1, 14, 2)))
     header = single.getvalue().replace(
         b"(1, 14, 2)", rng.choice([b"(9, 14, 2)", b"(1, 14,-2)", b"(1, 9*9,2)", b"(10**9,14)"])
     )
     if rng.random() < 0.2:
         return single.getvalue()
+
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("keypoints_px.npy", rng.choice([header, b"no array", b""]))
         file.writestr("confidence.npy", single.getvalue()[:-20])
+
     return archive.getvalue()
 
 

@@ -56,6 +56,7 @@ def call(argv: list[str]) -> tuple[int | str, str]:
 
     signal.signal(signal.SIGALRM, ring)
     signal.alarm(TIME_OUT_S)
+
     try:
         with (
             warnings.catch_warnings(record=True) as heard,
@@ -71,11 +72,15 @@ def call(argv: list[str]) -> tuple[int | str, str]:
     except BaseException as fault:
         where = traceback.extract_tb(fault.__traceback__)[-1]
         return (
-            f"{type(fault).__name__}: {str(fault)[:90]} ({Path(where.filename).name}:{where.lineno})",
+            (
+                f"{type(fault).__name__}: {str(fault)[:90]} "
+                f"({Path(where.filename).name}:{where.lineno})"
+            ),
             error.getvalue(),
         )
     finally:
         signal.alarm(0)
+
     return (
         f"warning: {heard[0].message} ({Path(heard[0].filename).name}:{heard[0].lineno})"
         if heard
@@ -96,15 +101,19 @@ def call_child(argv: list[str]) -> tuple[int | str, str]:
         child = subprocess.run(command, capture_output=True, text=True, timeout=4 * TIME_OUT_S)
     except subprocess.TimeoutExpired:
         return "hang", ""
+
     return child.returncode, child.stderr
 
 
 def faults(case: fuzz_cases.Case, folder: Path, caller=call) -> tuple[int | str, list[str]]:
     """Run one case in an empty folder; its exit status, and what was wrong with the outcome in a
     few words each."""
-    source, out = folder / "in.npz", folder / "out.npz"
+    source = folder / "in.npz"
+    out = folder / "out.npz"
+
     if case.content is not None:
         source.write_bytes(case.content)
+
     status, error = caller(["lift", str(source), "--out", str(out), *case.options])
     source.unlink(missing_ok=True)
     left = sorted(p.name for p in folder.iterdir())
@@ -114,21 +123,27 @@ def faults(case: fuzz_cases.Case, folder: Path, caller=call) -> tuple[int | str,
         if line.strip() and not PROGRESS.match(line.strip())
     ]
     wrong = []
+
     if status not in (0, 2):
         wrong.append(str(status))
     elif case.must is not None and status != case.must:
         wrong.append(f"exit status {status} instead of {case.must}")
+
     if status == 2 and len(lines) != 1:
         wrong.append(f"{len(lines)} lines on standard error")
     elif status == 2 and source.name not in lines[0] and "stature" not in lines[0]:
         wrong.append(f"names no file: {lines[0][:90]}")
+
     if status == 2 and left:
         wrong.append(f"left behind: {' '.join(left)}")
+
     if status == 0:
         wrong += [f"standard error: {lines[0][:90]}"] if lines else []
         wrong += answer_faults(out) if left == ["out.npz"] else [f"files: {' '.join(left)}"]
+
     for path in folder.iterdir():
         path.unlink()
+
     return status, wrong
 
 
@@ -136,20 +151,31 @@ def answer_faults(path: Path) -> list[str]:
     """What is wrong with an answer that was written."""
     with np.load(path, allow_pickle=False) as file:
         out = {name: file[name] for name in file.files}
+
     if set(out) != set(SHAPES):
         return [f"arrays {sorted(out)}"]
-    count, modes = len(out["status"]), out["hypothesis_weight"].shape[-1]
+
+    count = len(out["status"])
+    modes = out["hypothesis_weight"].shape[-1]
+
     for name, shape in SHAPES.items():
         if out[name].shape != (count, *(modes if s is None else s for s in shape)):
             return [f"{name} has the shape {out[name].shape}"]
+
     return [text for text, wrong in _contents(out).items() if wrong]
 
 
 def _contents(out: dict[str, np.ndarray]) -> dict[str, bool]:
-    known, weight = out["status"] > 0, out["hypothesis_weight"]
-    person, counted, whole = known.any(1), np.nan_to_num(weight) > 0, known.all(1)
-    joints, spread, root_spread = out["joints_m"], out["covariance_m2"], out["root_covariance_m2"]
+    known = out["status"] > 0
+    weight = out["hypothesis_weight"]
+    person = known.any(1)
+    counted = np.nan_to_num(weight) > 0
+    whole = known.all(1)
+    joints = out["joints_m"]
+    spread = out["covariance_m2"]
+    root_spread = out["root_covariance_m2"]
     placed = person & np.isfinite(root_spread).all((1, 2))
+
     return {
         "status is not 0, 1 or 2": bool((~np.isin(out["status"], (0, 1, 2))).any()),
         "a known joint is not finite": not np.isfinite(joints[known]).all(),
@@ -195,18 +221,22 @@ def fuzz(
     todo = [(n, call) for n in range(count)] + [
         (n, call_child) for n in range(min(children, count))
     ]
+
     with tempfile.TemporaryDirectory() as folder:
         for number, caller in tqdm(todo, desc="fuzzing", unit="input", mininterval=5, delay=2):
             case = fuzz_cases.draw(np.random.default_rng((seed, number)))
             status, texts = faults(case, Path(folder), caller)
             outcomes[case.kind][status if status in (0, 2) else "fault"] += 1
+
             for text in texts:
                 wrong[f"{case.kind}: {text}"].append(number)
+
             if texts and keep is not None and case.content is not None:
                 (keep / f"{number}.npz").write_bytes(case.content)
                 (keep / f"{number}.txt").write_text(
                     "\n".join([case.kind, *case.options, *texts]) + "\n", encoding="utf-8"
                 )
+
     return outcomes, wrong
 
 
@@ -230,17 +260,24 @@ def main() -> int:
         help="keep inputs that went wrong here, and what went wrong",
     )
     args = parser.parse_args()
+
     if args.keep is not None:
         args.keep.mkdir(parents=True, exist_ok=True)
+
     outcomes, wrong = fuzz(args.count, args.seed, args.children, args.keep)
     print(f"{'kind':<28}{'answer':>8}{'refused':>9}{'fault':>7}")
+
     for kind, each in sorted(outcomes.items()):
         print(f"{kind:<28}{each[0]:>8}{each[2]:>9}{each['fault']:>7}")
+
     for text, numbers in sorted(wrong.items(), key=lambda item: -len(item[1])):
         print(f"WRONG {len(numbers)} x {text}; inputs {numbers[:5]}")
+
     print(
-        f"{sum(sum(each.values()) for each in outcomes.values())} inputs, seed {args.seed}: {sum(map(len, wrong.values()))} faults"
+        f"{sum(sum(each.values()) for each in outcomes.values())} inputs, seed {args.seed}: "
+        f"{sum(map(len, wrong.values()))} faults"
     )
+
     return 1 if wrong else 0
 
 

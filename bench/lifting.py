@@ -32,7 +32,7 @@ NOISE_PX = 5.0
 
 
 def draw_people(prior: MixturePPCA, count: int, seed: int = 0) -> np.ndarray:
-    """Poses (N, 17, 3) of the prior, metres, y up, turned at random, the lowest joint on the floor."""
+    """Poses (N, 17, 3) of the prior: metres, y up, random heading, standing on the floor."""
     rng = np.random.default_rng(seed)
     component = rng.choice(len(prior.weights_), count, p=prior.weights_ / prior.weights_.sum())
     amount = rng.standard_normal((count, prior.bases_.shape[1])) * prior.deviations_[component]
@@ -40,13 +40,17 @@ def draw_people(prior: MixturePPCA, count: int, seed: int = 0) -> np.ndarray:
         prior.means_[component] + np.einsum("nk,nkja->nja", amount, prior.bases_[component])
     )
     angle = rng.uniform(0, 2 * np.pi, count)
-    c, s, zero, one = np.cos(angle), np.sin(angle), np.zeros(count), np.ones(count)
+    c = np.cos(angle)
+    s = np.sin(angle)
+    zero = np.zeros(count)
+    one = np.ones(count)
     turn = np.stack(
         [np.stack([c, zero, s], -1), np.stack([zero, one, zero], -1), np.stack([-s, zero, c], -1)],
         -2,
     )
     poses = np.einsum("nab,njb->nja", turn, poses)
     poses[..., 1] -= poses[..., 1].min(1, keepdims=True)
+
     return poses
 
 
@@ -57,6 +61,7 @@ def milliseconds(calls) -> np.ndarray:
         start = time.perf_counter()
         call()
         times.append(1e3 * (time.perf_counter() - start))
+
     return np.array(times)
 
 
@@ -70,6 +75,7 @@ def one_a_call(
     ]
     calls = [lambda p=p: lifter.lift(*p) for p in people]
     milliseconds(calls)
+
     return np.concatenate([milliseconds(calls) for _ in range(rounds)])
 
 
@@ -84,6 +90,7 @@ def first_seen(lifter: Lifter, views: Views, keypoints, covariance, count: int) 
         (keypoints[[k]], confidence[[n]], covariance[[k]], views.camera, views.up[[k]])
         for n, k in enumerate(pick)
     ]
+
     return milliseconds(lambda p=p: lifter.lift(*p) for p in people)
 
 
@@ -99,6 +106,7 @@ def many_a_call(
         views.camera,
         views.up[rows],
     )
+
     return milliseconds([lambda: lifter.lift(*people)] * (rounds + 2))[2:]
 
 
@@ -106,10 +114,12 @@ def beside_reference(
     lifter: Lifter, views: Views, keypoints, confidence, covariance, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Times of the reference for single persons, and the greatest distance of a joint, mm."""
-    times, apart = [], []
+    times = []
+    apart = []
     ours = lifter.lift(
         keypoints[:count], confidence[:count], covariance[:count], views.camera, views.up[:count]
     )
+
     for n in range(count):
         start = time.perf_counter()
         plain = reference_lift(
@@ -117,6 +127,7 @@ def beside_reference(
         )
         times.append(1e3 * (time.perf_counter() - start))
         apart.append(1e3 * np.linalg.norm(ours.joints_m[n] - plain["joints_m"], axis=-1).max())
+
     return np.array(times), np.array(apart)
 
 
@@ -132,14 +143,13 @@ def main() -> int:
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
     args = parser.parse_args()
     prior = MixturePPCA.load(WEIGHTS / "prior.npz")
-    lifter, views = Lifter(prior), make_views(draw_people(prior, 256), cameras=1)
+    lifter = Lifter(prior)
+    views = make_views(draw_people(prior, 256), cameras=1)
     lifter.warm_up()
     rng = np.random.default_rng(2)
     keypoints = views.keypoints_px + NOISE_PX * rng.standard_normal(views.keypoints_px.shape)
-    confidence, covariance = (
-        np.ones(keypoints.shape[:2]),
-        np.tile(NOISE_PX**2 * np.eye(2), (*keypoints.shape[:2], 1, 1)),
-    )
+    confidence = np.ones(keypoints.shape[:2])
+    covariance = np.tile(NOISE_PX**2 * np.eye(2), (*keypoints.shape[:2], 1, 1))
     new = first_seen(lifter, views, keypoints, covariance, 300)
     one = one_a_call(lifter, views, keypoints, confidence, covariance, max(1, args.rounds // 10))
     many = many_a_call(lifter, views, keypoints, covariance, args.batch, args.rounds)
@@ -153,25 +163,32 @@ def main() -> int:
         "plain reference, one a call": plain,
     }
     print(
-        f"{len(os.sched_getaffinity(0))} cores\n{'':60}{'p50 ms':>10}{'p99 ms':>10}{'poses/s':>12}{'to plain':>10}"
+        f"{len(os.sched_getaffinity(0))} "
+        f"cores\n{'':60}{'p50 ms':>10}{'p99 ms':>10}{'poses/s':>12}{'to plain':>10}"
     )
     figures = {}
+
     for name, times in rows.items():
         each = args.batch if name.endswith("a call") and name[0].isdigit() else 1
         figures[name] = dict(zip(("p50_ms", "p99_ms"), np.percentile(times, [50, 99]))) | {
             "poses_per_s": 1e3 * each / np.median(times)
         }
         ratio = figures[name]["poses_per_s"] * np.median(plain) / 1e3
-        middle, slow = figures[name]["p50_ms"], figures[name]["p99_ms"]
+        middle = figures[name]["p50_ms"]
+        slow = figures[name]["p99_ms"]
         print(
             f"{name:60}{middle:10.3f}{slow:10.3f}{figures[name]['poses_per_s']:12.0f}{ratio:10.0f}"
         )
+
     figures["apart_mm"] = {"p50": float(np.median(apart)), "most": float(apart.max())}
     print(
-        f"apart from the plain reference: {np.median(apart):.5f} mm in the middle, {apart.max():.5f} mm at most"
+        f"apart from the plain reference: {np.median(apart):.5f} mm in the middle, "
+        f"{apart.max():.5f} mm at most"
     )
+
     if args.json:
         write_json(args.json, figures)
+
     return 0
 
 

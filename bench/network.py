@@ -34,13 +34,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from lifting_ros.cli.files import write_json
-from lifting_ros.device import choose_device
+from lifting_ros.device import choose_device, use_threads
 from lifting_ros.estimator import WEIGHTS, EstimatorConfig, PoseEstimator
 from lifting_ros.geometry.camera import Camera
-from lifting_ros.io.checkpoint import build_network
 from lifting_ros.keypoints import inference
 from lifting_ros.keypoints.inference import NetworkRunner
 from lifting_ros.keypoints.network_trunk import TRUNK_WIDTHS
+from lifting_ros.keypoints.network_weights import build_network
 from lifting_ros.keypoints.trunk import Trunk
 from lifting_ros.prior.ppca import MixturePPCA
 from lifting_ros.research.training.augmentation import augment
@@ -62,24 +62,33 @@ class Stopwatch:
 
     def __init__(self, device: torch.device, seconds: float, by_cpu: bool = False):
         """by_cpu: take CPU time over the number of threads for wall time."""
-        self.device, self.seconds, self.by_cpu = device, seconds, by_cpu
+        self.device = device
+        self.seconds = seconds
+        self.by_cpu = by_cpu
 
     def median(self, call: Callable[[], object]) -> tuple[float, float]:
         """Medians in ms of wall and CPU time over LEAST_CALLS calls or more, after two that do not
         count."""
         for _ in range(2):
             self._once(call)
-        times, end = [], time.perf_counter() + self.seconds
+
+        times = []
+        end = time.perf_counter() + self.seconds
+
         while len(times) < LEAST_CALLS or time.perf_counter() < end:
             times.append(self._once(call))
+
         wall, cpu = np.median(times, axis=0)
+
         return float(cpu / torch.get_num_threads() if self.by_cpu else wall), float(cpu)
 
     def _once(self, call: Callable[[], object]) -> tuple[float, float]:
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall = time.perf_counter()
+        cpu = time.process_time()
         call()
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
         return 1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - cpu)
 
 
@@ -89,6 +98,7 @@ def matrix_peak(watch: Stopwatch, dtype: torch.dtype) -> float:
     for size in PEAK_SIZES[watch.device.type]:
         a, b = (torch.rand(size, size, device=watch.device).to(dtype) for _ in range(2))
         rates.append(size**3 / 1e6 / watch.median(lambda a=a, b=b: a @ b)[0])
+
     return max(rates)
 
 
@@ -112,6 +122,7 @@ def rate_row(
         "GMAC/s": rate,
         "% of peak": 100 * rate / peak,
     }
+
     return row | ({"CPU ms": cpu} if watch.device.type == "cpu" else {})
 
 
@@ -124,6 +135,7 @@ def inference_row(
     crops = torch.rand(
         batch, 3, network.config.input_px, network.config.input_px, device=watch.device
     )
+
     with mock.patch.object(inference, "has_fast_bf16", lambda device: dtype == "bf16"):
         plain = NetworkRunner(network, watch.device)
         gmacs = macs_of(lambda: plain(crops))
@@ -131,6 +143,7 @@ def inference_row(
             return rate_row(watch, lambda: plain(crops), batch, gmacs, peak)
         if way == "graph":
             return rate_row(watch, graph_of(plain, crops).replay, batch, gmacs, peak)
+
         with mock.patch.object(inference, "COMPILED_BATCHES", (batch,)):
             compiled = NetworkRunner(network, watch.device, compiled=True)
             return rate_row(watch, lambda: compiled(crops), batch, gmacs, peak)
@@ -140,22 +153,27 @@ def graph_of(runner: NetworkRunner, crops: torch.Tensor):
     """The runner's work on these crops, recorded as one CUDA graph."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
+
     with torch.cuda.stream(stream):
         for _ in range(3):
             runner(crops)
+
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
+
     with torch.cuda.graph(graph):
         runner(crops)
+
     return graph
 
 
 def inference_rows(
     watch: Stopwatch, args: argparse.Namespace, peaks: dict[str, float]
 ) -> dict[str, Row]:
-    """Every variant, precision, batch and way asked for; a row that fails says why and is left out."""
+    """One row per variant, precision, batch and runtime; a failure is reported and left out."""
     ways = ["plain"] + ["graph"] * (watch.device.type == "cuda") + ["compiled"] * args.compile
     rows = {}
+
     for variant in args.variants:
         for dtype in args.dtypes:
             for batch in args.batches:
@@ -165,6 +183,7 @@ def inference_rows(
                     )
                     with reported(name, rows):
                         rows[name] = inference_row(watch, variant, dtype, batch, way, peaks[dtype])
+
     return rows
 
 
@@ -184,8 +203,10 @@ def training_rows(
                     rows[name] = training_row(
                         watch, variant, dtype, args.train_batch, fusion, peaks[dtype]
                     )
+
         with reported(f"{variant}, making of crops", rows):
             rows[f"{variant}, making of crops"] = augmentation_row(variant, watch)
+
     return rows
 
 
@@ -194,20 +215,20 @@ def training_row(
 ) -> Row:
     """Optimiser steps of the recipe that ships, on one batch; "GMAC a crop" counts forward and
     backward."""
-    recipe, precision = RECIPES[variant], "bfloat16" if dtype == "bf16" else "float32"
+    recipe = RECIPES[variant]
+    precision = "bfloat16" if dtype == "bf16" else "float32"
     network = dataclasses.replace(recipe.network, fusion=fusion)
     config = dataclasses.replace(
         recipe, network=network, batch=batch, precision=precision, fusion_from=0
     )
     layers = build_network(config.network, MixturePPCA.load(WEIGHTS / "prior.npz")).fusion
-    trainer, size = (
-        Trainer(config, layers, watch.device, random_trunk(config.network.variant)),
-        config.network.input_px,
-    )
+    trainer = Trainer(config, layers, watch.device, random_trunk(config.network.variant))
+    size = config.network.input_px
     images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)
     labels = torch.cat([torch.rand(batch, 14, 2) * (size - 1), torch.ones(batch, 14, 1)], -1)
     data = Batch(images, labels, torch.zeros(batch, dtype=torch.bool), torch.ones(batch, 14))
     gmacs = macs_of(lambda: trainer.train_step(data))
+
     return rate_row(watch, lambda: trainer.train_step(data), batch, gmacs, peak)
 
 
@@ -219,7 +240,8 @@ def random_trunk(variant: str) -> dict[str, torch.Tensor] | None:
 
 def augmentation_row(variant: str, watch: Stopwatch) -> Row:
     """Crops of one window a second in one process."""
-    recipe, rng = RECIPES[variant], np.random.default_rng(0)
+    recipe = RECIPES[variant]
+    rng = np.random.default_rng(0)
     window = rng.integers(0, 256, (recipe.window_px, recipe.window_px, 3), np.uint8)
     keypoints = np.concatenate(
         [rng.uniform(0.27, 0.73, (14, 2)) * recipe.window_px, np.ones((14, 1))], -1
@@ -227,6 +249,7 @@ def augmentation_row(variant: str, watch: Stopwatch) -> Row:
     size = recipe.network.input_px
     alone = Stopwatch(torch.device("cpu"), watch.seconds)
     wall, cpu = alone.median(lambda: augment(window, keypoints, size, recipe.augmentation, rng))
+
     return {"ms": wall, "crops/s": 1e3 / wall, "CPU ms": cpu}
 
 
@@ -234,13 +257,18 @@ def pipeline_rows(args: argparse.Namespace) -> dict[str, Row]:
     """Frames a second through the estimator that ships, by threads: as many as cores, and half of
     them as in the node."""
     camera = Camera(np.array([[600.0, 0, 319.5], [0, 600, 239.5], [0, 0, 1]]))
-    images, rows, cores = frames(args.frames), {}, len(os.sched_getaffinity(0))
+    images = frames(args.frames)
+    rows = {}
+    cores = len(os.sched_getaffinity(0))
+
     for threads in sorted({cores, max(1, cores // 2)}, reverse=True):
         with reported(f"{threads} threads", rows):
+            use_threads(threads)
             estimator = PoseEstimator(
                 EstimatorConfig(device=args.device, threads=threads, compile=args.compile)
             )
             rows[f"{threads} threads"] = pipeline_row(estimator, images, camera)
+
     return rows
 
 
@@ -248,18 +276,23 @@ def pipeline_row(estimator: PoseEstimator, images: list[np.ndarray], camera: Cam
     """Medians over the frames, after a first round of some of them."""
     for image in images[: max(2, len(images) // 4)]:
         estimator.estimate(image, camera)
+
     found = []
+
     for image in images:
-        wall, cpu = time.perf_counter(), time.process_time()
+        wall = time.perf_counter()
+        cpu = time.process_time()
         estimate = estimator.estimate(image, camera)
         spent = {
             "ms": time.perf_counter() - wall,
             "CPU ms": time.process_time() - cpu,
         } | estimate.seconds
         found.append([1e3 * value for value in spent.values()] + [len(estimate.persons)])
+
     table = dict(zip([*spent, "persons"], np.array(found).T, strict=True))
     middle = {name: float(np.median(values)) for name, values in table.items() if name != "persons"}
     p95 = float(np.percentile(table["ms"], 95))
+
     return (
         {"frames/s": 1e3 / middle["ms"]}
         | middle
@@ -349,6 +382,7 @@ def parse() -> argparse.Namespace:
         "--compile", action="store_true", help="torch.compile as well; takes most of a minute a row"
     )
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
+
     return parser.parse_args()
 
 
@@ -367,17 +401,23 @@ def main() -> int:
         + ", ".join(f"{d} {p:.0f} GMAC/s" for d, p in peaks.items())
     )
     tables = {}
+
     if "inference" in args.parts:
         tables["inference"] = inference_rows(watch, args, peaks)
+
     if "training" in args.parts:
         tables["training"] = training_rows(watch, args, peaks)
+
     if "pipeline" in args.parts:
         tables["pipeline"] = pipeline_rows(args)
+
     for title, rows in tables.items():
         print_rows(title, rows)
+
     if args.json:
         figures = {"device": name, "torch": torch.__version__, "peak_gmac_per_s": peaks} | tables
         write_json(args.json, figures)
+
     return 0
 
 

@@ -42,6 +42,7 @@ from tqdm import tqdm
 
 from lifting_ros.cli.files import write_json
 from lifting_ros.cli.processes import Children
+from lifting_ros.device import use_threads
 from lifting_ros.estimator import EstimatorConfig, PoseEstimator
 from lifting_ros.ros.calibration import camera_info_to_camera
 from lifting_ros.ros.camera_yaml import guessed_info
@@ -52,29 +53,35 @@ HERE = Path(__file__).parent
 CLIP = HERE.parent / "lifting_ros" / "demo" / "walk_and_sit.mp4"
 SIZES = {"640x480": (640, 480), "1920x1080": (1920, 1080)}
 CAMERA_HZ = 30.0
-FIRST_ANSWER_S, LAST_ANSWER_S = 180.0, 2.0
+FIRST_ANSWER_S = 180.0
+LAST_ANSWER_S = 2.0
 
 
 def clip_frames(
     size: tuple[int, int], count: int, compressed: bool
 ) -> list[Image | CompressedImage]:
-    """Messages of `count` frames of the clip that ships, in `size` (W, H), grey beside the picture."""
-    capture, frames = cv2.VideoCapture(str(CLIP)), []
+    """Messages of `count` frames of the demo clip in `size` (W, H), padded with grey."""
+    capture = cv2.VideoCapture(str(CLIP))
+    frames = []
+
     while len(frames) < count:
         there, frame = capture.read()
         if not there:
             capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
             continue
+
         scale = min(size[0] / frame.shape[1], size[1] / frame.shape[0])
         small = cv2.resize(frame, None, fx=scale, fy=scale)
         picture = np.full((size[1], size[0], 3), 128, np.uint8)
         picture[: small.shape[0], : small.shape[1]] = small[: size[1], : size[0]]
+
         if compressed:
             frames.append(
                 CompressedImage(format="jpeg", data=cv2.imencode(".jpg", picture)[1].tobytes())
             )
         else:
             frames.append(array_to_image(picture, "bgr8", Header()))
+
     return frames
 
 
@@ -94,7 +101,8 @@ class Camera:
             kind, "image/compressed" if kind is CompressedImage else "image", qos
         )
         self._infos = self.node.create_publisher(CameraInfo, "camera_info", qos)
-        self._info, self._arrived = guessed_info(*size), {}
+        self._info = guessed_info(*size)
+        self._arrived = {}
         self.node.create_subscription(Skeleton3DArray, "/lifting/skeletons_3d", self._on_answer, 50)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._told: list[dict[str, str]] = []
@@ -131,10 +139,12 @@ class Camera:
             self._executor.spin_once(timeout_sec=0.1)
 
     def play(self, messages: list, hz: float) -> tuple[np.ndarray, float]:
-        """Ages in seconds (NaN: not answered), and seconds between the first and the last answer."""
+        """Ages in seconds (NaN: not answered); seconds from the first to the last answer."""
         self._arrived.clear()
         self._told.clear()
-        sent, start = [], time.monotonic()
+        sent = []
+        start = time.monotonic()
+
         for n, message in enumerate(messages):
             self._spin_until(start + n / hz)
             now = self.node.get_clock().now()
@@ -143,10 +153,12 @@ class Camera:
             self._infos.publish(self._info)
             self._images.publish(message)
             sent.append(now.nanoseconds)
+
         self._spin_until(time.monotonic() + LAST_ANSWER_S)
         ages = np.array([self._arrived.get(stamp, np.nan) - stamp for stamp in sent]) / 1e9
         if np.isfinite(ages).sum() < 2:
             raise RuntimeError(f"of {len(sent)} images the node answered {np.isfinite(ages).sum()}")
+
         return ages, (max(self._arrived.values()) - min(self._arrived.values())) / 1e9
 
     def _spin_until(self, due: float) -> None:
@@ -161,7 +173,9 @@ class Camera:
 
 def bare_seconds(estimator: PoseEstimator, messages: list, hz: float = np.inf) -> np.ndarray:
     """Decoding and estimation of each message in this process, at most `hz` of them a second."""
-    seconds, begun = [], time.monotonic()
+    seconds = []
+    begun = time.monotonic()
+
     for n, message in enumerate(messages):
         time.sleep(max(0.0, begun + n / hz - time.monotonic()))
         start = time.perf_counter()
@@ -170,6 +184,7 @@ def bare_seconds(estimator: PoseEstimator, messages: list, hz: float = np.inf) -
             image, camera_info_to_camera(guessed_info(*image.shape[1::-1]), *image.shape[1::-1])
         )
         seconds.append(time.perf_counter() - start)
+
     return np.array(seconds)
 
 
@@ -190,11 +205,15 @@ def measure(
     """One row; times in seconds."""
     messages = clip_frames(size, count, compressed)
     bare_seconds(estimator, messages[:5])
-    cpu, bare = time.process_time(), bare_seconds(estimator, messages)
-    cpu, slow = (time.process_time() - cpu) / count, float(np.percentile(bare, 99))
-    pace, flood_hz = 0.7 / slow, max(CAMERA_HZ, 2.0 / float(np.median(bare)))
+    cpu = time.process_time()
+    bare = bare_seconds(estimator, messages)
+    cpu = (time.process_time() - cpu) / count
+    slow = float(np.percentile(bare, 99))
+    pace = 0.7 / slow
+    flood_hz = max(CAMERA_HZ, 2.0 / float(np.median(bare)))
     before = bare_seconds(estimator, messages, pace)
     camera = Camera(CompressedImage if compressed else Image, size, reliable)
+
     try:
         with Children(
             logs, {"PYTHONPATH": os.pathsep.join((str(HERE), os.environ.get("PYTHONPATH", "")))}
@@ -229,6 +248,7 @@ def measure(
             flood, spread = camera.play(messages, flood_hz)
     finally:
         camera.close()
+
     at_pace = (before + bare_seconds(estimator, messages, pace)) / 2
     added = float(np.nanmedian(paced - at_pace))
     row = {
@@ -242,12 +262,15 @@ def measure(
         "bare cpu": cpu,
         "node cpu": node_cpu,
     }
+
     for name, ages in (("paced", paced), ("30 Hz", live), ("fast", flood)):
         row |= {f"{name} p{share}": np.nanpercentile(ages, share) for share in (50, 99)} | {
             f"{name} lost": np.isnan(ages).mean()
         }
+
     row |= {f"fast p99 / {name}": row["fast p99"] / row[name] for name in ("bare mean", "bare p99")}
     row |= {"fast rate": (np.isfinite(flood).sum() - 1) / spread, "bare rate": 1 / bare.mean()}
+
     return {name: float(value) for name, value in row.items()}
 
 
@@ -270,14 +293,22 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="the first row alone")
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
     args = parser.parse_args()
-    estimator, rows = PoseEstimator(EstimatorConfig(threads=1)), {}
+    use_threads(1)
+    estimator = PoseEstimator(EstimatorConfig(threads=1))
+    rows = {}
+
     with tempfile.TemporaryDirectory() as logs:
         for size, compressed, reliable in tqdm(list(combinations(args.quick)), unit="row"):
-            name = f"{size} {'compressed' if compressed else 'raw'} {'reliable' if reliable else 'best effort'}"
+            name = (
+                f"{size} {'compressed' if compressed else 'raw'} "
+                f"{'reliable' if reliable else 'best effort'}"
+            )
             rows[name] = measure(
                 estimator, SIZES[size], compressed, reliable, args.frames, Path(logs)
             )
+
     print("\nms, but for shares (lost, over, /) and rates")
+
     for figure in next(iter(rows.values())):
         plain = any(word in figure for word in ("lost", "over", "/", "rate"))
         print(
@@ -286,10 +317,13 @@ def main() -> int:
                 f"{row[figure] if plain else 1e3 * row[figure]:12.3f}" for row in rows.values()
             )
         )
+
     print(f"{'':20}" + "".join(f"{number:>12}" for number in range(1, 1 + len(rows))))
     print("\n".join(f"{number}: {name}" for number, name in enumerate(rows, start=1)))
+
     if args.json:
         write_json(args.json, rows)
+
     return 0
 
 

@@ -36,6 +36,7 @@ def mixed_poses(mocap: str, count: int, rng: np.random.Generator) -> np.ndarray:
     source = read_mocap(mocap).positions_m
     source = source - source[:, :1]
     poses = np.empty((count, 17, 3), np.float32)
+
     for start in range(0, count, BLOCK):
         size = min(BLOCK, count - start)
         lower, upper = source[rng.integers(0, len(source), (2, size))]
@@ -44,6 +45,7 @@ def mixed_poses(mocap: str, count: int, rng: np.random.Generator) -> np.ndarray:
         poses[start : start + size] = turned(mixed, rng.uniform(0, 2 * np.pi, size)) + rng.normal(
             0, 0.005, mixed.shape
         )
+
     return poses
 
 
@@ -51,6 +53,7 @@ def drawn_poses(count: int, rng: np.random.Generator) -> np.ndarray:
     """Poses (N, 17, 3) float32 drawn from the prior that ships."""
     prior = MixturePPCA.load(WEIGHTS)
     poses = np.empty((count, 17, 3), np.float32)
+
     for start in range(0, count, BLOCK):
         component = rng.choice(
             len(prior.weights_), min(BLOCK, count - start), p=prior.weights_ / prior.weights_.sum()
@@ -65,9 +68,11 @@ def drawn_poses(count: int, rng: np.random.Generator) -> np.ndarray:
                 prior.bases_[c],
                 1,
             )
+
         poses[start : start + len(drawn)] = prior.stature_m_ * turned(
             drawn, rng.uniform(0, 2 * np.pi, len(drawn))
         )
+
     return poses
 
 
@@ -79,7 +84,8 @@ def turned(poses: np.ndarray, angle: np.ndarray) -> np.ndarray:
 def run_fit(poses: np.ndarray, args: argparse.Namespace) -> dict[str, float]:
     """`lifting fit-prior` as a child process: seconds and peak memory."""
     with tempfile.TemporaryDirectory() as folder:
-        mocap, out = Path(folder, "mocap.npz"), Path(folder, "prior.npz")
+        mocap = Path(folder, "mocap.npz")
+        out = Path(folder, "prior.npz")
         np.savez(mocap, positions=poses, subject_id=np.arange(len(poses)) * 20 // len(poses))
         command = [sys.executable, "-m", "lifting_ros.cli.main", "fit-prior", mocap, "--out", out]
         command += ["--components", args.components, "--basis", str(args.basis)]
@@ -90,6 +96,7 @@ def run_fit(poses: np.ndarray, args: argparse.Namespace) -> dict[str, float]:
             env=os.environ | {"OMP_NUM_THREADS": str(args.threads)},
         )
         seconds = time.perf_counter() - start
+
     return {
         "poses": len(poses),
         "seconds": seconds,
@@ -102,39 +109,46 @@ def plain_step(
 ) -> tuple[float, np.ndarray]:
     """Log-likelihood and new means of one EM step with rotations: mirrored copies, dense
     precisions, poses x components in memory."""
-    rows, weights, theta = (
-        np.concatenate([rows, mirror_rows(rows)]),
-        np.tile(weights, 2),
-        np.concatenate([theta, -theta]),
-    )
+    rows = np.concatenate([rows, mirror_rows(rows)])
+    weights = np.tile(weights, 2)
+    theta = np.concatenate([theta, -theta])
     x, y, z = np.moveaxis(rows.reshape(len(rows), -1, 3), -1, 0)
     zero = np.zeros_like(x)
     parts = [
         np.stack(p, -1).reshape(len(rows), -1)
         for p in ((zero, y, zero), (x, zero, z), (-z, zero, x))
     ]
-    forms, log_joint = [], []
+    forms = []
+    log_joint = []
+
     for weight, model in zip(mixture.weights, mixture.gaussians):
         stacked = np.stack([parts[0] - model.mean, parts[1], parts[2]], 1)
         forms.append(stacked @ model.precision() @ stacked.transpose(0, 2, 1))
         log_joint.append(np.log(weight) + model.log_density(rotate_about_vertical(rows, -theta)))
+
     joint = np.stack(log_joint, 1)
     evidence = np.logaddexp.reduce(joint, axis=1)
     responsibility = np.exp(joint - evidence[:, None])
     form = np.einsum("nc,cnij->nij", responsibility, np.stack(forms))
+
     for _ in range(2):
         theta = theta + newton_step(form, theta)
+
     aligned = rotate_about_vertical(rows, -theta)
     share = responsibility * weights[:, None]
     means = (share.T @ aligned) / share.sum(0)[:, None]
+
     for c in range(len(means)):
         np.linalg.eigh(((aligned - means[c]) * share[:, c, None]).T @ (aligned - means[c]))
+
     return float(weights @ evidence / weights.sum()), means
 
 
 def newton_step(form: np.ndarray, theta: np.ndarray) -> np.ndarray:
-    c, s = np.cos(theta), np.sin(theta)
-    bent, crossed = form[:, 2, 2] - form[:, 1, 1], form[:, 1, 2]
+    c = np.cos(theta)
+    s = np.sin(theta)
+    bent = form[:, 2, 2] - form[:, 1, 1]
+    crossed = form[:, 1, 2]
     first = (
         2 * (c * form[:, 0, 2] - s * form[:, 0, 1])
         + 2 * c * s * bent
@@ -145,17 +159,20 @@ def newton_step(form: np.ndarray, theta: np.ndarray) -> np.ndarray:
         + 2 * (c * c - s * s) * bent
         - 8 * c * s * crossed
     )
+
     return np.clip(-first / np.maximum(np.abs(second), 1e-9), -0.5, 0.5)
 
 
 def compare(poses: np.ndarray, components: int, basis: int) -> dict[str, float]:
     """Seconds of one step of EM and rotations, plain and ours, on the same poses, and how far their
     means lie apart."""
-    rows, weights = normalised_in_blocks(poses)[0], np.ones(len(poses))
+    rows = normalised_in_blocks(poses)[0]
+    weights = np.ones(len(poses))
     theta = align(rows, weights, 3)[0]
     mixture = start_mixture(rows, weights, theta, components, basis)
     done = sweep(rows, weights, theta, mixture)
-    theta, mixture = done.theta, maximised(done.moments, basis)
+    theta = done.theta
+    mixture = maximised(done.moments, basis)
     start = time.perf_counter()
     likelihood, means = plain_step(rows, weights, theta, mixture)
     middle = time.perf_counter()
@@ -164,7 +181,9 @@ def compare(poses: np.ndarray, components: int, basis: int) -> dict[str, float]:
     end = time.perf_counter()
     apart = max(float(np.abs(g.mean - m).max()) for g, m in zip(found.gaussians, means))
     assert abs(done.log_likelihood - likelihood) < 1e-6, "the plain form and ours disagree"
-    plain, ours = middle - start, end - middle
+    plain = middle - start
+    ours = end - middle
+
     return {
         "poses": len(poses),
         "plain_s": plain,
@@ -201,11 +220,14 @@ def main() -> None:
     step = compare(poses[: args.plain_poses], 6, 25)
     fit = run_fit(poses, args)
     print(
-        f"fit    {fit['poses']} poses, {args.threads} threads: {fit['seconds']:.0f} s, peak {fit['peak_gb']:.2f} GB"
+        f"fit    {fit['poses']} poses, {args.threads} threads: {fit['seconds']:.0f} s, peak "
+        f"{fit['peak_gb']:.2f} GB"
     )
     print(
-        f"a step {step['poses']} poses: plain {step['plain_s']:.3f} s, ours {step['ours_s']:.3f} s, {step['ratio']:.1f} times faster"
+        f"a step {step['poses']} poses: plain {step['plain_s']:.3f} s, ours {step['ours_s']:.3f} "
+        f"s, {step['ratio']:.1f} times faster"
     )
+
     if args.json:
         write_json(args.json, {"fit": fit, "step": step})
 

@@ -5,7 +5,7 @@ the amount of data, as JSON and PNG.
 Every point is a training of its own under the recipe that ships but for what the curve changes and
 its length (--samples); the supervised baseline stands beside the amount of data. Points are kept in
 WORK and not trained twice, so that a broken run goes on. The error is the PA-MPJPE on the
-validation subjects under the protocol `exact` of `lifting evaluate --all`. Only trainings of one
+validation subjects under the protocol `exact` of `lifting evaluate lifters`. Only trainings of one
 length compare.
 """
 
@@ -14,12 +14,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import os
 import time
 from pathlib import Path
 
 from lifting_ros.cli.files import write_json
-from lifting_ros.research.datasets.mocap import Mocap, read_mocap
+from lifting_ros.io.atomic import replacing
+from lifting_ros.research.datasets.mocap import Mocap, find_mocap, read_mocap
 from lifting_ros.research.evaluation.lifting import lifter_errors
 from lifting_ros.research.evaluation.virtual_cameras import validation_poses
 from lifting_ros.research.training.train_relative import RelativeTrainConfig, train_relative
@@ -73,6 +73,7 @@ def measure(curve: str, changes: dict, mocap: Mocap, samples: int, work: Path) -
     )
     folder = work / f"{'supervised' if supervised else 'relative'}_{samples}_{words}"
     kept = folder / "errors.json"
+
     if not kept.exists():
         start = time.perf_counter()
         lifter = train(config, mocap.select(~mocap.validation_rows()), folder, every=config.steps)
@@ -80,6 +81,7 @@ def measure(curve: str, changes: dict, mocap: Mocap, samples: int, work: Path) -
             "seconds": time.perf_counter() - start
         }
         write_json(kept, row)
+
     return json.loads(kept.read_text())
 
 
@@ -91,6 +93,7 @@ def draw(curves: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
     panels = [name for name in curves if not name.endswith("supervised")]
     figure = Figure(figsize=(4.6 * len(panels), 4.4), layout="constrained")
     FigureCanvasAgg(figure)
+
     for axes, name in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels):
         for label, which in (("relative", name), ("supervised", f"{name}, supervised")):
             if which in curves:
@@ -100,20 +103,23 @@ def draw(curves: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
                     marker="o",
                     label=label,
                 )
+
         axes.set(title=name, ylabel="PA-MPJPE, mm")
         every = [
             row[METRIC]
             for which in (name, f"{name}, supervised")
             for row in curves.get(which, {}).values()
         ]
+
         if max(every) > 2 * min(every):  # one that went astray must not hide the others
             axes.set_yscale("log")
+
         axes.tick_params(axis="x", rotation=30 if name != "ablations" else 75)
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
-    beside = path.with_name(path.name + ".partial")
-    figure.savefig(beside, format="png", dpi=110)
-    os.replace(beside, path)
+
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=110)
 
 
 def main() -> None:
@@ -144,19 +150,23 @@ def main() -> None:
     parser.add_argument("--png", default="", metavar="FILE", help="draw the curves here")
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here")
     args = parser.parse_args()
-    mocap = read_mocap(Path(args.data) / "mocap" / "cmu17_10fps_dev.npz")
+    mocap = read_mocap(find_mocap(args.data))
     curves: dict[str, dict[str, dict[str, float]]] = {}
+
     for curve, changes in points().items():
         if args.curves and curve not in args.curves:
             continue
+
         curves[curve] = {}
         for name, change in changes.items():
             row = curves[curve][name] = measure(curve, change, mocap, args.samples, Path(args.work))
             print(
                 f"{curve:<20} {name:<20} {row[METRIC]:6.1f} mm  {row['seconds']:6.0f} s", flush=True
             )
+
     if args.json:
         write_json(args.json, curves)
+
     if args.png:
         draw(curves, Path(args.png))
 

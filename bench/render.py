@@ -20,6 +20,7 @@ from pathlib import Path
 from unittest import mock
 
 from lifting_ros.cli.files import write_json
+from lifting_ros.research.datasets.mocap import find_mocap
 from lifting_ros.research.datasets.negatives import read_negatives
 from lifting_ros.research.rendering import synthetic, synthetic_dress, synthetic_picture
 from lifting_ros.research.rendering.synthetic import SyntheticPeople, write_pack
@@ -55,17 +56,23 @@ def cpu_by_step(make, count: int) -> dict[str, float]:
     wardrobe."""
     for index in range(count):
         make(index)
+
     total = defaultdict(float)
+
     with ExitStack() as stack:
         for name, owner, attribute in STEPS:
             stack.enter_context(
                 mock.patch.object(owner, attribute, timed(getattr(owner, attribute), name, total))
             )
+
         start = time.process_time()
         for index in range(count):
             make(index)
+
         whole = time.process_time() - start
+
     total["the rest"] = whole - sum(total.values())
+
     return {name: 1e3 * seconds / count for name, seconds in [*total.items(), ("all", whole)]}
 
 
@@ -75,15 +82,18 @@ def packs(arguments, sources, workers) -> dict[str, dict[str, float]]:
     rates = {}
     for processes in workers:
         with tempfile.TemporaryDirectory() as folder:
-            start, cpu = time.perf_counter(), sum(os.times()[:4])
+            start = time.perf_counter()
+            cpu = sum(os.times()[:4])
             write_pack(
                 folder, arguments.pack, arguments.size, 0, *sources, boxes=BOXES, workers=processes
             )
-            wall, cpu = time.perf_counter() - start, sum(os.times()[:4]) - cpu
+            wall = time.perf_counter() - start
+            cpu = sum(os.times()[:4]) - cpu
             rates[str(processes)] = {
                 "per_s": arguments.pack / wall,
                 "cpu_ms": 1e3 * cpu / arguments.pack,
             }
+
     return rates
 
 
@@ -108,7 +118,7 @@ def main() -> int:
     data = arguments.data
     sources = (
         data / "body",
-        data / "mocap" / "cmu17_10fps_dev.npz",
+        find_mocap(data),
         read_negatives(data / "negatives", "training"),
     )
     people = SyntheticPeople(*sources, seed=0, size=(320, 256))
@@ -121,14 +131,19 @@ def main() -> int:
     }
     print(f"{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}")
     print(f"{'CPU ms a picture':20}" + "".join(f"{kind:>18}" for kind in kinds))
+
     for step in [name for name, *_ in STEPS] + ["the rest", "all"]:
         print(f"{step:20}" + "".join(f"{steps.get(step, 0):18.2f}" for steps in kinds.values()))
+
     rates = packs(arguments, sources, (1, 2)) if arguments.pack else {}
+
     for processes, rate in rates.items():
         name = "process" if processes == "1" else "processes"
         print(
-            f"{processes} {name}: {rate['per_s']:.1f} windows a second, {rate['cpu_ms']:.1f} CPU ms each (start and wardrobe included)"
+            f"{processes} {name}: {rate['per_s']:.1f} windows a second, {rate['cpu_ms']:.1f} CPU "
+            "ms each (start and wardrobe included)"
         )
+
     if arguments.json:
         figures = {
             "cpu_ms_per_picture": kinds,
@@ -136,6 +151,7 @@ def main() -> int:
             "load": os.getloadavg()[0],
         }
         write_json(arguments.json, figures)
+
     return 0
 
 

@@ -48,18 +48,21 @@ def main() -> int:
     )
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
     args = parser.parse_args()
-    people, rows = clip_frames((640, 480), 90, False), []
-    rounds = max(
-        1, min(15, round(args.minutes))
-    )  # of four seconds: a minute, of which two seconds are for the last answers
+    people = clip_frames((640, 480), 90, False)
+    rows = []
+    # of four seconds: a minute, of which two seconds are for the last answers
+    rounds = max(1, min(15, round(args.minutes)))
     nobody = clip_frames((640, 480), 1, False)[0]
     nobody.data = bytes(len(nobody.data))
     camera = Camera(Image, (640, 480), True)
+
     try:
         with tempfile.TemporaryDirectory() as logs, Children(Path(logs), {}) as children:
             children.start("node", "lifting_ros.ros.node")
             camera.wait(children)
-            pid, start = children.pid("node"), time.monotonic()
+            pid = children.pid("node")
+            start = time.monotonic()
+
             while time.monotonic() - start < 60 * args.minutes:
                 ages, _ = camera.play((people + [nobody] * 30) * rounds, 30.0)
                 children.check()
@@ -76,16 +79,20 @@ def main() -> int:
                 )
     finally:
         camera.close()
+
     late = [row for row in rows if row["minute"] >= min(WARM_UP_MIN, args.minutes / 2)]
     slope = (
         10 * np.polyfit([row["minute"] for row in late], [row["memory MB"] for row in late], 1)[0]
     )
     grown = {name: late[-1][name] - late[0][name] for name in ("threads", "handles")}
     print(
-        f"memory: {slope:+.2f} MB in ten minutes after the warm-up; threads {grown['threads']:+.0f}, handles {grown['handles']:+.0f}"
+        f"memory: {slope:+.2f} MB in ten minutes after the warm-up; threads "
+        f"{grown['threads']:+.0f}, handles {grown['handles']:+.0f}"
     )
+
     if args.json:
         write_json(args.json, {"slope MB in 10 min": float(slope), "grown": grown, "rows": rows})
+
     return 0
 
 

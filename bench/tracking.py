@@ -36,7 +36,9 @@ class NearestBox:
 
     def __init__(self, retention_s: float = 2.0, least: float = 0.1):
         self._last: dict[int, tuple[int, np.ndarray]] = {}
-        self._next, self._retention_ns, self._least = 1, 1e9 * retention_s, least
+        self._next = 1
+        self._retention_ns = 1e9 * retention_s
+        self._least = least
 
     def ids(self, stamp_ns: int, persons) -> list[int]:
         self._last = {
@@ -48,13 +50,17 @@ class NearestBox:
             for m, person in enumerate(persons)
         ]
         found: dict[int, int] = {}
+
         for overlap, i, m in sorted(pairs, reverse=True):
             if overlap >= self._least and m not in found and i not in found.values():
                 found[m] = i
+
         for m in range(len(persons)):
             if m not in found:
-                found[m], self._next = self._next, self._next + 1
+                found[m] = self._next
+                self._next = self._next + 1
             self._last[found[m]] = (stamp_ns, persons[m].skeleton_2d.box_px)
+
         return [found[m] for m in range(len(persons))]
 
 
@@ -71,16 +77,21 @@ class Followed:
 def identity(ids: list[list[int]], names: list[list[int]]) -> tuple[int, float, float]:
     """Switches, share of a person's frames under the id that fits it best, and IDF1; names: the
     true person, -1 a false alarm."""
-    last, pairs, switches = {}, Counter(), 0
+    last = {}
+    pairs = Counter()
+    switches = 0
+
     for numbers, who in zip(ids, names):
         for number, name in zip(numbers, who):
             if name >= 0:
                 switches += last.get(name, number) != number
                 last[name] = number
                 pairs[name, number] += 1
+
     people, numbers = (sorted({pair[k] for pair in pairs}) for k in (0, 1))
     table = np.array([[pairs[name, number] for number in numbers] for name in people])
     right = table[linear_sum_assignment(-table)].sum()
+
     return (
         switches,
         float(right / table.sum()),
@@ -101,7 +112,9 @@ def crossings(make, count: int, seeds: int, fps: float, metric: bool) -> dict[st
                 names,
             )
         )
+
     switches, share, score = np.array(rows).T
+
     return {
         "switches": int(switches.sum()),
         "runs_with_switches": int((switches > 0).sum()),
@@ -120,14 +133,15 @@ def motions(mocap: str, seconds: float, fps: float, count: int) -> list[np.ndarr
             straight((-1.5, 3 + 0.1 * n), (1.5, 5 - 0.1 * n), seconds, fps) for n in range(count)
         ]
         return [walk(path, fps, n) for n, path in enumerate(paths)]
+
     with np.load(mocap, allow_pickle=False) as file:
-        positions, clips, rate = (
-            file["positions"].astype(np.float64),
-            file["clip_id"],
-            float(file["fps"]),
-        )
+        positions = file["positions"].astype(np.float64)
+        clips = file["clip_id"]
+        rate = float(file["fps"])
+
     long = [c for c in np.unique(clips) if (clips == c).sum() > seconds * rate + 4]
     chosen = np.random.default_rng(0).choice(long, min(count, len(long)), replace=False)
+
     return [_resampled(positions[clips == c], rate, fps, frames) for c in chosen]
 
 
@@ -140,6 +154,7 @@ def _resampled(positions: np.ndarray, rate: float, fps: float, frames: int) -> n
     joints = CubicSpline(np.arange(len(positions)) / rate, positions)(at)
     joints = joints * np.array([1.0, -1.0, -1.0])
     middle = joints[:, 0].mean(0)
+
     return joints - np.array([middle[0], 0.0, middle[2]]) + np.array([0.0, 1.2, 5.0])
 
 
@@ -147,7 +162,11 @@ def steadiness(
     people: list[np.ndarray], fps: float, config: TrackerConfig | None
 ) -> dict[str, float]:
     """Error, jitter and lag of the joints relative to the root; config None: as they are lifted."""
-    errors, jitter, late, square = [], [], [], []
+    errors = []
+    jitter = []
+    late = []
+    square = []
+
     for seed, joints in enumerate(people):
         lifted = lift(joints, np.random.default_rng(seed))
         if config is None:
@@ -160,6 +179,7 @@ def steadiness(
                 for f in tracker.update(round(k * 1e9 / fps), [person])
             ] + tracker.flush()
             out = [frame.persons[0] for frame in done]
+
         given = np.array([p.skeleton_3d.joints_m - p.skeleton_3d.root_m for p in out])[:, 1:]
         true = (joints - joints[:, :1])[:, 1:]
         off = given - true
@@ -170,7 +190,9 @@ def steadiness(
         jitter.append((np.diff(given, n=2, axis=0) ** 2).sum(-1).mean())
         speed = np.gradient(true, axis=0) * fps
         late.append(-(changing * speed).sum() / (speed**2).sum())
+
     rms = lambda values: 1e3 * float(np.sqrt(np.mean(values)))  # noqa: E731
+
     return {
         "error_mm": rms(errors),
         "jitter_mm": rms(jitter),
@@ -184,12 +206,15 @@ def milliseconds(count: int, config: TrackerConfig, fps: float = 30.0) -> dict[s
     """CPU time of a frame of `count` persons, over their number."""
     paths = [straight((-2 + n, 3 + n % 3), (-1 + n, 3 + n % 3), 4.0, fps) for n in range(count)]
     people = [lift(walk(path, fps), np.random.default_rng(n)) for n, path in enumerate(paths)]
-    tracker, times = Tracker(config), []
+    tracker = Tracker(config)
+    times = []
+
     for k in range(len(people[0])):
         persons = [person[k] for person in people]
         start = time.thread_time()
         tracker.update(round(k * 1e9 / fps), persons)
         times.append(1e3 * (time.thread_time() - start) / count)
+
     return dict(zip(("p50_ms", "p90_ms"), np.percentile(times[20:], [50, 90]).tolist()))
 
 
@@ -209,6 +234,7 @@ def main() -> int:
     args = parser.parse_args()
     figures: dict[str, dict] = {"crossings": {}, "steadiness": {}, "time": {}}
     print(f"{'ids':44}{'switches':>10}{'runs':>10}{'right id':>10}{'IDF1':>8}")
+
     for count, metric in ((2, True), (3, True), (2, False), (3, False)):
         for name, make in (("tracker", Followed), ("nearest box", NearestBox)):
             row = crossings(make, count, args.seeds, args.fps, metric)
@@ -218,6 +244,7 @@ def main() -> int:
             print(
                 f"{title:44}{row['switches']:10}{runs:>10}{row['right_id']:10.3f}{row['idf1']:8.3f}"
             )
+
     people = motions(args.mocap, 4.0, args.fps, args.people)
     print(
         f"\n{'joints':44}{'error mm':>10}{'jitter mm':>10}{'late ms':>9}{'in 90 %':>9}{'NEES':>7}"
@@ -225,18 +252,23 @@ def main() -> int:
     kinds = {"as lifted": None, "filter": TrackerConfig()} | {
         f"lag {lag} s": TrackerConfig(lag_s=lag) for lag in (0.1, 0.2, 0.5)
     }
+
     for title, config in kinds.items():
         row = figures["steadiness"][title] = steadiness(people, args.fps, config)
         print(
             f"{title:44}{row['error_mm']:10.1f}{row['jitter_mm']:10.1f}{row['late_ms']:9.1f}{row['inside_90']:9.3f}{row['nees']:7.2f}"
         )
+
     print(f"\n{'CPU time a person a frame':44}{'p50 ms':>10}{'p90 ms':>10}")
+
     for count, lag in ((1, 0.0), (3, 0.0), (10, 0.0), (3, 0.2)):
         title = f"{count} persons, lag {lag} s"
         row = figures["time"][title] = milliseconds(count, TrackerConfig(lag_s=lag))
         print(f"{title:44}{row['p50_ms']:10.3f}{row['p90_ms']:10.3f}")
+
     if args.json:
         Path(args.json).write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
     return 0
 
 

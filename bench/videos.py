@@ -20,9 +20,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lifting_ros.cli.evaluate import print_table
 from lifting_ros.cli.files import write_json
+from lifting_ros.cli.tables import print_table
 from lifting_ros.detection.detector import overlaps
+from lifting_ros.device import use_threads
 from lifting_ros.estimator import EstimatorConfig, PoseEstimator
 from lifting_ros.keypoints.crop import crop_around
 from lifting_ros.skeleton import KEYPOINT_FLIP, KEYPOINT_LIMBS, KEYPOINT_NAMES
@@ -62,7 +63,9 @@ def follow(found: list[list[Skeleton2D]]) -> list[list[tuple[int, Skeleton2D]]]:
                 match = [overlaps(before.box_px, s.box_px[None])[0] for s in left]
                 if max(match) >= FOLLOWED:
                     track.append((number, left.pop(int(np.argmax(match)))))
+
         tracks += [[(number, skeleton)] for skeleton in left]
+
     return tracks
 
 
@@ -70,6 +73,7 @@ def torso_px(skeleton: Skeleton2D) -> float:
     """Neck to the hips' middle, at least a fifth of the box's longer side: people bend."""
     neck, right, left = skeleton.keypoints_px[TORSO]
     box = skeleton.box_px
+
     return max(
         float(np.linalg.norm(neck - (right + left) / 2)), 0.2 * float(max(box[2:] - box[:2]))
     )
@@ -87,6 +91,7 @@ def jumps(track: list[tuple[int, Skeleton2D]]) -> tuple[int, int]:
         )
         jumped += int((sure & (ab > far) & (bc > far) & (ac < far)).sum())
         counted += int(sure.sum())
+
     return jumped, counted
 
 
@@ -101,6 +106,7 @@ def exchanges(track: list[tuple[int, Skeleton2D]]) -> int:
                 a.keypoints_px - b.keypoints_px[list(KEYPOINT_FLIP)], axis=-1
             )[sure].mean()
             count += bool(exchanged < 0.6 * stays)
+
     return count
 
 
@@ -108,6 +114,7 @@ def row(found: list[list[Skeleton2D]]) -> dict[str, float]:
     """Figures of a video."""
     tracks = follow(found)
     jumped, counted = map(sum, zip(*(jumps(t) for t in tracks))) if tracks else (0, 0)
+
     return {
         "frames": float(len(found)),
         "with people": float(sum(map(bool, found))),
@@ -132,11 +139,13 @@ def tile(image: np.ndarray, skeleton: Skeleton2D | None, caption: str) -> np.nda
         place[:, 2] = area.from_image(np.zeros(2))
         shown = cv2.warpAffine(image, place, (TILE_PX, TILE_PX))
         points = area.from_image(skeleton.keypoints_px)
+
         for a, b in KEYPOINT_LIMBS:
             if min(skeleton.confidence[[a, b]]) >= SURE:
                 side = KEYPOINT_NAMES[b].partition("_")[0]
                 ends = (tuple(map(int, points[k])) for k in (a, b))
                 cv2.line(shown, *ends, COLOURS.get(side, COLOURS[""]), 2, cv2.LINE_AA)
+
     return cv2.putText(
         shown, caption, (3, 12), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 0), 1, cv2.LINE_AA
     )
@@ -174,8 +183,10 @@ def main() -> int:
     )
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
     args = parser.parse_args()
+    use_threads()
     estimator = PoseEstimator(EstimatorConfig(weights=args.weights))
     rows = {}
+
     for video in args.videos:
         total = len(
             found := [
@@ -186,7 +197,9 @@ def main() -> int:
         if not total:
             print(f"{video}: not a readable video", file=sys.stderr)
             return 2
+
         rows[video.stem] = row(found)
+
         if args.sheets:
             chosen = set(np.linspace(0, total - 1, min(args.frames, total)).astype(int).tolist())
             tiles = [
@@ -195,9 +208,12 @@ def main() -> int:
                 if n in chosen
             ]
             cv2.imwrite(str(args.sheets / f"{video.stem}.png"), sheet(tiles)[..., ::-1])
+
     print_table("videos", rows)
+
     if args.json:
         write_json(args.json, rows)
+
     return 0
 
 

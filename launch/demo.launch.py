@@ -37,12 +37,16 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "source",
         default_value="",
-        description="video, folder of images or camera device (0, /dev/video0); empty: the clip that ships",
+        description=(
+            "video, folder of images or camera device (0, /dev/video0); empty: the clip that ships"
+        ),
     ),
     DeclareLaunchArgument(
         "camera_yaml",
         default_value="",
-        description="calibration of the source, as camera_calibration writes it; empty: it is guessed",
+        description=(
+            "calibration of the source, as camera_calibration writes it; empty: it is guessed"
+        ),
     ),
     DeclareLaunchArgument(
         "fps", default_value="0.0", description="images a second of the source; 0.0: its own rate"
@@ -101,6 +105,7 @@ def _settings(context: LaunchContext) -> list:
     wanted = {"lazy": "false", **({"use_sim_time": "true"} if bag else {})}
     profile = Path(__file__).parents[1] / "config" / "fastdds_shm.xml"
     variable = "FASTDDS_DEFAULT_PROFILES_FILE"
+
     return [
         *(
             SetLaunchConfiguration(name, value)
@@ -121,10 +126,12 @@ def _actions(context: LaunchContext) -> list:
         raise ValueError("cameras: the demo has one camera; expected it to be empty")
     if given["bag"] and given["source"]:
         raise ValueError("bag, source: expected one of them, not both")
+
     player = _bag(given) if given["bag"] else _replay(given)
     ended = RegisterEventHandler(
         OnProcessExit(on_exit=lambda event, context: _on_exit(event, context, player, given))
     )
+
     return [ended, *([_recorder(given)] if given["record"] else []), player]
 
 
@@ -136,6 +143,7 @@ def _on_exit(event, context: LaunchContext, player, given: dict[str, str]) -> li
         return [Shutdown(reason=f"{event.process_name} has ended")]
     if given["loop"] == "true" or given["end"] == "false":
         return []
+
     return [TimerAction(period=LAST_ANSWERS_S, actions=[Shutdown(reason="the replay has ended")])]
 
 

@@ -38,7 +38,8 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "cameras",
         default_value="",
-        description="several cameras, as front,rear: a node each in NAMESPACE/CAMERA, where the relative topics below are, too; "
+        description="several cameras, as front,rear: a node each in NAMESPACE/CAMERA, "
+        "where the relative topics below are, too; "
         "the frames that they put on /tf begin with CAMERA_",
     ),
     DeclareLaunchArgument(
@@ -57,17 +58,20 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "depth",
         default_value="",
-        description="topic of depth images aligned with the images, to be used; empty: what params_file says",
+        description="topic of depth images aligned with the images, to be used; "
+        "empty: what params_file says",
     ),
     DeclareLaunchArgument(
         "keypoints",
         default_value="",
-        description="topic of keypoints (lifting_ros/Skeleton2DArray), to be lifted instead of images; empty: what params_file says",
+        description="topic of keypoints (lifting_ros/Skeleton2DArray), to be lifted instead of "
+        "images; empty: what params_file says",
     ),
     DeclareLaunchArgument(
         "foreign_keypoints",
         default_value="",
-        description="the same for keypoints in another detector's convention (lifting_ros/ForeignKeypoints2DArray)",
+        description="the same for keypoints in another detector's convention "
+        "(lifting_ros/ForeignKeypoints2DArray)",
     ),
     DeclareLaunchArgument(
         "image_transport",
@@ -84,7 +88,8 @@ ARGUMENTS = [
         "autostart",
         default_value="",
         choices=SWITCH,
-        description="configure and activate at the start; false: wait for ros2 lifecycle; empty: what params_file says",
+        description="configure and activate at the start; false: wait for ros2 lifecycle; "
+        "empty: what params_file says",
     ),
     DeclareLaunchArgument(
         "lazy",
@@ -129,7 +134,8 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "rviz_frame",
         default_value="",
-        description="fixed frame of rviz2, such as the camera's optical frame; empty: target_frame, else what config/lifting.rviz says",
+        description="fixed frame of rviz2, such as the camera's optical frame; "
+        "empty: target_frame, else what config/lifting.rviz says",
     ),
 ]
 
@@ -150,9 +156,12 @@ def _nodes(context: LaunchContext) -> list[Node]:
     absolute = [topic for topic in topics if topic.startswith("/")]
     if len(cameras) > 1 and absolute:
         raise ValueError(
-            f"cameras:={given['cameras']}: topics have to be relative, such as image:=image_raw, got {', '.join(absolute)}"
+            f"cameras:={given['cameras']}: topics have to be relative, such as image:=image_raw, "
+            f"got {', '.join(absolute)}"
         )
+
     nodes = [_lifting(given, camera) for camera in cameras or [""]]
+
     return nodes + ([_rviz(given, (cameras or [""])[0])] if given["rviz"] == "true" else [])
 
 
@@ -179,23 +188,26 @@ def _overrides(given: dict[str, str], camera: str) -> dict[str, object]:
     }
     if given["depth"]:
         values["depth.enabled"] = True
+
     if given["keypoints"] or given["foreign_keypoints"]:
         values["input"] = "keypoints"
+
     if camera:
         values["tf.prefix"] = f"{camera}_"
+
     return values
 
 
 def _value(name: str, text: str) -> bool | ParameterValue:
-    return (
-        text == "true" if name in SWITCHES else ParameterValue(text, value_type=str)
-    )  # a string even where it looks like a number
+    # a string even where it looks like a number
+    return text == "true" if name in SWITCHES else ParameterValue(text, value_type=str)
 
 
 def _remappings(given: dict[str, str]) -> list[tuple[str, str]]:
     """Topics of the node and what they are called here."""
     beside = given["image"].rpartition("/")
     topics = given | {"camera_info": given["camera_info"] or f"{beside[0]}{beside[1]}camera_info"}
+
     return [
         (name, topics[name])
         for name in ("image", "camera_info", "depth", "keypoints", "foreign_keypoints")

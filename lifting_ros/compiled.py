@@ -1,21 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loops over a few numbers, compiled for the CPU by numba: a lift is some thousand products, less
-than one call of an array library."""
+"""Compilation of small numerical loops with numba.
+
+A lift takes a few thousand multiplications, which is less than the overhead of one call of an array
+library.
+"""
 
 from __future__ import annotations
 
 import numba
 
+# No flag assumes that values are finite, so NaN and infinity keep their meaning.
+_OPTIONS = {
+    "nogil": True,
+    "error_model": "numpy",
+    "fastmath": {"contract", "reassoc", "arcp", "nsz"},
+}
+
 
 def compiled(function):
-    """Compile at the first call and keep the result on disk; the interpreter's lock is released
-    while it runs."""
-    options = {
-        "nogil": True,
-        "error_model": "numpy",
-        "fastmath": {"contract", "reassoc", "arcp", "nsz"},
-    }  # NaN keeps its meaning
+    """Return `function` compiled at its first call; it releases the interpreter's lock.
+
+    The result is cached on disk where a folder can be written.
+    """
     try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder can be written, as in a read-only container
-        return numba.njit(**options)(function)
+        return numba.njit(cache=True, **_OPTIONS)(function)
+    except RuntimeError:  # no cache folder can be written, as in a read-only container
+        return numba.njit(**_OPTIONS)(function)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Configuration as frozen dataclasses. A field's metadata (description, range, unit, choices) is
-the one source of the ROS descriptors, the command line, the YAML files and the reference table; an
-unknown key is an error."""
+"""Configuration as frozen dataclasses.
+
+The metadata of a field (description, range, unit, choices) is the only source of the ROS
+descriptors, the command line, the YAML files and the reference table. An unknown key is an error.
+"""
 
 from __future__ import annotations
 
@@ -12,48 +14,59 @@ from typing import Any, TypeVar
 
 import yaml
 
+from lifting_ros.errors import LiftingError
+
 T = TypeVar("T")
 
 
-class ConfigError(ValueError):
+class ConfigError(LiftingError):
     """A configuration that cannot be used; the text is one line and names the key."""
 
 
 def from_mapping(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T:
-    """Build dataclass `cls` from a mapping, nested dataclasses from nested mappings; ConfigError
-    for an unknown key or a wrong value."""
+    """Dataclass `cls` from a mapping; nested dataclasses from nested mappings.
+
+    ConfigError for an unknown key or a wrong value.
+    """
     if not isinstance(values, Mapping):
-        raise ConfigError(
-            f"{prefix.rstrip('.') or cls.__name__}: expected a mapping of parameters, got {type(values).__name__}"
-        )
-    fields = {f.name: f for f in dataclasses.fields(cls)}
+        name = prefix.rstrip(".") or cls.__name__
+        raise ConfigError(f"{name}: expected a mapping of parameters, got {type(values).__name__}")
+
+    fields = {field.name: field for field in dataclasses.fields(cls)}
     for key in values:
         if key not in fields:
-            raise ConfigError(
-                f"{prefix}{key}: unknown parameter; expected one of {', '.join(sorted(fields))}"
-            )
-    return cls(**{key: _convert(fields[key], value, prefix + key) for key, value in values.items()})
+            expected = ", ".join(sorted(fields))
+            raise ConfigError(f"{prefix}{key}: unknown parameter; expected one of {expected}")
+
+    converted = {key: _convert(fields[key], value, prefix + key) for key, value in values.items()}
+    return cls(**converted)
 
 
 def _convert(field: dataclasses.Field, value: Any, name: str) -> Any:
-    default = field.default if field.default is not dataclasses.MISSING else _factory_default(field)
+    default = _default_of(field)
     if dataclasses.is_dataclass(default):
-        return from_mapping(type(default), value, name + ".")
+        nested = type(default)
+        return from_mapping(nested, value, prefix=f"{name}.")
     return check(field.metadata, default, value, name)
 
 
-def _factory_default(field: dataclasses.Field) -> Any:
-    return field.default_factory() if field.default_factory is not dataclasses.MISSING else None
+def _default_of(field: dataclasses.Field) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None
 
 
 def check(metadata: Mapping[str, Any], default: Any, value: Any, name: str) -> Any:
-    """`value` in the type of `default`, inside the range and choices of `metadata`; ConfigError
-    naming `name` otherwise."""
+    """`value` in the type of `default`; ConfigError that names `name` for another type, or outside
+    the range or choices of `metadata`."""
     value = _cast(default, value, name)
+
     if "choices" in metadata and value not in metadata["choices"]:
-        raise ConfigError(
-            f"{name}: expected one of {', '.join(map(str, metadata['choices']))}, got {value!r}"
-        )
+        choices = ", ".join(map(str, metadata["choices"]))
+        raise ConfigError(f"{name}: expected one of {choices}, got {value!r}")
+
     if "range" in metadata:
         low, high = metadata["range"]
         if not low <= value <= high:
@@ -62,28 +75,31 @@ def check(metadata: Mapping[str, Any], default: Any, value: Any, name: str) -> A
 
 
 def _cast(default: Any, value: Any, name: str) -> Any:
+    """`value` in the type of `default`: integers become floats, lists become tuples."""
+    is_bool = isinstance(value, bool)
     if isinstance(default, bool):
-        ok = isinstance(value, bool)
+        fits = is_bool
     elif isinstance(default, int):
-        ok = isinstance(value, int) and not isinstance(value, bool)
+        fits = isinstance(value, int) and not is_bool
     elif isinstance(default, float):
-        ok = isinstance(value, (int, float)) and not isinstance(value, bool)
-        value = float(value) if ok else value
+        fits = isinstance(value, (int, float)) and not is_bool
+        value = float(value) if fits else value
     elif isinstance(default, tuple):
-        ok = isinstance(value, (list, tuple))
-        value = tuple(value) if ok else value
+        fits = isinstance(value, (list, tuple))
+        value = tuple(value) if fits else value
     else:
-        ok = isinstance(value, type(default)) or default is None
-    if not ok:
+        fits = default is None or isinstance(value, type(default))
+
+    if not fits:
         raise ConfigError(f"{name}: expected {type(default).__name__}, got {value!r}")
     return value
 
 
 def read_yaml(path: str | Path) -> Any:
-    """The content of a YAML file (safe loader); ConfigError in one line where it cannot be read."""
+    """The content of a YAML file (safe loader); ConfigError where it cannot be read."""
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        return yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            f"{path}: not a readable YAML file ({str(error).splitlines()[0]})"
-        ) from None
+        first_line = str(error).splitlines()[0]
+        raise ConfigError(f"{path}: not a readable YAML file ({first_line})") from None

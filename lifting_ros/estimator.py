@@ -1,49 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole algorithm on one page: an image comes in, persons with 2D keypoints and 3D skeletons
-come out. Read this first."""
+"""The whole algorithm: an image comes in, persons with 2D keypoints and 3D skeletons come out.
+
+Read `PoseEstimator.estimate` first. torch is imported when a PoseEstimator is made, not before.
+"""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
+from lifting_ros.backends import make_detector, make_network
 from lifting_ros.config import ConfigError
-from lifting_ros.detection.detector import DetectorConfig, load_detector, overlaps
+from lifting_ros.detection.detector import DetectorConfig, overlaps
 from lifting_ros.device import choose_device
+from lifting_ros.errors import LiftingError
 from lifting_ros.geometry.camera import Camera
-from lifting_ros.io.checkpoint import load_network, sha256_of
-from lifting_ros.keypoints import belief_maps, crop
-from lifting_ros.keypoints.inference import NetworkRunner
+from lifting_ros.io.checkpoint import sha256_of
 from lifting_ros.lifting.depth import measure_depth
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.lifters import METHODS, WEIGHTS, make_lifter, weights_of
-from lifting_ros.lifting.request import UP, PoseLifter
+from lifting_ros.lifting.request import UP
 from lifting_ros.prior.ppca import MixturePPCA
+from lifting_ros.protocols import PoseLifter
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_FLIP
-from lifting_ros.types import Detection, Person, Skeleton2D
+from lifting_ros.types import Detection, FoundKeypoints, Person, Skeleton2D
+
+if TYPE_CHECKING:
+    import torch
 
 SHIPPED = ("full", "lite")
-"""Networks that ship, by name, the default first; the model cards beside them say what they have
-seen."""
+"""Names of the networks that ship, the default first. The model cards beside the weights name the
+training data."""
 
-DETECTOR_SHARE = 0.2
-"""Weight of the detector's score in that of a person; chosen on rows held back from the training.
-"""
+DETECTOR_SHARE = 0.1
+"""Exponent of the detector's score in a person's score; chosen on rows held out of training."""
 
 COUNTED_KEYPOINTS = 6
-"""Keypoints that say whether somebody is there: the surest ones, since half of a person may be out
-of view."""
+"""Number of keypoints, the most probable ones, that a person's score is computed from. Half of a
+person may be out of view, so not all count."""
+
+SEEN_CONFIDENCE = 0.1
+"""Keypoints of at least this confidence span a person's box."""
+
+LEAST_SEEN = 4
+"""With fewer keypoints seen, the box is the detector's."""
 
 
 @dataclass(frozen=True)
 class EstimatorConfig:
-    """Every parameter of the estimation; the node, the command line and the evaluation share them."""
+    """Parameters of the estimation, for the node, the command line and the evaluation."""
 
     device: str = field(
         default="auto",
@@ -59,14 +69,17 @@ class EstimatorConfig:
     weights: str = field(
         default="full",
         metadata={
-            "description": "network weights: the name of a network that ships (full; lite for small CPUs), or a file"
+            "description": (
+                "network weights: the name of a network that ships (full; lite for small CPUs), "
+                "or a file"
+            )
         },
     )
     prior: str = field(
         default="", metadata={"description": "pose prior (.npz); empty: the one that ships"}
     )
     min_person_score: float = field(
-        default=0.72,
+        default=0.8,
         metadata={
             "description": "persons with a lower score (detector and keypoints) are dropped",
             "range": (0.0, 1.0),
@@ -91,14 +104,18 @@ class EstimatorConfig:
     compile: bool = field(
         default=False,
         metadata={
-            "description": "compile the network: starts a minute later, runs faster; wants a C++ compiler"
+            "description": (
+                "compile the network: starts a minute later, runs faster; wants a C++ compiler"
+            )
         },
     )
     second_look: float = field(
-        default=0.85,
+        default=0.6,
         metadata={
-            "description": "IoU of keypoints' and detected box below which a person is cut out again around the keypoints and looked at as "
-            "it is and mirrored; 0: never, 1: always",
+            "description": (
+                "IoU of keypoints' and detected box below which a person is cut out again around "
+                "the keypoints and looked at as it is and mirrored; 0: never, 1: always"
+            ),
             "range": (0.0, 1.0),
             "live": True,
         },
@@ -117,21 +134,22 @@ class EstimatorConfig:
     lifter_weights: str = field(
         default="",
         metadata={
-            "description": "weights of a lifter other than ppca (.safetensors); empty: the ones that ship",
+            "description": (
+                "weights of a lifter other than ppca (.safetensors); empty: the ones that ship"
+            ),
             "live": True,
         },
     )
     lifting: LifterConfig = field(default=LifterConfig(), metadata={"description": "lifting to 3D"})
 
     def __post_init__(self):
-        weights_of(
-            self.lifter, self.lifter_weights
-        )  # ConfigError: a lifter without weights is refused before anything runs
+        if self.lifter not in METHODS:
+            raise ConfigError(f"lifter: expected one of {', '.join(METHODS)}, got {self.lifter!r}")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What one image gives."""
+    """The result for one image."""
 
     persons: tuple[Person, ...]
     seconds: dict[str, float]
@@ -139,54 +157,73 @@ class Estimate:
 
 
 def network_and_detector(config: EstimatorConfig) -> tuple[Path, Path]:
-    """The files of the network and of the detector: by name, or as given."""
+    """The weights files of the network and of the detector."""
     network = config.weights or SHIPPED[0]
     detector = config.detector.weights or WEIGHTS / "detector.safetensors"
-    return WEIGHTS / f"{network}.safetensors" if network in SHIPPED else Path(network), Path(
-        detector
-    )
+
+    if network in SHIPPED:
+        return WEIGHTS / f"{network}.safetensors", Path(detector)
+    return Path(network), Path(detector)
 
 
 def model_name(config: EstimatorConfig, network: bool = True) -> str:
-    """What makes the skeletons, for `~/info`: the network's weights by name (not without
-    `network`), and behind a plus the lifter where it is not the prior: full, full+stereo, +stereo.
+    """Name of the model for `~/info`: that of the network's weights, then, after a plus, that of
+    the lifter if it is not the prior: `full`, `full+stereo`.
+
+    network: False where keypoints come from elsewhere; the name is then empty or `+stereo`.
     """
-    weights = (Path(config.weights).stem or SHIPPED[0]) if network else ""
-    return weights if config.lifter == METHODS[0] else f"{weights}+{config.lifter}"
+    weights = ""
+    if network:
+        weights = Path(config.weights).stem or SHIPPED[0]
+    if config.lifter == METHODS[0]:
+        return weights
+    return f"{weights}+{config.lifter}"
 
 
-class SkeletonLifter:
-    """The part of the estimator behind the keypoints, alone for those who have a 2D detector of
-    their own."""
+def check_lifter_weights(config: EstimatorConfig) -> None:
+    """Raise ConfigError where the lifter that `config` names has no weights that can be used."""
+    weights_of(config.lifter, config.lifter_weights)
 
-    device, weights_sha256 = torch.device("cpu"), ""
+
+class KeypointLifter:
+    """Lifts 2D skeletons of any detector to persons: the second half of the estimator."""
+
+    device: torch.device | str = "cpu"
+    weights_sha256 = ""
+    """SHA-256 of the keypoint network's weights; empty where there is no network."""
 
     def __init__(self, config: EstimatorConfig = EstimatorConfig()):
-        """Load prior and lifter; PriorError, ConfigError or CheckpointError with one clear line
-        where that cannot be done."""
-        self.config, path = config, Path(config.prior or WEIGHTS / "prior.npz")
-        self.prior, self.prior_sha256 = MixturePPCA.load(path), sha256_of(path)
+        """Load prior and lifter; PriorError, ConfigError or CheckpointError where that fails."""
+        self.config = config
+        prior_path = Path(config.prior or WEIGHTS / "prior.npz")
+        self.prior = MixturePPCA.load(prior_path)
+        self.prior_sha256 = sha256_of(prior_path)
         self._lifters: dict[tuple[str, str], PoseLifter] = {}
-        self.lifter = self._lifter(config)
+        self.lifter = self._lifter_of(config)
 
-    def _lifter(self, config: EstimatorConfig) -> PoseLifter:
-        """The lifter that is asked for; those used before are kept, so that changing back costs
-        nothing."""
-        chosen = config.lifter, config.lifter_weights
-        if chosen not in self._lifters:
-            lifter = make_lifter(config.lifter, self.prior, config.lifting, config.lifter_weights)
-            lifter.warm_up()  # before the first person, not at it
-            self._lifters[chosen] = lifter
-        return self._lifters[chosen]
+    def _lifter_of(self, config: EstimatorConfig) -> PoseLifter:
+        """The lifter that `config` names. Lifters are kept, so that changing back costs nothing."""
+        key = (config.lifter, config.lifter_weights)
+        if key not in self._lifters:
+            lifter = make_lifter(
+                config.lifter,
+                self.prior,
+                config.lifting,
+                config.lifter_weights,
+            )
+            lifter.warm_up()  # now, so that the first person does not wait
+            self._lifters[key] = lifter
+        return self._lifters[key]
 
     def retune(self, config: EstimatorConfig) -> None:
-        """Take over those values of `config` that may change while the estimator is in use (`live`
-        in the fields' metadata).
+        """Adopt the live values of `config`: those that may change while the estimator is in use
+        (`live` in the fields' metadata).
 
-        CheckpointError or ConfigError in one line for a lifter whose weights cannot be used;
-        nothing has changed then.
+        CheckpointError or ConfigError for a lifter whose weights cannot be used; then nothing
+        changes.
         """
-        self.lifter, self.config = self._lifter(config), config
+        self.lifter = self._lifter_of(config)
+        self.config = config
 
     def lift(
         self,
@@ -196,53 +233,59 @@ class SkeletonLifter:
         depth: np.ndarray | None = None,
         image_size: tuple[int, int] | None = None,
     ) -> list[Person]:
-        """Lift 2D skeletons to persons; image_size (w, h) of their image where it is not that of
-        the depth (H', W'), metres."""
+        """Lift 2D skeletons of one image to persons, in the same order.
+
+        camera, up, depth: as in `PoseEstimator.estimate`; image_size: (w, h) of the image, if it is
+        not that of `depth`.
+        """
         if not skeletons:
             return []
-        keypoints, covariance = (
-            np.stack([getattr(s, n) for s in skeletons]) for n in ("keypoints_px", "covariance_px2")
-        )
-        confidence = np.stack([s.confidence for s in skeletons])
+
+        keypoints = np.stack([skeleton.keypoints_px for skeleton in skeletons])
+        covariance = np.stack([skeleton.covariance_px2 for skeleton in skeletons])
+        confidence = np.stack([skeleton.confidence for skeleton in skeletons])
         usable = np.where(confidence >= self.config.min_keypoint_confidence, confidence, 0.0)
-        measured = (
-            None
-            if depth is None or camera is None
-            else measure_depth(depth, keypoints, usable, image_size)
-        )
-        poses = self.lifter.lift(
-            keypoints, usable, covariance, camera, np.asarray(up, np.float64), measured
-        )
-        nothing = np.full((JOINT_COUNT, 3), np.nan)
-        return [
-            Person(0, 0.0, skeleton, poses.skeleton(i, usable[i], camera is not None), nothing)
-            for i, skeleton in enumerate(skeletons)
-        ]
+
+        measured = None
+        if depth is not None and camera is not None:
+            measured = measure_depth(depth, keypoints, usable, image_size)
+
+        up = np.asarray(up, np.float64)
+        poses = self.lifter.lift(keypoints, usable, covariance, camera, up, measured)
+
+        persons = []
+        for index, skeleton in enumerate(skeletons):
+            persons.append(
+                Person(
+                    id=0,
+                    age_s=0.0,
+                    skeleton_2d=skeleton,
+                    skeleton_3d=poses.skeleton(index, usable[index], camera is not None),
+                    velocity_mps=np.full((JOINT_COUNT, 3), np.nan),
+                )
+            )
+        return persons
 
 
-class PoseEstimator(SkeletonLifter):
-    """Detector, network and lifter behind one call. The same object serves the node, the command
-    line and the evaluation."""
+class PoseEstimator(KeypointLifter):
+    """Detector, keypoint network and lifter behind one call.
+
+    The node, the command line and the evaluation use this class. Entry points call
+    `device.use_threads` first.
+    """
 
     def __init__(self, config: EstimatorConfig = EstimatorConfig()):
-        """Load everything; CheckpointError, PriorError or ConfigError with one clear line where
-        that cannot be done."""
+        """Load everything; CheckpointError, PriorError or ConfigError where that fails."""
         self.device = choose_device(config.device)
         super().__init__(config)
-        # threads that wait for a core wait for each other: with a camera process beside it two on
-        # two cores halve the rate
-        torch.set_num_threads(config.threads or max(1, len(os.sched_getaffinity(0)) // 2))
+
         weights, detector = network_and_detector(config)
-        network = load_network(weights, self.prior)
-        if config.stages > network.config.stages:
-            raise ConfigError(
-                f"stages: expected 0 to {network.config.stages} with {weights.name}, got {config.stages}"
-            )
-        self.network = NetworkRunner(network, self.device, config.stages, config.compile)
-        self.detector = load_detector(detector, config.detector, self.device)
+        self.network = make_network(weights, self.prior, self.device, config.stages, config.compile)
+        self.detector = make_detector(detector, config.detector, self.device)
         self.weights_sha256 = sha256_of(weights)
 
     def retune(self, config: EstimatorConfig) -> None:
+        """As `KeypointLifter.retune`, for the detector too."""
         super().retune(config)
         self.detector.config = config.detector
 
@@ -253,19 +296,28 @@ class PoseEstimator(SkeletonLifter):
         up: Sequence[float] | np.ndarray = UP,
         depth: np.ndarray | None = None,
     ) -> Estimate:
-        """Find every person in an image and lift them.
+        """Find and lift every person in an image.
 
-        image: (H, W, 3) uint8 RGB; camera: its calibration, None where unknown (skeletons are then
-        not metric); up: (3,) direction of up in the optical frame, NaN where unknown; depth: of the
-        same view (H', W'), metres, 0 or NaN where there is none, used with a camera. Raises
-        ValueError in one line for an image of another shape or type.
+        image: (H, W, 3) uint8 RGB.
+        camera: its calibration; None if unknown, then skeletons are not metric.
+        up: (3,) direction of up in the optical frame; NaN if unknown.
+        depth: (H', W') metres, of the same view; 0 or NaN where nothing was measured. Used only
+        with a camera.
+
+        ImageError for an image of another shape or type.
         """
         check_image(image)
         clock = Clock()
+
+        # Persons
         detections = self.detector.detect(image)
         clock.mark("detect")
+
+        # Keypoints
         skeletons = self.find_keypoints(image, detections)
         clock.mark("network")
+
+        # Joints
         persons = self.lift(skeletons, camera, up, depth, image.shape[1::-1])
         clock.mark("lift")
         return Estimate(tuple(persons), clock.seconds)
@@ -273,37 +325,42 @@ class PoseEstimator(SkeletonLifter):
     def find_keypoints(
         self, image: np.ndarray, detections: Sequence[Detection]
     ) -> list[Skeleton2D]:
-        """2D skeletons of the detections, one batch for all; a person whose keypoints do not fill
-        the box gets a second crop around them.
+        """2D skeletons of the detections, best first; those with too low a score are dropped.
 
-        What the second look says counts, even where the first was surer: of two looks the surer one
-        is the surer false alarm, too.
+        Where the keypoints do not fill the detected box, the person is cropped again around the
+        keypoints. The second crop's result always wins; keeping the more confident of the two kept
+        more false alarms.
         """
+        # First crop
         skeletons = self._keypoints(image, detections)
-        lost = [
-            i
-            for i, s in enumerate(skeletons)
-            if overlaps(s.box_px, detections[i].box_px[None])[0] < self.config.second_look
-        ]
-        again = [Detection(skeletons[i].box_px, detections[i].score) for i in lost]
-        for i, skeleton in zip(lost, self._keypoints(image, again, mirrored=True)):
-            skeletons[i] = skeleton
+
+        # Second crop
+        repeated = []
+        for index, skeleton in enumerate(skeletons):
+            detected = detections[index].box_px
+            (overlap,) = overlaps(skeleton.box_px, detected[None])
+            if overlap < self.config.second_look:
+                repeated.append(index)
+
+        boxes = [Detection(skeletons[i].box_px, detections[i].score) for i in repeated]
+        second = self._keypoints(image, boxes, mirrored=True)
+        for index, skeleton in zip(repeated, second):
+            skeletons[index] = skeleton
+
+        # False alarms, and persons found twice
         certain = [s for s in skeletons if s.score >= self.config.min_person_score]
         return drop_repeated(certain)
 
     def _keypoints(
         self, image: np.ndarray, detections: Sequence[Detection], mirrored: bool = False
     ) -> list[Skeleton2D]:
+        """2D skeletons of the detections, in one batch."""
         if not detections:
             return []
-        crops = [crop.crop_around(d.box_px, self.network.config.input_px) for d in detections]
-        maps, presence = self.network.last(
-            torch.stack([crop.cut(image, c) for c in crops]), mirrored
-        )
-        found = belief_maps.keypoints(maps, presence, self.network.config)  # crop pixels
-        there = found[1] if presence is None else presence.float().sigmoid()  # (N, 14)
-        arrays = (value.double().cpu().numpy() for value in (*found, there))
-        return [_skeleton(*row) for row in zip(crops, *arrays, detections)]
+
+        boxes = [detection.box_px for detection in detections]
+        found = self.network.find(image, boxes, mirrored)
+        return [_skeleton_2d(*pair) for pair in zip(found, detections)]
 
 
 class Clock:
@@ -314,73 +371,73 @@ class Clock:
         self._last = time.perf_counter()
 
     def mark(self, name: str) -> None:
+        """Record the time since the last mark as step `name`."""
         now = time.perf_counter()
-        self.seconds[name], self._last = now - self._last, now
+        self.seconds[name] = now - self._last
+        self._last = now
 
     def take(self, seconds: Mapping[str, float]) -> None:
-        """Steps since the last mark that were timed elsewhere."""
-        self.seconds, self._last = self.seconds | dict(seconds), time.perf_counter()
+        """Add steps since the last mark that were timed elsewhere."""
+        self.seconds = self.seconds | dict(seconds)
+        self._last = time.perf_counter()
+
+
+class ImageError(LiftingError):
+    """Something that is not an image; the text is one line."""
 
 
 def check_image(image: np.ndarray) -> None:
-    """ValueError in one line unless `image` is a non-empty (H, W, 3) uint8 array."""
-    if (
-        not isinstance(image, np.ndarray)
-        or image.ndim != 3
-        or image.shape[2] != 3
-        or image.dtype != np.uint8
-    ):
-        got = (
-            f"{image.shape} {image.dtype}"
-            if isinstance(image, np.ndarray)
-            else type(image).__name__
-        )
-        raise ValueError(f"image: expected (H, W, 3) uint8, got {got}")
-    if 0 in image.shape:
-        raise ValueError(
-            f"image: expected at least one pixel, got {image.shape[1]} x {image.shape[0]}"
-        )
+    """Raise ImageError unless `image` is a non-empty (H, W, 3) uint8 array."""
+    expected = "image: expected (H, W, 3) uint8"
+    if not isinstance(image, np.ndarray):
+        raise ImageError(f"{expected}, got {type(image).__name__}")
+
+    has_channels = image.ndim == 3 and image.shape[2] == 3
+    if not has_channels or image.dtype != np.uint8:
+        raise ImageError(f"{expected}, got {image.shape} {image.dtype}")
+
+    height, width = image.shape[:2]
+    if height == 0 or width == 0:
+        raise ImageError(f"image: expected at least one pixel, got {width} x {height}")
 
 
-def _skeleton(
-    area: crop.Crop,
-    points: np.ndarray,
-    confidence: np.ndarray,
-    covariance: np.ndarray,
-    there: np.ndarray,
-    detection: Detection,
-):
-    """One person's network answer in image pixels, a Skeleton2D. The box is that of the keypoints
-    seen."""
-    image_points = area.to_image(points)
-    seen = image_points[confidence >= 0.1]
-    box = np.concatenate([seen.min(0), seen.max(0)]) if len(seen) >= 4 else detection.box_px
+def _skeleton_2d(found: FoundKeypoints, detection: Detection) -> Skeleton2D:
+    """One person's keypoints with their box and the person's score."""
+    seen = found.keypoints_px[found.confidence >= SEEN_CONFIDENCE]
+    box = detection.box_px
+    if len(seen) >= LEAST_SEEN:
+        box = np.concatenate([seen.min(0), seen.max(0)])
+
     return Skeleton2D(
-        image_points,
-        confidence,
-        covariance * area.scale**2,
-        box,
-        person_score(detection.score, there),
+        keypoints_px=found.keypoints_px,
+        confidence=found.confidence,
+        covariance_px2=found.covariance_px2,
+        box_px=box,
+        score=person_score(detection.score, found.presence),
     )
 
 
-def person_score(detection: float, there: np.ndarray) -> float:
-    """How certain it is that somebody is there: from the detector's score and the probabilities
-    (14,) of the keypoints being in view.
+def person_score(detection: float, presence: np.ndarray) -> float:
+    """Probability that a person is there.
 
-    A weighted geometric mean of the score and of the mean of the COUNTED_KEYPOINTS highest
-    probabilities. The network that sees the limbs counts most: it has learnt what the detector
+    detection: the detector's score; presence: (14,) probabilities that the keypoints are in view.
+
+    A weighted geometric mean of the detector's score and of the mean of the COUNTED_KEYPOINTS
+    highest probabilities. The keypoint network counts most: it has learnt what the detector
     mistakes for persons.
     """
-    surest = np.sort(there)[-COUNTED_KEYPOINTS:]
-    return float(detection**DETECTOR_SHARE * np.mean(surest) ** (1 - DETECTOR_SHARE))
+    highest = np.sort(presence)[-COUNTED_KEYPOINTS:]
+    return float(detection**DETECTOR_SHARE * np.mean(highest) ** (1 - DETECTOR_SHARE))
 
 
 def drop_repeated(
     skeletons: list[Skeleton2D], near: float = 0.15, most: float = 0.4
 ) -> list[Skeleton2D]:
-    """Best first; a skeleton that shares more than `most` of its keypoints with a better one is the
-    same person found twice."""
+    """Skeletons best first, each person once.
+
+    A skeleton that shares more than `most` of its keypoints with a better one (`shared_keypoints`)
+    is the same person.
+    """
     kept: list[Skeleton2D] = []
     for skeleton in sorted(skeletons, key=lambda s: -s.score):
         if all(shared_keypoints(skeleton, better, near) <= most for better in kept):
@@ -389,14 +446,16 @@ def drop_repeated(
 
 
 def shared_keypoints(skeleton: Skeleton2D, other: Skeleton2D, near: float) -> float:
-    """Confidence-weighted share of keypoints within `near` sides of the other's box of the same
-    keypoint, left and right taken for one."""
+    """Share of keypoints, weighted by confidence, that lie near the same keypoint of `other`; left
+    and right are not told apart.
+
+    near: distance divided by the longer side of the other's box.
+    """
     mirrored = other.keypoints_px[list(KEYPOINT_FLIP)]
-    gaps = [
-        np.linalg.norm(skeleton.keypoints_px - points, axis=-1)
-        for points in (other.keypoints_px, mirrored)
-    ]
+    gap = np.linalg.norm(skeleton.keypoints_px - other.keypoints_px, axis=-1)
+    mirrored_gap = np.linalg.norm(skeleton.keypoints_px - mirrored, axis=-1)
+
     side = max(other.box_px[2:] - other.box_px[:2])
-    return float(
-        np.average(np.minimum(*gaps) < near * side, weights=np.maximum(skeleton.confidence, 1e-3))
-    )
+    shared = np.minimum(gap, mirrored_gap) < near * side
+    weights = np.maximum(skeleton.confidence, 1e-3)
+    return float(np.average(shared, weights=weights))

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two joint orders of this package, their topology, and maps from other conventions. Left and
-right are the person's own."""
+"""The two joint orders of this package, their topology, and maps from other conventions.
+
+Left and right are the person's own.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ KEYPOINT_NAMES = (
     "left_knee",
     "left_ankle",
 )
-"""The 14 keypoints: what the network finds and what the lifter observes."""
+"""The 14 keypoints that the network finds and the lifter observes."""
 
 JOINT_NAMES = (
     "pelvis",
@@ -43,11 +45,12 @@ JOINT_NAMES = (
     "right_elbow",
     "right_wrist",
 )
-"""The 17 joints of Human3.6M: what the lifter returns."""
+"""The 17 joints of Human3.6M that the lifter returns."""
 
 KEYPOINT_COUNT = len(KEYPOINT_NAMES)
 JOINT_COUNT = len(JOINT_NAMES)
 ROOT = 0
+"""The pelvis."""
 
 JOINT_PARENTS = (-1, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15)
 """Parent of each joint; -1 marks the root."""
@@ -79,8 +82,12 @@ KEYPOINT_LIMBS = (
 def flip_permutation(names: tuple[str, ...]) -> tuple[int, ...]:
     """Index of each name's mirror image: `x[..., flip, :]` swaps left and right."""
     swap = {"left": "right", "right": "left"}
-    mirrored = ["_".join(swap.get(word, word) for word in name.split("_")) for name in names]
-    return tuple(names.index(name) for name in mirrored)
+    permutation = []
+    for name in names:
+        words = [swap.get(word, word) for word in name.split("_")]
+        mirrored = "_".join(words)
+        permutation.append(names.index(mirrored))
+    return tuple(permutation)
 
 
 KEYPOINT_FLIP = flip_permutation(KEYPOINT_NAMES)
@@ -93,20 +100,28 @@ LSP_TO_KEYPOINT = (13, 12, 8, 7, 6, 9, 10, 11, 2, 1, 0, 3, 4, 5)
 def limb_lengths(joints: np.ndarray) -> np.ndarray:
     """Lengths of the 16 limbs, (..., 17, 3) -> (..., 16), in the unit of `joints`."""
     parents, children = np.array(LIMBS).T
-    return np.linalg.norm(joints[..., children, :] - joints[..., parents, :], axis=-1)
+    along = joints[..., children, :] - joints[..., parents, :]
+    return np.linalg.norm(along, axis=-1)
 
 
-_R_SHOULDER, _L_SHOULDER, _R_HIP, _L_HIP = (
-    KEYPOINT_NAMES.index(n) for n in ("right_shoulder", "left_shoulder", "right_hip", "left_hip")
+_TORSO_DIAGONALS = (
+    (KEYPOINT_NAMES.index("left_shoulder"), KEYPOINT_NAMES.index("right_hip")),
+    (KEYPOINT_NAMES.index("right_shoulder"), KEYPOINT_NAMES.index("left_hip")),
 )
 
 
 def torso_px(keypoints: np.ndarray) -> np.ndarray:
-    """Torso of each person, (N, 14, 3) -> (N,): the longer labelled diagonal from shoulder to
-    opposite hip; NaN without one."""
+    """Length (N,) of each person's torso: the longer diagonal from a shoulder to the opposite hip
+    among those labelled; NaN without one.
+
+    keypoints: (N, 14, 3) of x, y and confidence.
+    """
     diagonals = []
-    for a, b in ((_L_SHOULDER, _R_HIP), (_R_SHOULDER, _L_HIP)):
-        length = np.linalg.norm(keypoints[:, a, :2] - keypoints[:, b, :2], axis=-1)
-        diagonals.append(np.where((keypoints[:, a, 2] > 0) & (keypoints[:, b, 2] > 0), length, 0.0))
+    for shoulder, hip in _TORSO_DIAGONALS:
+        along = keypoints[:, shoulder, :2] - keypoints[:, hip, :2]
+        length = np.linalg.norm(along, axis=-1)
+        labelled = (keypoints[:, shoulder, 2] > 0) & (keypoints[:, hip, 2] > 0)
+        diagonals.append(np.where(labelled, length, 0.0))
+
     longest = np.maximum(*diagonals)
     return np.where(longest > 0, longest, np.nan)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Values that travel through the pipeline. Frozen; units and frames stand in the field names; see
-`skeleton` for the orders."""
+"""Values that are passed through the pipeline.
+
+They are frozen. Field names hold units; the orders of keypoints and joints are in `skeleton`.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +11,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_TO_JOINT
+from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_TO_JOINT, LIMBS
+
+LIMB_COUNT = len(LIMBS)
 
 
 class JointStatus(enum.IntEnum):
     """Where a joint's position comes from."""
 
     INVALID = 0
-    """Nothing can be said: position and covariance are NaN."""
+    """Unknown: position and covariance are NaN."""
     INFERRED = 1
     """Completed by the prior."""
     OBSERVED = 2
@@ -25,12 +29,26 @@ class JointStatus(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Detection:
-    """A person's box."""
+    """A person that the detector found."""
 
     box_px: np.ndarray
     """(4,) x0, y0, x1, y1 around the person's keypoints, image pixels."""
     score: float
     """In [0, 1]."""
+
+
+@dataclass(frozen=True)
+class FoundKeypoints:
+    """14 keypoints of one person, as the keypoint network finds them."""
+
+    keypoints_px: np.ndarray
+    """(14, 2) image pixels."""
+    confidence: np.ndarray
+    """(14,) in [0, 1]."""
+    covariance_px2: np.ndarray
+    """(14, 2, 2) of the position."""
+    presence: np.ndarray
+    """(14,) probability that the keypoint is in view."""
 
 
 @dataclass(frozen=True)
@@ -91,37 +109,52 @@ class LiftedPoses:
 
     @classmethod
     def invalid(cls, count: int, modes: int) -> LiftedPoses:
-        """Persons of whom nothing is known: NaN, and status INVALID."""
-        nan = lambda *shape: np.full((count, *shape), np.nan)  # noqa: E731
-        j = JOINT_COUNT
+        """`count` persons of whom nothing is known: NaN, and status INVALID."""
+
+        def nan(*shape: int) -> np.ndarray:
+            return np.full((count, *shape), np.nan)
+
         return cls(
-            nan(j, 3),
-            nan(3),
-            nan(j, 3, 3),
-            nan(3, 3),
-            np.zeros((count, j), np.uint8),
-            nan(),
-            nan(modes, j, 3),
-            nan(modes),
+            joints_m=nan(JOINT_COUNT, 3),
+            root_m=nan(3),
+            covariance_m2=nan(JOINT_COUNT, 3, 3),
+            root_covariance_m2=nan(3, 3),
+            status=np.zeros((count, JOINT_COUNT), np.uint8),
+            log_likelihood=nan(),
+            hypotheses_m=nan(modes, JOINT_COUNT, 3),
+            hypothesis_weight=nan(modes),
         )
 
     def skeleton(self, index: int, confidence: np.ndarray, metric: bool) -> Skeleton3D:
-        """Person `index`; confidence (14,) of its keypoints."""
-        joints = np.zeros(JOINT_COUNT)
-        joints[list(KEYPOINT_TO_JOINT)] = np.nan_to_num(confidence)
-        joints[self.status[index] != JointStatus.OBSERVED] = 0
+        """Person `index`.
+
+        confidence: (14,) of its keypoints; metric: whether a camera was known.
+        """
+        status = self.status[index]
+        joint_confidence = np.zeros(JOINT_COUNT)
+        joint_confidence[list(KEYPOINT_TO_JOINT)] = np.nan_to_num(confidence)
+        joint_confidence[status != JointStatus.OBSERVED] = 0
+
         return Skeleton3D(
-            self.joints_m[index],
-            self.root_m[index],
-            self.covariance_m2[index],
-            self.root_covariance_m2[index],
-            joints,
-            self.status[index],
-            float(self.log_likelihood[index]),
-            metric and bool(self.status[index].any()),
-            self.hypotheses_m[index],
-            self.hypothesis_weight[index],
+            joints_m=self.joints_m[index],
+            root_m=self.root_m[index],
+            covariance_m2=self.covariance_m2[index],
+            root_covariance_m2=self.root_covariance_m2[index],
+            confidence=joint_confidence,
+            status=status,
+            log_likelihood=float(self.log_likelihood[index]),
+            metric=metric and bool(status.any()),
+            hypotheses_m=self.hypotheses_m[index],
+            hypothesis_weight=self.hypothesis_weight[index],
         )
+
+
+def _unknown_velocity_covariance() -> np.ndarray:
+    return np.full((JOINT_COUNT, 3, 3), np.nan)
+
+
+def _unknown_lengths() -> np.ndarray:
+    return np.full(LIMB_COUNT, np.nan)
 
 
 @dataclass(frozen=True)
@@ -135,17 +168,15 @@ class Person:
     skeleton_2d: Skeleton2D
     skeleton_3d: Skeleton3D
     velocity_mps: np.ndarray
-    """(17, 3) joint velocities, relative to the root where not metric; NaN where not tracked, and
-    in a track's first frame."""
-    velocity_covariance_m2ps2: np.ndarray = field(
-        default_factory=lambda: np.full((JOINT_COUNT, 3, 3), np.nan)
-    )
+    """(17, 3) joint velocities, relative to the root where not metric; NaN where not tracked and in
+    the first frame of a track."""
+    velocity_covariance_m2ps2: np.ndarray = field(default_factory=_unknown_velocity_covariance)
     """(17, 3, 3) of `velocity_mps`; NaN where that is."""
-    bone_lengths_m: np.ndarray = field(default_factory=lambda: np.full(JOINT_COUNT - 1, np.nan))
-    """(16,) of the limbs of `skeleton.LIMBS`, as all frames of the track so far tell; NaN where not
-    tracked."""
-    bone_lengths_std_m: np.ndarray = field(default_factory=lambda: np.full(JOINT_COUNT - 1, np.nan))
+    bone_lengths_m: np.ndarray = field(default_factory=_unknown_lengths)
+    """(16,) of the limbs of `skeleton.LIMBS`, estimated from all frames of the track so far; NaN
+    where not tracked."""
+    bone_lengths_std_m: np.ndarray = field(default_factory=_unknown_lengths)
     """(16,) standard deviations of `bone_lengths_m`."""
     coasting: bool = False
-    """Not found in this frame: everything but the box, which is the last one seen, is the track's
-    prediction."""
+    """Whether the person was not found in this frame. Everything is then the track's prediction,
+    except the box, which is the last one seen."""

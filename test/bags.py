@@ -130,7 +130,7 @@ def write_bag(
 
 
 def read_raw(path: Path) -> list[tuple[str, str, int, bytes, tuple]]:
-    """Topic, type, time (ns), bytes and quality of service of every message of a bag, in its order."""
+    """Topic, type, time (ns), bytes and quality of service of every message, in order."""
     with Reader(path) as reader:
         return [
             (c.topic, c.msgtype, time, bytes(data), tuple(c.ext.offered_qos_profiles))

@@ -8,9 +8,9 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from lifting_ros.io.checkpoint import build_network
 from lifting_ros.keypoints import network_trunk
 from lifting_ros.keypoints.network import MultistageNetwork, NetworkConfig
+from lifting_ros.keypoints.network_weights import build_network
 from lifting_ros.keypoints.trunk import Trunk
 
 TRUNK_WIDTH = 0.25

@@ -26,12 +26,12 @@ def test_nested_values_arrive():
         ({"detector": {"score": 1.5}}, "detector.score"),
     ],
 )
-def test_what_is_wrong_is_named(values, key):
+def test_wrong_key_or_value_is_named(values, key):
     with pytest.raises(ConfigError, match=f"^{key}: "):
         from_mapping(EstimatorConfig, values)
 
 
-def test_yaml_that_is_none_is_one_line(tmp_path):
+def test_broken_yaml_is_one_line(tmp_path):
     (tmp_path / "a.yaml").write_text("a: [1\nb: }")
     with pytest.raises(ConfigError) as error:
         read_yaml(tmp_path / "a.yaml")

@@ -25,14 +25,13 @@ _FACE = {
 def points_of(poses_m: np.ndarray, convention: str) -> np.ndarray:
     """Poses (N, 17, 3; y up) as a detector of a convention sees them, (N, P, 2); what a stick
     figure lacks lies at its pelvis."""
-    middle = lambda a, b: (
-        0.5 * (poses_m[:, JOINT_NAMES.index(a)] + poses_m[:, JOINT_NAMES.index(b)])
-    )  # noqa: E731
-    shoulders, hips, top = (
-        middle("left_shoulder", "right_shoulder"),
-        middle("left_hip", "right_hip"),
-        poses_m[:, 10],
-    )
+
+    def middle(a: str, b: str) -> np.ndarray:
+        return 0.5 * (poses_m[:, JOINT_NAMES.index(a)] + poses_m[:, JOINT_NAMES.index(b)])
+
+    shoulders = middle("left_shoulder", "right_shoulder")
+    hips = middle("left_hip", "right_hip")
+    top = poses_m[:, 10]
     across = poses_m[:, 11] - poses_m[:, 14]
     across /= np.linalg.norm(across, axis=-1, keepdims=True)
     ahead = np.cross(across, shoulders - hips)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the pages of docs/ tell people to type exists: commands, launch arguments, parameters,
-topics, files; what can be run is run."""
+"""What the documentation tells people to type exists: commands, launch arguments, parameters,
+topics, files. Commands on files and Python examples are run."""
 
 from __future__ import annotations
 
@@ -22,15 +22,24 @@ sys.path.insert(0, str(ROOT / "test" / "ros"))
 import conftest_ros  # noqa: E402, F401
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))
+"""Pages that Sphinx builds."""
+
+ALL_PAGES = [*PAGES, ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+
 RUN = ("bag", "poses", "estimate", "detect", "lift")
 """Verbs whose commands are run, in the order of the page."""
-HERE_ONLY_BY_NAME = {
+
+KNOWN_COMMANDS = {
     "cd",
     "git",
     "source",
     ".",
     "export",
     "pip",
+    "pre-commit",
+    "npm",
+    "tar",
+    "rviz2",
     "rosdep",
     "colcon",
     "make",
@@ -44,8 +53,11 @@ HERE_ONLY_BY_NAME = {
     "ros2 run",
     "ros2 launch",
     "python",
+    ".venv/bin/python",
     "lifting",
 }
+"""First words of commands; those of `ros2` with the second word."""
+
 OF_ROS = {
     "param": {"dump", "describe", "set"},
     "lifecycle": {"set", "get"},
@@ -63,26 +75,14 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands() -> list[tuple[str, str]]:
-    """Page and command, in order; those of the README are indented."""
-    lines = [
-        (page.name, line)
-        for page in PAGES
-        for block in blocks(page, "bash")
-        for line in block.splitlines()
-    ]
-    readme = re.sub(
-        r"^```.*?^```", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S | re.M
-    )
-    lines += [
-        ("README.md", part)
-        for line in re.findall(r"^    (\w.*)$", readme, re.M)
-        for part in line.split(" && ")
-    ]
-    return [
-        (page, line.partition(" # ")[0])
-        for page, line in lines
-        if line and not line.startswith("#")
-    ]
+    """Page and command, in order; a line with && holds several."""
+    found = []
+    for page in ALL_PAGES:
+        lines = "".join(blocks(page, "bash")).splitlines()
+        parts = [part for line in lines for part in line.split(" && ")]
+        found += [(page.name, part.partition(" # ")[0]) for part in parts if part]
+
+    return [(page, line) for page, line in found if not line.startswith("#")]
 
 
 COMMANDS = commands()
@@ -96,8 +96,8 @@ def words_of(line: str) -> list[str]:
 
 
 def arguments_of(file: str) -> dict[str, list[str] | None]:
-    """Arguments of a launch file and their choices, without ROS' launch; demo.launch.py includes
-    lifting.launch.py."""
+    """Arguments of a launch file and their choices, read without ROS' launch; demo.launch.py
+    includes lifting.launch.py."""
     tree = ast.parse((ROOT / "launch" / file).read_text(encoding="utf-8"))
     constants = {n.targets[0].id: n.value for n in tree.body if isinstance(n, ast.Assign)}
     out = {} if file == "lifting.launch.py" else arguments_of("lifting.launch.py")
@@ -123,7 +123,7 @@ def parser_of(verb: str) -> tuple[argparse.ArgumentParser, object]:
 
 
 def parameters(of: str) -> dict:
-    from lifting_ros.ros.declare import leaves
+    from lifting_ros.ros.declaration import leaves
     from lifting_ros.ros.parameters import NodeConfig
     from lifting_ros.ros.replay import ReplayConfig
 
@@ -148,7 +148,7 @@ def our_topics() -> set[str]:
 @by_command
 def test_command_is_of_a_known_kind(page, line):
     words = words_of(line)
-    assert words[0] in HERE_ONLY_BY_NAME or " ".join(words[:2]) in HERE_ONLY_BY_NAME
+    assert words[0] in KNOWN_COMMANDS or " ".join(words[:2]) in KNOWN_COMMANDS
 
 
 @pytest.mark.parametrize(
@@ -259,6 +259,12 @@ def test_commands_on_files_run(page, tmp_path, monkeypatch, capsys):
     assert done
 
 
+def write_image(path: Path, pixels) -> None:
+    import cv2
+
+    cv2.imwrite(str(path), pixels[..., ::-1])
+
+
 def write_files(pictures) -> None:
     """recording, walk.mp4 and people.png in this folder."""
     import cv2
@@ -272,7 +278,7 @@ def write_files(pictures) -> None:
         messages.append(("/camera/image_raw", stamp + 1, bags.image(pixels, stamp)))
         writer.write(pixels[..., ::-1])
     writer.release()
-    cv2.imwrite("people.png", pictures[0][..., ::-1])
+    write_image(Path("people.png"), pictures[0])
     bags.write_bag(Path("recording"), messages)
 
 
@@ -300,6 +306,7 @@ def test_python_runs(page, capsys, tmp_path):
 
     person = Skeleton3D(id=3, root_covariance=np.eye(3).ravel())
     person.joints[16].status, person.joints[16].covariance = Joint3D.OBSERVED, 3 * np.eye(3).ravel()
+    write_image(tmp_path / "people.png", bags.frames([80])[0])
     for block in blocks(page, "python"):
         made = {"__name__": "docs"}
         if (
@@ -314,6 +321,9 @@ def test_python_runs(page, capsys, tmp_path):
         elif "surest" in made:
             write_labels(tmp_path / "labels", make_labels())
             assert [len(part) for part in made["surest"](tmp_path / "labels")] == [2, 2]
+        elif "print_people" in made:
+            made["print_people"](tmp_path / "people.png")
+            assert capsys.readouterr().out.count("nan") == 0
         elif "generate_launch_description" in made:
             (include,) = made["generate_launch_description"]().entities
             assert {name for name, _ in include.launch_arguments} <= set(
@@ -323,20 +333,20 @@ def test_python_runs(page, capsys, tmp_path):
             assert np.array_equal(made["absolute_covariance"](person, 16), 4 * np.eye(3))
 
 
-def test_words_in_code_that_look_like_parameters_are_parameters():
+def test_parameters_named_in_the_text_exist():
     known = {**parameters("lifting_node"), **parameters("replay")}
     groups = {name.partition(".")[0] for name in known if "." in name}
-    text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
+    text = "\n".join(page.read_text(encoding="utf-8") for page in ALL_PAGES)
     used = {
         word
         for word in re.findall(r"`(\w+\.\w+)\b", text)
-        if word.partition(".")[0] in groups and not word.endswith(".md")
+        if word.partition(".")[0] in groups and not word.endswith((".md", ".py", ".safetensors"))
     }
     assert used and used <= set(known), used - set(known)
 
 
-def test_table_of_parameters_is_the_node_s():
-    from lifting_ros.ros.declare import to_table
+def test_table_of_parameters_is_that_of_the_node():
+    from lifting_ros.ros.declaration import to_table
     from lifting_ros.ros.parameters import NodeConfig
 
     text = (ROOT / "docs" / "parameters.md").read_text(encoding="utf-8")
@@ -344,10 +354,13 @@ def test_table_of_parameters_is_the_node_s():
     assert table == to_table(NodeConfig), "python -m lifting_ros.ros.parameters --table"
 
 
-def test_links_lead_somewhere_and_every_page_is_in_the_index():
-    for page in PAGES:
+def test_links_lead_somewhere():
+    for page in ALL_PAGES:
         for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_every_page_is_in_the_index():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     assert all(
         f"({page.name})" in index and f"\n{page.stem}\n" in index
@@ -356,7 +369,7 @@ def test_links_lead_somewhere_and_every_page_is_in_the_index():
     )
 
 
-def test_topics_and_services_of_the_page_are_the_node_s():
+def test_topics_of_the_page_are_those_of_the_node():
     text = (ROOT / "docs" / "topics.md").read_text(encoding="utf-8").partition("## A person")[0]
     listed = set(re.findall(r"^\| `~/(\w+)`", text, re.M))
     assert {f"/lifting/{name}" for name in listed} == our_topics() - {
@@ -365,7 +378,7 @@ def test_topics_and_services_of_the_page_are_the_node_s():
     }
 
 
-def test_orders_of_joints_and_keypoints_are_the_package_s():
+def test_joint_orders_are_those_of_the_package():
     from lifting_ros.skeleton import JOINT_NAMES, KEYPOINT_NAMES
 
     text = " ".join((ROOT / "docs" / "topics.md").read_text(encoding="utf-8").split())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The whole estimator on the bundled clip, whose truth is known, and on input that is not an image."""
+"""The whole estimator on the bundled clip with known truth, and on input that is no image."""
 
 import dataclasses
 from pathlib import Path
@@ -11,12 +11,13 @@ import torch
 
 from lifting_ros.config import ConfigError
 from lifting_ros.detection.detector import DetectorConfig
+from lifting_ros.device import choose_device, use_threads
 from lifting_ros.estimator import (
     SHIPPED,
     WEIGHTS,
     EstimatorConfig,
+    KeypointLifter,
     PoseEstimator,
-    choose_device,
     drop_repeated,
     network_and_detector,
     person_score,
@@ -87,12 +88,12 @@ def test_the_same_image_gives_the_same_answer(estimator):
 @pytest.mark.parametrize(
     "image", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8), "a"]
 )
-def test_what_is_no_image_is_named(estimator, image):
+def test_wrong_image_is_one_line(estimator, image):
     with pytest.raises(ValueError, match="^image: expected"):
         estimator.estimate(image)
 
 
-def test_tiny_images_are_taken(estimator):
+def test_image_of_one_pixel_is_accepted(estimator):
     assert estimator.estimate(np.zeros((1, 1, 3), np.uint8)).persons == ()
 
 
@@ -100,7 +101,8 @@ class Looks:
     """Stands for the network: answers box by box, and keeps what was asked."""
 
     def __init__(self, answers: list[Skeleton2D]):
-        self.answers, self.asked = answers, []
+        self.answers = answers
+        self.asked = []
 
     def __call__(
         self, image: np.ndarray, detections: list[Detection], mirrored: bool = False
@@ -109,16 +111,14 @@ class Looks:
         return [self.answers.pop(0) for _ in detections]
 
 
-@pytest.mark.parametrize("second", [0.9, 0.75])
-def test_a_person_who_left_the_box_is_looked_at_again_and_the_second_answer_counts(
-    estimator, monkeypatch, second
-):
+@pytest.mark.parametrize("second", [0.9, 0.85])
+def test_second_crop_wins_where_keypoints_left_the_box(estimator, monkeypatch, second):
     """The one whose keypoints lie beside the detected box, not the one whose keypoints fill it; the
     second crop is around the keypoints."""
-    lost, there = make_skeleton(60, 0.8), make_skeleton(300, 0.95)
-    monkeypatch.setattr(
-        estimator, "_keypoints", looks := Looks([lost, there, make_skeleton(62, second)])
-    )
+    lost = make_skeleton(60, 0.8)
+    there = make_skeleton(300, 0.95)
+    looks = Looks([lost, there, make_skeleton(62, second)])
+    monkeypatch.setattr(estimator, "_keypoints", looks)
     detections = [Detection(np.array([0.0, 0, 100, 100]), 0.8), Detection(there.box_px, 0.9)]
     found = estimator.find_keypoints(np.zeros((8, 8, 3), np.uint8), detections)
     assert looks.asked == [
@@ -129,30 +129,31 @@ def test_a_person_who_left_the_box_is_looked_at_again_and_the_second_answer_coun
 
 
 class Certain:
-    """Stands for the network: sees keypoints in the middle of every crop, surely there, and keeps
-    what was asked."""
+    """Stands for the maps of the network: keypoints in the middle of every crop, certainly in view.
+    Keeps what was asked."""
 
     def __init__(self, config):
         self.config, self.asked = config, []
 
     def last(self, crops: torch.Tensor, mirrored: bool = False):
-        self.asked.append((len(crops), mirrored))
+        """As `NetworkRunner.last`."""
+        count = len(crops)
+        self.asked.append((count, mirrored))
+
         side = self.config.input_px // self.config.stride
         points = side * (0.4 + 0.2 * torch.rand(14, 2, generator=torch.Generator().manual_seed(0)))
-        return encode(points, (side, side)).expand(len(crops), -1, -1, -1), torch.full(
-            (len(crops), 14), 2.0
-        )
+        maps = encode(points, (side, side)).expand(count, -1, -1, -1)
+        return maps, torch.full((count, 14), 2.0)
 
 
-def test_the_second_look_alone_asks_for_the_mirror_image_and_who_is_unsure_is_dropped(
-    estimator, monkeypatch
-):
-    monkeypatch.setattr(estimator, "network", network := Certain(estimator.network.config))
+def test_second_crop_is_mirrored_and_low_scores_are_dropped(estimator, monkeypatch):
+    network = Certain(estimator.network.config)
+    monkeypatch.setattr(estimator.network, "last", network.last)
     detections = [Detection(np.array([x, 0.0, x + 100, 100]), 0.9) for x in (0, 200)]
-    image, score = (
-        np.zeros((120, 320, 3), np.uint8),
-        person_score(0.9, np.full(14, torch.tensor(2.0).sigmoid().item())),
-    )
+    image = np.zeros((120, 320, 3), np.uint8)
+    presence = torch.tensor(2.0).sigmoid().item()
+    score = person_score(0.9, np.full(14, presence))
+
     for least, found in ((score - 0.01, 2), (score + 0.01, 0)):
         monkeypatch.setattr(
             estimator, "config", dataclasses.replace(estimator.config, min_person_score=least)
@@ -184,7 +185,7 @@ def test_a_person_found_with_sides_swapped_counts_once():
     assert len(drop_repeated([skeleton, swapped])) == 1
 
 
-def test_where_one_is_surer_counts_more_when_found_twice():
+def test_confident_keypoints_decide_who_is_found_twice():
     """Five sure keypoints at the same places are the same person, wherever the other nine were
     guessed; nine guessed ones are not."""
     skeleton, other = make_skeleton(0, 0.9), make_skeleton(0, 0.4)
@@ -198,20 +199,24 @@ def test_where_one_is_surer_counts_more_when_found_twice():
         )
 
 
-def test_the_score_needs_both_the_box_and_the_limbs():
+def test_score_needs_both_box_and_keypoints():
     assert person_score(0.9, np.full(14, 0.9)) == pytest.approx(0.9)
     assert person_score(0.0, np.full(14, 0.9)) == 0 and person_score(0.9, np.zeros(14)) == 0
 
 
-def test_the_limbs_count_most_and_all_of_them():
-    both, box, limbs = (
-        person_score(0.9, np.full(14, 0.9)),
-        person_score(0.45, np.full(14, 0.9)),
-        person_score(0.9, np.full(14, 0.45)),
-    )
+def test_limbs_count_more_than_the_detector():
+    both = person_score(0.9, np.full(14, 0.9))
+    box = person_score(0.45, np.full(14, 0.9))
+    limbs = person_score(0.9, np.full(14, 0.45))
     assert both > box > limbs
-    hidden = [person_score(0.9, np.where(np.arange(14) < n, 0, 0.9)) for n in (0, 1, 7)]
-    assert hidden[0] > hidden[1] > 0.9 * hidden[0] and hidden[2] < 0.6 * hidden[0]
+
+
+def test_half_a_person_scores_as_a_whole_one():
+    """Six keypoints in view are enough; fewer are not."""
+    whole = person_score(0.9, np.full(14, 0.9))
+    half = person_score(0.9, np.where(np.arange(14) < 6, 0.9, 0.0))
+    hand = person_score(0.9, np.where(np.arange(14) < 2, 0.9, 0.0))
+    assert half == whole and hand < 0.5 * whole
 
 
 def test_weights_are_a_name_or_a_file():
@@ -232,16 +237,36 @@ def test_weights_are_a_name_or_a_file():
 
 
 @pytest.mark.parametrize("network", SHIPPED)
-def test_what_ships_is_there_small_and_has_a_card(network):
+def test_shipped_weights_are_small_and_have_a_card(network):
     paths = network_and_detector(EstimatorConfig(weights=network))
-    assert all(path.stat().st_size <= 12e6 and path.with_suffix(".md").is_file() for path in paths)
+    most = {"full": 20e6, "lite": 12e6}[network]
+    assert all(path.stat().st_size <= most and path.with_suffix(".md").is_file() for path in paths)
     assert PoseEstimator(EstimatorConfig(weights=network)).weights_sha256 == sha256_of(paths[0])
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:99", "xpu", ""])
-def test_a_device_that_is_not_there_is_named(name):
+def test_missing_device_is_named(name):
     with pytest.raises(ConfigError, match="^device: "):
         choose_device(name)
+
+
+def test_estimator_leaves_the_threads_alone(monkeypatch):
+    """Only entry points set them."""
+    chosen = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    PoseEstimator(EstimatorConfig(threads=3))
+    assert chosen == []
+
+    use_threads(3)
+    use_threads()
+    assert chosen[0] == 3 and chosen[1] >= 1
+
+
+def test_configuration_does_no_file_access():
+    """A lifter without weights is refused where it is made."""
+    config = EstimatorConfig(lifter="relative", lifter_weights="nothing-here")
+    with pytest.raises(ConfigError, match="nothing-here: no such weights file"):
+        KeypointLifter(config)
 
 
 def test_auto_is_a_device_that_works():

@@ -15,8 +15,6 @@ import lifting_ros
 
 ROOT = Path(__file__).resolve().parent.parent
 MESSAGES = sorted(path.name for path in (ROOT / "msg").glob("*.msg"))
-# What we import, and the package.xml key that brings it. None: rosdep has no key (checked in
-# rosdistro's python.yaml).
 KEYS = {
     "ament_index_python": "rclpy",
     "builtin_interfaces": "builtin_interfaces",
@@ -51,6 +49,11 @@ KEYS = {
     "visualization_msgs": "visualization_msgs",
     "yaml": "python3-yaml",
 }
+"""Imported modules and the key in package.xml that installs them; None: rosdep has no key (checked
+in rosdistro's python.yaml)."""
+
+PLACEHOLDER = ".invalid"
+"""Top-level domain of addresses that never resolve (RFC 2606)."""
 
 
 def read(name):
@@ -113,7 +116,18 @@ def test_versions_agree():
     assert re.search(r"^(Forthcoming|\d+\.\d+\.\d+ \(.*\))$", read("CHANGELOG.rst"), re.M)
 
 
-def test_messages_depend_on_what_cmake_and_package_xml_name():
+def test_placeholder_addresses_are_explained():
+    addresses = [package_xml().find("maintainer").get("email"), package_xml().findtext("url")]
+    assert all(addresses) and not any("example." in address for address in addresses)
+    if any(PLACEHOLDER in address for address in addresses):
+        assert "<!-- Placeholders" in read("package.xml")
+
+
+def test_citation_has_the_version_of_the_package():
+    assert f"\nversion: {lifting_ros.__version__}\n" in read("CITATION.cff")
+
+
+def test_message_dependencies_are_declared():
     fields = re.findall(
         r"^([a-z]\w+)/\w+", "\n".join(read(f"msg/{name}") for name in MESSAGES), re.M
     )
@@ -131,13 +145,13 @@ def test_every_import_has_a_dependency():
     assert wanted <= declared_keys(), f"missing in package.xml: {sorted(wanted - declared_keys())}"
 
 
-def test_dependencies_without_rosdep_key_are_named_in_a_comment():
+def test_dependencies_without_rosdep_key_are_in_a_comment():
     comments = " ".join(re.findall(r"<!--(.*?)-->", read("package.xml"), re.S))
     assert all(module in comments for module, key in KEYS.items() if key is None)
 
 
 @pytest.mark.parametrize("distro", ["kilted", "jazzy"])
-def test_ros_wheels_are_pinned_and_cover_the_message_packages(distro):
+def test_ros_wheels_are_pinned_and_cover_messages(distro):
     lines = requirement_lines(f"tools/ros_{distro}.txt") | requirement_lines(
         f"tools/ros_{distro}_build.txt"
     )
@@ -163,7 +177,7 @@ def test_requirements_give_module_and_reason():
         assert lines and all(re.match(r"\S+\s+# [\w.]+: \w+", line) for line in lines)
 
 
-def test_scripts_are_executable_installed_and_lead_to_modules():
+def test_scripts_are_installed_and_lead_to_modules():
     scripts = sorted((ROOT / "scripts").iterdir())
     installed = set(re.findall(r"scripts/(\w+)", read("CMakeLists.txt")))
     assert {path.name for path in scripts} == installed
@@ -208,7 +222,7 @@ def test_generated_messages_are_those_of_the_files():
         assert list(generated) == fields, f"{name}: run make build"
 
 
-def test_share_file_finds_what_ships_and_says_where_it_looked():
+def test_share_file_finds_what_ships():
     from lifting_ros.paths import share_file
 
     assert share_file("config/fastdds_shm.xml").is_file()
@@ -218,6 +232,6 @@ def test_share_file_finds_what_ships_and_says_where_it_looked():
         share_file("config/no_such.yaml")
 
 
-def test_processes_that_a_command_starts_do_not_start_the_command_again():
-    """multiprocessing imports the script of its parent under this name."""
+def test_child_processes_do_not_run_the_command_again():
+    """multiprocessing imports the parent's script under the name __mp_main__."""
     runpy.run_path(str(ROOT / "scripts" / "lifting"), run_name="__mp_main__")

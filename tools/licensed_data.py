@@ -46,27 +46,31 @@ def write_licensed(data: Path, out: Path) -> dict[str, int]:
         counts[name] = _write_set(
             data / "keypoints2d" / name, out / "keypoints2d" / name, arrays, split
         )
+
     arrays = read_arrays(
         data / "negatives" / "names.npz", {"names": ("N",)}, {"validation": ("N",)}
     )
     split = own_split(arrays, every_ninth(len(arrays["names"])))
     counts["negatives"] = _write_set(data / "negatives", out / "negatives", arrays, split)
+
     for folder in ("body", "mocap"):
         if (data / folder).is_dir():
             (out / folder).symlink_to((data / folder).resolve())
+
     return counts
 
 
 def _write_set(
     source: Path, target: Path, arrays: dict[str, np.ndarray], validation: np.ndarray
 ) -> int:
-    """The rows of a set that may stay, in a folder of their own if there are any; returns how many."""
+    """Write the rows of a set that may stay, if any, to their own folder; returns their number."""
     begins = NOT_PERMISSIVE.get(source.name, ())
     stay = np.array(
         [not str(name).startswith(begins) if begins else True for name in arrays["names"]]
     )
     if not stay.any():
         return 0
+
     target.mkdir(parents=True)
     lists = {
         "names.npz" if source.name == "negatives" else "annotations.npz": arrays
@@ -75,6 +79,7 @@ def _write_set(
     lists |= {
         name: read_arrays(source / name, {}) for name in BY_TEACHERS if (source / name).is_file()
     }
+
     for name, columns in lists.items():
         np.savez(
             target / name,
@@ -84,9 +89,11 @@ def _write_set(
                 if values.shape[:1] == stay.shape
             },
         )
+
     for file in source.iterdir():
         if file.suffix != ".npz":
             (target / file.name).symlink_to(file.resolve())
+
     return int(stay.sum())
 
 

@@ -8,7 +8,6 @@ calibration) and walk_and_sit_truth.npz.
 """
 
 import argparse
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
+from lifting_ros.io.atomic import replacing
 from lifting_ros.research.rendering import synthetic_motion as motion
 from lifting_ros.research.rendering.body import Traits, load_body, three_way
 from lifting_ros.research.rendering.body_pose import pose_body, unit
@@ -36,7 +36,9 @@ from lifting_ros.research.rendering.synthetic_dress import Outfit
 from lifting_ros.research.rendering.synthetic_scene import Body, Camera, join, look_at
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 
-SIZE, FPS, FOCAL = (640, 480), 15.0, 545.0
+SIZE = (640, 480)
+FPS = 15.0
+FOCAL = 545.0
 EMPTY_FRAMES = 22
 HALF_VIEW_M = 2.75  # nobody farther from the middle can be seen
 SIT_ANGLE = np.radians(24.0)  # sits three quarters towards the camera
@@ -47,10 +49,9 @@ CLOTHES = (
     (0.009, (0.15, 0.23, 0.42), 0.25),
     (0.006, (0.10, 0.07, 0.05), 0.0),
 )
-WALK_IN, WALK_OUT = (
-    ("cmu_35_02", 33),
-    ("cmu_35_29", 42),
-)  # clip and how many of its frames may be used
+# clip and how many of its frames may be used
+WALK_IN = ("cmu_35_02", 33)
+WALK_OUT = ("cmu_35_29", 42)
 
 
 def main():
@@ -71,6 +72,7 @@ def main():
     frames, truth, camera = make_clip(arguments.body, arguments.mocap, arguments.outfit)
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_clip(arguments.out, frames, truth, camera)
+
     if arguments.sheet:
         cv2.imwrite(str(arguments.sheet), contact_sheet(frames, truth))
 
@@ -100,15 +102,20 @@ def make_clip(body_folder, mocap, outfit: int):
     light = room_light(camera)
     scene, materials = _scene([room])
     empty = render(scene, materials, light, camera.K, SIZE, window=(0, 0, *SIZE)).colour
-    floor, frames, joints = Floor.of(scene, light, camera), [], []
+    floor = Floor.of(scene, light, camera)
+    frames = []
+    joints = []
+
     for pose in tqdm(poses, desc="rendering", unit="frame"):
         if pose is None:
             frames.append(empty)
             joints.append(np.full((17, 3), np.nan))
             continue
+
         body = clothed.body(pose_body(model, shape, pose).moved(camera.R, camera.t))
         frames.append(_with_person(empty, floor, room, body, light, camera))
         joints.append(body.joints_m)
+
     return [_to_video(frame) for frame in frames], _truth(np.array(joints), camera), camera
 
 
@@ -120,7 +127,9 @@ def story(mocap, build):
     speed = (walk_in[-1][0] - walk_in[-4][0]) * FPS / 3 * [1, 0, 1]
     stop, centre = motion.halt(build, upper, walk_in[-1], speed, 9, FPS)
     shift = STOP_AT - centre
-    walk_in, stop, centre = walk_in + shift, [p + shift for p in stop], STOP_AT
+    walk_in = walk_in + shift
+    stop = [p + shift for p in stop]
+    centre = STOP_AT
     angle = motion.heading(stop[-1])
     seat = 0.46 + SEAT_CLEARANCE_M
     turned_in = motion.turn_round(build, upper, centre, angle, SIT_ANGLE, 11)
@@ -147,6 +156,7 @@ def story(mocap, build):
         0.02,
     ]
     present = [k for k, p in enumerate(poses) if p is not None]
+
     return [None] * EMPTY_FRAMES + poses[present[0] : present[-1] + 1] + [None] * 6, stool
 
 
@@ -155,9 +165,11 @@ def _walk(mocap, build, clip: str, count: int):
     with np.load(mocap, allow_pickle=False) as data:
         number = list(data["clips"]).index(clip)
         poses = data["positions"][data["clip_id"] == number][:count].astype(float)
+
     way = poses[-1, 0] - poses[0, 0]
     poses = turned(poses, np.arctan2(way[2], way[0]))
     leg = motion.leg_length(poses)
+
     return np.array(
         [motion.carry_over(pose, build, leg) for pose in motion.resample(poses, 10.0, FPS)]
     )
@@ -178,7 +190,10 @@ def room_light(camera: Camera) -> Light:
     around = rng.normal(size=(14, 3)) * [1, 0.6, 1]
     around[:, 1] = np.abs(around[:, 1]) + 0.25
     toward = np.concatenate([unit(key), unit(around)]) @ camera.R.T
-    lamp, sky, ground = np.array([1.62, 1.56, 1.46]), np.full(3, 0.30), np.array([0.30, 0.27, 0.24])
+    lamp = np.array([1.62, 1.56, 1.46])
+    sky = np.full(3, 0.30)
+    ground = np.array([0.30, 0.27, 0.24])
+
     return Light(toward, camera.R @ [0, 1.0, 0], lamp, sky, ground)
 
 
@@ -208,22 +223,29 @@ def make_room(stool) -> Body:
     faces = np.concatenate([part[2] + 24 * k for k, part in enumerate(parts)])
     material = np.repeat(np.arange(len(boxes)), 12)
     mesh = Mesh(vertices, normals, vertices, faces, material, np.full(len(faces), -1))
+
     return Body(mesh, tuple(Material(colour) for *_, colour in boxes), np.zeros((17, 3)))
 
 
 def _box(low, high):
-    vertices, normals, faces = [], [], []
+    vertices = []
+    normals = []
+    faces = []
+
     for axis in range(3):
         for side in (0, 1):
             corner = np.array([[low, high][side]] * 4)
             others = [k for k in range(3) if k != axis]
             for row, (a, b) in enumerate(((0, 0), (1, 0), (1, 1), (0, 1))):
                 corner[row, others] = [(low, high)[a][others[0]], (low, high)[b][others[1]]]
+
             start = len(vertices) * 4
             vertices.append(corner)
             normals.append(np.tile(np.eye(3)[axis] * (2 * side - 1), (4, 1)))
             faces.append(np.array([[0, 1, 2], [0, 2, 3]]) + start)
+
     vertices, normals = (np.concatenate(rows).astype(np.float32) for rows in (vertices, normals))
+
     return vertices, normals, np.concatenate(faces)
 
 
@@ -237,6 +259,7 @@ def _boards(rest):
     tone = 0.85 + 0.25 * np.mod(np.sin(12.9 * row + 78.2 * np.floor(along / 1.1)) * 43758.5, 1)
     gap = (np.mod(rest[:, 2], 0.14) < 0.006) | (np.mod(along, 1.1) < 0.006)
     grain = 0.92 + 0.16 * waves(rest * [3.0, 1, 40.0], 4.0)[:, 0]
+
     return np.float32([0.62, 0.45, 0.30]) * (tone * grain * np.where(gap, 0.6, 1.0))[
         :, None
     ].astype(np.float32)
@@ -254,6 +277,7 @@ def _picture(rest):
     inside = np.where(
         hills[:, None], np.float32([0.25, 0.42, 0.25]), np.float32([0.55, 0.72, 0.88])
     )
+
     return np.where(frame[:, None], np.float32([0.2, 0.14, 0.1]), inside)
 
 
@@ -273,7 +297,8 @@ class Floor:
 
     @classmethod
     def of(cls, scene: Scene, light: Light, camera: Camera) -> "Floor":
-        w, h = SIZE[0] // 2, SIZE[1] // 2
+        w = SIZE[0] // 2
+        h = SIZE[1] // 2
         K = camera.K * [[0.5], [0.5], [1]] - [[0, 0, 0.25], [0, 0, 0.25], [0, 0, 0]]
         hits = scene.first(np.zeros(3), pixel_rays(K, 0, 0, w, h, 1))
         start = hits.point_m + 0.004 * hits.normal
@@ -284,6 +309,7 @@ class Floor:
         sky = 0.5 + 0.5 * hits.normal @ light.up
         ambient = sky * light.sky.mean() + (1 - sky) * light.ground.mean()
         lamps = np.array(given) * light.sun.mean() / len(light.toward)
+
         return cls(start.reshape(h, w, 3), lamps.reshape(-1, h, w), ambient.reshape(h, w))
 
     def dimmed(self, people: Scene, light: Light, window) -> np.ndarray:
@@ -291,15 +317,16 @@ class Floor:
         right, bottom)."""
         left, top, right, bottom = (edge // 2 for edge in window)
         part = np.s_[top:bottom, left:right]
-        points, total = (
-            self.point_m[part].reshape(-1, 3),
-            self.ambient[part] + self.lamps[(np.s_[:], *part)].sum(0),
-        )
+        points = self.point_m[part].reshape(-1, 3)
+        total = self.ambient[part] + self.lamps[(np.s_[:], *part)].sum(0)
         taken = np.zeros(total.shape, np.float32)
+
         for toward, given in zip(light.toward, self.lamps, strict=True):
             taken += given[part] * people.blocked(points, toward).reshape(total.shape)
+
         share = np.ones(self.ambient.shape, np.float32)
         share[part] = 1 - taken / total
+
         return cv2.resize(
             cv2.GaussianBlur(share, (0, 0), 1.2), SIZE, interpolation=cv2.INTER_LINEAR
         )
@@ -316,6 +343,7 @@ def _with_person(empty, floor: Floor, room, body, light, camera):
     )
     if near[2] <= near[0]:
         return empty
+
     few = replace(light, toward=light.toward[[0, 1, 2, 3, 10, 11, 12, 13, 14]])
     scene, materials = _scene(
         [room, replace(body, mesh=replace(body.mesh, person=body.mesh.person + 1))]
@@ -324,6 +352,7 @@ def _with_person(empty, floor: Floor, room, body, light, camera):
         scene, materials, few, camera.K, SIZE, window=(left, top, right, bottom), only_people=True
     )
     dimmed = empty * floor.dimmed(Scene(body.mesh), light, near)[..., None]
+
     return dimmed * (1 - drawn.alpha[..., None]) + drawn.colour
 
 
@@ -335,7 +364,9 @@ def _truth(joints, camera):
     """NaN in the frames that show no keypoint."""
     keypoints = np.stack([camera.project(frame[list(KEYPOINT_TO_JOINT)]) for frame in joints])
     unseen = ~np.any(np.all((keypoints >= 0) & (keypoints <= np.array(SIZE) - 1), axis=2), axis=1)
-    joints[unseen], keypoints[unseen] = np.nan, np.nan
+    joints[unseen] = np.nan
+    keypoints[unseen] = np.nan
+
     return {
         "joints_m": joints.astype(np.float32),
         "keypoints_px": keypoints.astype(np.float32),
@@ -346,14 +377,14 @@ def _truth(joints, camera):
 
 def write_clip(out: Path, frames, truth, camera: Camera):
     """Writes the three files, each beside its place first."""
-    part = out / "walk_and_sit.part.mp4"
-    writer = cv2.VideoWriter(str(part), cv2.VideoWriter_fourcc(*"mp4v"), FPS, SIZE)
-    for frame in frames:
-        writer.write(np.ascontiguousarray(frame))
-    writer.release()
-    os.replace(part, out / "walk_and_sit.mp4")
-    np.savez_compressed(out / "part.npz", **truth)
-    os.replace(out / "part.npz", out / "walk_and_sit_truth.npz")
+    with replacing(out / "walk_and_sit.mp4", keep_suffix=True) as partial:
+        writer = cv2.VideoWriter(str(partial), cv2.VideoWriter_fourcc(*"mp4v"), FPS, SIZE)
+        for frame in frames:
+            writer.write(np.ascontiguousarray(frame))
+        writer.release()
+
+    with replacing(out / "walk_and_sit_truth.npz", keep_suffix=True) as partial:
+        np.savez_compressed(partial, **truth)
     text = yaml.safe_dump(_calibration(camera), sort_keys=False, default_flow_style=None)
     (out / "walk_and_sit.yaml").write_text(text)
 
@@ -384,7 +415,9 @@ def contact_sheet(frames, truth) -> np.ndarray:
         for x, y in keypoints[np.isfinite(keypoints[:, 0])]:
             cv2.circle(tile, (round(float(x)), round(float(y))), 3, (0, 0, 255), -1)
         tiles.append(cv2.resize(tile, (320, 240), interpolation=cv2.INTER_AREA))
+
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 5)
+
     return np.vstack([np.hstack(tiles[k : k + 5]) for k in range(0, len(tiles), 5)])
 
 

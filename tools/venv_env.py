@@ -27,6 +27,7 @@ def of_another_environment(folder):
     """True where `folder` is, or lies directly in, a virtual environment that is not this one."""
     outer = folder.split("/lib/python")[0]
     roots = {folder, os.path.dirname(folder), outer}
+
     return (
         not folder.startswith(sys.prefix + "/")
         and folder != sys.prefix
@@ -40,6 +41,7 @@ def append(variable, wanted):
     kept = [p for p in before if not of_another_environment(p)]
     after = kept + [p for p in wanted if p not in kept]
     os.environ[variable] = os.pathsep.join(after)
+
     return after != before
 
 
@@ -55,10 +57,12 @@ def main():
     append("AMENT_PREFIX_PATH", paths.PREFIXES)
     if paths.FASTDDS_PROFILE and os.path.exists(paths.FASTDDS_PROFILE):
         os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", paths.FASTDDS_PROFILE)
+
     bundled = glob.glob(os.path.join(os.path.dirname(os.path.abspath(__file__)), "ros_*.libs"))
     os.environ["_ROS_WHEELS_BOOTSTRAP_COMPLETE"] = "1"
     if append("LD_LIBRARY_PATH", paths.LIBRARIES + sorted(bundled)):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ)
+
     set_module_path()
 
 

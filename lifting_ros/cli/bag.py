@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Adds poses to a recorded bag: the same bag comes out, every message as it was, and behind each
-image what was found in it.
+"""Add poses to a recorded bag: every message of IN is copied as it was, with the poses behind its
+image.
 
 IN is a rosbag2 (a folder, or a .mcap or .db3 file) with sensor_msgs/Image or CompressedImage and,
-for metres, CameraInfo. OUT.mcap has
-besides, under the stamp of each image that can be read, with nobody in view as well:
-  NAMESPACE/skeletons_2d  lifting_ros/Skeleton2DArray       14 keypoints a person, pixels, with 2x2
-  covariances in px^2
-  NAMESPACE/skeletons_3d  lifting_ros/Skeleton3DArray       17 joints a person, metres in the
-  camera's optical frame (x right, y down,
-                                                            z forward), velocities in m/s, with 3x3
-                                                            covariances in m^2
-  NAMESPACE/markers       visualization_msgs/MarkerArray    the same to look at
-  NAMESPACE/info          lifting_ros/SkeletonInfo          once: names, topology, SHA-256 of
-  weights and prior
+for metres, CameraInfo. OUT.mcap also has, under the stamp of each image that can be read, even
+where nobody is in view:
+  NAMESPACE/skeletons_2d  lifting_ros/Skeleton2DArray
+      14 keypoints per person, pixels, with 2x2 covariances in px^2
+  NAMESPACE/skeletons_3d  lifting_ros/Skeleton3DArray
+      17 joints per person, metres in the camera's optical frame (x right, y down, z forward), with
+      velocities in m/s, and 3x3 covariances in m^2
+  NAMESPACE/markers       visualization_msgs/MarkerArray
+      the same for RViz
+  NAMESPACE/info          lifting_ros/SkeletonInfo
+      once: names, topology, SHA-256 of weights and prior
 A pose's time in the bag is that of its image. No image is dropped, and the same bag, weights and
 device give the same bytes.
 """
@@ -23,9 +23,21 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lifting_ros.cli.errors import CommandError
+from lifting_ros.cli.options import require_folder_of, require_suffix
+
+if TYPE_CHECKING:
+    from lifting_ros.estimator import PoseEstimator
+    from lifting_ros.ros.bag_estimation import Answer
+    from lifting_ros.ros.bag_input import InputBag
+    from lifting_ros.ros.parameters import NodeConfig
+
+    Answers = Sequence[Answer | None]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,14 +80,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the network runs: auto, cpu, cuda or cuda:n (default auto)",
     )
     parser.add_argument(
-        "--namespace", default="/lifting", metavar="NAME", help="of the topics (default /lifting)"
+        "--namespace",
+        default="/lifting",
+        metavar="NAME",
+        help="namespace of the topics (default /lifting)",
     )
-    parser.add_argument("--poses-only", action="store_true", help="leave out the messages of IN")
+    parser.add_argument(
+        "--poses-only", action="store_true", help="write the poses without the messages of IN"
+    )
     parser.add_argument(
         "--smooth",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="follow persons with all of the bag in view, both ways in time; otherwise as the node does, which knows the past alone",
+        help="track persons forwards and backwards in time (default); --no-smooth: from the past"
+        " alone, as the node does",
     )
 
 
@@ -87,18 +105,19 @@ def run(args: argparse.Namespace) -> int:
     check(args)
     check_ros()
     signal.signal(signal.SIGTERM, _interrupt)
+
     from lifting_ros.cli.topics import choose_topic
     from lifting_ros.ros.bag_input import COMPRESSED, IMAGE, InputBag
     from lifting_ros.ros.bag_output import check_free
 
-    config = configuration(args)
+    config = make_config(args)
     with InputBag(args.bag) as bag:
-        topic = choose_topic(
-            args.bag, bag.counts(IMAGE, COMPRESSED), args.image, "--image", "images"
-        )
+        counts = bag.counts(IMAGE, COMPRESSED)
+        topic = choose_topic(args.bag, counts, args.image, "--image", "images")
         if not args.poses_only:
             check_free(bag, args.namespace)
-        return add_poses(args, config, bag, topic)
+        add_poses(args, config, bag, topic)
+    return 0
 
 
 def _interrupt(*_) -> None:
@@ -106,13 +125,9 @@ def _interrupt(*_) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """CommandError for what can be told before anything is read."""
-    from lifting_ros.cli.main import CommandError
-
-    if args.out.suffix != ".mcap":
-        raise CommandError(f"--out {args.out}: expected a name that ends in .mcap")
-    if not args.out.absolute().parent.is_dir():
-        raise CommandError(f"--out {args.out}: the folder does not exist")
+    """Raise CommandError for what is wrong before anything is read."""
+    require_suffix("--out", args.out, ".mcap")
+    require_folder_of("--out", args.out)
     if args.out.is_dir():
         raise CommandError(f"--out {args.out}: is a folder")
     if args.bag.resolve() in (args.out.resolve(), args.out.resolve().parent):
@@ -123,92 +138,100 @@ def check(args: argparse.Namespace) -> None:
         raise CommandError("--camera: expected it or --camera-info, not both")
 
 
-def configuration(args: argparse.Namespace):
-    """The node's configuration as the options and the parameter file say; says which of the latter
-    mean nothing here."""
+def make_config(args: argparse.Namespace) -> NodeConfig:
+    """The node's configuration from the parameter file and the options.
+
+    Warns of parameters that have no effect here.
+    """
     from lifting_ros.ros.parameter_file import read_parameters
     from lifting_ros.ros.parameters import NodeConfig
 
-    config = (
-        read_parameters(args.params, args.namespace, NodeConfig) if args.params else NodeConfig()
-    )
-    unused = {
+    config = NodeConfig()
+    if args.params:
+        config = read_parameters(args.params, args.namespace, NodeConfig)
+
+    without_effect = {
         "depth.enabled": config.depth.enabled,
         "tf.target_frame": config.tf.target_frame,
         "tf.gravity_frame": config.tf.gravity_frame,
     }
-    for name in (name for name, value in unused.items() if value):
-        print(f"lifting bag: {args.params}: {name} is not used with bags", file=sys.stderr)
-    estimator = replace(config.estimator, device=args.device) if args.device else config.estimator
+    for name, value in without_effect.items():
+        if value:
+            print(f"lifting bag: {args.params}: {name} is not used with bags", file=sys.stderr)
+
+    estimator = config.estimator
+    if args.device:
+        estimator = replace(estimator, device=args.device)
     return replace(config, rectified=config.rectified or args.rectified, estimator=estimator)
 
 
-def add_poses(args: argparse.Namespace, config, bag, topic: str) -> int:
+def add_poses(args: argparse.Namespace, config: NodeConfig, bag: InputBag, topic: str) -> None:
     """Estimate every image, then write the bag; CommandError where no image can be used."""
-    from lifting_ros.cli.main import CommandError
+    from lifting_ros.device import use_threads
     from lifting_ros.estimator import PoseEstimator
     from lifting_ros.ros.bag_estimation import ImageEstimation
 
     warnings = Warnings()
-    images = ImageEstimation(bag, topic, camera_infos(args, bag, topic), config, warnings)
+    images = ImageEstimation(bag, topic, find_camera_infos(args, bag, topic), config, warnings)
+    use_threads(config.estimator.threads)
     estimator = PoseEstimator(config.estimator)
-    answers = tracked(
-        args,
-        config,
-        images.answers(estimator),
-        sum(c.msgcount for c in images.connections),
-        warnings,
-    )
-    read = [answer for answer in answers if answer is not None]
-    if not read:
+
+    count = sum(connection.msgcount for connection in images.connections)
+    answers = track(args, config, images.answers(estimator), count, warnings)
+    used = [answer for answer in answers if answer is not None]
+    if not used:
         reason = next(iter(warnings.kept), "there is none")
         raise CommandError(
             f"{args.bag}: none of the {len(answers)} images on {topic} can be used ({reason})"
         )
+
     write(args, config, bag, images.connections, answers, estimator)
-    if len(read) < len(answers):
+    if len(used) < len(answers):
+        unused = len(answers) - len(used)
         print(
-            f"lifting bag: {len(answers) - len(read)} of {len(answers)} images on {topic} not used",
-            file=sys.stderr,
+            f"lifting bag: {unused} of {len(answers)} images on {topic} not used", file=sys.stderr
         )
-    people, occupied = (
-        sum(len(answer.persons) for answer in read),
-        sum(bool(answer.persons) for answer in read),
-    )
-    print(f"{people} persons in {occupied} of {len(read)} images: {args.out}")
-    return 0
+
+    people = sum(len(answer.persons) for answer in used)
+    occupied = sum(bool(answer.persons) for answer in used)
+    print(f"{people} persons in {occupied} of {len(used)} images: {args.out}")
 
 
 class Warnings:
-    """Says each kind of warning once, from the first image that can be used on: before that, one
-    error may be all there is to say."""
+    """Prints each kind of warning once, from the first image that can be used on.
+
+    Before that image they are kept: where no image can be used there is one error and no warning.
+    """
 
     def __init__(self):
         self.kept: dict[str, str] = {}
-        """By kind, which is what stands before a text's second colon."""
+        """Kind -> the first text of that kind; the kind is what stands before its second colon."""
         self._released = False
 
     def __call__(self, text: str) -> None:
-        """Take a warning."""
+        """Keep a warning of a new kind, and print it if warnings have been released."""
         kind = ":".join(text.split(":")[:2])
         if self._released and kind not in self.kept:
-            self._say(text)
+            self._print(text)
         self.kept.setdefault(kind, text)
 
     def release(self) -> None:
-        """Say what was kept, and from now on everything at once."""
-        for text in () if self._released else self.kept.values():
-            self._say(text)
+        """Print what was kept, and from now on every warning of a new kind at once."""
+        if not self._released:
+            for text in self.kept.values():
+                self._print(text)
         self._released = True
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         from tqdm import tqdm
 
         tqdm.write(f"lifting bag: {text}", file=sys.stderr)
 
 
-def camera_infos(args: argparse.Namespace, bag, topic: str):
-    """Function from an image's time and stamp (ns) to its CameraInfo or None."""
+def find_camera_infos(
+    args: argparse.Namespace, bag: InputBag, topic: str
+) -> Callable[[int, int], Any]:
+    """A function from an image's time and stamp, in ns, to its CameraInfo or None."""
     from lifting_ros.cli.topics import choose_topic
     from lifting_ros.ros.bag_estimation import CameraInfos
     from lifting_ros.ros.bag_input import INFO, info_topic_of
@@ -217,15 +240,20 @@ def camera_infos(args: argparse.Namespace, bag, topic: str):
     if args.camera:
         calibration = camera_yaml_to_info(args.camera)
         return lambda time_ns, stamp_ns: calibration
+
     if args.camera_info:
         choose_topic(args.bag, bag.counts(INFO), args.camera_info, "--camera-info", "CameraInfo")
     return CameraInfos(bag, args.camera_info or info_topic_of(topic)).at
 
 
-def tracked(
-    args: argparse.Namespace, config, answers: Iterable, count: int, warnings: Warnings
-) -> list:
-    """Every answer, with the persons' ids and velocities."""
+def track(
+    args: argparse.Namespace,
+    config: NodeConfig,
+    answers: Iterable[Answer | None],
+    count: int,
+    warnings: Warnings,
+) -> Answers:
+    """Every answer, with the persons' ids and velocities; None for images that are not used."""
     from lifting_ros.ros.bag_estimation import OfflineTracker
 
     tracker = OfflineTracker(config.tracking, args.smooth)
@@ -237,9 +265,14 @@ def tracked(
 
 
 def write(
-    args: argparse.Namespace, config, bag, images: Sequence, answers: Sequence, estimator
+    args: argparse.Namespace,
+    config: NodeConfig,
+    bag: InputBag,
+    images: Sequence,
+    answers: Answers,
+    estimator: PoseEstimator,
 ) -> None:
-    """Write OUT.mcap, whole or not at all."""
+    """Write OUT.mcap, whole or not at all; images: the connections of the images in `bag`."""
     from lifting_ros.estimator import model_name
     from lifting_ros.ros.bag_output import (
         OriginalTopics,
@@ -255,21 +288,17 @@ def write(
     with written_beside(args.out) as writer:
         originals = None if args.poses_only else OriginalTopics(writer, bag)
         poses = PoseTopics(writer, args.namespace, config.markers, info)
-        total = sum(c.msgcount for c in (images if args.poses_only else bag.connections))
-        for _ in progress(
-            copy_with_poses(bag, images, answers, poses, originals), "writing", total
-        ):
+
+        connections = images if args.poses_only else bag.connections
+        total = sum(connection.msgcount for connection in connections)
+        steps = copy_with_poses(bag, images, answers, poses, originals)
+        for _ in progress(steps, "writing", total):
             pass
 
 
-def progress(steps: Iterable, what: str, total: int) -> Iterable:
+def progress(steps: Iterable, task: str, total: int) -> Iterable:
     """`steps` with a bar on standard error, from two seconds on."""
     from tqdm import tqdm
 
-    return tqdm(
-        steps,
-        desc=what,
-        unit=" messages" if what == "writing" else " images",
-        total=total or None,
-        delay=2,
-    )
+    unit = " messages" if task == "writing" else " images"
+    return tqdm(steps, desc=task, unit=unit, total=total or None, delay=2)

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast this machine finds and lifts people, without ROS.
+"""Measure how fast this machine finds and lifts people, without ROS.
 
 Estimates the frames of SOURCE (default: the clip that ships) over and over for --seconds, after a
-warm-up that is not counted, and prints for each step, detect, network and lift, and for all of them
-together, mean, median and 99th percentile in milliseconds, and the images a second. What ROS adds
-is measured by bench/node.py, the lifter alone by bench/lifting.py.
+warm-up that is not counted. Prints mean, median and 99th percentile in milliseconds of each step
+(detect, network, lift) and of all together, and images per second. bench/node.py measures what ROS
+adds, bench/lifting.py the lifter alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lifting_ros.cli.lifter_option import add_lifter
+from lifting_ros.cli.errors import CommandError
+from lifting_ros.cli.options import add_device, add_json, add_lifter, require_folder_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from lifting_ros.estimator import PoseEstimator
 
 MOST_FRAMES = 300
+"""Frames of the source that are kept in memory."""
 WARM_UP = 10
+"""Frames that are estimated before the measurement begins."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,12 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="W",
         help="network: a name or a file, as the parameter `weights` (default full)",
     )
-    add_lifter(parser, "--lifter")
-    parser.add_argument(
-        "--device",
-        default="auto",
-        help="where the network runs: auto, cpu, cuda or cuda:n (default auto)",
-    )
+    add_lifter(parser)
+    add_device(parser)
     parser.add_argument(
         "--threads",
         type=int,
@@ -57,19 +55,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="CPU threads (default 0: half the cores, as the node)",
     )
-    parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
+    add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     from itertools import islice
 
-    from lifting_ros.cli.main import CommandError
     from lifting_ros.cli.source import open_source
 
     if not 0 < args.seconds < float("inf"):
         raise CommandError(f"--seconds: expected more than 0, got {args.seconds}")
-    if args.json and not Path(args.json).absolute().parent.is_dir():
-        raise CommandError(f"--json: {args.json}: the folder does not exist")
+    if args.json:
+        require_folder_of("--json", args.json)
+
     source = open_source(args.source)
     if source.live:
         raise CommandError(
@@ -78,70 +76,84 @@ def run(args: argparse.Namespace) -> int:
 
     import torch
 
-    from lifting_ros.cli.evaluate import print_table
     from lifting_ros.cli.files import write_json
+    from lifting_ros.cli.tables import print_table
+    from lifting_ros.device import use_threads
     from lifting_ros.estimator import EstimatorConfig, PoseEstimator
 
+    frames = list(islice(source.frames(), MOST_FRAMES))
     config = EstimatorConfig(
         device=args.device, threads=args.threads, weights=args.weights, lifter=args.lifter
     )
-    frames, estimator = list(islice(source.frames(), MOST_FRAMES)), PoseEstimator(config)
-    steps = measure(estimator, frames, args.seconds)
-    persons = steps.pop("persons")
-    whole = {"images/s": 1e3 / float(steps["all"].mean()), "persons/image": float(persons.mean())}
-    print(
-        f"{estimator.device}, {torch.get_num_threads()} threads, {len(steps['all'])} images of {frames[0].shape[1]}x{frames[0].shape[0]}"
-    )
-    tables = {
-        "milliseconds": {name: figures(values) for name, values in steps.items()},
-        "rates": {"whole": whole},
-    }
+    use_threads(config.threads)
+    estimator = PoseEstimator(config)
+    tables, images = measured_tables(estimator, frames, args.seconds)
+
+    device = str(estimator.device)
+    threads = torch.get_num_threads()
+    height, width = frames[0].shape[:2]
+    print(f"{device}, {threads} threads, {images} images of {width}x{height}")
     for title, rows in tables.items():
         print_table(title, rows)
     if args.json:
-        write_json(
-            args.json,
-            tables | {"device": str(estimator.device), "threads": torch.get_num_threads()},
-        )
+        write_json(args.json, tables | {"device": device, "threads": threads})
     return 0
+
+
+def measured_tables(
+    estimator: PoseEstimator, frames: list[np.ndarray], seconds: float
+) -> tuple[dict[str, dict[str, dict[str, float]]], int]:
+    """The tables by title, and the number of images that were measured."""
+    steps = measure(estimator, frames, seconds)
+    persons = steps.pop("persons")
+    rates = {
+        "images/s": 1e3 / float(steps["all"].mean()),
+        "persons/image": float(persons.mean()),
+    }
+    tables = {
+        "milliseconds": {name: statistics(values) for name, values in steps.items()},
+        "rates": {"whole": rates},
+    }
+    return tables, len(persons)
 
 
 def measure(
     estimator: PoseEstimator, frames: list[np.ndarray], seconds: float
 ) -> dict[str, np.ndarray]:
-    """Milliseconds of each step and of `all` for each image, and the `persons` found; frames (H, W,
-    3) uint8 RGB."""
+    """Milliseconds of each step and of `all`, and the number of `persons`, for each image.
+
+    frames: (H, W, 3) uint8 RGB.
+    """
     import numpy as np
     from tqdm import tqdm
 
     for image in frames[-WARM_UP:]:
         estimator.estimate(image)
-    rows, begun = [], time.perf_counter()
+
+    rows = []
+    begun = time.perf_counter()
+    bar_format = "{l_bar}{bar}| {n:.0f}/{total} s"
     with tqdm(
-        total=round(seconds),
-        desc="measuring",
-        unit="s",
-        delay=2,
-        bar_format="{l_bar}{bar}| {n:.0f}/{total} s",
+        total=round(seconds), desc="measuring", unit="s", delay=2, bar_format=bar_format
     ) as bar:
         while not rows or time.perf_counter() - begun < seconds:
             start = time.perf_counter()
             estimate = estimator.estimate(frames[len(rows) % len(frames)])
-            rows.append(
-                estimate.seconds
-                | {"all": time.perf_counter() - start, "persons": len(estimate.persons)}
-            )
+            end = time.perf_counter()
+
+            rows.append({**estimate.seconds, "all": end - start, "persons": len(estimate.persons)})
             bar.update(min(time.perf_counter() - begun, bar.total) - bar.n)
-    return {
-        name: np.array([row[name] for row in rows]) * (1 if name == "persons" else 1e3)
-        for name in rows[0]
-    }
+
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    return {name: values * (1 if name == "persons" else 1e3) for name, values in columns.items()}
 
 
-def figures(milliseconds: np.ndarray) -> dict[str, float]:
+def statistics(milliseconds: np.ndarray) -> dict[str, float]:
     """Mean, median and 99th percentile."""
     import numpy as np
 
-    return {"mean": float(milliseconds.mean())} | {
-        f"p{share}": float(np.percentile(milliseconds, share)) for share in (50, 99)
+    return {
+        "mean": float(milliseconds.mean()),
+        "p50": float(np.percentile(milliseconds, 50)),
+        "p99": float(np.percentile(milliseconds, 99)),
     }

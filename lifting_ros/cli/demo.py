@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""See the whole chain at work: camera replay, node and recorder run as processes that talk over ROS
-2 topics.
+"""Run the whole chain: camera replay, node and recorder are processes that talk over ROS 2 topics.
 
-The camera sends the next image when its time has come and the last one is answered. Ends with a
+The camera sends an image when it is due and the one before is answered. At the end there are a
 table, a bag of poses (rosbag2, MCAP) and a picture: 2D skeletons on the image beside 3D skeletons
 with their uncertainty. Without --video: the rendered clip that ships.
 """
@@ -14,6 +13,15 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lifting_ros.cli.errors import CommandError
+from lifting_ros.cli.options import add_device, require_at_least
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from lifting_ros.cli.processes import Children
 
 TOPICS = (
     "/lifting/skeletons_2d",
@@ -22,10 +30,15 @@ TOPICS = (
     "/lifting/info",
     "/camera_info",
 )
+"""What is recorded."""
 CLIP = Path(__file__).parents[1] / "demo" / "walk_and_sit.mp4"
+"""The video that ships."""
 _LONG_SIDE_PX = 1280
+"""Larger images are scaled down to this."""
 _LIVE_FRAMES = 300
+"""Frames that are taken from a device."""
 _KEPT_IMAGES = 120
+"""Images that are kept for the picture, about."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,10 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help=f"end after N (all; a device: {_LIVE_FRAMES})",
+        help=f"end after N (default: all; of a device {_LIVE_FRAMES})",
     )
     parser.add_argument(
-        "--fps", type=float, default=0.0, metavar="F", help="at most F frames/s (the source's rate)"
+        "--fps",
+        type=float,
+        default=0.0,
+        metavar="F",
+        help="at most F frames/s (default: the source's rate)",
     )
     parser.add_argument(
         "--out",
@@ -58,14 +75,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="results (default out/demo)",
     )
-    parser.add_argument(
-        "--device", default="auto", help="where the network runs: auto, cpu, cuda or cuda:n (auto)"
-    )
+    add_device(parser)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be played, and where things go."""
+    """What is played, and where the results go."""
 
     source: str
     camera_yaml: str
@@ -73,14 +88,14 @@ class Plan:
     frames: int
     """0: all there are."""
     total: int | None
-    """Frames to come, None where that is not known."""
+    """Frames to come; None where that is not known."""
     fps: float
-    """The rate that is not exceeded."""
+    """The highest rate."""
     live: bool
     device: str
     out: Path
     work: Path
-    """Report and kept images; gone at the end."""
+    """Temporary folder of the report and the kept images."""
 
     @property
     def bag(self) -> Path:
@@ -92,13 +107,17 @@ class Plan:
 
     @property
     def keep_every(self) -> int:
-        """Few enough images are kept for any length."""
-        return -(-(self.total or 30 * _KEPT_IMAGES) // _KEPT_IMAGES)
+        """Every how many images one is kept, so that they are few for any length."""
+        total = self.total or 30 * _KEPT_IMAGES
+        return -(-total // _KEPT_IMAGES)
 
 
 def run(args: argparse.Namespace) -> int:
     import signal
     import tempfile
+
+    from lifting_ros.cli.demo_report import write_report
+    from lifting_ros.cli.processes import ChildDied
 
     check_ros()
     signal.signal(signal.SIGTERM, _interrupt)
@@ -106,20 +125,16 @@ def run(args: argparse.Namespace) -> int:
         plan = make_plan(args, Path(work))
         clear(plan)
         announce(plan)
-        from lifting_ros.cli.demo_report import write_report
-        from lifting_ros.cli.processes import ChildDied
-
         try:
             peak_mb = play(plan)
         except ChildDied as error:
             print(f"lifting demo: {error}", file=sys.stderr)
             return 1
+
         if write_report(plan.report, plan.bag, plan.out / "overlay.png", plan.fps, peak_mb):
             return 0
-        print(
-            f"lifting demo: no image was answered; the logs are in {plan.out / 'log'}",
-            file=sys.stderr,
-        )
+        logs = plan.out / "log"
+        print(f"lifting demo: no image was answered; the logs are in {logs}", file=sys.stderr)
         return 1
 
 
@@ -128,39 +143,39 @@ def _interrupt(*_) -> None:
 
 
 def check_ros() -> None:
-    """CommandError in one line where ROS 2 or the messages of this package are not importable."""
+    """Raise CommandError where ROS 2 or the messages of this package cannot be imported."""
     from importlib.util import find_spec
 
-    from lifting_ros.cli.main import CommandError
-
-    for module, what in (
-        ("rclpy", "ROS 2 (rclpy)"),
-        ("lifting_ros.msg", "the messages of lifting_ros"),
-    ):
+    needed = {"rclpy": "ROS 2 (rclpy)", "lifting_ros.msg": "the messages of lifting_ros"}
+    for module, name in needed.items():
         if find_spec(module) is None:
             raise CommandError(
-                f"{what} cannot be imported: run `make demo`, or source a ROS 2 workspace with this package"
+                f"{name} cannot be imported: run `make demo`, or source a ROS 2 workspace with this"
+                " package"
             )
 
 
 def make_plan(args: argparse.Namespace, work: Path) -> Plan:
-    """The plan, with everything checked that can be before a process starts; CommandError in one
-    line."""
+    """The plan; LiftingError for everything that can be checked before a process starts."""
     import math
 
-    from lifting_ros.cli.main import CommandError
     from lifting_ros.cli.source import open_source, read_camera
 
-    if args.frames < 0:
-        raise CommandError(f"--frames: expected 0 or more, got {args.frames}")
+    require_at_least("--frames", args.frames, 0)
     if not (math.isfinite(args.fps) and 0 <= args.fps <= 1000):
         raise CommandError(f"--fps: expected 0 to 1000, got {args.fps}")
+
     source = open_source(args.video or str(CLIP))
-    camera = args.camera or ("" if args.video else str(CLIP.with_suffix(".yaml")))
+    camera = args.camera
+    if not camera and not args.video:
+        camera = str(CLIP.with_suffix(".yaml"))
     if camera:
         height, width = next(source.frames()).shape[:2]
         read_camera(camera, width, height)
-    frames = args.frames or (_LIVE_FRAMES if source.live else 0)
+
+    frames = args.frames
+    if not frames and source.live:
+        frames = _LIVE_FRAMES
     return Plan(
         source=source.name if source.live else str(Path(source.name).absolute()),
         camera_yaml=str(Path(camera).absolute()) if camera else "",
@@ -175,11 +190,8 @@ def make_plan(args: argparse.Namespace, work: Path) -> Plan:
 
 
 def clear(plan: Plan) -> None:
-    """Make the folder for the results and remove those of the last time, but nothing that the demo
-    did not make."""
+    """Make the folder for the results, and remove those of the last run of the demo alone."""
     import shutil
-
-    from lifting_ros.cli.main import CommandError
 
     if plan.bag.exists() and not (plan.bag / "metadata.yaml").is_file():
         raise CommandError(f"{plan.bag}: exists and is not a bag; choose another --out")
@@ -189,16 +201,20 @@ def clear(plan: Plan) -> None:
 
 
 def announce(plan: Plan) -> None:
-    """Say what is going to happen."""
+    """Print what is going to be played."""
     length = f"{plan.total} frames" if plan.total else "all frames"
-    print(f"source   {plan.source}, {length}, at most {plan.fps:g} a second")
-    guess = "not known, so GUESSED (focal length 1.1 long sides): metres are as good as that; --camera takes a calibration"
+    print(f"source   {plan.source}, {length}, at most {plan.fps:g} per second")
+
+    guess = (
+        "not known, so GUESSED (focal length 1.1 long sides): metres are as good as that;"
+        " --camera takes a calibration"
+    )
     print(f"camera   {plan.camera_yaml or guess}", flush=True)
 
 
 def environment() -> dict[str, str]:
-    """ROS 2 on this machine alone, in a domain of its own unless one is set, with shared memory for
-    whole images."""
+    """Variables for ROS 2 on this machine alone: a domain of its own unless one is set, and shared
+    memory that holds whole images."""
     import os
 
     from lifting_ros.paths import share_file
@@ -212,14 +228,15 @@ def environment() -> dict[str, str]:
 
 
 def parameters(values: dict[str, object]) -> list[str]:
-    """ROS arguments that set parameters; values are written as JSON, which YAML contains."""
-    return [
-        part for name, value in values.items() for part in ("-p", f"{name}:={json.dumps(value)}")
-    ]
+    """ROS arguments that set parameters; values are written as JSON, a subset of YAML."""
+    arguments = []
+    for name, value in values.items():
+        arguments += ["-p", f"{name}:={json.dumps(value)}"]
+    return arguments
 
 
 def node_arguments(plan: Plan) -> list[str]:
-    """Reliable topics and a queue: the demo shows every image answered."""
+    """Arguments of the node: reliable topics and a queue, so that every image is answered."""
     from lifting_ros.paths import share_file
 
     values = {"device": plan.device, "qos.reliability": "reliable", "qos.depth": 10, "queue": 10}
@@ -232,7 +249,7 @@ def node_arguments(plan: Plan) -> list[str]:
 
 
 def camera_arguments(plan: Plan) -> list[str]:
-    """The recorder is the one other listener that the camera waits for."""
+    """Arguments of the camera; besides the node it waits for one listener, the recorder."""
     values = {
         "source": plan.source,
         "camera_yaml": plan.camera_yaml,
@@ -248,20 +265,22 @@ def camera_arguments(plan: Plan) -> list[str]:
 
 
 def play(plan: Plan) -> float:
-    """Run the three processes until the source ends; the node's peak memory in MB. ChildDied where
-    one fails."""
+    """Run the three processes until the source ends, and return the node's peak memory in MB.
+
+    ChildDied where one of them fails.
+    """
     from lifting_ros.cli.processes import Children
 
     env = environment()
     print(f"domain   ROS_DOMAIN_ID={env['ROS_DOMAIN_ID']}", flush=True)
+    bag = str(plan.bag.absolute())
+
     with Children(plan.out / "log", env) as children:
-        children.start(
-            "recorder", "lifting_ros.ros.recorder", "--out", str(plan.bag.absolute()), *TOPICS
-        )
+        children.start("recorder", "lifting_ros.ros.recorder", "--out", bag, *TOPICS)
         children.start("node", "lifting_ros.ros.node", *node_arguments(plan))
         children.start("camera", "lifting_ros.ros.demo_camera", *camera_arguments(plan))
         try:
-            follow(children, plan)
+            wait_for_camera(children, plan)
         except KeyboardInterrupt:
             if not plan.live:
                 raise
@@ -270,14 +289,14 @@ def play(plan: Plan) -> float:
     return children.peak_mb("node")
 
 
-def follow(children, plan: Plan) -> None:
+def wait_for_camera(children: Children, plan: Plan) -> None:
     """Show the progress until the camera has ended."""
     import time
 
     from tqdm import tqdm
 
-    quiet = 0.1 if sys.stderr.isatty() else 5.0
-    with tqdm(total=plan.total, desc="starting", unit="frame", mininterval=quiet) as bar:
+    refresh_s = 0.1 if sys.stderr.isatty() else 5.0
+    with tqdm(total=plan.total, desc="starting", unit="frame", mininterval=refresh_s) as bar:
         while children.is_running("camera"):
             children.check("camera")
             _advance(bar, plan.report)
@@ -286,11 +305,13 @@ def follow(children, plan: Plan) -> None:
         _advance(bar, plan.report)
 
 
-def _advance(bar, report: Path) -> None:
+def _advance(bar: tqdm, report: Path) -> None:
+    """Move the bar to the number of images that the camera has reported."""
     count = report.read_bytes().count(b"\n") if report.exists() else 0
     if count and not bar.n:
         bar.set_description("playing", refresh=False)
         bar.unpause()  # the rate counts from the first answer, not from the start of the processes
+
     if count > bar.n:
         bar.update(count - bar.n)
     elif sys.stderr.isatty():

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the demo shows at its end: a table and a picture, made from the camera's report and the
-recorded bag."""
+"""The demo's results: a table and a picture, made from the camera's report and the recorded bag."""
 
 from __future__ import annotations
 
@@ -11,8 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lifting_ros.cli.overlay_writer import chosen, write_sheet
-from lifting_ros.io.bag_poses import BagFrame, BagPoses, joint_shares, read_bag
+from lifting_ros.cli.overlay_writer import SheetFrame, chosen, write_sheet
+from lifting_ros.io.bag_poses import BagPoses, joint_shares, read_bag
+from lifting_ros.io.pose_table import PoseFrame
 from lifting_ros.types import JointStatus
 
 
@@ -25,35 +25,38 @@ class SentFrame:
     sent_s: float
     """Monotonic time."""
     seconds: float | None
-    """Until the answer was received; None without one."""
+    """From sending the image to receiving its answer; None without one."""
     kept: bool
-    """Whether its image is there as STAMP.jpg."""
+    """Whether its image was kept, as STAMP.jpg."""
 
 
 def read_report(path: Path) -> list[SentFrame]:
-    """One for each image that was sent."""
+    """The images that were sent; none where there is no report."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return [SentFrame(**json.loads(line)) for line in lines]
 
 
 def write_report(report: Path, bag: Path, picture: Path, limit_fps: float, peak_mb: float) -> bool:
-    """Print the table, write the picture; False where no image was answered. The kept images lie
-    beside `report`."""
-    sent, poses = read_report(report), read_bag(bag)
+    """Print the table and write the picture; False where no image was answered.
+
+    report: the camera's, with the kept images beside it; limit_fps: the highest rate; peak_mb: the
+    node's peak memory.
+    """
+    sent = read_report(report)
+    poses = read_bag(bag)
     by_stamp = {frame.stamp_ns: frame for frame in poses.frames}
     answered = [frame for frame in sent if frame.stamp_ns in by_stamp]
     if not answered:
         return False
+
     draw(answered, by_stamp, report.parent, picture)
     foreign = len(by_stamp) - len(answered)
-    right = (
-        "each with the stamp of its image"
-        if not foreign
-        else f"and {foreign} with a stamp that no image had"
-    )
+    stamps = "each with the stamp of its image"
+    if foreign:
+        stamps = f"and {foreign} with a stamp that no image had"
     rows = {
         "frames sent": f"{len(sent)}",
-        "frames answered": f"{len(answered)}, {right}",
+        "frames answered": f"{len(answered)}, {stamps}",
         "frames with a person": f"{len(poses.occupied)}",
         **speed_rows(sent, limit_fps),
         **pose_rows(poses),
@@ -69,26 +72,30 @@ def speed_rows(sent: list[SentFrame], limit_fps: float) -> dict[str, str]:
     """Rate and latency."""
     seconds = np.array([frame.seconds for frame in sent if frame.seconds is not None])
     if not len(seconds):
-        return {"rate": "not measured: the camera heard no answer"}
-    duration = sent[-1].sent_s + (sent[-1].seconds or 0) - sent[0].sent_s
-    p50, p99 = 1000 * np.percentile(seconds, [50, 99])
+        return {"rate": "not measured: the camera received no answer"}
+
+    end_s = sent[-1].sent_s + (sent[-1].seconds or 0)
+    rate = len(seconds) / (end_s - sent[0].sent_s)
+    p50_ms, p99_ms = 1000 * np.percentile(seconds, [50, 99])
     return {
-        "rate": f"{len(seconds) / duration:.1f} frames/s (at most {limit_fps:g} were asked for)",
-        "latency p50, p99": f"{p50:.0f} ms, {p99:.0f} ms, from publishing an image to receiving its skeletons",
+        "rate": f"{rate:.1f} frames/s (at most {limit_fps:g} were asked for)",
+        "latency p50, p99": f"{p50_ms:.0f} ms, {p99_ms:.0f} ms, from publishing an image to"
+        " receiving its skeletons",
     }
 
 
 def pose_rows(poses: BagPoses) -> dict[str, str]:
-    """What was seen, and what the bag holds."""
-    shares = joint_shares(poses.frames)
+    """Shares of the joints by status, and the messages in the bag."""
     persons = sum(len(frame.persons) for frame in poses.frames)
-    joints = f"{shares[JointStatus.OBSERVED]:.0%} observed, {shares[JointStatus.INFERRED]:.0%} inferred by the prior"
-    return {
-        "joints": f"{joints} ({persons} skeletons)" if persons else "none",
-        "messages": ", ".join(
-            f"{topic} {count}" for topic, count in sorted(poses.messages.items())
-        ),
-    }
+    joints = "none"
+    if persons:
+        shares = joint_shares(poses.frames)
+        observed = f"{shares[JointStatus.OBSERVED]:.0%} observed"
+        inferred = f"{shares[JointStatus.INFERRED]:.0%} inferred by the prior"
+        joints = f"{observed}, {inferred} ({persons} skeletons)"
+
+    messages = [f"{topic} {count}" for topic, count in sorted(poses.messages.items())]
+    return {"joints": joints, "messages": ", ".join(messages)}
 
 
 def table(rows: dict[str, str]) -> str:
@@ -98,17 +105,16 @@ def table(rows: dict[str, str]) -> str:
 
 
 def draw(
-    answered: list[SentFrame], by_stamp: dict[int, BagFrame], images: Path, picture: Path
+    answered: list[SentFrame], by_stamp: dict[int, PoseFrame], images: Path, picture: Path
 ) -> None:
-    """Contact sheet of some of the images that were kept."""
-    kept = [
-        (frame.index, frame.stamp_ns, by_stamp[frame.stamp_ns].persons)
-        for frame in answered
-        if frame.kept
-    ]
-    if kept:
-        frames = [
-            (i, cv2.imread(str(images / f"{stamp}.jpg"))[..., ::-1], found)
-            for i, stamp, found in chosen(kept)
-        ]
-        write_sheet(picture, frames)
+    """Write a contact sheet of some of the images that were kept."""
+    kept = [frame for frame in answered if frame.kept]
+    if not kept:
+        return
+
+    persons = [by_stamp[frame.stamp_ns].persons for frame in kept]
+    frames = []
+    for k in chosen(persons):
+        image = cv2.imread(str(images / f"{kept[k].stamp_ns}.jpg"))[..., ::-1]
+        frames.append(SheetFrame(kept[k].index, image, persons[k]))
+    write_sheet(picture, frames)

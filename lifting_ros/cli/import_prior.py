@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Turn the model file of the paper's release, prob_model_params.mat, into a prior of this package,
-without loss.
+"""Convert the model file of the paper's release, prob_model_params.mat, into a prior of this
+package, without loss.
 
-The file has no component weights and does not tell how people's proportions and sizes vary:
-components count alike, limb lengths and size spread as in people at large.
+The file has no component weights and does not say how people's proportions and sizes vary: all
+components get the same weight, and limb lengths and size vary as in people at large.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ def run(args: argparse.Namespace) -> int:
 
     prior = read_published_prior(args.model)
     prior.save(args.out)
+
+    components = len(prior.weights_)
     print(
-        f"{args.out}: {len(prior.weights_)} components of {prior.basis} vectors, size of people {prior.stature_m_:.3f} m"
+        f"{args.out}: {components} components of {prior.basis} vectors,"
+        f" size of people {prior.stature_m_:.3f} m"
     )
     return 0

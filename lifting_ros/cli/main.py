@@ -1,74 +1,100 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `lifting`: one file a verb beside this one, imported only when its verb is called."""
+"""The command `lifting`: each verb is a module beside this one, imported when it is called."""
 
 from __future__ import annotations
 
 import argparse
 import importlib
 import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
 
+from lifting_ros.cli.options import add_traceback
+from lifting_ros.errors import LiftingError
 from lifting_ros.memory import keep_freed_memory
-from lifting_ros.research.rendering.render_errors import RendererMissingError, RenderError
 
 VERBS = {
-    "demo": "run the node on a video or camera, record a bag of poses, end with a table and a picture",
-    "estimate": "persons of an image, a folder of images, a video, a camera device or a bag",
-    "bag": "a recorded bag with poses added, no image dropped",
+    "demo": "run the node on a video or camera; ends with a bag of poses, a table and a picture",
+    "estimate": "persons in an image, a folder of images, a video, a camera device or a bag",
+    "bag": "add poses to a recorded bag; no image is dropped",
     "record": "record topics into a bag, without rosbag2",
-    "poses": "the poses of a bag as CSV or .npz",
-    "view": "the poses of a bag or .npz in a 3D viewer",
-    "detect": "2D keypoints of images",
-    "lift": "2D keypoints to 3D skeletons with covariances",
-    "label": "3D labels for photographs, with quality scores and a contact sheet",
+    "poses": "write the poses of a bag as CSV or .npz",
+    "view": "show the poses of a bag or .npz in a 3D viewer",
+    "detect": "find 2D keypoints in images",
+    "lift": "lift 2D keypoints to 3D skeletons with covariances",
+    "label": "make 3D labels for photographs, with quality scores and a contact sheet",
     "fit-prior": "learn the pose prior from motion capture",
-    "import-prior": "turn the model file of the paper's release into a prior",
+    "import-prior": "convert the model file of the paper's release into a prior",
     "train": "train the network, a lifter, or image to 3D",
-    "render": "synthetic people with exact labels: windows, crowds and rooms without people",
-    "evaluate": "measure keypoints, lifting and detection on validation data",
-    "benchmark": "how fast this machine finds and lifts people, step by step",
+    "render": "render synthetic people with exact labels: windows, crowds, rooms without people",
+    "evaluate": "measure keypoints, detection and lifting on validation data",
+    "benchmark": "measure the speed of this machine, step by step",
 }
 
 
-class CommandError(Exception):
-    """Bad input to a verb; the text is one clear line."""
-
-
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb; exit status 2 and one line on standard error for bad input."""
+    """Run one verb and return the exit status.
+
+    Bad input is one line on standard error and status 2; a bug is one line and status 1. With
+    --traceback the traceback stands before the line.
+    """
     keep_freed_memory()
-    argv = sys.argv[1:] if argv is None else argv
+    verb, rest = split_verb(sys.argv[1:] if argv is None else argv)
+    module = importlib.import_module(f"lifting_ros.cli.{verb.replace('-', '_')}")
+    args = make_parser(verb, module).parse_args(rest)
+
+    try:
+        return module.run(args) or 0
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if getattr(args, "traceback", False):
+            traceback.print_exc()
+
+        if isinstance(error, (LiftingError, OSError)):
+            status = 2
+            message = " ".join(str(error).split())
+        else:
+            status = 1
+            message = describe_bug(error)
+
+    print(f"lifting {verb}: {message}", file=sys.stderr)
+    return status
+
+
+def split_verb(words: list[str]) -> tuple[str, list[str]]:
+    """The verb and the words behind it; exits with the list of verbs where there is none."""
     parser = argparse.ArgumentParser(
         "lifting", description="Monocular 3D human pose with a probabilistic prior."
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for verb, text in VERBS.items():
-        verbs.add_parser(verb, help=text, add_help=False)
-    verb, rest = (
-        parser.parse_known_args(argv)[0].verb,
-        argv[argv.index(next(a for a in argv if a in VERBS)) + 1 :] if argv else [],
-    )
-    module = importlib.import_module(f"lifting_ros.cli.{verb.replace('-', '_')}")
-    arguments = argparse.ArgumentParser(
+    for name, text in VERBS.items():
+        verbs.add_parser(name, help=text, add_help=False)
+
+    verb = parser.parse_known_args(words)[0].verb
+    return verb, words[words.index(verb) + 1 :]
+
+
+def make_parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:
+    """The parser of a verb, with the options of its module and --traceback."""
+    parser = argparse.ArgumentParser(
         f"lifting {verb}",
         description=module.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    module.add_arguments(arguments)
-    try:
-        return module.run(arguments.parse_args(rest)) or 0
-    except (CommandError, RenderError, ValueError, OSError) as error:
-        hint = (
-            getattr(module, "WITHOUT_RENDERER", "")
-            if isinstance(error, RendererMissingError)
-            else ""
-        )
-        print(f"lifting {verb}: {' '.join(f'{error}{hint}'.split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+    module.add_arguments(parser)
+    add_traceback(parser)
+    return parser
 
 
-if __name__ == "__main__":  # the verbs raise this package's CommandError, not __main__'s
-    from lifting_ros.cli.main import main as package_main
+def describe_bug(error: Exception) -> str:
+    """One line with the kind, the text and the place of an exception that nobody expected."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    text = " ".join(str(error).split())
+    place = f"{Path(frame.filename).name}:{frame.lineno}"
+    return f"bug: {type(error).__name__}: {text} ({place}); --traceback shows where"
 
-    sys.exit(package_main())
+
+if __name__ == "__main__":
+    sys.exit(main())

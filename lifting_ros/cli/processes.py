@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Child processes that are all ended at the end, whatever happens, and that are told of when they
-die."""
+"""Child processes that are ended together, whatever happens."""
 
 from __future__ import annotations
 
@@ -13,19 +12,26 @@ from collections.abc import Mapping
 from pathlib import Path
 
 _END_WITHIN_S = 15.0
+"""Time that a child has to end after SIGINT, before it is killed."""
+_CLEAN_UP_WITHIN_S = 5.0
+"""The same at the end of the block."""
 _SHOWN_LINES = 15
+"""Lines of a child's log in an error."""
 
 
 class ChildDied(Exception):
-    """A child ended that should not have; the text holds its last lines."""
+    """A child ended unexpectedly; the text has the last lines of its log."""
 
 
 class Children:
-    """Named child processes with their output in `logs`; leaving the block ends those that still
-    run."""
+    """Named child processes whose output goes into the folder `logs`.
+
+    The end of the block ends those that still run.
+    """
 
     def __init__(self, logs: Path, env: Mapping[str, str]):
-        self._logs, self._env = logs, {**os.environ, **env}
+        self._logs = logs
+        self._env = {**os.environ, **env}
         self._running: dict[str, subprocess.Popen] = {}
         self._peak_kb: dict[str, int] = {}
 
@@ -33,8 +39,8 @@ class Children:
         """Run `python -m module arguments`."""
         with (self._logs / f"{name}.log").open("wb") as log:
             command = [sys.executable, "-m", module, *arguments]
-            # Out of reach of the terminal: Ctrl-C comes to this process alone, and the children are
-            # ended in order.
+            # In a session of its own a child does not get the terminal's Ctrl-C: this process does,
+            # and ends the children in order.
             self._running[name] = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -45,14 +51,19 @@ class Children:
             )
 
     def check(self, *may_end: str) -> None:
-        """ChildDied unless all run, but for those that `may_end`, with exit status 0."""
+        """Raise ChildDied unless all children run.
+
+        may_end: names of those that may also have ended with exit status 0.
+        """
         for name, child in self._running.items():
-            self._peak_kb[name] = max(self._peak_kb.get(name, 0), _peak_memory_kb(child.pid))
+            self._update_peak(name)
             status = child.poll()
-            if status is not None and not (name in may_end and status == 0):
-                raise ChildDied(
-                    f"the {name} ended with status {status}; {self._logs / name}.log ends in:\n{self.tail(name)}"
-                )
+            if status is None or (status == 0 and name in may_end):
+                continue
+            log = self._logs / f"{name}.log"
+            raise ChildDied(
+                f"the {name} ended with status {status}; {log} ends in:\n{self.tail(name)}"
+            )
 
     def pid(self, name: str) -> int:
         """Its process id."""
@@ -63,10 +74,12 @@ class Children:
         return self._running[name].poll() is None
 
     def stop(self, name: str) -> None:
-        """SIGINT, and wait; killed where that does not end it. ChildDied where its exit status is
-        not 0."""
+        """End a child with SIGINT, or SIGKILL where that does not help.
+
+        ChildDied where its exit status is not 0.
+        """
         child = self._running[name]
-        self._peak_kb[name] = max(self._peak_kb.get(name, 0), _peak_memory_kb(child.pid))
+        self._update_peak(name)
         if child.poll() is None:
             child.send_signal(signal.SIGINT)
             try:
@@ -79,14 +92,17 @@ class Children:
 
     def tail(self, name: str) -> str:
         """The last lines of its output."""
-        lines = (
-            (self._logs / f"{name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
-        )
-        return "\n".join(f"  {line}" for line in lines[-_SHOWN_LINES:])
+        text = (self._logs / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+        lines = text.splitlines()[-_SHOWN_LINES:]
+        return "\n".join(f"  {line}" for line in lines)
 
     def peak_mb(self, name: str) -> float:
-        """The most memory that it was seen to hold at a time (VmHWM)."""
+        """Its peak memory (VmHWM), as far as it was observed."""
         return self._peak_kb.get(name, 0) / 1024
+
+    def _update_peak(self, name: str) -> None:
+        now_kb = _peak_memory_kb(self._running[name].pid)
+        self._peak_kb[name] = max(self._peak_kb.get(name, 0), now_kb)
 
     def __enter__(self) -> Children:
         return self
@@ -97,18 +113,17 @@ class Children:
                 child.send_signal(signal.SIGINT)
         for child in self._running.values():
             try:
-                child.wait(5)
+                child.wait(_CLEAN_UP_WITHIN_S)
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
 
 
 def _peak_memory_kb(pid: int) -> int:
-    """0 where the process is gone or this system does not tell."""
+    """Peak memory of a process; 0 where it is gone, or the system has no /proc."""
     try:
-        found = re.search(
-            r"^VmHWM:\s*(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
-        )
+        status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
-        found = None
+        return 0
+    found = re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE)
     return int(found[1]) if found else 0

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records topics into a bag (rosbag2, MCAP) without rosbag2, until Ctrl-C.
+"""Record topics into a bag (rosbag2, MCAP) without rosbag2, until Ctrl-C.
 
-A topic is recorded as soon as somebody publishes it, every message as it comes, undecoded, with the
-publisher's quality of service. A message's time in the bag (ns) is the stamp of its header, and
-that of its arrival where it has none or zero, or is latched. BAG appears when the recording ends.
-Should the disk be full before that, BAG holds what it took, and the exit status is 1. Without
-TOPIC: the outputs of the node `lifting` (skeletons_2d, skeletons_3d, hypotheses, markers, info),
-/tf, /tf_static and /diagnostics.
+A topic is recorded as soon as somebody publishes it, with the publisher's quality of service;
+messages are not decoded. A message's time in the bag (ns) is the stamp of its header; it is that of
+its arrival where the message has no stamp or a zero one, or is latched. BAG appears when the
+recording ends. Should the disk be full before that, BAG holds what could be written, and the exit
+status is 1. Without TOPIC: the outputs of the node `lifting` (skeletons_2d, skeletons_3d,
+hypotheses, markers, info), /tf, /tf_static and /diagnostics.
 """
 
 from __future__ import annotations
@@ -15,9 +15,14 @@ import argparse
 import re
 from pathlib import Path
 
+from lifting_ros.cli.errors import CommandError
+from lifting_ros.cli.options import require_folder_of
+from lifting_ros.cli.topics import camera_info_beside
+
 OUTPUTS = ("skeletons_2d", "skeletons_3d", "hypotheses", "markers", "info")
-"""Of the node, but for what it makes for somebody's eyes alone."""
+"""Topics of the node, without the images that it draws."""
 SHARED = ("/tf", "/tf_static", "/diagnostics")
+"""Topics beside the node's."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--namespace",
         default="/lifting",
         metavar="NAME",
-        help="of the node's outputs (default /lifting)",
+        help="namespace of the node's outputs (default /lifting)",
     )
 
 
@@ -47,33 +52,32 @@ def run(args: argparse.Namespace) -> int:
 
     check(args)
     check_ros()
+
     from lifting_ros.ros.recorder import record
 
     return record(args.out, chosen_topics(args), ["lifting record"])
 
 
 def check(args: argparse.Namespace) -> None:
-    """CommandError for what can be told before anything is made."""
-    from lifting_ros.cli.main import CommandError
-
+    """Raise CommandError for what is wrong before anything is made."""
     if args.out.exists():
         raise CommandError(f"--out {args.out}: exists already")
-    if not args.out.absolute().parent.is_dir():
-        raise CommandError(f"--out {args.out}: the folder does not exist")
+    require_folder_of("--out", args.out)
+
     for topic in (*args.topics, *args.image, args.namespace):
         if not re.fullmatch(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", topic):
             raise CommandError(
-                f"{topic}: expected a name of letters, digits and underscores, such as /camera/image_raw"
+                f"{topic}: expected a name of letters, digits and underscores,"
+                " such as /camera/image_raw"
             )
 
 
 def chosen_topics(args: argparse.Namespace) -> list[str]:
-    """What is to be recorded, each topic once."""
-    topics = args.topics or [*(f"{args.namespace}/{name}" for name in OUTPUTS), *SHARED]
+    """The topics to record, each once."""
+    topics = list(args.topics)
+    if not topics:
+        topics = [f"{args.namespace}/{name}" for name in OUTPUTS]
+        topics += SHARED
     for image in args.image:
-        topics = [
-            *topics,
-            image,
-            image.removesuffix("/compressed").rpartition("/")[0] + "/camera_info",
-        ]
+        topics += [image, camera_info_beside(image)]
     return list(dict.fromkeys(topics))

@@ -5,26 +5,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from lifting_ros.cli.main import CommandError
+from lifting_ros.cli.errors import CommandError
 
 
 def choose_topic(
-    bag: object, counts: Mapping[str, int], wanted: str, option: str, what: str
+    bag: object, counts: Mapping[str, int], wanted: str, option: str, content: str
 ) -> str:
-    """`wanted`, or the only topic with messages; CommandError in one line that lists those there
-    are.
+    """`wanted`, or the only topic with messages.
 
-    counts: messages of each topic that has `what`; bag: as it is called; option: the one that
-    chooses.
+    bag: its name, for messages; counts: number of messages of each topic that has `content`;
+    option: the option that chooses.
+
+    CommandError, with a list of the topics, where none or several are possible.
     """
-    there = ", ".join(f"{topic} ({count})" for topic, count in sorted(counts.items())) or "none"
-    if wanted and wanted not in counts:
+    listed = [f"{topic} ({count})" for topic, count in sorted(counts.items())]
+    there = ", ".join(listed) or "none"
+    if wanted:
+        if wanted in counts:
+            return wanted
         raise CommandError(
-            f"{option} {wanted}: no such topic with {what} in {bag}; topics with {what} (messages): {there}"
+            f"{option} {wanted}: no such topic with {content} in {bag};"
+            f" topics with {content} (messages): {there}"
         )
-    full = [topic for topic, count in counts.items() if count]
-    if not wanted and not full:
-        raise CommandError(f"{bag}: no {what}; topics with {what} (messages): {there}")
-    if not wanted and len(full) > 1:
-        raise CommandError(f"{bag}: {what} on several topics, choose one with {option}: {there}")
-    return wanted or full[0]
+
+    with_messages = [topic for topic, count in counts.items() if count]
+    if not with_messages:
+        raise CommandError(f"{bag}: no {content}; topics with {content} (messages): {there}")
+    if len(with_messages) > 1:
+        raise CommandError(f"{bag}: {content} on several topics, choose one with {option}: {there}")
+    return with_messages[0]
+
+
+def camera_info_beside(image_topic: str) -> str:
+    """The topic of the CameraInfo that belongs to a topic of images."""
+    namespace = image_topic.removesuffix("/compressed").rpartition("/")[0]
+    return f"{namespace}/camera_info"

@@ -1,39 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train the multistage network (`full` or `lite`, or the paper's own architecture: `paper`), the
+"""Train a network or a lifter.
+
+WHAT is the multistage network (`full`, `lite`, or the paper's own architecture: `paper`), the
 supervised baseline of the lifter (`supervised`), the lifter that learns from which of two joints is
-farther away (`relative`), the stereoscopic one (`stereo`), or the network from image to 3D that
-labelled photographs train (`image`).
+farther away (`relative`), the stereoscopic one (`stereo`), or the network from image to 3D that is
+trained on labelled photographs (`image`).
 
 DATA holds keypoints2d/ (lspet, street, gym, people, scenes: annotations.npz beside images.tar) and
-negatives/, and body/ and mocap/ for the rendered people (which need the package embreex); packs
-made of it are kept in WORK: other photographs want another WORK. `full` and `lite` start from a
-published trunk: --trunk, MoveNet Thunder or Lightning as a graph model. The lifters need mocap/
-alone, and learn from all but the validation subjects; comparisons of joints are simulated from it,
-or come from a crowd: --crowd, the published comparisons on Leeds Sports Pose (.json), with a recipe
-of 14 joints. For `image` DATA is a folder that `lifting label` wrote. A training that was stopped
-or killed goes on where it was when the same command is given again; started by `torchrun
---nproc-per-node N -m lifting_ros.cli.main` in place of `lifting` that of `full`, `lite` or `paper`
-is shared among N GPUs or processes. The folder of the training, RUN, keeps recipe, revision, curves
-(CSV, PNG, TensorBoard where that is installed) and states. At the end the averaged weights are
-written to OUT in fp16 with recipe, seed, revision and measured quality in the header.
+negatives/, and body/ and mocap/ for the rendered people (which require the package embreex). Packs
+made of it are kept in WORK; for other photographs use another WORK. `full` and `lite` start from a
+published trunk: --trunk, MoveNet Thunder or Lightning as a graph model. The lifters require only
+mocap/, and learn from all but the validation subjects. `relative` simulates the comparisons of
+joints, or takes those of --crowd: the published comparisons on Leeds Sports Pose (.json), with a
+recipe of 14 joints. For `image` DATA is a folder that `lifting label` wrote.
+
+A training that was stopped or killed continues when the same command is given again. To share that
+of `full`, `lite` or `paper` among N GPUs or processes, replace `lifting` by `torchrun
+--nproc-per-node N -m lifting_ros.cli.main`. The folder of the training, RUN, keeps recipe,
+revision, curves (CSV, PNG, TensorBoard where that is installed) and states. At the end the averaged
+weights are written to OUT in fp16, with recipe, seed, revision and measured quality in the header.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from lifting_ros.cli.errors import CommandError
+from lifting_ros.cli.options import require_at_least, require_folder_of
+
+if TYPE_CHECKING:
+    import torch
+
+    Quality = dict[str, float]
+
+NETWORKS = ("full", "lite", "paper")
+"""Networks of keypoints."""
 LIFTERS = ("supervised", "relative", "stereo")
 """Lifters that are networks."""
-WITHOUT_RENDERER = "; or a recipe that renders nothing (rendered: 0 and rooms: 0)"
-"""What the command line adds where the renderer is missing."""
+VALIDATION_POSES = 125
+"""Poses that a lifter is validated on during its training; each is seen from four sides."""
+FINAL_POSES = 500
+"""The same at the end."""
+RENDERED_PEOPLE = 500
+"""Most rendered people that a network from image to 3D is measured on."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = ["full", "lite", "paper", *LIFTERS, "image"]
+    kinds = [*NETWORKS, *LIFTERS, "image"]
     parser.add_argument(
         "what", choices=kinds, help="a network of keypoints, a lifter, or image to 3D"
     )
@@ -66,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--start",
         default="",
         metavar="STATE",
-        help="another training's state to begin with (networks, relative)",
+        help="state of another training to start from (networks, relative)",
     )
     parser.add_argument(
         "--crowd",
@@ -84,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--synthetic",
         default="",
         metavar="FOLDER",
-        help="rendered people: not those made here; image: measured on them",
+        help="rendered people, instead of those made here; for `image`: to measure on",
     )
     parser.add_argument(
         "--every",
@@ -106,101 +123,126 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lifting_ros.cli.main import CommandError
-    from lifting_ros.cli.train_image import train_image
+    from lifting_ros.research.rendering.render_errors import RendererMissingError
 
-    data = Path(args.data)
-    for folder in {"image": ()}.get(
-        args.what, ("mocap",) if args.what in LIFTERS else ("keypoints2d", "negatives")
-    ):
-        if not (data / folder).is_dir():
-            raise CommandError(f"--data: {data / folder} is not there")
-    if (
-        args.start and os.environ.get("RANK", "0") == "0" and not Path(args.start).is_file()
-    ):  # of several machines the first reads it
+    check(args)
+    try:
+        if args.what == "image":
+            train_image(args)
+        elif args.what in LIFTERS:
+            train_lifter(args)
+        else:
+            train_network(args)
+    except RendererMissingError as error:
+        raise CommandError(
+            f"{error}; or a recipe that renders nothing (rendered: 0 and rooms: 0)"
+        ) from error
+    return 0
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise CommandError for what is wrong before anything is read."""
+    folders = ()
+    if args.what in NETWORKS:
+        folders = ("keypoints2d", "negatives")
+    elif args.what in LIFTERS:
+        folders = ("mocap",)
+    for name in folders:
+        folder = Path(args.data) / name
+        if not folder.is_dir():
+            raise CommandError(f"--data: {folder} is not there")
+
+    # Of several machines the first one reads the state.
+    is_first = os.environ.get("RANK", "0") == "0"
+    if args.start and is_first and not Path(args.start).is_file():
         raise CommandError(f"--start: {args.start}: no such file")
-    if not Path(args.out).absolute().parent.is_dir():
-        raise CommandError(f"--out: {args.out}: the folder does not exist")
-    if args.every < 1 or args.workers < 0:
-        raise CommandError("--every, --workers: expected at least 1 step and 0 processes")
-    kinds = {"image": train_image} | dict.fromkeys(LIFTERS, train_lifter)
-    return kinds.get(args.what, train_multistage)(args, data)
+
+    require_folder_of("--out", args.out)
+    require_at_least("--every", args.every, 1)
+    require_at_least("--workers", args.workers, 0)
 
 
-def train_multistage(args: argparse.Namespace, data: Path) -> int:
-    """Packs, training with validation on the way, covariances of its keypoints, weights."""
+def folder_of(args: argparse.Namespace) -> Path:
+    """The folder of the training."""
+    return Path(args.run or Path(args.work) / f"train_{args.what}")
+
+
+def train_network(args: argparse.Namespace) -> None:
+    """Make the packs, train and validate, fit the covariances of keypoints, write the weights."""
     import dataclasses
 
+    from lifting_ros.cli.recipes import read_recipe
     from lifting_ros.estimator import WEIGHTS
-    from lifting_ros.io.checkpoint import fusion_of
     from lifting_ros.keypoints.inference import NetworkRunner
+    from lifting_ros.keypoints.network_weights import fusion_of
     from lifting_ros.prior.ppca import MixturePPCA
     from lifting_ros.research.datasets.splits import rows_of
     from lifting_ros.research.evaluation.keypoint_calibration import fit_noise
     from lifting_ros.research.evaluation.keypoints import network_of, pck_of_weights
     from lifting_ros.research.training import distributed
+    from lifting_ros.research.training.network_packs import (
+        open_training_packs,
+        read_training_cutouts,
+    )
     from lifting_ros.research.training.record import revision
     from lifting_ros.research.training.train_network import RECIPES, save_trained, train
 
-    config, prior = (
-        recipe(RECIPES[args.what], args.recipe),
-        MixturePPCA.load(args.prior or WEIGHTS / "prior.npz"),
-    )
+    config = read_recipe(RECIPES[args.what], args.recipe)
+    prior = MixturePPCA.load(args.prior or WEIGHTS / "prior.npz")
     trunk = trunk_of(args.trunk, config.network.variant) if args.trunk else None
-    origin = {"trunk": published_files(args.trunk)} if args.trunk else {}
     device = distributed.join(args.device)
+    data = Path(args.data)
+    people = Path(args.synthetic) if args.synthetic else None
     with distributed.first_alone():
-        packs = packs_of(args, data, config)
-    folder = Path(args.run or Path(args.work) / f"train_{args.what}")
+        packs = open_training_packs(config, data, Path(args.work), people)
 
-    def evaluate(weights: dict) -> dict[str, float]:
+    def evaluate(weights: dict[str, torch.Tensor]) -> Quality:
         return pck_of_weights(weights, config.network, prior, packs, device)
 
-    start = Path(args.start) if args.start else None
     weights = train(
         config,
         packs,
         fusion_of(config.network, prior),
-        folder,
+        folder_of(args),
         args.device,
         evaluate,
         args.every,
         args.workers,
-        start,
+        Path(args.start) if args.start else None,
         trunk,
-        cutouts_of(data),
+        read_training_cutouts(data),
     )
-    if distributed.rank_and_world()[0] == 0:
-        noise = fit_noise(NetworkRunner(network_of(weights, config.network, prior), device), packs)
-        quality = {name: round(value, 4) for name, value in evaluate(weights).items()}
-        counts = {p.name: int(rows_of(p.validation, "train").sum()) for p in packs}
-        card = {
-            "seed": config.seed,
-            "revision": revision(),
-            "pck": quality,
-            "packs": counts,
-        } | origin
-        save_trained(
-            Path(args.out),
-            weights,
-            dataclasses.replace(config, network=dataclasses.replace(config.network, **noise)),
-            card,
-        )
-        print(f"{args.out}: {quality}")
-    return 0
+    rank, _ = distributed.rank_and_world()
+    if rank != 0:
+        return
+
+    noise = fit_noise(NetworkRunner(network_of(weights, config.network, prior), device), packs)
+    network = dataclasses.replace(config.network, **noise)
+    quality = rounded(evaluate(weights), 4)
+    card = {
+        "seed": config.seed,
+        "revision": revision(),
+        "pck": quality,
+        "packs": {pack.name: int(rows_of(pack.validation, "train").sum()) for pack in packs},
+    }
+    if args.trunk:
+        card["trunk"] = published_files(args.trunk)
+    save_trained(Path(args.out), weights, dataclasses.replace(config, network=network), card)
+    print(f"{args.out}: {quality}")
 
 
-def trunk_of(path: str, variant: str) -> dict:
-    """The weights of a published trunk; CommandError where it is not that of the network's variant."""
-    from lifting_ros.cli.main import CommandError
+def trunk_of(path: str, variant: str) -> dict[str, torch.Tensor]:
+    """The weights of a published trunk; CommandError where it does not fit the variant."""
     from lifting_ros.keypoints.network_trunk import TRUNK_WIDTHS
     from lifting_ros.keypoints.trunk import mobilenet_shape
     from lifting_ros.research.graph_model import read_trunk
 
     if variant not in TRUNK_WIDTHS:
         raise CommandError(f"--trunk: the network `{variant}` has no such trunk")
+
     trunk = read_trunk(path)
-    found, expected = trunk.backbone.stem.out_channels, mobilenet_shape(TRUNK_WIDTHS[variant]).stem
+    found = trunk.backbone.stem.out_channels
+    expected = mobilenet_shape(TRUNK_WIDTHS[variant]).stem
     if found != expected:
         raise CommandError(
             f"--trunk: {path}: its first layer has {found} channels, that of `{variant}` {expected}"
@@ -208,96 +250,24 @@ def trunk_of(path: str, variant: str) -> dict:
     return trunk.state_dict()
 
 
-def published_files(path: str) -> dict[str, str]:
+def published_files(path: str | Path) -> dict[str, str]:
     """SHA-256 of the files with a published trunk's weights, by name."""
     import json
 
     from lifting_ros.io.checkpoint import sha256_of
 
     manifest = json.loads(Path(path).read_text(encoding="utf-8"))["weightsManifest"]
-    return {
-        name: sha256_of(Path(path).parent / name) for group in manifest for name in group["paths"]
-    }
+    names = [name for group in manifest for name in group["paths"]]
+    return {name: sha256_of(Path(path).parent / name) for name in names}
 
 
-def packs_of(args: argparse.Namespace, data: Path, config) -> list:
-    """The packs of the photographs, of the rendered people and of the detector's false alarms, made
-    where they are not there yet.
-
-    What is only read comes first: a damaged file is told before anything is rendered.
-    """
-    from lifting_ros.detection.detector import DetectorConfig, load_detector
-    from lifting_ros.estimator import WEIGHTS
-    from lifting_ros.io.checkpoint import sha256_of
-    from lifting_ros.research.datasets.false_alarms import (
-        LONG_SIDE_PX,
-        SCORE,
-        SIZE,
-        open_false_alarms,
-    )
-    from lifting_ros.research.datasets.pack import open_packs, read_pack
-    from lifting_ros.research.rendering.synthetic import write_pack, write_scenes
-
-    work, side, seed, weights = (
-        Path(args.work),
-        config.window_px,
-        config.seed,
-        WEIGHTS / "detector.safetensors",
-    )
-    packs = open_packs(data, work / f"packs{side}", side)
-    detector = load_detector(weights, DetectorConfig(score=SCORE, long_side_px=LONG_SIDE_PX))
-    people = Path(args.synthetic or work / f"synthetic{config.rendered}_{side}px_seed{seed}")
-    if config.rendered and not args.synthetic:
-        render_once(people, partial(write_pack, n=config.rendered, size=side, seed=seed), data)
-    if config.rendered or args.synthetic:
-        packs.append(read_pack(people)._replace(name="synthetic"))
-    rooms = work / f"rooms{config.rooms}_seed{seed}" if config.rooms else None
-    if rooms:
-        render_once(
-            rooms, partial(write_scenes, n=config.rooms, size=SIZE, seed=seed, people=False), data
-        )
-    alarms = (
-        work / f"packs{side}" / f"alarms_rooms{config.rooms}_seed{seed}_{sha256_of(weights)[:8]}"
-    )
-    return [*packs, open_false_alarms(alarms, detector, data, rooms, side)]
-
-
-def render_once(folder: Path, write: Callable, data: Path) -> None:
-    """Rendered pictures in `folder`, made by `write` where they are not there yet."""
-    from lifting_ros.cli.render import MOCAP
-    from lifting_ros.research.datasets.made_once import make_once
-    from lifting_ros.research.datasets.negatives import read_negatives
-    from lifting_ros.research.rendering.synthetic_pack import VERSION
-
-    def make(out: Path) -> None:
-        backgrounds = read_negatives(data / "negatives", "training")
-        write(
-            out, body_dir=data / "body", mocap_npz=data / "mocap" / MOCAP, backgrounds=backgrounds
-        )
-
-    make_once(folder, VERSION, make)
-
-
-def cutouts_of(data: Path) -> list:
-    """The persons of the training photographs of `street` who have a mask, cut out; none where the
-    set is not there."""
-    from lifting_ros.research.datasets.keypoints2d import read_photo_set
-    from lifting_ros.research.datasets.scene_parts import read_cutouts
-    from lifting_ros.research.datasets.splits import rows_of
-
-    folder = data / "keypoints2d" / "street"
-    if not (folder / "masks.tar").is_file():
-        return []
-    street = read_photo_set(folder.parent, folder.name)
-    return read_cutouts(folder, street, rows_of(street.validation, "train"))
-
-
-def train_lifter(args: argparse.Namespace, data: Path) -> int:
-    """Training with validation on the way, weights."""
+def train_lifter(args: argparse.Namespace) -> None:
+    """Train and validate a lifter, and write its weights."""
     import dataclasses
     import time
 
-    from lifting_ros.research.datasets.mocap import read_mocap
+    from lifting_ros.cli.recipes import read_recipe
+    from lifting_ros.research.datasets.mocap import find_mocap, read_mocap
     from lifting_ros.research.datasets.relative_lsp import read_relative_lsp
     from lifting_ros.research.evaluation.lifting import lifter_errors
     from lifting_ros.research.evaluation.virtual_cameras import validation_poses
@@ -309,47 +279,81 @@ def train_lifter(args: argparse.Namespace, data: Path) -> int:
         train_supervised,
     )
 
-    kind, train = {
+    trainings = {
         "supervised": (SupervisedTrainConfig, train_supervised),
         "relative": (RelativeTrainConfig, train_relative),
         "stereo": (StereoTrainConfig, train_stereo),
-    }[args.what]
-    config, start = recipe(kind, args.recipe), time.perf_counter()
-    mocap = read_mocap(data / "mocap" / "cmu17_10fps_dev.npz")
-    poses = validation_poses(mocap, 125)
+    }
+    recipe_class, train = trainings[args.what]
+    config = read_recipe(recipe_class, args.recipe)
+    begun = time.perf_counter()
+    mocap = read_mocap(find_mocap(args.data))
+    poses_m = validation_poses(mocap, VALIDATION_POSES)
 
-    def evaluate(trained) -> dict[str, float]:
-        return lifter_errors(trained, poses)
+    def evaluate(trained: Any) -> Quality:
+        return lifter_errors(trained, poses_m)
 
-    folder = Path(args.run or Path(args.work) / f"train_{args.what}")
     if args.what == "relative":
         crowd = read_relative_lsp(args.crowd) if args.crowd else None
         train = partial(train, crowd=crowd, start=Path(args.start) if args.start else None)
-    lifter = train(config, mocap.select(~mocap.validation_rows()), folder, evaluate, args.every)
-    quality = {
-        name: round(value, 1)
-        for name, value in lifter_errors(lifter, validation_poses(mocap, 500)).items()
-    }
+    training_poses = mocap.select(~mocap.validation_rows())
+    lifter = train(config, training_poses, folder_of(args), evaluate, args.every)
+
+    quality = rounded(lifter_errors(lifter, validation_poses(mocap, FINAL_POSES)), 1)
     card = {
         "recipe": dataclasses.asdict(config),
         "revision": revision(),
         "mm": quality,
-        "minutes": (time.perf_counter() - start) / 60,
+        "minutes": (time.perf_counter() - begun) / 60,
     }
     lifter.save(Path(args.out), card)
     print(f"{args.out}: {quality}")
-    return 0
 
 
-def recipe(default, path: str):
-    """A recipe from YAML, or `default` (a dataclass or one of its values) where no file is named."""
-    from lifting_ros.config import from_mapping, read_yaml
+def train_image(args: argparse.Namespace) -> None:
+    """Train and validate a network from image to 3D, and write its weights."""
+    import dataclasses
 
-    kind = default if isinstance(default, type) else type(default)
-    return (
-        from_mapping(kind, read_yaml(path) or {})
-        if path
-        else kind()
-        if kind is default
-        else default
+    from lifting_ros.cli.recipes import read_recipe
+    from lifting_ros.estimator import WEIGHTS
+    from lifting_ros.keypoints.network_weights import load_network
+    from lifting_ros.prior.ppca import MixturePPCA
+    from lifting_ros.research.evaluation.image_pose_measures import label_errors, rendered_errors
+    from lifting_ros.research.evaluation.synthetic_people import read_rendered
+    from lifting_ros.research.labels.label_crops import LabelSet
+    from lifting_ros.research.labels.labels import read_labels
+    from lifting_ros.research.training import train_image as training
+    from lifting_ros.research.training.record import revision
+
+    config = read_recipe(training.ImageTrainConfig, args.recipe)
+    labels = read_labels(Path(args.data))
+    training_set = LabelSet([labels], False)
+    validation_set = LabelSet([labels], True)
+    people = read_rendered(Path(args.synthetic), RENDERED_PEOPLE) if args.synthetic else None
+    weights = WEIGHTS / "lite.safetensors"
+    trunk = load_network(weights, MixturePPCA.load(args.prior or WEIGHTS / "prior.npz"))
+
+    def evaluate(trained: Any) -> Quality:
+        errors = label_errors(trained, validation_set)
+        if people is not None:
+            errors |= rendered_errors(trained, people)
+        return errors
+
+    trained = training.train_image(
+        config, training_set, trunk, folder_of(args), evaluate, args.every
     )
+    quality = rounded(evaluate(trained), 1)
+    card = {
+        "recipe": dataclasses.asdict(config),
+        "revision": revision(),
+        "labels": len(training_set),
+        "made by": labels.about,
+        "mm": quality,
+    }
+    trained.save(Path(args.out), weights, card)
+    print(f"{args.out}: {quality}")
+
+
+def rounded(values: Quality, digits: int) -> Quality:
+    """The same, rounded."""
+    return {name: round(value, digits) for name, value in values.items()}

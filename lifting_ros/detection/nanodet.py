@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The person detector's network: NanoDet-g, whose published weights it starts from, with the output
-for persons alone.
+"""NanoDet-g with a single class, person; its training starts from the published weights.
 
-A small residual network whose blocks concatenate what others add, a pyramid that goes down and up
+A small backbone of blocks that concatenate instead of adding, a pyramid that goes down and up
 again, and one head per level. A box side is the expectation of a distribution over SIDE_BINS
 distances (generalised focal loss, Li et al. 2020).
 """
@@ -17,9 +16,13 @@ STRIDES = (8, 16, 32)
 """Input pixels per cell of the three levels."""
 
 SIDE_BINS = 11
-"""Distances that a box side is a mixture of: 0 to 10 cells."""
+"""Bins of the distribution of a box side: 0 to 10 cells from the cell's centre."""
 
 _WIDTH = 128
+"""Channels of the pyramid."""
+
+_LEAK = 0.1
+"""Slope of the leaky ReLU below zero."""
 
 
 class Conv(nn.Sequential):
@@ -27,40 +30,55 @@ class Conv(nn.Sequential):
 
     def __init__(self, channels_in: int, channels_out: int, stride: int = 1):
         super().__init__(
-            nn.Conv2d(channels_in, channels_out, 3, stride, 1), nn.LeakyReLU(0.1, inplace=True)
+            nn.Conv2d(
+                channels_in,
+                channels_out,
+                kernel_size=3,
+                stride=stride,
+                padding=1,
+            ),
+            nn.LeakyReLU(_LEAK, inplace=True),
         )
 
 
 class ConcatBlock(nn.Module):
-    """Two convolutions to half the channels each, the second of the first; both are kept."""
+    """Two convolutions in a row with half the channels each; returns both outputs, concatenated."""
 
     def __init__(self, channels: int):
         super().__init__()
-        self.first = Conv(channels, channels // 2)
-        self.second = Conv(channels // 2, channels // 2)
+        half = channels // 2
+        self.first = Conv(channels, half)
+        self.second = Conv(half, half)
 
     def forward(self, x: Tensor) -> Tensor:
         first = self.first(x)
-        return torch.cat([self.second(first), first], 1)
+        second = self.second(first)
+        return torch.cat([second, first], 1)
 
 
 class Level(nn.Module):
-    """A level of the backbone: halve, `blocks` blocks, one more convolution; its input is kept
-    beside the result."""
+    """A level of the backbone: a strided convolution, `blocks` blocks and one more convolution.
+
+    Returns the first and the last convolution's outputs, concatenated: twice `channels`.
+    """
 
     def __init__(self, channels_in: int, channels: int, blocks: int, stride: int = 2):
         super().__init__()
         self.enter = Conv(channels_in, channels, stride)
-        self.blocks = nn.Sequential(*(ConcatBlock(channels) for _ in range(blocks)))
+        self.blocks = nn.Sequential()
+        for _ in range(blocks):
+            self.blocks.append(ConcatBlock(channels))
         self.leave = Conv(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.enter(x)
-        return torch.cat([self.leave(self.blocks(x)), x], 1)
+        entered = self.enter(x)
+        inner = self.blocks(entered)
+        left = self.leave(inner)
+        return torch.cat([left, entered], 1)
 
 
 class Head(nn.Module):
-    """Features of a level to the logit of a person and of the bins of the four sides."""
+    """From the features of a level to the logits of a person and of the bins of the four sides."""
 
     def __init__(self):
         super().__init__()
@@ -72,49 +90,76 @@ class Head(nn.Module):
 
 
 class NanoDet(nn.Module):
-    """Image (N, 3, H, W) in [0, 1] RGB, H and W multiples of 32, to persons at every cell of three
-    levels."""
+    """From an image (N, 3, H, W) in [0, 1] RGB, H and W multiples of 32, to persons at every cell
+    of three levels."""
 
     def __init__(self):
         super().__init__()
         self.stem = nn.Conv2d(3, 32, 3, 2, 1)
         self.levels = nn.ModuleList(
-            (Level(32, 32, 1, stride=1), Level(64, 64, 2), Level(128, 128, 2), Level(256, 256, 3))
+            (
+                Level(32, 32, blocks=1, stride=1),
+                Level(64, 64, blocks=2),
+                Level(128, 128, blocks=2),
+                Level(256, 256, blocks=3),
+            )
         )
         self.lateral = nn.ModuleList(nn.Conv2d(channels, _WIDTH, 1) for channels in (128, 256, 512))
         self.heads = nn.ModuleList(Head() for _ in STRIDES)
-        self.register_buffer(
-            "mean", torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1) / 255, persistent=False
-        )
-        self.register_buffer(
-            "std", torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1) / 255, persistent=False
-        )
+
+        # Mean and standard deviation (std) of ImageNet's colours
+        mean = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1) / 255
+        std = torch.tensor([58.395, 57.12, 57.375]).view(3, 1, 1) / 255
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
 
     def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """By level: logits of a person (N, h, w), and distances (N, 4, h, w) from the cell's centre
-        to the left, top, right and bottom side of the box, px."""
+        """Per level: logits of a person (N, h, w), and distances (N, 4, h, w) in px from the cell's
+        centre to the left, top, right and bottom side of the box."""
         x = (image - self.mean) / self.std
-        x = functional.max_pool2d(functional.leaky_relu(self.stem(x), 0.1), 3, 2, 1)
+        x = self.stem(x)
+        x = functional.leaky_relu(x, _LEAK)
+        x = functional.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
+        # Backbone
         x = self.levels[0](x)
         pyramid = []
         for level, lateral in zip(self.levels[1:], self.lateral):
             x = level(x)
             pyramid.append(lateral(x))
 
+        # Pyramid: down to the finest level, and up again
         for fine in (1, 0):
-            pyramid[fine] = pyramid[fine] + _resized(pyramid[fine + 1], pyramid[fine])
+            coarser = _resize(pyramid[fine + 1], like=pyramid[fine])
+            pyramid[fine] = pyramid[fine] + coarser
         for coarse in (1, 2):
-            pyramid[coarse] = pyramid[coarse] + _resized(pyramid[coarse - 1], pyramid[coarse])
+            finer = _resize(pyramid[coarse - 1], like=pyramid[coarse])
+            pyramid[coarse] = pyramid[coarse] + finer
 
-        return [_decoded(head(x), stride) for head, x, stride in zip(self.heads, pyramid, STRIDES)]
+        # Heads
+        levels = []
+        for head, features, stride in zip(self.heads, pyramid, STRIDES):
+            output = head(features)
+            levels.append(_decode(output, stride))
+        return levels
 
 
-def _resized(x: Tensor, like: Tensor) -> Tensor:
-    return functional.interpolate(x, like.shape[-2:], mode="bilinear")
+def _resize(x: Tensor, like: Tensor) -> Tensor:
+    size = like.shape[-2:]
+    return functional.interpolate(
+        x,
+        size,
+        mode="bilinear",
+    )
 
 
-def _decoded(output: Tensor, stride: int) -> tuple[Tensor, Tensor]:
-    bins = output[:, 1:].float().unflatten(1, (4, SIDE_BINS)).softmax(2)  # (N, 4, SIDE_BINS, h, w)
-    distance = torch.arange(SIDE_BINS, device=output.device, dtype=bins.dtype) * stride
-    return output[:, 0].float(), torch.einsum("nsbhw,b->nshw", bins, distance)
+def _decode(output: Tensor, stride: int) -> tuple[Tensor, Tensor]:
+    """Logits (N, h, w) of a person and distances (N, 4, h, w) px, from a head's output."""
+    logits = output[:, 0].float()
+
+    bins = output[:, 1:].float()
+    bins = bins.unflatten(1, (4, SIDE_BINS))  # (N, 4, SIDE_BINS, h, w)
+    bins = bins.softmax(2)
+    distance = torch.arange(SIDE_BINS, device=output.device, dtype=bins.dtype)
+    distance = distance * stride
+    return logits, torch.einsum("nsbhw,b->nshw", bins, distance)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A calibrated camera: intrinsics, lens distortion, pixels to rays and points to pixels. Frame:
-optical (x right, y down, z forward)."""
+"""A calibrated camera: intrinsics and lens distortion, points to pixels and pixels to rays.
+
+All points are in the optical frame: x right, y down, z forward.
+"""
 
 from __future__ import annotations
 
@@ -8,134 +10,239 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lifting_ros.errors import LiftingError
+
 _UNDISTORT_STEPS = 20
-_LARGEST = 1e8
+"""Newton steps of `Camera.undistort`."""
+
+_MAX_UNDISTORT_ERROR = 1e-6
+"""Largest remaining error, in normalised coordinates, of a point that counts as undistorted."""
+
+_MAX_VALUE = 1e8
+"""Bound on the entries of K and D; focal lengths must exceed its reciprocal."""
+
+_MIN_DEPTH_M = 1e-6
+"""Points nearer than this have no pixel."""
+
+_MODELS = ("plumb_bob", "rational_polynomial", "equidistant", "")
+
+_BROWN_LENGTHS = (0, 4, 5, 8, 12)
+_EQUIDISTANT_LENGTHS = (0, 4)
 
 
-class CameraError(ValueError):
-    """Calibration that cannot be used; the text is one line and names the field."""
+class CameraError(LiftingError):
+    """An unusable calibration; the message is one line that starts with the name of the field."""
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Pinhole camera with Brown-Conrady (`plumb_bob`, `rational_polynomial`) or Kannala-Brandt
-    (`equidistant`) distortion."""
+    """Pinhole camera with lens distortion.
+
+    The distortion is Brown-Conrady (`plumb_bob`, `rational_polynomial`) or Kannala-Brandt
+    (`equidistant`). Raises CameraError for an unusable calibration.
+    """
 
     matrix: np.ndarray
     """K (3, 3), pixels."""
     distortion: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    """D, k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4]]], or k1..k4 of the equidistant model; empty or
-    zeros mean none."""
+    """D: k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4]]], or k1..k4 of the equidistant model. Empty or
+    all zero: no distortion."""
     model: str = "plumb_bob"
+    """The distortion model as ROS names it; empty means Brown-Conrady."""
 
     def __post_init__(self):
         matrix = np.asarray(self.matrix, np.float64)
-        if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
-            raise CameraError("K: expected 3x3 finite numbers")
-        if matrix[0, 0] <= 0 or matrix[1, 1] <= 0:
-            raise CameraError("K: the camera is not calibrated (focal length is not positive)")
-        if not (np.abs(matrix) < _LARGEST).all() or min(matrix[0, 0], matrix[1, 1]) < 1 / _LARGEST:
-            raise CameraError(
-                f"K: expected focal lengths and a principal point in pixels, below {_LARGEST:g}"
-            )
         distortion = np.asarray(self.distortion, np.float64).ravel()
-        if (
-            len(distortion) == 14 and not distortion[12:].any()
-        ):  # as OpenCV writes it: the last two are a tilt of the sensor
+
+        # OpenCV writes 14 coefficients; the last two are the tilt of the sensor.
+        if len(distortion) == 14 and not distortion[12:].any():
             distortion = distortion[:12]
-        if not (np.abs(distortion) < _LARGEST).all():
-            raise CameraError(f"D: expected finite numbers below {_LARGEST:g}")
-        if self.model not in ("plumb_bob", "rational_polynomial", "equidistant", ""):
-            raise CameraError(
-                f"distortion_model: expected plumb_bob, rational_polynomial or equidistant, got {self.model!r}"
-            )
-        if len(distortion) not in ((0, 4) if self.model == "equidistant" else (0, 4, 5, 8, 12)):
-            raise CameraError(
-                f"D: {len(distortion)} coefficients do not fit the model {self.model!r}"
-            )
+
+        _check_matrix(matrix)
+        _check_distortion(distortion, self.model)
         object.__setattr__(self, "matrix", matrix)
         object.__setattr__(self, "distortion", distortion)
 
     @property
     def focal_px(self) -> float:
-        """Geometric mean of the two focal lengths."""
-        return float(np.sqrt(self.matrix[0, 0] * self.matrix[1, 1]))
+        """Geometric mean of the two focal lengths, pixels."""
+        fx = self.matrix[0, 0]
+        fy = self.matrix[1, 1]
+        mean = np.sqrt(fx * fy)
+        return float(mean)
 
     @property
     def is_distorted(self) -> bool:
+        """Whether any distortion coefficient is nonzero."""
         return bool(np.any(self.distortion))
 
     def project(self, points_m: np.ndarray) -> np.ndarray:
-        """Points (..., 3) in the optical frame to pixels (..., 2); NaN for points at or behind the
-        camera."""
-        depth = np.where(points_m[..., 2:] > 1e-6, points_m[..., 2:], np.nan)
-        normalised = self.distort(points_m[..., :2] / depth)
-        return self.to_pixels(normalised)
+        """Return pixels (..., 2) of points (..., 3); NaN for points at or behind the camera."""
+        z = points_m[..., 2:]
+        depth = np.where(z > _MIN_DEPTH_M, z, np.nan)
+        normalised = points_m[..., :2] / depth
+        distorted = self.distort(normalised)
+        return self.to_pixels(distorted)
 
     def to_pixels(self, normalised: np.ndarray) -> np.ndarray:
-        """Normalised (distorted) image coordinates (..., 2) to pixels."""
-        k = self.matrix
-        x = k[0, 0] * normalised[..., 0] + k[0, 1] * normalised[..., 1] + k[0, 2]
-        return np.stack([x, k[1, 1] * normalised[..., 1] + k[1, 2]], -1)
+        """Return pixels (..., 2) of distorted normalised coordinates (..., 2)."""
+        (fx, skew, cx), (_, fy, cy), _ = self.matrix
+        x = normalised[..., 0]
+        y = normalised[..., 1]
+
+        column = fx * x + skew * y + cx
+        row = fy * y + cy
+        return np.stack([column, row], -1)
 
     def rays(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels (..., 2) to undistorted normalised coordinates (..., 2): the ray is (x, y, 1). NaN
-        where no ray ends in the pixel."""
-        k = self.matrix
-        y = (pixels[..., 1] - k[1, 2]) / k[1, 1]
-        x = (pixels[..., 0] - k[0, 2] - k[0, 1] * y) / k[0, 0]
-        return self.undistort(np.stack([x, y], -1))
+        """Return undistorted normalised coordinates (..., 2) of pixels (..., 2).
+
+        The ray of a pixel is (x, y, 1). NaN where the lens model maps no ray to the pixel.
+        """
+        (fx, skew, cx), (_, fy, cy), _ = self.matrix
+        column = pixels[..., 0]
+        row = pixels[..., 1]
+
+        y = (row - cy) / fy
+        x = (column - cx - skew * y) / fx
+        distorted = np.stack([x, y], -1)
+        return self.undistort(distorted)
 
     def distort(self, normalised: np.ndarray) -> np.ndarray:
-        """Undistorted to distorted normalised coordinates, (..., 2)."""
+        """Return distorted coordinates (..., 2) of undistorted normalised ones (..., 2)."""
         if not self.is_distorted:
             return normalised
+
         if self.model == "equidistant":
             return _distort_equidistant(normalised, self.distortion)
-        return _distort_brown(normalised, np.pad(self.distortion, (0, 12 - len(self.distortion))))
+
+        missing = 12 - len(self.distortion)
+        coefficients = np.pad(self.distortion, (0, missing))
+        return _distort_brown(normalised, coefficients)
 
     def undistort(self, distorted: np.ndarray) -> np.ndarray:
-        """The inverse of `distort` by Newton's method; NaN where it does not converge (beyond the
-        lens model's range)."""
+        """Return the inverse of `distort` (..., 2), found by Newton's method.
+
+        NaN where it does not converge: beyond the range of the lens model.
+        """
         if not self.is_distorted:
             return distorted
+
         point = distorted.copy()
         for _ in range(_UNDISTORT_STEPS):
             residual = self.distort(point) - distorted
-            point = point - np.einsum("...ij,...j->...i", self.undistort_jacobian(point), residual)
-        error = np.abs(self.distort(point) - distorted).max(-1, keepdims=True)
-        return np.where(error < 1e-6, point, np.nan)
+            jacobian = self.undistort_jacobian(point)
+            point = point - np.einsum("...ij,...j->...i", jacobian, residual)
 
-    def undistort_jacobian(self, point: np.ndarray, step: float = 1e-6) -> np.ndarray:
-        """Derivative (..., 2, 2) of `undistort` where it gives `point` (..., 2); NaN where the lens
-        model folds."""
-        columns = [
-            (self.distort(point + d) - self.distort(point - d)) / (2 * step)
-            for d in np.eye(2) * step
-        ]
-        (a, c), (b, d) = (np.moveaxis(column, -1, 0) for column in columns)
+        residual = self.distort(point) - distorted
+        error = np.abs(residual).max(-1, keepdims=True)
+        return np.where(error < _MAX_UNDISTORT_ERROR, point, np.nan)
+
+    def undistort_jacobian(
+        self,
+        point: np.ndarray,
+        step: float = 1e-6,
+    ) -> np.ndarray:
+        """Return the derivative (..., 2, 2) of `undistort` where its result is `point` (..., 2).
+
+        It is the inverse of a numerical derivative of `distort`; NaN where that is singular.
+        """
+        by_x = self._distort_derivative(point, np.array([step, 0.0]), step)
+        by_y = self._distort_derivative(point, np.array([0.0, step]), step)
+        a = by_x[..., 0]
+        b = by_y[..., 0]
+        c = by_x[..., 1]
+        d = by_y[..., 1]
+
         determinant = a * d - b * c
-        determinant = np.where(np.abs(determinant) > 1e-9, determinant, np.nan)
-        return (
-            np.stack([np.stack([d, -b], -1), np.stack([-c, a], -1)], -2)
-            / determinant[..., None, None]
+        regular = np.abs(determinant) > 1e-9
+        determinant = np.where(regular, determinant, np.nan)
+
+        first = np.stack([d, -b], -1)
+        second = np.stack([-c, a], -1)
+        adjugate = np.stack([first, second], -2)
+        return adjugate / determinant[..., None, None]
+
+    def _distort_derivative(
+        self,
+        point: np.ndarray,
+        offset: np.ndarray,
+        step: float,
+    ) -> np.ndarray:
+        """Return the central difference (..., 2) of `distort` along `offset` (2,)."""
+        after = self.distort(point + offset)
+        before = self.distort(point - offset)
+        change = after - before
+        return change / (2 * step)
+
+
+def _check_matrix(matrix: np.ndarray) -> None:
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
+        raise CameraError("K: expected 3x3 finite numbers")
+
+    focal_px = min(matrix[0, 0], matrix[1, 1])
+    if focal_px <= 0:
+        raise CameraError("K: the camera is not calibrated (focal length is not positive)")
+
+    if not (np.abs(matrix) < _MAX_VALUE).all() or focal_px < 1 / _MAX_VALUE:
+        raise CameraError(
+            f"K: expected focal lengths and a principal point in pixels, below {_MAX_VALUE:g}"
         )
 
 
-def _distort_brown(point: np.ndarray, d: np.ndarray) -> np.ndarray:
-    x, y = point[..., 0], point[..., 1]
+def _check_distortion(
+    distortion: np.ndarray,
+    model: str,
+) -> None:
+    if not (np.abs(distortion) < _MAX_VALUE).all():
+        raise CameraError(f"D: expected finite numbers below {_MAX_VALUE:g}")
+
+    if model not in _MODELS:
+        raise CameraError(
+            "distortion_model: expected plumb_bob, rational_polynomial or equidistant, "
+            f"got {model!r}"
+        )
+
+    lengths = _EQUIDISTANT_LENGTHS if model == "equidistant" else _BROWN_LENGTHS
+    count = len(distortion)
+    if count not in lengths:
+        raise CameraError(f"D: {count} coefficients do not fit the model {model!r}")
+
+
+def _distort_brown(
+    point: np.ndarray,
+    d: np.ndarray,
+) -> np.ndarray:
+    """Return distorted coordinates (..., 2), Brown-Conrady; d (12,) in the order of OpenCV."""
+    x = point[..., 0]
+    y = point[..., 1]
     r2 = x * x + y * y
-    radial = (1 + r2 * (d[0] + r2 * (d[1] + r2 * d[4]))) / (
-        1 + r2 * (d[5] + r2 * (d[6] + r2 * d[7]))
-    )
-    dx = 2 * d[2] * x * y + d[3] * (r2 + 2 * x * x) + d[8] * r2 + d[9] * r2 * r2
-    dy = d[2] * (r2 + 2 * y * y) + 2 * d[3] * x * y + d[10] * r2 + d[11] * r2 * r2
-    return np.stack([x * radial + dx, y * radial + dy], -1)
+
+    k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4 = d
+    numerator = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    denominator = 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
+    radial = numerator / denominator
+
+    # Tangential terms p, and s of a thin prism
+    dx = 2 * p1 * x * y + p2 * (r2 + 2 * x * x) + s1 * r2 + s2 * r2 * r2
+    dy = p1 * (r2 + 2 * y * y) + 2 * p2 * x * y + s3 * r2 + s4 * r2 * r2
+    bent_x = x * radial + dx
+    bent_y = y * radial + dy
+    return np.stack([bent_x, bent_y], -1)
 
 
-def _distort_equidistant(point: np.ndarray, d: np.ndarray) -> np.ndarray:
+def _distort_equidistant(
+    point: np.ndarray,
+    d: np.ndarray,
+) -> np.ndarray:
+    """Return distorted coordinates (..., 2), Kannala-Brandt; d (4,)."""
     r = np.linalg.norm(point, axis=-1, keepdims=True)
     angle = np.arctan(r)
     a2 = angle * angle
-    bent = angle * (1 + a2 * (d[0] + a2 * (d[1] + a2 * (d[2] + a2 * d[3]))))
-    return point * np.where(r > 1e-9, bent / np.maximum(r, 1e-9), 1.0)
+    k1, k2, k3, k4 = d
+    bent = angle * (1 + a2 * (k1 + a2 * (k2 + a2 * (k3 + a2 * k4))))
+
+    # On the optical axis the ratio tends to 1.
+    ratio = bent / np.maximum(r, 1e-9)
+    scale = np.where(r > 1e-9, ratio, 1.0)
+    return point * scale

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames that move against each other: what TF publishes, and the transform between two of them at
-a stamp.
+"""A tree of moving coordinate frames, as TF publishes them, and transforms between two of them.
 
-tf2 is compiled code that PyPI does not have; this is the part of it that one node needs, the same
-with and without a ROS installation.
+tf2 is compiled code that PyPI does not offer. This is the part of it that one node needs; it works
+the same with and without a ROS installation.
 """
 
 from __future__ import annotations
@@ -15,27 +14,73 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
-_DEEPEST = 100
-"""Frames between a frame and its root: more is a loop."""
+_MAX_DEPTH = 100
+"""Frames between a frame and its root; more than these must be a loop."""
 
 
 class TransformError(LookupError):
-    """No transform between two frames at that time; the text is one line that names them."""
+    """No transform between two frames at a stamp; the message is one line that names them."""
 
 
 @dataclass
 class _Edge:
-    """A frame in its parent, by stamp; a static one has a single entry that holds for ever."""
+    """The poses of a frame in its parent, sorted by stamp.
+
+    A static frame has a single pose that holds at any time.
+    """
 
     parent: str
     static: bool
     stamps_ns: list[int] = field(default_factory=list)
     poses: list[np.ndarray] = field(default_factory=list)
-    """(4, 4) each, child coordinates to the parent's."""
+    """(4, 4) each, from coordinates in the child to those in the parent."""
+
+    def accepts(
+        self,
+        parent: str,
+        stamp_ns: int,
+        static: bool,
+        keep_ns: int,
+    ) -> bool:
+        """Whether a new pose continues this history.
+
+        It does not if the frame has another parent, or if time has jumped back by more than
+        `keep_ns`.
+        """
+        if self.parent != parent:
+            return False
+        if self.static != static:
+            return False
+        if static:
+            return True
+
+        newest_ns = self.stamps_ns[-1]
+        return stamp_ns >= newest_ns - keep_ns
+
+    def insert(
+        self,
+        stamp_ns: int,
+        pose: np.ndarray,
+    ) -> None:
+        """Add a pose at its stamp, in place of an earlier one with the same stamp."""
+        stamps = self.stamps_ns
+        at = bisect.bisect_left(stamps, stamp_ns)
+        if at < len(stamps) and stamps[at] == stamp_ns:
+            self.poses[at] = pose
+            return
+
+        stamps.insert(at, stamp_ns)
+        self.poses.insert(at, pose)
+
+    def drop_before(self, stamp_ns: int) -> None:
+        """Remove the poses older than a stamp."""
+        old = bisect.bisect_left(self.stamps_ns, stamp_ns)
+        del self.stamps_ns[:old]
+        del self.poses[:old]
 
 
 class TransformTree:
-    """Transforms of the last `keep_ns`. Not safe for use from several threads at once."""
+    """The transforms of the last `keep_ns` nanoseconds. Not thread-safe."""
 
     def __init__(self, keep_ns: int = 10 * 10**9):
         self._keep_ns = keep_ns
@@ -50,106 +95,163 @@ class TransformTree:
         quaternion_xyzw: Sequence[float],
         static: bool = False,
     ) -> None:
-        """A frame's pose in its parent; ValueError for numbers that are no pose and names that are
-        no two frames. A stamp long before the newest means that time has jumped back (a bag in a
-        loop): what was known of the frame is forgotten."""
-        pose = _matrix(translation_m, quaternion_xyzw)
-        if (
-            not parent or not child or parent == child
-        ):  # it would take the place of the frame's real parent
+        """Add the pose of a frame in its parent.
+
+        A stamp more than `keep_ns` before the newest one means that time has jumped back (a bag
+        that plays in a loop): the earlier poses of the frame are dropped. Raises ValueError if the
+        numbers are not a pose, or if the names are empty or equal.
+        """
+        pose = _pose_matrix(translation_m, quaternion_xyzw)
+
+        # Such an entry would replace the real parent of the frame.
+        if not parent or not child or parent == child:
             raise ValueError(f"transform: expected two frames, got {parent!r} and {child!r}")
+
         edge = self._edges.get(child)
-        if (
-            edge is None
-            or edge.parent != parent
-            or edge.static != static
-            or (not static and stamp_ns < edge.stamps_ns[-1] - self._keep_ns)
-        ):
-            edge = self._edges[child] = _Edge(parent, static)
+        if edge is None or not edge.accepts(parent, stamp_ns, static, self._keep_ns):
+            edge = _Edge(parent, static)
+            self._edges[child] = edge
+
         if static:
-            edge.stamps_ns, edge.poses = [0], [pose]
+            edge.stamps_ns = [0]
+            edge.poses = [pose]
             return
-        at = bisect.bisect_left(edge.stamps_ns, stamp_ns)
-        if at < len(edge.stamps_ns) and edge.stamps_ns[at] == stamp_ns:
-            edge.poses[at] = pose
-            return
-        edge.stamps_ns.insert(at, stamp_ns)
-        edge.poses.insert(at, pose)
-        old = bisect.bisect_left(edge.stamps_ns, edge.stamps_ns[-1] - self._keep_ns)
-        del edge.stamps_ns[:old], edge.poses[:old]
+
+        edge.insert(stamp_ns, pose)
+        edge.drop_before(edge.stamps_ns[-1] - self._keep_ns)
 
     def forget_moving(self) -> None:
-        """Time has jumped back: keep what does not depend on it."""
-        self._edges = {frame: edge for frame, edge in self._edges.items() if edge.static}
+        """Drop all but the static frames; for use when time has jumped back."""
+        for frame, edge in list(self._edges.items()):
+            if not edge.static:
+                del self._edges[frame]
 
-    def lookup(self, target: str, source: str, stamp_ns: int) -> np.ndarray:
-        """(4, 4) from coordinates in `source` to those in `target` at a stamp, between two
-        published ones interpolated, never guessed beyond them; TransformError where that is not
-        known."""
+    def lookup(
+        self,
+        target: str,
+        source: str,
+        stamp_ns: int,
+    ) -> np.ndarray:
+        """Return the transform (4, 4) from coordinates in `source` to those in `target`.
+
+        Poses are interpolated between the two published ones next to the stamp, never
+        extrapolated. Raises TransformError if the transform is not known.
+        """
         if not source or not target:
             raise TransformError(
                 f"{source or target}: no transform to a frame without a name (frame_id is empty)"
             )
-        here, there = self._to_root(source), self._to_root(target)
-        common = next((frame for frame in here if frame in there), None)
-        if common is None:
-            known = set(self._edges) | {edge.parent for edge in self._edges.values()}
-            missing = [frame for frame in (source, target) if frame not in known]
-            raise TransformError(
-                f"{source} to {target}: {f'no frame {missing[0]}' if missing else 'not connected'}"
-            )
-        return np.linalg.inv(self._up(there[: there.index(common)], stamp_ns)) @ self._up(
-            here[: here.index(common)], stamp_ns
-        )
 
-    def _to_root(self, frame: str) -> list[str]:
+        source_chain = self._chain_to_root(source)
+        target_chain = self._chain_to_root(target)
+        common = next((frame for frame in source_chain if frame in target_chain), None)
+        if common is None:
+            raise TransformError(f"{source} to {target}: {self._why_apart(source, target)}")
+
+        source_part = source_chain[: source_chain.index(common)]
+        target_part = target_chain[: target_chain.index(common)]
+        source_to_common = self._compose(source_part, stamp_ns)
+        target_to_common = self._compose(target_part, stamp_ns)
+        return np.linalg.inv(target_to_common) @ source_to_common
+
+    def _why_apart(
+        self,
+        source: str,
+        target: str,
+    ) -> str:
+        """Say why two frames have no common ancestor."""
+        known = set(self._edges)
+        known |= {edge.parent for edge in self._edges.values()}
+
+        for frame in (source, target):
+            if frame not in known:
+                return f"no frame {frame}"
+        return "not connected"
+
+    def _chain_to_root(self, frame: str) -> list[str]:
+        """Return the frame and all its ancestors."""
         chain = [frame]
         while chain[-1] in self._edges:
-            chain.append(self._edges[chain[-1]].parent)
-            if len(chain) > _DEEPEST:
+            parent = self._edges[chain[-1]].parent
+            chain.append(parent)
+            if len(chain) > _MAX_DEPTH:
                 raise TransformError(f"{frame}: its parents form a loop")
         return chain
 
-    def _up(self, frames: list[str], stamp_ns: int) -> np.ndarray:
-        """From the first of `frames` to the parent of the last."""
+    def _compose(
+        self,
+        frames: list[str],
+        stamp_ns: int,
+    ) -> np.ndarray:
+        """Return the transform from the first of `frames` to the parent of the last."""
         total = np.eye(4)
         for frame in frames:
-            total = self._at(frame, stamp_ns) @ total
+            total = self._pose_at(frame, stamp_ns) @ total
         return total
 
-    def _at(self, frame: str, stamp_ns: int) -> np.ndarray:
+    def _pose_at(
+        self,
+        frame: str,
+        stamp_ns: int,
+    ) -> np.ndarray:
+        """Return the pose of a frame in its parent at a stamp."""
         edge = self._edges[frame]
         if edge.static:
             return edge.poses[0]
-        at = bisect.bisect_left(edge.stamps_ns, stamp_ns)
-        if at < len(edge.stamps_ns) and edge.stamps_ns[at] == stamp_ns:
+
+        stamps = edge.stamps_ns
+        at = bisect.bisect_left(stamps, stamp_ns)
+        if at < len(stamps) and stamps[at] == stamp_ns:
             return edge.poses[at]
-        if at in (0, len(edge.stamps_ns)):
-            side, stamp = (
-                ("oldest", edge.stamps_ns[0]) if at == 0 else ("newest", edge.stamps_ns[-1])
-            )
+
+        if at in (0, len(stamps)):
+            side = "oldest" if at == 0 else "newest"
+            nearest_s = stamps[0 if at == 0 else -1] / 1e9
             raise TransformError(
-                f"{edge.parent} to {frame}: wanted at {stamp_ns / 1e9:.3f} s, the {side} is of {stamp / 1e9:.3f} s"
+                f"{edge.parent} to {frame}: wanted at {stamp_ns / 1e9:.3f} s, "
+                f"the {side} is of {nearest_s:.3f} s"
             )
-        low, high = edge.stamps_ns[at - 1], edge.stamps_ns[at]
-        return _between(edge.poses[at - 1], edge.poses[at], (stamp_ns - low) / (high - low))
+
+        low = stamps[at - 1]
+        high = stamps[at]
+        share = (stamp_ns - low) / (high - low)
+        return _interpolate(edge.poses[at - 1], edge.poses[at], share)
 
 
-def _matrix(translation_m: Sequence[float], quaternion_xyzw: Sequence[float]) -> np.ndarray:
+def _pose_matrix(
+    translation_m: Sequence[float],
+    quaternion_xyzw: Sequence[float],
+) -> np.ndarray:
+    """Return a pose as a matrix (4, 4); ValueError if the numbers are not a pose."""
     numbers = np.array([*translation_m, *quaternion_xyzw], np.float64)
-    if not np.isfinite(numbers).all() or not np.any(numbers[3:]):
+    translation = numbers[:3]
+    quaternion = numbers[3:]
+    if not np.isfinite(numbers).all() or not np.any(quaternion):
         raise ValueError(
             f"transform: expected a translation and a quaternion, got {numbers.tolist()}"
         )
+
     pose = np.eye(4)
-    pose[:3, :3], pose[:3, 3] = Rotation.from_quat(numbers[3:]).as_matrix(), numbers[:3]
+    pose[:3, :3] = Rotation.from_quat(quaternion).as_matrix()
+    pose[:3, 3] = translation
     return pose
 
 
-def _between(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
+def _interpolate(
+    first: np.ndarray,
+    second: np.ndarray,
+    share: float,
+) -> np.ndarray:
+    """Return the pose (4, 4) at `share` in [0, 1] of the way from one pose to another."""
+    ends = [first[:3, :3], second[:3, :3]]
+    slerp = Slerp([0.0, 1.0], Rotation.from_matrix(ends))
+    rotation = slerp(share)
+
+    start = first[:3, 3]
+    stop = second[:3, 3]
+    translation = (1 - share) * start + share * stop
+
     pose = np.eye(4)
-    pose[:3, :3] = Slerp([0.0, 1.0], Rotation.from_matrix([first[:3, :3], second[:3, :3]]))(
-        share
-    ).as_matrix()
-    pose[:3, 3] = (1 - share) * first[:3, 3] + share * second[:3, 3]
+    pose[:3, :3] = rotation.as_matrix()
+    pose[:3, 3] = translation
     return pose

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading .npz and .npy files without pickles: what is damaged, foreign or of another shape is told
-in one line that names the file."""
+"""Reading .npz and .npy files without pickles.
+
+A file that is damaged, foreign or of another shape is reported in one line that names it.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,24 @@ from pathlib import Path
 
 import numpy as np
 
+from lifting_ros.errors import DataError
+
 Shapes = Mapping[str, tuple[int | str, ...]]
-"""Array name -> its shape; a length given as a letter is any, and the same wherever the letter
-stands."""
+"""Array name -> its shape. A letter stands for any length, the same one wherever it is used."""
+
+
+def read_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """All arrays of an .npz.
+
+    FileNotFoundError where there is no file; DataError where it cannot be read.
+    """
+    try:
+        with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except Exception as error:  # zip, zlib and numpy each raise their own kinds on a damaged file
+        raise DataError(f"{path}: not a readable .npz ({_one_line(error)})") from None
 
 
 def read_arrays(
@@ -19,21 +36,14 @@ def read_arrays(
 ) -> dict[str, np.ndarray]:
     """All arrays of an .npz; those `expected` must be there, those `optional` may be.
 
-    FileNotFoundError where there is no file; ValueError in one line that names it and the array
-    that is missing or of another shape.
+    FileNotFoundError where there is no file; DataError where it cannot be read, or where an array
+    is missing or of another shape.
     """
-    try:
-        with Path(path).open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path}: no such file") from None
-    except (
-        Exception
-    ) as error:  # zip, zlib and numpy each raise their own kinds on a damaged or foreign file
-        raise ValueError(f"{path}: not a readable .npz ({' '.join(str(error).split())})") from None
-    missing = [name for name in expected if name not in arrays]
-    if missing:
-        raise ValueError(f"{path}: {missing[0]} is missing")
+    arrays = read_npz(path)
+    for name in expected:
+        if name not in arrays:
+            raise DataError(f"{path}: {name} is missing")
+
     lengths: dict[str, int] = {}
     for name, shape in {**expected, **(optional or {})}.items():
         if name in arrays:
@@ -44,31 +54,65 @@ def read_arrays(
 def check_shape(
     array: np.ndarray, shape: tuple[int | str, ...], lengths: dict[str, int], what: str
 ) -> None:
-    """ValueError that begins with `what` for an array of another shape; new letters of `shape` are
-    kept in `lengths`."""
+    """Raise DataError, with a text that begins with `what`, for an array of another shape.
+
+    lengths: the lengths that letters stand for so far; those of new letters are added.
+    """
     wanted = [lengths.get(side, side) if isinstance(side, str) else side for side in shape]
-    if array.ndim != len(wanted) or any(
-        isinstance(side, int) and side != got for side, got in zip(wanted, array.shape)
-    ):
-        inside = ", ".join(map(str, wanted)) + ("," if len(wanted) == 1 else "")
-        raise ValueError(f"{what}: expected ({inside}), got {array.shape}")
-    lengths.update(
-        {letter: got for letter, got in zip(shape, array.shape) if isinstance(letter, str)}
+    fits = array.ndim == len(wanted) and all(
+        isinstance(side, str) or side == length for side, length in zip(wanted, array.shape)
     )
+    if not fits:
+        inside = ", ".join(map(str, wanted)) + ("," if len(wanted) == 1 else "")
+        raise DataError(f"{what}: expected ({inside}), got {array.shape}")
+
+    for side, length in zip(shape, array.shape):
+        if isinstance(side, str):
+            lengths[side] = length
+
+
+def numbers(
+    arrays: Mapping[str, np.ndarray],
+    name: str,
+    shape: tuple[int | None, ...],
+    source: str | Path,
+) -> np.ndarray | None:
+    """Array `name` as float64, or None where it is absent.
+
+    DataError where it holds anything but real numbers, or is not of `shape` (None: any length).
+    """
+    if name not in arrays:
+        return None
+
+    value = arrays[name]
+    if not np.issubdtype(value.dtype, np.number) or np.iscomplexobj(value):
+        raise DataError(f"{source}: {name}: expected numbers, got {value.dtype}")
+
+    fits = value.ndim == len(shape) and all(
+        side is None or side == length for side, length in zip(shape, value.shape)
+    )
+    if not fits:
+        wanted = ", ".join("N" if side is None else str(side) for side in shape)
+        raise DataError(f"{source}: {name}: expected ({wanted}), got {value.shape}")
+    return value.astype(np.float64)
 
 
 def read_images(path: str | Path) -> np.ndarray:
-    """The pictures (N, H, W, 3) uint8 RGB of an .npy, memory-mapped; errors as `read_arrays`."""
+    """Pictures (N, H, W, 3) uint8 RGB of an .npy, memory-mapped; errors as `read_arrays`."""
     try:
-        images = np.lib.format.open_memmap(
-            path, mode="r"
-        )  # of bytes and numbers alone, never of pickles
+        # A memory map is of numbers alone, never of pickles.
+        images = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
-    except Exception as error:  # as above
-        raise ValueError(f"{path}: not a readable .npy ({' '.join(str(error).split())})") from None
+    except Exception as error:  # numpy raises several kinds on a damaged file
+        raise DataError(f"{path}: not a readable .npy ({_one_line(error)})") from None
+
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise ValueError(
+        raise DataError(
             f"{path}: expected pictures (N, H, W, 3) of uint8, got {images.shape} of {images.dtype}"
         )
     return images
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Poses and images read back from a rosbag2, poses with the definitions that it carries itself: no
-ROS installation is needed."""
+"""Poses and images read from a rosbag2, without a ROS installation.
+
+Poses are decoded with the message definitions that the bag carries.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,69 +19,62 @@ from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from lifting_ros.skeleton import JOINT_COUNT
+from lifting_ros.errors import DataError
+from lifting_ros.io.pose_table import PoseFrame
+from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT
 from lifting_ros.types import JointStatus, Person, Skeleton2D, Skeleton3D
 
-TYPE_2D, TYPE_3D = "lifting_ros/msg/Skeleton2DArray", "lifting_ros/msg/Skeleton3DArray"
+TYPE_2D = "lifting_ros/msg/Skeleton2DArray"
+TYPE_3D = "lifting_ros/msg/Skeleton3DArray"
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 INFO_TYPE = "sensor_msgs/msg/CameraInfo"
-
-
-@dataclass(frozen=True)
-class BagFrame:
-    """The answer to one image."""
-
-    stamp_ns: int
-    frame_id: str
-    persons: tuple[Person, ...]
 
 
 @dataclass(frozen=True)
 class BagPoses:
     """What a bag holds."""
 
-    frames: tuple[BagFrame, ...]
+    frames: tuple[PoseFrame, ...]
     """By stamp; one for each Skeleton3DArray."""
     messages: dict[str, int]
     """Number of messages of each topic."""
 
     @property
-    def occupied(self) -> list[BagFrame]:
+    def occupied(self) -> list[PoseFrame]:
         """The frames with a person."""
         return [frame for frame in self.frames if frame.persons]
 
 
 def read_bag(path: Path, topic: str = "") -> BagPoses:
-    """Every pose of a rosbag2; with `topic`, of that Skeleton3DArray topic and of the keypoints
-    beside it.
+    """Every pose of a rosbag2, or those of one Skeleton3DArray topic with the keypoints beside it.
 
-    ValueError in one line where it cannot be read.
+    DataError where the bag cannot be read.
     """
     skeletons: dict[str, dict[int, Any]] = {TYPE_2D: {}, TYPE_3D: {}}
     with _opened(path) as reader:
-        messages = {connection.topic: 0 for connection in reader.connections}
-        for connection in reader.connections:
-            messages[connection.topic] += connection.msgcount
+        counts = _message_counts(reader.connections)
         wanted = [
-            c for c in reader.connections if c.msgtype in skeletons and _belongs(c.topic, topic)
+            connection
+            for connection in reader.connections
+            if connection.msgtype in skeletons and _belongs(connection.topic, topic)
         ]
         store = _store_of(wanted)
-        for connection, _, data in reader.messages(wanted) if wanted else ():
+        for connection, data in _messages_of(reader, wanted):
             message = store.deserialize_cdr(data, connection.msgtype)
             skeletons[connection.msgtype][_stamp(message.header)] = message
-    in_space, in_image = skeletons[TYPE_3D], skeletons[TYPE_2D]
-    frames = [_frame(stamp, in_space[stamp], in_image.get(stamp)) for stamp in sorted(in_space)]
-    return BagPoses(tuple(frames), messages)
+
+    in_space = skeletons[TYPE_3D]
+    in_image = skeletons[TYPE_2D]
+    stamps = sorted(in_space)
+    frames = [_frame(stamp, in_space[stamp], in_image.get(stamp)) for stamp in stamps]
+    return BagPoses(tuple(frames), counts)
 
 
 def topic_counts(path: Path, *types: str) -> dict[str, int]:
-    """Number of messages of each topic that has one of `types`; ValueError as `read_bag`."""
+    """Number of messages of each topic that has one of `types`; DataError as `read_bag`."""
     with _opened(path) as reader:
-        found = [c for c in reader.connections if c.msgtype in types]
-        return {
-            topic: sum(c.msgcount for c in found if c.topic == topic)
-            for topic in sorted({c.topic for c in found})
-        }
+        found = [connection for connection in reader.connections if connection.msgtype in types]
+        return dict(sorted(_message_counts(found).items()))
 
 
 def read_messages(path: Path, topic: str, *types: str) -> Iterator[tuple[int, Any]]:
@@ -87,8 +82,12 @@ def read_messages(path: Path, topic: str, *types: str) -> Iterator[tuple[int, An
     that do not decode are left out."""
     store = get_typestore(Stores.LATEST)
     with _opened(path) as reader:
-        wanted = [c for c in reader.connections if c.topic == topic and c.msgtype in types]
-        for connection, _, data in reader.messages(wanted) if wanted else ():
+        wanted = [
+            connection
+            for connection in reader.connections
+            if connection.topic == topic and connection.msgtype in types
+        ]
+        for connection, data in _messages_of(reader, wanted):
             try:
                 message = store.deserialize_cdr(data, connection.msgtype)
             except SerdeError:
@@ -96,25 +95,53 @@ def read_messages(path: Path, topic: str, *types: str) -> Iterator[tuple[int, An
             yield _stamp(message.header), message
 
 
+def joint_shares(frames: tuple[PoseFrame, ...]) -> dict[JointStatus, float]:
+    """Share of all persons' joints with each status; NaN where there is nobody."""
+    statuses = [person.skeleton_3d.status for frame in frames for person in frame.persons]
+    if not statuses:
+        return dict.fromkeys(JointStatus, float("nan"))
+
+    counts = np.bincount(np.concatenate(statuses), minlength=len(JointStatus))
+    return {status: float(counts[status] / counts.sum()) for status in JointStatus}
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Reader]:
-    """ValueError in one line for whatever goes wrong with the file."""
+    """A reader of a bag; DataError for whatever goes wrong with the file."""
     if not path.exists():
-        raise ValueError(f"{path}: no such bag")
+        raise DataError(f"{path}: no such bag")
     try:
         with Reader(path) as reader:
             yield reader
-    except (
-        Exception
-    ) as error:  # SQLite, zstd, YAML and struct each raise their own kinds on a damaged file
-        raise ValueError(
-            f"{path}: not a readable bag ({' '.join(str(error).split()) or type(error).__name__})"
-        ) from None
+    except Exception as error:  # SQLite, zstd, YAML and struct each raise their own kinds
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: not a readable bag ({reason})") from None
+
+
+def _message_counts(connections: Iterable[Connection]) -> dict[str, int]:
+    """Topic -> number of its messages."""
+    counts: dict[str, int] = {}
+    for connection in connections:
+        counts[connection.topic] = counts.get(connection.topic, 0) + connection.msgcount
+    return counts
+
+
+def _messages_of(
+    reader: Reader, connections: list[Connection]
+) -> Iterator[tuple[Connection, bytes]]:
+    """The serialised messages of connections; none where there is no connection."""
+    if not connections:  # for which the reader would take all
+        return
+    for connection, _, data in reader.messages(connections):
+        yield connection, data
 
 
 def _belongs(topic: str, wanted: str) -> bool:
     """Whether a topic is `wanted`, or the one with keypoints in the same namespace."""
-    return not wanted or topic in (wanted, wanted.rpartition("/")[0] + "/skeletons_2d")
+    if not wanted:
+        return True
+    namespace = wanted.rpartition("/")[0]
+    return topic in (wanted, f"{namespace}/skeletons_2d")
 
 
 def _store_of(connections: list[Connection]) -> Typestore:
@@ -122,77 +149,92 @@ def _store_of(connections: list[Connection]) -> Typestore:
     types = {}
     for connection in connections:
         if connection.msgdef.format != MessageDefinitionFormat.MSG:
-            raise ValueError(f"{connection.topic}: it does not define {connection.msgtype}")
+            raise DataError(f"{connection.topic}: it does not define {connection.msgtype}")
         types.update(get_types_from_msg(connection.msgdef.data, connection.msgtype))
+
     store = get_typestore(Stores.EMPTY)
     store.register(types)
     return store
 
 
-def joint_shares(frames: tuple[BagFrame, ...]) -> dict[JointStatus, float]:
-    """Share of all persons' joints with each status; NaN where there is nobody."""
-    statuses = [person.skeleton_3d.status for frame in frames for person in frame.persons]
-    counts = np.bincount(np.concatenate(statuses), minlength=3) if statuses else np.zeros(3)
-    return {
-        status: float(counts[status] / counts.sum()) if statuses else float("nan")
-        for status in JointStatus
-    }
-
-
 def _stamp(header: Any) -> int:
+    """The stamp of a header in ns."""
     return header.stamp.sec * 10**9 + header.stamp.nanosec
 
 
-def _frame(stamp: int, in_space: Any, in_image: Any | None) -> BagFrame:
+def _frame(stamp: int, in_space: Any, in_image: Any | None) -> PoseFrame:
+    """The frame of a Skeleton3DArray and of the Skeleton2DArray with the same stamp, if any."""
+    lifted = in_space.skeletons
     flat = in_image.skeletons if in_image is not None else ()
-    if len(flat) != len(in_space.skeletons):
-        flat = [None] * len(in_space.skeletons)
-    persons = tuple(_person(*pair) for pair in zip(flat, in_space.skeletons, strict=True))
-    return BagFrame(stamp, in_space.header.frame_id, persons)
+    if len(flat) != len(lifted):
+        flat = [None] * len(lifted)
+    persons = [_person(*pair) for pair in zip(flat, lifted, strict=True)]
+    return PoseFrame(stamp, in_space.header.frame_id, tuple(persons))
 
 
 def _person(flat: Any | None, lifted: Any) -> Person:
-    velocity = np.array([(j.velocity.x, j.velocity.y, j.velocity.z) for j in lifted.joints])
-    age_s = lifted.age.sec + 1e-9 * lifted.age.nanosec
+    """The person of a Skeleton3D and of its Skeleton2D, if there is one.
+
+    Bags of older versions have no velocity covariances, bone lengths and `coasting`.
+    """
+    more = {}
+    if hasattr(lifted, "coasting"):
+        covariances = [joint.velocity_covariance for joint in lifted.joints]
+        more = {
+            "velocity_covariance_m2ps2": np.array(covariances).reshape(-1, 3, 3),  # 17, 3, 3
+            "bone_lengths_m": np.array(lifted.bone_lengths),
+            "bone_lengths_std_m": np.array(lifted.bone_length_deviations),
+            "coasting": bool(lifted.coasting),
+        }
+
     return Person(
-        lifted.id, age_s, _skeleton_2d(flat, lifted.score), _skeleton_3d(lifted), velocity
+        id=lifted.id,
+        age_s=lifted.age.sec + 1e-9 * lifted.age.nanosec,
+        skeleton_2d=_skeleton_2d(flat, lifted.score),
+        skeleton_3d=_skeleton_3d(lifted),
+        velocity_mps=np.array([_xyz(joint.velocity) for joint in lifted.joints]),
+        **more,
     )
 
 
 def _skeleton_2d(message: Any | None, score: float) -> Skeleton2D:
     if message is None:
-        nothing = np.full(14, np.nan)
         return Skeleton2D(
-            np.full((14, 2), np.nan),
-            0 * np.nan_to_num(nothing),
-            np.full((14, 2, 2), np.nan),
-            nothing[:4],
-            score,
+            keypoints_px=np.full((KEYPOINT_COUNT, 2), np.nan),
+            confidence=np.zeros(KEYPOINT_COUNT),
+            covariance_px2=np.full((KEYPOINT_COUNT, 2, 2), np.nan),
+            box_px=np.full(4, np.nan),
+            score=score,
         )
+
     points = message.keypoints
-    covariance = [
+    covariances = [
         (p.covariance_xx, p.covariance_xy, p.covariance_xy, p.covariance_yy) for p in points
     ]
     return Skeleton2D(
-        np.array([(p.x, p.y) for p in points]),
-        np.array([p.confidence for p in points]),
-        np.array(covariance).reshape(-1, 2, 2),
-        np.array(message.box),
-        float(message.score),
+        keypoints_px=np.array([(p.x, p.y) for p in points]),
+        confidence=np.array([p.confidence for p in points]),
+        covariance_px2=np.array(covariances).reshape(-1, 2, 2),
+        box_px=np.array(message.box),
+        score=float(message.score),
     )
 
 
 def _skeleton_3d(message: Any) -> Skeleton3D:
-    joints, root = message.joints, message.root_position
+    joints = message.joints
     return Skeleton3D(
-        joints_m=np.array([(j.position.x, j.position.y, j.position.z) for j in joints]),
-        root_m=np.array([root.x, root.y, root.z]),
-        covariance_m2=np.array([j.covariance for j in joints]).reshape(-1, 3, 3),  # 17, 3, 3
-        root_covariance_m2=np.array(message.root_covariance).reshape(3, 3),  # 3, 3
-        confidence=np.array([j.confidence for j in joints]),
-        status=np.array([j.status for j in joints], np.uint8),
+        joints_m=np.array([_xyz(joint.position) for joint in joints]),
+        root_m=np.array(_xyz(message.root_position)),
+        covariance_m2=np.array([joint.covariance for joint in joints]).reshape(-1, 3, 3),
+        root_covariance_m2=np.array(message.root_covariance).reshape(3, 3),
+        confidence=np.array([joint.confidence for joint in joints]),
+        status=np.array([joint.status for joint in joints], np.uint8),
         log_likelihood=float(message.log_likelihood),
         metric=bool(message.metric),
         hypotheses_m=np.zeros((0, JOINT_COUNT, 3)),
         hypothesis_weight=np.zeros(0),
     )
+
+
+def _xyz(point: Any) -> tuple[float, float, float]:
+    return point.x, point.y, point.z

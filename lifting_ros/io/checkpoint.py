@@ -1,125 +1,98 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights on disk: safetensors with the configuration in the header, so that a file says what it
-holds and nothing can run on loading."""
+"""Weights files: safetensors with a JSON header that says what the file holds.
+
+Nothing in such a file is executed when it is loaded.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
-from lifting_ros.config import from_mapping
-from lifting_ros.keypoints.network import MultistageNetwork, NetworkConfig, NoFusion
+from lifting_ros.errors import LiftingError
+from lifting_ros.io.atomic import replacing
 
-FUSION_SIGMA = 1.5 / 32
-"""Width of a projected belief over the side of the crop."""
+if TYPE_CHECKING:
+    from torch import Tensor
+
+T = TypeVar("T")
+
+_LONGEST_REASON = 160
+"""Characters of a reason that are shown."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(LiftingError):
     """A weights file that is missing, corrupt or of another network; the text is one line and names
     the file."""
 
 
 def reason(error: Exception) -> str:
-    """What is wrong with a file's content, in a short line; torch puts it below a headline."""
+    """What is wrong with a file's content, in one short line."""
     if isinstance(error, KeyError):
         return f"no {error}"
+
     lines = str(error).splitlines() or [type(error).__name__]
-    line = lines[
-        min(1, len(lines) - 1) if lines[0].startswith("Error(s) in loading") else 0
-    ].strip()
-    return line if len(line) <= 160 else f"{line[:157]}..."
+    line = lines[0]
+    if line.startswith("Error(s) in loading") and len(lines) > 1:
+        line = lines[1]  # torch says what is wrong below a headline
+
+    line = line.strip()
+    if len(line) <= _LONGEST_REASON:
+        return line
+    return f"{line[: _LONGEST_REASON - 3]}..."
 
 
 def sha256_of(path: str | Path) -> str:
-    """Hex digest of a file."""
+    """SHA-256 of a file, as hexadecimal digits."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict) -> None:
-    """Write tensors and a JSON header beside `path`, then rename: a reader never meets half a file."""
-    path = Path(path)
-    beside = path.with_name(path.name + ".partial")
+    """Write tensors and a JSON header; `path` is replaced only when the file is complete."""
+    from safetensors.torch import save_file
+
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    save_file(contiguous, str(beside), metadata={"lifting_ros": json.dumps(header, sort_keys=True)})
+    metadata = {"lifting_ros": json.dumps(header, sort_keys=True)}
+    with replacing(path) as partial:
+        save_file(contiguous, str(partial), metadata=metadata)
+        _apply_umask(partial)
+
+
+def _apply_umask(path: Path) -> None:
+    """Give a file the usual permissions; safetensors writes files that only the owner can read."""
     umask = os.umask(0)
     os.umask(umask)
-    os.chmod(beside, 0o666 & ~umask)  # the writer makes files that only the owner may read
-    os.replace(beside, path)
+    os.chmod(path, 0o666 & ~umask)
 
 
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
-    """Read what `save_tensors` wrote; CheckpointError in one line where that cannot be done."""
-    return _read(path, lambda file: {name: file.get_tensor(name) for name in file.keys()})
+    """Tensors and header as `save_tensors` wrote them; CheckpointError where they cannot be
+    read."""
+    return _read(path, "pt", lambda file: {name: file.get_tensor(name) for name in file.keys()})
 
 
 def load_header(path: str | Path) -> dict:
-    """The JSON header alone of what `save_tensors` wrote; errors as `load_tensors`."""
-    return _read(path, lambda file: None)[1]
+    """The header alone, read without torch; errors as `load_tensors`."""
+    _, header = _read(path, "numpy", lambda file: None)
+    return header
 
 
-def _read(path: str | Path, content: Callable):
-    """`content` of the open file, and its header."""
+def _read(path: str | Path, framework: str, read: Callable[..., T]) -> tuple[T, dict]:
+    """What `read` returns for the open file, and its header."""
     try:
-        with safe_open(str(path), framework="pt") as file:
-            header = json.loads((file.metadata() or {})["lifting_ros"])
-            return content(file), header
+        with safe_open(str(path), framework=framework) as file:
+            metadata = file.metadata() or {}
+            header = json.loads(metadata["lifting_ros"])
+            return read(file), header
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such weights file") from None
     except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
         raise CheckpointError(
             f"{path}: not a weights file of lifting_ros ({reason(error)})"
         ) from None
-
-
-def save_network(
-    path: str | Path, state: dict[str, Tensor], config: NetworkConfig, card: dict
-) -> None:
-    """Write network weights as fp16 with their configuration and a short card (recipe, seed,
-    revision)."""
-    half = {name: t.half() if t.is_floating_point() else t for name, t in state.items()}
-    save_tensors(path, half, {"network": dataclasses.asdict(config), "card": card})
-
-
-def load_network(
-    path: str | Path, prior=None, device: str | torch.device = "cpu"
-) -> MultistageNetwork:
-    """Build the network that a weights file describes, in float32 and evaluation mode; `prior`
-    gives it its fusion layers."""
-    tensors, header = load_tensors(path)
-    try:
-        config = from_mapping(NetworkConfig, header["network"])
-        network = build_network(config, prior)
-        network.load_state_dict(tensors)
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path}: holds no network that this version knows ({reason(error)})"
-        ) from None
-    return network.to(device=device, memory_format=torch.channels_last).float().eval()
-
-
-def build_network(config: NetworkConfig, prior=None) -> MultistageNetwork:
-    """A network of random weights, fused with `prior` (a core.ppca.MixturePPCA) where one is given."""
-    return MultistageNetwork(config, None if prior is None else fusion_of(config, prior))
-
-
-def fusion_of(config: NetworkConfig, prior):
-    """The fusion layers (core.fusion.PriorFusion, or none) of such a network: the same width on the
-    person whatever the grid."""
-    if not config.fusion:
-        return NoFusion()
-    from lifting_ros.keypoints.fusion import (
-        PriorFusion,  # the prior's algebra is not needed for a plain network
-    )
-
-    return PriorFusion(
-        prior, config.stages, config.fusion_noise, FUSION_SIGMA * config.input_px / config.stride
-    )

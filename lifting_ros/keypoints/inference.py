@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trained network as it is run: batch norm folded into the convolutions, weights in the
-precision that the device is good at."""
+"""Runs a trained network: batch norms folded into the convolutions, weights in the precision that
+the device is fast at."""
 
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -15,25 +18,39 @@ from lifting_ros.config import ConfigError
 from lifting_ros.device import has_fast_bf16
 from lifting_ros.io.checkpoint import reason
 from lifting_ros.keypoints import belief_maps
-from lifting_ros.keypoints.network import MultistageNetwork, NetworkOutput
+from lifting_ros.keypoints.crop import crop_around, cut
+from lifting_ros.keypoints.network import MultistageNetwork, NetworkOutput, StageOutput
+from lifting_ros.keypoints.network_weights import load_network
 from lifting_ros.skeleton import KEYPOINT_FLIP
+from lifting_ros.types import FoundKeypoints
+
+if TYPE_CHECKING:
+    from lifting_ros.prior.ppca import MixturePPCA
 
 M = TypeVar("M", bound=nn.Module)
 
 COMPILED_BATCHES = (1, 2, 4)
-"""Numbers of crops that a compiled network is made for: others are filled up, more than the last
-are run in parts."""
+"""Batch sizes that a compiled network is made for. Others are padded to the next of these; batches
+larger than the last are split."""
+
+
+def load_runner(
+    path: Path, prior: MixturePPCA, device: torch.device, stages: int = 0, compiled: bool = False
+) -> NetworkRunner:
+    """The network of a weights file, ready to run.
+
+    CheckpointError where the file cannot be used; ConfigError where it has fewer than `stages`
+    stages, or cannot be compiled.
+    """
+    network = load_network(path, prior)
+    available = network.config.stages
+    if stages > available:
+        raise ConfigError(f"stages: expected 0 to {available} with {path.name}, got {stages}")
+    return NetworkRunner(network, device, stages, compiled)
 
 
 class NetworkRunner:
-    """Crops in, the network's answer out: one batch for all, in evaluation mode and without
-    gradients.
-
-    The network given is not changed. `stages`: how many to run, 0 for all (ValueError for more than
-    there are). `compiled`: through torch.compile, on CUDA as CUDA graphs; making the code takes
-    most of a minute, here and not at the first image. ConfigError where that fails, as without a
-    compiler.
-    """
+    """Runs a network on batches of crops, in evaluation mode and without gradients."""
 
     def __init__(
         self,
@@ -42,70 +59,126 @@ class NetworkRunner:
         stages: int = 0,
         compiled: bool = False,
     ):
+        """network: copied, not changed; stages: how many to run, 0: all; compiled: run through
+        torch.compile, on CUDA as CUDA graphs, which takes most of a minute here.
+
+        ValueError for more stages than there are. ConfigError where the network cannot be compiled,
+        for example without a C++ compiler.
+        """
         if not 0 <= stages <= len(network.stages):
             raise ValueError(f"stages: expected 0 to {len(network.stages)}, got {stages}")
-        self.config, self.device, self.stages, self.compiled = (
-            network.config,
-            device,
-            stages or None,
-            compiled,
-        )
+
+        self.config = network.config
+        self.device = device
+        self.stages = stages or None
+        self.compiled = compiled
         self.dtype = torch.bfloat16 if has_fast_bf16(device) else torch.float32
-        network = folded(network).to(device=device, memory_format=torch.channels_last)
-        for part in (
-            network.features,
-            network.stages,
-            network.presence,
-        ):  # the prior's algebra stays float32
-            if part is not None:
-                part.to(self.dtype)
-        self._network = network
+        self._network: nn.Module = self._prepare(network)
+
         if compiled:
             try:
                 self._compile()
-            except (
-                RuntimeError
-            ) as error:  # what torch's compiler raises, and what it says of a Python too new for it
+            except RuntimeError as error:  # any failure of torch's compiler
                 raise ConfigError(
                     f"compile: the network cannot be compiled here ({reason(error)})"
                 ) from None
 
+    def _prepare(self, network: MultistageNetwork) -> MultistageNetwork:
+        """A folded copy on the device; the prior's algebra stays in float32."""
+        network = folded(network)
+        network.to(device=self.device, memory_format=torch.channels_last)
+        for part in (
+            network.features,
+            network.stages,
+            network.presence,
+        ):
+            if part is not None:
+                part.to(self.dtype)
+        return network
+
     def _compile(self) -> None:
-        self._network = torch.compile(
-            self._network, mode="reduce-overhead" if self.device.type == "cuda" else None
-        )
+        mode = None
+        if self.device.type == "cuda":
+            mode = "reduce-overhead"
+        self._network = torch.compile(self._network, mode=mode)
+
+        side = self.config.input_px
         for batch in COMPILED_BATCHES:
-            self(torch.zeros(batch, 3, self.config.input_px, self.config.input_px))
+            self(torch.zeros(batch, 3, side, side))
 
     def __call__(self, crops: Tensor) -> NetworkOutput:
         """crops: (N, 3, S, S) float RGB in [0, 1] on any device, N at least 1."""
         if not self.compiled:
             return self._run(crops)
+
         parts = []
         for part in crops.split(COMPILED_BATCHES[-1]):
-            size = next(b for b in COMPILED_BATCHES if b >= len(part))
-            filled = torch.cat([part, part[:1].expand(size - len(part), -1, -1, -1)])
-            parts.append(_rows(self._run(filled), len(part)))
-        return _joined(parts)
+            count = len(part)
+            size = next(batch for batch in COMPILED_BATCHES if batch >= count)
+            padding = part[:1].expand(size - count, -1, -1, -1)
+            output = self._run(torch.cat([part, padding]))
+            parts.append(_first_rows(output, count))
+        return _concatenate(parts)
+
+    def find(
+        self, image: np.ndarray, boxes_px: Sequence[np.ndarray], mirrored: bool = False
+    ) -> list[FoundKeypoints]:
+        """Keypoints of each box (4,) in an (H, W, 3) uint8 RGB image; see
+        `protocols.KeypointNetwork`."""
+        # Network
+        areas = [crop_around(box, self.config.input_px) for box in boxes_px]
+        crops = torch.stack([cut(image, area) for area in areas])
+        maps, logits = self.last(crops, mirrored)
+
+        # Keypoints in crop pixels
+        points, confidence, covariance = belief_maps.keypoints(maps, logits, self.config)
+        presence = confidence if logits is None else logits.float().sigmoid()  # (N, 14)
+        outputs = (points, confidence, covariance, presence)
+        arrays = [output.double().cpu().numpy() for output in outputs]
+
+        # Image pixels
+        found = []
+        for area, points_px, sure, covariance_px2, present in zip(areas, *arrays):
+            found.append(
+                FoundKeypoints(
+                    keypoints_px=area.to_image(points_px),
+                    confidence=sure,
+                    covariance_px2=covariance_px2 * area.scale**2,
+                    presence=present,
+                )
+            )
+        return found
 
     def last(self, crops: Tensor, mirrored: bool = False) -> tuple[Tensor, Tensor | None]:
-        """The last stage's fused maps (N, 14, h, w) and the presence logits (N, 14) of crops, or
-        their means over each crop and its mirror image."""
-        output = self(torch.cat([crops, crops.flip(-1)]) if mirrored else crops)
-        maps, presence = output.stages[-1].fused, output.presence
+        """The last stage's fused maps (N, 14, h, w), and the presence logits (N, 14) if the variant
+        has them.
+
+        mirrored: the mean of the answers for each crop and for its mirror image.
+        """
         if mirrored:
-            maps = (maps[: len(crops)] + belief_maps.mirrored(maps[len(crops) :])) / 2
-            presence = (
-                None
-                if presence is None
-                else (presence[: len(crops)] + presence[len(crops) :, list(KEYPOINT_FLIP)]) / 2
-            )
+            batch = torch.cat([crops, crops.flip(-1)])
+        else:
+            batch = crops
+
+        output = self(batch)
+        maps = output.stages[-1].fused
+        presence = output.presence
+        if not mirrored:
+            return maps, presence
+
+        # Mean of each crop and its mirror image
+        count = len(crops)
+        mirrored_maps = belief_maps.mirrored(maps[count:])
+        maps = (maps[:count] + mirrored_maps) / 2
+        if presence is not None:
+            mirrored_presence = presence[count:, list(KEYPOINT_FLIP)]
+            presence = (presence[:count] + mirrored_presence) / 2
         return maps, presence
 
     def _run(self, crops: Tensor) -> NetworkOutput:
-        crops = crops.to(device=self.device, dtype=self.dtype).contiguous(
-            memory_format=torch.channels_last
-        )
+        crops = crops.to(self.device, self.dtype)
+        crops = crops.contiguous(memory_format=torch.channels_last)
+
         with torch.inference_mode():
             return self._network(crops, self.stages)
 
@@ -113,33 +186,59 @@ class NetworkRunner:
 def folded(network: M) -> M:
     """A copy in evaluation mode whose batch norms are part of the convolutions before them."""
     network = copy.deepcopy(network).eval()
-    for module in [m for m in network.modules() if isinstance(m, nn.Sequential)]:
-        for index in range(len(module) - 1, 0, -1):
-            if isinstance(module[index], nn.BatchNorm2d) and isinstance(
-                module[index - 1], nn.Conv2d
-            ):
-                module[index - 1] = fuse_conv_bn_eval(module[index - 1], module[index])
-                del module[index]
+    sequences = [module for module in network.modules() if isinstance(module, nn.Sequential)]
+    for layers in sequences:
+        for index in range(len(layers) - 1, 0, -1):
+            norm = layers[index]
+            convolution = layers[index - 1]
+            if not isinstance(norm, nn.BatchNorm2d):
+                continue
+            if not isinstance(convolution, nn.Conv2d):
+                continue
+
+            layers[index - 1] = fuse_conv_bn_eval(convolution, norm)
+            del layers[index]
     return network
 
 
-def _rows(output: NetworkOutput, count: int) -> NetworkOutput:
-    """The first `count` of every tensor, copied: a CUDA graph writes its next answer into the same
-    memory."""
+def _first_rows(output: NetworkOutput, count: int) -> NetworkOutput:
+    """The first `count` rows of every tensor, copied: a CUDA graph writes its next output into the
+    same memory."""
 
-    def cut(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor[:count].clone()
+    def first(tensor: Tensor | None) -> Tensor | None:
+        if tensor is None:
+            return None
+        return tensor[:count].clone()
+
+    stages = []
+    for stage in output.stages:
+        maps = [first(tensor) for tensor in stage]
+        stages.append(StageOutput(*maps))
 
     return NetworkOutput(
-        [type(s)(*map(cut, s)) for s in output.stages], cut(output.presence), cut(output.trunk)
+        stages=stages,
+        presence=first(output.presence),
+        trunk=first(output.trunk),
     )
 
 
-def _joined(parts: list[NetworkOutput]) -> NetworkOutput:
+def _concatenate(parts: list[NetworkOutput]) -> NetworkOutput:
     """Parts of a batch as one."""
 
-    def join(tensors) -> Tensor | None:
-        return None if tensors[0] is None else torch.cat(tensors)
+    def join(tensors: Sequence[Tensor | None]) -> Tensor | None:
+        known = [tensor for tensor in tensors if tensor is not None]
+        if not known:
+            return None
+        return torch.cat(known)
 
-    stages = [type(group[0])(*map(join, zip(*group))) for group in zip(*(p.stages for p in parts))]
-    return NetworkOutput(stages, join([p.presence for p in parts]), join([p.trunk for p in parts]))
+    stages = []
+    for index in range(len(parts[0].stages)):
+        same_stage = [part.stages[index] for part in parts]
+        maps = [join(same_map) for same_map in zip(*same_stage)]
+        stages.append(StageOutput(*maps))
+
+    return NetworkOutput(
+        stages=stages,
+        presence=join([part.presence for part in parts]),
+        trunk=join([part.trunk for part in parts]),
+    )

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 
 def conv(cin: int, cout: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """Convolution, batch norm, ReLU; padded to keep the size (over the stride)."""
+    """Convolution, batch norm and ReLU; padded to keep the size, divided by the stride."""
     return nn.Sequential(
-        nn.Conv2d(cin, cout, kernel, stride, kernel // 2, bias=False),
+        nn.Conv2d(cin, cout, kernel, stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(cout),
         nn.ReLU(inplace=True),
     )
@@ -22,11 +22,14 @@ class Residual(nn.Module):
     def __init__(self, width: int):
         super().__init__()
         self.body = nn.Sequential(
-            conv(width, width), nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width)
+            conv(width, width),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.relu(x + self.body(x))
+        change = self.body(x)
+        return torch.relu(x + change)
 
 
 def upsample(x: Tensor) -> Tensor:

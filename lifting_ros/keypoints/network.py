@@ -2,15 +2,15 @@
 """The multistage network (section 5, figure 1): image features, then stages that each predict,
 lift, project and fuse belief maps.
 
-Stage t sees the features F and the fused maps of stage t-1 and predicts belief maps b_t; the fusion
-layer lifts them to 3D, projects the skeleton back to maps and returns f_t = w_t b_t + (1 - w_t)
-b_hat_t (equation (8)), which the next stage sees instead of b_t.
+Stage t sees the features F and the fused maps of stage t-1, and predicts belief maps b_t. The
+fusion layer lifts them to 3D, projects the skeleton back to maps b_hat_t and returns
+f_t = w_t b_t + (1 - w_t) b_hat_t (equation (8)), which the next stage sees instead of b_t.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,10 @@ class NetworkConfig:
     widths: tuple[int, ...] = field(
         default=(24, 48),
         metadata={
-            "description": "channels of a stage at stride 4 and 8, or of the paper's layers at stride 1, 2, 4, 8"
+            "description": (
+                "channels of a stage at stride 4 and 8, or of the paper's layers at stride 1, 2, "
+                "4, 8"
+            )
         },
     )
     features: int = field(default=24, metadata={"description": "channels of the features F"})
@@ -53,20 +56,23 @@ class NetworkConfig:
     fusion_noise: float = field(
         default=0.02,
         metadata={
-            "description": "standard deviation of a certain keypoint in the fusion, in units of the person's size"
+            "description": (
+                "standard deviation of a certain keypoint in the fusion, in units of the person's "
+                "size"
+            )
         },
     )
     noise_scale: float = field(
         default=0.79,
         metadata={
-            "description": "covariance of a keypoint over its belief's, both without the blur",
+            "description": "covariance of a keypoint divided by its belief's, without the blur",
             "range": (0.0, 100.0),
         },
     )
     noise_blur: float = field(
         default=1.07,
         metadata={
-            "description": "deviation of the Gaussians beliefs are taught as",
+            "description": "standard deviation of the Gaussians that labels are encoded as",
             "unit": "cells",
             "range": (0.0, 9.0),
         },
@@ -74,7 +80,7 @@ class NetworkConfig:
     noise_floor: float = field(
         default=0.25,
         metadata={
-            "description": "deviation of the surest keypoints",
+            "description": "standard deviation of the most certain keypoints",
             "unit": "cells",
             "range": (0.01, 10.0),
         },
@@ -87,75 +93,110 @@ LITE = NetworkConfig(variant="lite", input_px=192)
 PAPER = NetworkConfig(
     variant="paper", input_px=368, stages=6, widths=(64, 128, 256, 512), features=128, stride=8
 )
-"""The paper's own shape (its 29.85 M parameters, 88.4 GMAC a crop are tested)."""
+"""The paper's own shape: 29.85 M parameters, 88.4 GMAC per crop."""
 
 
 class StageOutput(NamedTuple):
-    """What one stage returns; maps are probabilities (N, J, h, w), but for the raw ones."""
+    """Output of one stage; all maps but `raw` are probabilities (N, J, h, w)."""
 
     raw: Tensor
-    """What the stage's last convolution gives: logits (on a trunk), or J+1 maps that peak at one
+    """Output of the stage's last convolution: logits (on a trunk), or J+1 maps that peak at one
     (paper)."""
     belief: Tensor
     projected: Tensor | None
+    """None without fusion."""
     fused: Tensor
 
 
 class NetworkOutput(NamedTuple):
-    """What the network gives of N crops."""
+    """Output for N crops."""
 
     stages: list[StageOutput]
     presence: Tensor | None
-    """(N, J) logits of each keypoint being in the crop and in view, where the variant tells."""
+    """(N, J) logits of each keypoint being in the crop and in view; None where the variant has
+    none."""
     trunk: Tensor | None = None
-    """(N, 17, h, w) the pretrained trunk's own maps of the person in the middle, in [0, 1], where
-    there is one."""
+    """(N, 17, h, w) the pretrained trunk's own maps of the person in the middle, in [0, 1]; None
+    without a trunk."""
 
 
 class NoFusion(nn.Module):
-    """f_t = b_t: the plain convolutional pose machine, and the first steps of a training, when
-    there is nothing yet to lift."""
+    """f_t = b_t: a plain convolutional pose machine, and the first steps of a training, when there
+    is nothing to lift yet."""
 
     def forward(self, belief: Tensor, stage: int) -> tuple[Tensor | None, Tensor]:
         return None, belief
 
 
+class MapMeaning(Protocol):
+    """What a stage's raw maps mean."""
+
+    def belief(self, raw: Tensor) -> Tensor:
+        """Probabilities (N, J, h, w) of raw maps."""
+
+    def following(
+        self, raw: Tensor, fused: Tensor, projected: Tensor | None, weight: Tensor | None
+    ) -> Tensor:
+        """The maps (N, J+1, h, w) that the next stage sees: keypoints and background."""
+
+
+class _Parts(NamedTuple):
+    """Parts of a variant."""
+
+    features: nn.Module
+    stages: list[nn.Module]
+    presence: nn.Module | None
+    maps: MapMeaning
+
+
 class MultistageNetwork(nn.Module):
-    """Features and S stages of belief maps, fused by `fusion` (a module called with (belief, stage)
-    that returns (projected, fused), with the stages' `weights`). ConfigError for a variant that
-    does not exist."""
+    """Features and S stages of belief maps, fused with the prior."""
 
     def __init__(self, config: NetworkConfig, fusion: nn.Module | None = None):
+        """fusion: called with (belief, stage), returns (projected, fused), has `weights` (S,);
+        None: no fusion. ConfigError for a variant that does not exist."""
         super().__init__()
-        check(
-            next(f for f in fields(config) if f.name == "variant").metadata,
-            "",
-            config.variant,
-            "network.variant",
-        )
+        _check_variant(config)
         self.config = config
-        build = _paper if config.variant == "paper" else _on_trunk
-        self.features, stages, presence, self.maps = build(config)
-        self.stages, self.presence = nn.ModuleList(stages), presence
+
+        build = _build_paper if config.variant == "paper" else _build_on_trunk
+        parts = build(config)
+        self.features = parts.features
+        self.maps = parts.maps
+        self.stages = nn.ModuleList(parts.stages)
+        self.presence = parts.presence
         self.fusion = fusion if fusion is not None else NoFusion()
 
     def forward(self, image: Tensor, stages: int | None = None) -> NetworkOutput:
-        """image: (N, 3, input_px, input_px) in [0, 1] RGB; stages: how many to run, all by default."""
+        """image: (N, 3, input_px, input_px) in [0, 1] RGB; stages: how many to run, None: all."""
         features, code = self.features(image)
         outputs: list[StageOutput] = []
         previous = None
         for index, stage in enumerate(self.stages[:stages]):
-            outputs.append(self._stage(index, stage, features, previous))
-            raw, _, projected, fused = outputs[-1]
-            weight = None if projected is None else self.fusion.weights[index]
-            previous = self.maps.following(raw, fused, projected, weight)  # (N, J+1, h, w)
+            output = self._stage(index, stage, features, previous)
+            outputs.append(output)
+
+            # What the next stage sees
+            weight = None
+            if output.projected is not None:
+                weight = self.fusion.weights[index]
+            previous = self.maps.following(
+                output.raw,
+                output.fused,
+                output.projected,
+                weight,
+            )
+
+        # Which keypoints are in view
         if code is None:
-            return NetworkOutput(outputs, None)
-        return NetworkOutput(outputs, self.presence(code, outputs[-1].fused), code.own)
+            return NetworkOutput(outputs, presence=None)
+        presence = self.presence(code, outputs[-1].fused)
+        return NetworkOutput(outputs, presence, code.own)
 
     def _stage(
         self, index: int, stage: nn.Module, features: Tensor, previous: Tensor | None
     ) -> StageOutput:
+        """Predict belief maps, lift, project and fuse them."""
         raw = stage(features, previous).float()
         belief = self.maps.belief(raw)  # (N, J, h, w)
         with torch.autocast(raw.device.type, enabled=False):
@@ -163,24 +204,51 @@ class MultistageNetwork(nn.Module):
         return StageOutput(raw, belief, projected, fused)
 
 
-def _on_trunk(config: NetworkConfig):
-    """Features, stages, presence and the meaning of the maps."""
-    features = network_trunk.Features(network_trunk.TRUNK_WIDTHS[config.variant], config.features)
-    first = network_trunk.FirstStage(config.features)
-    later = [
-        network_trunk.RefinementStage(config.widths, config.features)
-        for _ in range(config.stages - 1)
-    ]
-    presence = network_trunk.Presence(features.trunk.backbone.last.out_channels)
-    return features, [first, *later], presence, network_trunk.SoftmaxMaps()
+def _check_variant(config: NetworkConfig) -> None:
+    by_name = {field.name: field for field in fields(config)}
+    check(
+        by_name["variant"].metadata,
+        default="",
+        value=config.variant,
+        name="network.variant",
+    )
 
 
-def _paper(config: NetworkConfig):
-    """Features, stages, no presence, and the meaning of the maps."""
+def _build_on_trunk(config: NetworkConfig) -> _Parts:
+    trunk_width = network_trunk.TRUNK_WIDTHS[config.variant]
+    features = network_trunk.Features(trunk_width, config.features)
+
+    stages: list[nn.Module] = []
+    stages.append(network_trunk.FirstStage(config.features))
+    for _ in range(config.stages - 1):
+        stage = network_trunk.RefinementStage(config.widths, config.features)
+        stages.append(stage)
+
+    deep = features.trunk.backbone.last.out_channels
+    return _Parts(
+        features=features,
+        stages=stages,
+        presence=network_trunk.Presence(deep),
+        maps=network_trunk.SoftmaxMaps(),
+    )
+
+
+def _build_paper(config: NetworkConfig) -> _Parts:
     features = network_paper.Features(config.widths, config.features)
-    first = network_paper.FirstStage(config.widths, config.features)
-    later = [
-        network_paper.RefinementStage(config.features, config.input_px, config.stride)
-        for _ in range(config.stages - 1)
-    ]
-    return features, [first, *later], None, network_paper.PeakMaps()
+
+    stages: list[nn.Module] = []
+    stages.append(network_paper.FirstStage(config.widths, config.features))
+    for _ in range(config.stages - 1):
+        stage = network_paper.RefinementStage(
+            config.features,
+            config.input_px,
+            config.stride,
+        )
+        stages.append(stage)
+
+    return _Parts(
+        features=features,
+        stages=stages,
+        presence=None,
+        maps=network_paper.PeakMaps(),
+    )

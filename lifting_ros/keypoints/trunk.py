@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The trunk: MobileNetV2 with a feature pyramid and the heads of MoveNet, the published networks
-that training starts from.
+"""The trunk: MobileNetV2 with a feature pyramid and the heads of MoveNet.
 
-Layers and their order follow the published graphs, so that their weights can be read in by name
-(`research/graph_model.py`). Batch norms are folded into the convolutions, as published. Images go
-in as [0, 1] RGB; all maps come out at a quarter of the image's resolution.
+Training starts from the published weights. Layers and their order follow the published graphs, so
+that the weights can be read by name (`research/graph_model.py`). Batch norms are folded into the
+convolutions, as published. Images are RGB in [0, 1]; all maps have a quarter of the resolution.
 """
 
 from __future__ import annotations
@@ -26,13 +25,18 @@ wrists, hips, knees, ankles."""
 
 _HEAD_WIDTH = 96
 _PYRAMID = (64, 32, FEATURES, FEATURES)
+"""Channels of the pyramid, coarse to fine."""
+
 _HALVING_BLOCKS = (1, 3, 6, 13)
+"""Blocks of the backbone with stride 2."""
+
 _TAPPED_BLOCKS = (2, 5, 9)
+"""Blocks whose outputs the pyramid reads."""
 
 
 class TrunkShape(NamedTuple):
-    """Channels of a MobileNetV2: its stem, the inner and outer channels of its 17 blocks, and its
-    last layer."""
+    """Channels of a MobileNetV2: of its stem, inside its 17 blocks, between them, and of its last
+    layer."""
 
     stem: int
     inner: tuple[int, ...]
@@ -44,20 +48,26 @@ def mobilenet_shape(width: float) -> TrunkShape:
     """The shape of a MobileNetV2 with that width multiplier (Sandler et al. 2018, table 2)."""
     plan = ((16, 1), (24, 2), (32, 3), (64, 4), (96, 3), (160, 3), (320, 1))
     stem = _divisible(32 * width)
-    outer = tuple(_divisible(channels * width) for channels, count in plan for _ in range(count))
+
+    outer: list[int] = []
+    for channels, count in plan:
+        outer += [_divisible(channels * width)] * count
+
     inner = (stem, *(6 * channels for channels in outer[:-1]))
-    return TrunkShape(stem, inner, outer)
+    return TrunkShape(stem, inner, tuple(outer))
 
 
 def _divisible(channels: float) -> int:
     """The nearest multiple of 8 that is at most a tenth below `channels`."""
     nearest = max(8, int(channels + 4) // 8 * 8)
-    return nearest if nearest >= 0.9 * channels else nearest + 8
+    if nearest >= 0.9 * channels:
+        return nearest
+    return nearest + 8
 
 
 class SameConv(nn.Conv2d):
-    """A convolution padded as TensorFlow's SAME: an even input with stride 2 is padded at its end
-    alone."""
+    """A convolution padded as TensorFlow's SAME: an even input with stride 2 is padded only at its
+    end."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.stride[0] == 2:
@@ -73,8 +83,8 @@ def _conv(
 
 
 class InvertedResidual(nn.Module):
-    """A block of MobileNetV2: expand, filter each channel, project; added to its input where the
-    shape allows."""
+    """A block of MobileNetV2: expand, filter each channel, project; added to its input if the
+    shapes are equal."""
 
     def __init__(
         self, channels_in: int, inner: int, channels_out: int, stride: int, expanded: bool = True
@@ -86,10 +96,15 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and channels_in == channels_out
 
     def forward(self, x: Tensor) -> Tensor:
-        inner = x if self.expand is None else functional.relu6(self.expand(x))
+        inner = x
+        if self.expand is not None:
+            inner = functional.relu6(self.expand(x))
+
         inner = functional.relu6(self.depthwise(inner))
         projected = self.project(inner)
-        return x + projected if self.residual else projected
+        if self.residual:
+            return x + projected
+        return projected
 
 
 class SeparableConv(nn.Module):
@@ -103,14 +118,18 @@ class SeparableConv(nn.Module):
         self.pointwise = nn.Conv2d(channels_in, channels_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.relu(self.pointwise(self.depthwise(x)))
+        filtered = self.depthwise(x)
+        return functional.relu(self.pointwise(filtered))
 
 
 class Head(nn.Sequential):
     """A head of MoveNet: features to `outputs` maps."""
 
     def __init__(self, outputs: int):
-        super().__init__(SeparableConv(FEATURES, _HEAD_WIDTH), nn.Conv2d(_HEAD_WIDTH, outputs, 1))
+        super().__init__(
+            SeparableConv(FEATURES, _HEAD_WIDTH),
+            nn.Conv2d(_HEAD_WIDTH, outputs, 1),
+        )
 
 
 class Backbone(nn.Module):
@@ -119,13 +138,14 @@ class Backbone(nn.Module):
     def __init__(self, shape: TrunkShape):
         super().__init__()
         self.stem = _conv(3, shape.stem, 3, 2)
-        inputs = (shape.stem, *shape.outer[:-1])
-        self.blocks = nn.ModuleList(
-            InvertedResidual(
-                before, inner, after, 2 if index in _HALVING_BLOCKS else 1, expanded=index > 0
-            )
-            for index, (before, inner, after) in enumerate(zip(inputs, shape.inner, shape.outer))
-        )
+        self.blocks = nn.ModuleList()
+        channels = shape.stem
+        for index, (inner, outer) in enumerate(zip(shape.inner, shape.outer)):
+            stride = 2 if index in _HALVING_BLOCKS else 1
+            block = InvertedResidual(channels, inner, outer, stride, expanded=index > 0)
+            self.blocks.append(block)
+            channels = outer
+
         self.last = _conv(shape.outer[-1], shape.last)
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -135,7 +155,9 @@ class Backbone(nn.Module):
             x = block(x)
             if index in _TAPPED_BLOCKS:
                 levels.append(x)
-        return [*levels, functional.relu6(self.last(x))]
+
+        levels.append(functional.relu6(self.last(x)))
+        return levels
 
 
 class Pyramid(nn.Module):
@@ -144,46 +166,51 @@ class Pyramid(nn.Module):
     def __init__(self, shape: TrunkShape):
         super().__init__()
         coarse, mid, fine, finest = _PYRAMID
+        widths = (coarse, coarse, mid, fine)
         sources = (shape.last, *(shape.outer[index] for index in reversed(_TAPPED_BLOCKS)))
         self.lateral = nn.ModuleList(
-            nn.Conv2d(channels, width, 1)
-            for channels, width in zip(sources, (coarse, coarse, mid, fine))
+            nn.Conv2d(channels, width, 1) for channels, width in zip(sources, widths)
         )
         self.merge = nn.ModuleList(
-            (SeparableConv(coarse, mid), SeparableConv(mid, fine), SeparableConv(fine, finest))
+            (
+                SeparableConv(coarse, mid),
+                SeparableConv(mid, fine),
+                SeparableConv(fine, finest),
+            )
         )
 
     def forward(self, levels: list[Tensor]) -> Tensor:
         x = self.lateral[0](levels[-1])
         for lateral, merge, level in zip(self.lateral[1:], self.merge, reversed(levels[:-1])):
-            x = functional.interpolate(x, scale_factor=2.0, mode="bilinear") + lateral(level)
-            x = merge(x)
+            upsampled = functional.interpolate(x, scale_factor=2.0, mode="bilinear")
+            x = merge(upsampled + lateral(level))
         return x
 
 
 def _initialise(module: nn.Module) -> None:
-    """Weights whose outputs keep their size through the layers (He et al. 2015); without batch norm
-    nothing else would."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+    """Set weights that keep the variance constant through the layers (He et al. 2015), as there is
+    no batch norm."""
+    if not isinstance(module, nn.Conv2d):
+        return
+
+    nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
 
 
 class TrunkOutput(NamedTuple):
-    """What the trunk gives of N images; maps are at a quarter of their resolution (h, w)."""
+    """Output for N images; maps have a quarter of their resolution (h, w)."""
 
     features: Tensor
     """(N, 24, h, w)."""
     heat: Tensor
-    """(N, 17, h, w) logits of BODY_KEYPOINTS, anybody's."""
+    """(N, 17, h, w) logits of BODY_KEYPOINTS, of all persons."""
     centre: Tensor
-    """(N, 1, h, w) logits of the middle of a person."""
+    """(N, 1, h, w) logits of the centre of a person."""
     regression: Tensor
-    """(N, 34, h, w) offsets y and x, in cells, from a person's middle to their keypoints: 17 y, x
-    pairs."""
+    """(N, 34, h, w) offsets in cells from a person's centre to their keypoints: 17 pairs y, x."""
     deep: Tensor
-    """(N, last) mean over the picture of the backbone's last layer."""
+    """(N, last) the backbone's last layer, averaged over the image."""
 
 
 class Trunk(nn.Module):
@@ -192,17 +219,21 @@ class Trunk(nn.Module):
     def __init__(self, width: float):
         super().__init__()
         shape = mobilenet_shape(width)
-        self.backbone, self.pyramid = Backbone(shape), Pyramid(shape)
-        self.heat, self.centre, self.regression = (
-            Head(BODY_KEYPOINTS),
-            Head(1),
-            Head(2 * BODY_KEYPOINTS),
-        )
+        self.backbone = Backbone(shape)
+        self.pyramid = Pyramid(shape)
+        self.heat = Head(BODY_KEYPOINTS)
+        self.centre = Head(1)
+        self.regression = Head(2 * BODY_KEYPOINTS)
         self.apply(_initialise)
 
     def forward(self, image: Tensor) -> TrunkOutput:
         """image: (N, 3, H, W) in [0, 1] RGB, H and W multiples of 32."""
         levels = self.backbone(image)
         features = self.pyramid(levels)
-        heads = (head(features) for head in (self.heat, self.centre, self.regression))
-        return TrunkOutput(features, *heads, levels[-1].mean((-1, -2)))
+        return TrunkOutput(
+            features=features,
+            heat=self.heat(features),
+            centre=self.centre(features),
+            regression=self.regression(features),
+            deep=levels[-1].mean((-1, -2)),
+        )

@@ -1,237 +1,290 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depths of joints as a Gaussian measurement in the lifter's posterior: they correct each mode and
-weigh it by how well it foretold them.
+"""Depths of joints as Gaussian measurements in the lifter's posterior: they correct each mode, and
+weight it by how well it predicted them.
 
-The state is a mode's 54 latents (`conditioning`) and the logarithm of the person's size over that
-of the prior: keypoints and limb lengths are silent about the size, and a depth in metres ties it to
-the distance in sizes. Each pass takes keypoints and limbs anew as `modes` does, with the last
-estimate's depths, so that joints move along their rays; then the measured depths, linearised at
-that estimate. Some depths are of something before the joint, mostly the person's own arm: every
-measurement is a mixture of the joint and of a surface nearer to the camera, and how far each one
-counts is found by variational EM in the space of measurements.
+The state is a mode's 54 latents (`conditioning`) and the logarithm of the person's size divided by
+that of the prior: keypoints and limb lengths carry no information about the size, and a depth in
+metres ties it to the distance in sizes. Each pass applies keypoints and limbs again as `modes`
+does, with the last estimate's depths, so that joints move along their rays. Then it applies the
+measured depths, linearised at that estimate. Some depths are of something before the joint, mostly
+the person's own arm. Each measurement is therefore a mixture of the joint and of another surface,
+and its weight is found by variational EM in the space of measurements.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 from lifting_ros.compiled import compiled
 from lifting_ros.lifting.conditioning import LATENTS, LIMB_JOINTS
-from lifting_ros.lifting.modes import CAUTION, pass_mode
+from lifting_ros.lifting.modes import (
+    EVIDENCE_TEMPERATURE,
+    Estimate,
+    Problem,
+    make_problem,
+    make_scratch,
+    run_pass,
+)
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
 
 COMMON_STD_M = 0.02
-"""Deviation that all depths of a person share: scale of the sensor, build and clothes of the
-person."""
+"""Standard deviation (std) of the error that all depths of a person share: scale of the sensor,
+build and clothes of the person."""
+
 LEAST_STD_M = 0.005
-"""No depth is taken for more certain."""
-BEFORE, BEHIND = 0.2, 0.02
-"""How often a depth is of something before the joint, and how often it is of something behind."""
-BEFORE_M, BEHIND_M = 0.6, 1.0
-"""How far off that is, metres, evenly spread."""
+"""Std added to that of every depth."""
+
+BEFORE = 0.2
+"""Prior probability that a depth is of something before the joint."""
+
+BEHIND = 0.02
+"""Prior probability that a depth is of something behind the joint."""
+
+BEFORE_M = 0.6
+"""Width of the uniform distribution of surfaces before the joint, metres."""
+
+BEHIND_M = 1.0
+"""Width of the uniform distribution of surfaces behind the joint, metres."""
+
 FARTHEST_M = 1000.0
-"""Depths beyond are none."""
+"""Depths beyond this are invalid."""
+
 PASSES = 4
-"""Passes of the best mode; all others have one."""
+"""Passes of the best mode; all others get one."""
 
 _STATE = LATENTS + 1
 _LIMBS = len(LIMB_JOINTS)
 _JOINT = np.array(KEYPOINT_TO_JOINT)
-_LEAST_SHARE = (
-    1e-9  # of a measurement in the answer: that of a metre off is then known to a kilometre
-)
-_MOST_GROWTH = 1.0  # logarithm of the factor on the prior's size: a misfit shall not run away
-_COOLING = np.array([0.3, 0.1, 0.03, 0.0, 0.0])
-"""Deviations added to the measurements', metres, while it is being found which of them count."""
+
+_LEAST_WEIGHT = 1e-9
+"""Least weight of a measurement; one that is a metre off is then known to a kilometre."""
+
+_MAX_LOG_GROWTH = 1.0
+"""Largest log factor on the prior's size; it keeps a misfit from diverging."""
+
+_COOLING_M = np.array([0.3, 0.1, 0.03, 0.0, 0.0])
+"""Std added to the measurements, metres, in each step of the search for their weights."""
 
 
-def read_depth(depth, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Measurements (N, 14, 2) of z and its variance, and who has any (N,), of the argument `depth`
-    of `Lifter.lift`.
+class JointDepths(NamedTuple):
+    """Depths measured of one person's joints."""
 
-    A variance that is not finite marks those that are none. Raises ValueError in one line for
-    arrays of a wrong shape.
+    keypoints: np.ndarray
+    """(n,) numbers of their keypoints."""
+    z: np.ndarray
+    """(n,) in the optical frame, metres."""
+    variance: np.ndarray
+    """(n,) m^2."""
+
+
+class FusedMode(NamedTuple):
+    """Where a mode stands; float64."""
+
+    state: np.ndarray
+    """(55,) latents, and log size divided by that of the prior."""
+    place: np.ndarray
+    """(3,) to be added to joint coordinates to get absolute ones, in sizes."""
+    covariance: np.ndarray
+    """(55, 55) of the state."""
+
+
+class _Case(NamedTuple):
+    """One mode of a person with depths."""
+
+    problem: Problem
+    posterior: np.ndarray
+    """(54, 54), see `Plans`."""
+    frame: np.ndarray
+    """(3, 3) rotation from the optical frame into the view frame; float64."""
+    depths: JointDepths
+
+
+def read_depth(
+    depth,
+    count: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Measurements (N, 14, 2) of z and its variance, and which persons have any (N,).
+
+    depth: the argument of `Lifter.lift`, or None. Both values are inf where there is no valid
+    measurement. Raises ValueError in one line for arrays of a wrong shape.
     """
     measured = np.full((count, KEYPOINT_COUNT, 2), np.inf)
+
     if depth is not None:
         for axis, (name, values) in enumerate(zip(("z", "variance"), depth, strict=True)):
-            if np.shape(values) != measured.shape[:2]:
-                raise ValueError(
-                    f"depth {name}: expected {measured.shape[:2]}, got {np.shape(values)}"
-                )
+            expected = (count, KEYPOINT_COUNT)
+            if np.shape(values) != expected:
+                raise ValueError(f"depth {name}: expected {expected}, got {np.shape(values)}")
             measured[..., axis] = values
-        z, variance = measured[..., 0], measured[..., 1]
-        valid = (
-            (z > 0) & (z < FARTHEST_M) & (variance >= 0) & (variance < FARTHEST_M**2)
-        )  # false for NaN
-        measured[~valid] = np.inf
+
+        # Comparisons are false for NaN
+        z = measured[..., 0]
+        variance = measured[..., 1]
+        z_valid = (z > 0) & (z < FARTHEST_M)
+        variance_valid = (variance >= 0) & (variance < FARTHEST_M**2)
+        measured[~(z_valid & variance_valid)] = np.inf
         measured[..., 1] += LEAST_STD_M**2
+
     return measured, np.isfinite(measured).all(2).any(1)
 
 
 @compiled
-def fuse_rows(
+def fuse_depths(
     plans,
-    plan,
-    view,
-    rays,
-    seen,
-    depth,
-    score,
-    frames,
-    lengths,
-    variance,
+    shortlist,
+    views,
+    body,
     measured,
-    size,
-    size_std,
-    joints,
-    weight,
-    relative,
-    root,
+    out,
 ):
-    """As `modes.lift_rows`, with depths `measured` (N, 14, 2), but in metres: joints (N, M, 17, 3),
-    covariances the size's included.
+    """Refine the candidates of N persons with depths and write `out` (`modes.Modes`), in metres.
 
-    `plans` with their posteriors; size and size_std, metres, of the prior. Modes come best first;
-    returns the log-evidence (N,).
+    plans: `Plans`, with their posteriors; shortlist: `Shortlist`; views: `Views`; body: `Body`;
+    measured (N, 14, 2): z and its variance, from `read_depth`. Covariances include the size's.
     """
-    count, modes = plan.shape
-    total = np.empty(count, np.float32)
-    work = (
-        np.empty(2 * KEYPOINT_COUNT, np.float32),
-        np.empty(3 * _LIMBS, np.float32),
-        np.empty((_LIMBS, 3), np.float32),
-        np.empty((_LIMBS, _LIMBS), np.float32),
-        np.empty(3 * _LIMBS, np.float32),
-        np.empty(KEYPOINT_COUNT, np.float32),
-    )
+    count, modes = shortlist.plan_row.shape
+    scratch = make_scratch()
+
     for n in range(count):
-        evidence, found = np.full(modes, -np.inf), np.zeros((modes, JOINT_COUNT, 3))
-        states, places, covariance = (
-            np.zeros((modes, _STATE)),
-            np.zeros((modes, 3)),
-            np.zeros((_STATE, _STATE)),
-        )
+        evidence = np.full(modes, -np.inf)
+        found = np.zeros((modes, JOINT_COUNT, 3))
+        states = np.zeros((modes, _STATE))
+        places = np.zeros((modes, 3))
+        covariance = np.zeros((_STATE, _STATE))
         index = np.flatnonzero(measured[n, :, 1] < np.inf)
-        z, doubt = measured[n, index, 0], measured[n, index, 1]
-        for repeated in range(2):  # all modes once, then the best until it settles
-            best = evidence.argmax()
-            for m in range(modes):
-                if plan[n, m] < 0 or (repeated and m != best):
-                    continue
-                v, p, frame = view[n, m], plan[n, m], frames[view[n, m]].astype(np.float64)
-                news = _fuse_mode(
-                    plans,
-                    p,
-                    rays[v],
-                    seen[v],
-                    depth[n, m],
-                    frame,
-                    lengths,
-                    variance,
-                    index,
-                    z,
-                    doubt,
-                    size,
-                    size_std / size,
-                    PASSES if repeated else 1,
-                    work,
-                    states[m],
-                    places[m],
-                    covariance,
-                )
-                found[m] = _in_metres(states[m], places[m], frame, size)
-                if not repeated:
-                    evidence[m] = score[n, m] + news
-        v, frame = view[n, best], frames[view[n, best]].astype(np.float64)
-        _covariances(
-            states[best], places[best], covariance, seen[v], frame, size, relative[n], root[n]
-        )
+        z = measured[n, index, 0]
+        variance = measured[n, index, 1]
+        depths = JointDepths(index, z, variance)
+
+        # All modes once
+        for m in range(modes):
+            if shortlist.plan_row[n, m] >= 0:
+                case = _make_case(plans, views, shortlist, n, m, depths)
+                fused = FusedMode(states[m], places[m], covariance)
+                added = _fuse_mode(case, body, 1, scratch, fused)
+                found[m] = _in_metres(fused, case.frame, body.size_m)
+                evidence[m] = shortlist.score[n, m] + added
+
+        # The best until it settles
+        best = evidence.argmax()
+        case = _make_case(plans, views, shortlist, n, best, depths)
+        fused = FusedMode(states[best], places[best], covariance)
+        _fuse_mode(case, body, PASSES, scratch, fused)
+        found[best] = _in_metres(fused, case.frame, body.size_m)
+        _write_covariances(fused, case, body.size_m, out.relative[n], out.root[n])
+
+        # Weights and joints in order
+        joints = out.joints[n]
+        weight = out.weight[n]
         for rank, m in enumerate(np.argsort(-evidence)):
-            weight[n, rank] = np.exp((evidence[m] - evidence[best]) / CAUTION)
-            joints[n, rank] = found[m if weight[n, rank] > 0 else best]
-        weight[n] /= weight[n].sum()
-        total[n] = evidence[best] + np.log(np.exp(evidence - evidence[best]).sum())
-    return total
+            weight[rank] = np.exp((evidence[m] - evidence[best]) / EVIDENCE_TEMPERATURE)
+            joints[rank] = found[m if weight[rank] > 0 else best]
+        weight /= weight.sum()
+        total = np.exp(evidence - evidence[best]).sum()
+        out.log_evidence[n] = evidence[best] + np.log(total)
+
+
+@compiled
+def _make_case(
+    plans,
+    views,
+    shortlist,
+    n,
+    m,
+    depths,
+):
+    """`_Case` of mode m of person n."""
+    problem = make_problem(plans, views, shortlist, n, m)
+    posterior = plans.posterior[shortlist.plan_row[n, m]]
+    frame = views.frame[shortlist.view_row[n, m]].astype(np.float64)
+
+    return _Case(problem, posterior, frame, depths)
 
 
 @compiled
 def _fuse_mode(
-    plans,
-    p,
-    rays,
-    seen,
-    first_depth,
-    frame,
-    lengths,
-    variance,
-    index,
-    z,
-    doubt,
-    size,
-    relative_std,
+    case,
+    body,
     passes,
-    work,
-    state,
-    place,
-    covariance,
+    scratch,
+    fused,
 ):
-    """One mode: state (55,), place (3,) and covariance (55, 55) with keypoints, limbs and depths z
-    (n,) of variances `doubt` (n,).
+    """Write `fused`, given keypoints, limbs and depths; return the log-evidence of limbs and
+    depths.
 
-    Returns the log-evidence of limbs and depths. Float32 is for what `modes` shares.
+    What is shared with `modes` is float32.
     """
-    latents, spot = np.empty(LATENTS, np.float32), np.empty(3, np.float32)
-    limbs, far = pass_mode(
-        plans, p, rays, seen, first_depth, first_depth, lengths, variance, True, work, latents, spot
-    )
-    state[:LATENTS], state[LATENTS], place[:] = latents, 0.0, spot
+    problem = case.problem
+    depths = case.depths
+    state = fused.state
+    latents = np.empty(LATENTS, np.float32)
+    estimate = Estimate(latents, np.empty(3, np.float32))
+
+    # Keypoints and limbs
+    limbs, far = run_pass(problem, body, problem.first_depth, True, scratch, estimate)
+    state[:LATENTS] = latents
+    state[LATENTS] = 0.0
+    fused.place[:] = estimate.place
+
     evidence = 0.0
     for _ in range(passes):
-        rows, at = _measure(state, place, seen, frame, index, size)  # at the last estimate
+        # Linearise the depths at the last estimate
+        rows, predicted = _linearise_depths(case, body.size_m, fused)
+
+        # Keypoints and limbs again
         latents[:] = state[:LATENTS]
-        _, reached = pass_mode(
-            plans,
-            p,
-            rays,
-            seen,
-            first_depth,
-            np.float32(far),
-            lengths,
-            variance,
-            False,
-            work,
-            latents,
-            spot,
-        )
-        expected, change = np.zeros(_STATE), np.zeros(_STATE)
+        _, reached = run_pass(problem, body, np.float32(far), False, scratch, estimate)
+        expected = np.zeros(_STATE)
         expected[:LATENTS] = latents
-        _limb_posterior(
-            plans.posterior[p], plans.cross[p], work[2], work[3], relative_std, covariance
-        )
-        change[:] = expected - state
-        evidence = _update(rows, z - at - rows @ change, doubt, expected, covariance)
+        _write_limb_posterior(case, scratch, body.size_std_m / body.size_m, fused.covariance)
+
+        # Depths
+        change = expected - state
+        innovation = depths.z - predicted - rows @ change
+        evidence = _update(rows, innovation, depths.variance, expected, fused.covariance)
         state[:] = expected
-        state[LATENTS] = min(max(state[LATENTS], -_MOST_GROWTH), _MOST_GROWTH)
-        far = _settle(plans.mean[p], seen, latents, spot, reached, state, first_depth, place)
+        state[LATENTS] = min(max(state[LATENTS], -_MAX_LOG_GROWTH), _MAX_LOG_GROWTH)
+        far = _move_place(problem, estimate, reached, fused)
+
     return limbs + evidence
 
 
 @compiled
-def _settle(mean, seen, latents, spot, reached, state, first_depth, place):
-    """`place` (3,) of the corrected state, from that (`spot`, with depth `reached`) of the latents
-    before; returns the new depth."""
-    count, x, y, z = 0, 0.0, 0.0, 0.0
+def _move_place(
+    problem,
+    estimate,
+    reached,
+    fused,
+):
+    """Write the `place` of the corrected state; return the new depth.
+
+    estimate: before the correction, at depth `reached`.
+    """
+    mean = problem.mean
+    state = fused.state
+    place = fused.place
+    latents = estimate.latents
+    spot = estimate.place
+
+    # Centroid of the seen joints
+    count = 0
+    x = 0.0
+    y = 0.0
+    z = 0.0
     for k in range(KEYPOINT_COUNT):
-        if seen[k]:
+        if problem.seen[k]:
             count += 1
-            x, y, z = (
-                x + mean[3 * _JOINT[k]],
-                y + mean[3 * _JOINT[k] + 1],
-                z + state[3 * _JOINT[k] + 2],
-            )
-    far = min(max(first_depth * np.exp(state[LATENTS - 1]), 0.5 * first_depth), 2.0 * first_depth)
-    further = far / reached  # what the rays' middle moves along with
+            x += mean[3 * _JOINT[k]]
+            y += mean[3 * _JOINT[k] + 1]
+            z += state[3 * _JOINT[k] + 2]
+
+    # It moves along its ray with the depth
+    first_depth = problem.first_depth
+    wanted = first_depth * np.exp(state[LATENTS - 1])
+    far = min(max(wanted, 0.5 * first_depth), 2.0 * first_depth)
+    further = far / reached
     place[0] = (
         (spot[0] - latents[LATENTS - 3] + x / count) * further + state[LATENTS - 3] - x / count
     )
@@ -239,55 +292,85 @@ def _settle(mean, seen, latents, spot, reached, state, first_depth, place):
         (spot[1] - latents[LATENTS - 2] + y / count) * further + state[LATENTS - 2] - y / count
     )
     place[2] = far - z / count
+
     return far
 
 
 @compiled
-def _measure(state, place, seen, frame, index, size):
-    """Derivatives (n, 55) of the keypoints' joints' z in the optical frame by the state, and their
-    z (n,), metres."""
-    rows, at = np.zeros((len(index), _STATE)), np.empty(len(index))
+def _linearise_depths(
+    case,
+    size,
+    fused,
+):
+    """Derivatives (n, 55) of the measured z by the state, and the predicted z (n,), metres."""
+    state = fused.state
+    index = case.depths.keypoints
+    rows = np.zeros((len(index), _STATE))
+    predicted = np.empty(len(index))
     metres = size * np.exp(state[LATENTS])
-    moved = _by_place(place, seen, state)
+    moved = _place_derivative(case.problem.seen, fused)
+
     for i in range(len(index)):
         joint = _JOINT[index[i]]
-        at[i] = 0.0
+        predicted[i] = 0.0
         for axis in range(3):
-            towards = metres * frame[axis, 2]
-            rows[i, 3 * joint + axis] += towards
-            at[i] += towards * (state[3 * joint + axis] + place[axis])
+            latent = 3 * joint + axis
+            towards = metres * case.frame[axis, 2]
+            rows[i, latent] += towards
+            predicted[i] += towards * (state[latent] + fused.place[axis])
             for c in range(LATENTS):
                 rows[i, c] += towards * moved[axis, c]
-        rows[i, LATENTS] = at[i]
-    return rows, at
+        rows[i, LATENTS] = predicted[i]
+
+    return rows, predicted
 
 
 @compiled
-def _by_place(place, seen, state):
-    """Derivative (3, 54) of the place by the latents."""
+def _place_derivative(
+    seen,
+    fused,
+):
+    """Derivative (3, 54) of the place by the latents; seen (14,)."""
+    place = fused.place
     moved = np.zeros((3, LATENTS))
-    moved[0, LATENTS - 3] = moved[1, LATENTS - 2] = 1.0
-    count, middle = 0, 0.0
+    moved[0, LATENTS - 3] = 1.0
+    moved[1, LATENTS - 2] = 1.0
+
+    count = 0
+    middle = 0.0
     for k in range(KEYPOINT_COUNT):
         if seen[k]:
             count += 1
-            middle += state[3 * _JOINT[k] + 2]
+            middle += fused.state[3 * _JOINT[k] + 2]
     for k in range(KEYPOINT_COUNT):
         if seen[k]:
             moved[2, 3 * _JOINT[k] + 2] -= 1.0 / count
-    moved[0, LATENTS - 1], moved[1, LATENTS - 1], moved[2, LATENTS - 1] = (
-        place[0],
-        place[1],
-        place[2] + middle / count,
-    )
+
+    moved[0, LATENTS - 1] = place[0]
+    moved[1, LATENTS - 1] = place[1]
+    moved[2, LATENTS - 1] = place[2] + middle / count
+
     return moved
 
 
 @compiled
-def _limb_posterior(posterior, cross, direction, factor, relative_std, covariance):
-    """Covariance (55, 55) of the state after keypoints and limbs; `direction` and `factor` as
-    `modes.update_limbs` leaves them."""
-    reduced = np.empty((_LIMBS, LATENTS))  # L^-1 times the covariance of lengths and latents
+def _write_limb_posterior(
+    case,
+    scratch,
+    relative_std,
+    covariance,
+):
+    """Write the covariance (55, 55) of the state after keypoints and limbs.
+
+    scratch: as the last pass left it; relative_std: std of the size divided by the size.
+    """
+    posterior = case.posterior
+    cross = case.problem.cross
+    direction = scratch.direction
+    factor = scratch.factor
+
+    # L^-1 times the covariance of lengths and latents
+    reduced = np.empty((_LIMBS, LATENTS))
     for k in range(_LIMBS):
         for c in range(LATENTS):
             value = (
@@ -298,6 +381,7 @@ def _limb_posterior(posterior, cross, direction, factor, relative_std, covarianc
             for i in range(k):
                 value -= factor[k, i] * reduced[i, c]
             reduced[k, c] = factor[k, k] * value
+
     covariance[:] = 0.0
     covariance[LATENTS, LATENTS] = relative_std**2
     for a in range(LATENTS):
@@ -305,95 +389,150 @@ def _limb_posterior(posterior, cross, direction, factor, relative_std, covarianc
             value = 0.5 * (float(posterior[a, b]) + float(posterior[b, a]))
             for k in range(_LIMBS):
                 value -= reduced[k, a] * reduced[k, b]
-            covariance[a, b] = covariance[b, a] = value
+            covariance[a, b] = value
+            covariance[b, a] = value
 
 
 @compiled
-def _update(rows, innovation, doubt, state, covariance):
-    """Kalman update in place by measurements (n,), rows (n, 55), of which some do not count;
-    returns the log-evidence, a lower bound."""
-    cross = covariance @ rows.T  # 55, n
+def _update(
+    rows,
+    innovation,
+    variance,
+    state,
+    covariance,
+):
+    """Kalman update in place by measurements (n,), some of which are of something else; return the
+    log-evidence, a lower bound.
+
+    rows (n, 55): derivatives by the state; variance (n,): of the measurements.
+    """
+    cross = covariance @ rows.T  # (55, n)
     spread = rows @ cross + COMMON_STD_M**2
-    counts = np.ones(len(doubt))
-    for extra in _COOLING:
-        noise = doubt + extra * extra
-        inverse = np.linalg.inv(spread + np.diag(noise / counts))
+
+    # Weights of the measurements
+    weights = np.ones(len(variance))
+    for extra in _COOLING_M:
+        noise = variance + extra * extra
+        inverse = np.linalg.inv(spread + np.diag(noise / weights))
         left = innovation - spread @ (inverse @ innovation)
-        certain = np.diag(spread - spread @ inverse @ spread)
-        for i in range(len(doubt)):
-            counts[i] = _share(left[i], certain[i], noise[i])
-    total = spread + np.diag(doubt / counts)
+        left_variance = np.diag(spread - spread @ inverse @ spread)
+        for i in range(len(variance)):
+            weights[i] = _weigh(left[i], left_variance[i], noise[i])
+
+    # Kalman update with them
+    total = spread + np.diag(variance / weights)
     inverse = np.linalg.inv(total)
     weighted = inverse @ innovation
     state += cross @ weighted
     covariance -= cross @ inverse @ cross.T
-    evidence = -0.5 * innovation @ weighted - np.log(np.diag(np.linalg.cholesky(total))).sum()
+
+    # Log-evidence
+    log_det = np.log(np.diag(np.linalg.cholesky(total))).sum()
+    evidence = -0.5 * innovation @ weighted - log_det
     left = innovation - spread @ weighted
-    for i in range(len(doubt)):
-        evidence += _correction(counts[i], doubt[i], left[i])
+    for i in range(len(variance)):
+        evidence += _correct_evidence(weights[i], variance[i], left[i])
+
     return evidence
 
 
 @compiled
-def _log_off(left):
-    """Log-density of a depth that is off by `left`, metres, since it is not of the joint."""
-    return np.log(BEFORE / BEFORE_M) if left < 0 else np.log(BEHIND / BEHIND_M)
+def _log_density_elsewhere(left):
+    """Log-density of a depth that is not of the joint and differs from it by `left`, metres."""
+    if left < 0:
+        return np.log(BEFORE / BEFORE_M)
+    return np.log(BEHIND / BEHIND_M)
 
 
 @compiled
-def _share(left, certain, noise):
-    """Probability that a depth is of the joint, which is off it by `left`, metres, known to the
-    variance `certain`."""
-    on = np.log(1 - BEFORE - BEHIND) - 0.5 * (
-        np.log(2 * np.pi * noise) + (left * left + certain) / noise
-    )
-    return max(1.0 / (1.0 + np.exp(min(_log_off(left) - on, 50.0))), _LEAST_SHARE)
+def _weigh(
+    left,
+    left_variance,
+    noise,
+):
+    """Probability that a depth is of the joint.
+
+    left: measured minus estimated depth, metres; left_variance: variance of the estimate; noise:
+    variance of the measurement.
+    """
+    fit = np.log(2 * np.pi * noise) + (left * left + left_variance) / noise
+    on = np.log(1 - BEFORE - BEHIND) - 0.5 * fit
+    log_odds = _log_density_elsewhere(left) - on
+    odds = np.exp(min(log_odds, 50.0))
+    probability = 1.0 / (1.0 + odds)
+
+    return max(probability, _LEAST_WEIGHT)
 
 
 @compiled
-def _correction(count, noise, left):
-    """What the evidence of a depth that counts by `count` differs from that of one of the variance
-    noise / count."""
+def _correct_evidence(
+    weight,
+    noise,
+    left,
+):
+    """Evidence of a depth that counts by `weight`, minus that of a depth of variance noise /
+    weight."""
     value = (
-        0.5 * np.log(2 * np.pi * noise / count)
-        - 0.5 * count * np.log(2 * np.pi * noise)
+        0.5 * np.log(2 * np.pi * noise / weight)
+        - 0.5 * weight * np.log(2 * np.pi * noise)
         - 0.5 * np.log(2 * np.pi)
     )
-    value += count * (np.log(1 - BEFORE - BEHIND) - np.log(count))
-    return value + (1 - count) * (_log_off(left) - np.log(max(1 - count, 1e-12)))
+    value += weight * (np.log(1 - BEFORE - BEHIND) - np.log(weight))
+    rest = 1 - weight
+    elsewhere = _log_density_elsewhere(left) - np.log(max(rest, 1e-12))
+
+    return value + rest * elsewhere
 
 
 @compiled
-def _in_metres(state, place, frame, size):
-    """Joints (17, 3) in the optical frame."""
-    joints, metres = np.zeros((JOINT_COUNT, 3)), size * np.exp(state[LATENTS])
+def _in_metres(
+    fused,
+    frame,
+    size,
+):
+    """Joints (17, 3) in the optical frame, metres."""
+    state = fused.state
+    joints = np.zeros((JOINT_COUNT, 3))
+    metres = size * np.exp(state[LATENTS])
     for joint in range(JOINT_COUNT):
         for axis in range(3):
             for k in range(3):
-                joints[joint, axis] += metres * frame[k, axis] * (state[3 * joint + k] + place[k])
+                joints[joint, axis] += (
+                    metres * frame[k, axis] * (state[3 * joint + k] + fused.place[k])
+                )
+
     return joints
 
 
 @compiled
-def _covariances(state, place, covariance, seen, frame, size, relative, root):
-    """Covariances of joint - root (17, 3, 3) and of the root (3, 3) in the optical frame, m^2, from
-    that of the state (55, 55)."""
+def _write_covariances(
+    fused,
+    case,
+    size,
+    relative,
+    root,
+):
+    """Write the covariances of joint - root (17, 3, 3) and of the root (3, 3) in the optical frame,
+    m^2."""
+    state = fused.state
     metres = size * np.exp(state[LATENTS])
-    moved = _by_place(place, seen, state)
-    for joint in range(JOINT_COUNT + 1):  # the last stands for the root itself
+    frame = case.frame
+
+    for joint in range(JOINT_COUNT):
         effect = np.zeros((3, _STATE))
         for axis in range(3):
-            if joint < JOINT_COUNT:
-                effect[axis, 3 * joint + axis] += metres
-                effect[axis, axis] -= metres
-                effect[axis, LATENTS] = metres * (state[3 * joint + axis] - state[axis])
-            else:
-                effect[axis, :LATENTS] = metres * moved[axis]
-                effect[axis, axis] += metres
-                effect[axis, LATENTS] = metres * (state[axis] + place[axis])
+            latent = 3 * joint + axis
+            effect[axis, latent] += metres
+            effect[axis, axis] -= metres
+            effect[axis, LATENTS] = metres * (state[latent] - state[axis])
         turned = frame.T @ effect
-        spread = turned @ covariance @ turned.T
-        if joint < JOINT_COUNT:
-            relative[joint] = spread
-        else:
-            root[:] = spread
+        relative[joint] = turned @ fused.covariance @ turned.T
+
+    moved = _place_derivative(case.problem.seen, fused)
+    effect = np.zeros((3, _STATE))
+    for axis in range(3):
+        effect[axis, :LATENTS] = metres * moved[axis]
+        effect[axis, axis] += metres
+        effect[axis, LATENTS] = metres * (state[axis] + fused.place[axis])
+    turned = frame.T @ effect
+    root[:] = turned @ fused.covariance @ turned.T

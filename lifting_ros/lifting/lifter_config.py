@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 HEIGHT_OVER_SIZE = 1.55
-"""Standing body height over the root of the sum of squared limb lengths."""
+"""Standing body height divided by the person's size (root of the sum of squared limb lengths)."""
 
 
 @dataclass(frozen=True)
@@ -15,29 +15,36 @@ class LifterConfig:
 
     rotations: int = field(
         default=24,
-        metadata={"description": "sampled rotations about the vertical", "range": (8, 96)},
+        metadata={
+            "description": "sampled rotations about the vertical",
+            "range": (8, 96),
+        },
     )
     modes: int = field(
-        default=3, metadata={"description": "modes that are kept as hypotheses", "range": (1, 16)}
+        default=3,
+        metadata={
+            "description": "modes kept as hypotheses",
+            "range": (1, 16),
+        },
     )
     iterations: int = field(
         default=2,
         metadata={
-            "description": "passes of the refinement under true perspective",
+            "description": "refinement passes under true perspective",
             "range": (1, 20),
         },
     )
     keypoint_noise: float = field(
         default=0.015,
         metadata={
-            "description": "deviation of a keypoint without a covariance, over the person's extent",
+            "description": "std of a keypoint without a covariance, divided by the person's extent",
             "range": (1e-4, 0.5),
         },
     )
     noise_floor_px: float = field(
         default=0.5,
         metadata={
-            "description": "standard deviation added to every keypoint's",
+            "description": "standard deviation added to that of every keypoint",
             "unit": "px",
             "range": (0.01, 100.0),
         },
@@ -45,7 +52,7 @@ class LifterConfig:
     tilt_std_deg: float = field(
         default=3.0,
         metadata={
-            "description": "uncertainty of the vertical",
+            "description": "standard deviation of the vertical",
             "unit": "deg",
             "range": (0.0, 45.0),
         },
@@ -53,14 +60,14 @@ class LifterConfig:
     prior_scale: float = field(
         default=0.87,
         metadata={
-            "description": "factor on the prior's deviations: people it has not seen",
+            "description": "factor on the prior's standard deviations, tuned for unseen people",
             "range": (0.1, 10.0),
         },
     )
     limb_scale: float = field(
         default=4.0,
         metadata={
-            "description": "factor on the deviations of limb lengths: a hint, not a fetter",
+            "description": "factor on the standard deviations of limb lengths",
             "range": (0.1, 100.0),
         },
     )
@@ -75,14 +82,22 @@ class LifterConfig:
     stature_std_m: float = field(
         default=0.0,
         metadata={
-            "description": "its standard deviation; 0: the prior's",
+            "description": "standard deviation of the body height; 0: the prior's",
             "unit": "m",
             "range": (0.0, 1.0),
         },
     )
 
-    def size_m(self, mean: float, deviation: float) -> tuple[float, float]:
-        """Mean and deviation of the person's size (root of the sum of squared limb lengths),
-        metres: the stature's, else those given, in proportion."""
+    def size_m(
+        self,
+        mean: float,
+        std: float,
+    ) -> tuple[float, float]:
+        """Mean and standard deviation (std) of the person's size, metres.
+
+        Taken from the configured stature. Without one, `mean` (and `std`, in proportion) is used.
+        """
         size = self.stature_m / HEIGHT_OVER_SIZE or mean
-        return size, self.stature_std_m / HEIGHT_OVER_SIZE or deviation * size / mean
+        size_std = self.stature_std_m / HEIGHT_OVER_SIZE or std * size / mean
+
+        return size, size_std

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lifters by name: what `lifter` chooses, where their weights are, and how they are made. All
-are a `request.PoseLifter`.
+"""The lifters by name: where their weights are, and how they are made.
 
-A new one is an entry of `_LEARNED`: a class with `load(path, config)`, whose weights say in their
-header which `lifter` they are of.
+Each is a `request.PoseLifter`. A new one is an entry of `_LEARNED`: a class with `load(path,
+config)`, whose weights name the `lifter` in their header.
 """
 
 from __future__ import annotations
@@ -19,69 +18,98 @@ from lifting_ros.lifting.request import PoseLifter
 from lifting_ros.prior.ppca import MixturePPCA
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
+"""Folder of the weights that ship."""
 
 
-def _supervised(path: Path, config: LifterConfig) -> PoseLifter:
+def _load_supervised(
+    path: Path,
+    config: LifterConfig,
+) -> PoseLifter:
     from lifting_ros.lifting.residual_mlp import SupervisedLifter
 
     return SupervisedLifter.load(path, config)
 
 
-def _relative(path: Path, config: LifterConfig) -> PoseLifter:
+def _load_relative(
+    path: Path,
+    config: LifterConfig,
+) -> PoseLifter:
     from lifting_ros.lifting.residual_mlp import RelativeLifter
 
     return RelativeLifter.load(path, config)
 
 
-def _stereo(path: Path, config: LifterConfig) -> PoseLifter:
+def _load_stereo(
+    path: Path,
+    config: LifterConfig,
+) -> PoseLifter:
     from lifting_ros.lifting.stereo import StereoLifter
 
     return StereoLifter.load(path, config)
 
 
 _LEARNED: dict[str, Callable[[Path, LifterConfig], PoseLifter]] = {
-    "relative": _relative,
-    "stereo": _stereo,
-    "supervised": _supervised,
+    "relative": _load_relative,
+    "stereo": _load_stereo,
+    "supervised": _load_supervised,
 }
 
 METHODS = ("ppca", *_LEARNED)
-"""The prior (ppca), and the networks by what they learnt from."""
+"""Names of the lifters: the prior (ppca), and networks named after what they learned from."""
 
 
-def weights_of(method: str, path: str = "") -> Path | None:
-    """The weights file of a lifter, `path` or the one that ships; None for ppca, which has none.
+def weights_of(
+    method: str,
+    path: str = "",
+) -> Path | None:
+    """Return the weights file of a lifter: `path`, or the one that ships; None for ppca.
 
-    ConfigError in one line where the name is not known, the file is not there, or it is another
-    lifter's.
+    Raises ConfigError in one line if the name is unknown, or if the file is missing or belongs to
+    another lifter.
     """
     if method not in METHODS:
         raise ConfigError(f"lifter: expected one of {', '.join(METHODS)}, got {method!r}")
     if method not in _LEARNED:
         return None
-    file = Path(path) if path else WEIGHTS / f"{method}.safetensors"
+
+    file = Path(path) if path else _shipped_weights(method)
     try:
-        found = load_header(file).get("lifter", "something else")
+        header = load_header(file)
     except CheckpointError as error:
         raise ConfigError(f"lifter: {method}: {error} (lifting train {method} makes one)") from None
+
+    found = header.get("lifter", "something else")
     if found != method:
         raise ConfigError(f"lifter: {method}: {file}: weights of {found}")
     return file
 
 
 def make_lifter(
-    method: str, prior: MixturePPCA, config: LifterConfig, path: str = ""
+    method: str,
+    prior: MixturePPCA,
+    config: LifterConfig,
+    path: str = "",
 ) -> PoseLifter:
-    """A lifter, not warmed up. ConfigError or CheckpointError in one line where its weights cannot
-    be used."""
+    """Return a lifter that is not warmed up.
+
+    Raises ConfigError or CheckpointError in one line if its weights cannot be used.
+    """
     file = weights_of(method, path)
-    return Lifter(prior, config) if file is None else _LEARNED[method](file, config)
+    if file is None:
+        return Lifter(prior, config)
+
+    load = _LEARNED[method]
+    return load(file, config)
 
 
 def shipped() -> list[str]:
-    """Names of the lifters whose weights are there."""
-    return [
-        method
-        for method in METHODS
-        if method not in _LEARNED or (WEIGHTS / f"{method}.safetensors").is_file()
-    ]
+    """Return the names of the lifters that are ready to use: no weights needed, or they exist."""
+    names = []
+    for method in METHODS:
+        if method not in _LEARNED or _shipped_weights(method).is_file():
+            names.append(method)
+    return names
+
+
+def _shipped_weights(method: str) -> Path:
+    return WEIGHTS / f"{method}.safetensors"

@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lifting of keypoints to 3D with the prior (section 5.3): a posterior over pose, rotation and
-place, not only its best point.
+position, not only its maximum.
 
-`Lifter.lift` goes through four rooms. `observation`: pixels become rays with covariances in a frame
-that looks at the person. `scoring`: every component of the prior in every sampled rotation is
-scored, and the best few are kept. `conditioning`: what the keypoints say about a candidate, by
-linear algebra; tabulated where all keypoints are seen with one noise, made for the person
-otherwise. `modes`: limb lengths and the true perspective. Up to there the unit is the person's size
-(root of the sum of squared limb lengths); the stature prior turns it into metres.
+`Lifter.lift` has four steps, one module each. `observation`: pixels become rays with covariances in
+a frame that looks at the person. `scoring`: every component of the prior is scored in every sampled
+rotation, and the best few are kept. `conditioning`: the posterior of each of them in closed form,
+tabulated where all keypoints are seen with one noise, computed for the person otherwise. `modes`:
+limb lengths and true perspective (`depth_fusion` where depths are measured). The unit up to there
+is the person's size (root of the sum of squared limb lengths); `moments` turns it into metres.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,10 +29,10 @@ from lifting_ros.lifting.conditioning import (
     upright,
 )
 from lifting_ros.lifting.depth import measure_depth
-from lifting_ros.lifting.depth_fusion import fuse_rows, read_depth
+from lifting_ros.lifting.depth_fusion import fuse_depths, read_depth
 from lifting_ros.lifting.lifter_config import LifterConfig
-from lifting_ros.lifting.modes import lift_rows
-from lifting_ros.lifting.moments import to_metres
+from lifting_ros.lifting.modes import Body, Modes, Shortlist, refine_modes
+from lifting_ros.lifting.moments import Persons, PoseArrays, Size, write_poses
 from lifting_ros.lifting.observation import (
     DIFFERENT,
     FEW,
@@ -46,8 +46,9 @@ from lifting_ros.lifting.observation import (
     into_views,
     to_rays,
 )
-from lifting_ros.lifting.request import UP, check_request, unit_up
+from lifting_ros.lifting.request import UP, check_request, unit_up, up_of_each
 from lifting_ros.lifting.scoring import (
+    MaskedTable,
     ScoreTable,
     score_by_table,
     score_masked,
@@ -60,37 +61,112 @@ from lifting_ros.prior.streaming import in_parallel
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT
 from lifting_ros.types import LiftedPoses
 
-APART = 0.6
-"""Radians of rotation by which the modes of one component differ at least."""
+MIN_SEPARATION = 0.6
+"""Least rotation between modes of one component, radians."""
 
 UNKNOWN_TILT_STD = 0.2
-"""Deviation of the vertical from its sample, radians, where gravity is unknown."""
-SURPRISE, HANDSTANDS = 3.0, 1e-3
-"""Squared Mahalanobis distance a dimension from which a person may be upside down, and how many
-are."""
+"""Standard deviation of the vertical about its sample where gravity is unknown, radians."""
 
-_MODES_A_VIEW = 2
-_USUAL_PITCHES = 6  # steps of PITCH_STEP either way
-_MODES_OF_FEW = 48  # of a person of whom little is seen: the second moments need them
-_MODES_WITH_DEPTH = 8  # among which depth chooses
+UPSIDE_DOWN_MISFIT = 3.0
+"""Misfit above which the upside-down hypothesis is tested: squared Mahalanobis distance per
+dimension."""
 
-_PARALLEL, _PIECE = 128, 256  # persons from which threads pay, and whom one thread takes at a time
+UPSIDE_DOWN_PRIOR = 1e-3
+"""Prior probability that a person is upside down."""
+
+_MODES_PER_VIEW = 2
+"""Modes kept per view where the vertical is unknown."""
+
+_MODES_OF_FEW = 48
+"""Modes of a person with few keypoints; the second moments require many."""
+
+_MODES_WITH_DEPTH = 8
+"""Modes among which measured depths decide."""
+
+_USUAL_PITCHES = 6
+"""Pitches that `warm_up` tabulates, in steps of PITCH_STEP up and down."""
+
+_PARALLEL = 128
+"""Number of persons from which threads pay off."""
+
+_PIECE = 256
+"""Largest number of persons per task of a thread."""
+
+
+class _Cell(NamedTuple):
+    """Key of the tables: views with the same key are scored and conditioned together."""
+
+    pitch: int
+    tilt_std: float
+    level: int
+
+
+class _Observed(NamedTuple):
+    """The n persons of one pass."""
+
+    rows: np.ndarray
+    """(n,) where they stand in the request."""
+    rays: Rays
+    up: np.ndarray
+    """(n, 3) unit vectors in the optical frame."""
+    depths: np.ndarray | None
+    """(n, 14, 2) from `read_depth`; every person has one or more. None: nobody has any."""
+
+    def select(self, index: np.ndarray) -> _Observed:
+        """The persons at `index`, which is ascending."""
+        if len(index) == len(self.rows):
+            return self
+
+        rows = self.rows[index]
+        rays = Rays(*(values[index] for values in self.rays))
+        up = self.up[index]
+        depths = None if self.depths is None else self.depths[index]
+        return _Observed(rows, rays, up, depths)
+
+
+class _Output(NamedTuple):
+    """Where poses are written."""
+
+    arrays: PoseArrays
+    metric: bool
+    """Whether a camera is known."""
+
+
+class _Found(NamedTuple):
+    """A mode of a person whose vertical is unknown."""
+
+    pitch: int
+    score: float
+    view: int
+    candidate: int
+    depth: float
 
 
 class Lifter:
-    """Keypoints and confidences to joints, covariances and hypotheses. Safe to use from several
-    threads."""
+    """Keypoints and confidences to joints, covariances and hypotheses. Thread-safe."""
 
-    def __init__(self, prior: MixturePPCA, config: LifterConfig | None = None):
-        self.prior, self.config = prior, config or LifterConfig()
+    def __init__(
+        self,
+        prior: MixturePPCA,
+        config: LifterConfig | None = None,
+    ):
+        self.prior = prior
+        self.config = config or LifterConfig()
         config = self.config
-        limbs = prior.limbs_[[joint - 1 for joint in LIMB_JOINTS]]
-        self._lengths = limbs[:, 0].astype(np.float32)
-        self._variance = ((limbs[:, 1] * config.limb_scale) ** 2).astype(np.float32)
-        self._apart = int(APART * config.rotations / (2 * np.pi))
         self.size_m, self.size_std_m = config.size_m(prior.stature_m_, prior.stature_std_m_)
+
+        limbs = prior.limbs_[[joint - 1 for joint in LIMB_JOINTS]]
+        self._body = Body(
+            limb_lengths=limbs[:, 0].astype(np.float32),
+            limb_variances=((limbs[:, 1] * config.limb_scale) ** 2).astype(np.float32),
+            size_m=self.size_m,
+            size_std_m=self.size_std_m,
+        )
+        self._min_steps = int(MIN_SEPARATION * config.rotations / (2 * np.pi))
+        self._tilt_std = float(np.radians(config.tilt_std_deg))
+
         self._candidates = lru_cache(maxsize=64)(self._make_candidates)
-        self._masked = lru_cache(maxsize=64)(lambda *key: tabulate_masked(self._candidates(*key)))
+        self._masked = lru_cache(maxsize=64)(self._make_masked_table)
         self._tables = lru_cache(maxsize=48)(self._make_tables)
 
     def lift(
@@ -102,18 +178,22 @@ class Lifter:
         up: Sequence[float] | np.ndarray = UP,
         depth: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> LiftedPoses:
-        """Lift N persons.
+        """Return the poses of N persons.
 
-        keypoints_px (N, 14, 2), NaN allowed where confidence (N, 14) is 0; covariance_px2 (N, 14,
-        2, 2) or None; up (3,) or (N, 3) in the optical frame, NaN where unknown; depth: measured z
-        of the keypoints' joints and its variance, (N, 14) each, m and m^2, inf where there is none
-        (`depth.measure_depth`), used with a camera only. With a camera the result is absolute, in
-        its optical frame, in metres; without one the root is the origin and the size is the
-        prior's. Persons with fewer than two usable keypoints, or with all of them within their
-        noise, come back INVALID. Raises ValueError in one line for arrays of a wrong shape.
+        keypoints_px: (N, 14, 2), NaN allowed where the confidence is 0.
+        confidence: (N, 14) in [0, 1].
+        covariance_px2: (N, 14, 2, 2), or None for the configured noise.
+        up: (3,) or (N, 3) in the optical frame, NaN where unknown.
+        depth: measured z of the keypoints' joints and its variance, (N, 14) each, in m and m^2; inf
+        where nothing was measured (`depth.measure_depth`). Ignored without a camera.
+
+        With a camera the result is absolute, in its optical frame, in metres. Without one the root
+        is at the origin and the size is that of the prior. Persons with fewer than two usable
+        keypoints, or whose keypoints all lie within their noise, are INVALID. Raises ValueError in
+        one line for arrays of a wrong shape.
         """
         count = check_request(keypoints_px, confidence, covariance_px2)
-        seen = to_rays(
+        rays = to_rays(
             keypoints_px,
             confidence,
             covariance_px2,
@@ -121,358 +201,410 @@ class Lifter:
             self.config.keypoint_noise,
             self.config.noise_floor_px,
         )
-        poses = LiftedPoses.invalid(count, self.config.modes)
-        vertical, known = unit_up(np.broadcast_to(np.asarray(up, np.float64), (count, 3)))
-        measured, deep = read_depth(depth if camera is not None else None, count)
-        for rows, depths in (
-            (np.flatnonzero(known & ~deep), None),
-            (np.flatnonzero(known & deep), measured),
-        ):
-            if len(rows):
-                part = seen if len(rows) == count else Rays(*(value[rows] for value in seen))
-                self._lift_known(
-                    poses,
-                    rows,
-                    part,
-                    vertical[rows],
-                    camera is not None,
-                    None if depths is None else depths[rows],
-                )
-        self._lift_any_way_up(
-            poses, np.flatnonzero(~known), seen, camera is not None, measured, deep
-        )
-        return poses
+        vertical, up_known = unit_up(up_of_each(up, count))
+        measured, has_depth = read_depth(depth if camera is not None else None, count)
+        output = _Output(self._make_arrays(count), camera is not None)
+
+        # Persons whose vertical is known
+        everyone = _Observed(np.arange(count), rays, vertical, measured)
+        plain = np.flatnonzero(up_known & ~has_depth)
+        if len(plain):
+            self._lift_known_up(everyone._replace(depths=None).select(plain), output)
+        deep = np.flatnonzero(up_known & has_depth)
+        if len(deep):
+            self._lift_known_up(everyone.select(deep), output)
+
+        # Persons whose vertical is unknown
+        for row in np.flatnonzero(~up_known):
+            alone = Rays(*(values[row : row + 1] for values in rays))
+            depths = measured[row : row + 1] if has_depth[row] else None
+            self._lift_unknown_up(row, alone, depths, output)
+
+        return LiftedPoses(**output.arrays._asdict())
 
     def warm_up(self, depth: bool = False) -> None:
-        """Compile what no call has compiled yet, some 15 s once an installation, and tabulate the
-        usual pitches of a camera.
+        """Compile and tabulate in advance what the first calls would wait for.
 
-        `depth`: also what depths need, as long again.
+        Compiling takes about 15 s, once per installation. Tables are made for the usual pitches of
+        a camera. depth: also compile what depths require, which takes as long again.
         """
-        keypoints = np.stack(
-            [np.arange(KEYPOINT_COUNT) % 4 * 20.0, np.arange(KEYPOINT_COUNT) * 15.0], -1
-        )[None]
-        self.lift(
-            keypoints, np.ones((1, KEYPOINT_COUNT)), camera=Camera(np.diag([500.0, 500.0, 1.0]))
-        )
-        self.lift(keypoints, np.linspace(0.1, 1.0, KEYPOINT_COUNT)[None])
+        index = np.arange(KEYPOINT_COUNT)
+        columns = index % 4 * 20.0
+        rows = index * 15.0
+        keypoints = np.stack([columns, rows], -1)[None]
+        seen = np.ones((1, KEYPOINT_COUNT))
+        camera = Camera(np.diag([500.0, 500.0, 1.0]))
+
+        confidence = np.linspace(0.1, 1.0, KEYPOINT_COUNT)[None]
+        self.lift(keypoints, seen, camera=camera)
+        self.lift(keypoints, confidence)
         if depth:
-            wall, seen = np.full((240, 80), 4.0, np.float32), np.ones((1, KEYPOINT_COUNT))
-            self.lift(
-                keypoints,
-                seen,
-                camera=Camera(np.diag([500.0, 500.0, 1.0])),
-                depth=measure_depth(wall, keypoints, seen),
-            )
+            wall = np.full((240, 80), 4.0, np.float32)
+            measured = measure_depth(wall, keypoints, seen)
+            self.lift(keypoints, seen, camera=camera, depth=measured)
+
         for pitch in range(-_USUAL_PITCHES, _USUAL_PITCHES + 1):
-            self._masked(pitch, float(np.radians(self.config.tilt_std_deg)))
+            self._masked(pitch, self._tilt_std)
 
-    def _make_candidates(self, pitch: int, tilt_std: float) -> Candidates:
-        return make_candidates(
-            self.prior, pitch * PITCH_STEP, self.config.rotations, self.config.prior_scale, tilt_std
-        )
+    def _make_arrays(self, count: int) -> PoseArrays:
+        """Arrays for `count` persons, all of them INVALID."""
+        invalid = LiftedPoses.invalid(count, self.config.modes)
+        values = {name: getattr(invalid, name) for name in PoseArrays._fields}
+        return PoseArrays(**values)
 
-    def _make_tables(self, pitch: int, tilt_std: float, level: int) -> tuple[ScoreTable, Plans]:
-        """For persons with all keypoints seen and one noise."""
-        candidates = self._candidates(pitch, tilt_std)
-        noise = np.array([[[1.0, 0.0, 1.0]] * KEYPOINT_COUNT]) * 4.0 ** (
-            level / LEVELS
-        )  # (1, 14, 3)
-        everyone = np.arange(len(candidates.mean))
-        plans, inverse, log_det = condition(
-            candidates, everyone, np.ones((1, KEYPOINT_COUNT), bool), noise
-        )
-        return tabulate(candidates, plans.offset.astype(np.float64), inverse, log_det), plans
-
-    def _lift_known(
+    def _make_candidates(
         self,
-        poses: LiftedPoses,
-        rows: np.ndarray,
-        seen: Rays,
-        up: np.ndarray,
-        metric: bool,
-        depths=None,
+        pitch: int,
+        tilt_std: float,
+    ) -> Candidates:
+        config = self.config
+        return make_candidates(
+            self.prior, pitch * PITCH_STEP, config.rotations, config.prior_scale, tilt_std
+        )
+
+    def _make_masked_table(
+        self,
+        pitch: int,
+        tilt_std: float,
+    ) -> MaskedTable:
+        return tabulate_masked(self._candidates(pitch, tilt_std))
+
+    def _make_tables(
+        self,
+        pitch: int,
+        tilt_std: float,
+        level: int,
+    ) -> tuple[ScoreTable, Plans]:
+        """Tables for persons with all keypoints seen and one noise."""
+        candidates = self._candidates(pitch, tilt_std)
+        everyone = np.arange(len(candidates.mean))
+        seen = np.ones((1, KEYPOINT_COUNT), bool)
+        isotropic = np.array([[[1.0, 0.0, 1.0]] * KEYPOINT_COUNT])  # (1, 14, 3)
+        noise = isotropic * 4.0 ** (level / LEVELS)
+
+        plans, predictions = condition(candidates, everyone, seen, noise)
+        offset = plans.offset.astype(np.float64)
+        table = tabulate(candidates, offset, predictions)
+        return table, plans
+
+    def _lift_known_up(
+        self,
+        observed: _Observed,
+        output: _Output,
     ) -> None:
-        """Persons whose vertical is known; those who would be a great surprise the right way up are
-        tried upside down as well."""
-        surprise = self._lift_upright(poses, rows, Views(*into_views(*seen, up)), metric, depths)
-        odd = np.flatnonzero(surprise > SURPRISE)
+        """Lift persons whose vertical is known.
+
+        Those who fit badly the right way up are tried upside down as well.
+        """
+        views = Views(*into_views(*observed.rays, observed.up))
+        misfit = self._lift_upright(observed.rows, views, observed.depths, output)
+        odd = np.flatnonzero(misfit > UPSIDE_DOWN_MISFIT)
         if not len(odd):
             return
-        views = Views(*into_views(*(value[odd] for value in seen), -up[odd]))
-        other = LiftedPoses.invalid(len(odd), self.config.modes)
-        self._lift_upright(
-            other, np.arange(len(odd)), views, metric, None if depths is None else depths[odd]
-        )
-        better = other.log_likelihood + np.log(HANDSTANDS) > poses.log_likelihood[rows[odd]]
-        for field_ in fields(LiftedPoses):
-            getattr(poses, field_.name)[rows[odd[better]]] = getattr(other, field_.name)[better]
+
+        turned = observed.select(odd)
+        views = Views(*into_views(*turned.rays, -turned.up))
+        other = _Output(self._make_arrays(len(odd)), output.metric)
+        self._lift_upright(np.arange(len(odd)), views, turned.depths, other)
+
+        upright_evidence = output.arrays.log_likelihood[turned.rows]
+        evidence = other.arrays.log_likelihood + np.log(UPSIDE_DOWN_PRIOR)
+        better = evidence > upright_evidence
+        for values, others in zip(output.arrays, other.arrays):
+            values[turned.rows[better]] = others[better]
 
     def _lift_upright(
         self,
-        poses: LiftedPoses,
         rows: np.ndarray,
         views: Views,
-        metric: bool,
         depths: np.ndarray | None,
+        output: _Output,
     ) -> np.ndarray:
-        """One view a person, those of one pitch and noise level together; depths (n, 14, 2) of all
-        of them or None.
+        """Write persons `rows` (n,), one view each, and return the misfit (n,) of each.
 
-        Returns each one's surprise (n,): the squared Mahalanobis distance of the keypoints from the
-        likeliest candidate, a dimension.
+        The misfit is the squared Mahalanobis distance of the keypoints from the likeliest
+        candidate, per dimension. Views of one pitch and noise level are lifted together. depths:
+        (n, 14, 2), or None.
         """
-
-        def lift(group: slice, pitch: int, level: int) -> None:
-            part = Views(*(value[group] for value in views))
-            modes, apart = (_MODES_OF_FEW, 0) if level == FEW else (self.config.modes, self._apart)
-            if (
-                depths is not None
-            ):  # it may choose another mode than the keypoints; the tables lack the whole posterior
-                modes, level = max(modes, _MODES_WITH_DEPTH), max(level, DIFFERENT)
-            chosen, score, depth = self._shortlist(
-                part, pitch, tilt, level, modes, apart
-            )  # (n, M) each
-            view = np.repeat(np.arange(len(chosen)), chosen.shape[1]).reshape(chosen.shape)
-            if level >= DIFFERENT:
-                candidates = self._candidates(pitch, tilt)
-                told = part.seen[view.ravel()], part.noise[view.ravel()]
-                plans, _, log_det = condition(
-                    candidates, chosen.ravel(), *told, whole=depths is not None
-                )
-                plan = np.where(chosen >= 0, np.arange(chosen.size).reshape(chosen.shape), -1)
-                bias = candidates.log_prior[chosen[:, 0]] - log_det.reshape(chosen.shape)[:, 0]
-            else:
-                table, plans = self._tables(pitch, tilt, level)
-                plan, bias = chosen, table.bias[chosen[:, 0]]
-            surprise[group] = 2 * (
-                np.log(depth[:, 0]) + (bias - score[:, 0]) / (2 * part.seen.sum(1))
-            )
-            own = None if depths is None else depths[order[group]]
-            self._finish(
-                poses,
-                rows[group],
-                plans,
-                plan,
-                view,
-                part,
-                depth,
-                score,
-                part.seen,
-                surprise[group],
-                metric,
-                own,
-            )
-
         order, views = _in_order(views)
         rows = rows[order]
-        tilt, surprise, unordered = (
-            float(np.radians(self.config.tilt_std_deg)),
-            np.zeros(len(rows)),
-            np.empty(len(rows)),
-        )
-        in_parallel(lift, _groups(views, _PIECE), _PARALLEL)
-        unordered[order] = surprise
+        depths = None if depths is None else depths[order]
+        misfit = np.zeros(len(rows))
+
+        def lift_group(
+            group: slice,
+            pitch: int,
+            level: int,
+        ) -> None:
+            part = Views(*(values[group] for values in views))
+            own = None if depths is None else depths[group]
+            cell = _Cell(pitch, self._tilt_std, level)
+            misfit[group] = self._lift_group(rows[group], part, cell, own, output)
+
+        in_parallel(lift_group, _groups(views, _PIECE), _PARALLEL)
+        unordered = np.empty(len(rows))
+        unordered[order] = misfit
         return unordered
 
-    def _lift_any_way_up(
-        self, poses: LiftedPoses, rows: np.ndarray, seen: Rays, metric: bool, measured, deep
-    ) -> None:
-        """Persons whose vertical is not known: views with up in every direction of a coarse grid,
-        the best modes of all of them."""
-        for row in rows:
-            alone = Rays(*(value[row : row + 1] for value in seen))
-            ups = every_way_up(alone.rays[0], alone.seen[0])  # (V, 3)
-            if len(ups):
-                views = Views(*into_views(*(np.repeat(v, len(ups), 0) for v in alone), ups))
-                self._lift_views(
-                    poses, row, views, metric, measured[row : row + 1] if deep[row] else None
-                )
+    def _lift_group(
+        self,
+        rows: np.ndarray,
+        views: Views,
+        cell: _Cell,
+        depths: np.ndarray | None,
+        output: _Output,
+    ) -> np.ndarray:
+        """As `_lift_upright`, for views that share a cell."""
+        modes = self.config.modes
+        min_steps = self._min_steps
+        if cell.level == FEW:
+            modes = _MODES_OF_FEW
+            min_steps = 0
+        if depths is not None:  # they may choose another mode than the keypoints
+            modes = max(modes, _MODES_WITH_DEPTH)
+            # the tables lack the whole posterior
+            cell = cell._replace(level=max(cell.level, DIFFERENT))
 
-    def _lift_views(
-        self, poses: LiftedPoses, row: int, views: Views, metric: bool, depths: np.ndarray | None
+        # Shortlist, (n, M) each
+        chosen, score, depth = self._shortlist(cell, views, modes, min_steps)
+        view = np.repeat(np.arange(len(chosen)), chosen.shape[1]).reshape(chosen.shape)
+
+        # Posteriors, and the evidence of keypoints that fit perfectly
+        best = chosen[:, 0]
+        if cell.level >= DIFFERENT:
+            candidates = self._candidates(cell.pitch, cell.tilt_std)
+            seen = views.seen[view.ravel()]
+            noise = views.noise[view.ravel()]
+            whole = depths is not None
+            plans, predictions = condition(candidates, chosen.ravel(), seen, noise, whole)
+            log_det = predictions.log_det.reshape(chosen.shape)
+            index = np.arange(chosen.size).reshape(chosen.shape)
+            plan = np.where(chosen >= 0, index, -1)
+            bias = candidates.log_prior[best] - log_det[:, 0]
+        else:
+            table, plans = self._tables(*cell)
+            plan = chosen
+            bias = table.bias[best]
+
+        # Refinement
+        misfit = _misfit(depth[:, 0], bias, score[:, 0], views.seen.sum(1))
+        persons = Persons(rows, views.seen, misfit)
+        candidates_of_each = Shortlist(plan, view, depth, score)
+        self._refine(persons, plans, candidates_of_each, views, depths, output)
+        return misfit
+
+    def _lift_unknown_up(
+        self,
+        row: int,
+        rays: Rays,
+        depths: np.ndarray | None,
+        output: _Output,
     ) -> None:
-        """One person, seen as each of the views; depths (1, 14, 2) or None."""
-        found, views = [], _in_order(views)[1]
-        for group, pitch, level in _groups(views, len(views.pitch)):
-            part = Views(*(value[group] for value in views))
-            chosen, score, depth = self._shortlist(
-                part, pitch, UNKNOWN_TILT_STD, level, _MODES_A_VIEW, self._apart
-            )
-            view = np.repeat(np.arange(group.start, group.stop), _MODES_A_VIEW)
-            found += zip(
-                score.ravel() - np.log(len(views.pitch)),
-                view,
-                [pitch] * len(view),
-                chosen.ravel(),
-                depth.ravel(),
-            )
-        found = sorted(((s, v, p, q, d) for s, v, p, q, d in found if q >= 0), key=lambda f: -f[0])
+        """Lift one person whose vertical is unknown, and write row `row`.
+
+        Views have up in every direction of a coarse grid; the best modes of all of them count.
+        rays: of this person alone; depths: (1, 14, 2), or None.
+        """
+        ups = every_way_up(rays.rays[0], rays.seen[0])  # (V, 3)
+        if not len(ups):
+            return
+
+        repeated = (np.repeat(values, len(ups), 0) for values in rays)
+        _, views = _in_order(Views(*into_views(*repeated, ups)))
+        found = self._search_views(views)
         if not found:
             return
-        many = depths is not None or views.seen[found[0][1]].sum() <= FEW_SEEN
-        score, view, pitch, chosen, depth = zip(
-            *(found[:_MODES_OF_FEW] if many else self._apart_from_each_other(found, views))
-        )
-        parts, _, log_dets = zip(
-            *(
-                condition(
-                    self._candidates(p, UNKNOWN_TILT_STD),
-                    np.array([q]),
-                    views.seen[[v]],
-                    views.noise[[v]],
-                    depths is not None,
-                )
-                for p, q, v in zip(pitch, chosen, view)
-            )
-        )
-        plans, plan = (
-            Plans(*(np.concatenate(values) for values in zip(*parts))),
-            np.arange(len(parts))[None],
-        )
-        bias = (
-            self._candidates(pitch[0], UNKNOWN_TILT_STD).log_prior[chosen[0]]
-            - log_dets[0]
-            - np.log(len(views.pitch))
-        )
-        surprise = 2 * (np.log(depth[0]) + (bias - score[0]) / (2 * views.seen[view[0]].sum()))
-        missing = max(self.config.modes - len(score), 0)
-        pad = lambda values, fill: np.array([(*values, *[fill] * missing)])  # noqa: E731
-        depth, score = pad(depth, 1.0).astype(np.float32), pad(score, -np.inf).astype(np.float32)
-        plan, view = np.pad(plan, ((0, 0), (0, missing)), constant_values=-1), pad(view, 0)
-        seen = views.seen[view[:, 0]]
-        self._finish(
-            poses,
-            np.array([row]),
-            plans,
-            plan,
-            view,
-            views,
-            depth,
-            score,
-            seen,
-            surprise,
-            metric,
-            depths,
-        )
 
-    def _apart_from_each_other(self, found: list, views: Views) -> list:
-        """The best of what was found, best first, modes of one component APART in rotation."""
-        kept, rotations = [], []
+        few = views.seen[found[0].view].sum() <= FEW_SEEN
+        if few or depths is not None:
+            found = found[:_MODES_OF_FEW]
+        else:
+            found = self._keep_distinct(found, views)
+
+        # Posteriors, and the evidence of keypoints that fit perfectly
+        whole = depths is not None
+        conditioned = [self._condition_found(mode, views, whole) for mode in found]
+        parts = [plans for plans, _ in conditioned]
+        plans = Plans(*(np.concatenate(values) for values in zip(*parts)))
+        best = found[0]
+        log_prior = self._candidates(best.pitch, UNKNOWN_TILT_STD).log_prior[best.candidate]
+        log_det = conditioned[0][1].log_det
+        bias = log_prior - log_det - np.log(len(views.pitch))
+        misfit = _misfit(best.depth, bias, best.score, views.seen[best.view].sum())
+
+        # Refinement
+        width = max(self.config.modes, len(found))
+        depth = _pad([mode.depth for mode in found], width, 1.0)
+        score = _pad([mode.score for mode in found], width, -np.inf)
+        shortlisted = Shortlist(
+            plan_row=_pad(range(len(found)), width, -1),
+            view_row=_pad([mode.view for mode in found], width, 0),
+            depth=depth.astype(np.float32),
+            score=score.astype(np.float32),
+        )
+        persons = Persons(np.array([row]), views.seen[[best.view]], misfit)
+        self._refine(persons, plans, shortlisted, views, depths, output)
+
+    def _search_views(self, views: Views) -> list[_Found]:
+        """The best modes of every view of one person, best first."""
+        found = []
+        count = len(views.pitch)
+        for group, pitch, level in _groups(views, count):
+            part = Views(*(values[group] for values in views))
+            cell = _Cell(pitch, UNKNOWN_TILT_STD, level)
+            chosen, score, depth = self._shortlist(cell, part, _MODES_PER_VIEW, self._min_steps)
+
+            index = np.arange(group.start, group.stop)
+            view = np.repeat(index, _MODES_PER_VIEW)
+            score = score.ravel() - np.log(count)
+            columns = (score, view, chosen.ravel(), depth.ravel())
+            for values in zip(*columns):
+                mode = _Found(pitch, *values)
+                if mode.candidate >= 0:
+                    found.append(mode)
+
+        return sorted(found, key=lambda mode: -mode.score)
+
+    def _keep_distinct(
+        self,
+        found: list[_Found],
+        views: Views,
+    ) -> list[_Found]:
+        """The best of `found`, best first, with MIN_SEPARATION between those of one component."""
+        kept: list[_Found] = []
+        rotations: list[tuple[int, np.ndarray]] = []
+        most_alike = 1 + 2 * np.cos(MIN_SEPARATION)  # trace of the rotation between two modes
+
         for mode in found:
-            _, view, pitch, q, _ = mode
-            candidates = self._candidates(int(pitch), UNKNOWN_TILT_STD)
-            yaw = rotation_about_vertical(candidates.yaw[q] * 2 * np.pi / self.config.rotations)
-            rotation = views.frame[view].T @ upright(pitch * PITCH_STEP) @ yaw
-            component = candidates.component[q]
-            if all(
-                c != component or np.trace(r.T @ rotation) < 1 + 2 * np.cos(APART)
-                for c, r in rotations
-            ):
+            candidates = self._candidates(mode.pitch, UNKNOWN_TILT_STD)
+            angle = candidates.yaw[mode.candidate] * 2 * np.pi / self.config.rotations
+            yaw = rotation_about_vertical(angle)
+            rotation = views.frame[mode.view].T @ upright(mode.pitch * PITCH_STEP) @ yaw
+            component = candidates.component[mode.candidate]
+
+            others = [other for own, other in rotations if own == component]
+            if all(np.trace(other.T @ rotation) < most_alike for other in others):
                 kept.append(mode)
                 rotations.append((component, rotation))
             if len(kept) == self.config.modes:
                 break
+
         return kept
 
-    def _shortlist(
-        self, views: Views, pitch: int, tilt: float, level: int, modes: int, apart: int
-    ) -> tuple[np.ndarray, ...]:
-        """Candidates, log-evidence and depth (V, M each) of views that share pitch and noise level."""
-        candidates = self._candidates(pitch, tilt)
-        if level >= DIFFERENT:
-            score, depth = score_masked(
-                *self._masked(pitch, tilt), views.centred, views.noise, views.seen
-            )
-        else:
-            score, depth = score_by_table(self._tables(pitch, tilt, level)[0], views.centred)
-        return shortlist(score, depth, candidates.yaw, self.config.rotations, modes, apart)
-
-    def _finish(
+    def _condition_found(
         self,
-        poses,
-        rows,
-        plans,
-        plan,
-        view,
-        views,
-        depth,
-        score,
-        seen,
-        surprise,
-        metric: bool,
-        depths: np.ndarray | None,
-    ) -> None:
-        """Refine the shortlisted modes of persons `rows` and write them into `poses`, the less
-        certain the greater the surprise."""
-        count, modes = plan.shape
-        joints, weight = (
-            np.empty((count, modes, JOINT_COUNT, 3), np.float32),
-            np.empty((count, modes), np.float32),
-        )
-        relative, root = (
-            np.empty((count, JOINT_COUNT, 3, 3), np.float32),
-            np.empty((count, 3, 3), np.float32),
-        )
-        given = (
-            plans,
-            plan,
-            view,
-            views.rays,
-            views.seen,
-            depth,
-            score,
-            views.frame,
-            self._lengths,
-            self._variance,
-        )
-        size, size_std, answer = self.size_m, self.size_std_m, (joints, weight, relative, root)
-        if depths is None:
-            evidence = lift_rows(*given, self.config.iterations, *answer)
+        mode: _Found,
+        views: Views,
+        whole: bool,
+    ):
+        """`condition` for one mode."""
+        candidates = self._candidates(mode.pitch, UNKNOWN_TILT_STD)
+        chosen = np.array([mode.candidate])
+        seen = views.seen[[mode.view]]
+        noise = views.noise[[mode.view]]
+        return condition(candidates, chosen, seen, noise, whole)
+
+    def _shortlist(
+        self,
+        cell: _Cell,
+        views: Views,
+        modes: int,
+        min_steps: int,
+    ) -> tuple[np.ndarray, ...]:
+        """Candidates, log-evidence and depth, (V, M) each, of views that share a cell."""
+        candidates = self._candidates(cell.pitch, cell.tilt_std)
+        if cell.level >= DIFFERENT:
+            masked = self._masked(cell.pitch, cell.tilt_std)
+            score, depth = score_masked(masked, views.centred, views.noise, views.seen)
         else:
-            evidence = fuse_rows(*given, depths, size, size_std, *answer)
-            size, size_std = 1.0, 0.0  # in metres already
-        out = (
-            poses.joints_m,
-            poses.root_m,
-            poses.covariance_m2,
-            poses.root_covariance_m2,
-            poses.status,
-            poses.log_likelihood,
-            poses.hypotheses_m,
-            poses.hypothesis_weight,
+            table, _ = self._tables(*cell)
+            score, depth = score_by_table(table, views.centred)
+
+        return shortlist(score, depth, candidates.yaw, self.config.rotations, modes, min_steps)
+
+    def _refine(
+        self,
+        persons: Persons,
+        plans: Plans,
+        shortlisted: Shortlist,
+        views: Views,
+        depths: np.ndarray | None,
+        output: _Output,
+    ) -> None:
+        """Refine the shortlisted modes of n persons and write them.
+
+        depths: (n, 14, 2), or None.
+        """
+        count, modes = shortlisted.plan_row.shape
+        refined = Modes(
+            joints=np.empty((count, modes, JOINT_COUNT, 3), np.float32),
+            weight=np.empty((count, modes), np.float32),
+            relative=np.empty((count, JOINT_COUNT, 3, 3), np.float32),
+            root=np.empty((count, 3, 3), np.float32),
+            log_evidence=np.empty(count, np.float32),
         )
-        to_metres(
-            rows,
-            joints,
-            weight,
-            relative,
-            root,
-            surprise,
-            evidence,
-            seen,
-            size,
-            size_std,
-            metric,
-            out,
-        )
+
+        if depths is None:
+            iterations = self.config.iterations
+            refine_modes(plans, shortlisted, views, self._body, iterations, refined)
+            size = Size(self.size_m, self.size_std_m)
+        else:
+            fuse_depths(plans, shortlisted, views, self._body, depths, refined)
+            size = Size(1.0, 0.0)  # the modes are in metres already
+
+        write_poses(persons, refined, size, output.metric, output.arrays)
+
+
+def _misfit(
+    depth,
+    bias,
+    score,
+    keypoints,
+):
+    """Squared Mahalanobis distance per dimension, of candidates with depth and log-evidence `score`
+    for a number of keypoints.
+
+    bias: the log-evidence that keypoints without any distance would have at depth one.
+    """
+    return 2 * (np.log(depth) + (bias - score) / (2 * keypoints))
+
+
+def _pad(
+    values: Sequence,
+    width: int,
+    fill: float,
+) -> np.ndarray:
+    """(1, width) array of the values, filled up at the end."""
+    missing = width - len(values)
+    return np.array([[*values, *[fill] * missing]])
 
 
 def _in_order(views: Views) -> tuple[np.ndarray, Views]:
-    """Views with those of one pitch and noise level together, and where each of them was."""
-    if len(views.pitch) == 1:  # the node's case: nothing to sort
+    """Views sorted by pitch and noise level, and the former index of each."""
+    if len(views.pitch) == 1:  # the node's usual case: nothing to sort
         return np.zeros(1, np.int64), views
-    order = np.argsort(views.pitch * (4 * NONE) + views.level, kind="stable")
-    return order, Views(*(value[order] for value in views))
+
+    pitch_first = views.pitch * (4 * NONE) + views.level
+    order = np.argsort(pitch_first, kind="stable")
+    ordered = Views(*(values[order] for values in views))
+    return order, ordered
 
 
-def _groups(views: Views, most: int) -> list[tuple[slice, int, int]]:
-    """Slices of ordered views that share pitch and noise level, `most` long at most, with both."""
-    changed = np.flatnonzero((np.diff(views.pitch) != 0) | (np.diff(views.level) != 0)) + 1
-    bounds = [0, *changed.tolist(), len(views.pitch)]
-    return [
-        (slice(first, min(first + most, stop)), int(views.pitch[start]), int(views.level[start]))
-        for start, stop in zip(bounds, bounds[1:])
-        for first in range(start, stop, most)
-        if views.level[start] != NONE
-    ]
+def _groups(
+    views: Views,
+    most: int,
+) -> list[tuple[slice, int, int]]:
+    """Slices of sorted views that share pitch and noise level, with both; at most `most` long."""
+    changed = (np.diff(views.pitch) != 0) | (np.diff(views.level) != 0)
+    bounds = [0, *(np.flatnonzero(changed) + 1).tolist(), len(views.pitch)]
+
+    groups = []
+    for start, stop in zip(bounds, bounds[1:]):
+        pitch = int(views.pitch[start])
+        level = int(views.level[start])
+        if level == NONE:
+            continue
+        for first in range(start, stop, most):
+            groups.append((slice(first, min(first + most, stop)), pitch, level))
+
+    return groups

@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From shortlisted candidates to skeletons: keypoints, limb lengths and the true perspective, a few
-numbers at a time.
+"""Refinement of shortlisted candidates to skeletons: keypoints, limb lengths and true perspective.
 
 Each candidate comes with a plan (`conditioning.Plans`): under weak perspective its latents are the
 mean plus the innovation times a gain. Two things are not linear. Limbs keep their lengths: eight
 lengths are measurements, linearised at the last estimate (an iterated Kalman update). And a nearer
 joint looks larger: a ray r meets joint j at r (depth + z_j), so observations are formed again with
-the last estimate's z until both agree. The best mode is iterated; the others are hypotheses after
+the last estimate's z until both agree. The best mode is iterated; the others are hypotheses and get
 one pass.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,47 +25,199 @@ from lifting_ros.lifting.conditioning import (
 )
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
 
-CAUTION = 3.0
-"""The modes' log-evidence is divided by it before they are weighed: the prior is a model, and
-people are not drawn from it."""
+EVIDENCE_TEMPERATURE = 3.0
+"""The modes' log-evidence is divided by this before they are weighted, because the prior is only a
+model of real people."""
 
 LIMBS = len(LIMB_JOINTS)
+"""Number of limbs whose lengths are measured."""
+
+MAX_LOG_DEPTH_STEP = np.float32(0.3)
+"""Largest change of log depth per pass."""
+
+MAX_DEPTH_FACTOR = np.float32(2.0)
+"""Largest factor on the depth over all passes; it keeps a misfit from diverging."""
+
 _JOINT = np.array(KEYPOINT_TO_JOINT)
-FARTHEST, OFF = np.float32(0.3), np.float32(2.0)
-"""Logarithm of depth that one pass may go, and factor that all may: a misfit shall not run away."""
+
+
+class Shortlist(NamedTuple):
+    """M candidates for each of N persons, best first by keypoints alone."""
+
+    plan_row: np.ndarray
+    """(N, M) row of `conditioning.Plans`, negative where there is none."""
+    view_row: np.ndarray
+    """(N, M) row of `observation.Views`."""
+    depth: np.ndarray
+    """(N, M) first estimate of the depth, in sizes."""
+    score: np.ndarray
+    """(N, M) log-evidence of the keypoints."""
+
+
+class Body(NamedTuple):
+    """What the prior states about lengths."""
+
+    limb_lengths: np.ndarray
+    """(8,) mean limb lengths, in sizes; float32."""
+    limb_variances: np.ndarray
+    """(8,) their variances; float32."""
+    size_m: float
+    """Mean of the person's size, metres."""
+    size_std_m: float
+    """Standard deviation of the size, metres."""
+
+
+class Modes(NamedTuple):
+    """Refined modes of N persons, best first, turned back to the frame that the views turn from.
+
+    `refine_modes` writes them in the person's sizes, `depth_fusion.fuse_depths` in metres. float32.
+    """
+
+    joints: np.ndarray
+    """(N, M, 17, 3) absolute joints."""
+    weight: np.ndarray
+    """(N, M) weights that sum to one."""
+    relative: np.ndarray
+    """(N, 17, 3, 3) covariance of joint - root, of the best mode."""
+    root: np.ndarray
+    """(N, 3, 3) covariance of the root, of the best mode."""
+    log_evidence: np.ndarray
+    """(N,) of all modes together."""
+
+
+class Scratch(NamedTuple):
+    """Arrays that one pass fills in; `direction` and `factor` are read again for covariances."""
+
+    innovation: np.ndarray
+    """(28,) observations minus predictions."""
+    limb: np.ndarray
+    """(24,) limb vectors at which the lengths are linearised."""
+    direction: np.ndarray
+    """(8, 3) unit vectors along the limbs."""
+    factor: np.ndarray
+    """(8, 8) Cholesky factor of the predicted lengths' covariance; its diagonal is inverted."""
+    push: np.ndarray
+    """(24,) correction of the limb vectors."""
+    z: np.ndarray
+    """(14,) of the keypoints' joints."""
+
+
+class Problem(NamedTuple):
+    """One mode of one person: a row of `Plans` and a row of `Views`."""
+
+    mean: np.ndarray
+    """(54,), see `Plans`."""
+    offset: np.ndarray
+    """(28,), see `Plans`."""
+    gain: np.ndarray
+    """(28, 54), see `Plans`."""
+    cross: np.ndarray
+    """(24, 54), see `Plans`."""
+    rays: np.ndarray
+    """(14, 2), see `Views`."""
+    seen: np.ndarray
+    """(14,) bool."""
+    first_depth: float
+    """First estimate of the depth, in sizes."""
+
+
+class Estimate(NamedTuple):
+    """Where a mode stands."""
+
+    latents: np.ndarray
+    """(54,) float32."""
+    place: np.ndarray
+    """(3,) to be added to joint coordinates to get absolute ones; float32."""
 
 
 @compiled
-def innovation(rays, seen, z, depth, first_depth, offset, out):
-    """Observations at `depth` minus predictions (28,) into `out`; returns their mean (x, y)."""
-    count, middle = 0, np.float32(0.0)
+def make_scratch():
+    """Empty `Scratch`."""
+    return Scratch(
+        np.empty(2 * KEYPOINT_COUNT, np.float32),
+        np.empty(3 * LIMBS, np.float32),
+        np.empty((LIMBS, 3), np.float32),
+        np.empty((LIMBS, LIMBS), np.float32),
+        np.empty(3 * LIMBS, np.float32),
+        np.empty(KEYPOINT_COUNT, np.float32),
+    )
+
+
+@compiled
+def make_problem(
+    plans,
+    views,
+    shortlist,
+    n,
+    m,
+):
+    """`Problem` of mode m of person n."""
+    p = shortlist.plan_row[n, m]
+    v = shortlist.view_row[n, m]
+    return Problem(
+        plans.mean[p],
+        plans.offset[p],
+        plans.gain[p],
+        plans.cross[p],
+        views.rays[v],
+        views.seen[v],
+        shortlist.depth[n, m],
+    )
+
+
+@compiled
+def _form_innovation(
+    problem,
+    z,
+    depth,
+    out,
+):
+    """Write observations at `depth` minus predictions (28,) into `out`; return their mean (x, y).
+
+    z (14,): the keypoints' joints' coordinates along the view.
+    """
+    rays = problem.rays
+    seen = problem.seen
+    offset = problem.offset
+
+    # Observations at the depth of each joint
+    count = 0
+    middle = np.float32(0.0)
     for k in range(KEYPOINT_COUNT):
         if seen[k]:
             count += 1
             middle += z[k]
     middle /= np.float32(count)
-    mean_x = mean_y = np.float32(0.0)
+
+    mean_x = np.float32(0.0)
+    mean_y = np.float32(0.0)
     for k in range(KEYPOINT_COUNT):
         reach = depth + z[k] - middle
-        out[2 * k], out[2 * k + 1] = rays[k, 0] * reach, rays[k, 1] * reach
+        out[2 * k] = rays[k, 0] * reach
+        out[2 * k + 1] = rays[k, 1] * reach
         if seen[k]:
             mean_x += out[2 * k]
             mean_y += out[2 * k + 1]
     mean_x /= np.float32(count)
     mean_y /= np.float32(count)
-    shrink = np.float32(1.0) - np.log(
-        first_depth / depth
-    )  # the prior's depth, seen from the present one
+
+    # Predictions of the prior, whose log depth is relative to the first estimate
+    shrink = np.float32(1.0) - np.log(problem.first_depth / depth)
     for k in range(KEYPOINT_COUNT):
-        out[2 * k] = out[2 * k] - mean_x - offset[2 * k] * shrink if seen[k] else np.float32(0.0)
-        out[2 * k + 1] = (
-            out[2 * k + 1] - mean_y - offset[2 * k + 1] * shrink if seen[k] else np.float32(0.0)
-        )
+        x = 2 * k
+        y = 2 * k + 1
+        out[x] = out[x] - mean_x - offset[x] * shrink if seen[k] else np.float32(0.0)
+        out[y] = out[y] - mean_y - offset[y] * shrink if seen[k] else np.float32(0.0)
+
     return mean_x, mean_y
 
 
 @compiled
-def add_product(vector, matrix, out):
+def add_product(
+    vector,
+    matrix,
+    out,
+):
     """out (c,) += vector (r,) @ matrix (r, c)."""
     for r in range(len(vector)):
         factor = vector[r]
@@ -73,27 +226,38 @@ def add_product(vector, matrix, out):
 
 
 @compiled
-def update_limbs(latents, cross, lengths, variance, limb, direction, factor, push):
-    """One Kalman update of latents (54,) by limb lengths (8,), linearised at `limb` (24,) vectors;
-    returns the log-evidence.
+def _update_limbs(
+    latents,
+    cross,
+    body,
+    scratch,
+):
+    """Kalman update of latents (54,) by the limb lengths; return their log-evidence.
 
-    cross (24, 54): covariance of limb vectors with latents. `direction` (8, 3) and `factor` (8, 8),
-    its diagonal inverted, are kept for the covariance; `push` (24,) is scratch.
+    The lengths are linearised at `scratch.limb`. cross (24, 54): covariance of limb vectors with
+    latents. Writes `direction`, `factor` and `push` of `scratch`.
     """
+    limb = scratch.limb
+    direction = scratch.direction
+    factor = scratch.factor
+    push = scratch.push
+
+    # Measured minus predicted lengths
     weight = np.empty(LIMBS, np.float32)
     for k in range(LIMBS):
-        length = np.sqrt(
-            max(limb[3 * k] ** 2 + limb[3 * k + 1] ** 2 + limb[3 * k + 2] ** 2, np.float32(1e-12))
-        )
-        weight[k] = lengths[k]
+        square = limb[3 * k] ** 2 + limb[3 * k + 1] ** 2 + limb[3 * k + 2] ** 2
+        length = np.sqrt(max(square, np.float32(1e-12)))
+        weight[k] = body.limb_lengths[k]
         for axis in range(3):
             direction[k, axis] = limb[3 * k + axis] / length
             weight[k] -= direction[k, axis] * (
                 latents[LIMB_END[3 * k + axis]] - latents[LIMB_START[3 * k + axis]]
             )
+
+    # Covariance of the predicted lengths, lower triangle
     for i in range(LIMBS):
         for k in range(i + 1):
-            total = variance[i] if i == k else np.float32(0.0)
+            total = body.limb_variances[i] if i == k else np.float32(0.0)
             for axis in range(3):
                 along = np.float32(0.0)
                 for other in range(3 * k, 3 * k + 3):
@@ -105,6 +269,8 @@ def update_limbs(latents, cross, lengths, variance, limb, direction, factor, pus
                 total += direction[i, axis] * along
             factor[i, k] = total
     evidence = _factorise(factor, weight)
+
+    # Back substitution, and the correction
     for k in range(LIMBS - 1, -1, -1):
         weight[k] *= factor[k, k]
         for i in range(k):
@@ -112,14 +278,21 @@ def update_limbs(latents, cross, lengths, variance, limb, direction, factor, pus
         for axis in range(3):
             push[3 * k + axis] = direction[k, axis] * weight[k]
     add_product(push, cross, latents)
+
     return evidence
 
 
 @compiled
-def _factorise(factor, right):
-    """Cholesky factor of (8, 8) in place, its diagonal inverted, and L^-1 b in place; returns the
-    log-density of b."""
-    square, determinant = np.float32(0.0), np.float32(1.0)
+def _factorise(
+    factor,
+    right,
+):
+    """Replace (8, 8) by its Cholesky factor L and b (8,) by L^-1 b; return the log-density of b.
+
+    The diagonal of L is inverted.
+    """
+    square = np.float32(0.0)
+    determinant = np.float32(1.0)
     for i in range(LIMBS):
         for j in range(i + 1):
             for k in range(j):
@@ -127,85 +300,124 @@ def _factorise(factor, right):
             if j < i:
                 factor[i, j] *= factor[j, j]
                 right[i] -= factor[i, j] * right[j]
+
         pivot = max(factor[i, i], np.float32(1e-12))
         factor[i, i] = np.float32(1.0) / np.sqrt(pivot)
         right[i] *= factor[i, i]
         square += right[i] ** 2
         determinant *= factor[i, i]
+
     return np.log(determinant) - np.float32(0.5) * square
 
 
 @compiled
-def pass_mode(
-    plans, p, rays, seen, first_depth, depth, lengths, variance, fresh, work, latents, place
+def run_pass(
+    problem,
+    body,
+    depth,
+    fresh,
+    scratch,
+    estimate,
 ):
-    """One pass: latents (54,), the limbs and `place` (3,), to be added to joint coordinates, from
-    their last estimates.
+    """One pass: update `estimate`; return the limbs' log-evidence and the new depth.
 
-    `fresh`: there is none yet but the plan's mean. Returns the limbs' log-evidence and the new
-    depth.
+    depth: last estimate; fresh: there is no last estimate but the plan's mean.
     """
-    innovations, limb, direction, factor, push, z = work
+    latents = estimate.latents
+    place = estimate.place
+    limb = scratch.limb
+    first_depth = problem.first_depth
+
     if fresh:
-        latents[:] = plans.mean[p]
+        latents[:] = problem.mean
     for k in range(KEYPOINT_COUNT):
-        z[k] = latents[3 * _JOINT[k] + 2]
-    for k in range(len(limb)):
-        limb[k] = latents[LIMB_END[k]] - latents[LIMB_START[k]]
-    mean_x, mean_y = innovation(rays, seen, z, depth, first_depth, plans.offset[p], innovations)
-    latents[:] = plans.mean[p]
-    add_product(innovations, plans.gain[p], latents)
-    if fresh:  # the keypoints say more of where limbs point than the mean pose
-        for k in range(len(limb)):
-            limb[k] = latents[LIMB_END[k]] - latents[LIMB_START[k]]
-    evidence = update_limbs(
-        latents, plans.cross[p], lengths, variance, limb, direction, factor, push
-    )
-    further = np.exp(
-        min(max(latents[LATENTS - 1] + np.log(first_depth / depth), -FARTHEST), FARTHEST)
-    )
-    place[0], place[1] = mean_x * further, mean_y * further
-    depth = min(max(depth * further, first_depth / OFF), first_depth * OFF)
-    _settle(plans.mean[p], seen, latents, place)
+        scratch.z[k] = latents[3 * _JOINT[k] + 2]
+    _read_limbs(latents, limb)
+
+    # Keypoints
+    mean_x, mean_y = _form_innovation(problem, scratch.z, depth, scratch.innovation)
+    latents[:] = problem.mean
+    add_product(scratch.innovation, problem.gain, latents)
+
+    # Limb lengths; in a fresh pass the keypoints know the limbs' directions better than the mean
+    if fresh:
+        _read_limbs(latents, limb)
+    evidence = _update_limbs(latents, problem.cross, body, scratch)
+
+    # Depth and position
+    step = latents[LATENTS - 1] + np.log(first_depth / depth)
+    further = np.exp(min(max(step, -MAX_LOG_DEPTH_STEP), MAX_LOG_DEPTH_STEP))
+    place[0] = mean_x * further
+    place[1] = mean_y * further
+    nearest = first_depth / MAX_DEPTH_FACTOR
+    farthest = first_depth * MAX_DEPTH_FACTOR
+    depth = min(max(depth * further, nearest), farthest)
+    _move_to_origin(problem, latents, place)
     place[2] += depth
+
     return evidence, depth
 
 
 @compiled
-def _settle(mean, seen, latents, place):
-    """From the seen joints' middle, which observations are about, to the origin of joint
-    coordinates."""
-    count, x, y, z = np.float32(0.0), np.float32(0.0), np.float32(0.0), np.float32(0.0)
+def _read_limbs(
+    latents,
+    limb,
+):
+    """Write the limb vectors (24,) of latents (54,)."""
+    for k in range(len(limb)):
+        limb[k] = latents[LIMB_END[k]] - latents[LIMB_START[k]]
+
+
+@compiled
+def _move_to_origin(
+    problem,
+    latents,
+    place,
+):
+    """Move `place` (3,) from the centroid of the seen joints, to which observations refer, to the
+    origin of joint coordinates."""
+    mean = problem.mean
+    count = np.float32(0.0)
+    x = np.float32(0.0)
+    y = np.float32(0.0)
+    z = np.float32(0.0)
     for k in range(KEYPOINT_COUNT):
-        if seen[k]:
+        if problem.seen[k]:
             count += np.float32(1.0)
-            x, y, z = (
-                x + mean[3 * _JOINT[k]],
-                y + mean[3 * _JOINT[k] + 1],
-                z + latents[3 * _JOINT[k] + 2],
-            )
+            x += mean[3 * _JOINT[k]]
+            y += mean[3 * _JOINT[k] + 1]
+            z += latents[3 * _JOINT[k] + 2]
+
     place[0] += latents[LATENTS - 3] - x / count
     place[1] += latents[LATENTS - 2] - y / count
     place[2] = -z / count
 
 
 @compiled
-def mode_covariance(plans, p, direction, factor, place, relative, root):
-    """Covariance of joint - root (17, 3, 3) and of the root (3, 3) in the view frame, the limb
-    update included; sizes^2."""
-    cross, reduced = (
-        plans.cross[p],
-        np.empty((LIMBS, LATENTS), np.float32),
-    )  # L^-1 times the covariance of lengths and latents
-    for k in range(LIMBS):
-        x, y, z = direction[k]
-        for c in range(LATENTS):
-            reduced[k, c] = x * cross[3 * k, c] + y * cross[3 * k + 1, c] + z * cross[3 * k + 2, c]
-        for i in range(k):
-            for c in range(LATENTS):
-                reduced[k, c] -= factor[k, i] * reduced[i, c]
-        for c in range(LATENTS):
-            reduced[k, c] *= factor[k, k]
+def _write_covariances(
+    plans,
+    p,
+    scratch,
+    place,
+    relative,
+    root,
+):
+    """Write the covariances of joint - root (17, 3, 3) and of the root (3, 3) of plan `p`.
+
+    View frame, sizes^2, including the limb update that the last pass left in `scratch`.
+    """
+    reduced = _reduce_by_limbs(plans.cross[p], scratch)
+    _write_relative(plans.relative[p], reduced, relative)
+    _write_root(plans.root[p], reduced, place, root)
+
+
+@compiled
+def _write_relative(
+    prior,
+    reduced,
+    relative,
+):
+    """Write the covariances of joint - root (17, 3, 3), given those without limb lengths."""
     for joint in range(JOINT_COUNT):
         for a in range(3):
             for b in range(a + 1):
@@ -214,166 +426,178 @@ def mode_covariance(plans, p, direction, factor, place, relative, root):
                     known += (reduced[k, 3 * joint + a] - reduced[k, a]) * (
                         reduced[k, 3 * joint + b] - reduced[k, b]
                     )
-                relative[joint, a, b] = relative[joint, b, a] = (
-                    plans.relative[p, joint, a, b] - known
-                )
-    own = plans.root[p]
-    effect = np.zeros((3, 6), np.float32)  # of the root's latents on its position
+                value = prior[joint, a, b] - known
+                relative[joint, a, b] = value
+                relative[joint, b, a] = value
+
+
+@compiled
+def _write_root(
+    prior,
+    reduced,
+    place,
+    root,
+):
+    """Write the covariance of the root (3, 3), given that of ROOT_LATENTS without limb lengths."""
+    # Derivative of the root's position by its latents
+    effect = np.zeros((3, 6), np.float32)
     for axis in range(3):
         effect[axis, axis] = np.float32(1.0)
         effect[axis, 5] = place[axis]
-    effect[0, 3] = effect[1, 4] = np.float32(1.0)
+    effect[0, 3] = np.float32(1.0)
+    effect[1, 4] = np.float32(1.0)
+
     for a in range(3):
         for b in range(a + 1):
             total = np.float32(0.0)
             for i in range(6):
                 for j in range(6):
-                    known = own[i, j]
+                    known = prior[i, j]
                     for k in range(LIMBS):
                         known -= reduced[k, ROOT_LATENTS[i]] * reduced[k, ROOT_LATENTS[j]]
                     total += effect[a, i] * known * effect[b, j]
-            root[a, b] = root[b, a] = total
+            root[a, b] = total
+            root[b, a] = total
 
 
 @compiled
-def lift_rows(
-    plans,
-    plan,
-    view,
-    rays,
-    seen,
-    depth,
-    score,
-    frames,
-    lengths,
-    variance,
-    iterations,
-    joints,
-    weight,
-    relative,
-    root,
+def _reduce_by_limbs(
+    cross,
+    scratch,
 ):
-    """N persons with M modes each, best mode first; everything in person's sizes, in the frame that
-    `frames` turn from.
+    """L^-1 times the covariance of lengths and latents (8, 54), with L of `scratch.factor`."""
+    factor = scratch.factor
+    reduced = np.empty((LIMBS, LATENTS), np.float32)
+    for k in range(LIMBS):
+        x, y, z = scratch.direction[k]
+        for c in range(LATENTS):
+            reduced[k, c] = x * cross[3 * k, c] + y * cross[3 * k + 1, c] + z * cross[3 * k + 2, c]
+        for i in range(k):
+            for c in range(LATENTS):
+                reduced[k, c] -= factor[k, i] * reduced[i, c]
+        for c in range(LATENTS):
+            reduced[k, c] *= factor[k, k]
 
-    plan (N, M) row of `plans`, negative where there is none; view (N, M) row of rays (V, 14, 2),
-    seen (V, 14) and frames (V, 3, 3), the rotations into the view frames; depth, score (N, M) of
-    the shortlist. Writes joints (N, M, 17, 3) absolute, weight (N, M), relative (N, 17, 3, 3) and
-    root (N, 3, 3) covariances of the best mode, and returns the log-evidence (N,).
+    return reduced
+
+
+@compiled
+def refine_modes(
+    plans,
+    shortlist,
+    views,
+    body,
+    iterations,
+    out,
+):
+    """Refine the candidates of N persons and write `out` (`Modes`), in the person's sizes.
+
+    plans: `Plans`; shortlist: `Shortlist`; views: `Views`; body: `Body`. The best mode gets
+    `iterations` passes, the others one.
     """
-    count, modes = plan.shape
-    work = (
-        np.empty(2 * KEYPOINT_COUNT, np.float32),
-        np.empty(3 * LIMBS, np.float32),
-        np.empty((LIMBS, 3), np.float32),
-        np.empty((LIMBS, LIMBS), np.float32),
-        np.empty(3 * LIMBS, np.float32),
-        np.empty(KEYPOINT_COUNT, np.float32),
-    )
-    latents, place = np.empty((modes, LATENTS), np.float32), np.empty((modes, 3), np.float32)
-    evidence, total, reached = (
-        np.empty(modes, np.float32),
-        np.empty(count, np.float32),
-        np.empty(modes, np.float32),
-    )
+    count, modes = shortlist.plan_row.shape
+    scratch = make_scratch()
+    latents = np.empty((modes, LATENTS), np.float32)
+    place = np.empty((modes, 3), np.float32)
+    evidence = np.empty(modes, np.float32)
+    reached = np.empty(modes, np.float32)
+
     for n in range(count):
+        # All modes once
         for m in range(modes):
             evidence[m] = -np.inf
-            if plan[n, m] >= 0:
-                v, p, far = view[n, m], plan[n, m], depth[n, m]
-                limbs, reached[m] = pass_mode(
-                    plans,
-                    p,
-                    rays[v],
-                    seen[v],
-                    far,
-                    far,
-                    lengths,
-                    variance,
-                    True,
-                    work,
-                    latents[m],
-                    place[m],
+            if shortlist.plan_row[n, m] >= 0:
+                problem = make_problem(plans, views, shortlist, n, m)
+                estimate = Estimate(latents[m], place[m])
+                limbs, reached[m] = run_pass(
+                    problem, body, problem.first_depth, True, scratch, estimate
                 )
-                evidence[m] = score[n, m] + limbs
+                evidence[m] = shortlist.score[n, m] + limbs
         order = np.argsort(-evidence)
+
+        # The best until it settles. Its last pass must be the last one to write `scratch`.
         best = order[0]
-        v, p, far = view[n, best], plan[n, best], depth[n, best]
-        if iterations == 1:  # again, since the covariance takes what the last pass leaves in `work`
-            pass_mode(
-                plans,
-                p,
-                rays[v],
-                seen[v],
-                far,
-                far,
-                lengths,
-                variance,
-                True,
-                work,
-                latents[best],
-                place[best],
-            )
+        problem = make_problem(plans, views, shortlist, n, best)
+        estimate = Estimate(latents[best], place[best])
+        if iterations == 1:
+            run_pass(problem, body, problem.first_depth, True, scratch, estimate)
         for _ in range(iterations - 1):
-            _, reached[best] = pass_mode(
-                plans,
-                p,
-                rays[v],
-                seen[v],
-                far,
-                reached[best],
-                lengths,
-                variance,
-                False,
-                work,
-                latents[best],
-                place[best],
-            )
-        mode_covariance(plans, p, work[2], work[3], place[best], relative[n], root[n])
+            _, reached[best] = run_pass(problem, body, reached[best], False, scratch, estimate)
+
+        # Covariances of the best, then joints and weights of all
+        frame = views.frame[shortlist.view_row[n, best]]
+        p = shortlist.plan_row[n, best]
+        _write_covariances(plans, p, scratch, place[best], out.relative[n], out.root[n])
         for joint in range(JOINT_COUNT):
-            turn_back(frames[v], relative[n, joint])
-        turn_back(frames[v], root[n])
-        total[n] = _sort_modes(
-            order, evidence, latents, place, view[n], frames, joints[n], weight[n]
-        )
-    return total
+            _turn_back(frame, out.relative[n, joint])
+        _turn_back(frame, out.root[n])
+
+        joints = out.joints[n]
+        weight = out.weight[n]
+        out.log_evidence[n], whole = _weigh(evidence, order, weight)
+        for rank in range(modes):
+            m = order[rank]
+            if weight[rank] > 0:
+                mode_frame = views.frame[shortlist.view_row[n, m]]
+                _write_joints(mode_frame, latents[m], place[m], joints[rank])
+            else:
+                joints[rank] = joints[0]
+        for rank in range(modes):
+            weight[rank] /= whole
 
 
 @compiled
-def turn_back(frame, covariance):
-    """A symmetric (3, 3) from the view frame into the one that `frame` turns from, in place: F^T C
-    F."""
+def _turn_back(
+    frame,
+    covariance,
+):
+    """Turn a symmetric (3, 3) from the view frame back, in place: F^T C F."""
     half = np.empty((3, 3), np.float32)
     for a in range(3):
-        x, y, z = frame[0, a], frame[1, a], frame[2, a]
+        x = frame[0, a]
+        y = frame[1, a]
+        z = frame[2, a]
         for c in range(3):
             half[a, c] = x * covariance[0, c] + y * covariance[1, c] + z * covariance[2, c]
+
     for a in range(3):
         for b in range(a + 1):
             value = half[a, 0] * frame[0, b] + half[a, 1] * frame[1, b] + half[a, 2] * frame[2, b]
-            covariance[a, b] = covariance[b, a] = value
+            covariance[a, b] = value
+            covariance[b, a] = value
 
 
 @compiled
-def _sort_modes(order, evidence, latents, place, view, frames, joints, weight):
-    """Joints (M, 17, 3) and weights (M,) of the modes in their order; returns the log of the summed
-    evidence."""
-    best, whole, total = evidence[order[0]], np.float32(0.0), np.float32(0.0)
+def _weigh(
+    evidence,
+    order,
+    weight,
+):
+    """Write the weights (M,) of modes in `order` (M,), relative to the first; return the log of the
+    summed evidence, and the sum of the weights."""
+    best = evidence[order[0]]
+    whole = np.float32(0.0)
+    total = np.float32(0.0)
     for rank in range(len(order)):
-        m = order[rank]
-        weight[rank] = np.exp((evidence[m] - best) / np.float32(CAUTION))
+        less = evidence[order[rank]] - best
+        weight[rank] = np.exp(less / np.float32(EVIDENCE_TEMPERATURE))
         whole += weight[rank]
-        total += np.exp(evidence[m] - best)
-        if not weight[rank] > 0:
-            joints[rank] = joints[0]
-            continue
-        frame = frames[view[m]]
-        for joint in range(JOINT_COUNT):
-            for axis in range(3):
-                position = np.float32(0.0)
-                for k in range(3):
-                    position += frame[k, axis] * (latents[m, 3 * joint + k] + place[m, k])
-                joints[rank, joint, axis] = position
-    for rank in range(len(order)):
-        weight[rank] /= whole
-    return best + np.log(total)
+        total += np.exp(less)
+
+    return best + np.log(total), whole
+
+
+@compiled
+def _write_joints(
+    frame,
+    latents,
+    place,
+    joints,
+):
+    """Write absolute joints (17, 3) of one mode, turned back by `frame` (3, 3)."""
+    for joint in range(JOINT_COUNT):
+        for axis in range(3):
+            position = np.float32(0.0)
+            for k in range(3):
+                position += frame[k, axis] * (latents[3 * joint + k] + place[k])
+            joints[joint, axis] = position

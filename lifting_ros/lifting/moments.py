@@ -1,93 +1,150 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From modes in units of the person's size to an answer in metres with second moments: noise,
-coefficients, rotation, modes and size."""
+"""From refined modes to lifted poses in metres, with covariances that include the noise, the
+coefficients, the rotation, the ambiguity between modes and the size."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 
 from lifting_ros.compiled import compiled
 from lifting_ros.lifting.observation import FEW_SEEN
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
+from lifting_ros.types import JointStatus
 
-DOUBT, DOUBT_OF_FEW = 2.0, 1.5
-"""Surprise from which covariances grow with it, since the prior does not know such a person; and
-their factor where little is seen."""
+TOLERATED_MISFIT = 2.0
+"""Misfit above which covariances grow in proportion to it, because the prior does not know such a
+person."""
+
+INFLATION_OF_FEW = 1.5
+"""Least factor on the covariances of persons with few keypoints."""
 
 _JOINT = np.array(KEYPOINT_TO_JOINT)
-_INVALID, _INFERRED, _OBSERVED = 0, 1, 2  # of poses.JointStatus, as plain numbers for the compiler
+
+# Plain numbers, because the compiler cannot assign members of the enumeration to array elements.
+_INFERRED = int(JointStatus.INFERRED)
+_OBSERVED = int(JointStatus.OBSERVED)
+
+
+class Persons(NamedTuple):
+    """The n persons that are written."""
+
+    rows: np.ndarray
+    """(n,) where they stand in `LiftedPoses`."""
+    seen: np.ndarray
+    """(n, 14) bool."""
+    misfit: np.ndarray
+    """(n,) squared Mahalanobis distance of the keypoints, per dimension."""
+
+
+class Size(NamedTuple):
+    """What turns the modes' unit into metres."""
+
+    mean_m: float
+    std_m: float
+
+
+class PoseArrays(NamedTuple):
+    """The arrays of `LiftedPoses`, for the compiler; same names and order."""
+
+    joints_m: np.ndarray
+    root_m: np.ndarray
+    covariance_m2: np.ndarray
+    root_covariance_m2: np.ndarray
+    status: np.ndarray
+    log_likelihood: np.ndarray
+    hypotheses_m: np.ndarray
+    hypothesis_weight: np.ndarray
+
+
+class _Factors(NamedTuple):
+    """Factors on the parts of a second moment."""
+
+    noise: float
+    """On a covariance plus its transpose, in the modes' unit."""
+    modes: float
+    """On differences between modes."""
+    size: float
+    """On products of coordinates: the variance of the size."""
 
 
 @compiled
-def to_metres(
-    rows, joints, weight, relative, root, surprise, evidence, seen, size, size_std, metric, out
+def write_poses(
+    persons,
+    modes,
+    size,
+    metric,
+    out,
 ):
-    """Write persons `rows` of the arrays of `LiftedPoses`.
+    """Write the persons into `out` (`PoseArrays`).
 
-    joints (n, M, 17, 3), weight (n, M), relative (n, 17, 3, 3), root (n, 3, 3), evidence (n,) as
-    `modes.lift_rows` leaves them; seen (n, 14); surprise (n,), see DOUBT. Covariances are second
-    moments about the first mode; that of the size, known to size_std, is among them. Not `metric`:
-    the root is the origin.
+    modes: `modes.Modes`; size: `Size`. Covariances are second moments about the first mode. Unless
+    `metric`, the root is the origin and its covariance NaN.
     """
-    (
-        joints_m,
-        root_m,
-        covariance_m2,
-        root_covariance_m2,
-        status,
-        log_likelihood,
-        hypotheses_m,
-        hypothesis_weight,
-    ) = out
-    square = size * size + size_std * size_std
-    for n in range(len(rows)):
-        r, own = rows[n], joints[n]
-        doubt = max(surprise[n] / DOUBT, DOUBT_OF_FEW if seen[n].sum() <= FEW_SEEN else 1.0)
-        _second_moments(
-            own,
-            weight[n],
-            relative[n],
-            root[n],
-            doubt,
-            square,
-            size_std**2,
-            covariance_m2[r],
-            root_covariance_m2[r],
-        )
-        if not metric:
-            root_covariance_m2[r] = np.nan
-        kept = hypotheses_m.shape[1]  # of a person hardly seen there are more modes than are given
+    square = size.mean_m * size.mean_m + size.std_m * size.std_m
+
+    for n in range(len(persons.rows)):
+        r = persons.rows[n]
+        seen = persons.seen[n]
+
+        # Covariances
+        least = INFLATION_OF_FEW if seen.sum() <= FEW_SEEN else 1.0
+        inflation = max(persons.misfit[n] / TOLERATED_MISFIT, least)
+        factors = _Factors(square * inflation * 0.5, square, size.std_m**2)
+        joints = modes.joints[n]
+        weight = modes.weight[n]
+        _write_joint_moments(joints, weight, modes.relative[n], factors, out.covariance_m2[r])
+        if metric:
+            _write_root_moments(joints, weight, modes.root[n], factors, out.root_covariance_m2[r])
+        else:
+            out.root_covariance_m2[r] = np.nan
+
+        # Joints; with few keypoints there are more modes than hypotheses
+        hypotheses = out.hypotheses_m[r]
+        kept = len(hypotheses)
         for m in range(kept):
             for joint in range(JOINT_COUNT):
                 for axis in range(3):
-                    hypotheses_m[r, m, joint, axis] = size * (
-                        own[m, joint, axis] - (0.0 if metric else own[m, 0, axis])
-                    )
-        joints_m[r] = hypotheses_m[r, 0]
-        root_m[r] = joints_m[r, 0]
-        hypothesis_weight[r] = weight[n, :kept]
-        hypothesis_weight[r] /= hypothesis_weight[r].sum()
-        log_likelihood[r] = evidence[n]
-        status[r] = _INFERRED
+                    origin = 0.0 if metric else joints[m, 0, axis]
+                    value = joints[m, joint, axis] - origin
+                    hypotheses[m, joint, axis] = size.mean_m * value
+        out.joints_m[r] = hypotheses[0]
+        out.root_m[r] = out.joints_m[r, 0]
+
+        kept_weight = out.hypothesis_weight[r]
+        kept_weight[:] = weight[:kept]
+        kept_weight /= kept_weight.sum()
+        out.log_likelihood[r] = modes.log_evidence[n]
+
+        # Status
+        out.status[r] = _INFERRED
         for k in range(KEYPOINT_COUNT):
-            if seen[n, k]:
-                status[r, _JOINT[k]] = _OBSERVED
+            if seen[k]:
+                out.status[r, _JOINT[k]] = _OBSERVED
 
 
 @compiled
-def _second_moments(
-    joints, weight, relative, root, doubt, square, size_variance, covariance_m2, root_covariance_m2
+def _write_joint_moments(
+    joints,
+    weight,
+    relative,
+    factors,
+    out,
 ):
-    own = square * doubt * 0.5
+    """Write the second moments (17, 3, 3) of joint - root.
+
+    joints (M, 17, 3) and weight (M,) of the modes; relative (17, 3, 3): covariance of the first.
+    """
     for joint in range(JOINT_COUNT):
         for a in range(3):
             for b in range(3):
                 spread = (
-                    size_variance
+                    factors.size
                     * (joints[0, joint, a] - joints[0, 0, a])
                     * (joints[0, joint, b] - joints[0, 0, b])
                 )
-                spread += own * (relative[joint, a, b] + relative[joint, b, a])
+                spread += factors.noise * (relative[joint, a, b] + relative[joint, b, a])
                 for m in range(1, len(joints)):
                     off_a = (
                         joints[m, joint, a]
@@ -101,18 +158,29 @@ def _second_moments(
                         - joints[0, joint, b]
                         + joints[0, 0, b]
                     )
-                    spread += square * weight[m] * off_a * off_b
-                covariance_m2[joint, a, b] = spread
+                    spread += factors.modes * weight[m] * off_a * off_b
+                out[joint, a, b] = spread
+
+
+@compiled
+def _write_root_moments(
+    joints,
+    weight,
+    root,
+    factors,
+    out,
+):
+    """Write the second moments (3, 3) of the root; root (3, 3): covariance of the first mode."""
     for a in range(3):
         for b in range(3):
-            spread = size_variance * joints[0, 0, a] * joints[0, 0, b] + own * (
+            spread = factors.size * joints[0, 0, a] * joints[0, 0, b] + factors.noise * (
                 root[a, b] + root[b, a]
             )
             for m in range(1, len(joints)):
                 spread += (
-                    square
+                    factors.modes
                     * weight[m]
                     * (joints[m, 0, a] - joints[0, 0, a])
                     * (joints[m, 0, b] - joints[0, 0, b])
                 )
-            root_covariance_m2[a, b] = spread
+            out[a, b] = spread

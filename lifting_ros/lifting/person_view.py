@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a regression network reads of a person: the view of a camera turned to look at them,
-upright, in units of their extent in it.
+"""The input of a regression network: a person as an upright camera that looks at them sees them.
 
-A camera that is turned sees the same rays. So a network that reads them from a frame of the
-person's own gives the same pose, turned, whatever way the camera looks and wherever in the picture
-the person is; how far that frame looks down is told beside it.
+Turning a camera does not change the rays it sees. A network that reads the rays in a frame attached
+to the person therefore gives the same pose, turned, wherever the camera looks and wherever the
+person is in the picture. How far that frame looks down is a separate input.
 """
 
 from __future__ import annotations
@@ -20,8 +19,15 @@ CONTEXT = (
     "log of the extent",
     "sine of the pitch",
     "whether up is known",
-    "log of the keypoints' deviation over the extent",
+    "log of the keypoints' std divided by the extent",
 )
+"""The columns of `PersonView.context`."""
+
+_MIN_Z = 0.05
+"""Least z of a unit ray in the person's frame; beyond it a ray says little about its direction."""
+
+_PICTURE_UP = (0.0, -1.0, 0.0)
+"""Up in the picture."""
 
 
 class PersonView(NamedTuple):
@@ -36,104 +42,181 @@ class PersonView(NamedTuple):
     rotation: np.ndarray
     """(N, 3, 3) from the optical frame."""
     centre: np.ndarray
-    """(N, 2) mean of the rays seen."""
+    """(N, 2) mean of the seen rays."""
     extent: np.ndarray
-    """(N,) root mean square of their distance from it; 1 where there is none."""
+    """(N,) root mean square distance of the seen rays from the centre; 1 if it would be 0."""
     pitch: np.ndarray
-    """(N,) sine of the angle by which up leans along the view; NaN where up is not known."""
+    """(N,) sine of the angle by which up leans along the view; NaN if up is not known."""
 
     def points(self) -> np.ndarray:
-        """(N, 14, 2) rays about the centre over the extent; 0 where not seen."""
-        return np.where(
-            self.seen[..., None],
-            (self.rays - self.centre[:, None]) / self.extent[:, None, None],
-            0.0,
-        )
+        """Return the rays (N, 14, 2) about the centre divided by the extent; 0 where not seen."""
+        centre = self.centre[:, None]
+        extent = self.extent[:, None, None]
+        scaled = (self.rays - centre) / extent
+        mask = self.seen[..., None]
+        return np.where(mask, scaled, 0.0)
 
     def lost(self) -> np.ndarray:
-        """(N,) bool: all keypoints well within their noise of each other, or in one place; the
-        limit of `observation.into_views`."""
-        within = np.where(self.seen[..., None], self.rays - self.centre[:, None], 0.0)
-        spread = (within**2).sum((1, 2)) / np.maximum(
-            self.seen.sum(1), 1
-        ) + 1e-16  # not the extent, which is 1 where there is none
-        least = np.where(
-            self.seen[..., None], np.diagonal(self.noise, axis1=-2, axis2=-1), np.inf
-        ).min((1, 2))
+        """Return whether each person's keypoints are indistinguishable (N,).
+
+        They are if they coincide or if the person's extent is well within their noise; the limit is
+        that of `observation.into_views`.
+        """
+        mask = self.seen[..., None]
+        centre = self.centre[:, None]
+
+        # Not the extent, which is 1 if all keypoints coincide
+        centred = self.rays - centre
+        within = np.where(mask, centred, 0.0)
+        square = (within**2).sum((1, 2))
+        spread = square / _seen_count(self.seen) + 1e-16
+
+        variances = np.diagonal(self.noise, axis1=-2, axis2=-1)
+        variances = np.where(mask, variances, np.inf)
+        least = variances.min((1, 2))
         return least > LOST * spread
 
     def context(self, calibrated: bool | np.ndarray = True) -> np.ndarray:
-        """(N, 4) CONTEXT; NaN where nothing is known. The extent means something only where the
-        camera is `calibrated`."""
-        variance = np.where(self.seen, np.trace(self.noise, axis1=-2, axis2=-1) / 2, 0.0).sum(
-            1
-        ) / np.maximum(self.seen.sum(1), 1)
-        extent = np.where(calibrated, np.log(self.extent), np.nan)
-        noise = 0.5 * np.log(np.maximum(variance, 1e-12 * self.extent**2)) - np.log(self.extent)
-        return np.stack([extent, self.pitch, np.isfinite(self.pitch), noise], -1)
+        """Return the columns CONTEXT (N, 4); NaN where nothing is known.
+
+        calibrated: whether the camera is known; otherwise the extent has no meaning.
+        """
+        log_extent = np.log(self.extent)
+        extent = np.where(calibrated, log_extent, np.nan)
+
+        traces = np.trace(self.noise, axis1=-2, axis2=-1)
+        means = np.where(self.seen, traces / 2, 0.0)
+        variance = means.sum(1) / _seen_count(self.seen)
+        least = 1e-12 * self.extent**2
+        log_variance = np.log(np.maximum(variance, least))
+        noise = 0.5 * log_variance - log_extent
+
+        known = np.isfinite(self.pitch)
+        columns = [extent, self.pitch, known, noise]
+        return np.stack(columns, -1)
 
 
-def look_at_person(given: Rays, up: np.ndarray) -> PersonView:
-    """Turn each person's rays into a frame that looks along their middle with `up` (N, 3) in its
-    upper half plane.
+def look_at_person(
+    given: Rays,
+    up: np.ndarray,
+) -> PersonView:
+    """Return persons in frames that look along the middle of their rays.
 
-    up: in the optical frame, any length; NaN or zero where it is not known: the picture's own is
-    taken in its place, and pitch is NaN.
+    up: (N, 3) in the optical frame, any length; it is put into the upper half of the y-z plane. If
+    it is NaN or zero, up in the picture is taken instead, and the pitch is NaN.
     """
-    seen = given.seen[..., None]  # N, 14, 1
-    directions = np.concatenate(
-        [np.where(seen, given.rays, 0.0), np.ones_like(seen, float)], -1
-    )  # N, 14, 3
-    unit = directions / np.linalg.norm(directions, axis=-1, keepdims=True)
-    forward = _unit(np.where(seen, unit, 0.0).sum(1) + 1e-12 * np.array([0.0, 0, 1]))
-    up, pitch = _upright(up, forward)
-    right = _unit(np.cross(forward, up))
-    rotation = np.stack([right, np.cross(forward, right), forward], 1)  # N, 3, 3
+    mask = given.seen[..., None]  # (N, 14, 1)
+    known = np.where(mask, given.rays, 0.0)
+    ones = np.ones_like(mask, float)
+    directions = np.concatenate([known, ones], -1)  # (N, 14, 3)
+
+    # Turn the rays
+    rotation, pitch = _person_frames(directions, mask, up)
     turned = np.einsum("nab,nkb->nka", rotation, directions)
-    visible = given.seen & (
-        turned[..., 2] > 0.05
-    )  # beyond, in the widest of lenses, a ray says little about where to
-    z = np.where(visible, turned[..., 2], 1.0)[..., None]
-    rays = np.where(visible[..., None], turned[..., :2] / z, 0.0)
-    jacobian = (rotation[:, None, :2, :2] - rays[..., :, None] * rotation[:, None, 2:, :2]) / z[
-        ..., None
-    ]  # N, 14, 2, 2
-    noise = jacobian @ _symmetric(given.noise) @ np.swapaxes(jacobian, -1, -2)
-    count = np.maximum(visible.sum(1), 1)[:, None]
-    centre = rays.sum(1) / count
-    extent = np.sqrt(
-        (np.where(visible[..., None], rays - centre[:, None], 0.0) ** 2).sum((1, 2)) / count[:, 0]
-    )
-    return PersonView(
-        rays, noise, visible, rotation, centre, np.where(extent > 0, extent, 1.0), pitch
-    )
+    depth = turned[..., 2]
+    in_front = depth > _MIN_Z
+    visible = given.seen & in_front
+    shown = visible[..., None]
+    z = np.where(visible, depth, 1.0)
+    z = z[..., None]
+    rays = turned[..., :2] / z
+    rays = np.where(shown, rays, 0.0)
+
+    # Turn their noise
+    upper = rotation[:, None, :2, :2]
+    lower = rotation[:, None, 2:, :2]
+    change = upper - rays[..., None] * lower
+    jacobian = change / z[..., None]  # (N, 14, 2, 2)
+    transposed = np.swapaxes(jacobian, -1, -2)
+    noise = jacobian @ _symmetric(given.noise) @ transposed
+
+    # Centre and extent
+    count = _seen_count(visible)
+    centre = rays.sum(1) / count[:, None]
+    centred = rays - centre[:, None]
+    apart = np.where(shown, centred, 0.0)
+    square = (apart**2).sum((1, 2))
+    extent = np.sqrt(square / count)
+    extent = np.where(extent > 0, extent, 1.0)
+    return PersonView(rays, noise, visible, rotation, centre, extent, pitch)
 
 
-def second_view(joints: np.ndarray, shift: float | np.ndarray) -> np.ndarray:
-    """Rays (N, 14, 2) of the keypoints of joints (N, 17, 3), before a camera that is moved to the
-    right, everybody's by the same `shift` or by one of their own (N,), and turned nowhere."""
+def second_view(
+    joints: np.ndarray,
+    shift: float | np.ndarray,
+) -> np.ndarray:
+    """Return the rays (N, 14, 2) of joints (N, 17, 3) in a camera that is moved to the right.
+
+    The camera is not turned. shift: one for all persons, or one per person (N,).
+    """
     points = joints[:, list(KEYPOINT_TO_JOINT)]
-    shift = np.broadcast_to(shift, len(joints))
-    return (points[..., :2] - np.stack([shift, np.zeros(len(joints))], -1)[:, None]) / points[
-        ..., 2:
-    ]
+    right = np.broadcast_to(shift, len(joints))
+    down = np.zeros(len(joints))
+    offset = np.stack([right, down], -1)
+
+    across = points[..., :2]
+    moved = across - offset[:, None]
+    z = points[..., 2:]
+    return moved / z
 
 
-def _upright(up: np.ndarray, forward: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors up (N, 3), the picture's own where none is known or it lies along the view; and
-    how far the known one does (N,)."""
+def _person_frames(
+    directions: np.ndarray,
+    mask: np.ndarray,
+    up: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return rotations (N, 3, 3) from the optical frame, and the pitch (N,).
+
+    directions: (N, 14, 3); mask: (N, 14, 1) where they count.
+    """
+    unit = _unit(directions)
+    total = np.where(mask, unit, 0.0).sum(1)
+    forward = _unit(total + 1e-12 * np.array([0.0, 0, 1]))
+    up, pitch = _usable_up(up, forward)
+
+    right = _unit(np.cross(forward, up))
+    down = np.cross(forward, right)
+    rotation = np.stack([right, down, forward], 1)
+    return rotation, pitch
+
+
+def _usable_up(
+    up: np.ndarray,
+    forward: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return up (N, 3), unit length, and its component along the view (N,).
+
+    Up in the picture replaces an unknown one, or one along the view. The component is that of the
+    given up; NaN if it is unknown.
+    """
     length = np.linalg.norm(up, axis=-1, keepdims=True)
-    known = np.isfinite(length) & (length > 1e-9)
-    up = np.where(known, up / np.where(known, length, 1.0), [0.0, -1.0, 0.0])
-    across = np.linalg.norm(np.cross(forward, up), axis=-1, keepdims=True)
-    pitch = np.where(known[:, 0], (up * forward).sum(-1), np.nan)  # before another takes its place
-    return np.where(across > 1e-6, up, [0.0, -1.0, 0.0]), pitch
+    finite = np.isfinite(length)
+    known = finite & (length > 1e-9)
+    divisor = np.where(known, length, 1.0)
+    up = np.where(known, up / divisor, _PICTURE_UP)
+
+    along = (up * forward).sum(-1)
+    pitch = np.where(known[:, 0], along, np.nan)
+
+    side = np.cross(forward, up)
+    across = np.linalg.norm(side, axis=-1, keepdims=True)
+    usable = np.where(across > 1e-6, up, _PICTURE_UP)
+    return usable, pitch
+
+
+def _seen_count(seen: np.ndarray) -> np.ndarray:
+    """Return the number of keypoints seen (N,), at least 1."""
+    count = seen.sum(1)
+    return np.maximum(count, 1)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / length
 
 
 def _symmetric(values: np.ndarray) -> np.ndarray:
-    """(..., 3) xx, xy, yy to (..., 2, 2)."""
-    return values[..., [0, 1, 1, 2]].reshape(*values.shape[:-1], 2, 2)
+    """Return covariances (..., 3), given as xx, xy, yy, as matrices (..., 2, 2)."""
+    leading = values.shape[:-1]
+    entries = values[..., [0, 1, 1, 2]]
+    return entries.reshape(*leading, 2, 2)

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a person of known shape stands: root and size from the keypoints' rays, the size's own
-distribution and measured depths.
+"""Position and size of a person of known shape, from rays, a size prior and measured depths.
 
-A lifter that learned from pictures says the shape, joints about the root in units of the person's
-size. With the root at t and the size s joint k lies at t + s J_k, and the ray (u, v, 1) of its
-keypoint says that the first two rows of t + s J_k, less (u, v) times the third, are zero, but for
-an error that is an angle and grows with the distance: the rays say nothing of the size. All is in
-the view frame (`observation.Views`).
+A learned lifter states the shape: joints about the root in units of the person's size. With the
+root at t and size s, joint k lies at t + s J_k. The ray (u, v, 1) of its keypoint requires that
+the first two rows of t + s J_k minus (u, v) times the third are zero. The error of a ray is an
+angle, so the residual grows with the distance, and the rays alone say nothing about the size.
+Everything is in the view frame (`observation.Views`).
 """
 
 from __future__ import annotations
@@ -19,15 +18,20 @@ from lifting_ros.lifting.depth_fusion import COMMON_STD_M
 from lifting_ros.lifting.observation import Views
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 
-PASSES, PASSES_WITH_DEPTH = 3, 6
-"""Of Gauss and Newton; more for the weights of depths, some of which are of something else."""
-_LEAST_DISTANCE = 0.1  # metres from the camera to the person's middle
+PASSES = 3
+"""Gauss-Newton passes without depths."""
+
+PASSES_WITH_DEPTH = 6
+"""Gauss-Newton passes with depths; more, because outliers among the depths are reweighted."""
+
+_LEAST_DISTANCE = 0.1
+"""Least distance from the camera to the middle of a person, metres."""
 
 _OBSERVED = list(KEYPOINT_TO_JOINT)
 
 
 class Placed(NamedTuple):
-    """V persons, view frame, metres."""
+    """V persons in the view frame, metres."""
 
     root: np.ndarray
     """(V, 3)."""
@@ -36,7 +40,39 @@ class Placed(NamedTuple):
     covariance: np.ndarray
     """(V, 4, 4) of root and size."""
     log_likelihood: np.ndarray
-    """(V,) of the rays given the shape."""
+    """(V,) of the rays, given the shape."""
+
+
+class _Problem(NamedTuple):
+    """What the passes have in common. The state is root and size (V, 4)."""
+
+    own: np.ndarray
+    """(V, 14, 3) observed joints about the root."""
+    spread: np.ndarray
+    """(V, 14, 3, 3) their covariance."""
+    seen: np.ndarray
+    """(V, 14) bool."""
+    rows: np.ndarray
+    """(V, 14, 2, 4) the equations of the rays, linear in the state."""
+    rays_noise: np.ndarray
+    """(V, 14, 2, 2) covariance of the rays."""
+    shape_noise: np.ndarray
+    """(V, 14, 2, 2) covariance of the equations that the shape brings, m^2."""
+    ahead: np.ndarray
+    """(V, 4) the mean z of the seen joints, linear in the state."""
+    optical: np.ndarray
+    """(V, 3) the optical axis in the view frame."""
+
+
+class _RayFit(NamedTuple):
+    """The equations of the rays, weighted at one state."""
+
+    noise: np.ndarray
+    """(V, 14, 2, 2)."""
+    inverse: np.ndarray
+    """(V, 14, 2, 2) of the noise; 0 where not seen."""
+    distance: np.ndarray
+    """(V,) metres."""
 
 
 def place(
@@ -46,133 +82,293 @@ def place(
     size: tuple[float, float],
     depths: np.ndarray | None = None,
 ) -> Placed:
-    """Root and size of V persons.
+    """Return root and size of V persons.
 
-    joints (V, 17, 3) about the root and their covariance (V, 17, 3, 3), in units of the size, view
-    frame; size: its mean and deviation, metres; depths (V, 14, 2): measured z in the optical frame
-    and its variance, inf where there is none; everybody has one at least.
+    joints: (V, 17, 3) about the root; covariance: (V, 17, 3, 3); both in the view frame, in units
+    of the size. size: its mean and std, metres. depths: (V, 14, 2) measured z in the optical frame
+    and its variance, inf where there is none; each person has at least one.
     """
-    own, spread = joints[:, _OBSERVED], covariance[:, _OBSERVED]  # V, 14, 3 and V, 14, 3, 3
-    seen, rays = views.seen, views.rays.astype(np.float64)
-    count = np.maximum(seen.sum(1), 1)
-    project = np.zeros((*rays.shape, 3))  # V, 14, 2, 3
-    project[..., 0, 0] = project[..., 1, 1] = 1.0
-    project[..., 2] = -rays
-    rows = np.concatenate(
-        [project, np.einsum("vkab,vkb->vka", project, own)[..., None]], -1
-    )  # V, 14, 2, 4
-    shape_noise = size[0] ** 2 * np.einsum("vkab,vkbc,vkdc->vkad", project, spread, project)
-    rays_noise = (
-        _matrix(views.noise)
-        * ((views.centred.astype(np.float64) ** 2).sum(1) / count)[:, None, None, None]
-    )
-    ahead = np.concatenate(
-        [np.tile([0.0, 0.0, 1.0], (len(own), 1)), ((own[..., 2] * seen).sum(1) / count)[:, None]], 1
-    )  # V, 4
-    state = _start(project, own, rays, seen, size[0])
-    weights = None
-    for _ in range(PASSES if depths is None else PASSES_WITH_DEPTH):
-        distance = np.maximum((ahead * state).sum(1), _LEAST_DISTANCE)
-        noise = distance[:, None, None, None] ** 2 * rays_noise + shape_noise + 1e-12 * np.eye(2)
-        inverse = np.linalg.inv(noise) * seen[..., None, None]
-        missed = np.einsum("vkab,vb->vka", rows, state)
-        # what is missed is an angle: whoever is twice as large and as far off misses the rays as
-        # much
-        slope = rows - missed[..., None] * (ahead / distance[:, None])[:, None, None]
-        normal = np.einsum("vkab,vkac,vkcd->vbd", slope, inverse, slope)
-        target = np.einsum(
-            "vkab,vkac,vkc->vb", slope, inverse, np.einsum("vkab,vb->vka", slope, state) - missed
-        )
+    own = joints[:, _OBSERVED]
+    spread = covariance[:, _OBSERVED]
+    rays = views.rays.astype(np.float64)
+    project = _projections(rays)
+    problem = _make_problem(own, spread, views, project, size[0])
+
+    # Gauss-Newton
+    state = _start(project, own, rays, views.seen, size[0])
+    believed = np.ones(views.seen.shape)
+    passes = PASSES if depths is None else PASSES_WITH_DEPTH
+    for index in range(passes):
+        fit = _weigh_rays(problem, state)
+        normal, target = _normal_equations(problem, state, fit)
+
+        # Size prior
         normal[:, 3, 3] += size[1] ** -2
         target[:, 3] += size[0] * size[1] ** -2
+
         if depths is not None:
-            weights = (
-                _believed(state, own, views.frame, depths)
-                if weights is not None
-                else np.ones(seen.shape)
-            )
-            _add_depths(normal, target, own, spread, views.frame, depths, size[0], weights)
-        normal += 1e-12 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(4)
-        state = np.linalg.solve(normal, target[..., None])[..., 0]  # V, 4
-    missed = np.einsum("vkab,vb->vka", rows, state)
-    square = np.einsum("vka,vkab,vkb->v", missed, inverse, missed)
-    volume = (
-        np.log(np.linalg.det(2 * np.pi * noise / distance[:, None, None, None] ** 2)) * seen
-    ).sum(1)
+            if index > 0:
+                believed = _believed(problem, state, depths)
+            _add_depths(problem, depths, size[0], believed, normal, target)
+
+        _regularise(normal, 1e-12)
+        state = _solve(normal, target)
+
+    # Uncertainty
     found = np.linalg.inv(normal)
     if depths is not None:
-        optical = views.frame[:, :, 2].astype(np.float64)
-        found[:, :3, :3] += COMMON_STD_M**2 * optical[:, :, None] * optical[:, None]
-    return Placed(state[:, :3], state[:, 3], found, -0.5 * (square + volume))
+        optical = problem.optical
+        common = COMMON_STD_M**2 * optical[:, :, None] * optical[:, None]
+        found[:, :3, :3] += common
+
+    likelihood = _log_likelihood(problem, state, fit)
+    return Placed(state[:, :3], state[:, 3], found, likelihood)
+
+
+def _projections(rays: np.ndarray) -> np.ndarray:
+    """Return matrices (V, 14, 2, 3) that are zero on the points of each ray (V, 14, 2)."""
+    shape = (*rays.shape, 3)
+    project = np.zeros(shape)
+    project[..., 0, 0] = 1.0
+    project[..., 1, 1] = 1.0
+    project[..., 2] = -rays
+    return project
+
+
+def _make_problem(
+    own: np.ndarray,
+    spread: np.ndarray,
+    views: Views,
+    project: np.ndarray,
+    mean_size: float,
+) -> _Problem:
+    seen = views.seen
+    count = _seen_count(seen)
+
+    # Equations of the rays
+    by_size = np.einsum("vkab,vkb->vka", project, own)
+    rows = np.concatenate([project, by_size[..., None]], -1)  # (V, 14, 2, 4)
+
+    # Their noise: of the shape, and of the rays, which is in units of the person's extent
+    projected = np.einsum("vkab,vkbc,vkdc->vkad", project, spread, project)
+    shape_noise = mean_size**2 * projected
+    centred = views.centred.astype(np.float64)
+    extent = (centred**2).sum(1) / count
+    rays_noise = _matrix(views.noise) * extent[:, None, None, None]
+
+    # Mean depth of the seen joints
+    z = own[..., 2] * seen
+    mean_z = z.sum(1) / count
+    root_z = np.tile([0.0, 0.0, 1.0], (len(own), 1))
+    ahead = np.concatenate([root_z, mean_z[:, None]], 1)
+
+    optical = views.frame[:, :, 2].astype(np.float64)
+    return _Problem(own, spread, seen, rows, rays_noise, shape_noise, ahead, optical)
+
+
+def _weigh_rays(
+    problem: _Problem,
+    state: np.ndarray,
+) -> _RayFit:
+    """Return the noise of the rays' equations at a state (V, 4)."""
+    middle = (problem.ahead * state).sum(1)
+    distance = np.maximum(middle, _LEAST_DISTANCE)
+    square = distance[:, None, None, None] ** 2
+    of_rays = square * problem.rays_noise
+    noise = of_rays + problem.shape_noise + 1e-12 * np.eye(2)
+    mask = problem.seen[..., None, None]
+    inverse = np.linalg.inv(noise) * mask
+    return _RayFit(noise, inverse, distance)
+
+
+def _normal_equations(
+    problem: _Problem,
+    state: np.ndarray,
+    fit: _RayFit,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return matrix (V, 4, 4) and right side (V, 4) of the rays' normal equations."""
+    residual = _residual(problem, state)
+
+    # The residual is an angle: a person twice as large and twice as far has the same.
+    relative = problem.ahead / fit.distance[:, None]
+    slope = problem.rows - residual[..., None] * relative[:, None, None]
+
+    linear = np.einsum("vkab,vb->vka", slope, state)
+    normal = np.einsum("vkab,vkac,vkcd->vbd", slope, fit.inverse, slope)
+    target = np.einsum("vkab,vkac,vkc->vb", slope, fit.inverse, linear - residual)
+    return normal, target
+
+
+def _residual(
+    problem: _Problem,
+    state: np.ndarray,
+) -> np.ndarray:
+    """Return what a state (V, 4) leaves of the rays' equations (V, 14, 2), metres."""
+    return np.einsum("vkab,vb->vka", problem.rows, state)
+
+
+def _log_likelihood(
+    problem: _Problem,
+    state: np.ndarray,
+    fit: _RayFit,
+) -> np.ndarray:
+    """Return the log-likelihood (V,) of the rays under the noise of the last pass."""
+    residual = _residual(problem, state)
+    square = np.einsum("vka,vkab,vkb->v", residual, fit.inverse, residual)
+
+    distance = fit.distance[:, None, None, None]
+    angular = 2 * np.pi * fit.noise / distance**2
+    volume = np.linalg.det(angular)
+    log_volume = np.log(volume) * problem.seen
+    return -0.5 * (square + log_volume.sum(1))
+
+
+def _solve(
+    normal: np.ndarray,
+    target: np.ndarray,
+) -> np.ndarray:
+    """Return the solutions (V, D) of equations with matrices (V, D, D) and right sides (V, D)."""
+    columns = target[..., None]
+    solution = np.linalg.solve(normal, columns)
+    return solution[..., 0]
+
+
+def _regularise(
+    normal: np.ndarray,
+    share: float,
+) -> None:
+    """Add `share` of the trace to the diagonal of each matrix (V, D, D), in place."""
+    trace = np.trace(normal, axis1=1, axis2=2)
+    identity = np.eye(normal.shape[-1])
+    normal += share * trace[:, None, None] * identity
 
 
 def _start(
-    project: np.ndarray, own: np.ndarray, rays: np.ndarray, seen: np.ndarray, size: float
+    project: np.ndarray,
+    own: np.ndarray,
+    rays: np.ndarray,
+    seen: np.ndarray,
+    size: float,
 ) -> np.ndarray:
-    """Root and size (V, 4) of a person of mean size: the root that leaves the least of the rays'
-    equations, all alike."""
+    """Return a first state (V, 4) of persons of mean size.
+
+    The root is the least-squares solution of the rays' equations. If that is not near the position
+    that the apparent size implies, the latter is taken.
+    """
+    # Least squares
     within = project * seen[..., None, None]
     normal = np.einsum("vkab,vkac->vbc", within, within)
-    target = -size * np.einsum("vkab,vkac,vkc->vb", within, within, own)
-    normal += 1e-9 * np.trace(normal, axis1=1, axis2=2)[:, None, None] * np.eye(3)
-    root = np.linalg.solve(normal, target[..., None])[..., 0]
+    product = np.einsum("vkab,vkac,vkc->vb", within, within, own)
+    target = -size * product
+    _regularise(normal, 1e-9)
+    root = _solve(normal, target)
+
+    # Apparent size
+    count = _seen_count(seen)[:, None]
+    mask = seen[..., None]
+    mean_ray = (rays * mask).sum(1) / count
+    ones = np.ones((len(rays), 1))
+    middle = np.concatenate([mean_ray, ones], 1)
     far = size * _far(own, rays, seen)
-    count = np.maximum(seen.sum(1), 1)[:, None]
-    middle = np.concatenate([(rays * seen[..., None]).sum(1) / count, np.ones((len(rays), 1))], 1)
-    usual = (
-        far[:, None] * middle - size * (own * seen[..., None]).sum(1) / count
-    )  # as large as it seems
-    near = root[:, 2] / np.maximum(usual[:, 2], 1e-9)
-    root = np.where(((near > 0.5) & (near < 2.0))[:, None], root, usual)
-    return np.concatenate([root, np.full((len(root), 1), size)], 1)
+    seen_sum = (own * mask).sum(1)
+    usual = far[:, None] * middle - size * seen_sum / count
+
+    usual_z = np.maximum(usual[:, 2], 1e-9)
+    ratio = root[:, 2] / usual_z
+    near = (ratio > 0.5) & (ratio < 2.0)
+    root = np.where(near[:, None], root, usual)
+    sizes = np.full((len(root), 1), size)
+    return np.concatenate([root, sizes], 1)
+
+
+def _seen_count(seen: np.ndarray) -> np.ndarray:
+    """Return the number of keypoints seen (V,), at least 1."""
+    count = seen.sum(1)
+    return np.maximum(count, 1)
 
 
 def _matrix(noise: np.ndarray) -> np.ndarray:
-    """Covariances (..., 3) as xx, xy, yy to (..., 2, 2)."""
-    return noise.astype(np.float64)[..., [0, 1, 1, 2]].reshape(*noise.shape[:-1], 2, 2)
+    """Return covariances (..., 3), given as xx, xy, yy, as matrices (..., 2, 2)."""
+    leading = noise.shape[:-1]
+    exact = noise.astype(np.float64)
+    entries = exact[..., [0, 1, 1, 2]]
+    return entries.reshape(*leading, 2, 2)
 
 
-def _far(own: np.ndarray, rays: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Distance (V,) over the size at which the joints (V, 14, 3) seem as large as the rays (V, 14,
-    2) are apart."""
-    count = np.maximum(seen.sum(1), 1)[:, None, None]
-    apart = [
-        np.where(seen[..., None], x - (x * seen[..., None]).sum(1, keepdims=True) / count, 0.0)
-        for x in (own[..., :2], rays)
-    ]
-    wide, narrow = (np.sqrt((x**2).sum((1, 2))) for x in apart)
+def _far(
+    own: np.ndarray,
+    rays: np.ndarray,
+    seen: np.ndarray,
+) -> np.ndarray:
+    """Return the distance (V,) divided by the size at which joints look as wide as their rays.
+
+    own: (V, 14, 3); rays: (V, 14, 2).
+    """
+    wide = _extent(own[..., :2], seen)
+    narrow = _extent(rays, seen)
     return np.maximum(wide, 1e-3) / np.maximum(narrow, 1e-9)
 
 
-def _depth_rows(own: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """(V, 14, 4): z of the joints in the optical frame as a linear function of root and size."""
-    ahead = np.broadcast_to(frame[:, None, :, 2].astype(np.float64), own.shape)  # V, 14, 3
-    return np.concatenate([ahead, (ahead * own).sum(-1, keepdims=True)], -1)
+def _extent(
+    points: np.ndarray,
+    seen: np.ndarray,
+) -> np.ndarray:
+    """Return the root of the sum of squared distances (V,) of points (V, 14, 2) from their mean."""
+    mask = seen[..., None]
+    count = _seen_count(seen)[:, None, None]
+    total = (points * mask).sum(1, keepdims=True)
+    apart = np.where(mask, points - total / count, 0.0)
+    return np.sqrt((apart**2).sum((1, 2)))
+
+
+def _depth_rows(problem: _Problem) -> np.ndarray:
+    """Return (V, 14, 4): z of the joints in the optical frame, linear in the state."""
+    own = problem.own
+    optical = problem.optical[:, None]
+    ahead = np.broadcast_to(optical, own.shape)  # (V, 14, 3)
+    by_size = (ahead * own).sum(-1, keepdims=True)
+    return np.concatenate([ahead, by_size], -1)
 
 
 def _add_depths(
-    normal, target, own, spread, frame, depths, size: float, believed: np.ndarray
+    problem: _Problem,
+    depths: np.ndarray,
+    mean_size: float,
+    believed: np.ndarray,
+    normal: np.ndarray,
+    target: np.ndarray,
 ) -> None:
-    """Add the measured depths, each as far as it is `believed` (V, 14), to the normal equations in
-    place."""
-    rows, there = _depth_rows(own, frame), np.isfinite(depths).all(-1)
-    ahead = frame[:, :, 2].astype(np.float64)
-    variance = np.where(there, depths[..., 1], 1.0) + size**2 * np.einsum(
-        "va,vkab,vb->vk", ahead, spread, ahead
-    )
+    """Add the measured depths, weighted by `believed` (V, 14), to the normal equations in place."""
+    rows = _depth_rows(problem)
+    there = np.isfinite(depths).all(-1)
+    z = np.where(there, depths[..., 0], 0.0)
+    measured = np.where(there, depths[..., 1], 1.0)
+
+    optical = problem.optical
+    along = np.einsum("va,vkab,vb->vk", optical, problem.spread, optical)
+    variance = measured + mean_size**2 * along
     weight = there / variance * believed
+
     normal += np.einsum("vk,vka,vkb->vab", weight, rows, rows)
-    target += np.einsum("vk,vka,vk->va", weight, rows, np.where(there, depths[..., 0], 0.0))
+    target += np.einsum("vk,vka,vk->va", weight, rows, z)
 
 
 def _believed(
-    state: np.ndarray, own: np.ndarray, frame: np.ndarray, depths: np.ndarray
+    problem: _Problem,
+    state: np.ndarray,
+    depths: np.ndarray,
 ) -> np.ndarray:
-    """How far each depth counts (V, 14), as under a Cauchy distribution: a hand before the hip is
-    not the hip."""
+    """Return the weight (V, 14) of each depth, as under a Cauchy distribution.
+
+    A depth may be that of something else: of a hand in front of the hip, for example.
+    """
     there = np.isfinite(depths).all(-1)
-    off = np.einsum("vka,va->vk", _depth_rows(own, frame), state) - np.where(
-        there, depths[..., 0], 0.0
-    )
-    off -= np.nanmedian(np.where(there, off, np.nan), axis=1, keepdims=True)
-    return 1.0 / (1.0 + off**2 / np.where(there, depths[..., 1], 1.0))
+    measured = np.where(there, depths[..., 0], 0.0)
+    variance = np.where(there, depths[..., 1], 1.0)
+
+    rows = _depth_rows(problem)
+    expected = np.einsum("vka,va->vk", rows, state)
+    off = expected - measured
+    known = np.where(there, off, np.nan)
+    off -= np.nanmedian(known, axis=1, keepdims=True)
+    return 1.0 / (1.0 + off**2 / variance)

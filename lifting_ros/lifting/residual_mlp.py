@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The residual network of both systems that read one view (after Martinez et al. 2017): a person's
-keypoints in, joints and a scale out."""
+"""The residual network of the lifters that read one view (after Martinez et al. 2017).
+
+It reads a person's keypoints and returns joints and a scale.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,20 @@ from lifting_ros.lifting.observation import PITCH_STEP, Views
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT, LIMBS
 
 INPUTS = 3 * KEYPOINT_COUNT + 2
-"""Numbers that the network reads of a person."""
+"""Number of inputs of the network."""
 
 HALF_CERTAIN = 0.05
-"""Deviation of a keypoint, over the root mean square distance of the keypoints from their mean, at
-which it counts half."""
-USUAL_EXTENT, MOST_EXTENT = 0.12, 1.2
-"""That distance on the rays of somebody four metres away; the largest logarithm of a ratio to it
-that the network is told."""
+"""Std of a keypoint, divided by the person's extent, at which its certainty is one half. The extent
+is the root mean square distance of the keypoints from their mean."""
+
+USUAL_EXTENT = 0.12
+"""Extent, on the rays, of a person four metres away."""
+
+MOST_EXTENT = 1.2
+"""Bound on the log of the extent divided by USUAL_EXTENT, as an input of the network."""
+
+_USUAL_STD = 0.05
+"""Std of a joint, in units of the person's size, that the covariance head's zero stands for."""
 
 
 @dataclass(frozen=True)
@@ -36,204 +44,328 @@ class ResidualMLPConfig:
     """Architecture."""
 
     width: int = field(
-        default=1024, metadata={"description": "units of a layer", "range": (8, 8192)}
+        default=1024,
+        metadata={
+            "description": "units of a layer",
+            "range": (8, 8192),
+        },
     )
     blocks: int = field(
-        default=1, metadata={"description": "residual blocks of two layers", "range": (1, 16)}
+        default=1,
+        metadata={
+            "description": "residual blocks of two layers",
+            "range": (1, 16),
+        },
     )
     dropout: float = field(
         default=0.1,
-        metadata={"description": "share of units dropped in training", "range": (0.0, 0.9)},
+        metadata={
+            "description": "share of units dropped in training",
+            "range": (0.0, 0.9),
+        },
     )
 
 
 def encode(
-    points: np.ndarray, deviation: np.ndarray, visible: np.ndarray, pitch: np.ndarray, metric=True
+    points: np.ndarray,
+    deviation: np.ndarray,
+    visible: np.ndarray,
+    pitch: np.ndarray,
+    metric: bool | np.ndarray = True,
 ) -> np.ndarray:
-    """What the network reads of N persons, (N, 44) float32: places over extent, certainties, pitch
-    and extent.
+    """Return the network's input (N, 44), float32: positions, certainties, pitch and extent.
 
-    points (N, 14, 2) on the rays of a view frame and their deviations (N, 14), anything where
-    `visible` (N, 14) is false; pitch (N,) of the view, radians. Places are about the mean of the
-    visible ones, over their root mean square distance from it; zero where not visible. Where no
-    camera is known, not `metric` (a bool, or (N, 1) of them), that extent tells nothing.
+    points: (N, 14, 2) on the rays of a view frame; deviation: (N, 14) their stds; both are ignored
+    where `visible` (N, 14) is false. pitch: (N,) of the view, radians. metric: a bool, or (N, 1);
+    without a known camera the extent has no meaning.
+
+    Positions are relative to the mean of the visible ones and divided by their extent, the root
+    mean square distance from it; 0 where not visible.
     """
-    seen = np.asarray(visible, bool)[..., None]  # N, 14, 1
+    seen = np.asarray(visible, bool)[..., None]  # (N, 14, 1)
     count = np.maximum(seen.sum(1, keepdims=True), 1)
+
+    # Positions
     places = np.where(seen, points, 0.0)
-    places = np.where(seen, places - places.sum(1, keepdims=True) / count, 0.0)
-    extent = np.sqrt((places**2).sum((1, 2), keepdims=True) / count)  # N, 1, 1
+    mean = places.sum(1, keepdims=True) / count
+    centred = np.where(seen, places - mean, 0.0)
+    square = (centred**2).sum((1, 2), keepdims=True)
+    extent = np.sqrt(square / count)  # (N, 1, 1)
     extent = np.where(extent > 0, extent, 1.0)
-    certain = np.where(
-        seen, 1.0 / (1.0 + np.where(seen, deviation[..., None], 0.0) / (HALF_CERTAIN * extent)), 0.0
-    )
-    wide = np.log(extent[:, 0] / USUAL_EXTENT).clip(-MOST_EXTENT, MOST_EXTENT) * metric  # N, 1
-    columns = (
-        (places / extent).reshape(-1, 2 * KEYPOINT_COUNT),
-        certain[..., 0],
-        np.sin(pitch)[:, None],
-        wide,
-    )
-    return np.concatenate(columns, 1).astype(np.float32)  # N, 44
+    scaled = centred / extent
+    positions = scaled.reshape(-1, 2 * KEYPOINT_COUNT)
+
+    # Certainties
+    known_std = np.where(seen, deviation[..., None], 0.0)
+    doubt = known_std / (HALF_CERTAIN * extent)
+    certainty = 1.0 / (1.0 + doubt)
+    certain = np.where(seen, certainty, 0.0)
+
+    # Extent
+    log_extent = np.log(extent[:, 0] / USUAL_EXTENT)
+    bounded = log_extent.clip(-MOST_EXTENT, MOST_EXTENT)
+    wide = bounded * metric  # (N, 1)
+
+    sine = np.sin(pitch)[:, None]
+    columns = (positions, certain[..., 0], sine, wide)
+    return np.concatenate(columns, 1).astype(np.float32)  # (N, 44)
 
 
-def encode_views(views: Views, metric: bool) -> np.ndarray:
-    """`encode` of persons in view frames."""
-    spread = (views.centred.astype(np.float64) ** 2).sum(1) / np.maximum(views.seen.sum(1), 1)
-    deviation = np.sqrt(0.5 * (views.noise[..., 0] + views.noise[..., 2]) * spread[:, None])
-    return encode(views.rays, deviation, views.seen, views.pitch * PITCH_STEP, metric)
+def encode_views(
+    views: Views,
+    metric: bool,
+) -> np.ndarray:
+    """Return `encode` of persons in view frames."""
+    centred = views.centred.astype(np.float64)
+    count = np.maximum(views.seen.sum(1), 1)
+    square_extent = (centred**2).sum(1) / count
+
+    variance = 0.5 * (views.noise[..., 0] + views.noise[..., 2])
+    deviation = np.sqrt(variance * square_extent[:, None])
+    pitch = views.pitch * PITCH_STEP
+    return encode(views.rays, deviation, views.seen, pitch, metric)
 
 
-def _layer(inputs: int, width: int, dropout: float) -> list[nn.Module]:
-    return [nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Dropout(dropout)]
+def _layer(
+    inputs: int,
+    width: int,
+    dropout: float,
+) -> list[nn.Module]:
+    return [
+        nn.Linear(inputs, width),
+        nn.BatchNorm1d(width),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+    ]
 
 
 class _Block(nn.Module):
     def __init__(self, width: int, dropout: float):
         super().__init__()
-        self.layers = nn.Sequential(*_layer(width, width, dropout), *_layer(width, width, dropout))
+        first = _layer(width, width, dropout)
+        second = _layer(width, width, dropout)
+        self.layers = nn.Sequential(*first, *second)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
 
 
 def residual_body(inputs: int, config) -> nn.Sequential:
-    """A layer and residual blocks of a config with `width`, `blocks` and `dropout`."""
-    blocks = [_Block(config.width, config.dropout) for _ in range(config.blocks)]
-    return nn.Sequential(*_layer(inputs, config.width, config.dropout), *blocks)
+    """Return a layer and residual blocks; config: with `width`, `blocks` and `dropout`."""
+    width = config.width
+    dropout = config.dropout
+    layers = []
+    for _ in range(config.blocks):
+        layers.append(_Block(width, dropout))
+    first = _layer(inputs, width, dropout)
+    return nn.Sequential(*first, *layers)
 
 
 class Pose(NamedTuple):
-    """What the two heads say of N persons."""
+    """Joints and scale of N persons."""
 
     joints: Tensor
-    """(N, J, 3) view frame, in the network's own unit, the root wherever it came to lie."""
+    """(N, J, 3) view frame, in the network's own unit, about an arbitrary origin."""
     scale: Tensor
-    """(N,) in (0, 1): of the scaled orthographic camera, or of one over the distance."""
+    """(N,) in (0, 1): of the scaled orthographic camera, or 1 divided by the distance."""
 
 
 class ResidualMLP(nn.Module):
-    """Encoded persons (N, 44) to a `Pose`, and to the deviations of its errors."""
+    """Encoded persons (N, 44) to a `Pose`, and to the covariances of its errors."""
 
-    def __init__(self, config: ResidualMLPConfig = ResidualMLPConfig(), joints: int = JOINT_COUNT):
-        """joints: 17, or 14 where the keypoints' joints alone are learnt; the others are then
-        linear in them (`completion`)."""
+    def __init__(
+        self,
+        config: ResidualMLPConfig = ResidualMLPConfig(),
+        joints: int = JOINT_COUNT,
+    ):
+        """joints: 17, or 14 if only the keypoints' joints are learnt.
+
+        In that case `completion` makes the others from them, linearly.
+        """
         super().__init__()
-        self.config, self.joints = config, joints
+        self.config = config
+        self.joints = joints
+
+        # Layers; the order decides the random weights that each gets.
         self.layers = residual_body(INPUTS, config)
-        self.pose, self.scale = nn.Linear(config.width, 3 * joints), nn.Linear(config.width, 1)
+        self.pose = nn.Linear(config.width, 3 * joints)
+        self.scale = nn.Linear(config.width, 1)
         self.spread = nn.Linear(config.width, 6 * JOINT_COUNT)
-        self.unit = nn.Parameter(
-            torch.ones(joints, 3)
-        )  # undoes the standardisation, learned where there are no statistics
+
+        # Undo the standardisation of joints; `unit` is learned if there are no statistics.
+        self.unit = nn.Parameter(torch.ones(joints, 3))
         self.register_buffer("middle", torch.zeros(joints, 3))
-        self.register_buffer(
-            "completion",
-            torch.eye(JOINT_COUNT) if joints == JOINT_COUNT else torch.zeros(JOINT_COUNT, joints),
-        )
+
+        completion = torch.zeros(JOINT_COUNT, joints)
+        if joints == JOINT_COUNT:
+            completion = torch.eye(JOINT_COUNT)
+        self.register_buffer("completion", completion)
         self.register_buffer("inflation", torch.ones(3))
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                nn.init.zeros_(module.bias)
+
+        initialise_linear(self)
         nn.init.zeros_(self.spread.weight)
 
     def forward(self, encoded: Tensor) -> Pose:
         features = self.layers(encoded)
-        joints = self.pose(features).float().unflatten(-1, (self.joints, 3))  # N, J, 3
-        return Pose(joints * self.unit + self.middle, self.scale(features).float().sigmoid()[:, 0])
+        joints = self.joints_of(features)
+        scale = self.scale(features).float().sigmoid()
+        return Pose(joints, scale[:, 0])
 
-    def shape(self, joints: Tensor, normalised: bool) -> Tensor:
-        """All 17 joints about the root (N, 17, 3) of the heads' (N, J, 3); normalised: divided by
-        their own size."""
-        whole = torch.einsum("jk,nka->nja", self.completion, joints)  # N, 17, 3
+    def joints_of(self, features: Tensor) -> Tensor:
+        """Return the joints (N, J, 3) of `Pose`, from features (N, width)."""
+        standard = self.pose(features).float()
+        standard = standard.unflatten(-1, (self.joints, 3))
+        scaled = standard * self.unit
+        return scaled + self.middle
+
+    def shape(
+        self,
+        joints: Tensor,
+        normalised: bool,
+    ) -> Tensor:
+        """Return all 17 joints about the root (N, 17, 3), from those of `Pose` (N, J, 3).
+
+        normalised: divide them by their own size.
+        """
+        whole = torch.einsum("jk,nka->nja", self.completion, joints)  # (N, 17, 3)
         whole = whole - whole[:, :1]
-        return whole / size_of(whole)[:, None, None] if normalised else whole
+        if not normalised:
+            return whole
+        return whole / size_of(whole)[:, None, None]
 
     def factors(self, features: Tensor) -> Tensor:
-        """Lower triangular factors (N, 17, 3, 3) of the covariances of `shape`, in units of the
-        size."""
-        raw = self.spread(features).float().unflatten(-1, (JOINT_COUNT, 6))  # N, 17, 6
-        factors = raw.new_zeros(*raw.shape[:-1], 3, 3)
-        diagonal = 0.05 * torch.exp(raw[..., :3].clamp(-4.0, 3.0))
-        factors[..., [0, 1, 2], [0, 1, 2]] = diagonal
-        factors[..., [1, 2, 2], [0, 0, 1]] = 0.05 * raw[..., 3:]
+        """Return lower triangular factors (N, 17, 3, 3) of the covariances of `shape`.
+
+        They are in units of the size.
+        """
+        raw = self.spread(features).float()
+        raw = raw.unflatten(-1, (JOINT_COUNT, 6))  # (N, 17, 6)
+        log_diagonal = raw[..., :3].clamp(-4.0, 3.0)
+        diagonal = _USUAL_STD * torch.exp(log_diagonal)
+        below = _USUAL_STD * raw[..., 3:]
+
+        leading = raw.shape[:-1]
+        factors = raw.new_zeros(*leading, 3, 3)
+        factors[..., _DIAGONAL, _DIAGONAL] = diagonal
+        factors[..., _BELOW_ROWS, _BELOW_COLUMNS] = below
         return factors
 
 
-_PARENTS, _CHILDREN = (list(ends) for ends in zip(*LIMBS))
+def initialise_linear(network: nn.Module) -> None:
+    """Give all linear layers random weights for ReLU (He et al. 2015), and no bias."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.zeros_(module.bias)
+
+
+_DIAGONAL = [0, 1, 2]
+_BELOW_ROWS = [1, 2, 2]
+_BELOW_COLUMNS = [0, 0, 1]
+"""Entries of a 3x3 matrix: the diagonal, and those below it."""
+
+_PARENTS = [parent for parent, _ in LIMBS]
+_CHILDREN = [child for _, child in LIMBS]
 
 
 def size_of(joints: Tensor) -> Tensor:
-    """Root of the sum of squared limb lengths (N,) of joints (N, 17, 3)."""
-    return (joints[:, _CHILDREN] - joints[:, _PARENTS]).square().sum((1, 2)).sqrt().clamp_min(1e-6)
+    """Return the root of the sum of squared limb lengths (N,) of joints (N, 17, 3)."""
+    starts = joints[:, _PARENTS]
+    ends = joints[:, _CHILDREN]
+    limbs = ends - starts
+    square = limbs.square().sum((1, 2))
+    size = square.sqrt()
+    return size.clamp_min(1e-6)
+
+
+def half_precision(network: nn.Module) -> dict[str, Tensor]:
+    """Return a network's tensors, those of floats as fp16."""
+    halved = {}
+    for name, tensor in network.state_dict().items():
+        halved[name] = tensor.half() if tensor.is_floating_point() else tensor
+    return halved
 
 
 class MLPLifter(LearnedLifter):
     """A trained `ResidualMLP` as a lifter."""
 
     normalised = False
-    """Whether poses come in a unit of their own, without a size."""
+    """Whether poses come without a size, in an arbitrary unit."""
 
     def __init__(
-        self, network: ResidualMLP, size: tuple[float, float], config: LifterConfig | None = None
+        self,
+        network: ResidualMLP,
+        size: tuple[float, float],
+        config: LifterConfig | None = None,
     ):
         super().__init__(size, config)
         self.network = network.float().eval()
 
-    def guess(self, views: Views, metric: bool) -> Guess:
+    def guess(
+        self,
+        views: Views,
+        metric: bool,
+    ) -> Guess:
         network = self.network
+        encoded = torch.from_numpy(encode_views(views, metric))
         with torch.inference_mode():
-            features = network.layers(torch.from_numpy(encode_views(views, metric)))
-            joints = (
-                network.pose(features).unflatten(-1, (network.joints, 3)) * network.unit
-                + network.middle
-            )
-            shape = network.shape(joints, self.normalised).double().numpy()
-            factors = network.factors(features).double().numpy()
-        inferred, observed, root = network.inflation.tolist()
-        scale = np.full(shape.shape[:2], inferred)
-        scale[:, list(KEYPOINT_TO_JOINT)] = np.where(views.seen, observed, inferred)
-        covariance = scale[..., None, None] * np.einsum("vjab,vjcb->vjac", factors, factors)
-        covariance[:, 0] = 0.0
-        return Guess(shape, covariance, root)
+            features = network.layers(encoded)
+            joints = network.joints_of(features)
+            shape = network.shape(joints, self.normalised)
+            factors = network.factors(features)
+        joints = shape.double().numpy()
+        factors = factors.double().numpy()
 
-    def save(self, path: str | Path, card: dict) -> None:
-        """Write weights in fp16 with method, architecture, sizes and a short card, whole or not at
-        all."""
-        half = {
-            name: t.half() if t.is_floating_point() else t
-            for name, t in self.network.state_dict().items()
-        }
-        made_of = {
+        # Inflation as calibrated
+        inferred, observed, root = network.inflation.tolist()
+        scale = np.full(joints.shape[:2], inferred)
+        scale[:, list(KEYPOINT_TO_JOINT)] = np.where(views.seen, observed, inferred)
+
+        squared = np.einsum("vjab,vjcb->vjac", factors, factors)
+        covariance = scale[..., None, None] * squared
+        covariance[:, 0] = 0.0
+        return Guess(joints, covariance, root)
+
+    def save(
+        self,
+        path: str | Path,
+        card: dict,
+    ) -> None:
+        """Write weights in fp16 with method, architecture, sizes and a short card.
+
+        `path` is replaced only when the file is complete.
+        """
+        header = {
+            "lifter": self.method,
             "residual_mlp": dataclasses.asdict(self.network.config),
             "joints": self.network.joints,
+            "size_m": list(self.learned_size),
+            "card": card,
         }
-        save_tensors(
-            path,
-            half,
-            {"lifter": self.method, **made_of, "size_m": list(self.learned_size), "card": card},
-        )
+        save_tensors(path, half_precision(self.network), header)
 
     @classmethod
-    def load(cls, path: str | Path, config: LifterConfig | None = None) -> MLPLifter:
-        """Read what `save` wrote; CheckpointError in one line where that cannot be done."""
+    def load(
+        cls,
+        path: str | Path,
+        config: LifterConfig | None = None,
+    ) -> MLPLifter:
+        """Return a saved lifter; CheckpointError in one line if the file does not hold one."""
         tensors, header = load_tensors(path)
-        if header.get("lifter") != cls.method:
-            raise CheckpointError(
-                f"{path}: expected weights of {cls.method}, got those of {header.get('lifter', 'something else')}"
-            )
+        found = header.get("lifter", "something else")
+        if found != cls.method:
+            raise CheckpointError(f"{path}: expected weights of {cls.method}, got those of {found}")
+
         try:
-            network = ResidualMLP(
-                from_mapping(ResidualMLPConfig, header["residual_mlp"]), int(header["joints"])
-            )
+            architecture = from_mapping(ResidualMLPConfig, header["residual_mlp"])
+            network = ResidualMLP(architecture, int(header["joints"]))
             network.load_state_dict(tensors)
-            mean, deviation = map(float, header["size_m"])
+            mean, std = map(float, header["size_m"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"{path}: holds no {cls.method} lifter ({reason(error)})"
             ) from None
-        return cls(network, (mean, deviation), config)
+        return cls(network, (mean, std), config)
 
 
 class SupervisedLifter(MLPLifter):
@@ -243,7 +375,10 @@ class SupervisedLifter(MLPLifter):
 
 
 class RelativeLifter(MLPLifter):
-    """Learned from which of two joints is farther away ("It's all Relative", BMVC 2018); its poses
-    have no size of their own."""
+    """Learned from which of two joints is farther away ("It's all Relative", BMVC 2018).
 
-    method, normalised = "relative", True
+    Its poses have no size of their own.
+    """
+
+    method = "relative"
+    normalised = True

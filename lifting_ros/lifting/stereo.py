@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The stereoscopic lifter ("Generalizing Monocular 3D Human Pose Estimation in the Wild", ICCV
-workshop 2019).
+"""The stereoscopic lifter.
 
-Keypoints are turned into the frame that looks at the person, the network sees a second view in them
-and reconstructs the pose from both (`stereo_network`), and the geometric search puts it before the
-camera (`stereo_search`). The paper takes the joints on their rays for the answer: no reprojection
-error at all, at the price of all the noise of the keypoints. Here a ray moves a joint as far as the
-covariances of both say: exact keypoints leave it on the ray, noisy ones where the network has it,
-and what remains uncertain is computed, not guessed.
+After "Generalizing Monocular 3D Human Pose Estimation in the Wild" (ICCV workshop 2019). Keypoints
+are turned into the frame that looks at the person. The network predicts a second view of them and
+reconstructs the pose from both (`stereo_network`); the geometric search finds its distance from the
+camera (`stereo_search`).
+
+The paper's answer is the joints on their rays: no reprojection error, but all the noise of the
+keypoints. Here a ray moves a joint as far as the covariances of both imply. Exact keypoints leave
+the joint on the ray, noisy ones leave it where the network has it, and the remaining covariance is
+computed.
 """
 
 from __future__ import annotations
@@ -25,81 +27,95 @@ from lifting_ros.config import from_mapping
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason, save_tensors
 from lifting_ros.lifting.depth_fusion import read_depth
+from lifting_ros.lifting.learned_lifting import joint_status
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.observation import Rays, to_rays
 from lifting_ros.lifting.person_view import PersonView, look_at_person
-from lifting_ros.lifting.request import UP, check_request, lift_somebody
+from lifting_ros.lifting.request import (
+    UP,
+    check_request,
+    lift_somebody,
+    scatter_poses,
+    up_of_each,
+)
+from lifting_ros.lifting.residual_mlp import half_precision
 from lifting_ros.lifting.stereo_depth import Scale, measured_scale
 from lifting_ros.lifting.stereo_network import StereoConfig, StereoNetwork
 from lifting_ros.lifting.stereo_search import Placed, search_depth
-from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_TO_JOINT
-from lifting_ros.types import JointStatus, LiftedPoses
+from lifting_ros.skeleton import KEYPOINT_TO_JOINT
+from lifting_ros.types import LiftedPoses
 
 _JOINT = list(KEYPOINT_TO_JOINT)
+
 _LEAST_SEEN = 2
+"""Persons with fewer usable keypoints are INVALID."""
 
 
 @dataclass(frozen=True)
 class StereoErrors:
-    """Residuals on people of the training set that the network has not learnt from
-    (`training.calibrate_stereo`)."""
+    """Factors that fit the covariances to residuals on people held out from training.
+
+    `training.calibrate_stereo` determines them.
+    """
 
     deviation: tuple[float, ...] = field(
         default=(1.0, 1.0, 1.0),
         metadata={
-            "description": "factor on the network's deviations across, down and along the view"
+            "description": "factors on the network's stds across, down and along the view",
         },
     )
     depth: float = field(
         default=1.0,
         metadata={
-            "description": "deviation of the root's depth, size being known, over that which errors of the joints seen, each its own, make",
+            "description": (
+                "std of the root's depth for known size, divided by the std that independent "
+                "errors of the seen joints cause"
+            ),
             "range": (0.0, 10.0),
         },
     )
     across: float = field(
         default=1.0,
         metadata={
-            "description": "deviation of the root across the view over that of the joints seen",
+            "description": "std of the root across the view, divided by that of the seen joints",
             "range": (0.0, 10.0),
         },
     )
 
 
 class Reconstruction(NamedTuple):
-    """Of N persons in their own view, in units of the person's size."""
+    """N persons, each in its own view frame, in units of the person's size."""
 
     view: PersonView
     right: np.ndarray | None
-    """(N, 14, 2) rays of the second view, None without view synthesis; its camera stands `baseline`
-    to the right."""
+    """(N, 14, 2) rays in the second view, whose camera is `baseline` to the right; None without
+    view synthesis."""
     joints: np.ndarray
-    """(N, 17, 3) about the root, as the network has them."""
+    """(N, 17, 3) about the root, as the network predicts them."""
     variance: np.ndarray
-    """(N, 17, 3) of each axis."""
+    """(N, 17, 3) along each axis."""
     placed: Placed
-    """14 joints on the rays of their keypoints, and the root."""
+    """The 14 observed joints on the rays of their keypoints, and the root."""
     across: np.ndarray
-    """(N, 2) deviation of the root across the view."""
+    """(N, 2) std of the root across the view."""
     along: np.ndarray
-    """(N,) deviation of the root's depth over it, size being known."""
+    """(N,) std of the root's depth divided by the depth, for known size."""
 
 
 @dataclass(frozen=True)
 class StereoLifter:
-    """Keypoints and confidences to joints and covariances, as `lifting.Lifter` gives them. Safe to
-    use from several threads."""
+    """A trained `StereoNetwork` as a `request.PoseLifter`. Thread-safe."""
 
     network: StereoNetwork
     size_m: float
-    """People's mean size (root of the sum of squared limb lengths), metres, in the training set."""
+    """Mean size of people (root of the sum of squared limb lengths) in the training set, metres."""
     size_std_m: float
     errors: StereoErrors = StereoErrors()
     search: bool = True
-    """Whether joints move towards their rays; without, the pose is the network's, and the search
-    says only where it stands."""
+    """Whether joints move towards their rays. If not, the pose is the network's, and the search
+    determines only its position."""
     config: LifterConfig = LifterConfig()
-    """Of it the noise of keypoints without a covariance is used."""
+    """The noise of keypoints without a covariance is taken from it."""
 
     def lift(
         self,
@@ -110,28 +126,33 @@ class StereoLifter:
         up: Sequence[float] | np.ndarray = UP,
         depth: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> LiftedPoses:
-        """Lift N persons, as `request.PoseLifter.lift` says; one hypothesis, the answer.
+        """Lift N persons as `request.PoseLifter.lift` specifies; the only hypothesis is the answer.
 
-        INVALID are persons with fewer than two usable keypoints, or with all of them in one place
-        but for their noise. Where gravity is unknown the picture's own way up is taken, which the
-        network is told. Depths say where a person is, and by that how large.
+        Persons are INVALID if fewer than two keypoints are usable, or if these are
+        indistinguishable in their noise. Where up is unknown, up in the picture is used, and the
+        network is told so. Depths determine a person's distance and thereby the size.
         """
         found = self.reconstruct(keypoints_px, confidence, covariance_px2, camera, up)
-        measured = (
-            None
-            if depth is None or camera is None
-            else np.moveaxis(read_depth(depth, len(found.joints))[0], -1, 0)
-        )
-        return self.finish(found, camera is not None, measured)
+        metric = camera is not None
+        if depth is None or not metric:
+            return self.finish(found, metric)
+
+        measured, _ = read_depth(depth, len(found.joints))
+        return self.finish(found, metric, np.moveaxis(measured, -1, 0))
 
     def warm_up(self, depth: bool = False) -> None:
         """Compile what no call has compiled yet."""
         lift_somebody(self)
 
     def reconstruct(
-        self, keypoints_px, confidence, covariance_px2=None, camera: Camera | None = None, up=UP
+        self,
+        keypoints_px: np.ndarray,
+        confidence: np.ndarray,
+        covariance_px2: np.ndarray | None = None,
+        camera: Camera | None = None,
+        up: Sequence[float] | np.ndarray = UP,
     ) -> Reconstruction:
-        """What the networks and the search say of N persons; arguments and errors as `lift`."""
+        """Return the network's prediction and its position; arguments and errors as for `lift`."""
         count = check_request(keypoints_px, confidence, covariance_px2)
         rays = to_rays(
             keypoints_px,
@@ -142,203 +163,350 @@ class StereoLifter:
             self.config.noise_floor_px,
         )
         if camera is None:
-            rays = _at_usual_distance(rays, float(self.network.context_statistics[0, 0].exp()))
-        view = look_at_person(rays, np.broadcast_to(np.asarray(up, np.float64), (count, 3)))
-        with torch.inference_mode():
-            given = (
-                torch.from_numpy(v).float()
-                for v in (view.points(), view.seen, view.context(camera is not None))
-            )
-            right, joints, deviation = (
-                None if v is None else v.double().numpy() for v in self.network(*given)
-            )
-        variance = (deviation * np.array(self.errors.deviation)) ** 2
-        right = None if right is None else view.centre[:, None] + view.extent[:, None, None] * right
+            log_extent = self.network.context_statistics[0, 0]
+            rays = _at_usual_distance(rays, float(log_extent.exp()))
+        view = look_at_person(rays, up_of_each(up, count))
+
+        # Network
+        right, joints, std = self._predict(view, camera is not None)
+        std = std * np.array(self.errors.deviation)
+        variance = std**2
+        if right is not None:
+            right = view.centre[:, None] + view.extent[:, None, None] * right
+
+        # Position
         placed = search_depth(view.rays, joints[:, _JOINT], view.seen.astype(float))
-        across = self.errors.across * root_deviation(np.sqrt(variance), view.seen)
-        along = self.errors.depth * depth_deviation(np.sqrt(variance), joints, view.seen)
+        std = np.sqrt(variance)
+        across = self.errors.across * root_deviation(std, view.seen)
+        along = self.errors.depth * depth_deviation(std, joints, view.seen)
         return Reconstruction(view, right, joints, variance, placed, across, along)
 
+    def _predict(
+        self,
+        view: PersonView,
+        metric: bool,
+    ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+        """Return the network's output as float64 arrays."""
+        points = torch.from_numpy(view.points()).float()
+        seen = torch.from_numpy(view.seen).float()
+        context = torch.from_numpy(view.context(metric)).float()
+        with torch.inference_mode():
+            output = self.network(points, seen, context)
+
+        right = None
+        if output.right is not None:
+            right = output.right.double().numpy()
+        joints = output.joints.double().numpy()
+        deviation = output.deviation.double().numpy()
+        return right, joints, deviation
+
     def finish(
-        self, found: Reconstruction, metric: bool, depth: np.ndarray | None = None
+        self,
+        found: Reconstruction,
+        metric: bool,
+        depth: np.ndarray | None = None,
     ) -> LiftedPoses:
-        """The answer of a reconstruction; metric: whether a camera was known; depth (2, N, 14): z
-        and its variance, inf for none."""
-        moved, conditioned, evidence = _towards_rays(found)
-        joints, covariance = (
-            (moved, conditioned)
-            if self.search
-            else (found.joints, found.variance[..., None] * np.eye(3))
-        )
-        valid = (
-            (found.view.seen.sum(1) >= _LEAST_SEEN)
-            & ~found.view.lost()
-            & np.isfinite(found.placed.root).all(1)
-        )
-        back, to = np.swapaxes(found.view.rotation, 1, 2), found.view.rotation
-        own, root = (
-            np.einsum("nab,njb->nja", back, joints),
-            np.einsum("nab,nb->na", back, found.placed.root),
-        )
-        size, reach = self._scales((root[:, None] + own)[:, _JOINT, 2], found, depth)
-        relative = size.mean[:, None, None, None] ** 2 * (back[:, None] @ covariance @ to[:, None])
+        """Return a reconstruction as poses.
+
+        metric: whether a camera was known; depth: (2, N, 14) z and its variance, inf for none.
+        """
+        # The pose, corrected by the rays
+        joints, covariance, evidence = _towards_rays(found)
+        if not self.search:
+            joints = found.joints
+            covariance = found.variance[..., None] * np.eye(3)
+
+        # From the view frame to the optical frame
+        view = found.view
+        to_view = view.rotation
+        to_optical = np.swapaxes(view.rotation, 1, 2)
+        own = np.einsum("nab,njb->nja", to_optical, joints)
+        root = np.einsum("nab,nb->na", to_optical, found.placed.root)
+        turned = to_optical[:, None] @ covariance @ to_view[:, None]
+
+        # To metres
+        z = (root[:, None] + own)[:, _JOINT, 2]
+        size, reach = self._scales(z, found, depth)
+        relative = size.mean[:, None, None, None] ** 2 * turned
         relative = relative + size.variance[:, None, None, None] * _outer(own)
-        across = (size.mean[:, None] * np.pad(found.across, ((0, 0), (0, 1))))[
-            :, :, None
-        ] ** 2 * np.eye(3)
-        placed = back @ across @ to + reach.variance[:, None, None] * _outer(root)
-        root, placed = (
-            (reach.mean[:, None] * root, placed)
-            if metric
-            else (np.zeros_like(root), np.full_like(placed, np.nan))
-        )
-        status = np.full((len(own), JOINT_COUNT), JointStatus.INFERRED, np.uint8)
-        status[:, _JOINT] = np.where(found.view.seen, JointStatus.OBSERVED, JointStatus.INFERRED)
+        if metric:
+            root_covariance = _root_covariance(found, root, size, reach)
+            root = reach.mean[:, None] * root
+        else:
+            root_covariance = np.full((len(own), 3, 3), np.nan)
+            root = np.zeros_like(root)
+
         joints_m = root[:, None] + size.mean[:, None, None] * own
         answer = LiftedPoses(
-            joints_m,
-            root,
-            relative,
-            placed,
-            status,
-            evidence,
-            joints_m[:, None],
-            np.ones((len(own), 1)),
+            joints_m=joints_m,
+            root_m=root,
+            covariance_m2=relative,
+            root_covariance_m2=root_covariance,
+            status=joint_status(view.seen),
+            log_likelihood=evidence,
+            hypotheses_m=joints_m[:, None],
+            hypothesis_weight=np.ones((len(own), 1)),
         )
-        poses = LiftedPoses.invalid(len(own), 1)
-        for part in dataclasses.fields(LiftedPoses):
-            getattr(poses, part.name)[valid] = getattr(answer, part.name)[valid]
-        return poses
+        return _only_valid(answer, found)
 
     def _scales(
-        self, z: np.ndarray, found: Reconstruction, depth: np.ndarray | None
+        self,
+        z: np.ndarray,
+        found: Reconstruction,
+        depth: np.ndarray | None,
     ) -> tuple[Scale, Scale]:
-        """Metres a unit of the pose, and of its place: people's sizes, and both better where depths
-        of joints at z (N, 14) are measured.
+        """Return metres per unit of the pose, and of its position.
 
-        Depths say the place; the size they say is as uncertain as the depth over the size is.
+        Both come from people's sizes and, where the depths of joints at z (N, 14) are measured,
+        from these. Depths give the position directly. The size that they imply is as uncertain as
+        the depth in units of the size.
         """
-        prior, variance, doubt = np.full(len(z), self.size_m), self.size_std_m**2, found.along**2
-        everybody = (
-            Scale(prior, np.full(len(z), variance)),
-            Scale(prior, variance + doubt * prior**2),
-        )
+        # From people's sizes
+        doubt = found.along**2
+        prior = np.full(len(z), self.size_m)
+        variance = self.size_std_m**2
+        usual_size = Scale(prior, np.full(len(z), variance))
+        usual_place = Scale(prior, variance + doubt * prior**2)
         if depth is None:
-            return everybody
-        place = measured_scale(z, found.view.seen, *depth)
-        told = place.variance + doubt * place.mean**2
-        size = Scale(
-            (prior / variance + place.mean / told) / (1 / variance + 1 / told),
-            1 / (1 / variance + 1 / told),
-        )
-        known = np.isfinite(place.mean)
-        return tuple(
-            Scale(*(np.where(known, a, b) for a, b in zip(measured, usual)))
-            for measured, usual in zip((size, place), everybody)
-        )
+            return usual_size, usual_place
 
-    def save(self, path: str | Path, card: dict) -> None:
-        """Write weights in fp16 with architecture, statistics, sizes, residuals and a short card,
-        whole or not at all."""
-        half = {
-            name: t.half() if t.is_floating_point() else t
-            for name, t in self.network.state_dict().items()
-        }
-        sizes = {"size_m": self.size_m, "size_std_m": self.size_std_m, "search": self.search}
-        parts = {
+        # From depths
+        depth_m, variance_m2 = depth
+        place = measured_scale(z, found.view.seen, depth_m, variance_m2)
+
+        # The size from both
+        told = place.variance + doubt * place.mean**2
+        precision = 1 / variance + 1 / told
+        weighted = prior / variance + place.mean / told
+        size = Scale(weighted / precision, 1 / precision)
+
+        known = np.isfinite(place.mean)
+        return _choose(known, size, usual_size), _choose(known, place, usual_place)
+
+    def save(
+        self,
+        path: str | Path,
+        card: dict,
+    ) -> None:
+        """Write weights in fp16 with architecture, statistics, sizes, errors and a short card.
+
+        `path` is replaced only when the file is complete.
+        """
+        header = {
             "lifter": "stereo",
             "stereo": dataclasses.asdict(self.network.config),
             "errors": dataclasses.asdict(self.errors),
+            "size_m": self.size_m,
+            "size_std_m": self.size_std_m,
+            "search": self.search,
+            "card": card,
         }
-        save_tensors(path, half, parts | sizes | {"card": card})
+        save_tensors(path, half_precision(self.network), header)
 
     @classmethod
-    def load(cls, path: str | Path, config: LifterConfig | None = None) -> StereoLifter:
-        """Read what `save` wrote; of `config` the keypoints' noise and the stature are used.
-        CheckpointError in one line where that cannot be done."""
+    def load(
+        cls,
+        path: str | Path,
+        config: LifterConfig | None = None,
+    ) -> StereoLifter:
+        """Return a saved lifter; CheckpointError in one line if the file does not hold one.
+
+        Of `config` the keypoints' noise and the stature are used.
+        """
         tensors, header = load_tensors(path)
         try:
             network = StereoNetwork(from_mapping(StereoConfig, header["stereo"]))
             network.load_state_dict(tensors)
             errors = from_mapping(StereoErrors, header["errors"])
-            size, spread, search = (
-                float(header["size_m"]),
-                float(header["size_std_m"]),
-                bool(header["search"]),
-            )
+            mean = float(header["size_m"])
+            std = float(header["size_std_m"])
+            search = bool(header["search"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
                 f"{path}: holds no stereoscopic lifter ({reason(error)})"
             ) from None
+
         config = config or LifterConfig()
-        return cls(network.float().eval(), *config.size_m(size, spread), errors, search, config)
+        size_m, size_std_m = config.size_m(mean, std)
+        return cls(network.float().eval(), size_m, size_std_m, errors, search, config)
 
 
-def root_deviation(deviation: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Deviation (N, 2) across the view that the mean of the joints seen (N, 14) has, were their
-    errors (N, 17, 3) all one."""
-    weight = seen[..., None] / np.maximum(seen.sum(1), 1)[:, None, None]
-    return (weight * deviation[:, _JOINT, :2]).sum(1)
+def root_deviation(
+    deviation: np.ndarray,
+    seen: np.ndarray,
+) -> np.ndarray:
+    """Return the std (N, 2) across the view of the mean of the seen joints (N, 14).
+
+    deviation: (N, 17, 3) stds of the joints, whose errors are taken as fully correlated.
+    """
+    count = np.maximum(seen.sum(1), 1)
+    weight = seen[..., None] / count[:, None, None]
+    weighted = weight * deviation[:, _JOINT, :2]
+    return weighted.sum(1)
 
 
-def depth_deviation(deviation: np.ndarray, joints: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Deviation (N,) of the depth over it, were the errors of the joints (N, 17, 3) across the view
-    each its own: as that of a scale, by how far the joints seen (N, 14) are apart there. Two
-    shoulders say little."""
-    weight, count = seen[..., None], np.maximum(seen.sum(1), 1)
+def depth_deviation(
+    deviation: np.ndarray,
+    joints: np.ndarray,
+    seen: np.ndarray,
+) -> np.ndarray:
+    """Return the std (N,) of the depth divided by the depth.
+
+    It is that of a scale, for independent errors of the joints (N, 17, 3) across the view: the
+    closer together the seen joints (N, 14) are there, the larger. deviation: (N, 17, 3) stds.
+    """
+    weight = seen[..., None]
+    count = np.maximum(seen.sum(1), 1)
+
+    # How far the joints are apart
     flat = joints[:, _JOINT, :2]
     middle = (weight * flat).sum(1) / count[:, None]
-    apart = (weight * (flat - middle[:, None]) ** 2).sum((1, 2))
-    error = (weight * deviation[:, _JOINT, :2] ** 2).sum((1, 2)) / (2 * count)
+    off = flat - middle[:, None]
+    square = off**2
+    apart = (weight * square).sum((1, 2))
+
+    # Their mean variance
+    variance = deviation[:, _JOINT, :2] ** 2
+    total = (weight * variance).sum((1, 2))
+    error = total / (2 * count)
     return np.sqrt(error / np.maximum(apart, 1e-6))
 
 
 def _towards_rays(found: Reconstruction) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Poses (N, 17, 3) that have seen their keypoints, covariances (N, 17, 3, 3), and the log
-    density of the keypoints given the network's.
+    """Correct the network's poses by the rays of their keypoints, as a Kalman update.
 
-    A joint (x, y, z) about the root is on the ray u where (x, y) - u z = u d - root: a linear
-    measurement, its noise that of the keypoint at the joint's depth. A ray says where a joint is,
-    not where the root is: what that is off is in the covariance.
+    Returns poses (N, 17, 3), covariances (N, 17, 3, 3) and the log density (N,) of the keypoints
+    given the network's prediction.
+
+    A joint (x, y, z) about the root is on the ray u if (x, y) - u z = u d - root. That is a linear
+    measurement; its noise is that of the keypoint at the joint's depth. A ray determines the joint,
+    not the root: the error of the root is added to the covariance.
     """
-    view, joints, seen = found.view, found.joints.copy(), found.view.seen
-    prior = found.variance[:, _JOINT, :, None] * np.eye(3)  # N, 14, 3, 3
-    reach = found.placed.root[:, None, 2] + joints[:, _JOINT, 2]  # N, 14
-    look = np.concatenate(
-        [np.broadcast_to(np.eye(2), (*seen.shape, 2, 2)), -view.rays[..., None]], -1
-    )  # N, 14, 2, 3
-    off = view.rays * reach[..., None] - found.placed.root[:, None, :2] - joints[:, _JOINT, :2]
-    noise = (reach**2)[..., None, None] * view.noise + 1e-12 * np.eye(2)
-    noise = np.where(seen[..., None, None] & np.isfinite(noise), noise, np.eye(2))
-    off = np.where(seen[..., None] & np.isfinite(off), off, 0.0)
-    spread = np.linalg.inv(look @ prior @ np.swapaxes(look, -1, -2) + noise)
-    gain = np.where(
-        seen[..., None, None], prior @ np.swapaxes(look, -1, -2) @ spread, 0.0
-    )  # N, 14, 3, 2
+    view = found.view
+    seen = view.seen
+    root = found.placed.root[:, None]
+    mean = found.joints[:, _JOINT]
+    prior = found.variance[:, _JOINT, :, None] * np.eye(3)  # (N, 14, 3, 3)
+
+    # Measurement
+    reach = root[..., 2] + mean[..., 2]  # (N, 14)
+    look = _measurement_matrix(view.rays)  # (N, 14, 2, 3)
+    on_ray = view.rays * reach[..., None]
+    off = on_ray - root[..., :2] - mean[..., :2]
+    square = reach**2
+    noise = square[..., None, None] * view.noise
+    noise = noise + 1e-12 * np.eye(2)
+
+    # Nothing is measured where no keypoint is seen.
+    measured = seen[..., None, None] & np.isfinite(noise)
+    noise = np.where(measured, noise, np.eye(2))
+    measured = seen[..., None] & np.isfinite(off)
+    off = np.where(measured, off, 0.0)
+
+    # Gain
+    seen_by = np.swapaxes(look, -1, -2)
+    innovation = look @ prior @ seen_by + noise
+    precision = np.linalg.inv(innovation)
+    gain = prior @ seen_by @ precision
+    gain = np.where(seen[..., None, None], gain, 0.0)  # (N, 14, 3, 2)
+
+    # Joints
+    joints = found.joints.copy()
     joints[:, _JOINT] += np.einsum("nkab,nkb->nka", gain, off)
-    left, noise = (
-        np.eye(3) - gain @ look,
-        noise + ((found.across**2)[..., None] * np.eye(2))[:, None],
-    )
+
+    # Covariances, in Joseph form
+    root_variance = found.across**2
+    root_noise = root_variance[..., None] * np.eye(2)
+    noise = noise + root_noise[:, None]
+    left = np.eye(3) - gain @ look
+    remaining = left @ prior @ np.swapaxes(left, -1, -2)
+    added = gain @ noise @ np.swapaxes(gain, -1, -2)
     covariance = found.variance[..., None] * np.eye(3)
-    covariance[:, _JOINT] = left @ prior @ np.swapaxes(left, -1, -2) + gain @ noise @ np.swapaxes(
-        gain, -1, -2
-    )
-    distance = (
-        np.einsum("nka,nkab,nkb->nk", off, spread, off) - np.linalg.slogdet(spread / (2 * np.pi))[1]
-    )
-    return joints, covariance, -0.5 * np.where(seen, distance, 0.0).sum(1)
+    covariance[:, _JOINT] = remaining + added
+
+    # Evidence
+    distance = np.einsum("nka,nkab,nkb->nk", off, precision, off)
+    _, log_volume = np.linalg.slogdet(precision / (2 * np.pi))
+    surprise = np.where(seen, distance - log_volume, 0.0)
+    return joints, covariance, -0.5 * surprise.sum(1)
 
 
-def _at_usual_distance(given: Rays, extent: float) -> Rays:
-    """Rays of a picture whose camera is not known, about its middle, as if people were as far away
-    as the training set's mostly are."""
-    square = (np.where(given.seen[..., None], given.rays, 0.0) ** 2).sum((1, 2)) / np.maximum(
-        given.seen.sum(1), 1
-    )
-    factor = (extent / np.sqrt(np.where(square > 0, square, 1.0)))[:, None, None]
+def _measurement_matrix(rays: np.ndarray) -> np.ndarray:
+    """Return matrices (N, 14, 2, 3) that map (x, y, z) to (x, y) - u z, for rays u (N, 14, 2)."""
+    leading = rays.shape[:-1]
+    identity = np.broadcast_to(np.eye(2), (*leading, 2, 2))
+    last = -rays[..., None]
+    return np.concatenate([identity, last], -1)
+
+
+def _root_covariance(
+    found: Reconstruction,
+    root: np.ndarray,
+    size: Scale,
+    reach: Scale,
+) -> np.ndarray:
+    """Return the covariance (N, 3, 3) of the root, optical frame, m^2.
+
+    root: (N, 3) optical frame, in units of the size.
+    """
+    to_view = found.view.rotation
+    to_optical = np.swapaxes(to_view, 1, 2)
+
+    std = size.mean[:, None] * np.pad(found.across, ((0, 0), (0, 1)))
+    across = std[:, :, None] ** 2 * np.eye(3)
+    turned = to_optical @ across @ to_view
+    along = reach.variance[:, None, None] * _outer(root)
+    return turned + along
+
+
+def _only_valid(
+    answer: LiftedPoses,
+    found: Reconstruction,
+) -> LiftedPoses:
+    """Return the answer with all persons INVALID who cannot be lifted."""
+    view = found.view
+    enough = view.seen.sum(1) >= _LEAST_SEEN
+    placed = np.isfinite(found.placed.root).all(1)
+    rows = np.flatnonzero(enough & ~view.lost() & placed)
+
+    chosen = {}
+    for part in dataclasses.fields(LiftedPoses):
+        chosen[part.name] = getattr(answer, part.name)[rows]
+    return scatter_poses(len(placed), 1, [(rows, LiftedPoses(**chosen))])
+
+
+def _choose(
+    known: np.ndarray,
+    measured: Scale,
+    usual: Scale,
+) -> Scale:
+    """Return the measured scale of the persons for whom it is `known` (N,), else the usual one."""
+    mean = np.where(known, measured.mean, usual.mean)
+    variance = np.where(known, measured.variance, usual.variance)
+    return Scale(mean, variance)
+
+
+def _at_usual_distance(
+    given: Rays,
+    extent: float,
+) -> Rays:
+    """Return rays of an unknown camera, scaled to the extent of people at their usual distance.
+
+    extent: the mean of the training set.
+    """
+    mask = given.seen[..., None]
+    count = np.maximum(given.seen.sum(1), 1)
+    known = np.where(mask, given.rays, 0.0)
+    square = (known**2).sum((1, 2)) / count
+    square = np.where(square > 0, square, 1.0)
+
+    factor = extent / np.sqrt(square)
+    factor = factor[:, None, None]
     return Rays(factor * given.rays, factor**2 * given.noise, given.seen)
 
 
 def _outer(vectors: np.ndarray) -> np.ndarray:
-    return vectors[..., :, None] * vectors[..., None, :]
+    """Return the outer product (..., 3, 3) of each vector (..., 3) with itself."""
+    columns = vectors[..., :, None]
+    rows = vectors[..., None, :]
+    return columns * rows

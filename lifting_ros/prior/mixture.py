@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Section 4.2: centres by greedy choice (equation (3)), then EM of a mixture of probabilistic PCA
-over poses and their mirror images.
+"""Section 4.2: greedy centres (equation (3)), then EM of a mixture of probabilistic PCAs.
 
-Each component is its own mirror image: a pose and its image then belong to the components alike,
-and one pass over the poses with moments averaged with their mirror images is exactly EM on the
-doubled data. The rotations of 4.1 go on under the mixture: an expected log-likelihood is one more
-wave of the angle.
+Each component is its own mirror image, so a pose and its image have the same responsibilities. One
+pass over the poses, with moments averaged with their mirror images, is therefore exactly EM on the
+doubled data. The rotations of section 4.1 are updated under the mixture as well: the expected
+log-likelihood is again a wave of the angle.
 """
 
 from __future__ import annotations
@@ -28,41 +27,59 @@ from lifting_ros.prior.gaussian import gaussian_of
 from lifting_ros.prior.streaming import in_blocks, product
 
 SAMPLE = 1500
-"""Poses among which centres are sought."""
+"""Size of the sub-sample from which centres are chosen."""
 
 LEAST_SHARE = 2e-3
-"""A component with less of the data than this is empty."""
+"""A component with a smaller share of the data counts as empty."""
 
 SAME_OVERLAP = 0.95
-"""Cosine of two components' responsibilities over the data from which they are one: of equal
-components it is 1."""
+"""Two components are merged when the cosine between their responsibilities, taken over the data,
+reaches this; it is 1 for equal components."""
+
+_SCORE_GRID = 32
+"""Angles tried for each pose when it is scored."""
 
 
-def greedy_centres(poses: np.ndarray, count: int, spacing: float = 0.5) -> np.ndarray:
-    """Indices of at most `count` centres among aligned poses (N, 51), chosen one by one by equation
-    (3).
+def greedy_centres(
+    poses: np.ndarray,
+    count: int,
+    spacing: float = 0.5,
+) -> np.ndarray:
+    """Return the indices of at most `count` centres among aligned poses (N, 51).
 
-    A centre stands for its mirror image too. Candidates nearer to a centre than `spacing` of the
-    median distance are not proposed.
+    They are chosen one by one by equation (3). A centre also stands for its mirror image.
+    Candidates nearer to a centre than `spacing` times the median distance are not considered.
     """
-    distance = _distances(poses, poses)
-    near = max(spacing * np.median(distance), 1e-6)
-    distance = np.minimum(distance, _distances(poses, mirror_rows(poses)))
+    direct = _distances(poses, poses)
+    near = max(spacing * np.median(direct), 1e-6)
+    mirrored = _distances(poses, mirror_rows(poses))
+    distance = np.minimum(direct, mirrored)
+
     nearest = np.full(len(poses), np.inf)
     chosen: list[int] = []
     while len(chosen) < count:
         cost = np.minimum(nearest[:, None], distance).sum(0)
         if chosen:
-            cost[distance[:, chosen].min(1) <= near] = np.inf
+            to_centre = distance[:, chosen].min(1)
+            cost[to_centre <= near] = np.inf
         if not np.isfinite(cost.min()):
             break
-        chosen.append(int(cost.argmin()))
-        nearest = np.minimum(nearest, distance[:, chosen[-1]])
+
+        best = int(cost.argmin())
+        chosen.append(best)
+        nearest = np.minimum(nearest, distance[:, best])
     return np.array(chosen)
 
 
-def _distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    square = (a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * product(a, np.ascontiguousarray(b.T))
+def _distances(
+    a: np.ndarray,
+    b: np.ndarray,
+) -> np.ndarray:
+    """Return the distances (N, M) between rows (N, D) and rows (M, D)."""
+    squares_a = (a**2).sum(1)[:, None]
+    squares_b = (b**2).sum(1)
+    products = product(a, np.ascontiguousarray(b.T))
+    square = squares_a + squares_b - 2 * products
     return np.sqrt(np.maximum(square, 0))
 
 
@@ -74,28 +91,43 @@ def start_mixture(
     basis_size: int,
     seed: int = 0,
 ) -> Mixture:
-    """Centres on a sub-sample of poses (N, 51) turned by -theta, each pose to the nearest, a
-    Gaussian for each group."""
+    """Return a first mixture of poses (N, 51) turned by -theta.
+
+    Centres are chosen on a sub-sample; each pose belongs to the nearest centre, and each group
+    gives one Gaussian.
+    """
+    # Centres
     rng = np.random.default_rng(seed)
-    chosen = rng.choice(
-        len(poses), min(SAMPLE, len(poses)), replace=False, p=weights / weights.sum()
-    )
+    count = min(SAMPLE, len(poses))
+    probability = weights / weights.sum()
+    chosen = rng.choice(len(poses), count, replace=False, p=probability)
     sample = rotate_about_vertical(poses[chosen], -theta[chosen])
     centres = sample[greedy_centres(sample, components)]
     images = mirror_rows(centres)
 
+    # Groups
     def nearest(part: slice) -> np.ndarray:
         aligned = rotate_about_vertical(poses[part], -theta[part])
-        return np.minimum(_distances(aligned, centres), _distances(aligned, images)).argmin(1)
+        direct = _distances(aligned, centres)
+        mirrored = _distances(aligned, images)
+        return np.minimum(direct, mirrored).argmin(1)
 
     owner = np.concatenate(in_blocks(nearest, len(poses)))
-    return maximised(grouped_moments(poses, weights, theta, owner, len(centres)), basis_size)
+
+    # Gaussians
+    moments = grouped_moments(poses, weights, theta, owner, len(centres))
+    return maximised(moments, basis_size)
 
 
-def maximised(moments: np.ndarray, basis_size: int) -> Mixture:
-    """The M step: weight and Gaussian of each component from its moments (C, 52, 52)."""
+def maximised(
+    moments: np.ndarray,
+    basis_size: int,
+) -> Mixture:
+    """Return the mixture of the M step, from moments (C, 52, 52)."""
     share = moments[:, 0, 0]
-    return Mixture(share / share.sum(), [gaussian_of(m, basis_size) for m in moments])
+    weights = share / share.sum()
+    gaussians = [gaussian_of(own, basis_size) for own in moments]
+    return Mixture(weights, gaussians)
 
 
 def expectation_maximisation(
@@ -106,36 +138,48 @@ def expectation_maximisation(
     max_iterations: int = 100,
     tolerance: float = 1e-3,
 ) -> tuple[np.ndarray, Mixture, list[float]]:
-    """EM until the mean log-likelihood gains less than `tolerance`: rotations (N,), mixture, and
-    the log-likelihood of every iteration.
+    """Run EM until the mean log-likelihood gains less than `tolerance`.
 
-    It never falls. Where a component is empty or like another one they become fewer and the list
-    begins anew: those are other models.
+    Returns the rotations (N,), the mixture and the log-likelihood of every iteration, which never
+    falls. When a component is dropped or merged, the list starts anew: that is another model.
     """
-    basis_size, history = len(mixture.gaussians[0].variance), []
+    basis_size = len(mixture.gaussians[0].variance)
+    history: list[float] = []
     for _ in range(max_iterations):
         done = sweep(poses, weights, theta, mixture)
+
         fewer = without_idle(done)
         if fewer is not None:
-            theta, mixture, history = done.theta, maximised(fewer, basis_size), []
+            theta = done.theta
+            mixture = maximised(fewer, basis_size)
+            history = []
             continue
+
         history.append(done.log_likelihood)
         if len(history) > 1 and history[-1] - history[-2] < tolerance:
             break
-        theta, mixture = done.theta, maximised(done.moments, basis_size)
+
+        theta = done.theta
+        mixture = maximised(done.moments, basis_size)
     return theta, mixture, history
 
 
 def without_idle(done: Sweep) -> np.ndarray | None:
-    """Moments without the empty components, or else with the two most alike made one; None where
-    all are of use."""
-    share = done.moments[:, 0, 0] / done.moments[:, 0, 0].sum()
+    """Return moments with fewer components, or None if all components are of use.
+
+    Empty components are dropped. If there are none, the two most similar ones are merged.
+    """
+    total = done.moments[:, 0, 0]
+    share = total / total.sum()
     if share.min() < LEAST_SHARE:
         return done.moments[share >= LEAST_SHARE]
+
     size = np.sqrt(np.diag(done.overlap))
-    alike = np.triu(done.overlap / np.outer(size, size), 1)
+    cosine = done.overlap / np.outer(size, size)
+    alike = np.triu(cosine, 1)
     if alike.max() < SAME_OVERLAP:
         return None
+
     first, second = np.unravel_index(alike.argmax(), alike.shape)
     moments = done.moments.copy()
     moments[first] += moments[second]
@@ -143,20 +187,28 @@ def without_idle(done: Sweep) -> np.ndarray | None:
 
 
 def best_components(
-    poses: np.ndarray, mixture: Mixture
+    poses: np.ndarray,
+    mixture: Mixture,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Likeliest component (N,) of poses (N, 51), their log-likelihood (N,) and rotation (N,), each
-    component at its own best rotation."""
-    theta, density = [], []
+    """Return the likeliest component, the log-likelihood and the rotation (N,) of poses (N, 51).
+
+    The log-likelihood is that of the mixture, with each component at its own best rotation; the
+    rotation is that of the likeliest component.
+    """
+    start = np.zeros(len(poses))
+    angles = []
+    densities = []
     for weight, model in zip(mixture.weights, mixture.gaussians):
         waves = cost_waves(poses, model)
-        theta.append(lowest_angles(waves, np.zeros(len(poses)), grid=32))
-        density.append(
-            np.log(weight) - 0.5 * (wave_values(waves, theta[-1]) + model.log_normaliser())
-        )
-    component = np.argmax(density, 0)
-    return (
-        component,
-        logsumexp(density, axis=0),
-        np.stack(theta, 1)[np.arange(len(poses)), component],
-    )
+        theta = lowest_angles(waves, start, grid=_SCORE_GRID)
+        distance = wave_values(waves, theta)
+        exponent = distance + model.log_normaliser()
+        density = np.log(weight) - 0.5 * exponent
+        angles.append(theta)
+        densities.append(density)
+
+    component = np.argmax(densities, 0)
+    likelihood = logsumexp(densities, axis=0)
+    rows = np.arange(len(poses))
+    rotation = np.stack(angles, 1)[rows, component]
+    return component, likelihood, rotation

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model file of the paper's release, `prob_model_params.mat`, to a prior of this package and
-back, without loss.
+"""Lossless conversion between the model file of the paper's release and a prior of this package.
 
-The file holds mu (C, 51), e (C, K, 51) and sigma (C, K + 1) in millimetres, each row of 51 as (3,
-17): x to the person's right, y ahead, z up. sigma are inverse standard deviations, of the K
-coefficients and last of the noise. Here y is up and a person looks along z: the person's right is
-at -x, which is a rotation of those axes, so that right stays right.
+`prob_model_params.mat` holds mu (C, 51), e (C, K, 51), sigma (C, K + 1), in millimetres. Each row
+of 51 is (3, 17): x to the person's right, y ahead, z up. sigma holds inverse standard deviations:
+first of the K coefficients, last of the noise.
+
+In this package y is up and a person looks along z, with the right side at -x. The two differ by a
+rotation of the axes, so that right stays right.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.io import loadmat
@@ -19,108 +21,177 @@ from lifting_ros.prior.ppca import LIMB_SPREAD_FLOOR, MixturePPCA, PriorError
 from lifting_ros.skeleton import JOINT_COUNT, LIMBS
 
 STATURE_SPREAD = 0.06
-"""Relative deviation of people's size, which the file does not tell."""
+"""Std of people's size divided by its mean; the file does not state it."""
 
-_FROM_FILE = np.array(
-    [[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]]
-)  # ours = _FROM_FILE @ the file's; its own inverse
+_ROW = 3 * JOINT_COUNT
+"""Numbers per row of the file."""
+
+_MAX_BASIS = _ROW - 6
+"""Largest number of basis vectors."""
+
+_FROM_FILE = np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
+"""ours = _FROM_FILE @ the file's; it is its own inverse."""
+
+
+class _Arrays(NamedTuple):
+    """The arrays of the file, float64."""
+
+    mu: np.ndarray
+    """(C, 51)."""
+    e: np.ndarray
+    """(C, K, 51)."""
+    sigma: np.ndarray
+    """(C, K + 1)."""
+
+
+_DIMENSIONS = {"mu": 2, "e": 3, "sigma": 2}
+"""Number of dimensions of each array, in the order of `_Arrays`."""
 
 
 def read_published_prior(path: str | Path) -> MixturePPCA:
-    """Read the published model; PriorError in one line that names the array that is missing or not
-    as expected.
+    """Return the published model; PriorError names an array that is missing or not as expected.
 
-    The unit is the root mean square size of the poses that the model describes, kept as the
-    stature. The file has no component weights, so they are equal; nor does it tell how limb lengths
-    vary: their means are those of the model, their deviations the least that a prior may have.
+    The unit of length is the root mean square size of the poses that the model describes; it
+    becomes the stature. The file has no component weights, so they are equal. It does not state how
+    limb lengths vary: their means are those of the model, their stds the least that a prior may
+    have.
     """
-    mu, e, sigma = _arrays(path)
-    components, basis = e.shape[:2]
-    means, bases = _to_joints(mu), _to_joints(e)
-    deviations = 1 / sigma[:, :-1]
+    arrays = _read_arrays(path)
+    components, basis = arrays.e.shape[:2]
+    means = _to_joints(arrays.mu)
+    bases = _to_joints(arrays.e)
+    deviations = 1 / arrays.sigma[:, :-1]
+
     squared = _squared_limbs(means, bases, deviations)  # (C, 16) mm^2
-    unit_mm = float(np.sqrt(squared.sum(1).mean()))
+    mean_square = squared.sum(1).mean()
+    unit_mm = float(np.sqrt(mean_square))
+    length = np.sqrt(squared.mean(0)) / unit_mm
+
     prior = MixturePPCA(components, basis)
     prior.weights_ = np.full(components, 1 / components)
-    prior.means_, prior.bases_ = means / unit_mm, bases
-    prior.deviations_, prior.noises_ = deviations / unit_mm, 1 / (sigma[:, -1] * unit_mm)
-    length = np.sqrt(squared.mean(0)) / unit_mm
+    prior.means_ = means / unit_mm
+    prior.bases_ = bases
+    prior.deviations_ = deviations / unit_mm
+    prior.noises_ = 1 / (arrays.sigma[:, -1] * unit_mm)
     prior.limbs_ = np.stack([length, LIMB_SPREAD_FLOOR * length], 1)
-    prior.stature_m_, prior.stature_std_m_ = unit_mm / 1000, STATURE_SPREAD * unit_mm / 1000
+    prior.stature_m_ = unit_mm / 1000
+    prior.stature_std_m_ = STATURE_SPREAD * unit_mm / 1000
     return prior
 
 
 def published_arrays(prior: MixturePPCA) -> dict[str, np.ndarray]:
-    """A prior as `mu`, `e` and `sigma` of the published file; the component weights have no place
-    there."""
+    """Return a prior as `mu`, `e` and `sigma` of the published file.
+
+    The component weights are lost: the file has no place for them.
+    """
     unit_mm = prior.stature_m_ * 1000
-    sigma = np.concatenate([1 / prior.deviations_, 1 / prior.noises_[:, None]], 1) / unit_mm
-    return {"mu": _to_rows(prior.means_ * unit_mm), "e": _to_rows(prior.bases_), "sigma": sigma}
+    inverse = 1 / prior.deviations_
+    inverse_noise = 1 / prior.noises_[:, None]
+    sigma = np.concatenate([inverse, inverse_noise], 1) / unit_mm
+    return {
+        "mu": _to_rows(prior.means_ * unit_mm),
+        "e": _to_rows(prior.bases_),
+        "sigma": sigma,
+    }
 
 
 def _to_joints(rows: np.ndarray) -> np.ndarray:
-    """Rows (..., 51) of the file to joints (..., 17, 3), y up."""
-    return np.swapaxes(rows.reshape(*rows.shape[:-1], 3, JOINT_COUNT), -1, -2) @ _FROM_FILE.T
+    """Return rows (..., 51) of the file as joints (..., 17, 3), y up."""
+    leading = rows.shape[:-1]
+    by_axis = rows.reshape(*leading, 3, JOINT_COUNT)
+    joints = np.swapaxes(by_axis, -1, -2)
+    return joints @ _FROM_FILE.T
 
 
 def _to_rows(joints: np.ndarray) -> np.ndarray:
-    return np.swapaxes(joints @ _FROM_FILE, -1, -2).reshape(*joints.shape[:-2], -1)
+    """Return joints (..., 17, 3), y up, as rows (..., 51) of the file."""
+    leading = joints.shape[:-2]
+    turned = joints @ _FROM_FILE
+    by_axis = np.swapaxes(turned, -1, -2)
+    return by_axis.reshape(*leading, -1)
 
 
-def _squared_limbs(means: np.ndarray, bases: np.ndarray, deviations: np.ndarray) -> np.ndarray:
-    """Mean squared length (C, 16) of each limb under the coefficients, without the noise."""
+def _squared_limbs(
+    means: np.ndarray,
+    bases: np.ndarray,
+    deviations: np.ndarray,
+) -> np.ndarray:
+    """Return the mean squared length (C, 16) of each limb under the coefficients, without noise."""
     parents, children = np.array(LIMBS).T
     limb = means[:, children] - means[:, parents]  # (C, 16, 3)
-    change = (bases[:, :, children] - bases[:, :, parents]) * deviations[
-        :, :, None, None
-    ]  # (C, K, 16, 3)
-    return (limb**2).sum(-1) + (change**2).sum((1, 3))
+    direction = bases[:, :, children] - bases[:, :, parents]
+    scale = deviations[:, :, None, None]
+    change = direction * scale  # (C, K, 16, 3)
+
+    squared_mean = (limb**2).sum(-1)
+    variance = (change**2).sum((1, 3))
+    return squared_mean + variance
 
 
-def _arrays(path: str | Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The three arrays, checked, as float64."""
+def _read_arrays(path: str | Path) -> _Arrays:
+    """Return the arrays of the file, checked."""
     try:
         with Path(path).open("rb") as file:
             data = loadmat(file)
     except OSError as error:
         raise PriorError(f"{path}: {error.strerror or error}") from None
-    except Exception as error:  # the reader raises many kinds on what is not its format
-        raise PriorError(f"{path}: not a readable .mat ({' '.join(str(error).split())})") from None
-    arrays = []
-    for name, dimensions in (("mu", 2), ("e", 3), ("sigma", 2)):
+    except Exception as error:  # loadmat raises many kinds for other formats
+        text = " ".join(str(error).split())
+        raise PriorError(f"{path}: not a readable .mat ({text})") from None
+
+    found = []
+    for name, dimensions in _DIMENSIONS.items():
         if name not in data:
             raise PriorError(f"{path}: {name} is missing")
-        value = data[name]
-        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
-            raise PriorError(
-                f"{path}: {name}: expected real numbers, got {getattr(value, 'dtype', type(value).__name__)}"
-            )
-        if value.ndim != dimensions or not np.isfinite(value).all():
-            raise PriorError(
-                f"{path}: {name}: expected an array of {dimensions} dimensions and finite numbers, got shape {value.shape}"
-            )
-        arrays.append(value.astype(np.float64))
-    _check(path, *arrays)
-    return arrays[0], arrays[1], arrays[2]
+        _check_array(f"{path}: {name}", data[name], dimensions)
+        found.append(data[name].astype(np.float64))
+
+    arrays = _Arrays(*found)
+    _check_model(path, arrays)
+    return arrays
 
 
-def _check(path: str | Path, mu: np.ndarray, e: np.ndarray, sigma: np.ndarray) -> None:
-    components, basis = e.shape[:2]
-    wide = 3 * JOINT_COUNT
-    if not components or not 1 <= basis <= wide - 6 or e.shape[2] != wide:
+def _check_array(
+    label: str,
+    value: object,
+    dimensions: int,
+) -> None:
+    """Raise PriorError unless `value` is an array of finite real numbers."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
+        kind = getattr(value, "dtype", type(value).__name__)
+        raise PriorError(f"{label}: expected real numbers, got {kind}")
+    if value.ndim != dimensions or not np.isfinite(value).all():
         raise PriorError(
-            f"{path}: e: expected (C, K, {wide}) with K from 1 to {wide - 6}, got {e.shape}"
+            f"{label}: expected an array of {dimensions} dimensions and finite numbers, "
+            f"got shape {value.shape}"
         )
-    if mu.shape != (components, wide):
-        raise PriorError(f"{path}: mu: expected ({components}, {wide}) beside e, got {mu.shape}")
+
+
+def _check_model(
+    path: str | Path,
+    arrays: _Arrays,
+) -> None:
+    """Raise PriorError unless the three arrays describe a model."""
+    mu, e, sigma = arrays
+    components, basis, width = e.shape
+    if not components or not 1 <= basis <= _MAX_BASIS or width != _ROW:
+        raise PriorError(
+            f"{path}: e: expected (C, K, {_ROW}) with K from 1 to {_MAX_BASIS}, got {e.shape}"
+        )
+    if mu.shape != (components, _ROW):
+        raise PriorError(f"{path}: mu: expected ({components}, {_ROW}) beside e, got {mu.shape}")
     if sigma.shape != (components, basis + 1):
         raise PriorError(
             f"{path}: sigma: expected ({components}, {basis + 1}) beside e, got {sigma.shape}"
         )
+
     if (sigma <= 0).any():
         raise PriorError(f"{path}: sigma: expected positive inverse standard deviations")
-    if np.abs(e @ e.transpose(0, 2, 1) - np.eye(basis)).max() > 1e-6:
+
+    products = e @ e.transpose(0, 2, 1)
+    if np.abs(products - np.eye(basis)).max() > 1e-6:
         raise PriorError(f"{path}: e: expected orthonormal vectors of each component")
+
     if not np.square(mu).sum(1).all():
         raise PriorError(
             f"{path}: mu: expected poses in millimetres, got one with all joints in a point"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from lifting_ros.detection.nanodet import NanoDet
+from lifting_ros.errors import LiftingError
 from lifting_ros.io.checkpoint import reason
 from lifting_ros.keypoints.trunk import Trunk
 
@@ -26,7 +27,7 @@ _OTHER_NETWORK = (KeyError, IndexError, ValueError, RuntimeError, StopIteration)
 """What reading the layers of another network raises."""
 
 
-class GraphModelError(ValueError):
+class GraphModelError(LiftingError):
     """A graph model that is missing, damaged or another network; the text is one line and names the
     file."""
 
@@ -61,26 +62,34 @@ def read_graph_model(path: str | Path) -> GraphModel:
         }
     except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise GraphModelError(f"{path}: not a graph model ({reason(error)})") from None
+
     return GraphModel(nodes, weights)
 
 
 def _node(node: dict) -> Node:
-    attributes = {name: _attribute(value) for name, value in node.get("attr", {}).items()}
-    return Node(node["name"], node["op"], tuple(node.get("input", ())), attributes)
+    raw = node.get("attr", {})
+    attributes = {name: _attribute(value) for name, value in raw.items()}
+    inputs = tuple(node.get("input", ()))
+    return Node(node["name"], node["op"], inputs, attributes)
 
 
 def _attribute(value: dict) -> Any:
     if "list" in value:
         return [_attribute({kind: item}) for kind, items in value["list"].items() for item in items]
+
     kind, content = next(iter(value.items()), ("", None))
     if kind == "s":
         return base64.b64decode(content).decode()
-    return int(content) if kind == "i" else content
+    if kind == "i":
+        return int(content)
+    return content
 
 
 def _read_group(folder: Path, group: dict) -> dict[str, np.ndarray]:
     raw = b"".join((folder / shard).read_bytes() for shard in group["paths"])
-    weights, start = {}, 0
+    weights = {}
+    start = 0
+
     for entry in group["weights"]:
         stored = entry.get("quantization", {}).get("dtype", entry["dtype"])
         kind = np.dtype(_TYPES[stored])
@@ -88,13 +97,15 @@ def _read_group(folder: Path, group: dict) -> dict[str, np.ndarray]:
         value = np.frombuffer(raw, kind, count, start).reshape(entry["shape"])
         weights[entry["name"]] = value.astype(_TYPES[entry["dtype"]])
         start += count * kind.itemsize
+
     if start != len(raw):
         raise ValueError(f"{len(raw)} bytes of weights, expected {start}")
+
     return weights
 
 
 def read_trunk(path: str | Path) -> Trunk:
-    """The trunk of a published MoveNet, as it was published. GraphModelError for another network."""
+    """The trunk of a published MoveNet, unchanged. GraphModelError for another network."""
     model = read_graph_model(path)
     try:
         return _trunk(model)
@@ -107,21 +118,27 @@ def _trunk(model: GraphModel) -> Trunk:
     trunk = Trunk(_WIDTHS[layers.bias("model/Conv1_relu/Relu6").shape[0]])
     state = {}
     state |= layers.convolution("backbone.stem", "model/Conv1_relu/Relu6")
+
     for index in range(len(trunk.backbone.blocks)):
         name = f"model/block_{index}" if index else "model/expanded_conv"
         block = f"backbone.blocks.{index}"
         if index:
             state |= layers.convolution(f"{block}.expand", f"{name}_expand_relu/Relu6")
+
         state |= layers.convolution(f"{block}.depthwise", f"{name}_depthwise/depthwise")
         state |= layers.convolution(f"{block}.project", f"{name}_project_BN/FusedBatchNormV3")
+
     state |= layers.convolution("backbone.last", "model/out_relu/Relu6")
+
     for index in range(4):
         state |= layers.convolution(
             f"pyramid.lateral.{index}", f"{_numbered('conv2d', index)}/BiasAdd"
         )
+
     for index in range(3):
         depthwise = f"{_numbered('separable_conv2d', index)}/separable_conv2d/depthwise"
         state |= layers.separable(f"pyramid.merge.{index}", depthwise)
+
     for head, published in _HEADS.items():
         depthwise = next(
             name
@@ -135,7 +152,9 @@ def _trunk(model: GraphModel) -> Trunk:
         )
         state |= layers.separable(f"{head}.0", depthwise)
         state |= layers.convolution(f"{head}.1", last)
+
     trunk.load_state_dict(state)
+
     return trunk.eval()
 
 
@@ -164,7 +183,9 @@ class _Layers:
 
     def separable(self, ours: str, published: str) -> dict[str, Tensor]:
         """The filters per channel, and the 1x1 convolution that reads them."""
-        depthwise, pointwise = self.nodes[published], self.readers[published]
+        depthwise = self.nodes[published]
+        pointwise = self.readers[published]
+
         return {
             f"{ours}.depthwise.weight": self.kernel(depthwise),
             f"{ours}.pointwise.weight": self.kernel(pointwise),
@@ -175,7 +196,8 @@ class _Layers:
         """(out, in / groups, h, w) from TensorFlow's (h, w, in, out), or (h, w, channels, 1) of
         depthwise filters."""
         axes = (2, 3, 0, 1) if "Depthwise" in node.operation else (3, 2, 0, 1)
-        return torch.from_numpy(self.weights[node.inputs[1]].transpose(axes).copy())
+        weights = self.weights[node.inputs[1]]
+        return torch.from_numpy(weights.transpose(axes).copy())
 
     def bias(self, published: str) -> Tensor:
         """(out,) of a convolution with bias."""
@@ -207,20 +229,24 @@ def _nanodet(model: GraphModel) -> NanoDet:
     published = _numbered_convolutions(model)
     if len(published) != len(names):
         raise ValueError(f"{len(published)} convolutions, expected {len(names)}")
+
     state = {}
+
     for name, (weight, bias) in zip(names, published):
         if name.startswith("heads") and name.endswith("out"):
             kept = [_PERSON, *range(_CLASSES, len(weight))]
-            weight, bias = weight[kept], bias[kept]
+            weight = weight[kept]
+            bias = bias[kept]
         state |= {f"{name}.weight": weight, f"{name}.bias": bias}
+
     network.load_state_dict(state)
+
     return network.eval()
 
 
 def _convolutions(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    return [
-        (name, module) for name, module in network.named_modules() if isinstance(module, nn.Conv2d)
-    ]
+    modules = network.named_modules()
+    return [(name, module) for name, module in modules if isinstance(module, nn.Conv2d)]
 
 
 def _numbered_convolutions(model: GraphModel) -> list[tuple[Tensor, Tensor]]:
@@ -228,6 +254,7 @@ def _numbered_convolutions(model: GraphModel) -> list[tuple[Tensor, Tensor]]:
     convolutions' numbers."""
     adders = {node.inputs[0]: node for node in model.nodes if node.operation == "Add"}
     numbered = {}
+
     for node in model.nodes:
         if node.operation == "Conv2D":
             number = int("0" + node.name.rpartition("/convolution")[2].strip("_"))
@@ -235,4 +262,5 @@ def _numbered_convolutions(model: GraphModel) -> list[tuple[Tensor, Tensor]]:
             weight = weight[:, ::-1] if number == 0 else weight
             bias = model.weights[adders[node.name].inputs[1]].reshape(-1)
             numbered[number] = torch.from_numpy(weight.copy()), torch.from_numpy(bias.copy())
+
     return [numbered[number] for number in sorted(numbered)]

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node's work without a node: every image of a bag, in order, with the estimator, tracker and
-conversions that the node uses."""
+"""Estimates every image of a bag, in order, with the node's estimator, tracker and conversions."""
 
 from __future__ import annotations
 
@@ -42,7 +41,8 @@ class CameraInfos:
     """The camera_info messages of a topic, if any."""
 
     def __init__(self, bag: InputBag, topic: str):
-        self._bag, connections = bag, bag.of_topic(topic, INFO)
+        self._bag = bag
+        connections = bag.of_topic(topic, INFO)
         self._messages = list(bag.messages(connections)) if connections else []
         self._times = [time_ns for _, time_ns, _ in self._messages]
         stamp_of = stamp_reader(INFO, typestore_of([INFO]))
@@ -51,27 +51,28 @@ class CameraInfos:
         }
 
     def at(self, time_ns: int, stamp_ns: int) -> CameraInfo | None:
-        """The one with an image's own stamp, else the latest at or before its time in the bag, else
-        the first; None where there are none.
+        """The camera_info of an image: that with its stamp, else the latest at or before its time
+        in the bag, else the first; None if the bag has none.
 
-        ConversionError where it does not decode.
+        ConversionError if it does not decode.
         """
         if not self._messages:
             return None
-        place = (
-            self._by_stamp.get(stamp_ns) if stamp_ns else None
-        )  # drivers that do not know the time stamp everything with zero
-        connection, _, data = self._messages[
-            max(bisect_right(self._times, time_ns) - 1, 0) if place is None else place
-        ]
+
+        # Drivers without a clock stamp everything with zero.
+        place = self._by_stamp.get(stamp_ns) if stamp_ns else None
+        if place is None:
+            place = max(bisect_right(self._times, time_ns) - 1, 0)
+        connection, _, data = self._messages[place]
+
         return self._bag.decode(connection, data)
 
 
 class ImageEstimation:
     """Estimates the images of a topic.
 
-    infos: from an image's time in the bag and stamp (ns) to its camera_info. `warn` is told, in one
-    line, of each image that is not used and of each that has no camera.
+    infos: returns the camera_info for an image's time in the bag and stamp (ns). warn: called with
+    one line for each image that is not used or has no camera.
     """
 
     def __init__(
@@ -82,13 +83,16 @@ class ImageEstimation:
         config: NodeConfig,
         warn: Callable[[str], None],
     ):
-        self._bag, self._infos, self._config, self._warn = bag, infos, config, warn
+        self._bag = bag
+        self._infos = infos
+        self._config = config
+        self._warn = warn
         self.connections = bag.of_topic(topic, IMAGE, COMPRESSED)
-        self._topic, self._up = topic, np.array(config.up)
+        self._topic = topic
+        self._up = np.array(config.up)
 
     def answers(self, estimator: PoseEstimator) -> Iterator[Answer | None]:
-        """One for each message of the topic, in the bag's order; None for an image that cannot be
-        used."""
+        """One Answer per message of the topic, in order; None for an unusable image."""
         for connection, time_ns, data in self._bag.messages(self.connections):
             try:
                 yield self._answer(estimator, connection, time_ns, data)
@@ -112,6 +116,7 @@ class ImageEstimation:
             self._warn,
             f"for {self._topic}",
         )
+
         return replace(answer, persons=tuple(estimator.estimate(image, camera, self._up).persons))
 
 
@@ -123,7 +128,7 @@ def ros_header(header: Any) -> Header:
 
 
 class OfflineTracker:
-    """Ids, velocities and, with `smooth`, every frame in the light of the whole bag."""
+    """Adds ids and velocities; with `smooth`, every frame is smoothed over the whole bag."""
 
     def __init__(self, config: TrackerConfig, smooth: bool):
         self._tracker = Tracker(replace(config, lag_s=LONGEST_S) if smooth else config)
@@ -131,7 +136,7 @@ class OfflineTracker:
         self._tracked: list[tuple[Person, ...]] = []
 
     def add(self, answer: Answer | None) -> None:
-        """The next image's; None is passed on."""
+        """Add the next image's answer, or None."""
         self._answers.append(answer)
         if answer is not None:
             self._tracked += [
@@ -139,9 +144,10 @@ class OfflineTracker:
             ]
 
     def end(self) -> list[Answer | None]:
-        """All of them, tracked, in the order that they came in."""
+        """All answers, tracked, in the order they were added."""
         self._tracked += [frame.persons for frame in self._tracker.flush()]
         tracked = iter(self._tracked)
+
         return [
             None if answer is None else replace(answer, persons=next(tracked))
             for answer in self._answers

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How this package writes bags: rosbag2 in MCAP, which ends in order even where the disk has
-refused to take more."""
+"""Writes bags: rosbag2 in MCAP. A bag stays readable if the disk fills up."""
 
 from __future__ import annotations
 
@@ -23,14 +22,15 @@ from rosbags.rosbag2.enums import CompressionMode
 from rosbags.rosbag2.storage_mcap import McapWriter, PendingChunk
 
 BAG_VERSION = 8
-"""rosbag2's metadata version that Humble's successors up to the present read."""
+"""rosbag2's metadata version; Iron and later read it."""
+
 _MARKS = 8
-"""Chunks that can be given up to make room for the index: a megabyte each, where it wants a few
-hundred bytes a chunk."""
+"""Chunks that can be dropped to make room for the index. A chunk has a megabyte; its index entry a
+few hundred bytes."""
 
 
 def bag_qos(reliable: bool = True, latched: bool = False, depth: int = 10) -> Qos:
-    """Quality of service of a topic as a bag keeps it, for those who play it."""
+    """Quality of service of a topic, as stored in a bag for players."""
     forever = QosTime(sec=2147483647, nsec=4294967295)
     return Qos(
         history=QosHistory.KEEP_LAST,
@@ -46,7 +46,7 @@ def bag_qos(reliable: bool = True, latched: bool = False, depth: int = 10) -> Qo
 
 
 class _Mark(NamedTuple):
-    """The state of the file behind a chunk that is wholly on the disk."""
+    """The state of the file after a chunk that is completely on disk."""
 
     size: int
     chunks: int
@@ -56,7 +56,7 @@ class _Mark(NamedTuple):
 
 
 class _Mcap(McapWriter):
-    """An MCAP file that can be taken back to where it was whole."""
+    """An MCAP file that can be truncated to its last complete chunk."""
 
     def __init__(self, path: Path, compression: CompressionMode):
         super().__init__(path, compression)
@@ -77,29 +77,31 @@ class _Mcap(McapWriter):
         self._marks.append(self._mark())
 
     def rewind(self) -> _Mark:
-        """Drop what came after the last chunk that is whole; at the next call the chunk before.
-        OSError where there is none left."""
+        """Drop everything after the last complete chunk; each further call drops one chunk more.
+
+        OSError if no chunk is left.
+        """
         if not self._marks:
             raise OSError("nothing could be kept")
+
         mark = self._marks.pop()
         _forget(self.bio)
         os.truncate(self.path, mark.size)
         self.bio = self.path.open("r+b")
         self.bio.seek(0, os.SEEK_END)
-        self.chunks, self.chunk = (
-            self.chunks[: mark.chunks],
-            PendingChunk(2**63 - 1, 0, BytesIO(), defaultdict(list)),
-        )
+        self.chunks = self.chunks[: mark.chunks]
+        self.chunk = PendingChunk(2**63 - 1, 0, BytesIO(), defaultdict(list))
         self.channel_stats = {
             channel: mark.counts.get(channel, 0) for channel in self.channel_stats
         }
-        self.message_start_time, self.message_end_time = mark.start_ns, mark.end_ns
+        self.message_start_time = mark.start_ns
+        self.message_end_time = mark.end_ns
+
         return mark
 
 
 def _forget(file: BinaryIO) -> None:
-    """Close a file whose last bytes the disk did not take, so that it does not try once more behind
-    what is written in their place."""
+    """Close a file without flushing its buffer, whose bytes the disk did not take."""
     if not file.closed:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), file.fileno())
@@ -107,8 +109,8 @@ def _forget(file: BinaryIO) -> None:
 
 
 class BagWriter(Writer):
-    """rosbags' writer of a folder with an MCAP file; a context that is left by an exception leaves
-    the folder without index."""
+    """Writes a folder with an MCAP file. If its context ends with an exception, the bag has no
+    index."""
 
     STORAGE_PLUGINS = {StoragePlugin.MCAP: _Mcap}
 
@@ -116,13 +118,16 @@ class BagWriter(Writer):
         super().__init__(path, version=BAG_VERSION, storage_plugin=StoragePlugin.MCAP)
 
     def salvage(self) -> None:
-        """End a bag, after an OSError, with the messages that the disk took; OSError where there is
-        no room for that either."""
+        """Close a bag after an OSError, with the messages that are on disk; OSError if there is no
+        room for the index either."""
         storage = self.storage
         while True:
-            self.storage, mark = storage, storage.rewind()
+            self.storage = storage
+            mark = storage.rewind()
             self.counts = {channel: mark.counts.get(channel, 0) for channel in self.counts}
-            self.min_timestamp, self.max_timestamp = mark.start_ns, mark.end_ns
+            self.min_timestamp = mark.start_ns
+            self.max_timestamp = mark.end_ns
+
             try:
                 self.close()
                 return

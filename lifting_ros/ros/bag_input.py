@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rosbag2 that somebody recorded: its image topic and camera_info, and its messages undecoded; no
-definition but those needed is read."""
+"""Reads a rosbag2: images and camera_info decoded, all other messages as bytes."""
 
 from __future__ import annotations
 
@@ -14,22 +13,20 @@ from rosbags.rosbag2 import Reader
 from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
+from lifting_ros.errors import DataError
 from lifting_ros.ros.conversions import ConversionError
 from lifting_ros.ros.message_types import typestore_of
 
-IMAGE, COMPRESSED, INFO = (
-    "sensor_msgs/msg/Image",
-    "sensor_msgs/msg/CompressedImage",
-    "sensor_msgs/msg/CameraInfo",
-)
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
+INFO = "sensor_msgs/msg/CameraInfo"
 _READ = (IMAGE, COMPRESSED, INFO)
 _IDL = "=" * 80 + "\nIDL: "
 _UNKNOWN_HASH = "RIHS01_" + "0" * 64
 
 
 class InputBag:
-    """A folder, .mcap or .db3 file, open for reading. ValueError in one line where it cannot be
-    read."""
+    """A folder, .mcap or .db3 file, open for reading. DataError if it cannot be read."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -42,18 +39,19 @@ class InputBag:
                 if path.exists()
                 else f"{path}: no such bag"
             )
-            raise ValueError(missing) from None
-        except (
-            Exception
-        ) as error:  # SQLite, zstd, YAML and struct each raise their own kinds on a damaged file
-            raise ValueError(
-                f"{path}: not a readable bag ({' '.join(str(error).split()) or type(error).__name__})"
+            raise DataError(missing) from None
+        except Exception as error:
+            # SQLite, zstd, YAML and struct each raise their own kinds on a damaged file
+            raise DataError(
+                f"{path}: not a readable bag "
+                f"({' '.join(str(error).split()) or type(error).__name__})"
             ) from None
+
         self._store = typestore_of(list(_READ))
 
     @property
     def connections(self) -> list[Connection]:
-        """One for each topic, type and quality of service."""
+        """One connection per topic, type and quality of service."""
         return self._reader.connections
 
     def counts(self, *types: str) -> dict[str, int]:
@@ -62,36 +60,40 @@ class InputBag:
         for c in self.connections:
             if c.msgtype in types:
                 out[c.topic] = out.get(c.topic, 0) + c.msgcount
+
         return out
 
     def of_topic(self, topic: str, *types: str) -> list[Connection]:
-        """The connections of a topic that have one of `types`. ValueError where the bag means
+        """The connections of a topic that have one of `types`. DataError where the bag means
         something else by that type."""
         found = [c for c in self.connections if c.topic == topic and c.msgtype in types]
         for c in found:
             if c.msgdef.format != MessageDefinitionFormat.NONE and definition_hash(
                 c
             ) != self._store.hash_rihs01(c.msgtype):
-                raise ValueError(
+                raise DataError(
                     f"{self.path}: {topic}: its definition of {c.msgtype} is not that of ROS 2"
                 )
+
         return found
 
     def messages(
         self, connections: Sequence[Connection] = ()
     ) -> Iterator[tuple[Connection, int, bytes]]:
-        """Connection, time (ns) and bytes of each message in the bag's order; of all topics without
-        `connections`."""
+        """Connection, time (ns) and bytes of each message, in the bag's order.
+
+        connections: which to read; empty for all.
+        """
         try:
             yield from self._reader.messages(connections)
         except Exception as error:  # as above, in the middle of the file
-            raise ValueError(
+            raise DataError(
                 f"{self.path}: damaged ({' '.join(str(error).split()) or type(error).__name__})"
             ) from None
 
     def decode(self, connection: Connection, data: bytes) -> Any:
-        """An image or camera_info with the attributes of its ROS message; ConversionError where the
-        bytes are no such message."""
+        """An image or camera_info with the attributes of its ROS message; ConversionError if the
+        bytes do not decode."""
         try:
             return self._store.deserialize_cdr(data, connection.msgtype)
         except SerdeError as error:
@@ -118,12 +120,16 @@ def definition_of(connection: Connection) -> tuple[str, str]:
             store = typestore_of([connection.msgtype])
         except ValueError:
             return "", connection.digest or _UNKNOWN_HASH
+
         return store.generate_msgdef(connection.msgtype, ros_version=2)[0], store.hash_rihs01(
             connection.msgtype
         )
+
     text = connection.msgdef.data
+
     if connection.msgdef.format == MessageDefinitionFormat.IDL and not text.startswith(_IDL):
         text = f"{_IDL}{connection.msgtype}\n{text}"  # what tells a reader that it is IDL
+
     return text, connection.digest or definition_hash(connection) or _UNKNOWN_HASH
 
 
@@ -143,6 +149,7 @@ def _hash(name: str, text: str, form: MessageDefinitionFormat) -> str:
                 types.update(
                     get_types_from_idl(part.split("\n", 1)[1] if text.startswith(_IDL) else part)
                 )
+
         store = get_typestore(Stores.EMPTY)
         store.register(types)
         return store.hash_rihs01(name)

@@ -15,6 +15,7 @@ from rclpy.time import Time
 from rosbags.interfaces import Connection
 from std_msgs.msg import Header
 
+from lifting_ros.errors import DataError
 from lifting_ros.msg import SkeletonInfo
 from lifting_ros.ros.bag_estimation import Answer
 from lifting_ros.ros.bag_format import BagWriter, bag_qos
@@ -32,25 +33,27 @@ TYPES = {
 }
 """Topics with poses, in the namespace of the node."""
 _INNER_NAME = "poses"
-"""The file's name while it is written stands in its index: always the same one, so that the bytes
-do not depend on where it goes."""
+"""Name of the file while it is written. The index contains it, so it must be the same for every
+output."""
 
 
 def check_free(bag: InputBag, namespace: str) -> None:
-    """ValueError in one line where the bag has one of the topics with poses already."""
+    """DataError in one line where the bag has one of the topics with poses already."""
     there = sorted({c.topic for c in bag.connections} & {f"{namespace}/{name}" for name in TYPES})
     if there:
-        raise ValueError(
-            f"{bag.path}: has {', '.join(there)} already; choose another --namespace, or --poses-only"
+        raise DataError(
+            f"{bag.path}: has {', '.join(there)} already; choose another --namespace, or "
+            "--poses-only"
         )
 
 
 @contextmanager
 def written_beside(out: Path) -> Iterator[BagWriter]:
-    """A writer whose MCAP file becomes `out` at the end of the block; nothing is left where that is
-    not reached."""
+    """A writer whose MCAP file is moved to `out` at the end of the block, or removed after an
+    exception."""
     beside = out.with_name(out.name + ".partial")
     shutil.rmtree(beside, ignore_errors=True)
+
     try:
         with BagWriter(beside / _INNER_NAME) as writer:
             yield writer
@@ -65,7 +68,9 @@ class PoseTopics:
     def __init__(
         self, writer: BagWriter, namespace: str, markers: MarkerConfig, info: SkeletonInfo
     ):
-        self._writer, self._builder, self._info = writer, MarkerBuilder(markers), info
+        self._writer = writer
+        self._builder = MarkerBuilder(markers)
+        self._info = info
         self._store = typestore_of(list(TYPES.values()))
         self._connections = {name: self._add(f"{namespace}/{name}", name) for name in TYPES}
 
@@ -76,17 +81,18 @@ class PoseTopics:
         )
 
     def write(self, answer: Answer, time_ns: int) -> None:
-        """The messages of an image whose own has the time `time_ns`; info once, with the first."""
+        """Write the messages of one image at `time_ns`; the first call writes info as well."""
         if self._info is not None:
             self._put("info", self._info, time_ns)
             self._info = None
+
         self._put("skeletons_2d", persons_to_array_2d(answer.persons, answer.header), time_ns)
         self._put("skeletons_3d", persons_to_array_3d(answer.persons, answer.header), time_ns)
         self._put("markers", self._builder.build(answer.persons, answer.header), time_ns)
 
     def _put(self, name: str, message: Any, time_ns: int) -> None:
-        # The middleware's serialiser leaves what was in memory between the fields; rosbags writes
-        # zeros there.
+        # The middleware leaves padding bytes uninitialised; rosbags writes zeros. Equal input must
+        # give equal bytes.
         decoded = self._store.deserialize_cdr(serialize_message(message), TYPES[name])
         self._writer.write(
             self._connections[name], time_ns, self._store.serialize_cdr(decoded, TYPES[name])
@@ -110,19 +116,19 @@ def write_poses(
 
 
 class OriginalTopics:
-    """The topics of the bag that came in, message by message as they are."""
+    """Copies the topics of the input bag, message by message and unchanged."""
 
     def __init__(self, writer: BagWriter, bag: InputBag):
-        self._writer, self._by_id = writer, {}
+        self._writer = writer
+        self._by_id = {}
         added: dict[tuple, Connection] = {}
+
         for c in bag.connections:
-            key = (
-                c.topic,
-                c.msgtype,
-                str(c.ext),
-            )  # a bag may have the same one twice, as merged ones do
+            # Merged bags may have the same connection twice.
+            key = (c.topic, c.msgtype, str(c.ext))
             if key not in added:
                 added[key] = self._add(c)
+
             self._by_id[c.id] = added[key]
 
     def _add(self, connection: Connection) -> Connection:
@@ -137,7 +143,7 @@ class OriginalTopics:
         )
 
     def write(self, connection: Connection, time_ns: int, data: bytes) -> None:
-        """The copy of a message."""
+        """Copy a message."""
         self._writer.write(self._by_id[connection.id], time_ns, data)
 
 
@@ -148,13 +154,19 @@ def copy_with_poses(
     poses: PoseTopics,
     originals: OriginalTopics | None,
 ) -> Iterator[None]:
-    """Write every message of the bag (none without `originals`) and, behind each of `images`, its
-    answer. Yields at each message read."""
-    ids, following = {c.id for c in images}, iter(answers)
+    """Write every message of the bag, and after each image its answer; yields once per message.
+
+    images: the connections that `answers` belong to. originals: None to write answers only.
+    """
+    ids = {c.id for c in images}
+    following = iter(answers)
+
     for connection, time_ns, data in bag.messages(() if originals else images):
         if originals:
             originals.write(connection, time_ns, data)
+
         answer = next(following) if connection.id in ids else None
         if answer is not None:
             poses.write(answer, time_ns)
+
         yield

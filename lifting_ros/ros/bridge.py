@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""cv_bridge and tf_transformations where the ROS distribution has them, else their counterparts on
-PyPI."""
+"""cv_bridge and tf_transformations if installed, else equivalents from PyPI."""
 
 from __future__ import annotations
 
@@ -26,8 +25,8 @@ QUATERNIONS_BY = "tf_transformations" if _quaternion_from_matrix else "transform
 
 
 def to_rgb(message: Image) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of an Image that is known to be well formed: tight rows, an encoding that
-    both know."""
+    """(H, W, 3) uint8 RGB of a valid Image: rows without padding, an encoding that both libraries
+    know."""
     if _cv_bridge:
         return _cv_bridge.imgmsg_to_cv2(message, "rgb8")
     return message_to_cvimage(message, "rgb8")
@@ -41,4 +40,5 @@ def quaternion_xyzw(rotation: np.ndarray) -> tuple[float, float, float, float]:
         x, y, z, w = _quaternion_from_matrix(matrix)
     else:
         w, x, y, z = mat2quat(rotation)
+
     return float(x), float(y), float(z), float(w)

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""sensor_msgs/CameraInfo to `Camera`, for the image as it is: binned, cut and resized.
+"""sensor_msgs/CameraInfo to `Camera`, for images that were binned, cropped or resized.
 
-Pixel (0, 0) is the centre of the top left one."""
+Pixel (0, 0) is the centre of the top left pixel.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ from lifting_ros.geometry.camera import Camera, CameraError
 from lifting_ros.ros.conversions import ConversionError
 
 _ASPECT_TOLERANCE = 0.03
-"""How far the two scales of a resized image may differ; more means another crop, which the
-intrinsics do not fit."""
+"""Largest relative difference of the two scales of a resized image. More means that it was cropped,
+and then the intrinsics do not fit."""
 
 
 def camera_info_to_camera(
@@ -24,13 +25,15 @@ def camera_info_to_camera(
 ) -> Camera:
     """Camera of an image of `width` x `height` pixels that came with `info`. Cached by content.
 
-    `rectified`: the image went through rectification, so that P holds instead of K and D.
-    ConversionError where the camera is not calibrated or `info` does not fit the image.
+    rectified: the image is rectified, so P applies instead of K and D. ConversionError if the
+    camera is not calibrated or `info` does not fit the image.
     """
-    roi, d = info.roi, tuple(info.d)
+    roi = info.roi
+    d = tuple(info.d)
     matrix = tuple(np.reshape(info.p, (3, 4))[:, :3].ravel()) if rectified else tuple(info.k)
     region = (roi.x_offset, roi.y_offset, roi.width or info.width, roi.height or info.height)
     binning = (max(info.binning_x, 1), max(info.binning_y, 1))
+
     return _camera(
         matrix, () if rectified else d, info.distortion_model, region, binning, (width, height)
     )
@@ -43,18 +46,18 @@ def usable_camera(
     warn: Callable[[str], None],
     where: str = "received",
 ) -> Camera | None:
-    """The camera of an image of `size` (W, H), of camera_info's own size without; None, and one
-    warning, where there is none.
+    """The camera of an image of `size` (W, H), or None and one warning if it has none.
 
-    `find` gives the camera_info, None where there is none `where` it looks, or raises
-    ConversionError.
+    find: returns the camera_info or None, or raises ConversionError. size: None for the size that
+    camera_info states. where: words for the warning, such as "received".
     """
     try:
         info = find()
         if info is None:
             warn(f"camera_info: none {where}, so the skeletons are not metric")
             return None
-        return camera_info_to_camera(info, *(size or (info.width, info.height)), rectified)
+        width, height = size or (info.width, info.height)
+        return camera_info_to_camera(info, width, height, rectified)
     except ConversionError as error:
         warn(f"{error}; the skeletons are not metric")
         return None
@@ -68,24 +71,26 @@ def _camera(
     scale = [_scale(size[i], region_size[i], binning[i]) for i in range(2)]
     if not abs(scale[0] * binning[0] / (scale[1] * binning[1]) - 1) < _ASPECT_TOLERANCE:
         raise ConversionError(
-            f"camera_info: {region_size[0]}x{region_size[1]} pixels with binning {binning[0]}x{binning[1]}, "
+            f"camera_info: {region_size[0]}x{region_size[1]} pixels with binning "
+            f"{binning[0]}x{binning[1]}, "
             f"which does not fit an image of {size[0]}x{size[1]}"
         )
+
     k = np.array(matrix).reshape(3, 3)  # 3, 3
     k[0, 2] -= x_offset
     k[1, 2] -= y_offset
+
     try:
-        Camera(
-            k, np.array(distortion), model
-        )  # before the scaling, so that the error is about what was sent
+        # Checked before scaling, so that an error shows the numbers that were sent.
+        Camera(k, np.array(distortion), model)
         return Camera(scale_intrinsics(k, *scale), np.array(distortion), model)
     except CameraError as error:
         raise ConversionError(f"camera_info: {error}") from None
 
 
 def _scale(image: int, region: int, binning: int) -> float:
-    """Image pixels per sensor pixel. Some drivers leave the size in camera_info at zero: then it is
-    the image's."""
+    """Image pixels per sensor pixel. A region of zero, which some drivers send, means the image's
+    size."""
     return image / region if region else 1.0 / binning
 
 
@@ -96,4 +101,5 @@ def scale_intrinsics(matrix: np.ndarray, scale_x: float, scale_y: float) -> np.n
     k[1, 1] *= scale_y
     k[0, 2] = (k[0, 2] + 0.5) * scale_x - 0.5
     k[1, 2] = (k[1, 2] + 0.5) * scale_y - 0.5
+
     return k

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CameraInfo from the YAML that camera_calibration writes, and for images that were resized."""
+"""CameraInfo from the YAML files of camera_calibration; guessed and resized CameraInfo."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def camera_yaml_to_info(path: str) -> CameraInfo:
     values = read_yaml(path)
     if not isinstance(values, Mapping):
         raise ConfigError(f"{path}: expected the YAML of a camera calibration")
+
     info = CameraInfo()
     info.width, info.height = (_size(values, key, path) for key in ("image_width", "image_height"))
     info.distortion_model = str(values.get("distortion_model", "plumb_bob"))
@@ -30,14 +31,17 @@ def camera_yaml_to_info(path: str) -> CameraInfo:
         if "distortion_coefficients" in values
         else []
     )
+
     if "rectification_matrix" in values:
         info.r = _numbers(values, "rectification_matrix", 9, path)
     else:
         info.r = np.eye(3).ravel()
+
     if "projection_matrix" in values:
         info.p = _numbers(values, "projection_matrix", 12, path)
     else:
         info.p = np.hstack([np.reshape(info.k, (3, 3)), np.zeros((3, 1))]).ravel()
+
     return info
 
 
@@ -55,10 +59,13 @@ def _numbers(values: Mapping[str, Any], key: str, count: int | None, path: str) 
         numbers = np.array(data, np.float64)
     except (TypeError, ValueError):
         numbers = np.array(np.nan)
+
     if numbers.ndim != 1 or not np.isfinite(numbers).all() or count not in (None, len(numbers)):
         raise ConfigError(
-            f"{path}: {key}: expected data: [{count or 'any number of'} finite numbers], got {data!r}"
+            f"{path}: {key}: expected data: [{count or 'any number of'} finite numbers], got "
+            f"{data!r}"
         )
+
     return numbers
 
 
@@ -67,7 +74,10 @@ def guessed_info(width: int, height: int) -> CameraInfo:
     focal = FOCAL_PER_LONG_SIDE * max(width, height)
     k = np.array([[focal, 0.0, (width - 1) / 2], [0.0, focal, (height - 1) / 2], [0.0, 0.0, 1.0]])
     info = CameraInfo(width=width, height=height, distortion_model="plumb_bob", d=[0.0] * 5)
-    info.k, info.r, info.p = k.ravel(), np.eye(3).ravel(), np.hstack([k, np.zeros((3, 1))]).ravel()
+    info.k = k.ravel()
+    info.r = np.eye(3).ravel()
+    info.p = np.hstack([k, np.zeros((3, 1))]).ravel()
+
     return info
 
 
@@ -81,4 +91,5 @@ def resized_info(info: CameraInfo, width: int, height: int) -> CameraInfo:
     shift = p[:, 3] * (*scale, 1.0)
     out.k = scale_intrinsics(np.array(info.k).reshape(3, 3), *scale).ravel()
     out.p = np.column_stack([scale_intrinsics(p[:, :3], *scale), shift]).ravel()
+
     return out

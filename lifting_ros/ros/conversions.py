@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Between ROS messages and the values of `core`: pure functions `a_to_b`; ConversionError for an
-unusable message."""
+"""Pure functions `a_to_b` between ROS messages and values of this package.
+
+ConversionError for a message that cannot be used.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +17,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from lifting_ros import __version__, skeleton
+from lifting_ros.errors import LiftingError
 from lifting_ros.msg import Joint3D, Skeleton2DArray, Skeleton3DArray, SkeletonInfo
 from lifting_ros.msg import Skeleton2D as Skeleton2DMsg
 from lifting_ros.msg import Skeleton3D as Skeleton3DMsg
@@ -49,31 +52,34 @@ _PIXEL_BYTES = {
     },
 }
 _DEPTH = {"32FC1": (np.float32, 1.0), "16UC1": (np.uint16, 0.001), "mono16": (np.uint16, 0.001)}
-"""Encodings of depth images: type and metres a unit."""
+"""Encodings of depth images: type, and metres per unit."""
 ENCODINGS = (*_PIXEL_BYTES, *_ALIASES)
 """Encodings of sensor_msgs/Image that can be read."""
 
 
-class ConversionError(ValueError):
+class ConversionError(LiftingError):
     """A message that cannot be used; the text is one line and starts with the field."""
 
 
 def image_to_rgb(message: Image) -> np.ndarray:
-    """(H, W, 3) uint8 RGB, contiguous; ConversionError where encoding, size, step and data do not
-    fit together.
+    """(H, W, 3) uint8 RGB, contiguous.
 
-    The array of an rgb8 image shares the message's memory: do not write to it.
+    The array of an rgb8 image shares the message's memory: do not write to it. ConversionError if
+    encoding, size, step and data do not fit together.
     """
     encoding = _ALIASES.get(message.encoding, message.encoding)
     if encoding not in _PIXEL_BYTES:
         raise ConversionError(
             f"encoding: expected one of {', '.join(ENCODINGS)}, got {message.encoding!r}"
         )
+
     row = _checked_row(message, encoding, _PIXEL_BYTES[encoding])
     if encoding == "rgb8":
         return _tight(message, row).reshape(message.height, message.width, 3)  # H, W, 3
+
     if message.step != row or message.encoding != encoding:
         message = _repacked(message, encoding, row)
+
     try:
         return np.ascontiguousarray(bridge.to_rgb(message))
     except Exception as error:  # OpenCV and both bridges have exceptions of their own
@@ -92,28 +98,35 @@ def _checked_row(message: Image, encoding: str, pixel_bytes: int) -> int:
         raise ConversionError(
             f"width: expected an even number of pixels in {encoding}, got {message.width}"
         )
+
     row = message.width * pixel_bytes
     if message.step < row:
         raise ConversionError(
-            f"step: expected at least {row} bytes for {message.width} pixels of {encoding}, got {message.step}"
+            f"step: expected at least {row} bytes for {message.width} pixels of {encoding}, got "
+            f"{message.step}"
         )
+
     # The last row may come without its padding.
     needed = message.step * (message.height - 1) + row
     if len(message.data) < needed:
         raise ConversionError(
-            f"data: expected {message.step * message.height} bytes (step x height), got {len(message.data)}"
+            f"data: expected {message.step * message.height} bytes (step x height), got "
+            f"{len(message.data)}"
         )
+
     return row
 
 
 def _tight(message: Image, row: int) -> np.ndarray:
-    """(H, row) uint8 of the data without padding; a view where there is none."""
+    """(H, row) uint8: the data without padding; a view if there is none."""
     data = np.frombuffer(message.data, np.uint8)
     if message.step == row:
         return data[: row * message.height].reshape(message.height, row)  # H, row
+
     rows = np.lib.stride_tricks.as_strided(
         data, (message.height, row), (message.step, 1), writeable=False
     )
+
     return np.ascontiguousarray(rows)
 
 
@@ -127,11 +140,12 @@ def _repacked(message: Image, encoding: str, row: int) -> Image:
     )
     out.is_bigendian = message.is_bigendian
     out.data = _as_bytes(_tight(message, row))
+
     return out
 
 
 def message_to_rgb(message: Image | CompressedImage) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of either kind of image; ConversionError where it cannot be used."""
+    """(H, W, 3) uint8 RGB of either kind of image; ConversionError if it cannot be used."""
     return image_to_rgb(message) if isinstance(message, Image) else compressed_to_rgb(message)
 
 
@@ -145,9 +159,11 @@ def depth_to_metres(message: Image) -> np.ndarray:
         raise ConversionError(
             f"encoding: expected one of {', '.join(_DEPTH)}, got {message.encoding!r}"
         )
+
     kind, metres = _DEPTH[message.encoding]
     number = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
     rows = _tight(message, _checked_row(message, message.encoding, number.itemsize))
+
     return rows.view(number).astype(np.float32) * np.float32(metres)  # H, W
 
 
@@ -155,14 +171,17 @@ def compressed_to_rgb(message: CompressedImage) -> np.ndarray:
     """(H, W, 3) uint8 RGB of a JPEG or PNG image; ConversionError where it does not decode."""
     if not len(message.data):
         raise ConversionError("data: expected a compressed image, got 0 bytes")
+
     try:
         bgr = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error:
         bgr = None
+
     if bgr is None:
         raise ConversionError(
             f"data: {len(message.data)} bytes (format {message.format!r}) do not decode as an image"
         )
+
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
@@ -173,6 +192,7 @@ def array_to_image(pixels: np.ndarray, encoding: str, header: Header) -> Image:
         header=header, height=height, width=width, encoding=encoding, step=pixels[0].nbytes
     )
     message.data = _as_bytes(np.ascontiguousarray(pixels))
+
     return message
 
 
@@ -190,9 +210,11 @@ def skeleton_2d_to_msg(skeleton_2d: Skeleton2D, track_id: int = 0) -> Skeleton2D
     )
     xx, xy, yy = (skeleton_2d.covariance_px2[:, i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
     rows = np.column_stack([skeleton_2d.keypoints_px, skeleton_2d.confidence, xx, xy, yy])  # 14, 6
+
     for keypoint, values in zip(message.keypoints, rows.tolist(), strict=True):
         keypoint.x, keypoint.y, keypoint.confidence = values[:3]
         keypoint.covariance_xx, keypoint.covariance_xy, keypoint.covariance_yy = values[3:]
+
     return message
 
 
@@ -226,20 +248,22 @@ def skeleton_3d_to_msg(person: Person) -> Skeleton3DMsg:
         bone_length_deviations=np.asarray(person.bone_lengths_std_m, np.float64),
         coasting=person.coasting,
     )
-    velocity_covariances = np.asarray(person.velocity_covariance_m2ps2, np.float64).reshape(
-        -1, 9
-    )  # 17, 9
+    # 17, 9
+    velocity_covariances = np.asarray(person.velocity_covariance_m2ps2, np.float64).reshape(-1, 9)
     covariances = np.asarray(pose.covariance_m2, np.float64).reshape(-1, 9)  # 17, 9
-    positions, velocities = pose.joints_m.tolist(), person.velocity_mps.tolist()
-    confidences, statuses = np.asarray(pose.confidence, np.float64).tolist(), pose.status.tolist()
+    positions = pose.joints_m.tolist()
+    velocities = person.velocity_mps.tolist()
+    confidences = np.asarray(pose.confidence, np.float64).tolist()
+    statuses = pose.status.tolist()
+
     for j, joint in enumerate(message.joints):
-        joint.position, joint.velocity = _point(positions[j]), _vector(velocities[j])
-        joint.covariance, joint.confidence, joint.status = (
-            covariances[j],
-            confidences[j],
-            statuses[j],
-        )
+        joint.position = _point(positions[j])
+        joint.velocity = _vector(velocities[j])
+        joint.covariance = covariances[j]
+        joint.confidence = confidences[j]
+        joint.status = statuses[j]
         joint.velocity_covariance = velocity_covariances[j]
+
     return message
 
 
@@ -252,10 +276,11 @@ def _vector(xyz: Sequence[float]) -> Vector3:
 
 
 def msg_to_skeleton_3d(message: Skeleton3DMsg) -> Skeleton3D:
-    """Joints of one person; the inverse of `skeleton_3d_to_msg` but for the hypotheses, which the
-    message lacks."""
+    """Joints of one person: the inverse of `skeleton_3d_to_msg`, except that the message has no
+    hypotheses."""
     joints: Sequence[Joint3D] = message.joints
     root = message.root_position
+
     return Skeleton3D(
         joints_m=np.array([(j.position.x, j.position.y, j.position.z) for j in joints]),
         root_m=np.array([root.x, root.y, root.z]),
@@ -282,24 +307,25 @@ def seconds_to_duration(seconds: float) -> Duration:
 
 
 def persons_to_array_2d(persons: Sequence[Person], header: Header) -> Skeleton2DArray:
-    """Keypoints of everybody in an image under its header; an empty array for nobody."""
+    """Keypoints of all persons of an image, under its header."""
     return Skeleton2DArray(
         header=header, skeletons=[skeleton_2d_to_msg(p.skeleton_2d, p.id) for p in persons]
     )
 
 
 def persons_to_array_3d(persons: Sequence[Person], header: Header) -> Skeleton3DArray:
-    """Joints of everybody in an image under the header of their frame; an empty array for nobody."""
+    """Joints of all persons of an image, under the header of their frame."""
     return Skeleton3DArray(header=header, skeletons=[skeleton_3d_to_msg(p) for p in persons])
 
 
 def skeleton_info(model: str, weights_sha256: str, prior_sha256: str) -> SkeletonInfo:
-    """What the skeleton messages mean: names, topology, and the files that made them."""
+    """The message ~/info: names and topology of the skeletons, and the files they are made with."""
     parents = [-1] * skeleton.KEYPOINT_COUNT
     for a, b in skeleton.KEYPOINT_LIMBS:
         # All limbs point away from the neck but the first, which is head to neck.
         child, parent = (a, b) if b == skeleton.KEYPOINT_NAMES.index("neck") else (b, a)
         parents[child] = parent
+
     return SkeletonInfo(
         keypoint_names=list(skeleton.KEYPOINT_NAMES),
         keypoint_parents=np.array(parents, np.int32),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The 2D skeletons drawn on the image, for looking at."""
+"""The image with the 2D skeletons drawn on it."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def debug_image(image: np.ndarray, persons: Sequence[Person], header: Header) ->
     canvas = image.copy()
     for person in persons:
         draw_skeleton_2d(canvas, person.skeleton_2d)
+
     return array_to_image(canvas, "rgb8", header)
 
 
@@ -41,15 +42,19 @@ def draw_skeleton_2d(canvas: np.ndarray, skeleton_2d: Skeleton2D) -> None:
     )
     fixed = np.rint(np.where(seen[:, None], points, 0) * 2**_SHIFT).astype(int)
     thickness = max(1, round(min(canvas.shape[:2]) / 240))
+
     if np.isfinite(skeleton_2d.box_px).all() and (np.abs(skeleton_2d.box_px) < 1e5).all():
         x0, y0, x1, y1 = np.rint(skeleton_2d.box_px).astype(int).tolist()
         cv2.rectangle(canvas, (x0, y0), (x1, y1), _TRUNK_RGB, 1)
+
     for a, b in KEYPOINT_LIMBS:
         if seen[a] and seen[b]:
             ends = tuple(fixed[a].tolist()), tuple(fixed[b].tolist())
             cv2.line(canvas, *ends, _colour(b), thickness, cv2.LINE_AA, _SHIFT)
+
     for k in np.flatnonzero(seen).tolist():
-        centre, radius = tuple(fixed[k].tolist()), (thickness + 1) * 2**_SHIFT
+        centre = tuple(fixed[k].tolist())
+        radius = (thickness + 1) * 2**_SHIFT
         cv2.circle(canvas, centre, radius, _colour(k), cv2.FILLED, cv2.LINE_AA, _SHIFT)
 
 

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The camera replay that waits for the answer to each image, measures how long it took, and keeps
-some images."""
+"""A replay that waits for the answer to each image, measures the delay, and saves some images."""
 
 from __future__ import annotations
 
@@ -25,8 +24,7 @@ _SETTLE_S = 0.5
 
 
 class DemoCamera(Replay):
-    """`Replay` in step with the node: the next image goes out when its time has come and the last
-    one is answered.
+    """A `Replay` that publishes the next image when it is due and the last one has been answered.
 
     Writes a line of JSON for each image to `report`: index, stamp_ns, seconds from publishing the
     image to having received the skeletons with its stamp (null after ten seconds without), and
@@ -43,7 +41,9 @@ class DemoCamera(Replay):
         **node_options,
     ):
         super().__init__(**node_options)
-        self._listeners, self._keep, self._keep_every = listeners, keep, keep_every
+        self._listeners = listeners
+        self._keep = keep
+        self._keep_every = keep_every
         self._report = report.open("w", encoding="utf-8")
         self._answered: dict[int, float] = {}
         self._answers = self.create_subscription(Skeleton3DArray, answers, self._on_answer, 10)
@@ -52,32 +52,38 @@ class DemoCamera(Replay):
         self._answered[header_ns(message.header)] = time.monotonic()
 
     def play(self) -> None:
-        """Play once the answers have their publisher and everybody who is to hear them."""
+        """Play once the answers have a publisher and all their subscribers."""
         topic = self._answers.topic_name
         while (
             self.count_publishers(topic) < 1 or self.count_subscribers(topic) < self._listeners + 1
         ):
             self._spin_until(time.monotonic() + 0.05)
+
         self._spin_until(time.monotonic() + _SETTLE_S)  # seen is not yet connected
         super().play()
 
     def _publish(self, frame: np.ndarray, stamp_ns: int) -> None:
-        index, sent = self.published, time.monotonic()
+        index = self.published
+        sent = time.monotonic()
         super()._publish(frame, stamp_ns)
+
         while (
             rclpy.ok()
             and stamp_ns not in self._answered
             and time.monotonic() < sent + _ANSWER_WITHIN_S
         ):
             rclpy.spin_once(self, timeout_sec=0.1)
+
         answered = self._answered.pop(stamp_ns, None)
         self._answered.clear()
         kept = index % self._keep_every == 0
+
         if kept:
             picture = limited(frame, self.config.max_width, self.config.max_height)
             cv2.imwrite(
                 str(self._keep / f"{stamp_ns}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 95]
             )
+
         seconds = None if answered is None else answered - sent
         line = {
             "index": index,
@@ -112,6 +118,7 @@ def main(args: list[str] | None = None) -> int:
     )
     parser.add_argument("--keep-every", type=int, default=1, help="keep every n-th image")
     options = vars(parser.parse_args(remove_ros_args(argv)[1:]))
+
     return run("lifting_demo_camera", lambda: DemoCamera(**options), DemoCamera.play, argv)
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How the node fares, on /diagnostics once a second: rate, age of what it publishes, time of each
-step, and what was dropped and why."""
+"""Publishes /diagnostics once a second: rates, age of the output, time per step, dropped frames by
+cause."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STEPS = ("convert", "detect", "network", "lift", "transform", "track", "publish
 
 
 class Tally:
-    """What happened since it was last read. Safe to use from several threads."""
+    """Counts what happened since it was last read. Thread-safe."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -33,21 +33,23 @@ class Tally:
     def _clear(self) -> None:
         self._ages: list[float] = []
         self._steps: dict[str, list[float]] = defaultdict(list)
-        self._persons, self._dropped, self._received = 0, Counter(), 0
+        self._persons = 0
+        self._dropped = Counter()
+        self._received = 0
 
     def received(self) -> None:
-        """An image came in."""
+        """Count an image that arrived."""
         with self._lock:
             self._received += 1
 
     def dropped(self, cause: str) -> None:
-        """An image is not answered, or not in full."""
+        """Count an image that is not answered, or not in full."""
         with self._lock:
             self._dropped[cause] += 1
             self.total_dropped[cause] += 1
 
     def answered(self, age_s: float, seconds: Mapping[str, float], persons: int) -> None:
-        """An image was answered `age_s` after its stamp, by steps of so many seconds."""
+        """Count an answered image: its age, seconds per step and number of persons."""
         with self._lock:
             self._ages.append(age_s)
             self._persons = persons
@@ -55,38 +57,50 @@ class Tally:
                 self._steps[step].append(value)
 
     def take(self, period_s: float) -> tuple[dict[str, str], int, Counter[str]]:
-        """Values by name, images answered, and images dropped by cause since the last call."""
+        """Values by name, number of answered images, dropped images by cause; then starts over."""
         with self._lock:
-            ages, steps, dropped = np.array(self._ages), dict(self._steps), self._dropped
+            ages = np.array(self._ages)
+            steps = dict(self._steps)
+            dropped = self._dropped
             values = {
                 "input rate [Hz]": f"{self._received / period_s:.1f}",
                 "rate [Hz]": f"{len(ages) / period_s:.1f}",
             }
-            values["persons"], totals = str(self._persons), sorted(self.total_dropped.items())
+            values["persons"] = str(self._persons)
+            totals = sorted(self.total_dropped.items())
             self._clear()
+
         for name, share in (("p50", 50), ("p99", 99)):
             values[f"age {name} [ms]"] = (
                 f"{1e3 * np.percentile(ages, share):.1f}" if len(ages) else "-"
             )
+
         for step in _STEPS:
             values[f"{step} [ms]"] = f"{1e3 * np.mean(steps[step]):.2f}" if step in steps else "-"
+
         for cause, count in totals:
             values[f"dropped, {cause}"] = str(count)
+
         return values, len(ages), dropped
 
 
 class Diagnostics:
-    """Publishes a Tally. `describe` gives the state and more values; `expecting` says whether
-    images should be coming."""
+    """Publishes a Tally once a second.
+
+    describe: returns the node's state and more values. expected_topic: returns the topic that
+    frames should arrive on, empty if none should.
+    """
 
     def __init__(
         self,
         node: Node,
         describe: Callable[[], tuple[str, dict[str, str]]],
-        expecting: Callable[[], str],
+        expected_topic: Callable[[], str],
     ):
         self.tally = Tally()
-        self._node, self._describe, self._expecting = node, describe, expecting
+        self._node = node
+        self._describe = describe
+        self._expected_topic = expected_topic
         overrides = QoSOverridingOptions.with_default_policies()
         self._publisher = node.create_publisher(
             DiagnosticArray, "/diagnostics", 10, qos_overriding_options=overrides
@@ -99,29 +113,27 @@ class Diagnostics:
         failed = {cause: count for cause, count in dropped.items() if cause.startswith("failed")}
         name = f"{self._node.get_fully_qualified_name()[1:]}: pose estimation"
         status = DiagnosticStatus(level=DiagnosticStatus.OK, name=name, message=state)
+
         if failed:
-            status.level, status.message = (
-                DiagnosticStatus.ERROR,
-                f"{sum(failed.values())} frames {', '.join(failed)}",
-            )
-        elif not answered and (topic := self._expecting()):
-            silent = (
-                values["input rate [Hz]"] == "0.0"
-            )  # else they come, and are slower to work on than this looks
-            status.level, status.message = (
-                DiagnosticStatus.WARN,
-                f"{'no frames' if silent else 'no answer yet to the frames'} on {topic}",
-            )
+            status.level = DiagnosticStatus.ERROR
+            status.message = f"{sum(failed.values())} frames {', '.join(failed)}"
+        elif not answered and (topic := self._expected_topic()):
+            # Frames that do arrive may take longer than a period to answer.
+            silent = values["input rate [Hz]"] == "0.0"
+            problem = "no frames" if silent else "no answer yet to the frames"
+            status.level = DiagnosticStatus.WARN
+            status.message = f"{problem} on {topic}"
         elif others := {
             cause: count for cause, count in dropped.items() if cause != "a newer one came"
         }:
-            status.level, status.message = (
-                DiagnosticStatus.WARN,
-                ", ".join(f"{cause} ({count})" for cause, count in others.items()),
-            )
+            status.level = DiagnosticStatus.WARN
+            status.message = ", ".join(f"{cause} ({count})" for cause, count in others.items())
+
         values |= more | {"memory [MB]": f"{memory_bytes() / 1e6:.0f}"}
+
         if torch.cuda.is_available():
             values["GPU memory [MB]"] = f"{torch.cuda.memory_reserved() / 1e6:.0f}"
+
         status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
         message = DiagnosticArray(status=[status])
         message.header.stamp = self._node.get_clock().now().to_msg()
@@ -129,7 +141,7 @@ class Diagnostics:
 
 
 def memory_bytes() -> int:
-    """Resident memory of this process; 0 where the system does not say."""
+    """Resident memory of this process; 0 if the system does not report it."""
     try:
         return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE_BYTES
     except OSError:

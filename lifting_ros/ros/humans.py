@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""REP 155 (ROS4HRI) beside the node's own messages: who is there, keypoints and boxes under
-/humans/bodies, in hri_msgs.
+"""Publishes persons as REP 155 (ROS4HRI) does: body ids, keypoints and boxes as hri_msgs under
+/humans/bodies.
 
-A topic's name cannot begin with a digit, so that the bodies p1, p2 ... have ids of few: those of
-`transforms.BodyFrames`, used again later.
+Body ids are p1, p2, ... (a topic name cannot begin with a digit). There are as many as
+`transforms.BodyFrames` has numbers; they are used again for other persons later.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from lifting_ros.types import Person, Skeleton2D
 
 BODIES = "/humans/bodies"
 _HEAD_TOP = KEYPOINT_NAMES.index("head_top")
-"""Has no place in hri_msgs/Skeleton2D, whose points 1 to 13 are our other keypoints in our order; 0
-is the nose, 14 to 17 eyes and ears."""
+"""hri_msgs/Skeleton2D has no head top. Its points 1 to 13 are our other keypoints in our order;
+point 0 is the nose, 14 to 17 are eyes and ears."""
 
 
 def hri_messages() -> ModuleType:
-    """The package's messages; ConfigError in one line where it is not installed."""
+    """The module hri_msgs.msg; ConfigError in one line if the package is not installed."""
     try:
         return import_module("hri_msgs.msg")
     except ImportError:
@@ -38,18 +38,19 @@ def hri_messages() -> ModuleType:
 
 
 class Humans:
-    """Publishes people as REP 155 has them. A body's topics are made when somebody is it for the
-    first time, and stay."""
+    """Publishes persons under /humans/bodies. The topics of a body are created with its first
+    message and kept."""
 
     def __init__(self, node: Node):
-        self._node, self._messages = node, hri_messages()
+        self._node = node
+        self._messages = hri_messages()
         self._tracked = self._publisher(self._messages.IdsList, "tracked")
         self._of_body: dict[str, tuple] = {}
-        self._there: Header | None = None
-        """The header of those who are there by what was said last; None for nobody."""
+        self._last_header: Header | None = None
+        """Header of the last list of ids; None if that list was empty."""
 
-    def listened(self) -> bool:
-        """Whether anybody wants to know who is there."""
+    def have_listeners(self) -> bool:
+        """Whether anybody subscribes to the list of ids."""
         return self._tracked.get_subscription_count() > 0
 
     def publish(
@@ -59,22 +60,27 @@ class Humans:
         header: Header,
         size: tuple[int, int] | None,
     ) -> None:
-        """Persons with a body's id, by their track's, found in an image of `size` (W, H); without
-        it only who is there."""
+        """Publish the list of ids, then keypoints and boxes of each person.
+
+        ids: body id by track id; persons without one are left out. size: (W, H) of the image; with
+        None only the list is published.
+        """
         there = [person for person in persons if person.id in ids]
-        self._there = header if there else None
-        self._tracked.publish(
-            self._messages.IdsList(header=header, ids=[ids[person.id] for person in there])
-        )
-        for person in there if size else ():
+        self._last_header = header if there else None
+        body_ids = [ids[person.id] for person in there]
+        self._tracked.publish(self._messages.IdsList(header=header, ids=body_ids))
+
+        if not size:
+            return
+        for person in there:
             skeletons, rois = self._publishers(ids[person.id])
             skeletons.publish(skeleton_to_hri(self._messages, person.skeleton_2d, header, size))
             rois.publish(box_to_hri(self._messages, person.skeleton_2d, header, size))
 
     def clear(self) -> None:
-        """Say that nobody is there any more, where somebody was."""
-        if self._there is not None:
-            self.publish((), {}, self._there, None)
+        """Publish an empty list of ids, unless the last one was empty."""
+        if self._last_header is not None:
+            self.publish((), {}, self._last_header, None)
 
     def _publishers(self, body: str) -> tuple:
         if body not in self._of_body:
@@ -85,6 +91,7 @@ class Humans:
             self._of_body[body] = tuple(
                 self._publisher(kind, f"{body}/{name}") for name, kind in kinds.items()
             )
+
         return self._of_body[body]
 
     def _publisher(self, kind: type, name: str):
@@ -94,35 +101,40 @@ class Humans:
         )
 
     def close(self) -> None:
-        """End the topics."""
-        for publisher in (self._tracked, *(one for pair in self._of_body.values() for one in pair)):
-            self._node.destroy_publisher(publisher)
+        """Destroy all publishers."""
+        self._node.destroy_publisher(self._tracked)
+        for publishers in self._of_body.values():
+            for publisher in publishers:
+                self._node.destroy_publisher(publisher)
         self._of_body.clear()
 
 
 def skeleton_to_hri(messages: ModuleType, flat: Skeleton2D, header: Header, size: tuple[int, int]):
-    """hri_msgs/Skeleton2D: shares of the image's size, 0 with confidence 0 for what is not seen: it
-    has no other word for that."""
+    """hri_msgs/Skeleton2D: coordinates divided by the image's size.
+
+    Keypoints that were not seen are (0, 0) with confidence 0; the message has no other code.
+    """
     message = messages.Skeleton2D(header=header)
     known = (flat.confidence > 0) & np.isfinite(flat.keypoints_px).all(-1)  # 14
     places = np.where(known[:, None], _shares(flat.keypoints_px, size), 0.0).tolist()
     for k in range(_HEAD_TOP + 1, KEYPOINT_COUNT):
         point = message.skeleton[k]
-        (point.x, point.y), point.c = places[k], float(flat.confidence[k]) if known[k] else 0.0
+        point.x, point.y = places[k]
+        point.c = float(flat.confidence[k]) if known[k] else 0.0
+
     return message
 
 
 def box_to_hri(messages: ModuleType, flat: Skeleton2D, header: Header, size: tuple[int, int]):
     """hri_msgs/NormalizedRegionOfInterest2D of a person's box."""
-    (xmin, ymin), (xmax, ymax) = _shares(
-        np.nan_to_num(np.reshape(flat.box_px, (2, 2))), size
-    ).tolist()
+    corners_px = np.nan_to_num(np.reshape(flat.box_px, (2, 2)))
+    (xmin, ymin), (xmax, ymax) = _shares(corners_px, size).tolist()
     return messages.NormalizedRegionOfInterest2D(
         header=header, xmin=xmin, ymin=ymin, xmax=xmax, ymax=ymax, c=float(flat.score)
     )
 
 
 def _shares(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Pixels (..., 2) as shares of the image's size, in [0, 1]; the centre of the top left pixel is
-    half a pixel inside."""
+    """Pixels (..., 2) divided by the image's size, in [0, 1]. Pixel (0, 0) is the centre of the top
+    left pixel, half a pixel inside the image."""
     return np.clip((pixels + 0.5) / np.array(size), 0.0, 1.0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node's subscriptions: made when there is somebody to publish and somebody to listen, with the
+"""The node's subscriptions. They exist only while there are publishers and listeners, and use the
 publishers' quality of service."""
 
 from __future__ import annotations
@@ -19,48 +19,60 @@ from lifting_ros.msg import ForeignKeypoints2DArray, Skeleton2DArray
 from lifting_ros.ros.conversions import header_ns
 from lifting_ros.ros.parameters import NodeConfig, QosConfig
 
-_INFOS, _DEPTHS = 30, 10
-"""Messages kept to find the one that belongs to an image."""
+_INFOS = 30
+"""camera_info messages kept to find the one that belongs to an image."""
+
+_DEPTHS = 10
+"""Depth images kept to find the one that belongs to an image."""
 
 
 class Job(NamedTuple):
-    """A message to be worked on."""
+    """A message to be answered."""
 
     message: Image | CompressedImage | Skeleton2DArray | ForeignKeypoints2DArray
     depth: Image | None = None
-    """The depth image of the same moment, where one is wanted and came."""
+    """The depth image of the same moment; None if there is none or depth is disabled."""
 
 
 def stamp_ns(message: Any) -> int:
-    """Stamp of a message with a header."""
+    """Stamp, in ns, of a message with a header."""
     return header_ns(message.header)
 
 
 class Channel:
-    """A subscription that follows its publishers: made anew when what they offer changes, gone
-    while there are none."""
+    """A subscription that exists while there are publishers, and is remade when their quality of
+    service changes."""
 
     def __init__(
         self, node: Node, kind: type, topic: str, take: Callable[[Any], None], qos: QosConfig
     ):
         self.topic = node.resolve_topic_name(topic)
-        self._node, self._kind, self._name, self._take, self._qos = node, kind, topic, take, qos
+        self._node = node
+        self._kind = kind
+        self._name = topic
+        self._take = take
+        self._qos = qos
         self._subscription: Subscription | None = None
         self._made_for: frozenset = frozenset()
 
-    def follow(self, wanted: bool) -> None:
-        """Bring the subscription in line with the publishers there are."""
+    def subscribe_if(self, wanted: bool) -> None:
+        """Subscribe, remake or destroy the subscription to match the publishers; destroy it if not
+        wanted."""
         offers = frozenset()
         if wanted:
             profiles = (
                 info.qos_profile for info in self._node.get_publishers_info_by_topic(self._name)
             )
             offers = frozenset((profile.reliability, profile.durability) for profile in profiles)
+
         if offers == self._made_for:
             return
+
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
-        self._subscription, self._made_for = self._subscribe() if offers else None, offers
+
+        self._subscription = self._subscribe() if offers else None
+        self._made_for = offers
 
     def _subscribe(self) -> Subscription:
         profile = QoSProfile(
@@ -75,6 +87,7 @@ class Channel:
             use_default_callbacks=self._qos.reliability != "best_available"
         )
         overrides = QoSOverridingOptions.with_default_policies()
+
         return self._node.create_subscription(
             self._kind,
             self._name,
@@ -86,17 +99,15 @@ class Channel:
 
 
 class Inputs:
-    """All of them; what has to be worked on goes to `take`, as a Job."""
+    """All subscriptions of the node; calls `take` with a Job for each message to be answered."""
 
     def __init__(self, node: Node, config: NodeConfig, take: Callable[[Job], None]):
-        self._take, self._pairs = (
-            take,
-            DepthPairs(config.depth.tolerance_s) if config.depth.enabled else None,
-        )
+        self._take = take
+        self._pairs = DepthPairs(config.depth.tolerance_s) if config.depth.enabled else None
         self._infos: deque[CameraInfo] = deque(maxlen=_INFOS)
         self.channels = [
-            Channel(node, kind, topic, got, config.qos)
-            for kind, topic, got in self._topics(node, config)
+            Channel(node, kind, topic, callback, config.qos)
+            for kind, topic, callback in self._topics(node, config)
         ]
         self.main_topic = self.channels[0].topic
 
@@ -105,41 +116,43 @@ class Inputs:
     ) -> list[tuple[type, str, Callable[[Any], None]]]:
         infos = [(CameraInfo, "camera_info", self._on_camera_info)]
         if config.input == "keypoints":
-            kinds = {"keypoints": Skeleton2DArray, "foreign_keypoints": ForeignKeypoints2DArray}
             return [
-                (kind, topic, lambda message: self._take(Job(message)))
-                for topic, kind in kinds.items()
-            ] + infos
-        # The transport's suffix belongs behind the remapped name, as image_transport has it.
-        compressed = config.image_transport == "compressed"
-        kind, topic = (
-            (CompressedImage, node.resolve_topic_name("image") + "/compressed")
-            if compressed
-            else (Image, "image")
-        )
+                (Skeleton2DArray, "keypoints", self._on_keypoints),
+                (ForeignKeypoints2DArray, "foreign_keypoints", self._on_keypoints),
+                *infos,
+            ]
+
+        kind, topic = Image, "image"
+        if config.image_transport == "compressed":
+            # As in image_transport, the suffix is appended to the remapped name.
+            kind, topic = CompressedImage, node.resolve_topic_name("image") + "/compressed"
+
         return [
             (kind, topic, self._on_image),
             *infos,
             *([(Image, "depth", self._on_depth)] if self._pairs else []),
         ]
 
-    def follow(self, wanted: bool) -> None:
-        """Subscribe where there are publishers, if `wanted`; else to nothing."""
+    def subscribe_if(self, wanted: bool) -> None:
+        """Subscribe to the topics that have publishers, if wanted; else unsubscribe from all."""
         for channel in self.channels:
-            channel.follow(wanted)
+            channel.subscribe_if(wanted)
         if not wanted and self._pairs:
             self._pairs.clear()
 
     def camera_info(self, stamp: int) -> CameraInfo | None:
-        """The one with this stamp (ns), else the newest; None before any has come."""
+        """The camera_info with this stamp (ns), else the newest; None before any has arrived."""
         infos = list(self._infos)
-        return next(
-            (info for info in reversed(infos) if stamp_ns(info) == stamp),
-            infos[-1] if infos else None,
-        )
+        for info in reversed(infos):
+            if stamp_ns(info) == stamp:
+                return info
+        return infos[-1] if infos else None
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._infos.append(message)
+
+    def _on_keypoints(self, message: Skeleton2DArray | ForeignKeypoints2DArray) -> None:
+        self._take(Job(message))
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         jobs = self._pairs.add_image(message) if self._pairs else [Job(message)]
@@ -152,8 +165,10 @@ class Inputs:
 
 
 class DepthPairs:
-    """Images and the depth images of the same moment, whichever comes first. An image goes on
-    without one when the next image comes."""
+    """Pairs images with the depth images of the same moment, in whichever order they arrive.
+
+    An image is passed on without depth when the next image arrives.
+    """
 
     def __init__(self, tolerance_s: float):
         self._tolerance_ns = tolerance_s * 1e9
@@ -165,22 +180,26 @@ class DepthPairs:
         self._depths: deque[Image] = deque(maxlen=_DEPTHS)
 
     def add_image(self, image: Image | CompressedImage) -> list[Job]:
-        """What can be worked on now."""
+        """The jobs that are complete now."""
         jobs = [Job(self._waiting)] if self._waiting is not None else []
         self._waiting = image
         return jobs + self._matched()
 
     def add_depth(self, depth: Image) -> list[Job]:
-        """What can be worked on now."""
+        """The jobs that are complete now."""
         self._depths.append(depth)
         return self._matched()
 
     def _matched(self) -> list[Job]:
         if self._waiting is None or not self._depths:
             return []
+
         wanted = stamp_ns(self._waiting)
         nearest = min(self._depths, key=lambda depth: abs(stamp_ns(depth) - wanted))
         if abs(stamp_ns(nearest) - wanted) > self._tolerance_ns:
             return []
-        job, self._waiting = Job(self._waiting, nearest), None
+
+        job = Job(self._waiting, nearest)
+        self._waiting = None
+
         return [job]

@@ -83,8 +83,8 @@ class MarkerConfig:
 
 
 class MarkerBuilder:
-    """Builds one array an image and remembers which markers it showed, so that those of people who
-    left are deleted."""
+    """Builds one array per image. It remembers which markers are shown, to delete those of persons
+    who left."""
 
     def __init__(self, config: MarkerConfig):
         self._ellipsoid_colours = {side: _colour(side, _ELLIPSOID_ALPHA) for side in SIDE_RGB}
@@ -93,7 +93,7 @@ class MarkerBuilder:
         self.configure(config)
 
     def configure(self, config: MarkerConfig) -> None:
-        """Another look from the next array on."""
+        """Use another configuration from the next array on."""
         self._config = config
         self._lifetime = seconds_to_duration(config.lifetime_s)
         alphas = {
@@ -107,7 +107,7 @@ class MarkerBuilder:
 
     def build(self, persons: Sequence[Person], header: Header) -> MarkerArray:
         """Markers of `persons` in the header's frame, and a DELETE for each marker of the last
-        array that is gone."""
+        array that is not among them."""
         markers = [
             marker
             for index, person in enumerate(persons)
@@ -115,34 +115,37 @@ class MarkerBuilder:
         ]
         shown = dict.fromkeys((marker.ns, marker.id) for marker in markers)
         gone = [key for key in self._shown if key not in shown]
-        self._shown, self._header = shown, header
+        self._shown = shown
+        self._header = header
         deletes = [
             Marker(header=header, ns=ns, id=number, action=Marker.DELETE) for ns, number in gone
         ]
+
         return MarkerArray(markers=deletes + markers)
 
     def clear(self) -> MarkerArray:
-        """A DELETE for each marker that is shown, under the header of the last array; empty where
-        there is none."""
+        """A DELETE for each marker that is shown, under the header of the last array."""
         return self.build((), self._header)
 
     def _of_person(self, person: Person, index: int, header: Header) -> Iterator[Marker]:
-        # Tracks count from 1; people who are not tracked go by their place in the array.
+        # Track ids start at 1; untracked persons get negative numbers by their place in the array.
         number = person.id or -1 - index
         pose = person.skeleton_3d
         status = pose.status.tolist()
         drawn = np.isfinite(pose.joints_m).all(-1) & (pose.status != JointStatus.INVALID)  # 17
         points = [Point(x=x, y=y, z=z) for x, y, z in pose.joints_m.tolist()]
         limbs = [limb for limb in LIMBS if drawn[limb[0]] and drawn[limb[1]]]
+
         if limbs:
-            # Both ends take the side of the outer one: a limb does not fade into the trunk's grey.
+            # Both ends have the colour of the outer joint's side, so that limbs do not fade to
+            # grey.
             colours = [self._colours[_SIDES[limb[1]], status[j]] for limb in limbs for j in limb]
-            ends, size = (
-                [points[j] for limb in limbs for j in limb],
-                Vector3(x=self._config.limb_width_m),
-            )
+            ends = [points[j] for limb in limbs for j in limb]
+            size = Vector3(x=self._config.limb_width_m)
             yield self._list("limbs", number, Marker.LINE_LIST, header, size, ends, colours)
+
         joints = np.flatnonzero(drawn).tolist()
+
         if joints:
             colours = [self._colours[_SIDES[j], status[j]] for j in joints]
             size = Vector3(**dict.fromkeys("xyz", self._config.joint_diameter_m))
@@ -155,6 +158,7 @@ class MarkerBuilder:
                 [points[j] for j in joints],
                 colours,
             )
+
         for j in joints if self._config.ellipsoids else ():
             yield from self._ellipsoid(
                 pose.covariance_m2[j], j, points[j], number * JOINT_COUNT + j, header
@@ -171,11 +175,10 @@ class MarkerBuilder:
             scale=scale,
             lifetime=self._lifetime,
         )
-        marker.points, marker.colors, marker.color = (
-            points,
-            colours,
-            ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0),
-        )
+        marker.points = points
+        marker.colors = colours
+        marker.color = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
+
         return marker
 
     def _ellipsoid(
@@ -184,16 +187,15 @@ class MarkerBuilder:
         axes = ellipsoid(covariance)
         if axes is None:
             return
+
         deviations, (x, y, z, w) = axes
         # RViz refuses a size of zero.
         sizes = np.maximum(2 * self._config.sigma * deviations, 1e-4).tolist()
         pose = Pose(position=at, orientation=Quaternion(x=x, y=y, z=z, w=w))
         marker = Marker(header=header, ns="covariance", id=number, type=Marker.SPHERE, pose=pose)
         marker.lifetime = self._lifetime
-        marker.scale, marker.color = (
-            Vector3(x=sizes[0], y=sizes[1], z=sizes[2]),
-            self._ellipsoid_colours[_SIDES[j]],
-        )
+        marker.scale = Vector3(x=sizes[0], y=sizes[1], z=sizes[2])
+        marker.color = self._ellipsoid_colours[_SIDES[j]]
         yield marker
 
 
@@ -207,8 +209,10 @@ def ellipsoid(
     """
     if not np.isfinite(covariance).all() or not np.any(covariance):
         return None
+
     variances, axes = np.linalg.eigh(covariance)
     axes[:, 0] *= np.sign(np.linalg.det(axes))  # a mirrored frame is no rotation
+
     return np.sqrt(np.maximum(variances, 0.0)), quaternion_xyzw(axes)
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Message definitions from the .msg files of the ROS installation; and where a serialised message
-has its stamp."""
+"""Message definitions from the .msg files of the ROS installation, and stamps of serialised
+messages."""
 
 from __future__ import annotations
 
@@ -13,25 +13,30 @@ from rosbags.interfaces.typing import Typesdict
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from lifting_ros.errors import DataError
+
 _HEADER = "std_msgs/msg/Header"
 
 
 def typestore_of(names: list[str]) -> Typestore:
     """A rosbags type store with the types `names` (package/msg/Type) and everything they contain.
 
-    ValueError where a package or its definition is not installed.
+    DataError where a package or its definition is not installed.
     """
     types: Typesdict = {}
     for name in names:
         _collect(name, types)
+
     store = get_typestore(Stores.EMPTY)
     store.register(types)
+
     return store
 
 
 def _collect(name: str, types: Typesdict) -> None:
     if name in types:
         return
+
     types.update(get_types_from_msg(_definition(name), name))
     for _, (kind, detail) in types[name][1]:
         inner = detail[0] if kind in (Nodetype.ARRAY, Nodetype.SEQUENCE) else (kind, detail)
@@ -46,23 +51,24 @@ def _definition(name: str) -> str:
             encoding="utf-8"
         )
     except (PackageNotFoundError, OSError):
-        raise ValueError(f"{name}: no definition of this type is installed") from None
+        raise DataError(f"{name}: no definition of this type is installed") from None
 
 
 def stamp_reader(name: str, store: Typestore):
-    """Function from a serialised message of type `name` to the stamp (ns) of the header it begins
-    with, or to None.
+    """A function that returns the stamp (ns) of a serialised message of type `name`, or None.
 
-    Bytes that end before the stamp give None. A sequence first in the message, as in MarkerArray,
-    gives its first element's; an empty one gives None.
+    The message must begin with a header, or with a sequence whose elements do, as MarkerArray: then
+    it is the first element's stamp. None for an empty sequence or bytes that end too early.
     """
     _, (kind, detail) = store.fielddefs[name][1][0]
     if (kind, detail) == (Nodetype.NAME, _HEADER):
         return lambda data: _stamp(data, 4)
+
     if kind == Nodetype.SEQUENCE and detail[0][0] == Nodetype.NAME:
         first = store.fielddefs[detail[0][1]][1][0][1]
         if first == (Nodetype.NAME, _HEADER):
             return lambda data: _stamp(data, 8) if any(data[4:8]) else None
+
     return lambda data: None
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Entry point of the node `lifting`; what it does is in lifting_node.py."""
+"""Entry point of the node `lifting`; see lifting_node.py."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ def main(args: list[str] | None = None) -> int:
         "3D human pose from images. Parameters: --ros-args --params-file config/lifting.yaml"
     )
     parse(argparse.ArgumentParser("lifting_node", description=description), argv)
+
     return run("lifting_node", _make, spin, argv)
 
 
 def _make():
-    # Here, and not above: torch takes seconds to import, and what is wrong with the arguments is
-    # said before.
+    # Imported late: torch takes seconds, and wrong arguments should be reported at once.
     from lifting_ros.ros.lifting_node import LiftingNode
 
     node = LiftingNode()
     if node.parameters.value.autostart:
         node.start()
+
     return node
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node's publishers. What nobody listens to is not made."""
+"""The node's publishers. Messages without subscribers are not built."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
-from lifting_ros.estimator import SkeletonLifter, model_name
+from lifting_ros.estimator import KeypointLifter, model_name
 from lifting_ros.msg import HypothesisArray, Skeleton2DArray, Skeleton3DArray, SkeletonInfo
 from lifting_ros.ros.conversions import (
     header_ns,
@@ -38,12 +38,14 @@ TOPICS = {
     "~/markers": MarkerArray,
     "~/debug_image": Image,
 }
-"""For whose sake images are worked on."""
+"""Topics whose subscribers make the node process images."""
 
 
 class Outputs:
-    """Everything that the node publishes about persons; nothing goes out while the node is not
-    active."""
+    """Everything that the node publishes about persons.
+
+    Its publishers are managed by the lifecycle: they send nothing while the node is not active.
+    """
 
     def __init__(self, node: LifecycleNode, config: NodeConfig):
         self._node = node
@@ -53,49 +55,55 @@ class Outputs:
         self._info = self._publisher(SkeletonInfo, "~/info", LATCHED)
         self._tf = self._publisher(TFMessage, "/tf", 100)
         self._humans: Humans | None = None
-        self._introduced: str | None = None
-        """The model that ~/info names."""
-        self._markers, self._frames = MarkerBuilder(config.markers), _body_frames(config)
+        self._published_model: str | None = None
+        """The model that ~/info names; None before it is published."""
+        self._markers = MarkerBuilder(config.markers)
+        self._frames = _body_frames(config)
 
     def _publisher(self, kind: type, topic: str, qos: QoSProfile | int) -> LifecyclePublisher:
         return self._node.create_lifecycle_publisher(
             kind, topic, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies()
         )
 
-    def listened(self) -> bool:
-        """Whether anybody wants what comes of images."""
-        own = any(publisher.get_subscription_count() for publisher in self._publishers.values())
-        return own or (self._humans is not None and self._humans.listened())
+    def have_listeners(self) -> bool:
+        """Whether anybody subscribes to a topic that needs images processed."""
+        if any(publisher.get_subscription_count() for publisher in self._publishers.values()):
+            return True
+        return self._humans is not None and self._humans.have_listeners()
 
     def configure(self, config: NodeConfig) -> None:
-        """Make what only some want; ConfigError in one line where what it needs is not installed."""
+        """Create the optional publishers; ConfigError in one line if their package is missing."""
         self._humans = Humans(self._node) if config.hri else None
 
     def cleanup(self) -> None:
-        """End what `configure` made."""
+        """Destroy what `configure` created."""
         if self._humans is not None:
             self._humans.close()
             self._humans = None
 
-    def introduce(self, config: NodeConfig, estimator: SkeletonLifter) -> None:
-        """Publish ~/info for everybody who comes, and forget what was shown before."""
-        self._markers, self._frames = MarkerBuilder(config.markers), _body_frames(config)
-        self._introduced = None
-        self.tell(config, estimator)
+    def publish_info(self, config: NodeConfig, estimator: KeypointLifter) -> None:
+        """Publish ~/info (latched), and start with no markers and no body numbers."""
+        self._markers = MarkerBuilder(config.markers)
+        self._frames = _body_frames(config)
+        self._published_model = None
+        self.publish_info_if_changed(config, estimator)
 
-    def tell(self, config: NodeConfig, estimator: SkeletonLifter) -> None:
-        """~/info again where another lifter makes the skeletons from now on."""
+    def publish_info_if_changed(self, config: NodeConfig, estimator: KeypointLifter) -> None:
+        """Publish ~/info again if another lifter is in use since it was last published."""
         model = model_name(config.estimator, config.input != "keypoints")
-        if model != self._introduced:
-            self._introduced = model
-            self._info.publish(
-                skeleton_info(model, estimator.weights_sha256, estimator.prior_sha256)
-            )
+        if model == self._published_model:
+            return
+        self._published_model = model
+        info = skeleton_info(model, estimator.weights_sha256, estimator.prior_sha256)
+        self._info.publish(info)
 
     def clear(self) -> None:
-        """Take back what would be seen for ever when nothing more comes: markers, and who is there."""
-        if self._wanted("~/markers") and (message := self._markers.clear()).markers:
-            self._publishers["~/markers"].publish(message)
+        """Remove what would stay on display once nothing more is published: markers and bodies."""
+        if self._is_wanted("~/markers"):
+            message = self._markers.clear()
+            if message.markers:
+                self._publishers["~/markers"].publish(message)
+
         if self._humans is not None:
             self._humans.clear()
 
@@ -107,20 +115,28 @@ class Outputs:
         image: np.ndarray | None = None,
         frame_3d: str = "",
     ) -> None:
-        """What was found in an image (H, W, 3) RGB under its own header, the 3D part in `frame_3d`
-        (empty: the image's frame); empty arrays for nobody."""
+        """Publish the persons of an image (H, W, 3) RGB under its own header.
+
+        frame_3d: the frame of the 3D messages; empty for the image's frame. Empty arrays are
+        published when nobody was found.
+        """
         header_3d = Header(stamp=header.stamp, frame_id=frame_3d or header.frame_id)
         self._frames.assign(persons, header_ns(header))
         self.publish_2d(persons, header, config, image)
-        if self._wanted("~/skeletons_3d"):
+
+        if self._is_wanted("~/skeletons_3d"):
             self._publishers["~/skeletons_3d"].publish(persons_to_array_3d(persons, header_3d))
-        if self._wanted("~/hypotheses"):
+
+        if self._is_wanted("~/hypotheses"):
             self._publishers["~/hypotheses"].publish(hypotheses_to_array(persons, header_3d))
-        if self._wanted("~/markers"):
+
+        if self._is_wanted("~/markers"):
             self._markers.configure(config.markers)
             self._publishers["~/markers"].publish(self._markers.build(persons, header_3d))
-        if image is not None and self._wanted("~/debug_image"):
+
+        if image is not None and self._is_wanted("~/debug_image"):
             self._publishers["~/debug_image"].publish(debug_image(image, persons, header))
+
         if config.tf.publish:
             self._tf.publish(self._frames.build(persons, header_3d, config.tf.prefix))
 
@@ -131,14 +147,15 @@ class Outputs:
         config: NodeConfig,
         image: np.ndarray | None = None,
     ) -> None:
-        """Keypoints; they alone where the 3D part has no frame to be given in."""
-        if self._wanted("~/skeletons_2d"):
+        """Publish the 2D messages only, for when the transform of the 3D ones is missing."""
+        if self._is_wanted("~/skeletons_2d"):
             self._publishers["~/skeletons_2d"].publish(persons_to_array_2d(persons, header))
+
         if self._humans is not None:
             size = None if image is None else image.shape[1::-1]
             self._humans.publish(persons, self._frames.hri_ids(config.tf.prefix), header, size)
 
-    def _wanted(self, topic: str) -> bool:
+    def _is_wanted(self, topic: str) -> bool:
         return self._publishers[topic].get_subscription_count() > 0
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from lifting_ros.config import ConfigError
 from lifting_ros.estimator import UP, EstimatorConfig
-from lifting_ros.ros.declare import to_table, to_yaml
+from lifting_ros.ros.declaration import to_table, to_yaml
 from lifting_ros.ros.markers import MarkerConfig
 from lifting_ros.tracking.tracking import TrackerConfig
 
@@ -31,7 +31,9 @@ class QosConfig:
     reliability: str = field(
         default="best_available",
         metadata={
-            "description": "best_available does as the publishers do; best_effort reaches every publisher",
+            "description": (
+                "best_available does as the publishers do; best_effort reaches every publisher"
+            ),
             "choices": ("best_available", "best_effort", "reliable"),
         },
     )
@@ -47,7 +49,9 @@ class DepthConfig:
     enabled: bool = field(
         default=False,
         metadata={
-            "description": "subscribe to `depth` (32FC1 in m or 16UC1 in mm, aligned with the image)"
+            "description": (
+                "subscribe to `depth` (32FC1 in m or 16UC1 in mm, aligned with the image)"
+            )
         },
     )
     tolerance_s: float = field(
@@ -71,7 +75,10 @@ class TfConfig:
     gravity_frame: str = field(
         default="",
         metadata={
-            "description": "frame whose z axis points up, looked up at the image's stamp; empty: the parameter `up`"
+            "description": (
+                "frame whose z axis points up, looked up at the image's stamp; empty: the "
+                "parameter `up`"
+            )
         },
     )
     timeout_s: float = field(
@@ -92,7 +99,9 @@ class TfConfig:
     bodies: int = field(
         default=8,
         metadata={
-            "description": "most bodies on /tf: frames never vanish from TF, so that names are used again",
+            "description": (
+                "most bodies on /tf: frames never vanish from TF, so that names are used again"
+            ),
             "range": (1, 1000),
         },
     )
@@ -105,13 +114,19 @@ class NodeConfig:
     autostart: bool = field(
         default=True,
         metadata={
-            "description": "configure and activate at the start; false: wait for somebody to do it (ros2 lifecycle)"
+            "description": (
+                "configure and activate at the start; false: wait for somebody to do it (ros2 "
+                "lifecycle)"
+            )
         },
     )
     input: str = field(
         default="image",
         metadata={
-            "description": "image; or keypoints: those on `keypoints` (Skeleton2DArray) and `foreign_keypoints` are lifted",
+            "description": (
+                "image; or keypoints: those on `keypoints` (Skeleton2DArray) and "
+                "`foreign_keypoints` are lifted"
+            ),
             "choices": ("image", "keypoints"),
         },
     )
@@ -125,7 +140,10 @@ class NodeConfig:
     image_transport: str = field(
         default="raw",
         metadata={
-            "description": "raw: Image messages on `image`; compressed: CompressedImage messages on `image/compressed`",
+            "description": (
+                "raw: Image messages on `image`; compressed: CompressedImage messages on "
+                "`image/compressed`"
+            ),
             "choices": ("raw", "compressed"),
         },
     )
@@ -162,7 +180,10 @@ class NodeConfig:
     hri: bool = field(
         default=False,
         metadata={
-            "description": "also people as REP 155 has them, on /humans/bodies; wants hri_msgs, which has to be installed"
+            "description": (
+                "also people as REP 155 has them, on /humans/bodies; wants hri_msgs, which has to "
+                "be installed"
+            )
         },
     )
     depth: DepthConfig = field(default=DepthConfig(), metadata={"description": "depth image"})
@@ -180,7 +201,8 @@ class NodeConfig:
         known = np.isfinite(self.up).all() and np.any(self.up)
         if len(self.up) != 3 or not (known or np.isnan(self.up).all()):
             raise ConfigError(
-                f"up: expected three numbers that are not all zero, or three NaN where it is not known, got {list(self.up)}"
+                "up: expected three numbers that are not all zero, or three NaN where it is not "
+                f"known, got {list(self.up)}"
             )
 
 

@@ -15,6 +15,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rosbags.interfaces import Qos
 
+from lifting_ros.errors import DataError
 from lifting_ros.ros import signals
 from lifting_ros.ros.bag_format import BagWriter, bag_qos
 from lifting_ros.ros.message_types import stamp_reader, typestore_of
@@ -23,33 +24,36 @@ from lifting_ros.ros.runtime import STEADY, parse, run, spin
 _DISCOVERY_PERIOD_S = 0.05
 _DEPTH = 1000
 DISK_FAILED = 1
-"""Exit status where the disk did not take all that was to be recorded."""
+"""Exit status if the disk failed or filled up during the recording."""
 
 
 class Recorder(Node):
-    """Subscribes to each topic as soon as somebody publishes it and writes its messages as they
-    are, undecoded.
+    """Subscribes to each topic once it has a publisher, and records its messages as bytes.
 
-    A message's time in the bag is the stamp of its header, and that of its arrival where it has
-    none, or one of zero (a driver that does not know the time must not put the bag's beginning into
-    1970), or is latched and may have been published long before the recording. A publisher that has
-    just come may not know of the subscription for some seconds: let it wait for its subscribers.
-    The bag is written beside its place and put there by `close`, so that a bag at `out` is a whole
-    one; where the disk fails, of what it took until then.
+    A message's time in the bag is the stamp of its header. It is the time of arrival if there is no
+    stamp, if the stamp is zero (a driver without a clock must not start the bag in 1970), or if the
+    topic is latched, because then it may have been published long before the recording.
+
+    A new publisher may take seconds to discover the subscription: let it wait for subscribers.
+
+    The bag is written beside `out`, and `close` moves it there: a bag at `out` is complete, or
+    holds what was on disk when the disk failed.
     """
 
     def __init__(self, out: Path, topics: list[str], **node_options):
         super().__init__("recorder", **node_options)
         if out.exists():
-            raise ValueError(f"--out {out}: exists already")
-        self._out, self._beside = out, out.with_name(out.name + ".partial")
+            raise DataError(f"--out {out}: exists already")
+
+        self._out = out
+        self._beside = out.with_name(out.name + ".partial")
         shutil.rmtree(self._beside, ignore_errors=True)
         self._writer = BagWriter(self._beside / out.name)
         self._waiting = {self.resolve_topic_name(topic) for topic in topics}
         self.failure: OSError | None = None
-        """Why the disk did not take everything."""
+        """The error that ended the recording; None if there was none."""
         self._discovery = self.create_timer(_DISCOVERY_PERIOD_S, self._discover, clock=STEADY)
-        signals.started()  # from here on there is a file to put in order
+        signals.started()  # from here on there is a file to finish
         self._writer.open()
 
     def _discover(self) -> None:
@@ -68,6 +72,7 @@ class Recorder(Node):
         except (ImportError, AttributeError, ValueError):
             self.get_logger().error(f"{topic}: not recorded, as its type {kind} is not installed")
             return
+
         qos = subscription_qos(publishers)
         connection = self._writer.add_connection(
             topic, kind, typestore=store, offered_qos_profiles=[_offered(qos)]
@@ -90,7 +95,7 @@ class Recorder(Node):
         self.get_logger().info(f"recording {topic} ({kind})")
 
     def record(self) -> None:
-        """Serve until the context ends, or the disk takes no more."""
+        """Spin until the context ends or the disk fails."""
         try:
             spin(self)
         except OSError as error:
@@ -101,19 +106,20 @@ class Recorder(Node):
         _say(f"{self._out}: {error.strerror or error}: the recording ends here")
 
     def close(self) -> None:
-        """Finish the bag and move it to its place; with what the disk took where it took not
-        everything."""
+        """Finish the bag and move it to its place; after a disk failure, with what was written."""
         if self.failure is None:
             try:
                 self._writer.close()
             except OSError as error:
                 self._fail(error)
+
         if self.failure is not None:
             try:
                 self._writer.salvage()
             except OSError as error:
                 _say(f"{self._beside}: left without index ({error.strerror or error})")
                 return
+
         (self._beside / self._out.name).rename(self._out)
         self._beside.rmdir()
         missed = f"; nobody published {', '.join(sorted(self._waiting))}" if self._waiting else ""
@@ -126,11 +132,11 @@ def _say(text: str) -> None:
 
 
 def subscription_qos(publishers: list[TopicEndpointInfo]) -> QoSProfile:
-    """The strictest profile that every one of `publishers` satisfies: latched messages and lost
-    ones are asked for."""
+    """The strictest profile that all publishers satisfy: reliable and latched if all are."""
     offered = [publisher.qos_profile for publisher in publishers]
     reliable = all(qos.reliability == ReliabilityPolicy.RELIABLE for qos in offered)
     latched = all(qos.durability == DurabilityPolicy.TRANSIENT_LOCAL for qos in offered)
+
     return QoSProfile(
         depth=_DEPTH,
         reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
@@ -139,10 +145,8 @@ def subscription_qos(publishers: list[TopicEndpointInfo]) -> QoSProfile:
 
 
 def _offered(qos: QoSProfile) -> Qos:
-    reliable, latched = (
-        qos.reliability == ReliabilityPolicy.RELIABLE,
-        qos.durability == DurabilityPolicy.TRANSIENT_LOCAL,
-    )
+    reliable = qos.reliability == ReliabilityPolicy.RELIABLE
+    latched = qos.durability == DurabilityPolicy.TRANSIENT_LOCAL
     return bag_qos(reliable, latched, qos.depth)
 
 
@@ -156,6 +160,7 @@ def record(out: Path, topics: list[str], argv: list[str] | None = None) -> int:
         return made[0]
 
     status = run("lifting_recorder", make, Recorder.record, argv)
+
     return DISK_FAILED if status == 0 and made and made[0].failure else status
 
 
@@ -168,6 +173,7 @@ def main(args: list[str] | None = None) -> int:
         "topics", nargs="+", metavar="TOPIC", help="recorded as soon as somebody publishes it"
     )
     options = parse(parser, argv)
+
     return record(options.out, options.topics, argv)
 
 

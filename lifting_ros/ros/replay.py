@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A camera out of a file: publishes a video, a folder of images or a device as `image` and
-`camera_info`."""
+"""Publishes a video, a folder of images or a camera device as `image` and `camera_info`."""
 
 from __future__ import annotations
 
@@ -26,14 +25,14 @@ from lifting_ros.ros.camera_yaml import (
     resized_info,
 )
 from lifting_ros.ros.conversions import array_to_image
-from lifting_ros.ros.declare import declare
+from lifting_ros.ros.declaration import declare
 from lifting_ros.ros.frame_source import open_source
 from lifting_ros.ros.runtime import parse, run
 
 _GRACE_S = 0.3
 _SETTLE_S = 0.5
-"""A subscriber that is known here does not know the publisher yet, and what it would miss is the
-first frame."""
+"""Wait after discovering a subscriber: it may not have discovered the publisher yet, and would miss
+the first frame."""
 _ACKNOWLEDGED_WITHIN_S = 5.0
 
 
@@ -51,7 +50,9 @@ class ReplayConfig:
     guess_camera: bool = field(
         default=False,
         metadata={
-            "description": f"without camera_yaml: publish a focal length of {FOCAL_PER_LONG_SIDE} long sides"
+            "description": (
+                f"without camera_yaml: publish a focal length of {FOCAL_PER_LONG_SIDE} long sides"
+            )
         },
     )
     fps: float = field(
@@ -90,8 +91,8 @@ class ReplayConfig:
 
 
 class Replay(Node):
-    """Publishes one frame after another; stamps are the start time plus i / fps, whenever a frame
-    goes out."""
+    """Publishes the frames of a source in order. The stamp of frame i is the start time plus i /
+    fps, no matter when it is published."""
 
     def __init__(self, **node_options):
         super().__init__(
@@ -114,19 +115,24 @@ class Replay(Node):
         self.published = 0
 
     def play(self) -> None:
-        """Publish the whole source at its rate; returns when the last message has arrived."""
+        """Publish the whole source at its rate; returns when the last message was delivered."""
         self._wait_for_subscribers()
         period_s = 1.0 / (self.config.fps or self._source.fps)
-        start, start_ns = time.monotonic(), self.get_clock().now().nanoseconds
+        start = time.monotonic()
+        start_ns = self.get_clock().now().nanoseconds
+
         for i, frame in enumerate(self._source.frames()):
             if self.config.max_frames and i >= self.config.max_frames:
                 break
+
             stamp_ns = start_ns + round(i * period_s * 1e9)
             if self._source.live:
                 stamp_ns = self.get_clock().now().nanoseconds
             else:
                 self._spin_until(start + i * period_s)
+
             self._publish(frame, stamp_ns)
+
         self._wait_for_arrival()
         self.get_logger().info(f"{self.published} frames published")
 
@@ -138,6 +144,7 @@ class Replay(Node):
         if info is not None:
             info.header = header
             self._infos.publish(info)  # first, so that it is there when the image arrives
+
         self._images.publish(array_to_image(frame, "bgr8", header))
         self.published += 1
 
@@ -147,11 +154,13 @@ class Replay(Node):
             return resized_info(self._calibration, width, height)
         if not self.config.guess_camera:
             return None
+
         info = guessed_info(width, height)
         if not self.published:
             self.get_logger().warning(
                 f"camera_info is a guess: focal length {info.k[0]:.0f} px for {width}x{height}"
             )
+
         return info
 
     def _wait_for_subscribers(self) -> None:
@@ -160,9 +169,11 @@ class Replay(Node):
         publishers = [self._images, self._infos] if has_camera else [self._images]
         if not wanted:
             return
+
         self.get_logger().info(f"waiting for {wanted} subscribers of {self._images.topic_name}")
         while any(publisher.get_subscription_count() < wanted for publisher in publishers):
             self._spin_until(time.monotonic() + 0.05)
+
         self._spin_until(time.monotonic() + _SETTLE_S)
 
     def _wait_for_arrival(self) -> None:
@@ -171,8 +182,7 @@ class Replay(Node):
         self._spin_until(time.monotonic() + _GRACE_S)
 
     def _spin_until(self, due: float) -> None:
-        """Answer parameter and clock requests until the monotonic time `due`; a signal ends it with
-        an exception."""
+        """Spin until the monotonic time `due`; ExternalShutdownException after a signal."""
         while True:
             if not rclpy.ok(context=self.context):
                 raise ExternalShutdownException
@@ -182,12 +192,14 @@ class Replay(Node):
 
 
 def limited(frame: np.ndarray, max_width: int, max_height: int) -> np.ndarray:
-    """`frame` (H, W, 3) reduced, with its aspect, to fit the limits; 0 means none."""
+    """`frame` (H, W, 3) reduced to fit the limits, aspect kept; a limit of 0 means none."""
     height, width = frame.shape[:2]
     scale = min(1.0, (max_width or width) / width, (max_height or height) / height)
     if scale == 1.0:
         return frame
+
     size = max(1, round(width * scale)), max(1, round(height * scale))
+
     return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
 
 
@@ -197,6 +209,7 @@ def main(args: list[str] | None = None) -> int:
     argv = sys.argv if args is None else args
     description = f"{__doc__} Parameters: --ros-args -p source:=VIDEO -p fps:=15.0 ..."
     parse(argparse.ArgumentParser("lifting_replay", description=description), argv)
+
     return run("lifting_replay", Replay, Replay.play, argv)
 
 

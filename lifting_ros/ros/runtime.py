@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the nodes of this package share: start and end of a process, throttled warnings, the newest
-messages."""
+"""Shared by the nodes of this package: start and end of a process, throttled warnings, a queue."""
 
 from __future__ import annotations
 
@@ -28,37 +27,42 @@ BAD_INPUT = 2
 
 
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
-"""For what has to go on while simulated time stands still."""
+"""For timers that must run while simulated time is paused."""
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str]) -> argparse.Namespace:
-    """What `parser` reads in `argv` (the program's name first) without the ROS arguments; ends with
-    one line if unfit."""
+    """The options in `argv` (program name first) without the ROS arguments.
+
+    Ends the process with one line and status BAD_INPUT if they are invalid.
+    """
     try:
         plain = remove_ros_args(argv)[1:]
     except RuntimeError as error:  # rclpy's own kinds are private
         parser.exit(BAD_INPUT, f"{parser.prog}: ROS arguments: {error}\n")
+
     return parser.parse_args(plain)
 
 
 def run(
     name: str, make_node: Callable[[], Node], work: Callable[[Node], Any], args: list[str] | None
 ) -> int:
-    """Make a node, let it `work` until it returns or SIGINT or SIGTERM comes, close it; the exit
-    status.
+    """Create a node, run `work` until it returns or a signal arrives, close the node.
 
-    0 after work and after a signal; BAD_INPUT, with one line on stderr, where the node could not be
-    made. `make_node` raises ValueError or OSError for bad input. A node with a method `close` has
-    it called at the end.
+    Returns the exit status: 0 after `work` or a signal; BAD_INPUT, with one line on stderr, if
+    `make_node` raises ValueError or OSError. The node's method `close`, if any, is called at the
+    end.
     """
     signals.listen()
     keep_freed_memory()
-    node, status = None, 0
+    node = None
+    status = 0
+
     try:
         status = _init(name, args)
         if status == 0:
             node = _made(name, make_node)
             status = BAD_INPUT if node is None else 0
+
         signals.started()
         if node is not None:
             work(node)
@@ -71,12 +75,15 @@ def run(
             raise
     finally:
         _end(node)
+
     return status
 
 
 def spin(node: Node) -> None:
-    """Serve `node` until its context ends. rclpy.spin may sleep through a signal that comes while
-    it prepares to wait; this looks up."""
+    """Spin `node` until its context ends.
+
+    rclpy.spin can miss a signal that arrives just before it waits; this wakes up twice a second.
+    """
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     try:
@@ -115,33 +122,34 @@ def _end(node: Node | None) -> None:
         if close:
             close()
         node.destroy_node()
-    with contextlib.suppress(
-        RuntimeError
-    ):  # a signal's own thread may end the context between the look at it and its end
+
+    # a signal's own thread may end the context between the look at it and its end
+    with contextlib.suppress(RuntimeError):
         rclpy.try_shutdown()
 
 
 class Throttle:
-    """Passes each kind of warning on at most once a period."""
+    """Forwards each kind of warning at most once per period."""
 
     def __init__(self, warn: Callable[[str], Any], period_s: Callable[[], float]):
-        self._warn, self._period_s = warn, period_s
+        self._warn = warn
+        self._period_s = period_s
         self._last: dict[str, float] = {}
 
     def __call__(self, text: str) -> None:
-        """Warn with `text`; what stands before its second colon is the kind."""
-        kind, now = ":".join(text.split(":")[:2]), time.monotonic()
+        """Warn with `text`. The part before its second colon is the kind."""
+        kind = ":".join(text.split(":")[:2])
+        now = time.monotonic()
         period_s = self._period_s()
         if now - self._last.get(kind, -float("inf")) >= period_s:
-            self._last = {
-                other: at for other, at in self._last.items() if now - at < period_s
-            }  # a kind may hold a name that somebody sent
+            # a kind may hold a name that somebody sent
+            self._last = {other: at for other, at in self._last.items() if now - at < period_s}
             self._last[kind] = now
             self._warn(text)
 
 
 class NewestQueue:
-    """Hands messages from the executor to one worker; when full, the oldest goes."""
+    """A queue from the executor to one worker; when full, it drops the oldest item."""
 
     def __init__(self, size: int):
         self._items: deque[Any] = deque(maxlen=size)
@@ -149,7 +157,7 @@ class NewestQueue:
         self._closed = False
 
     def put(self, item: Any) -> bool:
-        """Never blocks; whether an older item had to go."""
+        """Add an item; never blocks. Returns whether an older item was dropped."""
         with self._changed:
             full = len(self._items) == self._items.maxlen
             self._items.append(item)
@@ -157,18 +165,18 @@ class NewestQueue:
             return full
 
     def get(self) -> Any | None:
-        """The oldest item kept, waiting for one; None once closed."""
+        """Wait for the oldest item and remove it; None once the queue is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._items or self._closed)
             return None if self._closed else self._items.popleft()
 
     def clear(self) -> None:
-        """Gives up what waits."""
+        """Drop all items."""
         with self._changed:
             self._items.clear()
 
     def close(self) -> None:
-        """Wakes the worker with None."""
+        """Wake the worker with None."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SIGINT and SIGTERM, from a process's first lines to its last: a wish to end, never an exception
-in the middle of something.
+"""SIGINT and SIGTERM: a signal requests shutdown; it never raises.
 
-While a process starts there is nothing to put in order: it ends there and then, with status 0.
-While it works the wish is remembered, and rclpy's handler, which calls this one, ends the context.
-Whatever comes after that changes nothing: ros2 launch passes on the terminal's SIGINT a second
-time. Before rclpy is imported, for that takes long; after it rclpy's handler stands in front, and
-must not be replaced.
+While the process starts, a signal ends it at once with status 0: there is nothing to clean up.
+While it works, the request is remembered, and rclpy's handler, which calls this one, shuts the
+context down. Further signals are ignored: ros2 launch repeats the terminal's SIGINT.
+
+`listen` must be called before rclpy is imported, because the import takes long. After it, rclpy's
+handler is in front and must not be replaced.
 """
 
 from __future__ import annotations
@@ -16,27 +16,30 @@ import os
 import signal
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_starting, _asked = True, False
+_starting = True
+_asked = False
 
 
 def listen() -> None:
-    """Take the signals, in a process that is starting."""
+    """Install the handlers; call it first in a process."""
     global _starting, _asked
-    _starting, _asked = True, False
+    _starting = True
+    _asked = False
     for number in SIGNALS:
         if signal.getsignal(number) is not _on_signal:
             signal.signal(number, _on_signal)
-    atexit.register(_ignore)  # Python's own end would let a late one kill the process
+
+    atexit.register(_ignore)  # a signal during Python's exit would kill the process
 
 
 def started() -> None:
-    """From here on a signal is remembered, for `asked`."""
+    """Remember signals from here on instead of exiting."""
     global _starting
     _starting = False
 
 
 def asked() -> bool:
-    """Whether a signal has come since `started`."""
+    """Whether a signal has arrived since `started`."""
     return _asked
 
 

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keypoints that come in as messages, and hypotheses that go out; ConversionError for an unusable
-message."""
+"""Conversions of keypoint messages and hypotheses; ConversionError for an unusable message."""
 
 from __future__ import annotations
 
@@ -34,12 +33,13 @@ def hypotheses_to_array(persons: Sequence[Person], header: Header) -> Hypothesis
                 message.hypotheses.append(
                     Hypothesis(id=person.id, person=index, weight=weight, joints=points)
                 )
+
     return message
 
 
 def message_to_skeletons(message: Skeleton2DArray | ForeignKeypoints2DArray) -> list[Skeleton2D]:
-    """The people of a message, by 14 keypoints each; ConversionError for a convention that is not
-    known or another number of keypoints."""
+    """The persons of a message, with 14 keypoints each; ConversionError for an unknown convention
+    or a wrong number of keypoints."""
     if isinstance(message, Skeleton2DArray):
         return [_skeleton(person.score, *_arrays(person.keypoints)) for person in message.skeletons]
     return [_foreign(person, message.convention) for person in message.people]
@@ -54,21 +54,25 @@ def _foreign(person: ForeignKeypoints2D, convention: str) -> Skeleton2D:
 
 
 def _arrays(keypoints: Sequence[Keypoint2D]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points (P, 2), confidence (P,) in [0, 1] and covariances (P, 2, 2); what is not finite counts
-    as not seen, a variance that is not positive, such as a field that nobody filled, as not known.
+    """Points (P, 2), confidence (P,) in [0, 1] and covariances (P, 2, 2).
+
+    A keypoint that is not finite counts as not seen. A variance that is not positive, such as an
+    unfilled field, counts as unknown.
     """
+    # P, 6
     rows = np.array(
         [
             (k.x, k.y, k.confidence, k.covariance_xx, k.covariance_xy, k.covariance_yy)
             for k in keypoints
         ]
-    ).reshape(-1, 6)  # P, 6
+    ).reshape(-1, 6)
     usable = np.isfinite(rows[:, :3]).all(1)
     confidence = np.where(usable, np.clip(np.nan_to_num(rows[:, 2]), 0.0, 1.0), 0.0)
-    covariance = np.where(
-        (rows[:, [3, 5]] > 0).all(1)[:, None], rows[:, [3, 4, 4, 5]], np.nan
-    ).reshape(-1, 2, 2)  # P, 2, 2
-    return np.where(usable[:, None], rows[:, :2], np.nan), confidence, covariance
+    known = (rows[:, [3, 5]] > 0).all(1)
+    covariance = np.where(known[:, None], rows[:, [3, 4, 4, 5]], np.nan).reshape(-1, 2, 2)
+    points = np.where(usable[:, None], rows[:, :2], np.nan)
+
+    return points, confidence, covariance
 
 
 def _skeleton(
@@ -77,6 +81,7 @@ def _skeleton(
     seen = points[confidence > 0]
     box = np.concatenate([seen.min(0), seen.max(0)]) if len(seen) else np.full(4, np.nan)
     covariance = np.full((len(points), 2, 2), np.nan) if covariance is None else covariance
+
     return Skeleton2D(
         points, confidence, covariance, box, float(np.clip(np.nan_to_num(score), 0.0, 1.0))
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""TF: what the node asks of it, and the frames of bodies that it gives."""
+"""TF: a listener for lookups, and the frames of bodies that the node publishes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rclpy.subscription import Subscription
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from lifting_ros.geometry.body_frame import body_frame, moved
+from lifting_ros.geometry.body_frame import body_frame, transform_points
 from lifting_ros.geometry.transform_tree import TransformError, TransformTree
 from lifting_ros.ros.bridge import quaternion_xyzw
 from lifting_ros.ros.conversions import header_ns
@@ -27,16 +27,19 @@ from lifting_ros.types import Person
 
 
 class TransformListener:
-    """Listens to /tf and /tf_static while it is `wanted`; `lookup` is for another thread than the
-    executor's."""
+    """Listens to /tf and /tf_static while subscribed. `lookup` blocks: call it from another thread
+    than the executor's."""
 
     def __init__(self, node: Node):
-        self._node, self._tree, self._changed = node, TransformTree(), threading.Condition()
+        self._node = node
+        self._tree = TransformTree()
+        self._changed = threading.Condition()
         self._subscriptions: list[Subscription] = []
         self._jumps: JumpHandle | None = None
 
-    def follow(self, wanted: bool) -> None:
-        """Subscribe, or unsubscribe and forget: across the gap there is nothing to interpolate."""
+    def subscribe_if(self, wanted: bool) -> None:
+        """Subscribe if wanted; else unsubscribe and forget all transforms, because those from
+        before a gap must not be interpolated with those from after it."""
         if wanted and not self._subscriptions:
             latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
             overrides = {"qos_overriding_options": QoSOverridingOptions.with_default_policies()}
@@ -58,24 +61,29 @@ class TransformListener:
             self._jumps = self._node.get_clock().create_jump_callback(
                 back, post_callback=self._on_jump
             )
+
         if not wanted and self._subscriptions:
             self._jumps.unregister()
             for subscription in self._subscriptions:
                 self._node.destroy_subscription(subscription)
+
             self._subscriptions = []
             with self._changed:
                 self._tree = TransformTree()
 
     def _on_jump(self, jump: TimeJump) -> None:
-        """Simulated time went back: what is of later is of another run."""
+        """Forget moving transforms when simulated time jumps back: they belong to another run."""
         with self._changed:
             self._tree.forget_moving()
 
     def _add(self, message: TFMessage, static: bool) -> None:
         with self._changed:
             for one in message.transforms:
-                t, q = one.transform.translation, one.transform.rotation
-                place, turn = (t.x, t.y, t.z), (q.x, q.y, q.z, q.w)
+                t = one.transform.translation
+                q = one.transform.rotation
+                place = (t.x, t.y, t.z)
+                turn = (q.x, q.y, q.z, q.w)
+
                 try:
                     self._tree.add(
                         one.header.frame_id,
@@ -88,11 +96,14 @@ class TransformListener:
                 except ValueError:
                     # somebody else's broken transform; those who need it hear that it is missing
                     continue
+
             self._changed.notify_all()
 
     def lookup(self, target: str, source: str, stamp: int, timeout_s: float) -> np.ndarray:
-        """(4, 4) from `source` to `target` at a stamp (ns), waiting for it; TransformError in one
-        line where it does not come."""
+        """Transform (4, 4) from `source` to `target` at a stamp (ns).
+
+        Waits up to `timeout_s` for it, then raises TransformError in one line.
+        """
         end = time.monotonic() + timeout_s
         with self._changed:
             while True:
@@ -115,7 +126,9 @@ class BodyFrames:
     """
 
     def __init__(self, bodies: int, hri: bool = False, keep_s: float = 0.0):
-        self._bodies, self._hri, self._keep_ns = bodies, hri, round(keep_s * 1e9)
+        self._bodies = bodies
+        self._hri = hri
+        self._keep_ns = round(keep_s * 1e9)
         self._number: dict[int, int] = {}
         self._seen_ns: dict[int, int] = {}
         """Stamp of the last frame with a person that has a number; who was seen last is last."""
@@ -130,6 +143,7 @@ class BodyFrames:
                 message.transforms += _of_body(
                     person, frame, header, self._names(self._number[person.id], prefix)
                 )
+
         return message
 
     def assign(self, persons: Iterable[Person], stamp_ns: int) -> None:
@@ -142,11 +156,13 @@ class BodyFrames:
         ]
         numbers = {one: number for one, number in self._number.items() if one in ids or one in away}
         free = [n for n in range(1, self._bodies + 1) if n not in numbers.values()]
+
         for one in ids:
             if one not in numbers and not free and away:
                 free = [numbers.pop(away.pop(0))]  # of who is away longest
             if one not in numbers and free:
                 numbers[one] = free.pop(0)
+
         self._seen_ns = {one: self._seen_ns[one] for one in away} | {
             one: stamp_ns for one in ids if one in numbers
         }
@@ -166,9 +182,11 @@ def _of_body(
     body = name("body")
     transforms = [_stamped(header, body, frame[:3, 3], quaternion_xyzw(frame[:3, :3]))]
     inside = Header(stamp=header.stamp, frame_id=body)
-    for joint, place in zip(JOINT_NAMES, moved(person.skeleton_3d.joints_m, np.linalg.inv(frame))):
+    joints_in_body = transform_points(person.skeleton_3d.joints_m, np.linalg.inv(frame))
+    for joint, place in zip(JOINT_NAMES, joints_in_body):
         if np.isfinite(place).all():
             transforms.append(_stamped(inside, name(joint), place, (0.0, 0.0, 0.0, 1.0)))
+
     return transforms
 
 
@@ -176,7 +194,9 @@ def _stamped(
     header: Header, child: str, place: np.ndarray, quaternion: Sequence[float]
 ) -> TransformStamped:
     out = TransformStamped(header=header, child_frame_id=child)
-    t, q = out.transform.translation, out.transform.rotation
+    t = out.transform.translation
+    q = out.transform.rotation
     t.x, t.y, t.z = map(float, place)
     q.x, q.y, q.z, q.w = map(float, quaternion)
+
     return out

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kalman filter and Rauch-Tung-Striebel smoother for many points at once that move with constant
-velocity and white acceleration.
+"""Kalman filter and Rauch-Tung-Striebel smoother for many points at once.
 
-A point in D dimensions has the state (position, velocity), 2 D numbers; `...` stands for any number
-of tracks and points. With F the motion over dt seconds and q the spectral density of the
-acceleration (m^2/s^3, the same in all directions):
+Points move with constant velocity and white-noise acceleration. A point in D dimensions has the
+state (position, velocity), 2 D numbers; `...` stands for any number of tracks and points. With F
+the motion over dt seconds and q the spectral density of the acceleration (m^2/s^3, the same in all
+directions):
 
     F = [[I, dt I], [0, I]],  Q = q [[dt^3/3 I, dt^2/2 I], [dt^2/2 I, dt I]]
     predict:  m- = F m,  P- = F P F' + Q
@@ -12,9 +12,9 @@ acceleration (m^2/s^3, the same in all directions):
     smooth:   C = P F' P-^-1,  m^s = m + C (m^s_next - m-_next),  P^s = P + C (P^s_next - P-_next)
     C'
 
-Q of two steps is that of both together, so what comes out does not depend on frames that somebody
-left out. A point of which nothing is known is NaN; its first measurement is its position, its
-velocity is 0 within `speed_std`.
+Predicting twice gives the Q of the whole time, so that dropped frames change nothing. An unknown
+point is NaN. Its first measurement becomes its position; its velocity is then 0 with a standard
+deviation (std) of `speed_std`.
 """
 
 from __future__ import annotations
@@ -27,48 +27,62 @@ from lifting_ros.compiled import compiled
 
 
 class Motion(NamedTuple):
-    """Gaussians of points."""
+    """Gaussian states of points."""
 
     mean: np.ndarray
-    """(..., 2 D) position and velocity; NaN where nothing is known."""
+    """(..., 2 D) position and velocity; NaN where unknown."""
     covariance: np.ndarray
-    """(..., 2 D, 2 D)"""
+    """(..., 2 D, 2 D)."""
 
     def take(self, index: np.ndarray | slice) -> Motion:
-        return Motion(self.mean[index], self.covariance[index])
+        """The states at `index` of the first axis."""
+        mean = self.mean[index]
+        covariance = self.covariance[index]
+        return Motion(mean, covariance)
 
 
 def unknown(shape: tuple[int, ...], dimensions: int) -> Motion:
-    """Points of which nothing is known."""
-    return Motion(
-        np.full((*shape, 2 * dimensions), np.nan),
-        np.full((*shape, 2 * dimensions, 2 * dimensions), np.nan),
-    )
+    """States of unknown points: NaN."""
+    size = 2 * dimensions
+    mean = np.full((*shape, size), np.nan)
+    covariance = np.full((*shape, size, size), np.nan)
+    return Motion(mean, covariance)
 
 
 def predict(state: Motion, seconds: float, density: np.ndarray) -> Motion:
-    """State `seconds` later; density (...,), or less, of the acceleration, m^2/s^3."""
-    mean, covariance = state.mean.copy(), state.covariance.copy()
-    _predict(*_flat(mean, covariance), seconds, _each(density, mean))
+    """State `seconds` later.
+
+    density: of the acceleration, m^2/s^3, of a shape that broadcasts to (...,).
+    """
+    mean = state.mean.copy()
+    covariance = state.covariance.copy()
+    _predict(
+        *_flatten(mean, covariance),
+        seconds,
+        _broadcast(density, mean),
+    )
     return Motion(mean, covariance)
 
 
 def update(
     state: Motion, measured: np.ndarray, noise: np.ndarray, speed_std: np.ndarray
 ) -> tuple[Motion, np.ndarray]:
-    """State after a measurement, and the share (...,) of the measurement in its position: 1 of a
-    first one, 0 where there is none.
+    """State after a measurement, and the gain (...,): the measurement's share in the new position.
 
-    measured (..., D) and its covariance noise (..., D, D), NaN where there is none; speed_std
-    (...,), or less, in m/s.
+    The gain is 1 for a first measurement and 0 where there is none.
+
+    measured: (..., D), and its covariance noise: (..., D, D), NaN where there is none; speed_std:
+    m/s, of a shape that broadcasts to (...,).
     """
-    mean, covariance, share = (
-        state.mean.copy(),
-        state.covariance.copy(),
-        np.zeros(measured.shape[:-1]),
-    )
+    mean = state.mean.copy()
+    covariance = state.covariance.copy()
+    share = np.zeros(measured.shape[:-1])
+
     _update(
-        *_flat(mean, covariance), *_flat(measured, noise), _each(speed_std, mean), share.reshape(-1)
+        *_flatten(mean, covariance),
+        *_flatten(measured, noise),
+        _broadcast(speed_std, mean),
+        share.reshape(-1),
     )
     return Motion(mean, covariance), share
 
@@ -76,79 +90,116 @@ def update(
 def smooth(
     state: Motion, after: Motion, seconds: float, density: np.ndarray
 ) -> tuple[Motion, np.ndarray]:
-    """Filtered `state` in the light of the smoothed state `seconds` after it, and the share (...,)
-    of the latter in its position."""
-    mean, covariance, share = (
-        state.mean.copy(),
-        state.covariance.copy(),
-        np.zeros(state.mean.shape[:-1]),
-    )
+    """Filtered `state`, smoothed with the smoothed state `seconds` after it, and the gain (...,):
+    the share of the latter in the position.
+
+    density: as in `predict`.
+    """
+    smoothed = Motion(state.mean.copy(), state.covariance.copy())
+    share = np.zeros(state.mean.shape[:-1])
     ahead = predict(state, seconds, density)
-    flat = _flat(mean, covariance), _flat(*after), _flat(*ahead)
-    _smooth(*(array for pair in flat for array in pair), seconds, share.reshape(-1))
-    return Motion(mean, covariance), np.clip(share, 0.0, 1.0)
+
+    _smooth(
+        _flatten(*smoothed),
+        _flatten(*after),
+        _flatten(*ahead),
+        seconds,
+        share.reshape(-1),
+    )
+    share = np.clip(share, 0.0, 1.0)
+    return smoothed, share
 
 
-def _flat(mean: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors (..., A) and matrices (..., A, A) as (n, A) and (n, A, A); views where they are in
-    order, as what was just copied is."""
+def _flatten(mean: np.ndarray, covariance: np.ndarray) -> Motion:
+    """Vectors (..., A) and matrices (..., A, A) as (n, A) and (n, A, A); views of contiguous
+    arrays, such as copies."""
     size = mean.shape[-1]
-    return np.ascontiguousarray(mean).reshape(-1, size), np.ascontiguousarray(covariance).reshape(
-        -1, size, size
+    mean = np.ascontiguousarray(mean)
+    covariance = np.ascontiguousarray(covariance)
+    return Motion(
+        mean.reshape(-1, size),
+        covariance.reshape(-1, size, size),
     )
 
 
-def _each(value: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    return (np.zeros(mean.shape[:-1]) + value).ravel()
+def _broadcast(value: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """`value` for every point, (n,)."""
+    zeros = np.zeros(mean.shape[:-1])
+    values = zeros + value
+    return values.ravel()
 
 
 def warm_up() -> None:
-    """Compile what no call has compiled yet."""
+    """Compile the filter and the smoother, so that the first frame does not wait."""
+    one = np.ones(1)
+    place = np.zeros((1, 2))
+    noise = np.eye(2)[None]
     point = unknown((1,), 2)
     for _ in range(2):
-        point, _ = update(
-            predict(point, 1.0, np.ones(1)), np.zeros((1, 2)), np.eye(2)[None], np.ones(1)
-        )
-    smooth(point, point, 1.0, np.ones(1))
+        ahead = predict(point, 1.0, one)
+        point, _ = update(ahead, place, noise, one)
+    smooth(point, point, 1.0, one)
 
 
 @compiled
 def _predict(mean, covariance, seconds, density):
+    """`predict`, in place."""
     size = mean.shape[1] // 2
     for i in range(len(mean)):
-        m, p, q = mean[i], covariance[i], density[i]
+        m = mean[i]
+        p = covariance[i]
+        q = density[i]
+
+        # F m and F P
         for a in range(size):
             m[a] += seconds * m[size + a]
-            for b in range(2 * size):  # F P
+            for b in range(2 * size):
                 p[a, b] += seconds * p[size + a, b]
+
+        # (F P) F'
         for a in range(2 * size):
-            for b in range(size):  # and F' behind it
+            for b in range(size):
                 p[a, b] += seconds * p[a, size + b]
+
+        # + Q
         for a in range(size):
+            v = size + a
             p[a, a] += q * seconds**3 / 3
-            p[a, size + a] += q * seconds**2 / 2
-            p[size + a, a] += q * seconds**2 / 2
-            p[size + a, size + a] += q * seconds
+            p[a, v] += q * seconds**2 / 2
+            p[v, a] += q * seconds**2 / 2
+            p[v, v] += q * seconds
 
 
 @compiled
 def _update(mean, covariance, measured, noise, speed_std, share):
+    """`update`, in place; share (n,) is added to."""
     size = measured.shape[1]
-    lower, gain = np.empty((size, size)), np.empty((2 * size, size))
+    lower = np.empty((size, size))
+    gain = np.empty((2 * size, size))
     for i in range(len(mean)):
-        m, p = mean[i], covariance[i]
+        m = mean[i]
+        p = covariance[i]
         if not (np.isfinite(measured[i]).all() and np.isfinite(noise[i]).all()):
             continue
+
+        # First measurement
         if not np.isfinite(m[0]):
-            m[:], p[:], share[i] = 0.0, 0.0, 1.0
-            m[:size], p[:size, :size] = measured[i], noise[i]
+            m[:] = 0.0
+            p[:] = 0.0
+            share[i] = 1.0
+            m[:size] = measured[i]
+            p[:size, :size] = noise[i]
             for a in range(size, 2 * size):
                 p[a, a] = speed_std[i] ** 2
             continue
+
+        # K = P H' (H P H' + R)^-1
         cross = p[:, :size].copy()  # P H'
         _cholesky(cross[:size] + noise[i], lower)
         for a in range(2 * size):
             _solve(lower, cross[a], gain[a])
+
+        # m + K (z - H m) and the lower triangle of P - K H P
         apart = measured[i] - m[:size]
         for a in range(2 * size):
             for c in range(size):
@@ -157,25 +208,32 @@ def _update(mean, covariance, measured, noise, speed_std, share):
                     p[a, b] -= gain[a, c] * cross[b, c]
             for b in range(a):
                 p[b, a] = p[a, b]
+
         for a in range(size):
             share[i] += gain[a, a] / size
 
 
 @compiled
-def _smooth(
-    mean, covariance, mean_after, covariance_after, mean_ahead, covariance_ahead, seconds, share
-):
-    both = mean.shape[1]
+def _smooth(state, after, ahead, seconds, share):
+    """Smooth `state` in place; state, after and ahead are a Motion each."""
+    both = state.mean.shape[1]
     size = both // 2
-    lower, gain = np.empty((both, both)), np.empty((both, both))
-    for i in range(len(mean)):
-        m, p = mean[i], covariance[i]
+    lower = np.empty((both, both))
+    gain = np.empty((both, both))
+    for i in range(len(state.mean)):
+        m = state.mean[i]
+        p = state.covariance[i]
+
+        # C = P F' P-^-1
         cross = p.copy()
         cross[:, :size] += seconds * p[:, size:]  # P F'
-        _cholesky(covariance_ahead[i], lower)
+        _cholesky(ahead.covariance[i], lower)
         for a in range(both):
             _solve(lower, cross[a], gain[a])
-        apart, wider = mean_after[i] - mean_ahead[i], covariance_after[i] - covariance_ahead[i]
+
+        # m + C (m^s_next - m-_next) and the lower triangle of P + C (P^s_next - P-_next) C'
+        apart = after.mean[i] - ahead.mean[i]
+        wider = after.covariance[i] - ahead.covariance[i]
         for a in range(both):
             for c in range(both):
                 m[a] += gain[a, c] * apart[c]
@@ -184,6 +242,7 @@ def _smooth(
                     through += gain[a, d] * wider[d, c]
                 for b in range(a + 1):
                     p[a, b] += through * gain[b, c]
+
         for a in range(both):
             for b in range(a):
                 p[b, a] = p[a, b]
@@ -193,7 +252,7 @@ def _smooth(
 
 @compiled
 def _cholesky(matrix, lower):
-    """Lower factor of a positive definite matrix, into `lower`."""
+    """Write the lower Cholesky factor of a positive definite matrix (A, A) into `lower`."""
     for a in range(len(matrix)):
         for b in range(a + 1):
             rest = matrix[a, b]
@@ -204,13 +263,17 @@ def _cholesky(matrix, lower):
 
 @compiled
 def _solve(lower, right, out):
-    """out (A,) with lower lower' out = right."""
+    """Write the solution (A,) of lower lower' out = right into `out`."""
     size = len(right)
+
+    # Forward substitution
     for a in range(size):
         rest = right[a]
         for b in range(a):
             rest -= lower[a, b] * out[b]
         out[a] = rest / lower[a, a]
+
+    # Backward substitution
     for a in range(size - 1, -1, -1):
         rest = out[a]
         for b in range(a + 1, size):

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is known of tracked persons between frames, as arrays over all tracks; see `tracking` for
-the model."""
+"""State of tracked persons between frames, as arrays over all tracks; `tracking` has the model."""
 
 from __future__ import annotations
 
@@ -12,263 +11,347 @@ import numpy as np
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, LIMBS, ROOT
 from lifting_ros.tracking import kalman
 from lifting_ros.tracking.kalman import Motion
-from lifting_ros.types import JointStatus, Person, Skeleton3D
+from lifting_ros.types import LIMB_COUNT, JointStatus, Person, Skeleton3D
 
 STATURE_M = 1.7
-"""Of a person that fills its box: pixels a metre, for the motion of keypoints."""
-KEYPOINT_NOISE, NOISE_FLOOR_PX = 0.03, 0.5
-"""Deviation of a keypoint that comes without a covariance, over the box; and what is added to each.
-"""
+"""Height of a person that fills its box: gives the pixels per metre of the motion of keypoints."""
+
+KEYPOINT_NOISE = 0.03
+"""Standard deviation (std) of a keypoint that has no covariance, divided by the side of the box."""
+
+NOISE_FLOOR_PX = 0.5
+"""Standard deviation added to that of every keypoint."""
+
 _PARENTS, _CHILDREN = np.array(LIMBS).T
 _EYE = np.eye(2)
-_INVALID, _INFERRED = (
-    np.uint8(JointStatus.INVALID),
-    np.uint8(JointStatus.INFERRED),
-)  # looking an enum up costs as much as an array's sum
+
+# Looking a member of an enum up takes as long as the sum of an array.
+_INVALID = np.uint8(JointStatus.INVALID)
+_INFERRED = np.uint8(JointStatus.INFERRED)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """M persons of a frame, as points: joints relative to the root, and in the root's place the
-    root itself; NaN where not known."""
+    """M persons of a frame as points: joints relative to the root, and in place of the root's zero
+    the root itself; NaN where unknown."""
 
     points: np.ndarray
-    """(M, 17, 3) m"""
+    """(M, 17, 3) m."""
     covariance: np.ndarray
-    """(M, 17, 3, 3) m^2"""
+    """(M, 17, 3, 3) m^2."""
     pixels: np.ndarray
-    """(M, 14, 2)"""
+    """(M, 14, 2)."""
     pixel_covariance: np.ndarray
-    """(M, 14, 2, 2)"""
-    pixels_a_metre: np.ndarray
-    """(M,)"""
+    """(M, 14, 2, 2)."""
+    pixels_per_metre: np.ndarray
+    """(M,) scale of the person in the image."""
     limbs: np.ndarray
-    """(M, 16) lengths, m"""
+    """(M, 16) lengths, m."""
     limb_variance: np.ndarray
-    """(M, 16) m^2"""
+    """(M, 16) m^2."""
 
     @classmethod
     def of(cls, persons: Sequence[Person]) -> Measured:
-        flat, poses = [p.skeleton_2d for p in persons], [p.skeleton_3d for p in persons]
-        root = np.array([s.root_m for s in poses]).reshape(-1, 1, 3)  # M, 1, 3
-        points = (
-            np.array([s.joints_m for s in poses]).reshape(-1, JOINT_COUNT, 3) - root
-        )  # M, 17, 3
-        covariance = np.array([s.covariance_m2 for s in poses], np.float64).reshape(
-            -1, JOINT_COUNT, 3, 3
-        )  # M, 17, 3, 3
-        limbs, variance = _limbs(points, covariance)
-        metric = np.array([s.metric for s in poses], bool)
+        """The persons of a frame."""
+        count = len(persons)
+        flat = [person.skeleton_2d for person in persons]
+        poses = [person.skeleton_3d for person in persons]
+
+        # Joints relative to the root
+        root = _stack(poses, "root_m", count, 1, 3)
+        joints = _stack(poses, "joints_m", count, JOINT_COUNT, 3)
+        points = joints - root
+        covariance = _stack(poses, "covariance_m2", count, JOINT_COUNT, 3, 3)
+        limbs, limb_variance = _measure_limbs(points, covariance)
+
+        # The root, if it is known in metres
+        metric = np.array([pose.metric for pose in poses], bool)
         points[:, ROOT] = np.where(metric[:, None], root[:, 0], np.nan)
-        covariance[:, ROOT] = [s.root_covariance_m2 for s in poses] if len(poses) else 0.0
-        pixels = np.array([s.keypoints_px for s in flat], np.float64).reshape(
-            -1, KEYPOINT_COUNT, 2
-        )  # M, 14, 2
-        seen = np.array([s.confidence for s in flat]).reshape(-1, KEYPOINT_COUNT) > 0
-        noise = np.array([s.covariance_px2 for s in flat], np.float64).reshape(
-            -1, KEYPOINT_COUNT, 2, 2
-        )  # M, 14, 2, 2
-        box = np.array([s.box_px for s in flat], np.float64).reshape(-1, 2, 2)  # M, corner, axis
-        side = np.fmax(np.fmax.reduce(box[:, 1] - box[:, 0], axis=-1), 1.0)  # M
-        unknown = (KEYPOINT_NOISE * side)[:, None, None, None] ** 2 * _EYE  # M, 1, 2, 2
-        noise = (
-            np.where(np.isfinite(noise).all((-2, -1), keepdims=True), noise, unknown)
-            + NOISE_FLOOR_PX**2 * _EYE
-        )
+        covariance[:, ROOT] = _stack(poses, "root_covariance_m2", count, 3, 3)
+
+        # Keypoints
+        pixels = _stack(flat, "keypoints_px", count, KEYPOINT_COUNT, 2)
+        confidence = _stack(flat, "confidence", count, KEYPOINT_COUNT)
+        seen = confidence > 0
+        given = _stack(flat, "covariance_px2", count, KEYPOINT_COUNT, 2, 2)
+
+        # Scale
+        box = _stack(flat, "box_px", count, 2, 2)  # M, corner, axis
+        extent = box[:, 1] - box[:, 0]
+        longer = np.fmax.reduce(extent, axis=-1)
+        side = np.fmax(longer, 1.0)  # M
+
         return cls(
-            points,
-            covariance,
-            np.where(seen[..., None], pixels, np.nan),
-            noise,
-            side / STATURE_M,
-            limbs,
-            variance,
+            points=points,
+            covariance=covariance,
+            pixels=np.where(seen[..., None], pixels, np.nan),
+            pixel_covariance=_complete_noise(given, side),
+            pixels_per_metre=side / STATURE_M,
+            limbs=limbs,
+            limb_variance=limb_variance,
         )
 
     @property
     def usable(self) -> np.ndarray:
-        """(M,) whether anything of a person could be found again."""
-        return np.isfinite(self.points).any((1, 2)) | np.isfinite(self.pixels).any((1, 2))
+        """(M,) whether a person has any point that a later frame could be compared with."""
+        has_points = np.isfinite(self.points).any((1, 2))
+        has_pixels = np.isfinite(self.pixels).any((1, 2))
+        return has_points | has_pixels
 
     def of_tracks(self, rows: np.ndarray, count: int) -> Measured:
-        """The same for `count` tracks, of which track rows[m] is person m, none where it is -1: NaN
-        for the others."""
-        if rows.tolist() == list(
-            range(count)
-        ):  # everybody is there and in order, as somebody alone is
+        """The measurements of `count` tracks, NaN for those without one.
+
+        rows: (M,) the track of each person; -1: none.
+        """
+        # Nothing to do if every track has a person, in order, as with a single person
+        if rows.tolist() == list(range(count)):
             return self
 
-        def spread(value: np.ndarray) -> np.ndarray:
+        assigned = rows >= 0
+
+        def spread(name: str) -> np.ndarray:
+            value = getattr(self, name)
             out = np.full((count, *value.shape[1:]), np.nan)
-            out[rows[rows >= 0]] = value[rows >= 0]
+            out[rows[assigned]] = value[assigned]
             return out
 
-        return Measured(*(spread(getattr(self, f.name)) for f in fields(self)))
+        names = [field.name for field in fields(self)]
+        return Measured(*map(spread, names))
 
 
-def _limbs(points: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lengths of the limbs and their variances, (M, 16) each, of joints (M, 17, 3) whose errors are
-    taken for independent."""
+def _stack(values: Sequence[object], field: str, count: int, *shape: int) -> np.ndarray:
+    """A field of `count` values as one array (count, *shape), also of none."""
+    arrays = [getattr(value, field) for value in values]
+    return np.array(arrays, np.float64).reshape(count, *shape)
+
+
+def _complete_noise(given: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """Covariances (M, 14, 2, 2) of keypoints: those given where finite, else by the side (M,) of
+    the box; the floor is added."""
+    std = (KEYPOINT_NOISE * side)[:, None, None, None]
+    default = std**2 * _EYE  # M, 1, 2, 2
+    finite = np.isfinite(given)
+    complete = finite.all((-2, -1), keepdims=True)
+    noise = np.where(complete, given, default)
+    return noise + NOISE_FLOOR_PX**2 * _EYE
+
+
+def _measure_limbs(points: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lengths of the limbs and their variances, (M, 16) each, of joints (M, 17, 3) with independent
+    errors."""
     along = points[:, _CHILDREN] - points[:, _PARENTS]
-    length = np.sqrt((along * along).sum(-1))
+    squares = (along * along).sum(-1)
+    length = np.sqrt(squares)
+
     both = covariance[:, _CHILDREN] + covariance[:, _PARENTS]
-    return length, np.einsum("mla,mlab,mlb->ml", along, both, along) / np.maximum(length, 1e-6) ** 2
+    projected = np.einsum("mla,mlab,mlb->ml", along, both, along)
+    return length, projected / np.maximum(length, 1e-6) ** 2
 
 
 @dataclass(frozen=True)
 class Tracks:
-    """T persons at one time; ids ascend."""
+    """T tracks at one time; ids ascend."""
 
     ids: np.ndarray
     """(T,)"""
     born_ns: np.ndarray
-    """(T,) stamp of the first frame"""
+    """(T,) stamp of the first frame."""
     seen_ns: np.ndarray
-    """(T,) stamp of the last frame that shows it"""
+    """(T,) stamp of the last frame that shows it."""
     hits: np.ndarray
-    """(T,) frames that show it"""
+    """(T,) frames that show it."""
     updates: np.ndarray
-    """(T, 17) frames that show the point"""
+    """(T, 17) frames that show the point."""
     points: Motion
-    """(T, 17, 6) m, m/s: as `Measured.points`, with their bias"""
+    """(T, 17, 6) m, m/s: as `Measured.points`, with their bias."""
     bias: np.ndarray
-    """(T, 17, 3, 3) m^2, covariance of the bias"""
+    """(T, 17, 3, 3) m^2, covariance of the bias."""
     pixels: Motion
-    """(T, 14, 4) px, px/s"""
-    pixels_a_metre: np.ndarray
-    """(T,)"""
+    """(T, 14, 4) px, px/s."""
+    pixels_per_metre: np.ndarray
+    """(T,) scale of the person in the image."""
     limbs: np.ndarray
-    """(T, 16) m, with their bias"""
+    """(T, 16) lengths, m, with their bias."""
     limb_variance: np.ndarray
-    """(T, 16) m^2, without that of the bias"""
+    """(T, 16) m^2, without the bias's."""
     limb_bias: np.ndarray
-    """(T, 16) m^2, variance of the bias"""
+    """(T, 16) m^2, variance of the bias."""
 
     @classmethod
     def blank(cls, ids: np.ndarray, stamp_ns: int) -> Tracks:
         """Tracks of which nothing is known yet."""
-        n, j = len(ids), JOINT_COUNT
-        nan, stamps = (lambda *shape: np.full((n, *shape), np.nan)), np.full(n, stamp_ns)
+        count = len(ids)
+        stamps = np.full(count, stamp_ns)
+
+        def nan(*shape: int) -> np.ndarray:
+            return np.full((count, *shape), np.nan)
+
         return cls(
-            ids,
-            stamps,
-            stamps,
-            np.zeros(n, int),
-            np.zeros((n, j), int),
-            kalman.unknown((n, j), 3),
-            nan(j, 3, 3),
-            kalman.unknown((n, KEYPOINT_COUNT), 2),
-            nan(),
-            nan(j - 1),
-            nan(j - 1),
-            nan(j - 1),
+            ids=ids,
+            born_ns=stamps,
+            seen_ns=stamps,
+            hits=np.zeros(count, int),
+            updates=np.zeros((count, JOINT_COUNT), int),
+            points=kalman.unknown((count, JOINT_COUNT), 3),
+            bias=nan(JOINT_COUNT, 3, 3),
+            pixels=kalman.unknown((count, KEYPOINT_COUNT), 2),
+            pixels_per_metre=nan(),
+            limbs=nan(LIMB_COUNT),
+            limb_variance=nan(LIMB_COUNT),
+            limb_bias=nan(LIMB_COUNT),
         )
 
     def take(self, index: np.ndarray) -> Tracks:
-        values = (getattr(self, f.name) for f in fields(self))
-        return Tracks(*(v.take(index) if isinstance(v, Motion) else v[index] for v in values))
+        """The tracks at `index`."""
+        values = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Motion):
+                values.append(value.take(index))
+            else:
+                values.append(value[index])
+        return Tracks(*values)
 
     def join(self, other: Tracks) -> Tracks:
-        pairs = ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        return Tracks(
-            *(
-                Motion(*map(np.concatenate, zip(*p)))
-                if isinstance(p[0], Motion)
-                else np.concatenate(p)
-                for p in pairs
-            )
-        )
+        """These tracks, followed by the others."""
+        values = []
+        for field in fields(self):
+            first = getattr(self, field.name)
+            second = getattr(other, field.name)
+            if isinstance(first, Motion):
+                joined = map(np.concatenate, zip(first, second))
+                values.append(Motion(*joined))
+            else:
+                values.append(np.concatenate((first, second)))
+        return Tracks(*values)
 
 
-def mixed(before: np.ndarray, new: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """(1 - share) before + share new, where `before` counts only up to a share of 1 and `new` only
-    from 0: they may be NaN there."""
-    return np.where(share > 0, share * new, 0.0) + np.where(share < 1, (1 - share) * before, 0.0)
+def mix(before: np.ndarray, new: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """(1 - share) before + share new.
+
+    `before` may be NaN where the share is 1, and `new` where it is 0.
+    """
+    weighted_new = share * new
+    weighted_before = (1 - share) * before
+
+    from_new = np.where(share > 0, weighted_new, 0.0)
+    from_before = np.where(share < 1, weighted_before, 0.0)
+    return from_new + from_before
 
 
-def mean_length(tracks: Tracks, measured: Measured, new_share: float) -> dict[str, np.ndarray]:
-    """Lengths of the limbs with those of one more frame: a Kalman filter of numbers that stay."""
+def update_limbs(tracks: Tracks, measured: Measured, new_share: float) -> dict[str, np.ndarray]:
+    """Fields `limbs`, `limb_variance` and `limb_bias` of the tracks after one more frame: a Kalman
+    filter of constants."""
     noise = new_share * measured.limb_variance
-    seen, known = np.isfinite(measured.limbs) & np.isfinite(noise), np.isfinite(tracks.limbs)
-    gain = np.where(
-        known, tracks.limb_variance / (tracks.limb_variance + np.maximum(noise, 1e-12)), 1.0
-    )
+    seen = np.isfinite(measured.limbs) & np.isfinite(noise)
+    known = np.isfinite(tracks.limbs)
+
+    total = tracks.limb_variance + np.maximum(noise, 1e-12)
+    gain = np.where(known, tracks.limb_variance / total, 1.0)
     gain = np.where(seen, gain, 0.0)
-    variance = np.where(known, (1 - gain) * tracks.limb_variance, np.where(seen, noise, np.nan))
+
+    # Variance after the update, or of a first measurement
+    updated = (1 - gain) * tracks.limb_variance
+    first = np.where(seen, noise, np.nan)
+    bias = (1 - new_share) * measured.limb_variance
     return {
-        "limbs": mixed(tracks.limbs, measured.limbs, gain),
-        "limb_variance": variance,
-        "limb_bias": mixed(tracks.limb_bias, (1 - new_share) * measured.limb_variance, gain),
+        "limbs": mix(tracks.limbs, measured.limbs, gain),
+        "limb_variance": np.where(known, updated, first),
+        "limb_bias": mix(tracks.limb_bias, bias, gain),
     }
 
 
-def out_of_sight(person: Person) -> Person:
-    """A person that this frame does not show: only its last box is left."""
-    flat, pose = person.skeleton_2d, person.skeleton_3d
-    flat = replace(
+def forget_pose(person: Person) -> Person:
+    """A person that this frame does not show: only the last box is left, everything else is
+    unknown."""
+    flat = person.skeleton_2d
+    pose = person.skeleton_3d
+
+    unknown_2d = replace(
         flat,
-        **{n: np.full_like(getattr(flat, n), np.nan) for n in ("keypoints_px", "covariance_px2")},
+        keypoints_px=np.full_like(flat.keypoints_px, np.nan),
+        covariance_px2=np.full_like(flat.covariance_px2, np.nan),
+        confidence=np.zeros_like(flat.confidence),
     )
-    nothing = {
-        n: np.full_like(getattr(pose, n), np.nan)
-        for n in ("joints_m", "covariance_m2", "hypotheses_m", "hypothesis_weight")
-    }
-    pose = replace(
+    unknown_3d = replace(
         pose,
-        **nothing,
+        joints_m=np.full_like(pose.joints_m, np.nan),
+        covariance_m2=np.full_like(pose.covariance_m2, np.nan),
+        hypotheses_m=np.full_like(pose.hypotheses_m, np.nan),
+        hypothesis_weight=np.full_like(pose.hypothesis_weight, np.nan),
         confidence=np.zeros_like(pose.confidence),
         status=np.zeros_like(pose.status),
         log_likelihood=np.nan,
     )
-    return replace(
-        person,
-        skeleton_2d=replace(flat, confidence=np.zeros_like(flat.confidence)),
-        skeleton_3d=pose,
-        coasting=True,
-    )
+    return replace(person, skeleton_2d=unknown_2d, skeleton_3d=unknown_3d, coasting=True)
 
 
 def tracked_person(person: Person, tracks: Tracks, row: int, stamp_ns: int, smooth: bool) -> Person:
-    """A person as its track knows it; without `smooth` its joints are those of the image."""
-    mean, covariance = tracks.points.mean[row], tracks.points.covariance[row]
+    """`person` with the id, age, velocities and limb lengths of track `row`.
+
+    smooth: the joints are the track's too; without it they are those of the image.
+    """
+    mean = tracks.points.mean[row]
+    covariance = tracks.points.covariance[row]
     pose = person.skeleton_3d
-    moving = pose.metric or (
-        not pose.status.any() and bool(np.isfinite(mean[ROOT]).all())
-    )  # in metres, or nothing seen but once in metres
-    velocity, spread = mean[:, 3:].copy(), covariance[:, 3:, 3:].copy()
+
+    # In metres, or not seen now but known in metres before
+    metric = pose.metric
+    if not pose.status.any():
+        known_before = np.isfinite(mean[ROOT]).all()
+        metric = metric or bool(known_before)
+
+    # Velocities: absolute if metric, otherwise relative to the root
+    velocity = mean[:, 3:].copy()
+    velocity_covariance = covariance[:, 3:, 3:].copy()
     velocity[tracks.updates[row] < 2] = np.nan
-    if moving:
+    if metric:
         velocity[1:] += velocity[ROOT]
-        spread[1:] += spread[ROOT]
+        velocity_covariance[1:] += velocity_covariance[ROOT]
     else:
-        velocity[ROOT], spread[ROOT] = 0.0, 0.0
-    spread[np.isnan(velocity).any(-1)] = np.nan
+        velocity[ROOT] = 0.0
+        velocity_covariance[ROOT] = 0.0
+
+    unknown = np.isnan(velocity).any(-1)
+    velocity_covariance[unknown] = np.nan
+
+    if smooth:
+        position_covariance = covariance[:, :3, :3] + tracks.bias[row]
+        pose = _smoothed_skeleton(pose, mean, position_covariance, metric)
+
+    limb_variance = tracks.limb_variance[row] + tracks.limb_bias[row]
+    age_ns = float(stamp_ns - tracks.born_ns[row])
     return replace(
         person,
         id=int(tracks.ids[row]),
-        age_s=float(stamp_ns - tracks.born_ns[row]) / 1e9,
-        skeleton_3d=_skeleton(pose, mean, covariance[:, :3, :3] + tracks.bias[row], moving)
-        if smooth
-        else pose,
+        age_s=age_ns / 1e9,
+        skeleton_3d=pose,
         velocity_mps=velocity,
-        velocity_covariance_m2ps2=spread,
+        velocity_covariance_m2ps2=velocity_covariance,
         bone_lengths_m=tracks.limbs[row],
-        bone_lengths_std_m=np.sqrt(tracks.limb_variance[row] + tracks.limb_bias[row]),
+        bone_lengths_std_m=np.sqrt(limb_variance),
     )
 
 
-def _skeleton(
+def _smoothed_skeleton(
     pose: Skeleton3D, mean: np.ndarray, covariance: np.ndarray, metric: bool
 ) -> Skeleton3D:
-    """`pose` with the joints of the track: mean (17, 6), covariance (17, 3, 3) as `Tracks.points`,
-    bias included."""
-    root, joints = (mean[ROOT, :3] if metric else np.zeros(3)), mean[:, :3].copy()
+    """`pose` with the joints of its track.
+
+    mean: (17, 6) as `Tracks.points`; covariance: (17, 3, 3) of the positions, bias included.
+    """
+    root = np.zeros(3)
+    if metric:
+        root = mean[ROOT, :3]
+    joints = mean[:, :3].copy()
     joints[ROOT] = 0.0
+
     covariance = covariance.copy()
-    root_covariance, covariance[ROOT] = (
-        covariance[ROOT].copy() if metric else np.full((3, 3), np.nan),
-        0.0,
-    )
+    root_covariance = np.full((3, 3), np.nan)
+    if metric:
+        root_covariance = covariance[ROOT].copy()
+    covariance[ROOT] = 0.0
+
     known = np.isfinite(joints).all(-1)
     status = np.where(known, np.maximum(pose.status, _INFERRED), _INVALID)
     return replace(

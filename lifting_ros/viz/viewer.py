@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Poses in the viewer Rerun: chosen over viser because it has a timeline by stamp and files that
-open again later.
+"""Poses in the viewer Rerun, which has a timeline by stamp and files that can be opened later.
 
 Entities: world/people/ID/limbs, joints, covariance (metres, the camera's optical frame);
-world/camera/image, and on it world/camera/people/ID/keypoints, limbs (pixels)."""
+world/camera/image, and on it world/camera/people/ID/keypoints, limbs (pixels).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,24 +15,31 @@ from typing import Any
 import cv2
 import numpy as np
 
-from lifting_ros.io.bag_poses import BagFrame
+from lifting_ros.errors import LiftingError
+from lifting_ros.io.pose_table import PoseFrame
 from lifting_ros.skeleton import JOINT_NAMES, KEYPOINT_LIMBS, KEYPOINT_NAMES, LIMBS
-from lifting_ros.types import JointStatus, Person, Skeleton2D, Skeleton3D
-from lifting_ros.viz.overlay_3d import COLOURS, side_of
+from lifting_ros.types import JointStatus, Skeleton2D, Skeleton3D
+from lifting_ros.viz.palette import colour_of
 
 TIMELINE = "stamp"
 _CLOCK_BEGINS_NS = 10**17
-"""Stamps before 1973 are not the time of day: simulations and videos count from zero."""
+"""Stamps before 1973 are durations: simulations and videos count from zero."""
+
 _LEAST_CONFIDENCE = 0.05
+"""Keypoints below this are not shown."""
+
 _JPEG_QUALITY = 85
 
+_OBSERVED_ALPHA = 255
+_INFERRED_ALPHA = 90
 
-class ViewerMissingError(ImportError):
-    """Rerun, or what reads its images, is not installed; the text is one line."""
+
+class ViewerMissingError(LiftingError, ImportError):
+    """Rerun or rosbags-image is not installed; the text is one line."""
 
 
 def load_rerun() -> ModuleType:
-    """The viewer's package; ViewerMissingError in one line where it is not there."""
+    """The package `rerun`; ViewerMissingError where it is not installed."""
     try:
         import rerun
         import rosbags.image  # noqa: F401
@@ -43,18 +51,21 @@ def load_rerun() -> ModuleType:
 
 
 class SkeletonViewer:
-    """Shows frames one after the other: in a window, or in a file where `save` names one. Leave it
-    as a context."""
+    """Shows one frame after the other. A context manager, which ends the recording."""
 
     def __init__(self, save: Path | None = None, rerun: ModuleType | None = None):
+        """save: file to write to; None: open a window. rerun: the package, as `load_rerun`."""
         self._rr = rerun or load_rerun()
         self._stream = self._rr.RecordingStream("lifting")
         if save is None:
             self._stream.spawn()
         else:
             self._stream.save(str(save))
-        self._stream.send_blueprint(self._blueprint())
-        self._stream.log("world", self._rr.ViewCoordinates.RDF, static=True)
+
+        blueprint = self._blueprint()
+        self._stream.send_blueprint(blueprint)
+        axes = self._rr.ViewCoordinates.RDF
+        self._stream.log("world", axes, static=True)
         self._shown: set[str] = set()
 
     def _blueprint(self) -> Any:
@@ -65,93 +76,116 @@ class SkeletonViewer:
         )
         return views.Blueprint(views.Horizontal(*panes))
 
-    def show(self, frame: BagFrame) -> None:
-        """The persons of a frame, in place of those of the frame before."""
-        self._at(frame.stamp_ns)
-        entities = {
-            str(person.id or f"untracked_{k}"): person for k, person in enumerate(frame.persons)
-        }
+    def show(self, frame: PoseFrame) -> None:
+        """Show the persons of a frame instead of those of the previous one."""
+        self._set_time(frame.stamp_ns)
+        entities = {}
+        for k, person in enumerate(frame.persons):
+            entities[str(person.id or f"untracked_{k}")] = person
+
+        # Persons that are gone
         for name in sorted(self._shown - entities.keys()):
             for root in ("world/people", "world/camera/people"):
                 self._stream.log(f"{root}/{name}", self._rr.Clear(recursive=True))
         self._shown = set(entities)
+
         for name, person in entities.items():
-            self._in_space(f"world/people/{name}", person)
-            self._in_image(f"world/camera/people/{name}", person.skeleton_2d)
+            self._log_3d(f"world/people/{name}", person.skeleton_3d)
+            self._log_2d(f"world/camera/people/{name}", person.skeleton_2d)
 
     def show_image(self, stamp_ns: int, message: Any) -> None:
-        """An Image or CompressedImage as rosbags reads it; ones that do not decode are left out."""
+        """Show an Image or CompressedImage as rosbags reads it; nothing if it does not decode."""
         jpeg = to_jpeg(message)
-        if jpeg is not None:
-            self._at(stamp_ns)
-            self._stream.log(
-                "world/camera/image", self._rr.EncodedImage(contents=jpeg, media_type="image/jpeg")
-            )
+        if jpeg is None:
+            return
+
+        self._set_time(stamp_ns)
+        image = self._rr.EncodedImage(contents=jpeg, media_type="image/jpeg")
+        self._stream.log("world/camera/image", image)
 
     def show_camera(self, stamp_ns: int, info: Any) -> None:
-        """A CameraInfo as rosbags reads it: where the image is seen from."""
-        if info.k[0] > 0:
-            self._at(stamp_ns)
-            matrix, size = np.reshape(info.k, (3, 3)), [info.width, info.height]
-            self._stream.log(
-                "world/camera",
-                self._rr.Pinhole(
-                    image_from_camera=matrix, resolution=size, image_plane_distance=1.0
-                ),
-            )
+        """Show the camera of a CameraInfo as rosbags reads it; nothing if it is not calibrated."""
+        if info.k[0] <= 0:
+            return
 
-    def _at(self, stamp_ns: int) -> None:
+        self._set_time(stamp_ns)
+        camera = self._rr.Pinhole(
+            image_from_camera=np.reshape(info.k, (3, 3)),
+            resolution=[info.width, info.height],
+            image_plane_distance=1.0,
+        )
+        self._stream.log("world/camera", camera)
+
+    def _set_time(self, stamp_ns: int) -> None:
         if stamp_ns < _CLOCK_BEGINS_NS:
             self._stream.set_time(TIMELINE, duration=np.timedelta64(stamp_ns, "ns"))
         else:
             self._stream.set_time(TIMELINE, timestamp=np.datetime64(stamp_ns, "ns"))
 
-    def _in_space(self, entity: str, person: Person) -> None:
-        rr, pose = self._rr, person.skeleton_3d
-        drawn = np.isfinite(pose.joints_m).all(-1) & (pose.status != JointStatus.INVALID)  # 17
-        limbs, there = [limb for limb in LIMBS if drawn[list(limb)].all()], np.flatnonzero(drawn)
-        strips, ends = [pose.joints_m[list(limb)] for limb in limbs], [limb[1] for limb in limbs]
-        self._stream.log(
-            f"{entity}/limbs", rr.LineStrips3D(strips, colors=_colours(pose, ends), radii=0.01)
+    def _log_3d(self, entity: str, pose: Skeleton3D) -> None:
+        rr = self._rr
+        known = np.isfinite(pose.joints_m).all(-1) & (pose.status != JointStatus.INVALID)  # 17
+        joints = np.flatnonzero(known)
+
+        # Limbs
+        limbs = [list(limb) for limb in LIMBS if known[list(limb)].all()]
+        strips = [pose.joints_m[limb] for limb in limbs]
+        colours = _colours(pose, [child for _, child in limbs])
+        lines = rr.LineStrips3D(
+            strips,
+            colors=colours,
+            radii=0.01,
         )
-        names = [f"{JOINT_NAMES[j]} ({JointStatus(pose.status[j]).name.lower()})" for j in there]
+        self._stream.log(f"{entity}/limbs", lines)
+
+        # Joints
+        labels = []
+        for j in joints:
+            status = JointStatus(pose.status[j])
+            labels.append(f"{JOINT_NAMES[j]} ({status.name.lower()})")
         points = rr.Points3D(
-            pose.joints_m[there],
-            colors=_colours(pose, there),
+            pose.joints_m[joints],
+            colors=_colours(pose, joints),
             radii=0.025,
-            labels=names,
+            labels=labels,
             show_labels=False,
         )
         self._stream.log(f"{entity}/joints", points)
-        shapes = [
-            (j, *axes) for j in there if (axes := ellipsoid(pose.covariance_m2[j])) is not None
-        ]
-        self._stream.log(
-            f"{entity}/covariance",
-            rr.Ellipsoids3D(
-                centers=[pose.joints_m[j] for j, *_ in shapes],
-                half_sizes=[size for _, size, _ in shapes],
-                quaternions=[quaternion for *_, quaternion in shapes],
-                colors=_colours(pose, [j for j, *_ in shapes]),
-            ),
-        )
 
-    def _in_image(self, entity: str, skeleton: Skeleton2D) -> None:
-        seen = (skeleton.confidence >= _LEAST_CONFIDENCE) & np.isfinite(skeleton.keypoints_px).all(
-            -1
-        )  # 14
+        # Covariances
+        shapes = {}
+        for j in joints:
+            shape = ellipsoid(pose.covariance_m2[j])
+            if shape is not None:
+                shapes[j] = shape
+        ellipsoids = rr.Ellipsoids3D(
+            centers=[pose.joints_m[j] for j in shapes],
+            half_sizes=[size for size, _ in shapes.values()],
+            quaternions=[quaternion for _, quaternion in shapes.values()],
+            colors=_colours(pose, shapes),
+        )
+        self._stream.log(f"{entity}/covariance", ellipsoids)
+
+    def _log_2d(self, entity: str, skeleton: Skeleton2D) -> None:
+        rr = self._rr
+        finite = np.isfinite(skeleton.keypoints_px).all(-1)
+        confident = skeleton.confidence >= _LEAST_CONFIDENCE
+        seen = confident & finite  # 14
         if not seen.any():
             return
-        rr, there = self._rr, np.flatnonzero(seen)
-        strips = [
-            skeleton.keypoints_px[list(limb)] for limb in KEYPOINT_LIMBS if seen[list(limb)].all()
-        ]
-        self._stream.log(f"{entity}/limbs", rr.LineStrips2D(strips, radii=1.5))
-        colours = [_rgba(KEYPOINT_NAMES[k], 255) for k in there]
-        labels = [f"{KEYPOINT_NAMES[k]} {skeleton.confidence[k]:.2f}" for k in there]
+
+        # Limbs
+        limbs = [list(limb) for limb in KEYPOINT_LIMBS if seen[list(limb)].all()]
+        strips = [skeleton.keypoints_px[limb] for limb in limbs]
+        lines = rr.LineStrips2D(strips, radii=1.5)
+        self._stream.log(f"{entity}/limbs", lines)
+
+        # Keypoints
+        keypoints = np.flatnonzero(seen)
+        labels = [f"{KEYPOINT_NAMES[k]} {skeleton.confidence[k]:.2f}" for k in keypoints]
         points = rr.Points2D(
-            skeleton.keypoints_px[there],
-            colors=colours,
+            skeleton.keypoints_px[keypoints],
+            colors=[_rgba(KEYPOINT_NAMES[k], _OBSERVED_ALPHA) for k in keypoints],
             radii=4.0,
             labels=labels,
             show_labels=False,
@@ -169,19 +203,20 @@ def ellipsoid(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Standard deviations (3,) along the principal axes of a covariance (3, 3), and the axes'
     quaternion x, y, z, w (4,).
 
-    None where the covariance is not finite or is zero.
+    None for a covariance that is not finite or is zero.
     """
     from scipy.spatial.transform import Rotation
 
     if not np.isfinite(covariance).all() or not np.any(covariance):
         return None
+
     variances, axes = np.linalg.eigh(covariance)
-    axes[:, 0] *= np.sign(np.linalg.det(axes))  # a mirrored frame is no rotation
+    axes[:, 0] *= np.sign(np.linalg.det(axes))  # a mirrored frame is not a rotation
     return np.sqrt(np.maximum(variances, 0.0)), Rotation.from_matrix(axes).as_quat()
 
 
 def to_jpeg(message: Any) -> bytes | None:
-    """An Image or CompressedImage as a JPEG; None where it does not decode."""
+    """An Image or CompressedImage as a JPEG; None if it does not decode."""
     from rosbags.image import message_to_cvimage
 
     try:
@@ -192,14 +227,19 @@ def to_jpeg(message: Any) -> bytes | None:
         done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     except Exception:  # OpenCV and rosbags-image each raise their own kinds
         return None
+
     return data.tobytes() if done else None
 
 
-def _colours(pose: Skeleton3D, joints: Any) -> list[tuple[int, ...]]:
-    return [
-        _rgba(JOINT_NAMES[j], 255 if pose.status[j] == JointStatus.OBSERVED else 90) for j in joints
-    ]
+def _colours(pose: Skeleton3D, joints: Iterable[int]) -> list[tuple[int, ...]]:
+    """Colours of joints; inferred joints are translucent."""
+    colours = []
+    for j in joints:
+        observed = pose.status[j] == JointStatus.OBSERVED
+        colours.append(_rgba(JOINT_NAMES[j], _OBSERVED_ALPHA if observed else _INFERRED_ALPHA))
+    return colours
 
 
 def _rgba(name: str, alpha: int) -> tuple[int, ...]:
-    return (*bytes.fromhex(COLOURS[side_of(name)][1:]), alpha)
+    """Colour of a joint or keypoint by its name."""
+    return (*bytes.fromhex(colour_of(name)[1:]), alpha)

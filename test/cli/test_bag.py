@@ -110,7 +110,7 @@ def test_every_message_is_still_there_byte_for_byte(light, tmp_path, storage, wh
     assert all(row[4] == (bags.BEST_EFFORT,) for row in found if not row[0].startswith("/lifting/"))
 
 
-def test_each_image_has_its_poses_right_behind_it_under_its_stamp(light, tmp_path):
+def test_poses_follow_their_image_under_its_stamp(light, tmp_path):
     source = write_bag(tmp_path / "in", scene())
     assert bag(source, tmp_path / "out.mcap") == 0
     rows = [row[:3] for row in read_raw(tmp_path / "out.mcap")]
@@ -182,7 +182,8 @@ def test_of_several_cameras_one_has_to_be_chosen(light, tmp_path, capsys):
     source = write_bag(tmp_path / "in", sorted([*scene(), *right], key=lambda m: m[1]))
     assert bag(source, tmp_path / "out.mcap") == 2
     assert capsys.readouterr().err.strip() == (
-        f"lifting bag: {source}: images on several topics, choose one with --image: /cam/image_raw (4), /right/image_raw (3)"
+        f"lifting bag: {source}: images on several topics, choose one with --image:"
+        " /cam/image_raw (4), /right/image_raw (3)"
     )
     assert bag(source, tmp_path / "out.mcap", "--image", "/right/image_raw") == 0
     assert [time for time, _ in poses(tmp_path / "out.mcap")] == [
@@ -243,9 +244,7 @@ def test_without_camera_info_that_is_said_once(light, tmp_path, capsys):
     assert {camera for _, camera, _ in Estimator.asked} == {None}
 
 
-def test_images_that_cannot_be_used_are_counted_and_the_others_are_not_lost(
-    light, tmp_path, capsys
-):
+def test_unusable_images_are_counted_and_no_other_is_lost(light, tmp_path, capsys):
     bad = [("/cam/image_raw", START_NS + 10 + k, image(RGB, 1, "x11")) for k in range(2)]
     bad += [("/cam/image_raw", START_NS + 20, b"\x00\x01\x00\x00 no image at all")]
     source = write_bag(tmp_path / "in", sorted([*scene(), *bad], key=lambda m: m[1]))
@@ -278,13 +277,18 @@ def test_poses_only_and_another_namespace(light, tmp_path):
 def test_parameters_are_those_of_the_node(light, tmp_path, capsys):
     source, params = write_bag(tmp_path / "in", scene(2)), tmp_path / "params.yaml"
     params.write_text(
-        "/other:\n  ros__parameters: {junk: 1}\n/**:\n  ros__parameters:\n    up: [1.0, 0.0, 0.0]\n    lifting.modes: 2\n"
+        "/other:\n  ros__parameters: {junk: 1}\n"
+        "/**:\n  ros__parameters:\n    up: [1.0, 0.0, 0.0]\n    lifting.modes: 2\n"
     )
     assert bag(source, tmp_path / "out.mcap", "--params", params) == 0
     assert Estimator.asked[0][2].tolist() == [1.0, 0.0, 0.0]
     for text, named in {
-        "/**: {ros__parameters: {lifting: {mode: 2}}}": "lifting.mode: unknown parameter; did you mean lifting.modes?",
-        "/**: {ros__parameters: {lifting: {modes: 200}}}": "lifting.modes: expected 1 to 16, got 200",
+        "/**: {ros__parameters: {lifting: {mode: 2}}}": (
+            "lifting.mode: unknown parameter; did you mean lifting.modes?"
+        ),
+        "/**: {ros__parameters: {lifting: {modes: 200}}}": (
+            "lifting.modes: expected 1 to 16, got 200"
+        ),
         "/other: {ros__parameters: {queue: 2}}": "nothing for the node /lifting; it is for /other",
         "queue: 2": "no ros__parameters in it",
         "[1, 2": "not a readable YAML file",
@@ -296,7 +300,7 @@ def test_parameters_are_those_of_the_node(light, tmp_path, capsys):
         assert len(said) == 1 and named in said[0] and str(params) in said[0]
 
 
-def test_smoothing_sees_the_future_and_tracking_without_it_does_not(light, tmp_path):
+def test_only_smoothing_sees_the_future(light, tmp_path):
     messages = [m for m in scene(6) if m[0] != "/battery"]
     shared = [m for m in messages if m[1] < START_NS + 2 * PERIOD_NS]
     for name, content in (("long", messages), ("short", shared)):
@@ -308,7 +312,7 @@ def test_smoothing_sees_the_future_and_tracking_without_it_does_not(light, tmp_p
     assert repr(first["long--no-smooth"]) == repr(first["short--no-smooth"])
 
 
-def test_a_bag_without_definitions_is_read_and_becomes_one_with_them(light, tmp_path):
+def test_a_bag_without_definitions_gets_them(light, tmp_path):
     """As Humble writes them: sqlite3 whose types everybody has to know."""
     source = write_bag(tmp_path / "in", scene(), StoragePlugin.SQLITE3)
     with sqlite3.connect(next(source.glob("*.db3"))) as database:
@@ -419,10 +423,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(light, tmp_path, capfd, number
 
 
 @pytest.mark.skipif(
-    not (CLIP.is_file() and (pipeline.WEIGHTS / "lite.safetensors").is_file()),
+    not (CLIP.is_file() and (pipeline.WEIGHTS / "full.safetensors").is_file()),
     reason="the weights are not there",
 )
-def test_the_real_estimator_places_the_person_and_repeats_its_bytes(tmp_path):
+def test_the_estimator_places_the_person_and_repeats_its_bytes(tmp_path):
     pictures = bags.frames([0, 100, 101])
     messages = [
         ("/cam/image_raw", START_NS + k * PERIOD_NS, image(p, START_NS + k * PERIOD_NS))

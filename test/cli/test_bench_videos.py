@@ -49,7 +49,7 @@ def person(
     )
 
 
-def test_people_are_followed_by_their_boxes_and_lost_where_nobody_is_found():
+def test_people_are_followed_by_box_and_lost_when_not_found():
     walk = [
         [person((5.0 * n, 0)), person((300 - 5.0 * n, 0))][:: 1 - 2 * (n % 2)] for n in range(4)
     ]  # best first changes
@@ -63,7 +63,7 @@ def test_people_are_followed_by_their_boxes_and_lost_where_nobody_is_found():
         )
 
 
-def test_a_keypoint_that_is_off_for_one_frame_jumps_and_one_that_walks_does_not():
+def test_a_keypoint_off_for_one_frame_jumps():
     """A torso is 60 px: half of it is the least jump."""
 
     def jumps(*persons):
@@ -85,7 +85,7 @@ def test_sides_are_exchanged_where_the_other_side_fits_better():
     assert bench.exchanges([(n, person(confidence=0.2, sides=n == 1)) for n in range(3)]) == 0
 
 
-def test_a_row_counts_frames_people_and_what_could_have_been_wrong():
+def test_a_row_counts_frames_people_and_suspects():
     still = [person()]
     row = bench.row(
         [[], still, [person(moved={4: (0, -50)})], still, [person(sides=True), person((400, 0))]]
@@ -102,7 +102,7 @@ def test_a_row_counts_frames_people_and_what_could_have_been_wrong():
     assert nobody["people a frame"] == 0 and np.isnan(nobody["jumps per 1,000"])
 
 
-def test_the_nearest_person_is_drawn_alone_and_sides_have_their_colours():
+def test_only_the_nearest_person_is_drawn_in_its_colours():
     near = bench.nearest([person((300, 0)), person()])
     assert near.box_px[0] == 320 and bench.nearest([]) is None  # as long as the other: the first
     shown = bench.tile(np.zeros((200, 400, 3), np.uint8), person(), "7")[20:]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lifting_ros.cli import benchmark
-from lifting_ros.cli.lifter_option import LIFTERS
 from lifting_ros.cli.main import main
+from lifting_ros.cli.options import LIFTERS
 from lifting_ros.lifting.lifters import METHODS
 
 
@@ -68,7 +68,7 @@ def test_every_frame_has_its_turn_and_the_warm_up_does_not_count():
     ("arguments", "line"),
     [
         (["--seconds", "0"], "--seconds: expected more than 0, got 0.0"),
-        (["--json", "nowhere/f.json"], "--json: nowhere/f.json: the folder does not exist"),
+        (["--json", "nowhere/f.json"], "--json nowhere/f.json: the folder does not exist"),
         (["/dev/video99"], "/dev/video99: "),
         (["--weights", "none.safetensors"], "none.safetensors: "),
     ],

@@ -26,7 +26,7 @@ LIMIT_S = 600
 """Against hanging only."""
 needs_weights = pytest.mark.skipif(
     not (
-        (PACKAGE / "weights" / "lite.safetensors").is_file()
+        (PACKAGE / "weights" / "full.safetensors").is_file()
         and (PACKAGE / "weights" / "detector.safetensors").is_file()
     ),
     reason="the weights are not there",
@@ -159,7 +159,7 @@ def test_a_device_number_stays_a_string(folder, tmp_path):
     ]
 
 
-def test_a_relative_folder_reaches_the_camera_as_an_absolute_path(folder, tmp_path, monkeypatch):
+def test_the_camera_gets_an_absolute_path(folder, tmp_path, monkeypatch):
     import argparse
 
     monkeypatch.chdir(tmp_path)

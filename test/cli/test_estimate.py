@@ -17,7 +17,7 @@ PACKAGE = Path(lifting_ros.__file__).parent
 CLIP = PACKAGE / "demo" / "walk_and_sit.mp4"
 needs_weights = pytest.mark.skipif(
     not (
-        (PACKAGE / "weights" / "lite.safetensors").is_file()
+        (PACKAGE / "weights" / "full.safetensors").is_file()
         and (PACKAGE / "weights" / "detector.safetensors").is_file()
     ),
     reason="the weights are not there",
@@ -259,7 +259,8 @@ def test_an_unknown_option_is_refused(verb, capsys):
 def test_a_calibration_fits_images_of_another_size(tmp_path):
     path = tmp_path / "camera.yaml"
     path.write_text(
-        "image_width: 640\nimage_height: 480\ncamera_matrix: {data: [500, 0, 319.5, 0, 510, 239.5, 0, 0, 1]}\n"
+        "image_width: 640\nimage_height: 480\n"
+        "camera_matrix: {data: [500, 0, 319.5, 0, 510, 239.5, 0, 0, 1]}\n"
     )
     half = read_camera(str(path), 320, 240)
     np.testing.assert_allclose(half.matrix, [[250, 0, 159.5], [0, 255, 119.5], [0, 0, 1]])
@@ -267,6 +268,6 @@ def test_a_calibration_fits_images_of_another_size(tmp_path):
 
 def test_the_sheet_prefers_frames_with_people():
     frames = [(k, None, ["somebody"] if 10 <= k < 20 else []) for k in range(40)]
-    picked = [frame[0] for frame in chosen(frames)]
+    picked = chosen([frame[2] for frame in frames])
     assert len(picked) == 6 and all(10 <= k < 20 for k in picked)
-    assert [frame[0] for frame in chosen(frames[:3])] == [0, 1, 2]
+    assert chosen([frame[2] for frame in frames[:3]]) == [0, 1, 2]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`lifting evaluate --lifting` on motion capture that the test makes: tables, files, and bad input
+"""`lifting evaluate lifting` on motion capture that the test makes: tables, files, and bad input
 in one line."""
 
 import json
@@ -9,14 +9,16 @@ import pytest
 import torch
 from people import make_poses, small_prior
 
-from lifting_ros.cli.evaluate import LIFTING_TABLES, cell, print_table
+from lifting_ros.cli.evaluate import SUBVERBS
 from lifting_ros.cli.main import main
+from lifting_ros.cli.tables import cell, print_table
 from lifting_ros.lifting.residual_mlp import (
     RelativeLifter,
     ResidualMLP,
     ResidualMLPConfig,
     SupervisedLifter,
 )
+from lifting_ros.research.evaluation.lifting_report import TITLES
 
 
 @pytest.fixture
@@ -41,7 +43,7 @@ def call(data, *options: str) -> int:
     return main(
         [
             "evaluate",
-            "--lifting",
+            "lifting",
             "--data",
             str(data),
             "--prior",
@@ -70,7 +72,7 @@ def test_tables_and_files(data, capsys):
     )
     text = capsys.readouterr().out
     tables = json.loads((out / "e.json").read_text())
-    assert tuple(tables) == LIFTING_TABLES and all(title in text for title in LIFTING_TABLES)
+    assert tuple(tables) == TITLES and all(title in text for title in TITLES)
     errors = tables["errors, mm"]
     assert list(errors)[:4] == [
         "exact, best mode",
@@ -94,7 +96,7 @@ def test_the_same_seed_gives_the_same_figures(data):
     for name in ("a", "b"):
         assert call(data, "--json", str(data / name)) == 0
     a, b = (json.loads((data / name).read_text()) for name in ("a", "b"))
-    assert all(a[title] == b[title] for title in LIFTING_TABLES if title != "speed")
+    assert all(a[title] == b[title] for title in TITLES if title != "speed")
 
 
 @pytest.mark.parametrize(
@@ -107,8 +109,6 @@ def test_the_same_seed_gives_the_same_figures(data):
         (["--prior", "/nowhere.npz"], "nowhere.npz"),
         (["--data", "/nowhere"], "nowhere"),
         (["--seed", "-1"], "--seed"),
-        (["--all", "--lifter", "ppca=x"], "--lifter"),
-        (["--all", "--lifter", "relative=/nowhere.safetensors"], "nowhere.safetensors"),
     ],
 )
 def test_bad_options_are_one_line(data, capsys, options, named):
@@ -117,9 +117,31 @@ def test_bad_options_are_one_line(data, capsys, options, named):
     assert len(lines) == 1 and named in lines[0]
 
 
-def test_nothing_to_do(capsys):
-    assert main(["evaluate", "--data", "."]) == 2
-    assert "--lifting" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("lifter", "named"),
+    [("ppca=x", "--lifter"), ("relative=/nowhere.safetensors", "nowhere.safetensors")],
+)
+def test_bad_weights_of_a_lifter_are_one_line(data, capsys, lifter, named):
+    given = ["--data", str(data), "--prior", str(data / "p.npz"), "--lifter", lifter]
+    assert main(["evaluate", "lifters", *given]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and named in lines[0]
+
+
+@pytest.mark.parametrize("words", [[], ["nothing"], ["--lifting"]])
+def test_without_a_subverb_they_are_listed(capsys, words):
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", *words])
+    assert stopped.value.code == 2 and "WHAT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("subverb", SUBVERBS)
+def test_each_subverb_has_a_help_of_its_own(capsys, subverb):
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", subverb, "--help"])
+    text = capsys.readouterr().out
+    assert stopped.value.code == 0 and text.startswith(f"usage: lifting evaluate {subverb}")
+    assert "--traceback" in text and "--json" in text
 
 
 @pytest.mark.parametrize("what", ["supervised", "relative"])
@@ -137,7 +159,7 @@ def test_training_a_lifter_then_measuring_it(data, capsys, what):
     kind = {"supervised": SupervisedLifter, "relative": RelativeLifter}[what]
     assert not torch.isnan(kind.load(weights).network.layers[0].weight).any()
     given = [
-        "--all",
+        "lifters",
         "--data",
         str(data),
         "--prior",

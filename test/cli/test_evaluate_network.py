@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`lifting evaluate --keypoints` and `--synthetic` on packs and weights that the test makes."""
+"""`lifting evaluate keypoints` and `rendered` on packs and weights that the test makes."""
 
 import dataclasses
 import json
@@ -11,9 +11,9 @@ import torch
 from people import CAMERA, make_poses, see
 from small_networks import LITE, small_network
 
-from lifting_ros.cli import evaluate
+from lifting_ros.cli import tables as printed
 from lifting_ros.cli.main import main
-from lifting_ros.io.checkpoint import save_network
+from lifting_ros.keypoints.network_weights import save_network
 from lifting_ros.research.datasets import pack as packs
 from lifting_ros.research.datasets.pack import Pack
 from lifting_ros.research.evaluation import keypoint_report, synthetic_people
@@ -58,7 +58,7 @@ def test_rendered_people_end_to_end(rendered, weights, tmp_path, capsys):
         main(
             [
                 "evaluate",
-                "--synthetic",
+                "rendered",
                 str(rendered),
                 "--weights",
                 str(weights),
@@ -108,7 +108,7 @@ def test_networks_stand_side_by_side(rendered, weights, tmp_path, monkeypatch):
     copy.parent.mkdir()
     copy.write_bytes(weights.read_bytes())
     options = [
-        "--keypoints",
+        "keypoints",
         "--true-boxes",
         "--data",
         str(tmp_path),
@@ -134,11 +134,10 @@ def test_networks_stand_side_by_side(rendered, weights, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        (["--keypoints"], "--data"),
-        (["--lifting"], "--data"),
-        (["--synthetic", "/nowhere"], "not a pack of rendered people"),
-        (["--synthetic", ".", "--people", "0"], "--people"),
-        ([], "--synthetic"),
+        (["rendered", "/nowhere"], "not a pack of rendered people"),
+        (["rendered", ".", "--people", "0"], "--people"),
+        (["robustness", "--data", ".", "--pictures", "-1"], "--pictures"),
+        (["detector", "--data", ".", "--json", "/nowhere/f.json"], "--json"),
     ],
 )
 def test_bad_options_are_one_line(capsys, options, named):
@@ -150,10 +149,8 @@ def test_bad_options_are_one_line(capsys, options, named):
 def test_other_weights_that_are_none_are_refused(rendered, tmp_path, capsys):
     (tmp_path / "w.safetensors").write_bytes(b"nothing")
     assert (
-        main(
-            ["evaluate", "--synthetic", str(rendered), "--weights", str(tmp_path / "w.safetensors")]
-        )
+        main(["evaluate", "rendered", str(rendered), "--weights", str(tmp_path / "w.safetensors")])
         == 2
     )
     assert "w.safetensors" in capsys.readouterr().err
-    assert evaluate.cell(float("nan")) == "-"
+    assert printed.cell(float("nan")) == "-"

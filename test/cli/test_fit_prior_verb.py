@@ -27,7 +27,7 @@ def mocap(tmp_path) -> str:
     return str(path)
 
 
-def test_the_same_seed_gives_the_same_bytes_on_any_number_of_threads(mocap, tmp_path, monkeypatch):
+def test_same_seed_same_bytes_on_any_number_of_threads(mocap, tmp_path, monkeypatch):
     content = []
     for threads in ("1", "2", "2"):
         out = tmp_path / f"prior_{len(content)}.npz"

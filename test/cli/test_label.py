@@ -24,9 +24,9 @@ def pictures(tmp_path_factory):
     folder = tmp_path_factory.mktemp("pictures")
     make_lifter().save(folder / "s.safetensors", {})
     capture = cv2.VideoCapture(str(DEMO))
-    for number in range(31):
+    for number in range(61):
         image = capture.read()[1]
-        if number in (0, 30):
+        if number in (40, 60):
             cv2.imwrite(str(folder / f"{number}.png"), image)
     capture.release()
     cv2.imwrite(str(folder / "wall.png"), np.full((120, 160, 3), 128, np.uint8))
@@ -46,11 +46,11 @@ def test_photographs_become_labels_that_a_network_learns_from(pictures, tmp_path
     labels = read_labels(tmp_path / "l")
     assert (
         set(labels.image_index) <= {0, 1}
-        and labels.images == ("0.png", "30.png", "wall.png")
+        and labels.images == ("40.png", "60.png", "wall.png")
         and f"{len(labels.good)} people" in said
     )
     assert (
-        labels.windows.shape[1:] == (224, 224, 3)
+        labels.windows.shape[1:] == (384, 384, 3)
         and np.isfinite(labels.joints_m).all()
         and (labels.joints_m[:, 0] == 0).all()
     )
@@ -78,10 +78,11 @@ def test_photographs_become_labels_that_a_network_learns_from(pictures, tmp_path
 
 def test_with_a_calibration_people_are_seen_where_they_are(pictures, tmp_path):
     (tmp_path / "c.yaml").write_text(
-        "image_width: 640\nimage_height: 480\ncamera_matrix: {data: [500, 0, 320, 0, 500, 240, 0, 0, 1]}\n"
+        "image_width: 640\nimage_height: 480\n"
+        "camera_matrix: {data: [500, 0, 320, 0, 500, 240, 0, 0, 1]}\n"
         "distortion_coefficients: {data: [0, 0, 0, 0, 0]}\ndistortion_model: plumb_bob\n"
     )
-    image = str(pictures / "30.png")
+    image = str(pictures / "60.png")
     weights = [
         "--weights",
         str(pictures / "s.safetensors"),
@@ -122,7 +123,7 @@ def test_bad_options_are_one_line_and_nothing_is_written(
 
 def test_the_folder_one_is_in_is_refused_before_the_work(pictures, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lifting_ros.cli.label.Labeller", None)
+    monkeypatch.setattr("lifting_ros.research.labels.labeller.Labeller", None)
     assert call(pictures, "--out", ".") == 2
     assert "--out: .: expected a new or empty folder" in capsys.readouterr().err
 

@@ -147,7 +147,15 @@ def test_help_offers_every_convention(capsys):
     assert all(name in told for name in (*CONVENTIONS, *METHODS))
 
 
-@pytest.mark.parametrize(("verb", "option"), [("lift", "--method"), ("estimate", "--lifter")])
+@pytest.mark.parametrize(
+    ("verb", "option"),
+    [
+        ("lift", "--lifter"),
+        ("lift", "--method"),
+        ("estimate", "--lifter"),
+        ("benchmark", "--lifter"),
+    ],
+)
 def test_lifters_offered_are_those_of_the_parameter(verb, option):
     import argparse
     import importlib

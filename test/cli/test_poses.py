@@ -100,7 +100,8 @@ def test_no_ros_is_needed(bag, tmp_path):
     """Every package of ROS is hidden, and those generated here."""
     code = (
         "import sys\n"
-        "for name in ('rclpy', 'std_msgs', 'sensor_msgs', 'builtin_interfaces', 'lifting_ros.msg', 'ament_index_python'):\n"
+        "for name in ('rclpy', 'std_msgs', 'sensor_msgs', 'builtin_interfaces',\n"
+        "             'lifting_ros.msg', 'ament_index_python'):\n"
         "    sys.modules[name] = None\n"
         "from lifting_ros.cli.main import main\n"
         "sys.exit(main(sys.argv[1:]))\n"

@@ -192,7 +192,7 @@ def publish(peer: Peer, publisher, count: int, process: subprocess.Popen, log: P
         time.sleep(0.02)
 
 
-def test_recording_ends_with_1_when_the_disk_is_full_and_keeps_what_was_written(tmp_path, words):
+def test_a_full_disk_ends_the_recording_with_status_1(tmp_path, words):
     log, bag = tmp_path / "log", tmp_path / "bag"
     process = start(log, "-c", FULL_DISK, "record", "--out", str(bag), "/words")
     publish(*words, 10_000, process, log)
@@ -216,7 +216,7 @@ def test_recording_ends_with_0_on_a_signal(tmp_path, words):
     assert f"5 messages in {bag}" in log.read_text() and len(recorded(bag)) == 5
 
 
-def test_qos_overrides_name_existing_topics_in_the_words_of_rosbag2():
+def test_qos_overrides_name_topics_as_rosbag2_does():
     profiles = yaml.safe_load(share_file("config/rosbag2_qos.yaml").read_text(encoding="utf-8"))
     source = "".join(path.read_text() for path in ROS_SOURCES.glob("*.py"))
     outputs = {f"/lifting/{name}" for name in re.findall(r'"~/(\w+)"', source)} - {

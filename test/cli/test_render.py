@@ -51,7 +51,8 @@ def data():
     pytest.importorskip("embreex", reason="rendering needs the optional package embreex")
     if not all((DATA / part).is_dir() for part in ("body", "mocap", "negatives")):
         pytest.skip(
-            "the body mesh, the motion capture and the backgrounds are not at hand (set LIFTING_DATA)"
+            "the body mesh, the motion capture and the backgrounds are not at hand"
+            " (set LIFTING_DATA)"
         )
     return DATA
 
@@ -70,7 +71,7 @@ def _projected(labels, picture):
     return flat[..., :2] / flat[..., 2:]
 
 
-def test_windows_are_the_same_in_one_and_two_processes_and_labelled_exactly(data, tmp_path):
+def test_windows_are_exact_and_equal_in_one_and_two_processes(data, tmp_path):
     options = ("--count", "5", "--size", "64", "--subjects", "validation")
     images, labels = _rendered(
         data, tmp_path / "one", *options, "--workers", "1", "--sheet", str(tmp_path / "sheet.png")

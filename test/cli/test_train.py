@@ -2,7 +2,6 @@
 """`lifting train`: what the packs are called, what comes first, and what is said where nothing can
 be rendered."""
 
-import argparse
 import dataclasses
 import json
 
@@ -13,8 +12,9 @@ from photos import write_data
 from small_networks import TRUNK_WIDTH
 
 from lifting_ros.cli import train as verb
+from lifting_ros.cli.errors import CommandError
 from lifting_ros.cli.files import write_json
-from lifting_ros.cli.main import CommandError, main
+from lifting_ros.cli.main import main
 from lifting_ros.estimator import WEIGHTS
 from lifting_ros.io.checkpoint import load_tensors, sha256_of
 from lifting_ros.keypoints.trunk import Trunk
@@ -24,6 +24,10 @@ from lifting_ros.research.datasets.keypoints2d import PHOTO_SETS
 from lifting_ros.research.datasets.pack import Pack, write_windows
 from lifting_ros.research.rendering import synthetic
 from lifting_ros.research.rendering.render_errors import RendererMissingError
+from lifting_ros.research.training.network_packs import (
+    open_training_packs,
+    read_training_cutouts,
+)
 from lifting_ros.research.training.train_network import TrainConfig
 
 SMALL = TrainConfig(rendered=3, rooms=2, window_px=32)
@@ -68,14 +72,7 @@ def rendering(monkeypatch):
 
 
 def packs(data, work, **changes) -> list[str]:
-    return [
-        p.name
-        for p in verb.packs_of(
-            argparse.Namespace(work=str(work), synthetic=""),
-            data,
-            dataclasses.replace(SMALL, **changes),
-        )
-    ]
+    return [p.name for p in open_training_packs(dataclasses.replace(SMALL, **changes), data, work)]
 
 
 def test_packs_are_named_by_all_that_they_depend_on(data, tmp_path, rendering):
@@ -134,10 +131,10 @@ def test_without_the_renderer_there_is_one_line_with_a_way_out(data, tmp_path, m
     assert len(said) == 1 and "embreex" in said[0] and "rendered: 0 and rooms: 0" in said[0]
 
 
-def test_a_folder_for_the_weights_that_is_not_there_is_told_first(data, capsys):
+def test_a_missing_folder_for_the_weights_is_told_first(data, capsys):
     assert main(["train", "lite", "--data", str(data), "--out", "/nowhere/w.safetensors"]) == 2
     assert (
-        capsys.readouterr().err.count("--out: /nowhere/w.safetensors: the folder does not exist")
+        capsys.readouterr().err.count("--out /nowhere/w.safetensors: the folder does not exist")
         == 1
     )
 
@@ -199,8 +196,8 @@ def test_the_card_names_the_files_of_the_trunk(tmp_path):
 
 
 def test_people_to_paste_come_from_the_training_side(data, tmp_path):
-    assert len(verb.cutouts_of(data)) == 11  # of twelve one validates
-    assert verb.cutouts_of(tmp_path) == []
+    assert len(read_training_cutouts(data)) == 11  # of twelve one validates
+    assert read_training_cutouts(tmp_path) == []
 
 
 def test_a_network_is_trained_from_a_trunk_to_a_card(data, tmp_path, monkeypatch, narrow_trunk):
@@ -209,7 +206,10 @@ def test_a_network_is_trained_from_a_trunk_to_a_card(data, tmp_path, monkeypatch
     (tmp_path / "m.json").write_text(
         json.dumps({"weightsManifest": [{"paths": ["m.bin"], "weights": []}]})
     )
-    recipe = "{rendered: 0, rooms: 0, samples: 4, batch: 2, window_px: 96, fusion_from: 2, network: {variant: lite, input_px: 64}}"
+    recipe = (
+        "{rendered: 0, rooms: 0, samples: 4, batch: 2, window_px: 96, fusion_from: 2,"
+        " network: {variant: lite, input_px: 64}}"
+    )
     (tmp_path / "r.yaml").write_text(recipe)
     trunk = Trunk(TRUNK_WIDTH)
     monkeypatch.setattr(graph_model, "read_trunk", lambda path: trunk)
@@ -259,5 +259,5 @@ def test_figures_are_written_whole_or_not_at_all(tmp_path):
     assert (tmp_path / "f.json").read_bytes() == before and [
         p.name for p in tmp_path.iterdir()
     ] == ["f.json"]
-    with pytest.raises(CommandError, match="the folder does not exist"):
+    with pytest.raises(FileNotFoundError, match="the folder does not exist"):
         write_json(tmp_path / "no" / "f.json", {})

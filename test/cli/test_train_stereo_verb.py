@@ -49,8 +49,7 @@ def test_training_both_kinds_then_measuring_them(tmp_path, capsys, monkeypatch):
         str(tmp_path / "e.json"),
     ]
     assert (
-        main(["evaluate", "--lifting", "--data", str(tmp_path), "--stereo", *weights, *measured])
-        == 0
+        main(["evaluate", "lifting", "--data", str(tmp_path), "--stereo", *weights, *measured]) == 0
     )
     tables = json.loads((tmp_path / "e.json").read_text())
     rows = [f"exact, stereo{kind}" for kind in ("", " without search", " without view synthesis")]

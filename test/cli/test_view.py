@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ros"))
 import bags
 import conftest_ros  # noqa: F401
 from ros_support import header, person
+from viewer_calls import Calls
 
 from lifting_ros.cli.main import main
 from lifting_ros.ros.bag_estimation import Answer
@@ -33,62 +33,6 @@ A, B, C = (
     for seed, track, gone in ((1, 7, (4,)), (2, 7, ()), (3, 9, ()))
 )
 PERSONS = [(A,), (B, C), ()]
-
-
-class Calls(ModuleType):
-    """In place of the module rerun: keeps (stamp, entity, kind, arguments) of everything that is
-    logged."""
-
-    def __init__(self):
-        super().__init__("rerun")
-        self.logged, self.opened, self.closed, self._now = [], [], 0, None
-        self.ViewCoordinates = SimpleNamespace(RDF=self._kind("ViewCoordinates")())
-        self.blueprint = SimpleNamespace(
-            **{
-                n: self._kind(n)
-                for n in ("Blueprint", "Horizontal", "Spatial2DView", "Spatial3DView")
-            }
-        )
-        for name in (
-            "Clear",
-            "EncodedImage",
-            "Ellipsoids3D",
-            "LineStrips2D",
-            "LineStrips3D",
-            "Pinhole",
-            "Points2D",
-            "Points3D",
-        ):
-            setattr(self, name, self._kind(name))
-
-    def _kind(self, name: str):
-        return lambda *args, **kwargs: SimpleNamespace(kind=name, args=args, **kwargs)
-
-    def RecordingStream(self, name):
-        return self
-
-    def spawn(self):
-        self.opened.append("window")
-
-    def save(self, path):
-        Path(path).write_bytes(b"recording")
-        self.opened.append(path)
-
-    def send_blueprint(self, blueprint):
-        assert blueprint.kind == "Blueprint"
-
-    def set_time(self, timeline, *, duration=None, timestamp=None):
-        assert timeline == "stamp"
-        self._now = (duration if timestamp is None else timestamp).astype(np.int64)
-
-    def log(self, entity, what, static=False):
-        self.logged.append((None if static else self._now, entity, what))
-
-    def disconnect(self):
-        self.closed += 1
-
-    def of(self, entity: str) -> list:
-        return [(stamp, what) for stamp, place, what in self.logged if place == entity]
 
 
 @pytest.fixture
@@ -127,7 +71,7 @@ def bag(tmp_path_factory):
     return folder / "bag"
 
 
-def test_skeletons_come_with_their_covariances_on_a_timeline_by_stamp(calls, bag, tmp_path):
+def test_skeletons_and_covariances_are_on_a_timeline_by_stamp(calls, bag, tmp_path):
     assert main(["view", str(bag), "--save", str(tmp_path / "a.rrd")]) == 0
     (first, second) = calls.of("world/people/7/joints")[:2]
     assert [first[0], second[0]] == STAMPS[:2]
@@ -198,7 +142,7 @@ def test_an_npz_shows_the_same_poses(calls, bag, tmp_path):
         (["BAG", "--save", "none/a.rrd"], "the folder does not exist"),
         (["BAG", "--save", "a.rrd", "--image", "/x"], "--image /x: no such topic with images"),
         (["text.npz", "--save", "a.rrd"], "text.npz: not a readable .npz"),
-        (["other.npz", "--save", "a.rrd"], "other.npz: stamp_ns: no such array"),
+        (["other.npz", "--save", "a.rrd"], "other.npz: joints_m: no such array"),
         (["other.npz", "--topic", "/x"], "--topic and --image are for bags"),
     ],
 )

@@ -6,19 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from lifting_ros.detection import detector as module
+from lifting_ros.detection import nanodet_detector as module
 from lifting_ros.detection.detector import (
     KEYPOINT_INSET,
-    NETWORK,
-    Detector,
     DetectorConfig,
     keypoint_boxes,
-    load_detector,
     overlaps,
-    save_detector,
     suppress,
 )
 from lifting_ros.detection.nanodet import STRIDES, NanoDet
+from lifting_ros.detection.nanodet_detector import NETWORK, Detector, load_detector, save_detector
 from lifting_ros.estimator import WEIGHTS
 from lifting_ros.io.checkpoint import CheckpointError, load_tensors, save_tensors
 
@@ -98,8 +95,10 @@ def test_nobody_is_an_ordinary_case():
 
 @pytest.mark.parametrize("config", [{"score": 0.9}, {"min_side_px": 170}])
 def test_unsure_or_small_persons_are_none(config):
-    person = ((100, 60, 200, 240), 2.0, 1)  # score 0.88; keypoints 164 px high
-    assert len(found(person, score=0.8, min_side_px=160)) == 1
+    box = (100, 60, 200, 240)
+    person = (box, 2.0, 1)  # score 0.88
+    top, bottom = inset(np.array(box))[1::2]
+    assert len(found(person, score=0.8, min_side_px=bottom - top - 4)) == 1
     assert found(person, **config) == []
 
 
@@ -121,7 +120,8 @@ def test_persons_come_best_first_and_a_limit_keeps_the_best():
     boxes = [(20, 60, 80, 240), (120, 60, 180, 240), (220, 60, 280, 240)]
     persons = [(box, logit, 1) for box, logit in zip(boxes, (1.0, 3.0, 2.0))]
     every = found(*persons)
-    assert [round(person.box_px[0] - 5.4) for person in every] == [120, 220, 20]
+    inset_px = KEYPOINT_INSET[0] * 60
+    assert [round(person.box_px[0] - inset_px) for person in every] == [120, 220, 20]
     best = found(*persons, max_persons=2)
     assert [person.score for person in best] == [person.score for person in every[:2]]
 

@@ -44,7 +44,7 @@ def transform(seed: int) -> np.ndarray:
     return out
 
 
-def test_there_and_back_is_the_same_and_covariances_turn_with_the_joints():
+def test_there_and_back_is_the_same_and_covariances_turn():
     before, t = person(make_poses(1)[0]), transform(1)
     after = in_frame(before, t)
     direction = np.array([0.3, -0.5, 0.8])
@@ -64,6 +64,24 @@ def test_there_and_back_is_the_same_and_covariances_turn_with_the_joints():
         )
 
 
+def test_velocity_covariance_turns_with_the_velocity():
+    """A quarter turn about z maps x to y: the variances of x and y are swapped."""
+    t = np.eye(4)
+    t[:3, :3] = [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
+    t[:3, 3] = [1, 2, 3]
+    own = np.array([[1.0, 0.5, 0.1], [0.5, 4.0, 0.2], [0.1, 0.2, 9.0]])
+    turned = np.array([[4.0, -0.5, -0.2], [-0.5, 1.0, 0.1], [-0.2, 0.1, 9.0]])
+    covariances = np.tile(own, (J, 1, 1))
+    covariances[5] = np.nan
+    before = dataclasses.replace(person(make_poses(1)[0]), velocity_covariance_m2ps2=covariances)
+
+    after = in_frame(before, t).velocity_covariance_m2ps2
+
+    np.testing.assert_allclose(after[0], turned, atol=1e-12)
+    np.testing.assert_allclose(after[6], turned, atol=1e-12)
+    assert np.isnan(after[5]).all()
+
+
 def test_body_looks_forward_and_stands_up():
     """The stick figure faces +z with y up, its right at -x."""
     frame = body_frame(person(make_poses(1, yaw=False)[0]).skeleton_3d)
@@ -73,7 +91,7 @@ def test_body_looks_forward_and_stands_up():
     assert np.linalg.det(frame[:3, :3]) > 0
 
 
-def test_the_frame_goes_with_the_body():
+def test_body_frame_moves_with_the_body():
     figure, t = person(make_poses(1, seed=3)[0]), transform(4)
     np.testing.assert_allclose(
         body_frame(in_frame(figure, t).skeleton_3d), t @ body_frame(figure.skeleton_3d), atol=1e-12
@@ -81,13 +99,13 @@ def test_the_frame_goes_with_the_body():
 
 
 @pytest.mark.parametrize("missing", ["pelvis", "thorax", "left_hip"])
-def test_without_a_trunk_there_is_none(missing):
+def test_no_body_frame_without_a_trunk(missing):
     joints = make_poses(1)[0]
     joints[JOINT_NAMES.index(missing)] = np.nan
     assert body_frame(person(joints).skeleton_3d) is None
 
 
-def test_who_is_not_in_metres_is_turned_and_stays_at_the_origin():
+def test_non_metric_person_is_turned_and_stays_at_the_origin():
     before, t = person(make_poses(1)[0]), transform(5)
     joints = before.skeleton_3d.joints_m - before.skeleton_3d.root_m
     pose = dataclasses.replace(

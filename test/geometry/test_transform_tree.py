@@ -43,7 +43,7 @@ def test_chains_are_composed_and_branches_meet():
     np.testing.assert_array_equal(tree.lookup("camera", "camera", 5 * SECOND), np.eye(4))
 
 
-def test_between_two_stamps_a_steady_motion_is_met_exactly():
+def test_steady_motion_is_interpolated_exactly():
     tree, axis = TransformTree(), np.array([1.0, 2.0, 2.0]) / 3
     for stamp in (2, 1, 3):  # out of order
         tree.add(
@@ -61,7 +61,7 @@ def test_between_two_stamps_a_steady_motion_is_met_exactly():
 
 
 @pytest.mark.parametrize("stamp, side", [(0.5, "oldest"), (2.5, "newest")])
-def test_nothing_is_guessed_beyond_what_was_published(stamp, side):
+def test_nothing_is_extrapolated(stamp, side):
     tree = TransformTree()
     for second in (1, 2):
         tree.add("map", "camera", second * SECOND, (0, 0, 0), (0, 0, 0, 1))
@@ -71,7 +71,7 @@ def test_nothing_is_guessed_beyond_what_was_published(stamp, side):
         tree.lookup("map", "camera", int(stamp * SECOND))
 
 
-def test_what_is_missing_is_named():
+def test_missing_frames_are_named():
     tree = TransformTree()
     tree.add("map", "camera", SECOND, (0, 0, 0), (0, 0, 0, 1))
     tree.add("world", "lamp", SECOND, (0, 0, 0), (0, 0, 0, 1))
@@ -84,7 +84,7 @@ def test_what_is_missing_is_named():
         tree.lookup("lamp", "camera", SECOND)
 
 
-def test_old_ones_are_forgotten_and_a_jump_back_in_time_starts_anew():
+def test_old_poses_are_dropped_and_a_jump_back_starts_anew():
     tree = TransformTree(keep_ns=2 * SECOND)
     for second in range(1, 100):
         tree.add("map", "camera", second * SECOND, (second, 0, 0), (0, 0, 0, 1))
@@ -102,7 +102,7 @@ def test_a_broken_transform_is_refused(quaternion):
 
 
 @pytest.mark.parametrize("parent, child", [("camera", "camera"), ("", "camera"), ("map", "")])
-def test_a_transform_between_no_two_frames_is_refused_and_changes_nothing(parent, child):
+def test_transform_without_two_frames_is_refused(parent, child):
     tree = TransformTree()
     tree.add("map", "camera", SECOND, (1, 2, 3), (0, 0, 0, 1))
     with pytest.raises(ValueError, match="expected two frames"):
@@ -110,14 +110,14 @@ def test_a_transform_between_no_two_frames_is_refused_and_changes_nothing(parent
     np.testing.assert_array_equal(tree.lookup("map", "camera", SECOND)[:3, 3], [1, 2, 3])
 
 
-def test_a_frame_without_a_name_is_called_that():
+def test_frame_without_a_name_is_reported():
     tree = TransformTree()
     tree.add("map", "camera", SECOND, (0, 0, 0), (0, 0, 0, 1))
     with pytest.raises(TransformError, match="^map: no transform to a frame without a name"):
         tree.lookup("map", "", SECOND)
 
 
-def test_a_frame_that_gets_another_parent_leaves_the_one_before():
+def test_new_parent_replaces_the_one_before():
     tree = TransformTree()
     tree.add("map", "camera", SECOND, (1, 0, 0), (0, 0, 0, 1))
     tree.add("hand", "camera", 2 * SECOND, (2, 0, 0), (0, 0, 0, 1))

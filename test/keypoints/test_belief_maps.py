@@ -128,7 +128,7 @@ def test_keypoints_are_in_pixels_of_the_input():
     torch.testing.assert_close(doubted, 0.5 * sure)
 
 
-def test_pixels_and_cells_are_inverse_and_cell_centres_are_where_said():
+def test_pixels_and_cells_are_inverse_of_each_other():
     pixels = torch.tensor([[0.0, 0.0], [13.2, 99.0]])
     back = belief_maps.cells_to_pixels(belief_maps.pixels_to_cells(pixels, 4), 4)
     torch.testing.assert_close(back, pixels)

@@ -38,7 +38,7 @@ def test_a_keypoint_in_doubt_is_moved_towards_the_truth():
 
 
 def test_projection_turns_and_scales_with_the_crop():
-    """A quarter turn of the crop is one of the sampled rolls, a scale changes nothing but the unit."""
+    """A quarter turn of the crop is one of the sampled rolls; a scale changes only the unit."""
     points, confidence = cells(), torch.ones(12, 14)
     turn = torch.tensor([[0.0, -1], [1, 0]])
     expected = (FUSION.project(points, confidence) - 15.5) @ turn.T * 0.5

@@ -12,11 +12,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from lifting_ros.config import ConfigError
-from lifting_ros.io.checkpoint import CheckpointError, load_network, save_network
+from lifting_ros.io.checkpoint import CheckpointError
 from lifting_ros.keypoints import belief_maps
 from lifting_ros.keypoints.network import LITE, PAPER, MultistageNetwork, NetworkConfig
 from lifting_ros.keypoints.network_paper import PEAK, SIGMA_CELLS, PeakMaps, centre_map
 from lifting_ros.keypoints.network_trunk import Code, Presence, middle_weight, ownership
+from lifting_ros.keypoints.network_weights import load_network, save_network
 from lifting_ros.keypoints.trunk import TrunkOutput
 
 pytestmark = pytest.mark.usefixtures("narrow_trunk")
@@ -126,7 +127,7 @@ def test_nothing_is_learnt_through_the_maps_of_the_presence():
     ("stages", "parameters", "macs"), [(6, 29.85e6, 88.4e9), (2, 13.32e6, 53.4e9)]
 )
 def test_paper_is_the_published_architecture(stages, parameters, macs):
-    """Counts of the specification (no fusion), for all six stages and for two; nothing is computed."""
+    """Counts of the specification, without fusion, for six stages and for two; nothing is run."""
     with FakeTensorMode():
         network = MultistageNetwork(dataclasses.replace(PAPER, stages=stages)).eval()
         with FlopCounterMode(display=False) as counter:
@@ -146,7 +147,7 @@ def test_an_early_exit_gives_what_the_stages_before_it_give(config):
 
 
 def test_a_peak_of_the_paper_variant_is_a_belief_of_one():
-    """Maps as they are taught, peaks of one, give beliefs that sum to one where the keypoint was."""
+    """Maps that look like their labels, peaks of one, give beliefs that sum to one."""
     cells = torch.tensor([[20.3, 11.8]]).expand(1, 14, 2)
     peaks = belief_maps.encode(cells, (46, 46), SIGMA_CELLS) * PEAK
     raw = torch.cat([peaks, 1 - peaks.amax(1, keepdim=True)], 1)
@@ -156,7 +157,7 @@ def test_a_peak_of_the_paper_variant_is_a_belief_of_one():
 
 
 @pytest.mark.parametrize("away", [0.0, 1.5, 15.0])
-def test_background_and_keypoints_of_a_projected_skeleton_have_one_unit(away):
+def test_background_and_keypoints_have_the_same_unit(away):
     """The same width as taught: a peak of one leaves no background; beyond the border of the grid
     there is nothing but background."""
     raw, belief = torch.zeros(1, 15, 46, 46), torch.zeros(1, 14, 46, 46)

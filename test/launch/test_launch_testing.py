@@ -11,7 +11,10 @@ from launch_support import WAIT_S, environment
 def test_demo_under_launch_testing(importable, domain, tmp_path):
     importable("launch_testing.launch_test, launch_ros.actions")
     check = Path(__file__).parent / "check_demo_launch.py"
-    code = f"import sys; sys.argv[1:] = [{str(check)!r}, '--verbose']; from launch_testing.launch_test import main; main()"
+    code = (
+        f"import sys; sys.argv[1:] = [{str(check)!r}, '--verbose']; from "
+        "launch_testing.launch_test import main; main()"
+    )
     env = environment(domain, tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", code],

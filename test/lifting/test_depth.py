@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Depth as a measurement: what is sampled of an image, and what the posterior makes of it."""
+"""Depth as a measurement: sampling of the image, and its effect on the posterior."""
 
 import dataclasses
 
@@ -8,8 +8,13 @@ import pytest
 from people import CAMERA, make_poses, see, small_prior
 from scipy.stats import chi2
 
-from lifting_ros.lifting.depth import FLESH_M, LEAST_CONFIDENCE, _surfaces, measure_depth
-from lifting_ros.lifting.depth_fusion import fuse_rows
+from lifting_ros.lifting.depth import (
+    LEAST_CONFIDENCE,
+    SURFACE_TO_JOINT_M,
+    _find_surfaces,
+    measure_depth,
+)
+from lifting_ros.lifting.depth_fusion import fuse_depths
 from lifting_ros.lifting.lifting import Lifter, LifterConfig
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
 from lifting_ros.types import LiftedPoses
@@ -23,19 +28,20 @@ STD_M = 0.03
 def scene(
     joints: np.ndarray, keypoints: np.ndarray, scale: int = 1, wall_m: float = WALL_M
 ) -> np.ndarray:
-    """Depth image (480 * scale, 640 * scale) of a person: a disc of 12 px, FLESH_M before each
-    joint, before a wall; the nearest wins."""
+    """Depth image (480 * scale, 640 * scale) of a person before a wall: a disc of 12 px,
+    SURFACE_TO_JOINT_M before each joint; the nearest wins."""
     depth = np.full((480 * scale, 640 * scale), wall_m, np.float32)
     rows, columns = np.mgrid[: 480 * scale, : 640 * scale]
-    for (x, y), z in zip((keypoints + 0.5) * scale - 0.5, joints[JOINTS, 2] - FLESH_M):
+    surface = joints[JOINTS, 2] - SURFACE_TO_JOINT_M
+    for (x, y), z in zip((keypoints + 0.5) * scale - 0.5, surface):
         disc = (columns - x) ** 2 + (rows - y) ** 2 <= (12 * scale) ** 2
         depth[disc] = np.minimum(depth[disc], z)
     return depth
 
 
 def person(seed: int = 4):
-    """Joints (17, 3), keypoints (14, 2) and depth image of a person none of whose keypoints lies on
-    another; arms and legs apart."""
+    """Joints (17, 3), keypoints (14, 2) and depth image of a person with arms and legs apart, whose
+    keypoints do not overlap."""
     pose = make_poses(1, seed=seed, yaw=False)
     pose[0, [13, 16], 0] += [0.25, -0.25]
     pose[0, [12, 15], 0] += [0.15, -0.15]
@@ -66,9 +72,9 @@ def test_depth_may_have_another_size_than_the_image(scale):
     other = np.kron(depth, np.ones((2, 2), np.float32)) if scale == 2 else depth[::2, ::2]
     z, variance = measured(other, keypoints, size=(640, 480))
     np.testing.assert_allclose(z, joints[JOINTS, 2], atol=0.03)
-    assert not np.allclose(
-        np.nan_to_num(measured(other, keypoints)[0]), z, atol=0.05
-    )  # it does matter
+    # with the size taken for that of the image the result is wrong
+    wrong = np.nan_to_num(measured(other, keypoints)[0])
+    assert not np.allclose(wrong, z, atol=0.05)
 
 
 @pytest.mark.parametrize("hole", [0.0, np.nan, np.inf, -1.0, 65.535])
@@ -85,14 +91,13 @@ def test_holes_are_ignored(hole):
 
 @pytest.mark.parametrize("wall", [0.4, 2.0])
 def test_background_beside_a_limb_does_not_bleed_in(wall):
-    """Keypoints on the rim of their limbs: more than half of the window is wall, near or far."""
+    """With keypoints on the edge of their limbs more than half of the window is wall."""
     joints, keypoints, _ = person()
     depth = scene(joints, keypoints, wall_m=float(joints[:, 2].max()) + wall)
     z, variance = measured(depth, keypoints + [8.0, 0.0])
     right = np.abs(z - joints[JOINTS, 2]) < 0.05
-    assert (
-        right.sum() >= 13 and np.isfinite(variance[right]).all()
-    )  # a wrist comes to lie on the hip
+    assert right.sum() >= 13  # a wrist comes to lie on the hip
+    assert np.isfinite(variance[right]).all()
 
 
 def test_what_is_out_of_reach_is_rejected():
@@ -110,16 +115,14 @@ def test_what_is_out_of_reach_is_rejected():
 def test_unsure_and_unseen_keypoints_are_not_sampled():
     joints, keypoints, depth = person()
     confidence = np.ones(KEYPOINT_COUNT)
-    confidence[3], confidence[5], keypoints[7], keypoints[9] = (
-        LEAST_CONFIDENCE - 0.01,
-        np.nan,
-        np.nan,
-        [-30.0, 1e30],
-    )
+    confidence[3] = LEAST_CONFIDENCE - 0.01
+    confidence[5] = np.nan
+    keypoints[7] = np.nan
+    keypoints[9] = [-30.0, 1e30]
     z, variance = measured(depth, keypoints, confidence)
-    assert (variance[[3, 5, 7, 9]] == np.inf).all() and np.isfinite(
-        np.delete(variance, [3, 5, 7, 9])
-    ).all()
+    hidden = [3, 5, 7, 9]
+    assert (variance[hidden] == np.inf).all()
+    assert np.isfinite(np.delete(variance, hidden)).all()
 
 
 def test_a_wrong_shape_is_named():
@@ -140,15 +143,13 @@ def test_a_wrong_shape_is_named():
 def people(count: int, noise_px: float = 2.0, seed: int = 21, size_std: float = 0.0):
     """Joints, keypoints, their covariances and depths (z, variance) of people, all noisy."""
     rng = np.random.default_rng(seed)
-    joints, _ = see(make_poses(count, seed=seed) * rng.normal(1.0, size_std, (count, 1, 1)))
+    size = rng.normal(1.0, size_std, (count, 1, 1))
+    joints, _ = see(make_poses(count, seed=seed) * size)
     keypoints = CAMERA.project(joints[:, JOINTS]) + noise_px * rng.standard_normal((count, 14, 2))
     z = joints[:, JOINTS, 2] + STD_M * rng.standard_normal((count, 14))
-    return (
-        joints,
-        keypoints,
-        np.tile(noise_px**2 * np.eye(2), (count, 14, 1, 1)),
-        (z, np.full((count, 14), STD_M**2)),
-    )
+    covariance = np.tile(noise_px**2 * np.eye(2), (count, 14, 1, 1))
+    depth = (z, np.full((count, 14), STD_M**2))
+    return joints, keypoints, covariance, depth
 
 
 def lift(keypoints, covariance, depth=None, confidence=None, **more) -> LiftedPoses:
@@ -188,7 +189,7 @@ def test_without_a_camera_depth_is_ignored():
     assert_same(LIFTER.lift(*given, depth=depth), LIFTER.lift(*given))
 
 
-def test_a_person_without_depth_is_as_without_it_beside_one_who_has_it():
+def test_persons_with_and_without_depth_do_not_interfere():
     _, keypoints, covariance, (z, variance) = people(4)
     variance[[1, 2]] = np.inf
     mixed, plain = lift(keypoints, covariance, (z, variance)), lift(keypoints, covariance)
@@ -207,7 +208,7 @@ def test_depth_recovers_the_range_of_people_of_any_size():
     assert np.median(far[0]) > 0.1 and np.median(far[1]) < 0.03 and far[1].max() < 0.12
 
 
-def test_part_of_the_joints_will_do():
+def test_depths_of_some_joints_suffice():
     joints, keypoints, covariance, (z, variance) = people(40, size_std=0.06)
     variance[:, [k for k in range(14) if k not in (8, 11)]] = np.inf  # the hips
     partial = lift(keypoints, covariance, (z, variance))
@@ -215,7 +216,7 @@ def test_part_of_the_joints_will_do():
     assert np.isfinite(partial.covariance_m2).all()
 
 
-def test_depth_improves_the_pose_and_leaves_keypoints_where_they_are():
+def test_depth_improves_the_pose_and_keeps_the_reprojection():
     joints, keypoints, covariance, depth = people(40)
     plain, better = lift(keypoints, covariance), lift(keypoints, covariance, depth)
     assert relative_error(better, joints).mean() < 0.85 * relative_error(plain, joints).mean()
@@ -227,8 +228,8 @@ def test_depth_improves_the_pose_and_leaves_keypoints_where_they_are():
 
 
 def test_depth_tells_front_from_back():
-    """Of the modes that explain the keypoints the one is chosen that explains the depths: from each
-    hypothesis' own depths, itself."""
+    """Given the depths of a hypothesis, that hypothesis is chosen among those that explain the
+    keypoints."""
     _, keypoints, covariance, _ = people(30, noise_px=4.0)
     modes = lift(keypoints, covariance)
     apart = np.linalg.norm(modes.hypotheses_m[:, 1] - modes.hypotheses_m[:, 0], axis=-1).mean(1)
@@ -246,8 +247,8 @@ def test_depth_tells_front_from_back():
 
 
 @pytest.mark.parametrize("factor", [0.6, 1.4])
-def test_a_child_and_a_giant_are_where_depth_says(factor):
-    """All depths agree, so that it is the size that is off by a third and more."""
+def test_a_child_and_a_giant_are_placed_by_depth(factor):
+    """All depths agree, so the size must be off by a third or more."""
     joints, _ = see(make_poses(12, seed=6) * factor)
     keypoints = CAMERA.project(joints[:, JOINTS])
     depth = joints[:, JOINTS, 2], np.full((12, 14), STD_M**2)
@@ -276,7 +277,7 @@ def test_depths_of_an_occluder_do_not_count(count):
     )
 
 
-def test_covariances_tell_the_truth_with_depth():
+def test_covariances_have_the_stated_coverage_with_depth():
     joints, keypoints, covariance, depth = people(150, size_std=0.05)
     poses = lift(keypoints, covariance, depth)
     error = (poses.joints_m - poses.root_m[:, None] - joints + joints[:, :1])[:, 1:]
@@ -287,9 +288,8 @@ def test_covariances_tell_the_truth_with_depth():
     off = poses.root_m - joints[:, 0]
     distance = np.einsum("na,nab,nb->n", off, np.linalg.inv(poses.root_covariance_m2), off)
     assert 0.85 < (distance < chi2.ppf(0.9, 3)).mean()
-    assert (
-        np.sqrt(np.median(poses.root_covariance_m2[:, 2, 2])) < 0.06
-    )  # and they are not wide for it
+    # and they are not wide for it
+    assert np.sqrt(np.median(poses.root_covariance_m2[:, 2, 2])) < 0.06
     for matrices in (poses.covariance_m2[:, 1:], poses.root_covariance_m2):
         assert (np.linalg.eigvalsh(matrices) > 0).all()
 
@@ -300,10 +300,8 @@ def test_few_keypoints_and_an_unknown_vertical_take_depth_too():
     confidence[:, [3, 4, 6, 7, 8, 9, 10, 11, 12, 13]] = 0  # head and shoulders
     hidden = np.where(confidence > 0, variance, np.inf)
     few = lift(keypoints, covariance, (z, hidden), confidence)
-    assert (
-        np.isfinite(few.joints_m).all()
-        and np.abs(few.joints_m[:, 8, 2] - joints[:, 8, 2]).max() < 0.12
-    )
+    assert np.isfinite(few.joints_m).all()
+    assert np.abs(few.joints_m[:, 8, 2] - joints[:, 8, 2]).max() < 0.12
     assert (few.status == 1).sum() == 6 * (JOINT_COUNT - 4)
     lost = lift(keypoints, covariance, (z, variance), up=(np.nan,) * 3)
     assert np.median(np.abs(lost.root_m - joints[:, 0])[:, 2]) < 0.04
@@ -311,28 +309,24 @@ def test_few_keypoints_and_an_unknown_vertical_take_depth_too():
 
 def test_warm_up_leaves_nothing_to_compile_for_depth():
     LIFTER.warm_up(depth=True)
-    known = len(fuse_rows.signatures), len(_surfaces.signatures)
+    known = len(fuse_depths.signatures), len(_find_surfaces.signatures)
     _, keypoints, covariance, _ = people(2)
     lift(
         keypoints,
         covariance,
         measure_depth(np.full((480, 640), 4.0, np.float32), keypoints, np.ones((2, 14))),
     )
-    assert (len(fuse_rows.signatures), len(_surfaces.signatures)) == known
+    assert (len(fuse_depths.signatures), len(_find_surfaces.signatures)) == known
 
 
 def test_any_numbers_have_a_defined_answer():
     rng = np.random.default_rng(0)
     _, keypoints, covariance, _ = people(40)
-    z, variance = (
-        rng.normal(size=(40, 14)) * 10.0 ** rng.integers(-3, 9, (40, 1)),
-        10.0 ** rng.uniform(-12, 12, (40, 14)),
-    )
+    z = rng.normal(size=(40, 14)) * 10.0 ** rng.integers(-3, 9, (40, 1))
+    variance = 10.0 ** rng.uniform(-12, 12, (40, 14))
     z[rng.random(z.shape) < 0.1] = np.nan
     poses = lift(keypoints, covariance, (z, variance))
-    assert (
-        np.isfinite(poses.joints_m).all()
-        and np.isfinite(poses.covariance_m2).all()
-        and np.isfinite(poses.root_covariance_m2).all()
-    )
+    assert np.isfinite(poses.joints_m).all()
+    assert np.isfinite(poses.covariance_m2).all()
+    assert np.isfinite(poses.root_covariance_m2).all()
     np.testing.assert_allclose(poses.hypothesis_weight.sum(1), 1)

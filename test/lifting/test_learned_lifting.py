@@ -66,7 +66,7 @@ def untaught(kind=SupervisedLifter, joints: int = 17):
     return kind(network, SIZE)
 
 
-def test_a_known_shape_is_put_where_it_is():
+def test_known_shape_is_placed_correctly():
     joints, keypoints = people()
     poses = Oracle(joints).lift(keypoints, SURE, EXACT, CAMERA)
     np.testing.assert_allclose(poses.joints_m, joints, atol=2e-3)
@@ -77,7 +77,7 @@ def test_a_known_shape_is_put_where_it_is():
     assert (poses.hypothesis_weight == 1).all() and np.isfinite(poses.log_likelihood).all()
 
 
-def test_the_stature_says_how_far_the_person_is():
+def test_stature_determines_the_distance():
     """Twice the size is twice as far; its deviation is the range's."""
     joints, keypoints = people()
     config = LifterConfig(stature_m=2 * SIZE[0] * HEIGHT_OVER_SIZE, stature_std_m=0.1)
@@ -121,7 +121,7 @@ def test_missing_keypoints_do_not_move_the_person():
     assert (poses.status[:, [10, 16, 2]] == JointStatus.INFERRED).all()
 
 
-def test_depth_finds_the_person_of_another_size():
+def test_depth_finds_a_person_of_another_size():
     """And a hand before the hip, half a metre off, is not believed."""
     joints, keypoints = people()
     far = 1.1 * joints
@@ -139,7 +139,7 @@ def test_depth_finds_the_person_of_another_size():
     )  # two centimetres all depths share
 
 
-def test_a_depth_counts_as_far_as_it_is_certain():
+def test_depth_counts_by_its_certainty():
     """Told to be a tenth farther than the size says: believed from a good sensor, hardly from a bad
     one."""
     joints, keypoints = people()
@@ -209,8 +209,8 @@ def test_a_camera_rolled_on_its_side_sees_the_same_person():
     np.testing.assert_allclose(there.covariance_m2, turn @ here.covariance_m2 @ turn.T, atol=1e-5)
 
 
-def test_the_place_s_covariance_turns_with_the_camera():
-    """Seen by a camera on its side and tilted, the doubt along the ray is along that camera's ray."""
+def test_root_covariance_turns_with_the_camera():
+    """Also for a camera that is tilted and on its side: the largest std is along its ray."""
     joints, _ = people()
     tilt = up_to_camera(np.array([1.0, -0.2, 0.3])) @ np.diag([1.0, -1, -1])
     turned = (joints + [0.9, 0.5, -4.0]) @ tilt.T + [0.5, 0.3, 4.0]
@@ -222,9 +222,9 @@ def test_the_place_s_covariance_turns_with_the_camera():
     assert (np.abs((longest * away).sum(-1)) > 0.999).all()
 
 
-def test_factors_widen_the_covariances_they_are_for():
-    """In the order of `training.spread.fit_inflation`: joints inferred, joints observed, and the
-    root but for what the size brings."""
+def test_inflation_factors_widen_their_own_covariances():
+    """In the order of `fit_inflation`: joints inferred, joints observed, and the root but for what
+    the size brings."""
     confidence = SURE.copy()
     confidence[:, [4, 10]] = 0
     _, keypoints = people()
@@ -243,7 +243,7 @@ def test_factors_widen_the_covariances_they_are_for():
     )
 
 
-def test_the_root_s_factor_leaves_what_the_size_brings():
+def test_root_factor_leaves_the_part_of_the_size():
     """Along the ray the doubt is the size's and stays, across it is four times what it was."""
     joints, keypoints = people()
     oracle = Oracle(joints)
@@ -256,7 +256,7 @@ def test_the_root_s_factor_leaves_what_the_size_brings():
     np.testing.assert_allclose(after[:, 2], before[:, 2], rtol=0.1)
 
 
-def test_where_up_is_unknown_the_likeliest_way_is_taken():
+def test_unknown_up_takes_the_likeliest_way():
     joints, keypoints = people()
     oracle, found = Oracle(joints[:1]), None
     oracle.guess = _upright_only(oracle)
@@ -265,7 +265,7 @@ def test_where_up_is_unknown_the_likeliest_way_is_taken():
     assert len(oracle.asked[0].pitch) == 60
 
 
-def test_a_shape_that_says_less_is_less_likely():
+def test_uncertain_shape_is_less_likely():
     """Of two that fit as well the one that is surer of it: so a network that is shown what it has
     not learnt is not believed."""
     joints, keypoints = people()
@@ -302,7 +302,7 @@ def test_everybody_is_tried_upside_down():
     assert np.linalg.norm(found.joints_m - joints, axis=-1).max() < 0.2
 
 
-def test_of_two_ways_up_that_fit_alike_it_is_not_the_handstand():
+def test_handstand_needs_more_than_a_slightly_better_fit():
     """Whose keypoints are some dozens of times likelier upside down stands all the same: handstands
     are rarer."""
     joints, keypoints = people()
@@ -335,7 +335,7 @@ def _upright_only(oracle: Oracle):
 
 
 @pytest.mark.parametrize("camera", [CAMERA, None])
-def test_who_cannot_be_lifted_is_invalid(camera):
+def test_persons_who_cannot_be_lifted_are_invalid(camera):
     lifter, (_, keypoints) = untaught(), people()
     confidence = SURE.copy()
     confidence[0], confidence[1, 1:], keypoints[2] = 0, 0, np.nan
@@ -352,7 +352,7 @@ def test_who_cannot_be_lifted_is_invalid(camera):
 
 
 @pytest.mark.parametrize("normalised", [True, False])
-def test_shapes_are_about_the_root_wherever_the_heads_put_it(normalised):
+def test_shapes_are_about_the_root(normalised):
     """Also where 14 joints about the neck are learnt, which the pelvis follows from."""
     network = untaught(joints=14).network
     network.completion[0, [8, 11]] = 0.5  # between the hips
@@ -398,7 +398,7 @@ def test_the_size_of_the_shape_is_the_persons():
     )
 
 
-def test_shapes_that_do_not_fit_are_named():
+def test_wrong_shapes_are_named():
     lifter = untaught()
     with pytest.raises(ValueError, match="^keypoints_px: expected"):
         lifter.lift(np.zeros((2, 17, 2)), np.ones((2, 17)))
@@ -406,7 +406,7 @@ def test_shapes_that_do_not_fit_are_named():
         lifter.lift(np.zeros((2, 14, 2)), np.ones((2, 13)))
 
 
-def test_it_is_lifted_as_it_is_trained():
+def test_lifting_encodes_as_training_does():
     """Points, certainties, pitch and extent of a picture are those that the lifter's own view of
     the same person gives."""
     from lifting_ros.lifting.observation import Views, into_views, to_rays
@@ -436,7 +436,7 @@ def test_it_is_lifted_as_it_is_trained():
     )
 
 
-def test_what_the_network_reads_is_places_certainties_pitch_and_extent():
+def test_encoded_positions_certainties_pitch_and_extent():
     """A keypoint counts half at a twentieth of the extent, none where it is not seen; without a
     camera the extent says nothing."""
     from lifting_ros.lifting.residual_mlp import HALF_CERTAIN, USUAL_EXTENT, encode
@@ -461,7 +461,7 @@ def test_what_the_network_reads_is_places_certainties_pitch_and_extent():
     assert (read[:, 8:28] == 0).all()
 
 
-def test_a_picture_of_the_training_is_the_lifter_s_view_of_it():
+def test_training_view_equals_the_lifter_view():
     """Shown a picture's own rays, with up where its pitch says, the lifter turns nothing and finds
     the same pitch."""
     from lifting_ros.lifting.observation import PITCH_STEP, Views, into_views, to_rays

@@ -10,7 +10,7 @@ import torch
 from people import CAMERA, make_poses, see
 
 from lifting_ros.config import ConfigError, from_mapping
-from lifting_ros.estimator import EstimatorConfig, SkeletonLifter
+from lifting_ros.estimator import EstimatorConfig, KeypointLifter
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.lifting import lifters
 from lifting_ros.lifting.lifter_config import HEIGHT_OVER_SIZE, LifterConfig
@@ -37,18 +37,19 @@ def weights(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_the_names_are_those_of_the_parameter():
+def test_names_are_the_choices_of_the_parameter():
     field = next(f for f in dataclasses.fields(EstimatorConfig) if f.name == "lifter")
     assert field.metadata["choices"] == lifters.METHODS and field.metadata["live"]
 
 
-def test_weights_that_are_not_there_are_told_with_how_to_get_them(tmp_path, monkeypatch):
+def test_missing_weights_are_reported_with_how_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setattr(lifters, "WEIGHTS", tmp_path)
     with pytest.raises(
         ConfigError,
-        match=r"^lifter: relative: .*relative\.safetensors: no such weights file \(lifting train relative",
+        match=r"^lifter: relative: .*relative\.safetensors: no such weights file "
+        r"\(lifting train relative",
     ):
-        EstimatorConfig(lifter="relative")
+        KeypointLifter(EstimatorConfig(lifter="relative"))
     with pytest.raises(ConfigError, match="^lifter: expected one of ppca"):
         from_mapping(EstimatorConfig, {"lifter": "magic"})
     assert (
@@ -58,7 +59,7 @@ def test_weights_that_are_not_there_are_told_with_how_to_get_them(tmp_path, monk
 
 
 @pytest.mark.parametrize("method", [method for method in lifters.METHODS if method != "ppca"])
-def test_what_ships_is_small_has_a_card_and_knows_the_demo_s_person(method):
+def test_shipped_weights_are_small_and_lift_the_demo_person(method):
     """The rendered person's own keypoints back to 17 joints; covariances that hold them, none so
     large that they say nothing."""
     path = lifters.weights_of(method)
@@ -89,20 +90,26 @@ def test_weights_of_another_lifter_are_refused(weights):
     with pytest.raises(
         ConfigError, match="^lifter: relative: .*supervised.safetensors: weights of supervised"
     ):
-        EstimatorConfig(lifter="relative", lifter_weights=str(weights / "supervised.safetensors"))
+        KeypointLifter(
+            EstimatorConfig(
+                lifter="relative", lifter_weights=str(weights / "supervised.safetensors")
+            )
+        )
     (weights / "x.safetensors").write_bytes(b"nothing")
     with pytest.raises(ConfigError, match="x.safetensors: not a weights file"):
-        EstimatorConfig(lifter="relative", lifter_weights=str(weights / "x.safetensors"))
+        KeypointLifter(
+            EstimatorConfig(lifter="relative", lifter_weights=str(weights / "x.safetensors"))
+        )
 
 
-def test_a_lifter_takes_what_the_configuration_says_of_people(weights):
+def test_lifter_uses_the_configured_stature(weights):
     lifter = lifters.make_lifter(
         "supervised", None, LifterConfig(stature_m=1.55, stature_std_m=0.1)
     )
     assert lifter.size == pytest.approx((1.0, 0.1 / 1.55))
 
 
-def test_a_person_said_to_be_half_as_tall_is_half_as_uncertain_in_metres():
+def test_size_std_is_in_proportion_to_the_stature():
     """Where the deviation itself is not told; and that of one who is not told is the prior's."""
     assert LifterConfig().size_m(1.1, 0.07) == (1.1, 0.07)
     assert LifterConfig(stature_m=0.55 * HEIGHT_OVER_SIZE).size_m(1.1, 0.07) == pytest.approx(
@@ -112,7 +119,7 @@ def test_a_person_said_to_be_half_as_tall_is_half_as_uncertain_in_metres():
 
 
 def test_the_estimator_changes_its_lifter_and_back(weights):
-    estimator = SkeletonLifter()
+    estimator = KeypointLifter()
     prior_s, keypoints = estimator.lifter, see(make_poses(1))[1][0]
     skeleton = Skeleton2D(
         keypoints, np.ones(14), np.full((14, 2, 2), np.nan), np.array([0, 0, 10.0, 10]), 1.0

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lifter against a plain reference, on people it has not seen, and on input that says little or
-nothing."""
+"""The lifter against a plain reference, on unseen people, and on input with little or no
+information."""
 
 import numpy as np
 import pytest
@@ -38,8 +38,8 @@ def noisy(count: int, noise_px: float = 2.0, seed: int = 21):
     ],
 )
 def test_agrees_with_the_plain_reference(case, passes):
-    """Tables, float32 and compiled loops against float64 written out: to a hundredth of a
-    millimetre, whatever mask and noise."""
+    """Tables, float32 and compiled loops agree with plain float64 to a hundredth of a millimetre,
+    for any mask and noise."""
     lifter = Lifter(small_prior(), LifterConfig(prior_scale=1.0, iterations=passes))
     rng = np.random.default_rng(4)
     _, keypoints, covariance = noisy(8, noise_px=3.0)
@@ -89,18 +89,17 @@ def test_recovers_people_it_has_not_seen():
     assert (lifted.status[:, [0, 7, 9]] == JointStatus.INFERRED).all()
 
 
-def test_covariances_tell_the_truth():
-    """On people of the prior's own kind the ellipsoids hold the joints as often as they say, within
-    sampling error and model error."""
+def test_covariances_have_the_stated_coverage():
+    """On people like those of the prior the ellipsoids contain the joints as often as stated,
+    within sampling error and model error."""
     joints, keypoints, covariance = noisy(150)
     lifted = LIFTER.lift(keypoints, np.ones((150, 14)), covariance, CAMERA)
     error = (lifted.joints_m - lifted.root_m[:, None] - joints + joints[:, :1])[:, 1:]
     distance = np.einsum(
         "nja,njab,njb->nj", error, np.linalg.inv(lifted.covariance_m2[:, 1:]), error
     )
-    assert (
-        0.40 < (distance < chi2.ppf(0.5, 3)).mean() < 0.80
-    )  # caution widens them for people the prior knows this well
+    # EVIDENCE_TEMPERATURE widens them for people whom the prior knows this well
+    assert 0.40 < (distance < chi2.ppf(0.5, 3)).mean() < 0.80
     assert 0.82 < (distance < chi2.ppf(0.9, 3)).mean() < 0.98
 
 
@@ -121,7 +120,7 @@ def test_more_noise_gives_larger_covariances():
     assert trace(loose) > 1.5 * trace(tight)
 
 
-def test_missing_joints_are_completed_and_said_to_be():
+def test_missing_joints_are_completed_and_marked_inferred():
     joints, keypoints, covariance = noisy(20)
     confidence = np.ones((20, 14))
     confidence[:, [4, 10]] = 0  # right wrist, right ankle
@@ -161,12 +160,11 @@ def test_mirrored_keypoints_give_the_mirrored_person():
     back = symmetric.lift(flipped, np.ones((12, 14)), covariance, CAMERA).joints_m[
         :, list(JOINT_FLIP)
     ] * [-1, 1, 1]
-    np.testing.assert_allclose(
-        back, there, atol=1e-4
-    )  # every component of the prior is its own mirror image
+    # every component of the prior is its own mirror image
+    np.testing.assert_allclose(back, there, atol=1e-4)
 
 
-def test_without_a_camera_the_root_is_the_origin_and_the_place_unknown():
+def test_without_a_camera_the_root_is_the_origin():
     joints, keypoints, covariance = noisy(10)
     lifted = LIFTER.lift(keypoints, np.ones((10, 14)), covariance)
     np.testing.assert_array_equal(lifted.root_m, 0)
@@ -207,14 +205,12 @@ def test_a_person_upside_down_is_found_though_up_is_known():
     lifted = LIFTER.lift(hanging, np.ones((12, 14)), covariance, CAMERA)
     assert (n_mpjpe(lifted.joints_m @ turn, joints) < 0.1).mean() > 0.8
     upright = LIFTER.lift(keypoints, np.ones((12, 14)), covariance, CAMERA)
-    assert (
-        upright.joints_m[:, 10, 1] < upright.joints_m[:, 0, 1]
-    ).all()  # the head above the pelvis: nobody is turned over
+    # the head is above the pelvis: nobody is turned over
+    assert (upright.joints_m[:, 10, 1] < upright.joints_m[:, 0, 1]).all()
 
 
-def test_hypotheses_of_one_component_are_apart_where_up_is_unknown():
-    """Hypotheses differ by more than the noise: the pairs that lie close come from different
-    components."""
+def test_hypotheses_are_apart_where_up_is_unknown():
+    """Hypotheses of one component differ by more than the noise."""
     _, keypoints, covariance = noisy(6)
     one = Lifter(
         MixturePPCA(1, 12).fit(make_poses(600), stature_m=(1.05, 0.06)),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pixels to rays: a covariance is what many noisy pixels would show."""
+"""Pixels to rays: covariances agree with those of many noisy pixels."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_covariances_of_rays_are_those_of_many_noisy_pixels(name):
         )
 
 
-def test_confidence_counts_where_no_covariance_says_it_better():
+def test_confidence_scales_the_noise_without_a_covariance():
     pixels = np.random.default_rng(0).uniform(100, 400, (1, 14, 2))
     sure, half = np.ones((1, 14)), np.full((1, 14), 0.5)
     given = np.tile(9 * np.eye(2), (1, 14, 1, 1))

@@ -27,7 +27,7 @@ def view_of(joints, up, camera=CAMERA, confidence=None, noise_px=3.0):
     return look_at_person(rays, np.broadcast_to(up, (len(joints), 3)))
 
 
-def test_a_camera_that_is_turned_or_rolled_reads_the_same():
+def test_turned_or_rolled_camera_gives_the_same_view():
     joints = see(make_poses(6))[0]
     before = view_of(joints, UP)
     for seed, most in ((1, 0.3), (2, 0.5), (3, 0.2)):
@@ -38,7 +38,7 @@ def test_a_camera_that_is_turned_or_rolled_reads_the_same():
         np.testing.assert_allclose(after.context()[:, :3], before.context()[:, :3], atol=1e-9)
 
 
-def test_another_camera_matrix_reads_the_same_and_a_shifted_picture_with_its_principal_point_too():
+def test_camera_matrix_and_distortion_do_not_matter():
     joints = see(make_poses(6))[0]
     other = Camera(
         np.array([[900.0, 0, 70], [0, 800, 600], [0, 0, 1]]), np.array([0.05, -0.02, 0, 0, 0])
@@ -46,7 +46,7 @@ def test_another_camera_matrix_reads_the_same_and_a_shifted_picture_with_its_pri
     np.testing.assert_allclose(view_of(joints, UP, other).rays, view_of(joints, UP).rays, atol=1e-6)
 
 
-def test_the_rotation_is_one_and_looks_at_the_middle_with_up_upwards():
+def test_view_is_a_rotation_centred_and_upright():
     view = view_of(see(make_poses(8))[0] + [1.0, 0.3, 0], turn(5) @ UP)
     np.testing.assert_allclose(
         view.rotation @ np.swapaxes(view.rotation, 1, 2),
@@ -75,7 +75,7 @@ def test_covariances_are_those_of_the_turned_rays():
     )
 
 
-def test_what_is_not_seen_does_not_count_and_nobody_is_nothing():
+def test_unseen_keypoints_do_not_count():
     joints, confidence = see(make_poses(4))[0], np.ones((4, 14))
     confidence[:, [0, 5]] = 0
     moved = joints.copy()
@@ -93,7 +93,7 @@ def test_what_is_not_seen_does_not_count_and_nobody_is_nothing():
     assert (nobody.points() == 0).all() and np.isfinite(nobody.rotation).all()
 
 
-def test_who_is_lost_in_noise_is_whom_the_other_lifters_refuse():
+def test_lost_persons_are_those_other_lifters_refuse():
     joints, up = see(make_poses(12))[0], np.tile(UP, (12, 1))
     keypoints = CAMERA.project(joints[:, [10, 8, 14, 15, 16, 11, 12, 13, 1, 2, 3, 4, 5, 6]])
     noise = np.geomspace(1, 1e6, 12)[:, None, None, None] * np.eye(2) * np.ones((12, 14, 1, 1))
@@ -103,7 +103,7 @@ def test_who_is_lost_in_noise_is_whom_the_other_lifters_refuse():
     assert lost.any() and not lost.all()
 
 
-def test_a_camera_that_looks_straight_down_says_so():
+def test_camera_looking_straight_down_has_pitch_one():
     joints = see(make_poses(3))[0]
     forward = view_of(joints, UP).rotation[:, 2]
     for sign in (1, -1):
@@ -116,7 +116,7 @@ def test_a_camera_that_looks_straight_down_says_so():
         )
 
 
-def test_unknown_up_is_the_picture_s_and_said_to_be_unknown():
+def test_unknown_up_is_replaced_by_that_of_the_picture():
     joints = see(make_poses(4))[0]
     known, unknown = view_of(joints, UP), view_of(joints, np.full(3, np.nan))
     np.testing.assert_allclose(unknown.rotation, known.rotation)

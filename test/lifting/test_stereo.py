@@ -47,7 +47,7 @@ def test_it_turns_with_the_camera(people, rotation, near):
     )
 
 
-def test_exact_keypoints_leave_no_reprojection_error_and_none_leave_the_network_s_pose(people):
+def test_keypoint_noise_weighs_rays_against_the_network(people):
     _, keypoints, confidence = people
     found = make_lifter().lift(keypoints, confidence, EXACT, CAMERA).joints_m[:, CHOSEN]
     assert (
@@ -62,7 +62,7 @@ def test_exact_keypoints_leave_no_reprojection_error_and_none_leave_the_network_
     )
 
 
-def test_covariances_are_covariances_and_more_noise_is_less_certain(people):
+def test_covariances_are_valid_and_grow_with_noise(people):
     _, keypoints, confidence = people
     noise = np.ones((6, 14, 1, 1)) * np.eye(2)
     sure, unsure = (
@@ -89,7 +89,7 @@ def test_one_alone_is_as_one_among_many(people):
     np.testing.assert_allclose(one.joints_m[0], many.joints_m[2], atol=1e-5)
 
 
-def test_missing_keypoints_are_inferred_and_their_coordinates_do_not_matter(people):
+def test_missing_keypoints_are_inferred(people):
     _, keypoints, confidence = people
     confidence, other = confidence.copy(), keypoints.copy()
     confidence[:, [4, 10]], other[:, [4, 10]] = 0, np.nan
@@ -115,7 +115,7 @@ def test_nobody_is_invalid(people):
     assert len(make_lifter().lift(keypoints[:0], confidence[:0]).joints_m) == 0
 
 
-def test_how_far_is_as_uncertain_as_people_s_size_and_the_search(people):
+def test_distance_std_combines_size_and_search(people):
     _, keypoints, confidence = people
     lifter = make_lifter()
     poses = lifter.lift(keypoints, confidence, EXACT, CAMERA)
@@ -128,7 +128,7 @@ def test_how_far_is_as_uncertain_as_people_s_size_and_the_search(people):
     )
 
 
-def test_two_shoulders_say_little_about_how_far_somebody_is(people):
+def test_two_shoulders_determine_the_distance_poorly(people):
     """Their depth is as doubtful as a scale fitted to joints that err."""
     _, keypoints, confidence = people
     lifter, shoulders = make_lifter(), np.zeros_like(confidence)
@@ -145,8 +145,8 @@ def test_two_shoulders_say_little_about_how_far_somebody_is(people):
     assert depth_deviation(deviation, joints, seen)[0] == pytest.approx(scale.std(), rel=0.05)
 
 
-def test_a_ray_does_not_say_where_the_root_is(people):
-    """What the root may be off across the view is in the joints that a ray moved, and in no others."""
+def test_rays_do_not_determine_the_root(people):
+    """The std of the root across the view adds to the joints that a ray moved, and to no others."""
     _, keypoints, confidence = people
     confidence = confidence.copy()
     confidence[:, [4, 10]] = 0
@@ -184,7 +184,7 @@ def test_without_a_camera_the_root_is_the_origin(people):
     )  # shift and zoom of the picture change nothing
 
 
-def test_the_second_view_is_told_in_rays_of_the_first(people):
+def test_second_view_is_in_rays_of_the_first(people):
     _, keypoints, confidence = people
     found = make_lifter().reconstruct(keypoints, confidence, None, CAMERA)
     gap = (found.right - found.view.rays)[..., 0] / found.view.extent[:, None]
@@ -228,7 +228,7 @@ def test_wrong_shapes_are_named(shapes, named):
         make_lifter().lift(*(np.ones(s) for s in shapes))
 
 
-def test_measured_depths_say_where_a_person_is_whatever_the_size(people):
+def test_measured_depths_determine_the_distance(people):
     """Depths of somebody half the mean size: the place is theirs, to the common error, and some
     depths may be of something else."""
     _, keypoints, confidence = people
@@ -261,7 +261,7 @@ def test_measured_depths_say_where_a_person_is_whatever_the_size(people):
     np.testing.assert_array_equal(nothing.joints_m, before.joints_m)
 
 
-def test_the_weighted_median_is_the_least_of_its_cost():
+def test_weighted_median_minimises_its_cost():
     rng = np.random.default_rng(0)
     values, weights = (
         rng.standard_normal((20, 9)),

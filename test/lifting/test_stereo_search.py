@@ -12,7 +12,7 @@ RNG = np.random.default_rng(0)
 
 
 def case(count=12, noise=0.05, camera=CAMERA):
-    """Rays of 17 joints seen by a camera, and a pose about its root that is not quite the true one."""
+    """Rays of 17 joints, and a pose about its root that is not quite the true one."""
     joints = see(make_poses(count))[0]
     rays = camera.rays(camera.project(joints))
     wrong = joints - joints[:, :1] + noise * RNG.standard_normal(joints.shape)
@@ -46,7 +46,7 @@ def test_no_depth_of_a_fine_scan_costs_less(root):
         assert own / weight[n].sum() == pytest.approx(found.cost[n], rel=1e-9)
 
 
-def test_the_paper_s_scan_of_whole_millimetres_is_never_better_and_ends_beside_it():
+def test_scan_of_whole_millimetres_is_never_better():
     rays, joints, _ = case()
     anchor, weight = np.tile(np.eye(17)[0], (len(rays), 1)), np.ones(rays.shape[:2])
     found, grid = search_depth(rays, joints, weight, anchor), np.arange(2800, 7200) / 1000
@@ -65,7 +65,7 @@ def test_the_paper_s_scan_of_whole_millimetres_is_never_better_and_ends_beside_i
         ),
     ],
 )
-def test_the_chosen_pose_lies_on_its_rays_before_any_camera(camera):
+def test_pose_lies_on_its_rays_for_any_camera(camera):
     rays, joints, _ = case(camera=camera)
     found = search_depth(rays, joints, np.ones(rays.shape[:2])).joints
     np.testing.assert_allclose(found[..., :2] / found[..., 2:], rays, atol=1e-14)
@@ -89,7 +89,7 @@ def test_a_pose_twice_as_large_stands_twice_as_far():
     np.testing.assert_allclose(far.cost, 2 * near.cost, rtol=1e-6)
 
 
-def test_what_is_missing_does_not_count_and_goes_where_the_pose_has_it():
+def test_missing_joints_do_not_count_and_follow_the_pose():
     rays, joints, _ = case()
     weight = np.ones(rays.shape[:2])
     weight[:, [2, 9]] = 0
@@ -100,7 +100,7 @@ def test_what_is_missing_does_not_count_and_goes_where_the_pose_has_it():
     np.testing.assert_allclose(one.joints[:, 2] - one.root, joints[:, 2], atol=1e-12)
 
 
-def test_nothing_is_said_of_fewer_than_two_rays_and_nobody_is_behind_the_camera():
+def test_two_rays_are_required_and_depth_is_positive():
     rays, joints, _ = case(3)
     weight = np.zeros(rays.shape[:2])
     weight[0, 4], weight[1, [4, 5]] = 1, 1
@@ -112,7 +112,7 @@ def test_nothing_is_said_of_fewer_than_two_rays_and_nobody_is_behind_the_camera(
     assert (turned.joints[..., 2] >= NEAREST * (1 - 1e-9)).all()
 
 
-def test_rays_that_differ_by_rounding_do_not_differ():
+def test_rays_that_differ_by_rounding_are_equal():
     rays, joints, _ = case(8)
     one = rays[:, :1] * np.ones((8, 17, 1)) * (1 + 1e-16 * RNG.integers(-3, 4, (8, 17, 1)))
     assert np.isnan(search_depth(one, joints, np.ones((8, 17))).root).all()

@@ -122,14 +122,14 @@ def concentration(poses: np.ndarray) -> float:
     return float(np.abs(np.exp(1j * np.arctan2(hips[:, 2], hips[:, 0])).mean()))
 
 
-def test_how_poses_were_turned_before_makes_no_difference():
+def test_initial_yaw_of_poses_does_not_matter():
     rows = rows_of(400, 6)
     turned = rotate_about_vertical(rows, np.random.default_rng(0).uniform(0, 7, len(rows)))
     cost = [align(r, np.ones(len(r)), 6, rounds=8)[2][-1][-1] for r in (rows, turned)]
     assert cost[0] == pytest.approx(cost[1], abs=0.02)
 
 
-def test_rotation_update_finds_the_best_angle_of_a_fine_grid():
+def test_rotation_update_finds_best_angle_of_fine_grid():
     rows = rows_of(50, 7)
     model = fit_gaussian(rows_of(500, 0, yaw=False), np.ones(500), 8)
     theta = update_rotations(rows, np.zeros(len(rows)), model, grid=32)

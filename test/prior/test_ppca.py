@@ -63,7 +63,7 @@ def test_the_prior_is_its_own_mirror_image():
     np.testing.assert_allclose(prior.limbs_[0:3], prior.limbs_[3:6], atol=1e-12)  # legs
 
 
-def test_sizes_and_places_of_the_learnt_poses_make_no_difference():
+def test_size_and_place_of_training_poses_do_not_matter():
     poses, rng = make_poses(400), np.random.default_rng(3)
     moved = poses * rng.uniform(0.5, 2, (400, 1, 1)) + rng.normal(size=(400, 1, 3))
     scores = [MixturePPCA(2, 6).fit(p).score_samples(poses[:50]) for p in (poses, moved)]
@@ -87,7 +87,7 @@ def test_em_recovers_the_mixture_that_made_the_data():
     assert max(distance) < 0.05
 
 
-def test_an_empty_component_is_given_up_and_the_likelihood_rises_on():
+def test_empty_component_is_dropped_and_likelihood_rises_on():
     _, rows, _ = three_kinds(900)
     weights, theta = np.ones(900), align(rows, np.ones(900), 4)[0]
     start = start_mixture(rows, weights, theta, 3, 4)
@@ -98,7 +98,7 @@ def test_an_empty_component_is_given_up_and_the_likelihood_rises_on():
     assert len(history) > 1 and (np.diff(history) > -1e-9).all()
 
 
-def test_two_of_a_kind_become_one():
+def test_equal_components_are_merged():
     _, rows, _ = three_kinds(900)
     weights, theta = np.ones(900), align(rows, np.ones(900), 4)[0]
     start = start_mixture(rows, weights, theta, 3, 4)
@@ -109,7 +109,7 @@ def test_two_of_a_kind_become_one():
     assert (np.diff(history) > -1e-9).all()
 
 
-def test_greedy_centres_lie_apart_and_lower_the_cost_of_equation_3():
+def test_greedy_centres_lie_apart_and_lower_equation_3():
     _, rows, owner = three_kinds(300)
     aligned = rotate_about_vertical(rows, -align(rows, np.ones(300), 2)[0])
     chosen = greedy_centres(aligned, 10)
@@ -160,7 +160,7 @@ def test_a_corrupt_prior_is_one_line(tmp_path, content):
     assert "\n" not in str(error.value)
 
 
-def test_poses_that_cannot_be_learnt_from_are_refused_by_name():
+def test_unusable_poses_are_refused_by_name():
     for poses in (
         np.zeros((500, 16, 3)),
         np.full((500, 17, 3), np.nan),
@@ -174,6 +174,6 @@ def test_poses_that_cannot_be_learnt_from_are_refused_by_name():
 @pytest.mark.parametrize(
     "weights", [np.ones(3), np.full(200, np.nan), -np.ones(200), np.zeros(200)]
 )
-def test_weights_that_are_none_are_refused_by_name(weights):
+def test_unusable_weights_are_refused_by_name(weights):
     with pytest.raises(PriorError, match="^sample_weight: "):
         MixturePPCA(1, 3).fit(make_poses(200), weights)

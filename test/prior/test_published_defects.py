@@ -253,7 +253,7 @@ def test_fractions_of_a_pixel_count():
     assert np.median(moved) == pytest.approx(0.5, abs=0.05)
 
 
-def test_a_person_high_or_low_in_the_image_is_the_same_person():
+def test_height_in_the_image_does_not_matter():
     """Published: the column of the vertical shift is missing (the depth's stands there twice)."""
     matrix = CAMERA.matrix.copy()
     matrix[1, 2] += 150

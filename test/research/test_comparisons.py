@@ -44,7 +44,7 @@ def test_the_others_err_at_their_rate(annotator, rate):
     assert correct.mean() == pytest.approx(rate, abs=0.01)
 
 
-def test_pairs_are_of_different_joints_all_equally_often_and_no_pair_twice():
+def test_pairs_are_distinct_and_uniform():
     told = simulate(
         np.random.default_rng(0).standard_normal((30_000, 17)), np.random.default_rng(1), 4
     )
@@ -55,7 +55,7 @@ def test_pairs_are_of_different_joints_all_equally_often_and_no_pair_twice():
     assert all(len(set(row)) == 4 for row in code[:200].tolist())
 
 
-def test_zero_is_all_pairs_and_within_the_tolerance_nobody_is_farther():
+def test_zero_means_all_pairs_and_tolerance_makes_ties():
     depth = np.array([[0.0, 0.05, 0.3]])
     told = simulate(depth, np.random.default_rng(0), 0, "exact", tolerance_m=0.1)
     assert told.pairs[0].tolist() == [[0, 1], [0, 2], [1, 2]] and told.label[0].tolist() == [

@@ -19,7 +19,7 @@ def trainer(seed: int = 0, **changes) -> CosineTrainer:
     )
 
 
-def test_the_rate_rises_in_the_warm_up_is_half_in_the_middle_and_falls_to_nothing():
+def test_cosine_rate_warms_up_and_falls_to_zero():
     one, given = trainer(), []
     for one.step in range(100):
         one.begin_step()
@@ -43,7 +43,7 @@ def test_the_chances_of_a_step_are_its_own_and_always_the_same():
     assert drawn[0] == drawn[3] and len({tuple(row) for row in drawn}) == 3
 
 
-def test_the_average_follows_the_weights_at_once_in_the_beginning_and_slowly_later():
+def test_average_follows_fast_at_first_then_slowly():
     one = trainer()
     for step, left in ((0, 2 / 11), (89, 0.9)):
         one.step = step
@@ -55,7 +55,7 @@ def test_the_average_follows_the_weights_at_once_in_the_beginning_and_slowly_lat
         )
 
 
-def test_a_gradient_is_cut_to_its_largest_norm_where_there_is_one():
+def test_gradient_is_clipped_to_its_largest_norm():
     for clip, moved in ((0.0, 50.0), (2.0, 2.0)):
         one = trainer()
         before = one.network.weight.item()

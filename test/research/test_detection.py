@@ -71,7 +71,7 @@ def test_recall_counts_the_persons_of_a_size_alone():
     assert np.isnan(recall_row(result, 0.5, 100, 200)["recall"])
 
 
-def test_who_says_the_truth_is_always_right_and_who_says_nothing_never_wrong():
+def test_annotators_right_always_or_at_their_rate():
     rng = np.random.default_rng(0)
     boxes = np.tile(rng.uniform(0, 60, (5, 1, 2)), 2) + [0, 0, 30, 30]
     scenes = [
@@ -135,7 +135,7 @@ def test_the_command_makes_a_table_of_every_set(tmp_path, monkeypatch, capsys):
         "--json",
         str(tmp_path / "d.json"),
     ]
-    assert main(["evaluate", "--detector", *options]) == 0
+    assert main(["evaluate", "detector", *options]) == 0
     (rows,) = json.loads((tmp_path / "d.json").read_text()).values()
     assert (
         rows["crowds, detector"]["persons"] == 1 and rows["crowds, estimator"]["recall"] == 0

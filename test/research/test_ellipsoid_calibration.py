@@ -64,7 +64,7 @@ def test_wrong_ones_are_called_wrong(factor):
         assert (found.coverage[LEVELS.index(50)] < 0.45) == (factor < 1)
 
 
-def test_observed_and_inferred_are_told_apart_and_the_root_is_not_a_joint():
+def test_coverage_separates_observed_inferred_and_root():
     poses, truth = lifted(100)
     found = calibrate(poses, truth)
     assert tuple(found) == NAMES
@@ -78,7 +78,7 @@ def test_observed_and_inferred_are_told_apart_and_the_root_is_not_a_joint():
     )
 
 
-def test_persons_without_an_answer_and_roots_without_a_place_do_not_count():
+def test_unlifted_persons_and_unplaced_roots_do_not_count():
     poses, truth = lifted(20)
     poses.status[:5], poses.joints_m[:5], poses.root_covariance_m2[:] = 0, np.nan, np.nan
     found = calibrate(poses, truth)

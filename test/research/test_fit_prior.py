@@ -135,7 +135,7 @@ def test_where_one_person_is_most_of_the_data_takes_are_left_out():
     assert first == other_first != second == other_second
 
 
-def test_a_single_person_is_split_by_clips_and_a_single_clip_not_at_all():
+def test_single_person_is_split_by_clips():
     subject, clip = np.zeros(90, int), np.repeat([0, 1, 2], 30)
     assert len(np.unique(folds(mocap_of(np.zeros((90, 17, 3)), subject, clip)))) == 3
     with pytest.raises(PriorError, match="^subject_id: "):
@@ -147,7 +147,7 @@ def test_the_number_of_components_is_found(monkeypatch):
     _, rows, _ = three_kinds(1200)
     heard: list[Trial] = []
     search = Search(
-        mocap_of(rows.reshape(-1, 17, 3), np.arange(1200) % 4), vary=False, tell=heard.append
+        mocap_of(rows.reshape(-1, 17, 3), np.arange(1200) % 4), vary=False, on_trial=heard.append
     )
     assert search.choose(None, 4) == (3, 4)
     assert [t.components for t in heard] == [1, 2, 3, 4, 6] and all(

@@ -107,7 +107,7 @@ def test_what_is_near_both_sides_or_none_is_no_swap():
 
 
 def heavy(scale: float, blur: float, floor: float, count: int = 8000, seed: int = 0) -> Errors:
-    """Errors that are Gaussian under the covariances that these parameters make of random beliefs."""
+    """Gaussian errors under the covariances that these parameters give random beliefs."""
     rng = np.random.default_rng(seed)
     turn = rng.normal(size=(count, 2, 2))
     moment = turn @ np.swapaxes(turn, 1, 2) * rng.exponential(
@@ -127,7 +127,7 @@ def test_the_fit_finds_the_parameters_that_made_the_errors():
     ] == pytest.approx(1, abs=0.05)
 
 
-def test_every_pack_weighs_the_same_in_the_fit_but_those_of_few_keypoints():
+def test_packs_weigh_the_same_except_tiny_ones():
     """Many more rows of one set must not drown the other, and a few people not say how wide all
     are."""
     small, large = heavy(0.5, 1, 0.3, count=1000), heavy(4.0, 1, 0.3, count=40_000)
@@ -210,7 +210,7 @@ def _crop(pack: Pack, row: int) -> np.ndarray:
     )
 
 
-def test_covariances_are_fitted_on_one_half_and_judged_on_the_other():
+def test_covariances_are_fitted_and_judged_on_different_rows():
     pack = make_pack()
     assert (
         list(validation_rows(pack)) == [1, 2, 4, 5]
@@ -240,7 +240,7 @@ class Finds:
         ]
 
 
-def test_own_boxes_count_the_person_that_is_meant_and_miss_who_is_not_found():
+def test_own_boxes_match_the_labelled_person():
     """Four photographs: found beside another, half found, found elsewhere only, not found."""
     right = FIGURE.astype(float)
     arms_off = right.copy()

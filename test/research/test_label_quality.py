@@ -23,18 +23,19 @@ from lifting_ros.skeleton import JOINT_NAMES
 CONFIG = Path(__file__).parents[2] / "config" / "label.yaml"
 
 
-def test_people_stay_within_their_limits_whichever_way_they_are_seen():
+def test_joint_limits_are_independent_of_the_view():
     poses = make_poses(20)
     assert np.median(excess_deg(poses)) == 0
     for name, angles in angles_deg(poses @ turn(3, 2.0).T).items():
         np.testing.assert_allclose(angles, angles_deg(poses)[name], atol=1e-6)
 
 
-def test_a_knee_that_bends_forwards_is_found_and_one_that_bends_back_is_none():
+def test_only_forward_bent_knees_are_reported():
     pose = np.zeros((1, 17, 3))
     pose[0, 1:] = [
-        (-0.1, 0, 0), (-0.1, -0.4, 0), (-0.1, -0.8, 0), (0.1, 0, 0), (0.1, -0.4, 0), (0.1, -0.8, 0), (0, 0.25, 0), (0, 0.5, 0),
-        (0, 0.6, 0), (0, 0.75, 0), (0.2, 0.5, 0), (0.2, 0.2, 0), (0.2, 0, 0), (-0.2, 0.5, 0), (-0.2, 0.2, 0), (-0.2, 0, 0),
+        (-0.1, 0, 0), (-0.1, -0.4, 0), (-0.1, -0.8, 0), (0.1, 0, 0), (0.1, -0.4, 0), (0.1, -0.8, 0),
+        (0, 0.25, 0), (0, 0.5, 0), (0, 0.6, 0), (0, 0.75, 0), (0.2, 0.5, 0), (0.2, 0.2, 0),
+        (0.2, 0, 0), (-0.2, 0.5, 0), (-0.2, 0.2, 0), (-0.2, 0, 0),
     ]  # fmt: skip  # y up, facing z, the person's right at -x
     assert excess_deg(pose)[0] == 0
     for sign, beyond in ((1, 40 - LIMITS_DEG["knee back"]), (-1, 0.0)):
@@ -101,7 +102,7 @@ def scored():
     )
 
 
-def test_every_score_is_told_and_agreement_with_oneself_is_perfect(scored):
+def test_self_agreement_is_perfect_in_every_score(scored):
     _, found, poses, quality = scored
     assert set(quality) == set(QUALITY) and all(
         values.shape == (6,) and np.isfinite(values).all() for values in quality.values()
@@ -125,7 +126,7 @@ def test_every_score_is_told_and_agreement_with_oneself_is_perfect(scored):
     assert (quality["expected_error_m"] > 0).all()
 
 
-def test_the_second_view_of_the_network_s_own_pose_is_compared_where_it_stands(scored):
+def test_own_second_view_is_compared_at_its_position(scored):
     """A second view that is what the camera to the right sees of the pose leaves no gap."""
     _, found, _, _ = scored
     placed = found.joints + found.placed.root[:, None]
@@ -136,7 +137,7 @@ def test_the_second_view_of_the_network_s_own_pose_is_compared_where_it_stands(s
     assert np.isnan(view_gap(found._replace(right=None), optical, 1.0)).all()
 
 
-def test_limits_accept_within_refuse_beyond_and_hold_nothing_against_what_is_not_known():
+def test_limits_accept_within_and_unknown_refuse_beyond():
     config = LabelConfig()
     limits = {name: np.full(3, getattr(config, name)) for name in QUALITY}
     assert config.accepts(limits).all()

@@ -33,7 +33,7 @@ def test_labels_round_trip_and_are_a_pack(tmp_path):
     )
 
 
-def test_what_is_there_is_not_written_over_and_nothing_half_is_left(tmp_path):
+def test_existing_bag_is_kept_and_nothing_half_written(tmp_path):
     (tmp_path / "l").mkdir()
     write_labels(tmp_path / "l", make_labels(2))  # empty: fine
     with pytest.raises(FileExistsError, match="new or empty"):
@@ -104,7 +104,7 @@ def test_turned_joints_are_seen_where_the_person_is():
 
 
 @pytest.mark.parametrize("mirror", [0.0, 1.0])
-def test_a_rolled_or_mirrored_crop_shows_the_rolled_or_mirrored_pose(mirror):
+def test_pose_is_rolled_and_mirrored_with_its_crop(mirror):
     """Red dots of the drawn keypoints against the joints, both about their means: no dot is far
     from its joint in x and y."""
     labels, rng = LabelSet([make_labels()], False), np.random.default_rng(0)

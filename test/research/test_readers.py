@@ -144,7 +144,7 @@ def test_a_photograph_that_is_none_is_named(data, content):
         photos.image(3)
 
 
-def test_labels_that_are_measured_against_are_untouched_by_teachers(data):
+def test_validation_labels_are_untouched_by_teachers(data):
     """A teacher that is unsure of all and contradicts most: training labels count less, validation
     labels stay as they were."""
     rng, order = np.random.default_rng(0), list(LSP_TO_KEYPOINT)
@@ -479,7 +479,7 @@ def test_packs_of_another_version_are_made_again(data):
     assert open_or_write(data / "p", write).images.shape == (0, 8, 8, 3) and len(made) == 1
 
 
-def test_rendered_packs_tell_their_version_and_older_ones_count_as_the_first(tmp_path):
+def test_rendered_pack_has_a_version_default_first(tmp_path):
     assert version_of(tmp_path) is None
     np.savez(tmp_path / "labels.npz", keypoints=np.zeros(0))
     assert version_of(tmp_path) == VERSION == 1
@@ -487,7 +487,7 @@ def test_rendered_packs_tell_their_version_and_older_ones_count_as_the_first(tmp
     assert int(np.load(tmp_path / "labels.npz")["version"]) == VERSION
 
 
-def test_of_two_that_want_a_pack_one_makes_it_and_the_other_waits(tmp_path, monkeypatch):
+def test_pack_is_made_once_by_two_processes(tmp_path, monkeypatch):
     """The second has seen that there is no pack before the first is ready, and must not make it,
     too."""
     folder, asked, made, go_on = tmp_path / "p", threading.Semaphore(0), [], threading.Event()

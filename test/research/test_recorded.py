@@ -153,7 +153,7 @@ def test_what_unfolds_without_end_is_refused(tmp_path):
 
 
 def test_a_damaged_or_foreign_archive_is_one_line(tmp_path):
-    """Whichever bytes of a compressed file are lost, and whatever type an array is said to be of."""
+    """Lost bytes anywhere in a compressed file, and an array of an invalid type."""
     np.savez_compressed(tmp_path / "a.npz", positions_3d={"S9": {"Walking": of_32(make_poses(T))}})
     whole = (tmp_path / "a.npz").read_bytes()
     for start in range(30, len(whole) - 40, len(whole) // 60):
@@ -261,21 +261,27 @@ def test_without_cameras_human36m_is_seen_by_virtual_ones(tmp_path):
 
 
 H36M_NAMES = (
-    "Hips RightUpLeg RightLeg RightFoot RightToeBase RSite LeftUpLeg LeftLeg LeftFoot LeftToeBase LSite Spine Spine1 Neck Head HeadSite "
-    "LeftShoulder LeftArm LeftForeArm LeftHand LeftHandThumb LSite1 LeftWristEnd LSite2 RightShoulder RightArm RightForeArm RightHand "
+    "Hips RightUpLeg RightLeg RightFoot RightToeBase RSite LeftUpLeg LeftLeg LeftFoot LeftToeBase "
+    "LSite Spine Spine1 Neck Head HeadSite "
+    "LeftShoulder LeftArm LeftForeArm LeftHand LeftHandThumb LSite1 LeftWristEnd LSite2 "
+    "RightShoulder RightArm RightForeArm RightHand "
     "RightHandThumb RSite3 RightWristEnd RSite4"
 )
 MPI_TEST_NAMES = (
-    "head_top neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee right_ankle left_hip "
+    "head_top neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist "
+    "right_hip right_knee right_ankle left_hip "
     "left_knee left_ankle pelvis spine head"
 )
 MPI_TRAIN_NAMES = (
-    "spine3 spine4 spine2 spine pelvis neck head head_top left_clavicle left_shoulder left_elbow left_wrist left_hand right_clavicle "
-    "right_shoulder right_elbow right_wrist right_hand left_hip left_knee left_ankle left_foot left_toe right_hip right_knee right_ankle "
+    "spine3 spine4 spine2 spine pelvis neck head head_top left_clavicle left_shoulder left_elbow "
+    "left_wrist left_hand right_clavicle "
+    "right_shoulder right_elbow right_wrist right_hand left_hip left_knee left_ankle left_foot "
+    "left_toe right_hip right_knee right_ankle "
     "right_foot right_toe"
 )
 H36M_OURS = (
-    "Hips RightUpLeg RightLeg RightFoot LeftUpLeg LeftLeg LeftFoot Spine1 Neck Head HeadSite LeftArm LeftForeArm LeftHand RightArm "
+    "Hips RightUpLeg RightLeg RightFoot LeftUpLeg LeftLeg LeftFoot Spine1 Neck Head HeadSite "
+    "LeftArm LeftForeArm LeftHand RightArm "
     "RightForeArm RightHand"
 )
 

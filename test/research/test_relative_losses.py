@@ -92,7 +92,7 @@ def test_root_and_skeleton_are_their_equations(which):
 
 
 @pytest.mark.parametrize("which", SETS)
-def test_gradients_push_the_farther_joint_away_and_the_nearer_closer(which):
+def test_ranking_gradient_separates_depths(which):
     joints, pairs = poses(which), pairs_and_labels(which)[0]
     for sign in (1.0, -1.0):
         label = torch.full((PEOPLE, 1), sign, dtype=torch.float64)

@@ -32,7 +32,7 @@ def worsened(name: str, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("name", WORSE)
-def test_the_same_seed_gives_the_same_photograph_and_the_given_one_is_left_alone(name):
+def test_disturbed_photograph_is_repeatable_copy(name):
     image, keypoints = photograph()
     worse, labels = CONDITIONS[name](image, keypoints, np.random.default_rng(3))
     again, _ = worsened(name, 3)
@@ -70,7 +70,7 @@ def test_at_night_light_itself_is_noisy_and_so_is_the_dark():
     assert noise[2] > 1.25 * noise[1] > 1.25 * noise[0] > 0
 
 
-def test_strong_compression_changes_more_than_weak_and_leaves_colours():
+def test_stronger_compression_changes_more():
     image, keypoints = photograph()
     image[:] = image[..., :1]  # grey: any compression blurs colours
     noisy = CONDITIONS["JPEG quality 20"](image, keypoints, np.random.default_rng(0))[0]
@@ -87,7 +87,7 @@ def test_strong_compression_changes_more_than_weak_and_leaves_colours():
     )
 
 
-def test_a_line_of_nine_pixels_blurs_along_one_direction_and_keeps_brightness():
+def test_motion_blur_is_directional_and_keeps_brightness():
     dot = np.zeros((41, 41, 3), np.uint8)
     dot[20, 20] = 255
     ways = []
@@ -115,7 +115,7 @@ def test_blur_goes_along_the_angle_that_is_given():
         assert len(rows[0]) == 9 and len(rows[1]) == 1
 
 
-def test_a_small_person_measures_what_it_should_and_a_smaller_one_is_left():
+def test_persons_are_reduced_to_64_px_never_enlarged():
     worse, labels = worsened("64 px person")
     x0, y0, x1, y1 = keypoint_box(labels)
     assert max(x1 - x0, y1 - y0) == pytest.approx(SMALL_PX, abs=1)
@@ -151,7 +151,7 @@ def test_so_much_of_the_box_is_hidden_and_nothing_else():
     assert len(places) > 15
 
 
-def test_the_table_has_a_row_for_each_condition_and_a_column_for_each_set(monkeypatch):
+def test_table_has_conditions_as_rows_and_sets_as_columns(monkeypatch):
     """An estimator that always answers with the labels of the photograph as it was: right but where
     the person became small."""
     image, keypoints = photograph()
@@ -178,7 +178,7 @@ def test_the_table_has_a_row_for_each_condition_and_a_column_for_each_set(monkey
         )
 
 
-def test_the_table_is_the_same_for_a_seed_and_every_photograph_of_the_validation_side_has_chances_of_its_own(
+def test_table_is_repeatable_and_photographs_are_independent(
     monkeypatch,
 ):
     image, keypoints = photograph()

@@ -59,9 +59,7 @@ class Crowds:
 
 
 @pytest.mark.parametrize("side", ["train", "tune", "validation"])
-def test_rendered_crowds_of_a_side_have_its_people_its_backgrounds_and_chances_of_their_own(
-    data, monkeypatch, side
-):
+def test_crowd_sides_share_no_people_backgrounds_or_seeds(data, monkeypatch, side):
     asked = []
     monkeypatch.setattr(synthetic, "SyntheticPeople", lambda *args: asked.append(args))
     crowd_pack.crowd_source(data, side, (32, 24))
@@ -115,7 +113,7 @@ def test_boxes_of_rendered_people_take_hidden_keypoints_too():
     np.testing.assert_allclose(scene.boxes, [[20, 30, 60, 130]])
 
 
-def test_a_person_almost_outside_is_not_to_be_found_nor_said_to_be_absent():
+def test_person_almost_outside_is_unknown():
     keypoints = np.dstack([np.linspace([-60, 30], [10, 130], 14)[None], np.ones((1, 14, 1))])
     scene = labelled_scene(
         np.zeros((HEIGHT, WIDTH, 3), np.uint8), keypoints, [True], np.ones((HEIGHT, WIDTH), bool)
@@ -149,9 +147,7 @@ def test_keypoints_of_a_cutout_lie_where_they_lay(tmp_path):
         np.testing.assert_allclose(cutout.keypoints[:, :2], np.tile(centre, (14, 1)), atol=0.02)
 
 
-def test_a_pack_of_an_older_version_is_made_again_and_one_that_tells_none_is_kept(
-    tmp_path, data, monkeypatch
-):
+def test_pack_of_older_version_is_made_again(tmp_path, data, monkeypatch):
     made = []
     monkeypatch.setattr(crowd_pack, "crowd_source", lambda *_: made.append("again") or Crowds())
     write_crowd_pack(tmp_path / "p", Crowds, Crowds.size, 2, 1, workers=1)

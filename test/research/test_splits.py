@@ -7,6 +7,7 @@ import pytest
 from people import make_poses
 from photos import write_data
 
+from lifting_ros.research.datasets.mocap import MOCAP_FILE, find_mocap, read_mocap
 from lifting_ros.research.datasets.negatives import read_negatives
 from lifting_ros.research.datasets.splits import every_ninth, rows_of, validation_of
 from lifting_ros.research.rendering import synthetic
@@ -75,20 +76,73 @@ def test_held_out_subjects_are_never_among_those_to_learn_from(mocap):
         load_poses(mocap, "everybody")
 
 
-def test_motion_capture_that_cannot_tell_who_is_held_out_is_refused(mocap):
-    arrays = dict(np.load(mocap))
-    np.savez(mocap, **{name: values for name, values in arrays.items() if name != "subjects"})
-    with pytest.raises(ValueError, match="mocap.npz: subjects is missing"):
-        load_poses(mocap, "training")
-    np.savez(mocap, **arrays | {"subjects": np.array(["a", "b", "c", "d"])})
+def rewrite(path, without: str = "", **arrays) -> None:
+    kept = {name: values for name, values in np.load(path).items() if name != without}
+    np.savez(path, **kept | arrays)
+
+
+def held_out(path, *validation_subjects: str) -> set[int]:
+    read = read_mocap(path, validation_subjects)
+    training = read.select(~read.validation_rows())
+    assert not training.validation_rows().any()
+    return set(read.subject_id[read.validation_rows()].tolist())
+
+
+def test_other_motion_capture_is_split_by_subject(mocap):
+    rewrite(mocap, subjects=np.array(["a", "b", "c", "d"]))
+    assert held_out(mocap) == {3}
+    rewrite(mocap, without="subjects")
+    assert held_out(mocap) == {3}
+    rewrite(mocap, subject_id=np.arange(60) % 12)
+    assert held_out(mocap) == {4, 9}
+    assert len(load_poses(mocap, "validation")[0]) == 10
+    rewrite(mocap, subject_id=np.zeros(60, int))
+    assert held_out(mocap) == set()
     with pytest.raises(ValueError, match="expected poses of the validation subjects"):
         load_poses(mocap, "validation")
-    np.savez(mocap, **arrays | {"subjects": np.array(["a", "b", "c"])})
-    with pytest.raises(ValueError, match="subject_id: expected numbers of the 3 subjects"):
+
+
+def test_validation_subjects_can_be_named(mocap):
+    assert held_out(mocap) == {1, 3}
+    assert held_out(mocap, "cmu35") == {2}
+    rewrite(mocap, validation_subjects=np.array(["cmu01", "cmu94"]))
+    assert held_out(mocap) == {0, 3}
+    assert held_out(mocap, "cmu35") == {2}
+    with pytest.raises(ValueError, match="validation subject cmu99: expected one of cmu01, cmu02"):
+        read_mocap(mocap, ["cmu99"])
+    rewrite(mocap, without="subjects", validation_subjects=np.array([2]))
+    assert held_out(mocap) == {2}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "named"),
+    [
+        ({"subjects": np.array(["a", "b", "c"])}, "subject_id: expected numbers of the 3 subjects"),
+        ({"up": np.array("z")}, "up: expected 'y', got 'z'"),
+        ({"units": np.array("mm")}, "units: expected 'm', got 'mm'"),
+        ({"joints": np.array(["hip"] * 16)}, "joints: expected"),
+    ],
+)
+def test_motion_capture_of_another_layout_is_refused(mocap, arrays, named):
+    rewrite(mocap, **arrays)
+    with pytest.raises(ValueError, match=named):
         load_poses(mocap, "training")
 
 
-def test_pictures_of_held_out_subjects_have_chances_of_their_own_and_those_of_others_keep_theirs(
+def test_motion_capture_is_found_in_the_data_folder(tmp_path):
+    folder = tmp_path / "mocap"
+    folder.mkdir()
+    assert find_mocap(tmp_path) == tmp_path / MOCAP_FILE
+    (folder / "mine.npz").touch()
+    assert find_mocap(tmp_path) == folder / "mine.npz"
+    (folder / "yours.npz").touch()
+    with pytest.raises(ValueError, match="expected one .npz of motion capture, found mine.npz, yo"):
+        find_mocap(tmp_path)
+    (tmp_path / MOCAP_FILE).touch()
+    assert find_mocap(tmp_path) == tmp_path / MOCAP_FILE
+
+
+def test_held_out_subjects_have_their_own_random_stream(
     monkeypatch,
 ):
     """The same seed must not give both sides the same cameras; packs of the training side that are

@@ -18,7 +18,7 @@ def trial():
     return make_trial(make_poses(6), PROTOCOLS["5 px noise"], 2)
 
 
-def test_a_file_with_a_second_view_is_two_rows_and_one_without_is_the_third(tmp_path, trial):
+def test_rows_of_files_with_and_without_second_view(tmp_path, trial):
     for name, synthesis in (("a", True), ("b", False)):
         make_lifter(synthesis=synthesis).save(tmp_path / name, {})
     found = variants([tmp_path / "a", tmp_path / "b"])
@@ -39,7 +39,7 @@ def test_a_file_with_a_second_view_is_two_rows_and_one_without_is_the_third(tmp_
         variants([tmp_path / "x"])
 
 
-def test_a_network_that_sees_the_true_second_view_is_right_everywhere(trial):
+def test_true_second_view_gives_exact_joints(trial):
     lifter = make_lifter()
     view = lifter.reconstruct(
         trial.keypoints_px, trial.confidence, trial.covariance_px2, trial.camera, trial.up

@@ -50,7 +50,7 @@ def test_exact_views_show_all_and_where_it_is():
 
 
 @pytest.mark.parametrize("blind", [False, True])
-def test_a_rolled_camera_shows_something_else_to_those_alone_who_are_not_told_where_up_is(blind):
+def test_roll_changes_view_only_if_up_is_unknown(blind):
     level, rolled = (
         views(Sight(exact=1.0, blind=float(blind), uncalibrated=0.0, roll_deg=roll))
         for roll in (0.0, 40.0)
@@ -71,7 +71,7 @@ def test_the_same_seed_is_the_same_views():
         np.testing.assert_equal(one, other)
 
 
-def test_views_are_noisy_incomplete_blind_and_uncalibrated_as_the_recipe_says():
+def test_views_follow_the_recipe():
     found = views(Sight(), 4000)
     missing, off = (
         14 - found.view.seen.sum(1),

@@ -58,7 +58,7 @@ def test_skinning_moves_a_body_that_turns_as_a_whole_rigidly():
     np.testing.assert_allclose(vertices, rest @ R.T + root, atol=1e-5)
 
 
-def test_bones_keep_their_lengths_and_shared_vertices_lie_between():
+def test_bones_keep_lengths_and_shared_vertices_blend():
     parents, heads, rest, index, weight = _rig()
     turns = _random_turns(np.random.default_rng(1), 3)
     placed = body_pose.place_bones(parents, heads, turns, np.zeros(3))
@@ -69,7 +69,7 @@ def test_bones_keep_their_lengths_and_shared_vertices_lie_between():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_swing_turns_one_direction_into_the_other_and_between_halves_it(seed):
+def test_swing_maps_directions_and_between_halves(seed):
     rng = np.random.default_rng(seed)
     start, end = body_pose.unit(rng.normal(size=(2, 3)))
     R = body_pose.swing(start, end)
@@ -141,7 +141,7 @@ def test_a_missing_body_file_is_named(tmp_path):
         load_body(tmp_path)
 
 
-def test_what_a_ray_reads_off_a_surface_belongs_to_the_point_it_hits():
+def test_ray_hit_has_the_attributes_of_its_point():
     pytest.importorskip("embreex", reason="rendering needs the optional package embreex")
     from lifting_ros.research.rendering.render import Mesh, Scene, pixel_rays
 

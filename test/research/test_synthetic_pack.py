@@ -102,7 +102,7 @@ def _start(tmp_path, out, **options):
     )
 
 
-def test_a_killed_run_leaves_nothing_that_looks_finished_and_no_process(tmp_path):
+def test_killed_run_leaves_no_pack_and_no_process(tmp_path):
     out = tmp_path / "pack"
     render_pictures(out, partial(str, "fine"), numbered, 2, SIZE, workers=1)
     save_labels(out, {})
@@ -124,8 +124,8 @@ def test_a_killed_run_leaves_nothing_that_looks_finished_and_no_process(tmp_path
 
 
 @pytest.mark.parametrize("rendering", [False, True])
-def test_interrupting_says_nothing_of_the_processes_and_leaves_none(tmp_path, rendering):
-    """Ctrl-C reaches every process of the terminal: while the workers start, and while they render."""
+def test_interrupt_is_silent_and_leaves_no_process(tmp_path, rendering):
+    """Ctrl-C reaches all processes, while the workers start and while they render."""
     out = tmp_path / "pack"
     with (tmp_path / "said").open("w+") as said:
         run = _start(tmp_path, out, stderr=said, start_new_session=True)

@@ -122,9 +122,7 @@ def test_rows_are_of_the_same_persons():
     assert np.isnan(none["all"]["MPJPE"]) and none["none"]["lifted %"] == 0
 
 
-def test_networks_are_compared_on_the_people_that_all_of_them_lift(
-    folder, monkeypatch, narrow_trunk
-):
+def test_networks_are_compared_on_commonly_lifted_people(folder, monkeypatch, narrow_trunk):
     """The second network lifts nobody of the first half: the first one's row is of the second half,
     too."""
     torch.manual_seed(0)

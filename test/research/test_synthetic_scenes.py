@@ -75,7 +75,7 @@ def test_people_hide_each_other_and_patches_hide_everybody():
     assert patched.seen == 0 and not patched.labelled.any()
 
 
-def test_keypoints_behind_the_own_body_are_labelled_but_not_visible():
+def test_self_occluded_keypoints_are_labelled_not_visible():
     from lifting_ros.research.rendering.synthetic_picture import label
 
     person = _somebody()
@@ -113,7 +113,7 @@ def test_parts_of_things_face_outwards(part):
     assert ((vertices - (vertices.min(0) + vertices.max(0)) / 2) * normals).sum(1).min() > 0
 
 
-def test_coarser_triangles_stay_near_the_surface_and_face_outwards():
+def test_coarse_triangles_stay_near_surface_facing_out():
     vertices, _, faces, _ = ball([0, 0, 0], np.ones(3), GREY)
     vertices, index = np.unique(np.round(vertices, 9), axis=0, return_inverse=True)
     faces = remapped(faces, index.reshape(-1))[0]

@@ -10,8 +10,9 @@ import torch
 from label_support import make_labels
 from small_networks import narrow_trunk, small_network
 
-from lifting_ros.io.checkpoint import CheckpointError, save_network
+from lifting_ros.io.checkpoint import CheckpointError
 from lifting_ros.keypoints.network import NetworkConfig
+from lifting_ros.keypoints.network_weights import save_network
 from lifting_ros.research.evaluation.image_pose_measures import label_errors
 from lifting_ros.research.labels.label_crops import LabelSet
 from lifting_ros.research.training.image_pose import ImagePose, ImagePoseConfig, ImagePoseHead
@@ -72,7 +73,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(trunk, labels, tmp_path
         )
 
 
-def test_weights_come_back_with_the_network_they_read_and_with_no_other(trunk, labels, tmp_path):
+def test_weights_load_only_with_their_own_network(trunk, labels, tmp_path):
     for name in ("trunk", "other"):
         save_network(tmp_path / name, trunk.state_dict(), TRUNK, {"name": name})
     trained = ImageTrainer(SMALL, trunk).averaged(trunk, 1.1)

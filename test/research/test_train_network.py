@@ -18,13 +18,7 @@ from small_networks import trunk_weights
 
 from lifting_ros.config import ConfigError, from_mapping, read_yaml
 from lifting_ros.conventions import CONVENTIONS
-from lifting_ros.io.checkpoint import (
-    CheckpointError,
-    fusion_of,
-    load_network,
-    load_tensors,
-    save_tensors,
-)
+from lifting_ros.io.checkpoint import CheckpointError, load_tensors, save_tensors
 from lifting_ros.keypoints.network import (
     MultistageNetwork,
     NetworkConfig,
@@ -32,6 +26,7 @@ from lifting_ros.keypoints.network import (
     StageOutput,
 )
 from lifting_ros.keypoints.network_paper import SIGMA_CELLS, PeakMaps
+from lifting_ros.keypoints.network_weights import fusion_of, load_network
 from lifting_ros.research.datasets.pack import Pack
 from lifting_ros.research.datasets.splits import rows_of
 from lifting_ros.research.training.augmentation import AugmentationConfig
@@ -192,7 +187,7 @@ def test_the_rate_rises_stays_and_falls_to_nothing():
     )
 
 
-def test_a_longer_recipe_goes_on_from_the_level_state_as_if_it_had_always_been_longer(tmp_path):
+def test_longer_recipe_resumes_from_level_state(tmp_path):
     run(tmp_path / "short", config(samples=80, decay=0.5))
     longer = config(samples=120, decay=0.2)
     extended = run(tmp_path / "long", longer, start=tmp_path / "short" / "level.safetensors")
@@ -275,7 +270,7 @@ def test_a_finished_folder_takes_other_data_but_no_other_end(tmp_path, changes, 
             run(tmp_path, config(**{"samples": 80} | changes))
 
 
-def test_a_training_whose_rate_is_level_may_be_made_longer_where_it_is(tmp_path):
+def test_training_with_level_rate_can_be_extended(tmp_path):
     (tmp_path / "broken").mkdir()
     save_state(tmp_path / "broken" / "state.safetensors", part_of(config(samples=96, decay=0.2), 7))
     longer = run(tmp_path / "broken", config(samples=120))
@@ -351,7 +346,7 @@ def test_curves_of_a_killed_training_have_every_row_once(tmp_path, monkeypatch):
     ]
 
 
-def test_batch_norms_are_shared_by_processes_with_gpus_and_by_no_others(monkeypatch):
+def test_batch_norms_are_synchronised_on_gpus_only(monkeypatch):
     network = MultistageNetwork(NETWORK)
     assert in_step(network, torch.device("cuda")) is network
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -425,7 +420,7 @@ def test_tensorboard_gets_the_same_curves(tmp_path):
     assert [event.value for event in board.Scalars("training/loss")] == [3.0, 2.0, 1.0]
 
 
-def test_two_processes_share_a_batch_and_end_with_the_same_weights(tmp_path):
+def test_two_processes_give_the_same_weights(tmp_path):
     """torchrun on this machine, but each with a disk of its own, the first's with a state to go on
     from: together they see what one would have seen, and they stay the same network."""
     cfg = config()
@@ -604,7 +599,7 @@ def test_a_batch_says_what_is_in_the_picture_and_what_is_not():
     assert (batches_of(config(shares=("negatives=1.0",)), pack=nobody)[0].presence == 0).all()
 
 
-def test_pictures_of_nobody_and_no_others_are_said_to_show_nobody():
+def test_only_negatives_are_labelled_as_nobody():
     """White ones; that a person is not labelled says nothing."""
     pack = make_pack()
     pack.keypoints[:5] = 0
@@ -625,7 +620,7 @@ def test_pictures_of_nobody_and_no_others_are_said_to_show_nobody():
         )
 
 
-def test_unlabelled_and_outside_keypoints_do_not_count_and_doubtful_ones_less():
+def test_loss_weights_of_unlabelled_and_doubtful_keypoints():
     keypoints = torch.tensor([[[10.0, 10], [40, 10], [5, 5], [20, 20]]])
     target, counted = target_maps(keypoints, torch.tensor([[1.0, 1, 0, 0.3]]), 4, (8, 8), 1.0)
     torch.testing.assert_close(counted, torch.tensor([[1.0, 0, 0, 0.3]]))
@@ -642,7 +637,7 @@ def peak_output(maps: torch.Tensor):
     ("labels", "nobody", "punished"),
     [(14, False, True), (13, False, False), (0, True, True), (0, False, False)],
 )
-def test_a_peak_where_no_label_is_is_punished_only_where_absence_is_known(labels, nobody, punished):
+def test_unlabelled_peak_costs_only_if_absence_is_known(labels, nobody, punished):
     """Partly labelled people are handled by masks: the background is only known where every
     keypoint is labelled."""
     weight = (torch.arange(14) < labels).float()[None]

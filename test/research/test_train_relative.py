@@ -147,7 +147,7 @@ def test_the_loss_is_the_four_terms_by_their_own_weights(camera):
     torch.testing.assert_close(trainer.loss(pose, source.make(0))[0], wanted.mean())
 
 
-def test_the_rate_rises_and_falls_to_nothing_and_the_average_follows():
+def test_rate_rises_then_falls_to_zero_and_average_follows():
     config = dataclasses.replace(SMALL, samples=64 * 100, warmup=0.1, learning_rate=2.0, ema=0.5)
     trainer = RelativeTrainer(config, annotate(balanced_pictures(mocap(), 300, 0), config))
     rates = []

@@ -16,8 +16,8 @@ from lifting_ros.lifting.residual_mlp import ResidualMLPConfig, SupervisedLifter
 from lifting_ros.research.datasets.mocap import Mocap
 from lifting_ros.research.evaluation.calibration import calibrate
 from lifting_ros.research.evaluation.metrics import n_mpjpe
+from lifting_ros.research.training.covariance_head import calibration_rows, surprise
 from lifting_ros.research.training.mlp_trainer import PictureSource, balanced_pictures
-from lifting_ros.research.training.spread import calibration_rows, surprise
 from lifting_ros.research.training.train_supervised import (
     SupervisedTrainConfig,
     SupervisedTrainer,

@@ -20,7 +20,8 @@ from lifting_ros.skeleton import KEYPOINT_NAMES
 
 HRI_NAMES = (
     (
-        "NOSE NECK RIGHT_SHOULDER RIGHT_ELBOW RIGHT_WRIST LEFT_SHOULDER LEFT_ELBOW LEFT_WRIST RIGHT_HIP RIGHT_KNEE RIGHT_ANKLE LEFT_HIP "
+        "NOSE NECK RIGHT_SHOULDER RIGHT_ELBOW RIGHT_WRIST LEFT_SHOULDER LEFT_ELBOW LEFT_WRIST "
+        "RIGHT_HIP RIGHT_KNEE RIGHT_ANKLE LEFT_HIP "
         "LEFT_KNEE LEFT_ANKLE LEFT_EYE RIGHT_EYE LEFT_EAR RIGHT_EAR"
     )
     .lower()
@@ -82,7 +83,7 @@ class Heard:
         del self.received[publisher.topic]
 
 
-def test_every_keypoint_is_at_its_code_and_what_hri_has_no_word_for_is_left_out():
+def test_keypoints_are_at_their_hri_codes():
     flat = person(np.random.default_rng(0)).skeleton_2d
     flat.keypoints_px[:] = np.random.default_rng(1).uniform(5, 200, (14, 2))
     flat.confidence[:] = np.linspace(0.3, 0.9, 14)
@@ -114,7 +115,7 @@ def test_unseen_is_0_and_what_is_outside_is_at_the_border():
     assert (box.xmin, box.ymin, box.xmax, box.ymax, box.c) == (0, 20.5 / 240, 0.5, 1, 0.75)
 
 
-def test_bodies_have_topics_of_their_own_and_tracked_says_who_is_there(installed):
+def test_bodies_have_topics_and_tracked_lists_them(installed):
     rng, node = np.random.default_rng(2), Heard()
     humans, (a, b, lost) = Humans(node), (person(rng, 4), person(rng, 9), person(rng, 0))
     humans.publish([a, lost, b], {4: "p1", 9: "p2"}, header(), SIZE)
@@ -140,7 +141,7 @@ def test_bodies_have_topics_of_their_own_and_tracked_says_who_is_there(installed
     assert not node.received
 
 
-def test_without_the_package_the_node_says_so_when_it_is_configured():
+def test_missing_hri_package_is_reported_on_configure():
     stage = Stage(hri=True)
     try:
         with pytest.raises(ConfigError, match="^hri: hri_msgs is not installed"):
@@ -167,7 +168,7 @@ def test_the_node_publishes_them_beside_its_own(installed, monkeypatch):
             ),
         )
         stage.node.start()
-        assert stage.node._wanted()  # who asks only for who is there is somebody who listens
+        assert stage.node._is_wanted()  # who asks only for who is there is somebody who listens
         stage.connect()
         answer = stage.ask()
         (ids,) = heard.received["/humans/bodies/tracked"]

@@ -33,7 +33,7 @@ def test_whichever_comes_first_the_two_of_one_moment_meet():
     assert stamps(pairs.add_image(at(133))) == [(133, 133)]
 
 
-def test_the_nearest_depth_is_taken_and_none_beyond_the_tolerance():
+def test_nearest_depth_within_tolerance_is_paired():
     pairs = DepthPairs(0.02)
     for ms in (60, 95, 108):
         assert pairs.add_depth(at(ms)) == []

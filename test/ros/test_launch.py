@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 CLIP = ROOT / "lifting_ros" / "demo" / "walk_and_sit.mp4"
 NAMES = {
     "launch": "LaunchContext LaunchDescription",
-    "launch.actions": "DeclareLaunchArgument ExecuteProcess IncludeLaunchDescription OpaqueFunction RegisterEventHandler "
+    "launch.actions": "DeclareLaunchArgument ExecuteProcess IncludeLaunchDescription "
+    "OpaqueFunction RegisterEventHandler "
     "SetEnvironmentVariable SetLaunchConfiguration Shutdown TimerAction",
     "launch.event_handlers": "OnProcessExit",
     "launch.launch_description_sources": "PythonLaunchDescriptionSource",
@@ -113,7 +114,7 @@ def plain(parameters: dict) -> dict:
 
 
 @pytest.mark.parametrize("file", ["lifting.launch.py", "demo.launch.py"])
-def test_every_argument_has_a_description_and_a_default_among_its_choices(described, file):
+def test_arguments_have_descriptions_and_valid_defaults(described, file):
     arguments = [entity for entity in described(file) if kind(entity) == "DeclareLaunchArgument"]
     assert arguments
     for argument in arguments:
@@ -130,7 +131,7 @@ def test_readme_lists_arguments_that_exist(described):
         if kind(entity) == "DeclareLaunchArgument"
     }
     table = (
-        (ROOT / "README.md")
+        (ROOT / "docs" / "start.md")
         .read_text(encoding="utf-8")
         .partition("| launch argument |")[2]
         .partition("\n\n")[0]
@@ -172,7 +173,7 @@ def test_given_arguments_stand_behind_the_file(nodes):
 
 
 def test_parameters_of_arguments_exist(nodes):
-    from lifting_ros.ros.declare import leaves
+    from lifting_ros.ros.declaration import leaves
     from lifting_ros.ros.parameters import NodeConfig
 
     everything = {
@@ -248,7 +249,7 @@ def demo(launched, **given):
     return context, actions, player, handler
 
 
-def test_demo_plays_the_clip_that_ships_to_a_node_that_does_not_wait_for_listeners(launched):
+def test_demo_plays_the_clip_to_a_node_that_is_not_lazy(launched):
     context, _, player, _ = demo(launched)
     assert (
         context.launch_configurations["lazy"] == "false"
@@ -261,8 +262,8 @@ def test_demo_plays_the_clip_that_ships_to_a_node_that_does_not_wait_for_listene
     ) and not values["guess_camera"]
 
 
-def test_parameters_of_the_replay_exist_and_a_foreign_source_has_no_calibration(launched):
-    from lifting_ros.ros.declare import leaves
+def test_replay_parameters_and_foreign_source_calibration(launched):
+    from lifting_ros.ros.declaration import leaves
     from lifting_ros.ros.replay import ReplayConfig
 
     _, _, player, _ = demo(launched, source="0", image="/cam/image_raw")

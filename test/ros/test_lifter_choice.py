@@ -12,7 +12,7 @@ from node_support import RGB, Stage
 from rclpy.parameter import Parameter
 from ros_support import image, person
 
-from lifting_ros.estimator import EstimatorConfig, SkeletonLifter, model_name
+from lifting_ros.estimator import EstimatorConfig, KeypointLifter, model_name
 from lifting_ros.lifting import lifters
 from lifting_ros.lifting.lifting import Lifter
 from lifting_ros.lifting.residual_mlp import RelativeLifter, ResidualMLP, ResidualMLPConfig
@@ -30,7 +30,7 @@ def stage(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(lifters, "WEIGHTS", tmp_path)
     made = Stage(input="keypoints")
-    made.node._make["keypoints"] = SkeletonLifter
+    made.node._make["keypoints"] = KeypointLifter
     made.node.start()
     yield made
     made.close()
@@ -48,13 +48,13 @@ def lifted(s: Stage):
     )
 
 
-def test_info_calls_the_network_by_its_file_and_does_not_name_the_prior_as_a_lifter():
+def test_info_names_the_network_by_its_file():
     own = EstimatorConfig(weights="/models/own.safetensors")
     assert [
         model_name(EstimatorConfig()),
         model_name(own),
         model_name(EstimatorConfig(), network=False),
-    ] == ["lite", "own", ""]
+    ] == ["full", "own", ""]
 
 
 def test_the_lifter_changes_while_the_node_runs(stage):
@@ -80,7 +80,7 @@ def test_the_lifter_changes_while_the_node_runs(stage):
     assert [info.model for info in infos] == ["", "+relative"] and infos[1].prior_sha256 == infos[
         0
     ].prior_sha256 != ""
-    assert model_name(stage.node.parameters.value.estimator) == "lite+relative"
+    assert model_name(stage.node.parameters.value.estimator) == "full+relative"
     assert stage.node.set_parameters([Parameter("lifter", value="ppca")])[0].successful
     lifted(stage)
     assert isinstance(stage.node._estimator.lifter, Lifter)

@@ -107,7 +107,7 @@ def test_deactivated_it_is_silent_and_activated_again_it_answers(stage):
     assert s.ask().skeletons
 
 
-def test_cleaned_up_it_lets_go_of_the_weights_and_takes_other_parameters(stage):
+def test_cleanup_releases_weights_and_allows_new_parameters(stage):
     s = stage()
     assert s.node.set_parameters([Parameter("stages", value=2)])[0].reason.startswith(
         "stages: takes effect when the node is configured"
@@ -123,7 +123,7 @@ def test_cleaned_up_it_lets_go_of_the_weights_and_takes_other_parameters(stage):
     "error",
     [OSError("weights.safetensors: no such file"), RuntimeError("CUDA error: out of memory\nmore")],
 )
-def test_what_cannot_be_configured_says_why_and_can_be_tried_again(stage, monkeypatch, error):
+def test_failed_configuration_is_reported_and_can_be_retried(stage, monkeypatch, error):
     s = stage(start=False)
     make = s.node._make["image"]
 
@@ -139,21 +139,20 @@ def test_what_cannot_be_configured_says_why_and_can_be_tried_again(stage, monkey
     assert state(s) == "active"
 
 
-@pytest.mark.parametrize("step", ["Work", "introduce", "_look"])
-def test_what_cannot_be_activated_says_why_leaves_nothing_running_and_can_be_tried_again(
-    stage, monkeypatch, step
-):
+@pytest.mark.parametrize("step", ["Worker", "publish_info", "_poll_graph"])
+def test_failed_activation_is_reported_and_can_be_retried(stage, monkeypatch, step):
     s = stage(start=False)
-    place = {"Work": lifting_node, "introduce": s.node._outputs, "_look": s.node}[step]
+    owners = {"Worker": lifting_node, "publish_info": s.node._outputs, "_poll_graph": s.node}
 
     def fail(*_):
         raise RuntimeError("not authorised to subscribe\nmore")
 
     with monkeypatch.context() as patch:
-        patch.setattr(place, step, fail)
+        patch.setattr(owners[step], step, fail)
         with pytest.raises(ConfigError, match="^not authorised to subscribe$"):
             s.node.start()
-    assert state(s) == "unconfigured" and s.node._work is None and s.node._estimator is None
+    assert state(s) == "unconfigured"
+    assert s.node._worker is None and s.node._estimator is None
     s.node.start()
     s.connect()
     assert s.ask().skeletons
@@ -208,11 +207,14 @@ def test_the_diagnostics_say_what_state_it_is_in(stage):
 def test_tf_is_listened_to_only_while_it_is_needed(stage):
     """On a robot /tf is the busiest topic."""
     s = stage(tf__target_frame="map", tf__timeout_s=5.0)
-    topics = lambda: {
-        i.node_name
-        for t in ("/tf", "/tf_static")
-        for i in s.peer.get_subscriptions_info_by_topic(t)
-    }  # noqa: E731
+
+    def topics() -> set[str]:
+        return {
+            info.node_name
+            for topic in ("/tf", "/tf_static")
+            for info in s.peer.get_subscriptions_info_by_topic(topic)
+        }
+
     static_tf(s).publish(transform("map", FRAME, 0, move=(1.0, 2.0, 3.0)))
     s.publisher(Image, "image")
     s.spin(0.5)
@@ -242,7 +244,7 @@ def test_what_nobody_listens_to_is_not_made(stage, monkeypatch):
     s.ask()
     assert made == ["persons_to_array_3d"]
     flat = s.listen(Skeleton2DArray, "/lifting/skeletons_2d")
-    s.until(lambda: s.node._outputs._wanted("~/skeletons_2d"), "the listener")
+    s.until(lambda: s.node._outputs._is_wanted("~/skeletons_2d"), "the listener")
     s.ask()
     s.until(lambda: flat, "keypoints")
     assert set(made) == {"persons_to_array_2d", "persons_to_array_3d"}
@@ -259,7 +261,7 @@ def test_enable_stops_and_starts_the_work(stage):
     assert s.ask().skeletons
 
 
-def test_disabled_it_gives_up_what_waits_and_publishes_nothing_after_it_has_said_so(stage):
+def test_disabling_drops_the_queue_and_stops_publishing(stage):
     import threading
 
     s = stage(queue=10, qos__depth=10)
@@ -270,10 +272,10 @@ def test_disabled_it_gives_up_what_waits_and_publishes_nothing_after_it_has_said
     s.until(lambda: s.estimator.calls)
     for n in range(5):
         s.send()
-        s.until(lambda n=n: len(s.node._work._queue._items) == n + 1)
+        s.until(lambda n=n: len(s.node._worker._queue._items) == n + 1)
     threading.Timer(0.3, gate.set).start()
     assert call(s, SetBool, "/lifting/enable", SetBool.Request(data=False)).success
-    assert not s.node._work._busy.locked() and not s.node._work._queue._items
+    assert not s.node._worker._busy.locked() and not s.node._worker._queue._items
     s.spin(0.5)
     assert [stamp_ns(m) for m in answers] == [first] and len(s.estimator.calls) == 1
     assert call(s, SetBool, "/lifting/enable", SetBool.Request(data=True)).success
@@ -285,11 +287,11 @@ def test_an_image_on_its_way_to_the_worker_is_given_up_as_well(stage):
     s = stage()
     s.connect()
     s.ask()
-    work = s.node._work
-    with work._busy:  # the worker has taken the image, and waits here
-        work._queue.put(Job(image(RGB, "rgb8")))
-        s.until(lambda: not work._queue._items, "the worker")
-        work._wanted = False  # as `follow` has it, which waits here, too
+    worker = s.node._worker
+    with worker._busy:  # the worker has taken the image, and waits here
+        worker._queue.put(Job(image(RGB, "rgb8")))
+        s.until(lambda: not worker._queue._items, "the worker")
+        worker._running = False  # as `pause` sets it, which would wait here as well
     s.spin(0.3)
     assert len(s.estimator.calls) == 1
 
@@ -321,7 +323,7 @@ def test_subscriptions_follow_their_publishers(stage, first, second):
         s.until(lambda: not s.peer.get_subscriptions_info_by_topic("/image"))
 
 
-def test_a_best_effort_publisher_that_joins_a_reliable_one_is_heard(stage):
+def test_best_effort_publisher_joining_reliable_one_is_heard(stage):
     s = stage()
     s.connect()
     s.ask()
@@ -407,7 +409,7 @@ def test_an_image_gets_the_camera_info_of_its_own_stamp(stage):
         assert s.estimator.calls[-1]["camera"].matrix[0, 0] == focal
 
 
-def test_compressed_images_are_taken_where_image_transport_has_them(stage):
+def test_compressed_images_follow_image_transport_names(stage):
     import cv2
 
     s = stage(image_transport="compressed")
@@ -448,11 +450,11 @@ def test_a_depth_image_that_cannot_be_used_costs_the_depth_alone(stage):
     }
 
 
-def test_an_image_that_waits_for_its_depth_is_forgotten_when_nobody_listens_any_more(stage):
+def test_image_waiting_for_depth_is_dropped_without_listeners(stage):
     s = stage(depth__enabled=True)
     s.connect()
     s.send()
-    pairs = s.node._work.inputs._pairs
+    pairs = s.node._inputs._pairs
     s.until(lambda: pairs._waiting is not None)
     pairs.add_depth(image(np.zeros((2, 2), np.uint16), "16UC1"))
     assert call(s, SetBool, "/lifting/enable", SetBool.Request(data=False)).success
@@ -472,7 +474,7 @@ def test_keypoints_instead_of_images(stage):
         np.testing.assert_allclose(getattr(skeleton, field), getattr(flat.skeleton_2d, field))
 
 
-def test_keypoints_of_other_detectors_and_one_line_for_those_that_fit_none(stage):
+def test_keypoints_of_other_detectors_are_converted(stage):
     s = stage(input="keypoints")
     s.listen()
     s.publisher(ForeignKeypoints2DArray, "foreign_keypoints")
@@ -530,7 +532,7 @@ def test_target_frame_moves_the_3d_part_alone(stage):
     static_tf(s).publish(transform("map", FRAME, 0, move=(1.0, 2.0, 3.0)))
     figure = person(np.random.default_rng(7))
     s.estimator.answer = lambda call: [figure]
-    s.until(lambda: s.node._work._listener._tree._edges)
+    s.until(lambda: s.node._transforms._tree._edges)
     answer = s.ask()
     assert answer.header.frame_id == "map" and flat[-1].header.frame_id == FRAME
     at = answer.skeletons[0].joints[10].position
@@ -539,7 +541,7 @@ def test_target_frame_moves_the_3d_part_alone(stage):
     )
 
 
-def test_everything_in_3d_is_under_the_target_frame_and_what_is_drawn_on_the_image_is_not(stage):
+def test_target_frame_applies_to_3d_topics_only(stage):
     s = stage(tf__target_frame="map", tf__publish=True)
     hypotheses, markers = (
         s.listen(HypothesisArray, "/lifting/hypotheses"),
@@ -548,10 +550,10 @@ def test_everything_in_3d_is_under_the_target_frame_and_what_is_drawn_on_the_ima
     frames, drawn = s.listen(TFMessage, "/tf"), s.listen(Image, "/lifting/debug_image")
     s.connect()
     static_tf(s).publish(transform("map", FRAME, 0, move=(1.0, 2.0, 3.0)))
-    s.until(lambda: s.node._work._listener._tree._edges)
+    s.until(lambda: s.node._transforms._tree._edges)
     s.until(
         lambda: all(
-            s.node._outputs._wanted(f"~/{name}")
+            s.node._outputs._is_wanted(f"~/{name}")
             for name in ("hypotheses", "markers", "debug_image")
         ),
         "the listeners",
@@ -564,13 +566,15 @@ def test_everything_in_3d_is_under_the_target_frame_and_what_is_drawn_on_the_ima
     ].header.frame_id == FRAME
 
 
-def test_transforms_of_before_simulated_time_went_back_are_not_used(stage):
+def test_transforms_are_forgotten_when_time_jumps_back(stage):
     """A simulation that is started again: a lookup must not be answered from the run before."""
     s = stage(tf__target_frame="map", tf__timeout_s=0.0, use_sim_time=True)
     s.connect()
     clock, moving = s.publisher(Clock, "/clock"), s.publisher(TFMessage, "/tf")
     s.until(lambda: s.subscribed("/clock") and s.subscribed("/tf"))
-    edges = lambda: set(s.node._work._listener._tree._edges)  # noqa: E731
+
+    def edges() -> set:
+        return set(s.node._transforms._tree._edges)
 
     def at(seconds: int) -> None:
         clock.publish(Clock(clock=Time(sec=seconds)))
@@ -608,7 +612,7 @@ def test_up_comes_from_gravity_frame_where_there_is_one(stage):
     static_tf(s).publish(
         transform("map", FRAME, 0, turn=(half, 0.0, 0.0, half))
     )  # y of the camera is z of the map
-    s.until(lambda: s.node._work._listener._tree._edges)
+    s.until(lambda: s.node._transforms._tree._edges)
     s.ask()
     np.testing.assert_allclose(s.estimator.calls[-1]["up"], [0, 1, 0], atol=1e-12)
 
@@ -682,12 +686,13 @@ def test_with_a_lag_each_frame_comes_later_under_its_own_stamp(stage):
     )
 
 
-def test_images_of_one_stamp_keep_their_own_headers_and_none_is_kept_for_ever(stage, monkeypatch):
+def test_images_of_equal_stamp_keep_their_headers(stage, monkeypatch):
     """With a lag, which has frames wait; a frame that fails on its way must not keep its image, nor
     shift those behind it."""
     s = stage(tracking__lag_s=2.0)
     s.connect()
-    answers, work = s.received["/lifting/skeletons_3d"], s.node._work
+    answers = s.received["/lifting/skeletons_3d"]
+    worker = s.node._worker
 
     def send(seconds: float, frame: str) -> None:
         message, known = image(RGB, "rgb8"), len(s.estimator.calls)
@@ -697,12 +702,12 @@ def test_images_of_one_stamp_keep_their_own_headers_and_none_is_kept_for_ever(st
 
     for seconds, frame in ((20.0, "first"), (20.0, "second"), (21.0, "third")):
         send(seconds, frame)
-    update = work._tracker.update
-    monkeypatch.setattr(work._tracker, "update", lambda *_: 1 / 0)
+    update = worker._tracker.update
+    monkeypatch.setattr(worker._tracker, "update", lambda *_: 1 / 0)
     send(22.0, "fails")
     s.until(lambda: s.node.tally.total_dropped["failed (ZeroDivisionError)"])
-    assert not work._waiting
-    monkeypatch.setattr(work._tracker, "update", update)
+    assert not worker._pending
+    monkeypatch.setattr(worker._tracker, "update", update)
     for seconds, frame in ((23.0, "fourth"), (26.0, "fifth")):
         send(seconds, frame)
     s.until(lambda: len(answers) >= 2, "what is due")
@@ -710,7 +715,7 @@ def test_images_of_one_stamp_keep_their_own_headers_and_none_is_kept_for_ever(st
         (20, "first"),
         (23, "fourth"),
     ]
-    assert len(work._waiting) == 1
+    assert len(worker._pending) == 1
 
 
 def test_markers_of_who_left_are_deleted(stage):
@@ -735,7 +740,7 @@ def test_nobody_is_shown_any_more_when_the_work_ends(stage, end):
     s = stage()
     markers = s.listen(MarkerArray, "/lifting/markers")
     s.connect()
-    s.until(lambda: s.node._outputs._wanted("~/markers"), "the listener")
+    s.until(lambda: s.node._outputs._is_wanted("~/markers"), "the listener")
     s.ask()
     s.until(lambda: markers)
     shown = {(m.ns, m.id) for m in markers[-1].markers}
@@ -769,7 +774,7 @@ def test_a_device_that_runs_out_of_memory_costs_that_frame_alone(stage):
     assert told["dropped, failed (OutOfMemoryError)"] == "1"
 
 
-def test_a_slow_network_gets_the_newest_image_and_the_rest_are_counted(stage):
+def test_slow_network_gets_the_newest_image(stage):
     import threading
 
     s = stage()
@@ -783,7 +788,7 @@ def test_a_slow_network_gets_the_newest_image_and_the_rest_are_counted(stage):
         later.append(s.send())
         s.until(
             lambda n=n: (
-                len(s.node._work._queue._items) == 1
+                len(s.node._worker._queue._items) == 1
                 and s.node.tally.total_dropped["a newer one came"] == n
             )
         )
@@ -822,7 +827,7 @@ def test_ten_thousand_malformed_messages(stage):
     s.connect()
     s.tell()
     rng = np.random.default_rng(1)
-    work = s.node._work
+    worker = s.node._worker
 
     def strange_image() -> Image:
         message = Image(
@@ -850,8 +855,8 @@ def test_ten_thousand_malformed_messages(stage):
 
     for n in range(10_000):
         if n % 3 == 0:
-            work.inputs._infos.append(strange_info())
-        work.do(
+            s.node._inputs._infos.append(strange_info())
+        worker.answer(
             Job(
                 strange_image()
                 if n % 4
@@ -937,7 +942,7 @@ def test_no_step_is_counted_twice(stage):
     )
 
 
-def test_nothing_is_lost_of_a_reliable_publisher_that_is_killed_and_comes_again(stage):
+def test_restarted_reliable_publisher_loses_nothing(stage):
     s = stage()
     s.connect()
     s.ask()

@@ -17,7 +17,7 @@ from rclpy.parameter import Parameter
 
 from lifting_ros.config import ConfigError
 from lifting_ros.estimator import EstimatorConfig
-from lifting_ros.ros.declare import Parameters, declare, leaves, to_table
+from lifting_ros.ros.declaration import Parameters, declare, leaves, to_table
 from lifting_ros.ros.parameters import NodeConfig, default_yaml
 from lifting_ros.ros.replay import ReplayConfig
 
@@ -167,7 +167,7 @@ def test_an_unfit_change_is_refused_and_nothing_changes(make_node, value):
     assert parameters.value is before
 
 
-def test_an_unfit_quality_of_service_is_refused_when_it_is_set_not_when_the_topic_is_made(
+def test_invalid_qos_is_refused_when_it_is_set(
     make_node,
 ):
     name = "qos_overrides./image.subscription.reliability"

@@ -22,7 +22,7 @@ def bodies(message) -> list[str]:
     return [t.child_frame_id for t in message.transforms if "body_" in t.child_frame_id]
 
 
-def test_joints_are_where_the_skeleton_has_them_when_tf_is_followed():
+def test_tf_chain_ends_at_the_joints():
     one = person(np.random.default_rng(0), 5, invalid=(16,))
     message = built(BodyFrames(3), [one], "robot/")
     tree = TransformTree()
@@ -82,7 +82,7 @@ def test_who_is_not_tracked_or_not_placed_has_no_frame():
     assert built(BodyFrames(2), [lost, flat]).transforms == []
 
 
-def test_with_hri_frames_end_in_the_id_that_rep_155_knows_the_body_by():
+def test_hri_frames_end_in_the_rep_155_id():
     one, frames = person(np.random.default_rng(3), 12), BodyFrames(2, hri=True)
     message = built(frames, [one], "front_")
     assert frames.hri_ids("front_") == {12: "front_p1"} and bodies(message) == ["body_front_p1"]

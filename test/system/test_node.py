@@ -18,8 +18,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from system_support import stamp_ns
 from visualization_msgs.msg import MarkerArray
 
-from lifting_ros.detection.detector import save_detector
 from lifting_ros.detection.nanodet import SIDE_BINS, NanoDet
+from lifting_ros.detection.nanodet_detector import save_detector
 from lifting_ros.estimator import SHIPPED, WEIGHTS
 from lifting_ros.io.checkpoint import sha256_of
 
@@ -211,9 +211,7 @@ def test_resolution_may_change_in_mid_stream(talk):
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_nobody_in_a_compressed_image_gives_empty_arrays_and_signals_end_with_0(
-    processes, peer, end
-):
+def test_empty_compressed_image_and_exit_status_of_signals(processes, peer, end):
     """With the weights that ship, in a namespace, remapped."""
     place = f"robot_{int(end)}"
     arguments = [

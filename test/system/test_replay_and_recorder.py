@@ -226,9 +226,7 @@ def check_bag(bag, place: str, sent: dict) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0, -5])
-def test_a_header_that_does_not_know_the_time_has_that_of_its_arrival(
-    processes, peer, tmp_path, seconds
-):
+def test_zero_stamp_is_replaced_by_arrival_time(processes, peer, tmp_path, seconds):
     """A bag that begins in 1970 plays for half a century."""
     topic, bag = f"/timeless_{abs(seconds)}/camera_info", tmp_path / "bag"
     publisher = peer.node.create_publisher(CameraInfo, topic, 10)
@@ -329,7 +327,7 @@ def test_recorded_types_have_the_hashes_of_the_installed_ones(processes, peer, t
         assert recorded[name] == str(publisher.topic_type_hash)
 
 
-def test_what_a_killed_recorder_left_is_no_bag_and_not_in_the_way(processes, peer, tmp_path):
+def test_leftover_of_killed_recorder_is_ignored(processes, peer, tmp_path):
     bag, publisher = (
         tmp_path / "bag",
         peer.node.create_publisher(CameraInfo, "/killed/camera_info", 10),

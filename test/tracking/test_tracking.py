@@ -90,7 +90,7 @@ def test_filter_is_that_of_the_equations(size):
         assert share[n] == pytest.approx(np.trace(h @ gain) / size)
 
 
-def test_filter_leaves_alone_what_is_not_measured_and_begins_with_the_first_measurement():
+def test_filter_starts_with_the_first_measurement():
     rng = np.random.default_rng(1)
     state, noise = random_states(rng, 3), random_noise(rng, 3)
     state.mean[1:], state.covariance[1:] = np.nan, np.nan
@@ -151,7 +151,7 @@ def test_smoother_is_least_squares_over_all_frames():
         np.testing.assert_allclose(states[k].covariance[0], covariance[here, here], atol=1e-6)
 
 
-def test_distances_are_those_of_absolute_joints_that_share_the_root_s_error():
+def test_distances_equal_those_of_absolute_joints():
     rng, points = np.random.default_rng(4), 4
     place, measured = rng.standard_normal((2, 1, points, 3))
     noise, nothing = random_noise(rng, 1, points), np.zeros((1, points, 3, 3))
@@ -170,7 +170,7 @@ def test_distances_are_those_of_absolute_joints_that_share_the_root_s_error():
     assert sum(squares) == pytest.approx(expected)
 
 
-def test_assignment_leaves_far_pairs_apart_and_never_trades_a_good_pair_for_two_bad_ones():
+def test_assignment_never_trades_a_good_pair_for_two_bad_ones():
     gate = cost_at(5.0)
     assert assign(np.array([[gate + 1, np.nan], [0.1, gate + 1]]), gate).tolist() == [1, -1]
     assert assign(np.array([[0.1, gate - 0.5], [gate - 0.5, 2 * gate]]), gate).tolist() == [0, -1]
@@ -205,7 +205,7 @@ def walker(seed=0, seconds=2.0, errors=USUAL, start=(-1.0, 4.0), end=(1.5, 4.5),
     return joints, lift(joints, np.random.default_rng(seed), errors, metric)
 
 
-def test_a_person_hidden_for_half_a_second_keeps_its_id_and_comes_back_under_a_new_one_after_the_retention():
+def test_hidden_person_keeps_its_id_until_the_retention_ends():
     _, lifted = walker(seconds=4.0)
     frames = [[] if 30 <= k < 45 else [p] for k, p in enumerate(lifted)]
     assert {i for ids in ids_of(track(frames)) for i in ids} == {1}
@@ -225,7 +225,7 @@ def test_somebody_else_elsewhere_gets_another_id():
     ]
 
 
-def test_ids_count_on_after_a_bag_loop_and_what_waited_comes_out_first():
+def test_ids_count_on_after_a_bag_loops():
     _, lifted = walker()
     tracker = Tracker(TrackerConfig(lag_s=0.1))
     first = [out for k in range(10) for out in tracker.update(stamp(k), [lifted[k]])]
@@ -270,7 +270,7 @@ def test_empty_frames_and_persons_of_whom_nothing_is_known():
     assert ids_of(out) == [[], [0], [1], [], [1, 0]] and out[1][0] is blank
 
 
-def test_an_invalid_lift_of_a_tracked_person_is_the_track_s_prediction():
+def test_invalid_lift_becomes_the_prediction_of_the_track():
     joints, lifted = walker()
     pose = lifted[20].skeleton_3d
     nan = {
@@ -294,7 +294,7 @@ def test_an_invalid_lift_of_a_tracked_person_is_the_track_s_prediction():
     )
 
 
-def test_a_joint_that_is_not_measured_is_predicted_and_grows_less_certain():
+def test_unmeasured_joint_is_predicted_with_growing_covariance():
     _, lifted = walker()
     for k in range(20, 26):
         pose = lifted[k].skeleton_3d
@@ -365,7 +365,7 @@ def test_a_track_shows_its_id_after_so_many_frames():
     assert ids_of(track(frames, TrackerConfig(min_hits=3))) == [[0], [0], [1], [1], [1], [1]]
 
 
-def test_the_first_frame_is_what_was_lifted_and_disabled_tracking_changes_nothing():
+def test_first_frame_and_disabled_tracking_change_nothing():
     _, lifted = walker()
     person = track([[lifted[0]]])[0][0]
     for name in ("joints_m", "root_m", "covariance_m2", "root_covariance_m2"):
@@ -443,12 +443,14 @@ def test_covariances_are_honest_about_what_stays(lag_s):
     assert 0.85 < squares.mean() / 3 < 1.15
 
 
-def test_what_stays_is_never_averaged_away_and_a_worse_look_does_not_take_away_a_better_one():
+def test_bias_is_not_averaged_over_frames():
     joints = walk(straight((0, 4), (0.01, 4), 5.0, FPS), FPS)
     lifted = lift(joints, np.random.default_rng(7))
-    worse = lambda p: replace(
-        p, skeleton_3d=replace(p.skeleton_3d, covariance_m2=9 * p.skeleton_3d.covariance_m2)
-    )  # noqa: E731
+
+    def worse(person):
+        pose = person.skeleton_3d
+        return replace(person, skeleton_3d=replace(pose, covariance_m2=9 * pose.covariance_m2))
+
     out = track(
         [[worse(p) if 100 <= k < 103 else p] for k, p in enumerate(lifted)],
         TrackerConfig(lag_s=0.5),
@@ -489,7 +491,7 @@ def same(one, other) -> bool:
     return True
 
 
-def test_the_same_frames_give_the_same_bytes_in_whatever_order_the_persons_come():
+def test_same_frames_give_same_bytes_in_any_order_of_persons():
     rng = np.random.default_rng(9)
     frames, _ = frames_of(crossing(rng, 3, seconds=1.5), rng)
     one, two = track(frames), track(frames)
@@ -501,7 +503,7 @@ def test_the_same_frames_give_the_same_bytes_in_whatever_order_the_persons_come(
             np.testing.assert_allclose(p.skeleton_3d.joints_m, q.skeleton_3d.joints_m, atol=1e-9)
 
 
-def test_a_lag_is_offline_smoothing_of_the_frames_so_far_and_steadier_than_the_filter():
+def test_lag_equals_offline_smoothing_of_the_frames_so_far():
     joints, lifted = walker(seed=10, seconds=1.5)
     frames, lag = [(stamp(k), [p]) for k, p in enumerate(lifted)], 0.2
     tracker = Tracker(TrackerConfig(lag_s=lag))
@@ -527,7 +529,7 @@ def test_a_lag_is_offline_smoothing_of_the_frames_so_far_and_steadier_than_the_f
     assert jerk(smoothed) < 0.5 * jerk(filtered) and jerk(filtered) < 0.7 * jerk(raw)
 
 
-def test_a_person_out_of_a_camera_s_calibration_is_followed_in_pixels():
+def test_uncalibrated_person_is_tracked_in_pixels():
     _, metric = walker(seed=11)
     _, flat = walker(seed=11, metric=False)
     out = track([[(metric if k < 20 else flat)[k]] for k in range(40)])
@@ -535,7 +537,7 @@ def test_a_person_out_of_a_camera_s_calibration_is_followed_in_pixels():
     assert (out[30][0].skeleton_3d.root_m == 0).all() and not out[30][0].skeleton_3d.metric
 
 
-def test_a_long_recording_is_not_gone_through_at_each_of_its_frames():
+def test_waiting_frames_are_not_searched_at_every_frame():
     class Counted(deque):
         looked_at = 0
 

@@ -13,9 +13,11 @@ ANNOTATORS = ("exact", "constant", "crowd")
 """Who never errs, who errs as often whatever the distance, and who errs as the workers of the
 paper's study did."""
 
-CROWD_LEAST, CROWD_PER_M = 0.5, 1.25
-"""How often the crowd is right where two joints are equally far, and what a metre between them
-adds: min(50 + 1.25 |dz in cm|, 100) %."""
+CROWD_LEAST = 0.5
+"""Share of right answers of the crowd for two joints of equal depth."""
+
+CROWD_PER_M = 1.25
+"""What each metre of depth between them adds: min(50 + 1.25 |dz in cm|, 100) %."""
 
 
 class Comparisons(NamedTuple):
@@ -51,6 +53,7 @@ def simulate(
     """
     people, joints = depth_m.shape
     every = np.array(list(combinations(range(joints), 2)))
+
     if count:
         chosen = rng.random((people, len(every))).argpartition(min(count, len(every)) - 1, axis=1)[
             :, :count
@@ -58,9 +61,11 @@ def simulate(
         pairs = every[chosen]  # M, K, 2
     else:
         pairs = np.broadcast_to(every, (people, *every.shape))
+
     first, second = (np.take_along_axis(depth_m, pairs[..., side], 1) for side in (0, 1))
     apart = first - second
     truth = np.where(np.abs(apart) <= tolerance_m, 0, np.sign(apart))
     wrong = rng.random(apart.shape) >= probability_correct(apart, annotator, correct)
     other = np.where(truth == 0, rng.choice([-1, 1], apart.shape), -truth)
+
     return Comparisons(pairs.astype(np.int16), np.where(wrong, other, truth).astype(np.int8))

@@ -21,10 +21,12 @@ def crop_transform(
     angle in radians, shift in sides."""
     x0, y0, x1, y1 = keypoint_box(keypoints)
     side = CROP_MARGIN * max(x1 - x0, y1 - y0, 8.0) * scale
-    cosine, sine = math.cos(angle) * size_px / side, math.sin(angle) * size_px / side
+    cosine = math.cos(angle) * size_px / side
+    sine = math.sin(angle) * size_px / side
     linear = np.array([[cosine, -sine], [sine, cosine]])
     centre = np.array([x0 + x1, y0 + y1]) / 2
     target = (size_px - 1) / 2 + np.asarray(shift) * size_px
+
     return np.concatenate([linear, (target - linear @ centre)[:, None]], 1)
 
 
@@ -34,10 +36,16 @@ def apply_transform(
     """Warp a window and its keypoints; a keypoint that leaves the crop keeps its label, with a
     position outside."""
     crop = cv2.warpAffine(
-        image, transform, (size_px, size_px), flags=cv2.INTER_LINEAR, borderValue=(128, 128, 128)
+        image,
+        transform,
+        (size_px, size_px),
+        flags=cv2.INTER_LINEAR,
+        borderValue=(128, 128, 128),
     )
+
     moved = keypoints.copy()
     moved[:, :2] = keypoints[:, :2] @ transform[:, :2].T + transform[:, 2]
+
     return crop, moved
 
 
@@ -61,7 +69,9 @@ def motion_blur(length_px: float, angle_deg: float) -> np.ndarray:
     side = 2 * (int(length_px) // 2) + 1
     line = np.zeros((side, side), np.float32)
     line[side // 2] = 1
-    turned = cv2.warpAffine(
-        line, cv2.getRotationMatrix2D((side // 2, side // 2), angle_deg, 1), (side, side)
-    )
+
+    centre = (side // 2, side // 2)
+    rotation = cv2.getRotationMatrix2D(centre, angle_deg, 1)
+    turned = cv2.warpAffine(line, rotation, (side, side))
+
     return turned / turned.sum()

@@ -10,8 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lifting_ros.errors import DataError
 from lifting_ros.io.arrays import read_arrays, read_images
 from lifting_ros.research.datasets.made_once import make_once
+from lifting_ros.research.datasets.mocap import find_mocap
 from lifting_ros.research.datasets.negatives import read_negatives
 from lifting_ros.research.rendering.synthetic_pack import (
     VERSION,
@@ -46,7 +48,8 @@ def crowd_source(data: Path, side: str, size: tuple[int, int]):
 
     seed = {"train": 11, "tune": 12, "validation": 13}[side]
     subjects = "validation" if side == "validation" else "training"
-    mocap = data / "mocap" / "cmu17_10fps_dev.npz"
+    mocap = find_mocap(data)
+
     return SyntheticPeople(
         data / "body", mocap, read_negatives(data / "negatives", side), seed, size, subjects
     )
@@ -75,7 +78,7 @@ def _crowd_or_room(crowds: int, source, index: int):
 def open_crowd_pack(
     folder: Path, data: Path, side: str, size: tuple[int, int], crowds: int, empty: int
 ) -> CrowdPack:
-    """The pack in `folder`, rendered where it is not there yet or of another version; ValueError in
+    """The pack in `folder`, rendered where it is not there yet or of another version; DataError in
     one line for a damaged or other one."""
     source = partial(crowd_source, data, side, size)
     make_once(folder, VERSION, lambda folder: write_crowd_pack(folder, source, size, crowds, empty))
@@ -84,11 +87,14 @@ def open_crowd_pack(
     )
     images = read_images(folder / "images.npy")
     if images.shape != (crowds + empty, size[1], size[0], 3):
-        raise ValueError(
-            f"{folder}: holds pictures {images.shape}, expected {(crowds + empty, size[1], size[0], 3)}: remove it"
+        raise DataError(
+            f"{folder}: holds pictures {images.shape}, expected "
+            f"{(crowds + empty, size[1], size[0], 3)}: remove it"
         )
     if labels["picture"].max(initial=-1) >= crowds:
-        raise ValueError(
-            f"{folder}: shows people after picture {crowds}, from which on nobody is expected: remove it"
+        raise DataError(
+            f"{folder}: shows people after picture {crowds}, from which on nobody is expected: "
+            "remove it"
         )
+
     return CrowdPack(images, labels["picture"], labels["keypoints"], labels["seen"])

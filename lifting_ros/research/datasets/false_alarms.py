@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lifting_ros.detection.detector import Detector
+from lifting_ros.detection.nanodet_detector import Detector
 from lifting_ros.io.arrays import read_images
 from lifting_ros.keypoints.crop import CROP_MARGIN
 from lifting_ros.research.datasets.negatives import read_negatives
@@ -54,21 +54,24 @@ def _write(detector: Detector, data: Path, rooms: Path | None, side_px: int, fol
     rendered = [] if rooms is None else read_images(rooms / "images.npy")
     photographs = read_negatives(data / "negatives", "train")
     total = (1 + PARTS) * len(photographs) + len(rendered)
-    pictures = tqdm(
-        chain(_parts(photographs), rendered), total=total, desc="false alarms", unit="picture"
-    )  # one at a time: all are 1.5 GB
+
+    # One at a time: together they take 1.5 GB.
+    one_by_one = chain(_parts(photographs), rendered)
+    pictures = tqdm(one_by_one, total=total, desc="false alarms", unit="picture")
     windows = list(false_alarms(detector, pictures, side_px))
+
     nobody = np.zeros((14, 3), np.float32)
-    write_windows(
-        folder, ((window, nobody) for window in windows), np.zeros(len(windows), bool), side_px
-    )
+    labelled = ((window, nobody) for window in windows)
+    validation = np.zeros(len(windows), bool)
+    write_windows(folder, labelled, validation, side_px)
 
 
 def _parts(photographs: list[np.ndarray]) -> Iterator[np.ndarray]:
     for number, image in enumerate(photographs):
         yield image
         for n in range(PARTS):
-            yield random_window(image, SIZE, np.random.default_rng((number, n)))
+            rng = np.random.default_rng((number, n))
+            yield random_window(image, SIZE, rng)
 
 
 def false_alarms(

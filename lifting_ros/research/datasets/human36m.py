@@ -15,13 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lifting_ros.errors import DataError
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.research.datasets.pickled_arrays import read_pickled, walk
 from lifting_ros.research.datasets.recorded import Placed, Recorded, seen_by
 
 JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 """Our 17 joints among the 32 of the files."""
-TRAIN, TEST = ("S1", "S5", "S6", "S7", "S8"), ("S9", "S11")
+TRAIN = ("S1", "S5", "S6", "S7", "S8")
+TEST = ("S9", "S11")
 UP = np.array([0.0, 0.0, 1.0])
 
 
@@ -38,13 +40,14 @@ class Clip(NamedTuple):
 def read_clips(path: str | Path, subjects: tuple[str, ...] = TEST) -> list[Clip]:
     """All recordings of some subjects, from the .npz or the folder of h5 files.
 
-    FileNotFoundError where there is neither; ValueError in one line for a file that holds something
+    FileNotFoundError where there is neither; DataError in one line for a file that holds something
     else or none of the subjects.
     """
     path = Path(path)
     clips = list((_h5_clips if path.is_dir() else _npz_clips)(path, subjects))
     if not clips:
-        raise ValueError(f"{path}: no recording of {', '.join(subjects)}")
+        raise DataError(f"{path}: no recording of {', '.join(subjects)}")
+
     return clips
 
 
@@ -56,9 +59,11 @@ def _npz_clips(path: Path, subjects: tuple[str, ...]):
             or positions.shape[1:] not in ((32, 3), (17, 3))
             or positions.dtype.kind not in "fiu"
         ):
-            raise ValueError(
-                f"{path}: {' / '.join(map(str, keys))}: expected (T, 32, 3), got {positions.shape} of {positions.dtype}"
+            raise DataError(
+                f"{path}: {' / '.join(map(str, keys))}: expected (T, 32, 3), got "
+                f"{positions.shape} of {positions.dtype}"
             )
+
         if subject in subjects:
             yield Clip(subject, action.split(" ")[0], _ours(positions))
 
@@ -72,9 +77,11 @@ def _h5_clips(folder: Path, subjects: tuple[str, ...]):
                 or 96 not in positions.shape
                 or positions.dtype.kind not in "fiu"
             ):
-                raise ValueError(
-                    f"{file}: 3D_positions: expected numbers (96, T), got {positions.shape} of {positions.dtype}"
+                raise DataError(
+                    f"{file}: 3D_positions: expected numbers (96, T), got {positions.shape} of "
+                    f"{positions.dtype}"
                 )
+
             rows = positions.T if positions.shape[0] == 96 else positions
             yield Clip(
                 subject,
@@ -90,7 +97,7 @@ def _ours(positions: np.ndarray) -> np.ndarray:
 
 
 def read_cameras(path: str | Path, subject: str) -> tuple[Placed, ...]:
-    """The cameras of a subject ("S9") out of cameras.h5; ValueError in one line where they are not
+    """The cameras of a subject ("S9") out of cameras.h5; DataError in one line where they are not
     there."""
     content = read_h5(Path(path))
     groups = sorted(
@@ -101,7 +108,8 @@ def read_cameras(path: str | Path, subject: str) -> tuple[Placed, ...]:
         }
     )
     if not groups:
-        raise ValueError(f"{path}: no cameras of {subject}")
+        raise DataError(f"{path}: no cameras of {subject}")
+
     return tuple(
         _camera(path, {key: content.get(f"{group}/{key}") for key in "RTfckp"}, group)
         for group in groups
@@ -112,10 +120,12 @@ def _camera(path: str | Path, values: dict, group: str) -> Placed:
     wanted = {"R": 9, "T": 3, "f": 2, "c": 2, "k": 3, "p": 2}
     for key, count in wanted.items():
         if values[key] is None or values[key].size != count:
-            raise ValueError(f"{path}: {group}/{key}: expected {count} numbers")
+            raise DataError(f"{path}: {group}/{key}: expected {count} numbers")
+
     f, c, k, p = (np.asarray(values[key], np.float64).ravel() for key in "fckp")
     matrix = np.array([[f[0], 0, c[0]], [0, f[1], c[1]], [0, 0, 1]])
     camera = Camera(matrix, np.array([k[0], k[1], p[0], p[1], k[2]]))
+
     return Placed(
         camera,
         np.asarray(values["R"], np.float64).T,
@@ -124,14 +134,16 @@ def _camera(path: str | Path, values: dict, group: str) -> Placed:
 
 
 def read_h5(path: Path) -> dict[str, np.ndarray]:
-    """Every data set of an h5 file by its path in it; ValueError in one line where it cannot be
+    """Every data set of an h5 file by its path in it; DataError in one line where it cannot be
     read, or h5py is not there."""
     try:
         import h5py
     except ImportError:
-        raise ValueError(f"{path}: reading it needs h5py (pip install h5py)") from None
+        raise DataError(f"{path}: reading it needs h5py (pip install h5py)") from None
+
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
+
     found = {}
 
     def keep(name: str, item) -> None:
@@ -141,16 +153,11 @@ def read_h5(path: Path) -> dict[str, np.ndarray]:
     try:
         with h5py.File(path, "r") as file:
             file.visititems(keep)
-    except (
-        OSError,
-        KeyError,
-        RuntimeError,
-        ValueError,
-        TypeError,
-    ) as error:  # h5py raises any of them on a damaged file
-        raise ValueError(
-            f"{path}: not a readable h5 file ({' '.join(str(error).split())})"
-        ) from None
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
+        # h5py raises any of them on a damaged file.
+        text = " ".join(str(error).split())
+        raise DataError(f"{path}: not a readable h5 file ({text})") from None
+
     return found
 
 
@@ -164,19 +171,26 @@ def record(clips: list[Clip], cameras_h5: str | Path, every: int = 64) -> Record
             [np.full(len(clip.positions_m[::every]), clip.action, object) for clip in own]
         )
         parts.append(seen_by(poses, UP, read_cameras(cameras_h5, subject), actions))
+
     return joined(parts)
 
 
 def joined(parts: list[Recorded]) -> Recorded:
     """Several recordings as one."""
-    before = np.cumsum([0, *(len(part.cameras) for part in parts)])
-    arrays = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("joints_m", "keypoints_px", "up", "action")
-    }
-    numbers = np.concatenate([part.camera + first for part, first in zip(parts, before)])
+    # The cameras of the parts are numbered one after another.
+    cameras = []
+    numbers = []
+    for part in parts:
+        numbers.append(part.camera + len(cameras))
+        cameras += part.cameras
+
     return Recorded(
-        **arrays, camera=numbers, cameras=tuple(c for part in parts for c in part.cameras)
+        joints_m=np.concatenate([part.joints_m for part in parts]),
+        keypoints_px=np.concatenate([part.keypoints_px for part in parts]),
+        up=np.concatenate([part.up for part in parts]),
+        action=np.concatenate([part.action for part in parts]),
+        camera=np.concatenate(numbers),
+        cameras=tuple(cameras),
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from lifting_ros.errors import DataError
 from lifting_ros.io.arrays import read_arrays
 from lifting_ros.research.datasets.label_doubt import settle, teacher_weight, vote_weight
 from lifting_ros.research.datasets.splits import own_split, validation_of
@@ -45,7 +46,7 @@ class PhotoSet:
 
 
 def decode_rgb(encoded: bytes, name: str) -> np.ndarray:
-    """Encoded image bytes to (H, W, 3) uint8 RGB; ValueError naming the file where they cannot be
+    """Encoded image bytes to (H, W, 3) uint8 RGB; DataError naming the file where they cannot be
     read."""
     return cv2.cvtColor(_decode(encoded, name, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
@@ -58,12 +59,12 @@ def decode_mask(encoded: bytes, name: str) -> np.ndarray:
 def _decode(encoded: bytes, name: str, kind: int) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(encoded, np.uint8), kind) if encoded else None
     if image is None:
-        raise ValueError(f"{name}: not a readable image")
+        raise DataError(f"{name}: not a readable image")
     return image
 
 
 def read_tar(path: Path, wanted: Iterable[str] = ()) -> dict[str, bytes]:
-    """All regular members of a plain tar, by name; ValueError in one line where it cannot be read
+    """All regular members of a plain tar, by name; DataError in one line where it cannot be read
     or one of `wanted` is not in it."""
     try:
         with tarfile.open(path, "r:") as tar:
@@ -73,17 +74,18 @@ def read_tar(path: Path, wanted: Iterable[str] = ()) -> dict[str, bytes]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except tarfile.TarError as error:
-        raise ValueError(f"{path}: not a readable tar ({error})") from None
-    missing = next(
-        (name for name in wanted if name not in files), None
-    )  # a tar cut between two members reads as a shorter one
+        raise DataError(f"{path}: not a readable tar ({error})") from None
+
+    # a tar cut between two members reads as a shorter one
+    missing = next((name for name in wanted if name not in files), None)
     if missing is not None:
-        raise ValueError(f"{path}: {missing} is missing")
+        raise DataError(f"{path}: {missing} is missing")
+
     return files
 
 
 def read_photo_set(root: str | Path, name: str) -> PhotoSet:
-    """Read `root/name`; FileNotFoundError where the set is absent, ValueError in one line where a
+    """Read `root/name`; FileNotFoundError where the set is absent, DataError in one line where a
     file is damaged or lacks something.
 
     An array `validation` (N,) in annotations.npz is the set's own split, in place of
@@ -98,6 +100,7 @@ def read_photo_set(root: str | Path, name: str) -> PhotoSet:
     images = read_tar(folder / "images.tar", files)
     validation = own_split(annotations, validation_of(name, files))
     votes = _read_votes(folder, annotations)
+
     if votes is None:
         labels = annotations["joints"][:, list(LSP_TO_KEYPOINT)].astype(np.float32)  # (N, 14, 3)
         keypoints = np.where(
@@ -114,6 +117,7 @@ def read_photo_set(root: str | Path, name: str) -> PhotoSet:
     kept = np.flatnonzero((labels[..., 2] > 0).sum(1) >= _LEAST_VOTED)
     absent = votes["absent"][:, list(LSP_TO_KEYPOINT)].astype(bool)
     chosen = tuple(files[row] for row in kept)
+
     return PhotoSet(
         name,
         chosen,
@@ -130,7 +134,9 @@ def _read_votes(folder: Path, annotations: dict[str, np.ndarray]) -> dict[str, n
     path = folder / ("annotations.npz" if "agree" in annotations else "votes.npz")
     if not path.is_file():
         return None
+
     count = len(annotations["names"])
+
     return read_arrays(
         path,
         {
@@ -149,6 +155,7 @@ def photo_sets_in(root: str | Path) -> list[str]:
         raise FileNotFoundError(
             f"{root}: expected a folder named {', '.join(PHOTO_SETS[:-1])} or {PHOTO_SETS[-1]}"
         )
+
     return found
 
 
@@ -160,6 +167,7 @@ def _weighted(labels: np.ndarray, annotations: dict[str, np.ndarray], folder: Pa
         return labels * _third(teacher_weight(annotations["spread"][:, order]))
     if not (folder / "teacher.npz").is_file():
         return labels
+
     count = len(labels)
     second = read_arrays(
         folder / "teacher.npz",
@@ -167,18 +175,24 @@ def _weighted(labels: np.ndarray, annotations: dict[str, np.ndarray], folder: Pa
     )
     teacher = second["joints"][:, order] * _third(teacher_weight(second["spread"][:, order]))
     teacher[second["reason"] != "", :, 2] = 0
+
     return settle(labels, teacher, torso_px(teacher))
 
 
 def _third(weight: np.ndarray) -> np.ndarray:
     """(..., 3) factors that change the third column alone; a weight that is not finite is none."""
-    weight = np.where(np.isfinite(weight), weight, 0.0).astype(np.float32)
-    return np.stack([np.ones_like(weight), np.ones_like(weight), weight], -1)
+    known = np.isfinite(weight)
+    weight = np.where(known, weight, 0.0).astype(np.float32)
+    ones = np.ones_like(weight)
+    return np.stack([ones, ones, weight], -1)
 
 
 def keypoint_box(keypoints: np.ndarray) -> np.ndarray:
     """Tight box x0, y0, x1, y1 (4,) of the labelled keypoints of one person, (14, 3)."""
     seen = keypoints[keypoints[:, 2] > 0, :2]
     if not len(seen):
-        raise ValueError("keypoints: expected at least one labelled keypoint")
-    return np.concatenate([seen.min(0), seen.max(0)])
+        raise DataError("keypoints: expected at least one labelled keypoint")
+
+    top_left = seen.min(0)
+    bottom_right = seen.max(0)
+    return np.concatenate([top_left, bottom_right])

@@ -49,28 +49,32 @@ def settle(hand: np.ndarray, teacher: np.ndarray, torso_px: np.ndarray) -> np.nd
     settled[..., 2] *= np.where(apart, CONTRADICTED, 1.0)
     alone = (hand[..., 2] == 0) & (teacher[..., 2] > 0)
     settled[alone] = teacher[alone] * np.array([1, 1, 0.5], np.float32)
+
     return settled
 
 
 def sides_swapped(hand: np.ndarray, teacher: np.ndarray, torso_px: np.ndarray) -> np.ndarray:
     """(N,) whether the hand labels fit the teacher's far better with left and right exchanged."""
-    as_is, exchanged = (
-        _mean_distance(labels, teacher, torso_px) for labels in (hand, hand[:, list(KEYPOINT_FLIP)])
-    )
+    flipped = hand[:, list(KEYPOINT_FLIP)]
+    as_is = _mean_distance(hand, teacher, torso_px)
+    exchanged = _mean_distance(flipped, teacher, torso_px)
     return (exchanged < 0.6 * as_is) & (exchanged < 0.3)
 
 
 def _mean_distance(hand: np.ndarray, teacher: np.ndarray, torso_px: np.ndarray) -> np.ndarray:
     """(N,) mean over the keypoints with a side, each at most one torso; infinite with fewer than
     six to compare."""
-    distance = np.minimum(_distance(hand, teacher, torso_px)[:, _SIDED], 1)
+    distance = _distance(hand, teacher, torso_px)[:, _SIDED]
+    distance = np.minimum(distance, 1)
     count = np.isfinite(distance).sum(1)
-    return np.where(count >= 6, np.nansum(distance, 1) / np.maximum(count, 1), np.inf)
+    mean = np.nansum(distance, 1) / np.maximum(count, 1)
+    return np.where(count >= 6, mean, np.inf)
 
 
 def _distance(hand: np.ndarray, teacher: np.ndarray, torso_px: np.ndarray) -> np.ndarray:
     """(N, 14) in torsos, NaN where one of the two is missing."""
     both = (hand[..., 2] > 0) & (teacher[..., 2] > 0)
-    return np.where(
-        both, np.linalg.norm(hand[..., :2] - teacher[..., :2], axis=-1) / torso_px[:, None], np.nan
-    )
+    offset = hand[..., :2] - teacher[..., :2]
+    distance_px = np.linalg.norm(offset, axis=-1)
+    relative = distance_px / torso_px[:, None]
+    return np.where(both, relative, np.nan)

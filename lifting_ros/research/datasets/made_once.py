@@ -34,7 +34,7 @@ def make_once(folder: Path, version: int, write: Callable[[Path], None]) -> None
 
 def version_of(folder: Path) -> int | None:
     """The version of a pack's format: 1 where it tells none, None where there is no finished pack;
-    ValueError where it cannot be read."""
+    DataError where it cannot be read."""
     labels = folder / "labels.npz"
     return (
         int(read_arrays(labels, {}, {"version": ()}).get("version", 1))

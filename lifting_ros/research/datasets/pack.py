@@ -9,8 +9,7 @@ A pack is a folder with `images.npy` (N, S, S, 3) uint8 RGB, memory-mapped, and 
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lifting_ros.io.arrays import check_shape, read_arrays, read_images
+from lifting_ros.io.atomic import replacing
 from lifting_ros.research.datasets.keypoints2d import (
     PhotoSet,
     keypoint_box,
@@ -64,6 +64,7 @@ def box_transform(box_px: np.ndarray, side_px: int, boxes: float) -> np.ndarray:
     x0, y0, x1, y1 = box_px
     scale = side_px / (boxes * max(x1 - x0, y1 - y0, 1.0))
     shift = (side_px - 1) / 2 - scale * np.array([x0 + x1, y0 + y1]) / 2
+
     return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
 
 
@@ -75,37 +76,51 @@ def cut_window(
     moved = keypoints.copy()
     moved[:, :2] = keypoints[:, :2] @ transform[:, :2].T + transform[:, 2]
     moved[keypoints[:, 2] == 0] = 0
-    return cut_square(image, transform, side_px), moved
+
+    window = cut_square(image, transform, side_px)
+    return window, moved
 
 
 def cut_square(image: np.ndarray, transform: np.ndarray, side_px: int) -> np.ndarray:
     """The window (S, S, 3) of such a transform, grey beyond the border."""
-    if transform[0, 0] < 0.7:  # area averaging first, so that a strong reduction does not alias
-        image = cv2.GaussianBlur(image, (0, 0), 0.4 / transform[0, 0])
+    scale = transform[0, 0]
+    if scale < 0.7:
+        # A strong reduction would alias without this.
+        image = cv2.GaussianBlur(image, (0, 0), 0.4 / scale)
+
     return cv2.warpAffine(
-        image, transform, (side_px, side_px), flags=cv2.INTER_LINEAR, borderValue=(128, 128, 128)
+        image,
+        transform,
+        (side_px, side_px),
+        flags=cv2.INTER_LINEAR,
+        borderValue=(128, 128, 128),
     )
 
 
 def write_pack(folder: Path, photos: PhotoSet, side_px: int = WINDOW_PX) -> None:
     """Write the pack of a photo set; `labels.npz` last, so that a folder with it is whole."""
-    make = (
-        cut_window(photos.image(i), photos.keypoints[i], side_px) for i in range(len(photos.files))
-    )
-    write_windows(folder, make, photos.validation, side_px, photos.absent)
+
+    def windows() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for row in range(len(photos.files)):
+            image = photos.image(row)
+            yield cut_window(image, photos.keypoints[row], side_px)
+
+    write_windows(folder, windows(), photos.validation, side_px, photos.absent)
 
 
 def write_negative_pack(folder: Path, root: Path, side_px: int = WINDOW_PX) -> None:
     """Write the pack of photographs without people: the middle square of each, no keypoint
     labelled."""
-    images, nobody = read_negatives(root, "all"), np.zeros((14, 3), np.float32)
+    images = read_negatives(root, "all")
+    nobody = np.zeros((14, 3), np.float32)
     make = ((cv2.resize(_middle(image), (side_px, side_px)), nobody) for image in images)
     write_windows(folder, make, negative_names(root)[1], side_px)
 
 
 def _middle(image: np.ndarray) -> np.ndarray:
     side = min(image.shape[:2])
-    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    top = (image.shape[0] - side) // 2
+    left = (image.shape[1] - side) // 2
     return image[top : top + side, left : left + side]
 
 
@@ -124,29 +139,24 @@ def write_windows(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "labels.npz").unlink(missing_ok=True)
     count = len(validation)
-    images = np.lib.format.open_memmap(
-        folder / "images.part.npy", "w+", np.uint8, (count, side_px, side_px, 3)
-    )
     keypoints = np.zeros((count, 14, 3), np.float32)
-    for i, (image, labels) in enumerate(
-        tqdm(windows, total=count, desc=f"packing {folder.name}", unit="photo")
-    ):
-        images[i], keypoints[i] = image, labels
-    images.flush()
-    os.replace(folder / "images.part.npy", folder / "images.npy")
+    progress = tqdm(windows, total=count, desc=f"packing {folder.name}", unit="photo")
+
+    with replacing(folder / "images.npy") as partial:
+        shape = (count, side_px, side_px, 3)
+        images = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
+        for i, (image, labels) in enumerate(progress):
+            images[i] = image
+            keypoints[i] = labels
+        images.flush()
+
     more = {} if absent is None else {"absent": absent}
-    np.savez(
-        folder / "labels.part.npz",
-        keypoints=keypoints,
-        validation=validation,
-        version=VERSION,
-        **more,
-    )
-    os.replace(folder / "labels.part.npz", folder / "labels.npz")
+    with replacing(folder / "labels.npz", keep_suffix=True) as partial:
+        np.savez(partial, keypoints=keypoints, validation=validation, version=VERSION, **more)
 
 
 def read_pack(folder: str | Path) -> Pack:
-    """Open a pack; FileNotFoundError where it is absent or was not finished, ValueError in one line
+    """Open a pack; FileNotFoundError where it is absent or was not finished, DataError in one line
     where it is damaged or no pack."""
     folder = Path(folder)
     labels = read_arrays(
@@ -159,6 +169,7 @@ def read_pack(folder: str | Path) -> Pack:
         images, (len(labels["keypoints"]), "H", "W", 3), {}, f"{folder / 'images.npy'}: pictures"
     )
     validation = labels.get("validation", np.zeros(len(images))).astype(bool)
+
     return Pack(folder.name, images, labels["keypoints"], validation, labels.get("absent"))
 
 

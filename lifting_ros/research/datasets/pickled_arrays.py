@@ -1,252 +1,235 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Nested mappings of arrays out of an .npz that keeps them as a pickle, without unpickling: nothing
-in the file is ever called.
+"""Reads nested mappings of arrays from an .npz that stores them as a pickle, as Human3.6M does.
 
-Human3.6M is usually passed on as `data_3d_h36m.npz`, a mapping of mappings of arrays in one pickled
-object. A pickle is a program for a stack machine; this one knows the instructions that plain
-containers, numbers, texts and numpy arrays are written with, and refuses others.
+`data_3d_h36m.npz` is one pickled object: a mapping of mappings of arrays. A pickle can call any
+function by its name. The unpickler here knows only the few names that NumPy arrays are written
+with, and replaces each of them with a function of this module that checks its arguments. Every
+other name is an error.
 """
 
 from __future__ import annotations
 
 import io
-import pickletools
+import pickle
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lifting_ros.errors import DataError
+
 MOST = 1_000_000
-"""Values that a file may hold, counted wherever they stand: some bytes can put one into itself
-twice, thirty times over."""
+"""Largest number of values in a file. References count each time: a list that holds another list
+twice, thirty levels deep, takes a few hundred bytes but has a thousand million values."""
 
-_MARK = object()
-_ARRAY = {("numpy.core.multiarray", "_reconstruct"), ("numpy._core.multiarray", "_reconstruct")}
-_BUFFER = {("numpy.core.numeric", "_frombuffer"), ("numpy._core.numeric", "_frombuffer")}
-_NUMBERS = {"BININT", "BININT1", "BININT2", "LONG1", "INT", "LONG", "BINFLOAT", "FLOAT"}
-_TEXTS = {"BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "UNICODE"}
-_BYTES = {"BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BINSTRING", "SHORT_BINSTRING", "BYTEARRAY8"}
-_NOTHING = {"PROTO", "FRAME"}
-
-
-class _Name(tuple):
-    """A module and a name in it: read, never looked up."""
+_ZIP_ERRORS = (
+    OSError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_PICKLE_ERRORS = (
+    pickle.UnpicklingError,
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+"""What NumPy and the unpickler raise for damaged bytes."""
 
 
 class _Array:
-    """An array under construction."""
+    """An array that is being unpickled: stands for the result of NumPy's `_reconstruct`."""
 
     value: np.ndarray | None = None
 
+    def __setstate__(self, state: tuple) -> None:
+        """Set the content, as `ndarray.__setstate__` does, but with all lengths checked."""
+        _, shape, dtype, is_fortran, content = state
+        kind = _dtype_of(dtype)
+        if kind.hasobject:
+            flat = np.empty(len(content), object)
+            for k, item in enumerate(content):
+                flat[k] = item
+            self.value = flat.reshape(shape)
+        else:
+            flat = np.frombuffer(content, kind)
+            self.value = flat.reshape(shape, order="F" if is_fortran else "C")
+
+
+class _Dtype:
+    """A type that is being unpickled: stands for `numpy.dtype`. Its state only says the byte
+    order."""
+
+    def __init__(self, name: str | bytes):
+        text = name.decode("latin1") if isinstance(name, bytes) else str(name)
+        self.value = np.dtype(text)
+
+    def __setstate__(self, state: tuple) -> None:
+        if state[1] == ">":
+            raise DataError("the pickle holds numbers of another byte order")
+
+
+def _dtype_of(dtype: Any) -> np.dtype:
+    if not isinstance(dtype, _Dtype):
+        raise DataError("the pickle holds an array without a type")
+    return dtype.value
+
+
+def _reconstruct(*_: Any) -> _Array:
+    """In place of numpy._core.multiarray._reconstruct; the content follows in the state."""
+    return _Array()
+
+
+def _make_dtype(name: str | bytes, *_: Any) -> _Dtype:
+    """In place of numpy.dtype."""
+    return _Dtype(name)
+
+
+def _frombuffer(content: bytes, dtype: _Dtype, shape: tuple, order: str) -> np.ndarray:
+    """In place of numpy._core.numeric._frombuffer, which protocol 5 uses."""
+    return np.frombuffer(content, _dtype_of(dtype)).reshape(shape, order=order)
+
+
+def _encode(text: str, *_: Any) -> bytes:
+    """In place of _codecs.encode, with which protocols 0 to 2 write bytes."""
+    return text.encode("latin1")
+
+
+def _empty_bytes() -> bytes:
+    """In place of bytes(), with which protocols 0 to 2 write empty bytes."""
+    return b""
+
+
+_ALLOWED: dict[str, Callable] = {
+    "numpy.core.multiarray._reconstruct": _reconstruct,
+    "numpy._core.multiarray._reconstruct": _reconstruct,
+    "numpy.core.numeric._frombuffer": _frombuffer,
+    "numpy._core.numeric._frombuffer": _frombuffer,
+    "numpy.dtype": _make_dtype,
+    "_codecs.encode": _encode,
+    "builtins.bytes": _empty_bytes,
+    "__builtin__.bytes": _empty_bytes,
+}
+"""The names that may be called, and what is called in their place."""
+
+_NAMED = {"numpy.ndarray"}
+"""Names that may be mentioned, as arguments, but not called."""
+
+
+class _Global:
+    """What a name in the pickle stands for: can only be called, and only if it is allowed."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._name not in _ALLOWED:
+            raise _more_than_data(self._name)
+        return _ALLOWED[self._name](*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise _more_than_data(self._name)
+
+
+def _more_than_data(name: str) -> pickle.UnpicklingError:
+    return pickle.UnpicklingError(f"the pickle holds more than plain data ({name})")
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles plain containers, numbers, texts and NumPy arrays."""
+
+    def find_class(self, module: str, name: str) -> _Global:
+        whole = f"{module}.{name}"
+        if whole not in _ALLOWED and whole not in _NAMED:
+            raise _more_than_data(whole)
+        return _Global(whole)
+
 
 def read_pickled(path: str | Path, name: str) -> Any:
-    """What array `name` of an .npz holds, a pickled object of dicts, lists, tuples, texts, numbers
-    and arrays.
+    """Array `name` of an .npz, a pickled object of dicts, lists, tuples, texts, numbers and arrays.
 
-    FileNotFoundError where there is no file; ValueError in one line where it is not readable, lacks
-    the array, or holds anything else.
+    FileNotFoundError if there is no such file. DataError in one line if the file cannot be read,
+    lacks the array, or holds anything else.
     """
+    content = _read_member(path, name)
+    try:
+        _skip_header(content)
+        loaded = _ArrayUnpickler(content, encoding="bytes").load()
+        return _unwrapped(loaded, iter(range(MOST)))
+    except _PICKLE_ERRORS as error:
+        raise DataError(f"{path}: {name}: {_one_line(error)}") from None
+
+
+def _read_member(path: str | Path, name: str) -> io.BytesIO:
+    """The bytes of array `name` in the archive."""
+    member = f"{name}.npy"
     try:
         with zipfile.ZipFile(path) as archive:
-            if f"{name}.npy" not in archive.namelist():
-                raise ValueError(f"{path}: {name} is missing")
-            content = io.BytesIO(archive.read(f"{name}.npy"))
+            if member not in archive.namelist():
+                raise DataError(f"{path}: {name} is missing")
+            return io.BytesIO(archive.read(member))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
-    except (
-        OSError,
-        EOFError,
-        NotImplementedError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise ValueError(f"{path}: not a readable .npz ({' '.join(str(error).split())})") from None
-    try:
-        version = np.lib.format.read_magic(content)
-        read = (
-            np.lib.format.read_array_header_1_0
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0
-        )
-        shape, _, dtype = read(content)
-        if dtype.kind != "O" or shape != ():
-            raise ValueError(f"expected one pickled object, got {shape} of {dtype}")
-        return _finished(_run(content.read()), iter(range(MOST)))
-    except (
-        ValueError,
-        KeyError,
-        IndexError,
-        TypeError,
-        AttributeError,
-        RecursionError,
-        SyntaxError,
-    ) as error:
-        raise ValueError(f"{path}: {name}: {' '.join(str(error).split())}") from None
+    except _ZIP_ERRORS as error:
+        raise DataError(f"{path}: not a readable .npz ({_one_line(error)})") from None
 
 
-def _run(program: bytes) -> Any:
-    """The object that a pickle describes; an object array of one item, as numpy writes it, gives
-    the item."""
-    stack: list[Any] = []
-    memo: dict[int, Any] = {}
-    for opcode, argument, _ in pickletools.genops(program):
-        if opcode.name == "STOP":
-            return stack.pop()
-        _step(opcode.name, argument, stack, memo)
-    raise ValueError("the pickle has no end")
-
-
-def _step(name: str, argument: Any, stack: list[Any], memo: dict[int, Any]) -> None:
-    """One instruction."""
-    if name in _NOTHING:
-        return
-    if name in _NUMBERS | _TEXTS | _BYTES:
-        stack.append(
-            argument.encode("latin1") if name in ("BINSTRING", "SHORT_BINSTRING") else argument
-        )
-    elif name in _CONSTANTS:
-        stack.append(_CONSTANTS[name]())
-    elif name == "MEMOIZE":
-        memo[len(memo)] = stack[-1]
-    elif name in ("BINPUT", "LONG_BINPUT", "PUT"):
-        memo[int(argument)] = stack[-1]
-    elif name in ("BINGET", "LONG_BINGET", "GET"):
-        stack.append(memo[int(argument)])
-    elif name in _CONTAINERS:
-        _CONTAINERS[name](stack)
-    elif name == "GLOBAL":
-        stack.append(_Name(argument.split(" ")))
-    elif name == "STACK_GLOBAL":
-        inside, module = stack.pop(), stack.pop()
-        stack.append(_Name((module, inside)))
-    elif name == "REDUCE":
-        arguments, function = stack.pop(), stack.pop()
-        stack.append(_reduced(function, arguments))
-    elif name == "BUILD":
-        state = stack.pop()
-        stack[-1] = _built(stack[-1], state)
+def _skip_header(content: io.BytesIO) -> None:
+    """Read the .npy header; DataError unless it announces one pickled object."""
+    version = np.lib.format.read_magic(content)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(content)
     else:
-        raise ValueError(f"the pickle holds more than plain data ({name})")
+        shape, _, dtype = np.lib.format.read_array_header_2_0(content)
+
+    if dtype.kind != "O" or shape != ():
+        raise DataError(f"expected one pickled object, got {shape} of {dtype}")
 
 
-def _to_mark(stack: list[Any]) -> list[Any]:
-    """What lies above the last mark, off the stack with it."""
-    start = max(k for k, item in enumerate(stack) if item is _MARK)
-    items = stack[start + 1 :]
-    del stack[start:]
-    return items
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
-def _tuple_of(count: int):
-    def make(stack: list[Any]) -> None:
-        items = tuple(stack[len(stack) - count :])
-        del stack[len(stack) - count :]
-        stack.append(items)
+def _unwrapped(item: Any, budget: Iterator[int]) -> Any:
+    """Containers with each _Array replaced by its array. One item of `budget` is used per value."""
+    if next(budget, None) is None:
+        raise DataError(f"the pickle holds more than {MOST} values")
 
-    return make
-
-
-def _set_items(stack: list[Any]) -> None:
-    items = _to_mark(stack)
-    stack[-1].update(zip(items[::2], items[1::2]))
-
-
-def _set_item(stack: list[Any]) -> None:
-    value, key = stack.pop(), stack.pop()
-    stack[-1][key] = value
-
-
-_CONSTANTS = {
-    "NONE": lambda: None,
-    "NEWTRUE": lambda: True,
-    "NEWFALSE": lambda: False,
-    "EMPTY_DICT": dict,
-    "EMPTY_LIST": list,
-    "EMPTY_TUPLE": tuple,
-    "MARK": lambda: _MARK,
-}
-_CONTAINERS = {
-    "TUPLE": lambda stack: stack.append(tuple(_to_mark(stack))),
-    "TUPLE1": _tuple_of(1),
-    "TUPLE2": _tuple_of(2),
-    "TUPLE3": _tuple_of(3),
-    "DICT": lambda stack: stack.append(_dict_of(_to_mark(stack))),
-    "LIST": lambda stack: stack.append(_to_mark(stack)),
-    "SETITEM": _set_item,
-    "SETITEMS": _set_items,
-    "APPEND": lambda stack: stack[-2].append(stack.pop()),
-    "APPENDS": lambda stack: (lambda items: stack[-1].extend(items))(_to_mark(stack)),
-    "POP": lambda stack: stack.pop(),
-}
-
-
-def _dict_of(items: list[Any]) -> dict:
-    return dict(zip(items[::2], items[1::2]))
-
-
-def _reduced(function: _Name, arguments: tuple) -> Any:
-    """What numpy's own ways of writing an array, a type and bytes stand for."""
-    name = tuple(function) if isinstance(function, _Name) else ()
-    if name in _ARRAY:
-        return _Array()
-    if name in _BUFFER:
-        content, dtype, shape, order = arguments
-        return np.frombuffer(content, dtype).reshape(shape, order=order)
-    if name == ("numpy", "dtype"):
-        return np.dtype(str(arguments[0]))
-    if name == ("_codecs", "encode"):
-        return arguments[0].encode("latin1")
-    if name in (("__builtin__", "bytes"), ("builtins", "bytes")) and not arguments:
-        return b""
-    raise ValueError(f"the pickle holds more than plain data ({'.'.join(map(str, name))})")
-
-
-def _built(item: Any, state: Any) -> Any:
-    """An array with its content; a type is what its name says."""
-    if isinstance(item, np.dtype):
-        if state[1] == ">":
-            raise ValueError("the pickle holds numbers of another byte order")
-        return item
-    _, shape, dtype, by_column, content = state
-    if dtype.kind == "O":
-        item.value = np.empty(len(content), object)
-        for k, value in enumerate(content):
-            item.value[k] = value
-        item.value = item.value.reshape(shape)
-    else:
-        item.value = np.frombuffer(content, dtype).reshape(shape, order="F" if by_column else "C")
-    return item
-
-
-def _finished(item: Any, left: Iterator[int]) -> Any:
-    """Containers with their arrays in place of those under construction; as many values as are
-    `left`."""
-    if next(left, None) is None:
-        raise ValueError(f"the pickle holds more than {MOST} values")
     if isinstance(item, _Array):
         if item.value is None:
-            raise ValueError("the pickle holds an array without content")
-        return (
-            _finished(item.value.item(), left)
-            if item.value.dtype.kind == "O" and item.value.shape == ()
-            else item.value
-        )
-    if isinstance(item, _Name):
-        raise ValueError(f"the pickle holds more than plain data ({'.'.join(map(str, item))})")
+            raise DataError("the pickle holds an array without content")
+        if item.value.dtype.kind == "O" and item.value.shape == ():
+            return _unwrapped(item.value.item(), budget)
+        return item.value
+
+    if isinstance(item, _Global):
+        raise _more_than_data(item._name)
     if isinstance(item, dict):
-        return {key: _finished(value, left) for key, value in item.items()}
+        return {key: _unwrapped(value, budget) for key, value in item.items()}
     if isinstance(item, (list, tuple)):
-        return type(item)(_finished(value, left) for value in item)
+        return type(item)(_unwrapped(value, budget) for value in item)
     return item
 
 
 def walk(tree: Any, path: tuple = ()) -> Iterator[tuple[tuple, np.ndarray]]:
     """Every array in nested mappings, with the keys that lead to it."""
-    for key, value in tree.items() if isinstance(tree, dict) else ():
+    if not isinstance(tree, dict):
+        return
+
+    for key, value in tree.items():
         if isinstance(value, dict):
             yield from walk(value, (*path, key))
         elif isinstance(value, np.ndarray):

@@ -16,10 +16,18 @@ from lifting_ros.lifting.observation import PITCH_STEP, into_views, to_rays
 from lifting_ros.research.datasets.virtual_cameras import FOCAL_PX, look
 from lifting_ros.skeleton import JOINT_FLIP, KEYPOINT_TO_JOINT, limb_lengths
 
-DISTANCE_M, HEIGHT_M = (2.5, 7.0), (0.4, 2.2)
-"""How far off and how high cameras stand, evenly spread."""
-PITCHED, PITCH_DEG = 0.3, (-20.0, 45.0)
-"""Share of cameras that look down (up: negative) by an angle instead, and the angles."""
+DISTANCE_M = (2.5, 7.0)
+"""Range of the cameras' distances, uniform."""
+
+HEIGHT_M = (0.4, 2.2)
+"""Range of the cameras' heights, uniform."""
+
+PITCHED = 0.3
+"""Share of cameras whose pitch is drawn instead of their height."""
+
+PITCH_DEG = (-20.0, 45.0)
+"""Range of that pitch, positive downwards."""
+
 BLOCK = 20_000
 
 
@@ -42,19 +50,20 @@ class Pictured(NamedTuple):
 def picture(poses_m: np.ndarray, seed: int) -> Pictured:
     """See each pose (M, 17, 3; metres, y up) once, from a place of its own."""
     rng = np.random.default_rng((seed, 7))
-    blocks = [
-        _picture(poses_m[start : start + BLOCK], rng) for start in range(0, len(poses_m), BLOCK)
-    ]
-    return Pictured(*(np.concatenate(values) for values in zip(*blocks)))
+    blocks = []
+    for start in range(0, len(poses_m), BLOCK):
+        blocks.append(_picture(poses_m[start : start + BLOCK], rng))
+
+    arrays = [np.concatenate(values) for values in zip(*blocks)]
+    return Pictured(*arrays)
 
 
 def _picture(poses_m: np.ndarray, rng: np.random.Generator) -> Pictured:
-    count, middle = len(poses_m), 0.5 * (poses_m.min(1) + poses_m.max(1))
-    angle, distance, height = (
-        rng.uniform(0, 2 * np.pi, count),
-        rng.uniform(*DISTANCE_M, count),
-        rng.uniform(*HEIGHT_M, count),
-    )
+    count = len(poses_m)
+    middle = 0.5 * (poses_m.min(1) + poses_m.max(1))
+    angle = rng.uniform(0, 2 * np.pi, count)
+    distance = rng.uniform(*DISTANCE_M, count)
+    height = rng.uniform(*HEIGHT_M, count)
     pitch = np.radians(rng.uniform(*PITCH_DEG, count))
     pitched = rng.random(count) < PITCHED
     across = np.where(pitched, distance * np.cos(pitch), distance)
@@ -70,15 +79,21 @@ def _picture(poses_m: np.ndarray, rng: np.random.Generator) -> Pictured:
     size = np.sqrt((limb_lengths(joints) ** 2).sum(-1))
     about = (joints - joints[:, :1]) / size[:, None, None]
     arrays = (joints[..., :2] / joints[..., 2:], about, size, steps * PITCH_STEP)
+
     return Pictured(*(value.astype(np.float32) for value in arrays))
 
 
 def mirror(pictures: Pictured, chosen: np.ndarray) -> Pictured:
     """The same pictures, those `chosen` (M,) as a mirror shows them."""
-    flip, which = list(JOINT_FLIP), chosen[:, None, None]
-    rays = np.where(which, pictures.rays[:, flip] * np.float32([-1, 1]), pictures.rays)
-    joints = np.where(which, pictures.joints[:, flip] * np.float32([-1, 1, 1]), pictures.joints)
-    return pictures._replace(rays=rays, joints=joints)
+    flip = list(JOINT_FLIP)
+    which = chosen[:, None, None]
+    mirrored_rays = pictures.rays[:, flip] * np.float32([-1, 1])
+    mirrored_joints = pictures.joints[:, flip] * np.float32([-1, 1, 1])
+
+    return pictures._replace(
+        rays=np.where(which, mirrored_rays, pictures.rays),
+        joints=np.where(which, mirrored_joints, pictures.joints),
+    )
 
 
 class Seen(NamedTuple):
@@ -105,9 +120,18 @@ def disturb(
     points = rays[:, list(KEYPOINT_TO_JOINT)].astype(np.float64)
     count, joints = points.shape[:2]
     touched = rng.random(count) >= exact
+
+    # Noise: a level per picture, and a factor per keypoint
     own = np.exp(0.4 * rng.standard_normal((count, joints)))
-    deviation = (touched * rng.uniform(0, noise_px, count))[:, None] * own  # N, 14
+    level_px = touched * rng.uniform(0, noise_px, count)
+    deviation = level_px[:, None] * own  # N, 14
+
+    # Missing keypoints: few of them most of the time
     gone = touched * np.floor((missing + 1) * rng.random(count) ** 2)
-    visible = rng.random((count, joints)).argsort(1).argsort(1) >= gone[:, None]
-    noisy = points + deviation[..., None] / FOCAL_PX * rng.standard_normal(points.shape)
+    rank = rng.random((count, joints)).argsort(1).argsort(1)
+    visible = rank >= gone[:, None]
+
+    noise = rng.standard_normal(points.shape)
+    noisy = points + deviation[..., None] / FOCAL_PX * noise
+
     return Seen(noisy, np.maximum(deviation, 2.0) / FOCAL_PX, visible)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lifting_ros.errors import DataError
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 
@@ -58,8 +59,10 @@ def seen_by(
         keypoints = placed.camera.project(joints[:, list(KEYPOINT_TO_JOINT)])
         ups = np.tile(placed.rotation @ up, (len(joints), 1))
         parts.append((joints, keypoints, ups, np.full(len(joints), number), action))
+
     joints, keypoints, ups, numbers, actions = (np.concatenate(values) for values in zip(*parts))
     seen = np.isfinite(keypoints).all((1, 2))  # nobody behind the camera
+
     return Recorded(
         joints, keypoints, ups, numbers, tuple(p.camera for p in cameras), actions
     ).select(seen)
@@ -67,11 +70,13 @@ def seen_by(
 
 def fit_camera(joints_m: np.ndarray, pixels: np.ndarray) -> Camera:
     """The pinhole camera that shows points (n, 3) of its optical frame in pixels (n, 2), by least
-    squares; ValueError where none does."""
+    squares; DataError where none does."""
     if len(joints_m) < 6 or not (joints_m[:, 2] > 0).all():
-        raise ValueError("expected six points or more before the camera")
+        raise DataError("expected six points or more before the camera")
+
     matrix = np.eye(3)
     for axis in (0, 1):
         rays = np.stack([joints_m[:, axis] / joints_m[:, 2], np.ones(len(joints_m))], 1)
         matrix[axis, [axis, 2]] = np.linalg.lstsq(rays, pixels[:, axis], rcond=None)[0]
+
     return Camera(matrix)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lifting_ros.errors import DataError
 from lifting_ros.lifting.observation import NONE, PITCH_STEP, into_views, to_rays
 from lifting_ros.lifting.request import UP
 from lifting_ros.lifting.residual_mlp import USUAL_EXTENT
@@ -43,18 +44,20 @@ def read_relative_lsp(path: str | Path) -> CrowdSet:
     of `kp0`, `kp1`, `label`.
 
     kp0 and kp1 are numbers or names of joints; label is 1 where kp0 is farther. FileNotFoundError
-    where there is no file; ValueError in one line that names what is missing or unfit.
+    where there is no file; DataError in one line that names what is missing or unfit.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: not a readable json ({' '.join(str(error).split())})") from None
+        raise DataError(f"{path}: not a readable json ({' '.join(str(error).split())})") from None
+
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), list) for key in ("joint_names", "images")
     ):
-        raise ValueError(f"{path}: expected joint_names and images")
+        raise DataError(f"{path}: expected joint_names and images")
+
     order = _order(path, content["joint_names"])
     images = [
         _image(f"{path}: images[{n}]", image, order) for n, image in enumerate(content["images"])
@@ -63,6 +66,7 @@ def read_relative_lsp(path: str | Path) -> CrowdSet:
     owner = np.array([n for n, anns in enumerate(told) for _ in anns], int)
     rows = np.array([ann for anns in told for ann in anns], int).reshape(-1, 3)
     points = np.array(keypoints, np.float64).reshape(-1, KEYPOINT_COUNT, 2)
+
     return CrowdSet(tuple(files), np.array(train, bool), points, owner, rows[:, :2], rows[:, 2])
 
 
@@ -77,14 +81,17 @@ def _order(path: str | Path, names: list) -> dict:
             else words
         )
         if ours not in KEYPOINT_NAMES:
-            raise ValueError(
+            raise DataError(
                 f"{path}: joint_names[{number}]: {name!r} is none of {', '.join(KEYPOINT_NAMES)}"
             )
+
         order[number] = order[name] = KEYPOINT_NAMES.index(ours)
+
     if len(set(order.values())) != KEYPOINT_COUNT:
-        raise ValueError(
+        raise DataError(
             f"{path}: joint_names: expected {KEYPOINT_COUNT} different ones, got {len(names)}"
         )
+
     return order
 
 
@@ -95,17 +102,21 @@ def _image(
     try:
         given = np.array(image["keypoints"], np.float64)
         if given.shape not in ((KEYPOINT_COUNT, 2), (KEYPOINT_COUNT, 3)):
-            raise ValueError(f"keypoints: expected {KEYPOINT_COUNT} of x, y, got {given.shape}")
+            raise DataError(f"keypoints: expected {KEYPOINT_COUNT} of x, y, got {given.shape}")
+
         points = np.full((KEYPOINT_COUNT, 2), np.nan)
         points[[order[k] for k in range(KEYPOINT_COUNT)]] = given[:, :2]
         told = [(order[ann["kp0"]], order[ann["kp1"]], int(ann["label"])) for ann in image["anns"]]
-        file, train = str(image["im_file"]), bool(image["is_train"])
+        file = str(image["im_file"])
+        train = bool(image["is_train"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ValueError(
+        raise DataError(
             f"{where}: expected im_file, is_train, keypoints and anns of kp0, kp1, label ({error})"
         ) from None
+
     if any(a == b or label not in (-1, 0, 1) for a, b, label in told):
-        raise ValueError(f"{where}: anns: expected two different joints and a label of -1, 0 or 1")
+        raise DataError(f"{where}: anns: expected two different joints and a label of -1, 0 or 1")
+
     return file, train, points, told
 
 
@@ -115,7 +126,7 @@ def as_pictures(crowd: CrowdSet) -> tuple[Pictured, Comparisons]:
 
     Those with all keypoints and a comparison are taken; where one has fewer comparisons than
     another, its own are repeated. No camera is known: people are as large on the rays as those four
-    metres away, so that noise in pixels is as much of them. ValueError where none is left.
+    metres away, so that noise in pixels is as much of them. DataError where none is left.
     """
     told = [np.flatnonzero(crowd.photograph == n) for n in range(len(crowd.files))]
     whole = np.isfinite(crowd.keypoints_px).all((1, 2))
@@ -125,7 +136,8 @@ def as_pictures(crowd: CrowdSet) -> tuple[Pictured, Comparisons]:
     turned, *_, steps, level = into_views(*seen, np.tile(np.array(UP), (len(rows), 1)))
     able = level != NONE
     if not able.any():
-        raise ValueError("no photograph to train on has all its keypoints and a comparison")
+        raise DataError("no photograph to train on has all its keypoints and a comparison")
+
     rows = np.array(rows)[able]
     rays = np.full((len(rows), JOINT_COUNT, 2), np.nan, np.float32)
     extent = np.sqrt(((turned[able] - turned[able].mean(1, keepdims=True)) ** 2).sum(-1).mean(1))
@@ -135,6 +147,7 @@ def as_pictures(crowd: CrowdSet) -> tuple[Pictured, Comparisons]:
     chosen = np.stack([told[n][np.arange(most) % len(told[n])] for n in rows])  # M, K
     pitch = (steps[able] * PITCH_STEP).astype(np.float32)
     pictures = Pictured(rays, unknown, unknown[:, 0, 0], pitch)
+
     return pictures, Comparisons(
         crowd.pairs[chosen].astype(np.int16), crowd.label[chosen].astype(np.int8)
     )

@@ -48,6 +48,7 @@ def read_cutouts(folder: Path, street: PhotoSet, rows: np.ndarray) -> list[Cutou
     }
     masks = read_tar(folder / "masks.tar", names.values())
     cutouts = []
+
     for index, name in tqdm(names.items(), desc="reading masks", unit="person"):
         # (0, 0) is the centre of a pixel, before and after
         keypoints = street.keypoints[index] * np.array([0.5, 0.5, 1], np.float32) - np.array(
@@ -60,6 +61,7 @@ def read_cutouts(folder: Path, street: PhotoSet, rows: np.ndarray) -> list[Cutou
                 image, cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_AREA), keypoints
             )
         )
+
     return cutouts
 
 
@@ -77,39 +79,53 @@ def labelled_scene(
     boxes, inside = cut_boxes(whole, size)
     kept = inside & np.asarray(counted, bool)
     known = known.copy()
+
     for box in whole[~kept]:
         known &= ~rectangle(box, size)
+
     return Scene(image, boxes[kept], keypoints[kept], known)
 
 
 def cut_boxes(boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (M, 4) cut to the picture, and which (M,) are worth finding: 40 % of their area and 12
     px are left."""
-    limit = np.array([size[0] - 1, size[1] - 1] * 2)
+    width, height = size
+    limit = np.array([width - 1, height - 1] * 2)
     cut = np.clip(boxes, 0, limit)
-    area = np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(-1), 1e-6)
-    left = (cut[:, 2:] - cut[:, :2]).prod(-1) / area
-    return cut, (left > 0.4) & ((cut[:, 2:] - cut[:, :2]).max(-1, initial=0) >= 12)
+
+    sides = boxes[:, 2:] - boxes[:, :2]
+    area = np.maximum(sides.prod(-1), 1e-6)
+    cut_sides = cut[:, 2:] - cut[:, :2]
+    share = cut_sides.prod(-1) / area
+    longest = cut_sides.max(-1, initial=0)
+
+    return cut, (share > 0.4) & (longest >= 12)
 
 
 def random_window(image: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """A part of an image, 0.3 to 1 of what fits, as a picture (H, W, 3) of `size` (W, H)."""
     height, width = image.shape[:2]
     scale = rng.uniform(0.3, 1.0) * min(width / size[0], height / size[1])
-    w, h = max(int(size[0] * scale), 2), max(int(size[1] * scale), 2)
-    left, top = rng.integers(0, width - w + 1), rng.integers(0, height - h + 1)
+    w = max(int(size[0] * scale), 2)
+    h = max(int(size[1] * scale), 2)
+    left = rng.integers(0, width - w + 1)
+    top = rng.integers(0, height - h + 1)
     part = cv2.resize(
         image[top : top + h, left : left + w],
         size,
         interpolation=cv2.INTER_AREA if scale > 1.2 else cv2.INTER_LINEAR,
     )
+
     return np.ascontiguousarray(part[:, ::-1]) if rng.random() < 0.5 else part
 
 
 def rectangle(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(H, W) bool: the pixels in a box (4,)."""
-    area = np.zeros((size[1], size[0]), bool)
-    x0, y0, x1, y1 = np.clip(np.round(box), 0, 1e5).astype(int)
+    width, height = size
+    area = np.zeros((height, width), bool)
+    corners = np.clip(np.round(box), 0, 1e5)
+    x0, y0, x1, y1 = corners.astype(int)
     if box[2] >= 0 and box[3] >= 0:
         area[y0 : y1 + 1, x0 : x1 + 1] = True
+
     return area

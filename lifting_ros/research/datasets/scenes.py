@@ -27,6 +27,7 @@ def crowd_scene(image: np.ndarray, keypoints: np.ndarray, seen: np.ndarray) -> S
     """
     everything = keypoints.copy()
     everything[..., 2] = 1
+
     return labelled_scene(image, everything, seen >= LEAST_SEEN, np.ones(image.shape[:2], bool))
 
 
@@ -38,5 +39,7 @@ def empty_scene(image: np.ndarray) -> Scene:
 def surroundings(box: np.ndarray, size: tuple[int, int], reach: float) -> np.ndarray:
     """Where a photograph is known to hold nobody else: within `reach` box sides of the labelled
     person."""
-    margin = reach * max(box[2:] - box[:2])
-    return rectangle(box + np.array([-margin, -margin, margin, margin]), size)
+    longest_side = max(box[2:] - box[:2])
+    margin = reach * longest_side
+    wider = box + np.array([-margin, -margin, margin, margin])
+    return rectangle(wider, size)

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+# gym: initial letters kept for validation, so that an exercise is on one side only
 VALIDATION_EXERCISES = (
     "D",
     "L",
-)  # gym: initial letters kept for validation, so that an exercise is on one side only
+)
 # of so many groups of eight training rows one is held back to set thresholds and the scores'
 # calibration
 HELD_BACK = 12
@@ -24,7 +25,9 @@ def validation_of(name: str, files: Sequence[str]) -> np.ndarray:
     if name == "lspet":
         return np.arange(len(files)) >= 7200
     if name == "gym":
-        return np.array([file[0].upper() in VALIDATION_EXERCISES for file in files], bool)
+        initials = [file[0].upper() for file in files]
+        return np.array([initial in VALIDATION_EXERCISES for initial in initials], bool)
+
     return every_ninth(len(files))
 
 
@@ -50,8 +53,18 @@ def rows_of(validation: np.ndarray, side: str) -> np.ndarray:
     """
     if side not in SIDES:
         raise ValueError(f"side: expected one of {', '.join(SIDES)}, got {side!r}")
-    rest = np.flatnonzero(~validation)
+
+    training = np.flatnonzero(~validation)
+    group = np.arange(len(training)) // 8
+    held_back = training[group % HELD_BACK == 5]
     tune = np.zeros(len(validation), bool)
-    tune[rest[np.arange(len(rest)) // 8 % HELD_BACK == 5]] = True
-    sides = (~validation & ~tune, tune, ~validation, validation, np.ones(len(validation), bool))
-    return sides[SIDES.index(side)]
+    tune[held_back] = True
+
+    sides = {
+        "train": ~validation & ~tune,
+        "tune": tune,
+        "training": ~validation,
+        "validation": validation,
+        "all": np.ones(len(validation), bool),
+    }
+    return sides[side]

@@ -37,7 +37,9 @@ class Sight:
     missing: int = field(
         default=11,
         metadata={
-            "description": "most keypoints missing in the other views, few of them most of the time",
+            "description": (
+                "most keypoints missing in the other views, few of them most of the time"
+            ),
             "range": (0, 12),
         },
     )
@@ -106,18 +108,18 @@ def make_stereo_views(
     left, right = (second_view(joints, shift) - view.centre[:, None] for shift in (0.0, baseline))
     left, right = (value / view.extent[:, None, None] for value in (left, right))
     context = view.context(rng.random(count) >= sight.uncalibrated)
+
     return StereoViews(view, context, right, left, joints - joints[:, :1], joints[:, 0])
 
 
 def _stand_before(poses_m: np.ndarray, sight: Sight, rng: np.random.Generator):
     """Joints in the optical frame (N, 17, 3), up (N, 3) and the camera, which looks at their
     middle."""
-    count, middle = len(poses_m), 0.5 * (poses_m.min(1) + poses_m.max(1))
-    angle, distance, height = (
-        rng.uniform(0, 2 * np.pi, count),
-        rng.uniform(2.5, 7, count),
-        rng.uniform(0.6, 2.0, count),
-    )
+    count = len(poses_m)
+    middle = 0.5 * (poses_m.min(1) + poses_m.max(1))
+    angle = rng.uniform(0, 2 * np.pi, count)
+    distance = rng.uniform(2.5, 7, count)
+    height = rng.uniform(0.6, 2.0, count)
     above = middle[:, 1] + distance * np.tan(np.radians(rng.uniform(-20, 60, count)))
     height = np.where(rng.random(count) < sight.steep, above, height)
     eye = np.stack(
@@ -125,12 +127,14 @@ def _stand_before(poses_m: np.ndarray, sight: Sight, rng: np.random.Generator):
         -1,
     )
     views = look(poses_m, eye, middle - eye)
+
     return views.joints_m, views.up, views.camera
 
 
 def _rolled(vectors: np.ndarray, angle: np.ndarray) -> np.ndarray:
     """Vectors (N, J, 3) in the optical frame of cameras rolled by angles (N,)."""
-    c, s = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    c = np.cos(angle)[:, None]
+    s = np.sin(angle)[:, None]
     x, y, z = np.moveaxis(vectors, -1, 0)
     return np.stack([c * x - s * y, s * x + c * y, z], -1)
 
@@ -146,6 +150,7 @@ def _disturb(
     missing = (touched * rng.random(count) ** 3 * (sight.missing + 1)).astype(int)
     visible = rng.random((count, KEYPOINT_COUNT)).argsort(1).argsort(1) >= missing[:, None]
     told = np.maximum(noise, TOLD_NOISE_PX)[:, None, None, None]
+
     return (
         keypoints_px + noise[:, None, None] * rng.standard_normal(keypoints_px.shape),
         visible,

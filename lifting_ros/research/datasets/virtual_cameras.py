@@ -11,7 +11,8 @@ import numpy as np
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 
-FOCAL_PX, SIZE_PX = 1150.0, 1000
+FOCAL_PX = 1150.0
+SIZE_PX = 1000
 
 
 class Views(NamedTuple):
@@ -41,17 +42,18 @@ def make_views(
     poses = np.repeat(positions_m, cameras, 0)
     count = len(poses)
     middle = 0.5 * (poses.min(1) + poses.max(1))
-    angle, distance, height = (
-        rng.uniform(0, 2 * np.pi, count),
-        rng.uniform(3, 6, count),
-        rng.uniform(0.8, 1.8, count),
-    )
+    angle = rng.uniform(0, 2 * np.pi, count)
+    distance = rng.uniform(3, 6, count)
+    height = rng.uniform(0.8, 1.8, count)
+
     if pitch_deg is not None:
         height = middle[:, 1] + distance * np.tan(np.radians(pitch_deg))
+
     eye = np.stack(
         [middle[:, 0] + distance * np.sin(angle), height, middle[:, 2] + distance * np.cos(angle)],
         -1,
     )
+
     return look(poses, eye, middle - eye)
 
 
@@ -61,12 +63,12 @@ def look(poses_m: np.ndarray, eye_m: np.ndarray, forward: np.ndarray) -> Views:
     forward = forward / np.linalg.norm(forward, axis=-1, keepdims=True)
     right = np.cross(forward, [0.0, 1, 0])
     right /= np.linalg.norm(right, axis=-1, keepdims=True)
-    rotation = np.stack(
-        [right, np.cross(forward, right), forward], 1
-    )  # rows: x right, y down, z forward
+    # rows: x right, y down, z forward
+    rotation = np.stack([right, np.cross(forward, right), forward], 1)
     joints = np.einsum("nab,njb->nja", rotation, poses_m - eye_m[:, None])
     half = (SIZE_PX - 1) / 2
     camera = Camera(np.array([[FOCAL_PX, 0, half], [0, FOCAL_PX, half], [0, 0, 1]]))
+
     return Views(
         joints, camera.project(joints[:, list(KEYPOINT_TO_JOINT)]), rotation[:, :, 1], camera
     )

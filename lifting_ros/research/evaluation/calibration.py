@@ -4,7 +4,6 @@ picture of the curve."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.stats import chi2
 
+from lifting_ros.io.atomic import replacing
 from lifting_ros.lifting.lifting import LiftedPoses
 from lifting_ros.types import JointStatus
 
@@ -36,8 +36,9 @@ class Calibration(NamedTuple):
 
 def mahalanobis(error: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """Squared Mahalanobis distances (...) of errors (..., D) under covariances (..., D, D)."""
-    solved = np.linalg.solve(covariance + 1e-12 * np.eye(error.shape[-1]), error[..., None])[..., 0]
-    return (error * solved).sum(-1)
+    regular = covariance + 1e-12 * np.eye(error.shape[-1])
+    solved = np.linalg.solve(regular, error[..., None])
+    return (error * solved[..., 0]).sum(-1)
 
 
 def calibration(distance: np.ndarray, freedom: int) -> Calibration:
@@ -45,7 +46,9 @@ def calibration(distance: np.ndarray, freedom: int) -> Calibration:
     where n is 0."""
     if not len(distance):
         return Calibration(np.full(len(LEVELS), np.nan), float("nan"), 0)
+
     inside = distance[:, None] <= chi2.ppf(np.array(LEVELS) / 100, freedom)
+
     return Calibration(inside.mean(0), float(distance.mean() / freedom), len(distance))
 
 
@@ -58,29 +61,31 @@ def calibrate(poses: LiftedPoses, truth_m: np.ndarray) -> dict[str, Calibration]
     error = poses.joints_m - poses.root_m[:, None] - truth_m + truth_m[:, :1]
     kinds = {"observed joints": JointStatus.OBSERVED, "inferred joints": JointStatus.INFERRED}
     found = {}
+
     for name, kind in kinds.items():
         chosen = poses.status == kind
         chosen[:, 0] = False
         found[name] = calibration(mahalanobis(error[chosen], poses.covariance_m2[chosen]), 3)
+
     placed = (poses.status > 0).all(1) & np.isfinite(poses.root_covariance_m2).all((1, 2))
-    root, covariance, off = (
-        poses.root_m[placed],
-        poses.root_covariance_m2[placed],
-        (poses.root_m - truth_m[:, 0])[placed],
-    )
+    root = poses.root_m[placed]
+    covariance = poses.root_covariance_m2[placed]
+    off = (poses.root_m - truth_m[:, 0])[placed]
     ray = root / np.maximum(np.linalg.norm(root, axis=-1, keepdims=True), 1e-12)
-    along, spread = np.einsum("na,na->n", ray, off), np.einsum("na,nab,nb->n", ray, covariance, ray)
+    along = np.einsum("na,na->n", ray, off)
+    spread = np.einsum("na,nab,nb->n", ray, covariance, ray)
     found["range of the root"] = calibration(along**2 / np.maximum(spread, 1e-12), 1)
+
     return found | {"place of the root": calibration(mahalanobis(off, covariance), 3)}
 
 
 def calibration_row(result: Calibration, levels: tuple[int, ...] = LEVELS) -> dict[str, float]:
     """Coverage in % by level, NEES a degree of freedom and the number of errors."""
     share = dict(zip(LEVELS, result.coverage, strict=True))
-    return {f"{level} %": 100 * float(share[level]) for level in levels} | {
-        "NEES": result.nees,
-        "count": float(result.count),
-    }
+    row = {f"{level} %": 100 * float(share[level]) for level in levels}
+    row["NEES"] = result.nees
+    row["count"] = float(result.count)
+    return row
 
 
 def draw(results: dict[str, dict[str, Calibration]], path: Path) -> None:
@@ -89,16 +94,15 @@ def draw(results: dict[str, dict[str, Calibration]], path: Path) -> None:
     figure = Figure(figsize=(13, 4.6 * rows), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, 3, squeeze=False).ravel()
+
     for axes, (protocol, found) in zip(panels, results.items(), strict=False):
         _panel(axes, protocol, found)
+
     for axes in panels[len(results) :]:
         axes.remove()
-    beside = path.with_name(path.name + ".partial")
-    try:
-        figure.savefig(beside, format="png", dpi=110)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=110)
 
 
 def _panel(axes, protocol: str, found: dict[str, Calibration]) -> None:
@@ -111,6 +115,7 @@ def _panel(axes, protocol: str, found: dict[str, Calibration]) -> None:
                 color=colour,
                 label=f"{name}, NEES {result.nees:.2f}",
             )
+
     axes.set(
         title=protocol,
         xlabel="level of the ellipsoid, %",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from lifting_ros.detection.detector import Detector
+from lifting_ros.detection.nanodet_detector import Detector
 from lifting_ros.estimator import PoseEstimator
 from lifting_ros.research.datasets.crowd_pack import CrowdPack, open_crowd_pack
 from lifting_ros.research.datasets.keypoints2d import keypoint_box, photo_sets_in, read_photo_set
@@ -72,9 +72,11 @@ def detection_table(
         "estimator": (of_estimator(estimator), 0.0),
     }
     rows: dict[str, dict[str, float]] = {}
+
     for name, scenes in validation_sets(data, crowds, most).items():
         if next(scenes(), None) is None:
             continue
+
         for who, (find, score) in finders.items():
             judged = judge_all(
                 find,
@@ -86,6 +88,7 @@ def detection_table(
                     f"{name}, {size}, {who}": recall_row(judged, score, *limits)
                     for size, limits in SIZE_CLASSES.items()
                 }
+
     return rows
 
 
@@ -100,6 +103,7 @@ def validation_sets(
     }
     sets = {"crowds": lambda: crowd_scenes(crowds, most)}
     sets |= {name: lambda p=p: photo_scenes(p, "validation", most) for name, p in photos.items()}
+
     return sets | {
         "no people": lambda: iter(map(empty_scene, empty)),
         "parts of them": lambda: window_scenes(empty, CROPS),
@@ -111,21 +115,24 @@ def crowd_scenes(crowds: CrowdPack, most: int | None = None) -> Iterator[Scene]:
     """The pictures of a pack that show people."""
     for picture in np.unique(crowds.picture)[:most]:
         rows = crowds.picture == picture
-        yield crowd_scene(
-            np.asarray(crowds.images[picture]), crowds.keypoints[rows], crowds.seen[rows]
-        )
+        image = np.asarray(crowds.images[picture])
+        yield crowd_scene(image, crowds.keypoints[rows], crowds.seen[rows])
 
 
 def room_scenes(crowds: CrowdPack, most: int | None = None) -> Iterator[Scene]:
     """The pictures of a pack that show nobody."""
-    for picture in np.setdiff1d(np.arange(len(crowds.images)), crowds.picture)[:most]:
-        yield empty_scene(np.asarray(crowds.images[picture]))
+    pictures = np.arange(len(crowds.images))
+    empty = np.setdiff1d(pictures, crowds.picture)
+    for picture in empty[:most]:
+        image = np.asarray(crowds.images[picture])
+        yield empty_scene(image)
 
 
 def photo_scenes(photos, side: str, most: int | None = None) -> Iterator[Scene]:
     """Photographs of a side; only the labelled person's surroundings are known."""
     for index in np.flatnonzero(rows_of(photos.validation, side))[:most]:
-        image, keypoints = photos.image(index), photos.keypoints[index]
+        image = photos.image(index)
+        keypoints = photos.keypoints[index]
         near = surroundings(keypoint_box(keypoints), image.shape[1::-1], PHOTO_REACH[photos.name])
         yield labelled_scene(image, keypoints[None], np.ones(1, bool), near)
 
@@ -142,9 +149,9 @@ def of_detector(detector: Detector) -> Find:
 
     def find(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         found = detector.detect(image)
-        return np.array([d.box_px for d in found]).reshape(-1, 4), np.array(
-            [d.score for d in found]
-        )
+        boxes = np.array([detection.box_px for detection in found])
+        scores = np.array([detection.score for detection in found])
+        return boxes.reshape(-1, 4), scores
 
     return find
 
@@ -153,10 +160,11 @@ def of_estimator(estimator: PoseEstimator) -> Find:
     """The whole 2D side: boxes are those of the keypoints found."""
 
     def find(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        found = estimator.find_keypoints(image, estimator.detector.detect(image))
-        return np.array([s.box_px for s in found]).reshape(-1, 4), np.array(
-            [s.score for s in found]
-        )
+        detections = estimator.detector.detect(image)
+        found = estimator.find_keypoints(image, detections)
+        boxes = np.array([skeleton.box_px for skeleton in found])
+        scores = np.array([skeleton.score for skeleton in found])
+        return boxes.reshape(-1, 4), scores
 
     return find
 
@@ -168,9 +176,13 @@ def judge_all(find: Find, scenes: Iterable[Scene]) -> Judged:
         boxes, scores = find(scene.image)
         verdicts, found_by = judge(boxes, scene)
         found_at = np.append(scores, -1.0)[found_by]
-        sides = (scene.boxes[:, 2:] - scene.boxes[:, :2]).max(-1, initial=0)
-        columns.append((scores, verdicts, np.full(len(scores), number), sides, found_at))
-    return Judged(len(columns), *(np.concatenate(column) for column in zip(*columns)))
+        sizes = scene.boxes[:, 2:] - scene.boxes[:, :2]
+        sides = sizes.max(-1, initial=0)
+        scene_number = np.full(len(scores), number)
+        columns.append((scores, verdicts, scene_number, sides, found_at))
+
+    joined = [np.concatenate(column) for column in zip(*columns)]
+    return Judged(len(columns), *joined)
 
 
 def detection_row(judged: Judged, score: float, curve: bool = False) -> dict[str, float]:
@@ -179,6 +191,7 @@ def detection_row(judged: Judged, score: float, curve: bool = False) -> dict[str
     counted = at & (judged.verdicts != UNKNOWN)
     alarms = counted & (judged.verdicts != RIGHT) & (judged.verdicts != REPEATED)
     persons = len(judged.sides_px)
+
     return {
         "of": float(judged.pictures),
         "persons": float(persons),
@@ -195,11 +208,10 @@ def detection_row(judged: Judged, score: float, curve: bool = False) -> dict[str
 
 def recall_row(judged: Judged, score: float, low_px: float, high_px: float) -> dict[str, float]:
     """Recall of the persons of a size."""
-    right = (judged.sides_px >= low_px) & (judged.sides_px < high_px)
-    return {
-        "persons": float(right.sum()),
-        "recall": float(np.mean(judged.found_at[right] >= score)) if right.any() else np.nan,
-    }
+    sized = (judged.sides_px >= low_px) & (judged.sides_px < high_px)
+    found = judged.found_at[sized] >= score
+    recall = float(np.mean(found)) if sized.any() else np.nan
+    return {"persons": float(sized.sum()), "recall": recall}
 
 
 def average_precision(judged: Judged) -> float:
@@ -207,6 +219,9 @@ def average_precision(judged: Judged) -> float:
     counted = judged.verdicts != UNKNOWN
     order = np.argsort(-judged.scores[counted], kind="stable")
     right = np.cumsum(judged.verdicts[counted][order] == RIGHT)
-    precision = np.maximum.accumulate((right / np.arange(1, len(right) + 1))[::-1])[::-1]
+    precision = right / np.arange(1, len(right) + 1)
+    # Its envelope: the best precision at this recall or any higher one
+    precision = np.maximum.accumulate(precision[::-1])[::-1]
     steps = np.diff(right, prepend=0)
+
     return float((precision * steps).sum() / max(len(judged.sides_px), 1))

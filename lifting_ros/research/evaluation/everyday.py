@@ -63,9 +63,9 @@ def read_everyday(folder: str | Path) -> EverydaySet:
     names = [str(name) for name in labels["names"]]
     files = read_tar(folder / "images.tar", names)
     images = tuple(decode_rgb(files[name], f"{folder}/{name}") for name in names)
-    return EverydaySet(
-        images, labels["joints"][:, list(LSP_TO_KEYPOINT)].astype(float), labels["image_index"]
-    )
+
+    keypoints = labels["joints"][:, list(LSP_TO_KEYPOINT)]
+    return EverydaySet(images, keypoints.astype(float), labels["image_index"])
 
 
 def everyday_tables(estimator: PoseEstimator, photos: EverydaySet) -> dict[str, dict[str, float]]:
@@ -82,6 +82,7 @@ def find_everybody(estimator: PoseEstimator, photos: EverydaySet) -> Answers:
     """The answers of the whole 2D side to every labelled person."""
     count = len(photos.keypoints)
     answers = Answers(np.full((count, 14, 2), np.nan), np.full((count, 14, 2, 2), np.nan))
+
     for number, image in enumerate(
         tqdm(photos.images, desc="everyday photographs", delay=2, leave=False)
     ):
@@ -91,20 +92,25 @@ def find_everybody(estimator: PoseEstimator, photos: EverydaySet) -> Answers:
             if best is not None:
                 answers.error_px[person] = best.keypoints_px - photos.keypoints[person, :, :2]
                 answers.covariance_px2[person] = best.covariance_px2
+
     return answers
 
 
 def best_answer(found: list[Skeleton2D], label: np.ndarray) -> Skeleton2D | None:
     """The skeleton that answers for a labelled person (14, 3), None where none does."""
-    best, most = None, -1
+    best = None
+    most = -1
     torso = _torso(label[None])[0]
     limbs = label[_LIMBS, 2] > 0
+
     for skeleton in found:
         error = np.linalg.norm(skeleton.keypoints_px - label[:, :2], axis=-1)[_LIMBS][limbs] / torso
         error = np.where(np.isfinite(error), error, np.inf)
         right = int((error < ALPHA).sum())
         if np.median(error) < 1 and right > most:
-            best, most = skeleton, right
+            best = skeleton
+            most = right
+
     return best
 
 
@@ -122,6 +128,7 @@ def kinds_of_people(keypoints: np.ndarray) -> dict[str, np.ndarray]:
     upright = (hip - shoulder)[:, 1] > 0.7 * trunk
     level = (knee - hip)[:, 1] < 0.45 * trunk
     sitting = seen[:, [_R_KNEE, _L_KNEE]].all(1) & upright & level
+
     return {
         "all": counted,
         "whole": counted & whole,
@@ -132,13 +139,15 @@ def kinds_of_people(keypoints: np.ndarray) -> dict[str, np.ndarray]:
 
 def everyday_row(answers: Answers, keypoints: np.ndarray, rows: np.ndarray) -> dict[str, float]:
     """One row of `everyday_tables`; NaN where nobody is of that kind."""
-    error, labels = answers.error_px[rows], keypoints[rows]
+    error = answers.error_px[rows]
+    labels = keypoints[rows]
     if not len(labels):
         return (
             {"PCK": np.nan, "found": np.nan, "people": 0.0}
             | {f"{level} %": np.nan for level in LEVELS}
             | {"NEES": np.nan, "n": 0.0}
         )
+
     labelled = labels[:, _LIMBS, 2] > 0
     distance = np.linalg.norm(error[:, _LIMBS], axis=-1) / _torso(labels)[:, None]
     right = np.nan_to_num(distance, nan=np.inf) < ALPHA
@@ -153,6 +162,7 @@ def everyday_row(answers: Answers, keypoints: np.ndarray, rows: np.ndarray) -> d
         "found": 100 * float(found.mean()),
         "people": float(len(labels)),
     }
+
     return row | calibration_row(ellipses, LEVELS)
 
 

@@ -32,20 +32,28 @@ def half_body_row(estimator: PoseEstimator, photos: PhotoSet, rows: np.ndarray) 
     present: share of them in the whole photographs, where all are.
     """
     least = estimator.config.min_keypoint_confidence
-    absent, present, people = [], [], 0
+    absent = []
+    present = []
+    people = 0
+
     for row in tqdm(rows, desc=f"{photos.name}, half bodies", delay=2, leave=False):
         labels = photos.keypoints[row]
         end = cut_row(labels)
         if end is None:
             continue
+
         people += 1
         image = photos.image(row)
         whole = _person(estimator, image, labels)
+
         if whole is not None:
             present.append((whole.confidence[LEGS] >= least).mean())
+
         half = _person(estimator, np.ascontiguousarray(image[:end]), labels[labels[:, 1] < end])
+
         if half is not None:
             absent.append((half.confidence[LEGS] >= least).sum())
+
     return {
         "people": float(people),
         "found": len(absent) / people if people else np.nan,
@@ -59,17 +67,22 @@ def cut_row(labels: np.ndarray) -> int | None:
     lies, hangs or lacks labels."""
     if not (labels[[*_SHOULDERS, *LEGS], 2] > 0).all():
         return None
-    shoulder, hip = labels[_SHOULDERS, 1].max(), labels[_HIPS, 1].min()
+
+    shoulder = labels[_SHOULDERS, 1].max()
+    hip = labels[_HIPS, 1].min()
     trunk = hip - shoulder
     end = int(hip - ABOVE_HIPS * trunk)
     legs_below = (labels[LEGS, 1] > end + 1).all()
+
     return end if trunk > 20 and legs_below else None
 
 
 def _person(estimator: PoseEstimator, image: np.ndarray, labels: np.ndarray) -> Skeleton2D | None:
-    """The skeleton found whose box overlaps that of the labels (n, 3) most, None where none does."""
+    """The skeleton whose box overlaps that of the labels (n, 3) most; None without overlap."""
     found = estimator.find_keypoints(image, estimator.detector.detect(image))
     if not found:
         return None
+
     shared = [overlaps(keypoint_box(labels), skeleton.box_px[None])[0] for skeleton in found]
+
     return found[int(np.argmax(shared))] if max(shared) > 0.1 else None

@@ -20,11 +20,13 @@ def label_errors(estimator: ImagePose, labels: LabelSet) -> dict[str, float]:
     """Mean distances in mm from labels; N-MPJPE and PA-MPJPE. Nothing where there are none."""
     if not len(labels):
         return {}
-    parts = np.array_split(np.arange(len(labels)), -(-len(labels) // BATCH))
-    found = [
-        estimator.estimate(torch.from_numpy(labels.exact(rows, estimator.network.input_px).crops))
-        for rows in parts
-    ]
+
+    found = []
+    batches = -(-len(labels) // BATCH)
+    for rows in np.array_split(np.arange(len(labels)), batches):
+        exact = labels.exact(rows, estimator.network.input_px)
+        found.append(estimator.estimate(torch.from_numpy(exact.crops)))
+
     return _mean(np.concatenate(found), estimator.size_m * labels.joints, "labels")
 
 
@@ -46,6 +48,7 @@ def rendered_errors(estimator: ImagePose, people: RenderedPeople) -> dict[str, f
     toward = np.concatenate([middle, np.ones((len(middle), 1))], 1)
     truth = turned_to(people.joints_m, toward / np.linalg.norm(toward, axis=-1, keepdims=True))
     constant = np.broadcast_to((truth - truth[:, :1]).mean(0), truth.shape)
+
     return _mean(found, truth, "rendered") | _mean(constant, truth, "one pose for all")
 
 

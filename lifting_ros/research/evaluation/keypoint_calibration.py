@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from scipy.optimize import minimize
 
+from lifting_ros.errors import DataError
 from lifting_ros.keypoints import belief_maps
 from lifting_ros.keypoints.inference import NetworkRunner
 from lifting_ros.keypoints.network import MultistageNetwork, NetworkConfig
@@ -44,6 +45,7 @@ def errors_of(answers: Answers, stride: int) -> Errors:
     """Errors of the last stage's last maps, where there is a label."""
     labelled = answers.labels[..., 2] > 0
     error = (answers.keypoints_px[-1, -1] - answers.labels[..., :2]) / stride
+
     return Errors(
         error[labelled],
         answers.moment_px2[-1, -1][labelled] / stride**2,
@@ -64,7 +66,7 @@ def fit_noise(network: MultistageNetwork | NetworkRunner, packs: list[Pack]) -> 
 
     Likeliest means: covariances are the errors' second moments. Errors have heavier tails than a
     Gaussian (a keypoint is where it is seen, or on the other leg), so that more than half of them
-    lie inside the ellipse for one half. ValueError without a labelled row.
+    lie inside the ellipse for one half. DataError without a labelled row.
     """
     device = (
         network.device if isinstance(network, NetworkRunner) else next(network.parameters()).device
@@ -77,9 +79,11 @@ def fit_noise(network: MultistageNetwork | NetworkRunner, packs: list[Pack]) -> 
         if len(chosen)
     ]
     if not parts:
-        raise ValueError(
-            "fitting covariances of keypoints: expected labelled validation rows with an even number"
+        raise DataError(
+            "fitting covariances of keypoints: expected labelled validation rows with an even "
+            "number"
         )
+
     return fit(parts)
 
 
@@ -90,14 +94,17 @@ def fit(parts: list[Errors]) -> dict[str, float]:
     x, y = every.error.T
 
     def cost(logarithms: np.ndarray) -> float:
-        (xx, xy), (_, yy) = covariances(every.moment, *np.exp(logarithms)).transpose(1, 2, 0)
+        covariance = covariances(every.moment, *np.exp(logarithms))
+        (xx, xy), (_, yy) = covariance.transpose(1, 2, 0)
         determinant = xx * yy - xy**2
         distance = (yy * x**2 - 2 * xy * x * y + xx * y**2) / determinant
-        return float(np.average(distance + np.log(determinant), weights=weight))
+        surprise = distance + np.log(determinant)
+        return float(np.average(surprise, weights=weight))
 
     default = NetworkConfig()
     start = np.log([getattr(default, name) for name in PARAMETERS])
-    low, high = np.log([1e-3, 1e-2, 0.02]), np.log([50.0, 5.0, 5.0])
+    low = np.log([1e-3, 1e-2, 0.02])
+    high = np.log([50.0, 5.0, 5.0])
     best = minimize(
         cost,
         start,
@@ -105,6 +112,7 @@ def fit(parts: list[Errors]) -> dict[str, float]:
         bounds=list(zip(low, high)),
         options={"maxiter": 500, "xatol": 1e-3, "fatol": 1e-6},
     )
+
     return dict(zip(PARAMETERS, (round(float(v), 4) for v in np.exp(best.x)), strict=True))
 
 
@@ -122,20 +130,24 @@ def calibration_rows(
     rows = {name: calibration_of(part, config) for name, part in errors.items()} | {
         "all sets": calibration_of(every, config)
     }
+
     for low, high in zip(BANDS[:-1], BANDS[1:]):
         chosen = (every.confidence >= low) & ((every.confidence < high) | (high == BANDS[-1]))
         if chosen.any():
             rows[f"confidence {low:g} to {high:g}"] = calibration_of(
                 Errors(*(values[chosen] for values in every)), config
             )
+
     return rows
 
 
 def calibration_of(errors: Errors, config: NetworkConfig) -> dict[str, float]:
     """One row of `calibration_rows`."""
-    covariance = covariances(errors.moment, *(getattr(config, name) for name in PARAMETERS))
-    row = calibration_row(calibration(mahalanobis(errors.error, covariance), 2), LEVELS)
-    return row | {
-        "deviation px": config.stride
-        * float(np.sqrt(np.median(np.trace(covariance, axis1=1, axis2=2) / 2)))
-    }
+    parameters = [getattr(config, name) for name in PARAMETERS]
+    covariance = covariances(errors.moment, *parameters)
+    distance = mahalanobis(errors.error, covariance)
+    row = calibration_row(calibration(distance, 2), LEVELS)
+
+    variance = np.trace(covariance, axis1=1, axis2=2) / 2
+    row["deviation px"] = config.stride * float(np.sqrt(np.median(variance)))
+    return row

@@ -38,7 +38,10 @@ TITLES = (
 EVERYDAY = (
     "everyday photographs, hand labels: PCK@0.2 of 12 limb keypoints, found and inside ellipses, %"
 )
-HALF_BODIES = "cut above the hips: people found, leg keypoints reported of 6; share reported where all are in view"
+HALF_BODIES = (
+    "cut above the hips: people found, leg keypoints reported of 6; share reported where all are "
+    "in view"
+)
 
 CROWDED = ", crowded"
 """Added to a set's name: those with somebody else in the crop."""
@@ -68,13 +71,17 @@ def keypoint_tables(
         }
         odd = {p.name: validation_rows(p) % 2 == 1 for p in packs if p.name in answers}
         parts = network_tables(answers, odd, estimator.network.config)
+
         if data is not None:
             add_own_detector(parts[TITLES[0]], estimator, data)
             parts |= hand_labelled_tables(estimator, data)
+
         for title, rows in parts.items():
             tables.setdefault(title, {}).update({row + add: values for row, values in rows.items()})
+
     for title in TITLES[:1]:  # the same set of several networks one below the other
         tables[title] = dict(sorted(tables[title].items(), key=lambda item: item[0].split(",")[0]))
+
     return tables
 
 
@@ -83,9 +90,15 @@ def network_tables(
 ) -> dict[str, dict[str, Row]]:
     """The tables of one network from its answers by set, with maps as in MAPS; odd: which of the
     answers judge the covariances."""
-    after, joints, stages, swaps, errors = {}, {}, {}, {}, {}
+    after = {}
+    joints = {}
+    stages = {}
+    swaps = {}
+    errors = {}
+
     for name, found in answers.items():
-        after[name], swaps[name] = {}, {}
+        after[name] = {}
+        swaps[name] = {}
         for number, stage in enumerate(found.keypoints_px, 1):  # (M, N, 14, 2)
             after[name][f"stage {number}"] = mean_pck(stage[-1], found.labels)
             swaps[name][f"stage {number}"] = 100 * swapped(stage[-1], found.labels)
@@ -95,11 +108,14 @@ def network_tables(
                 after.setdefault(name + UPRIGHT, {})[f"stage {number}"] = mean_pck(
                     stage[-1, rows], found.labels[rows]
                 )
+
         joints[name] = dict(
             zip(KEYPOINT_NAMES, (100 * pck(stage[-1], found.labels)).tolist(), strict=True)
         )
+
         if odd[name].any():
             errors[name] = errors_of(_part(found, odd[name]), config.stride)
+
     return dict(
         zip(
             TITLES,
@@ -112,11 +128,15 @@ def network_tables(
 def stage_row(points: np.ndarray, labels: np.ndarray) -> Row:
     """PCK@0.2 and mean and median error in pixels of the network's input of b_t, b_hat_t and f_t,
     (3, N, 14, 2); labels (N, 14, 3)."""
-    labelled, row = labels[..., 2] > 0, {}
+    labelled = labels[..., 2] > 0
+    row = {}
     error = np.linalg.norm(points - labels[..., :2], axis=-1)[:, labelled]  # (3, n)
     for kind, found, each in zip(("b", "b^", "f"), points, error, strict=True):
-        row[f"PCK {kind}"] = float("nan") if np.isnan(each).any() else 100 * mean_pck(found, labels)
-        row |= {f"px {kind}": float(each.mean()), f"median px {kind}": float(np.median(each))}
+        unknown = np.isnan(each).any()
+        row[f"PCK {kind}"] = float("nan") if unknown else 100 * mean_pck(found, labels)
+        row[f"px {kind}"] = float(each.mean())
+        row[f"median px {kind}"] = float(np.median(each))
+
     return row
 
 
@@ -134,8 +154,10 @@ def add_own_detector(rows: dict[str, Row], estimator: PoseEstimator, data: Path)
         others = crowded(estimator, photos, np.flatnonzero(photos.validation))
         if others.any():
             rows[name + CROWDED] = own_boxes(predicted[others], labels[others])
+
         if name + UPRIGHT in rows:
             rows[name + UPRIGHT] |= own_boxes(predicted[upright(labels)], labels[upright(labels)])
+
     nobody = read_negatives(data / "negatives", "validation")
     rows["negatives"] = {
         "pictures": float(len(nobody)),
@@ -150,6 +172,7 @@ def hand_labelled_tables(estimator: PoseEstimator, data: Path) -> dict[str, dict
         tables[EVERYDAY] = everyday_tables(
             estimator, read_everyday(data / "keypoints2d" / "everyday")
         )
+
     sets = [
         read_photo_set(data / "keypoints2d", name)
         for name in photo_sets_in(data / "keypoints2d")
@@ -159,6 +182,7 @@ def hand_labelled_tables(estimator: PoseEstimator, data: Path) -> dict[str, dict
         photos.name: half_body_row(estimator, photos, np.flatnonzero(photos.validation))
         for photos in sets
     }
+
     return tables
 
 

@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from lifting_ros.detection.detector import overlaps
 from lifting_ros.estimator import PoseEstimator
-from lifting_ros.io.checkpoint import build_network
 from lifting_ros.keypoints import belief_maps
 from lifting_ros.keypoints.crop import crop_around
 from lifting_ros.keypoints.inference import NetworkRunner
 from lifting_ros.keypoints.network import MultistageNetwork, NetworkConfig
+from lifting_ros.keypoints.network_weights import build_network
 from lifting_ros.research.datasets.crops import true_crop
 from lifting_ros.research.datasets.keypoints2d import PhotoSet, keypoint_box
 from lifting_ros.research.datasets.pack import Pack
@@ -49,15 +49,19 @@ def ask(
     runner: NetworkRunner, pack: Pack, rows: np.ndarray, maps: Sequence[str] = ("fused",)
 ) -> Answers:
     """The answers to the crops of the true boxes of some rows of a pack."""
-    crops, labels = zip(
-        *(true_crop(pack.images[row], pack.keypoints[row], runner.config.input_px) for row in rows)
-    )
+    crops = []
+    labels = []
+    for row in rows:
+        crop, label = true_crop(pack.images[row], pack.keypoints[row], runner.config.input_px)
+        crops.append(crop)
+        labels.append(label)
+
     images = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2))
-    parts = [
-        _ask(runner, batch, maps)
-        for batch in tqdm(images.split(BATCH), desc=pack.name, delay=2, leave=False)
-    ]
-    return Answers(*(np.concatenate(arrays, 2) for arrays in zip(*parts)), np.stack(labels))
+    batches = tqdm(images.split(BATCH), desc=pack.name, delay=2, leave=False)
+    parts = [_ask(runner, batch, maps) for batch in batches]
+    answers = [np.concatenate(arrays, 2) for arrays in zip(*parts)]
+
+    return Answers(*answers, np.stack(labels))
 
 
 def _ask(
@@ -66,6 +70,7 @@ def _ask(
     output = runner(images.float().div_(255))
     sure = 1.0 if output.presence is None else output.presence.float().sigmoid()
     found = []
+
     for stage in output.stages:
         for name in maps:
             beliefs = getattr(stage, name)
@@ -78,10 +83,12 @@ def _ask(
                     for value in (px, mass * sure, moment * runner.config.stride**2)
                 ]
             )
+
     shape = len(output.stages), len(maps)
     points, confidence, moments = (
         np.stack(arrays).reshape(*shape, *arrays[0].shape) for arrays in zip(*found)
     )
+
     return points, confidence, moments  # (S, M, n, 14, 2), (S, M, n, 14), (S, M, n, 14, 2, 2)
 
 
@@ -93,8 +100,10 @@ def validation_rows(pack: Pack, most: int | None = None) -> np.ndarray:
 def pck_true_boxes(runner: NetworkRunner, pack: Pack, most: int | None = None) -> np.ndarray:
     """PCK@0.2 of the torso after every stage, (S, 14), on the pack's validation side with true
     boxes."""
-    answers = ask(runner, pack, validation_rows(pack, most))
-    return np.stack([pck(points[0], answers.labels) for points in answers.keypoints_px])
+    rows = validation_rows(pack, most)
+    answers = ask(runner, pack, rows)
+    by_stage = [pck(points[0], answers.labels) for points in answers.keypoints_px]
+    return np.stack(by_stage)
 
 
 def pck_of_weights(
@@ -109,6 +118,7 @@ def pck_of_weights(
     validation side."""
     runner = NetworkRunner(network_of(weights, config, prior), device)
     result = {}
+
     for pack in packs:
         if len(validation_rows(pack)):
             each = np.nanmean(pck_true_boxes(runner, pack, most), 1)
@@ -116,6 +126,7 @@ def pck_of_weights(
                 f"{pack.name}_stage1": float(each[0]),
                 f"{pack.name}_stage{len(each)}": float(each[-1]),
             }
+
     return result
 
 
@@ -135,28 +146,33 @@ def find_labelled(
     Of several persons found the one whose box overlaps the label's most is taken; inf where none
     does. change: (image, keypoints, row) to the image and keypoints that count instead.
     """
-    predicted, labels = np.full((len(rows), 14, 2), np.inf), photos.keypoints[rows].copy()
+    predicted = np.full((len(rows), 14, 2), np.inf)
+    labels = photos.keypoints[rows].copy()
+
     for n, row in enumerate(tqdm(rows, desc=f"{photos.name}, own boxes", delay=2, leave=False)):
         image = photos.image(row)
         if change is not None:
             image, labels[n] = change(image, labels[n], row)
+
         found = estimator.find_keypoints(image, estimator.detector.detect(image))
         if found:
             match = [overlaps(keypoint_box(labels[n]), s.box_px[None])[0] for s in found]
             if max(match) > 0.1:
                 predicted[n] = found[int(np.argmax(match))].keypoints_px
+
     return predicted, labels
 
 
 def upright(keypoints: np.ndarray) -> np.ndarray:
     """(N,) whether the labelled trunk, hips' middle to neck, lies within 45 degrees of up in the
     image; keypoints (N, 14, 3)."""
-    hips, neck = (
-        keypoints[:, [KEYPOINT_NAMES.index(n) for n in ("right_hip", "left_hip")]],
-        keypoints[:, KEYPOINT_NAMES.index("neck")],
-    )
+    hip_numbers = [KEYPOINT_NAMES.index(name) for name in ("right_hip", "left_hip")]
+    hips = keypoints[:, hip_numbers]
+    neck = keypoints[:, KEYPOINT_NAMES.index("neck")]
     trunk = neck[:, :2] - hips[..., :2].mean(1)  # (N, 2), y down
-    return (hips[..., 2] > 0).all(1) & (neck[:, 2] > 0) & (-trunk[:, 1] > np.abs(trunk[:, 0]))
+
+    labelled = (hips[..., 2] > 0).all(1) & (neck[:, 2] > 0)
+    return labelled & (-trunk[:, 1] > np.abs(trunk[:, 0]))
 
 
 def crowded(estimator: PoseEstimator, photos: PhotoSet, rows: np.ndarray) -> np.ndarray:
@@ -176,6 +192,7 @@ def crowded(estimator: PoseEstimator, photos: PhotoSet, rows: np.ndarray) -> np.
         others = boxes[overlaps(box, boxes) < 0.3]
         middle = area.from_image((others[:, :2] + others[:, 2:]) / 2)
         found[n] = ((middle > 0) & (middle < area.size_px)).all(-1).any()
+
     return found
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every lifter in one table: errors, calibration of the covariances and speed, on the same views."""
+"""Every lifter in one table: errors, coverage of the covariances and speed, on the same views."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ def lifter_table(
             )
             lifted = lift_trial(lifter, trial)
             row = error_rows(lifted, trial)["best mode"]
+
             for kind, found in calibrate(lifted.poses, trial.joints_m).items():
                 if kind in _KINDS:
                     row |= {
@@ -44,5 +45,7 @@ def lifter_table(
                         for level in _LEVELS
                     }
                     row |= {f"{_KINDS[kind]} NEES": found.nees}
+
             rows[f"{name}, {who}"] = row | {"poses/s": len(lifted.valid) / lifted.seconds}
+
     return rows

@@ -41,7 +41,10 @@ class Lifted(NamedTuple):
 def lift_trial(lifter: PoseLifter, trial: Trial) -> Lifted:
     """Lift all views of a trial, in batches."""
     given = (trial.keypoints_px, trial.confidence, trial.covariance_px2, trial.up)
-    parts, count, start = [], len(trial.confidence), time.perf_counter()
+    parts = []
+    count = len(trial.confidence)
+    start = time.perf_counter()
+
     for rows in tqdm(
         np.array_split(np.arange(count), max(1, -(-count // BATCH))),
         desc="lifting",
@@ -50,6 +53,7 @@ def lift_trial(lifter: PoseLifter, trial: Trial) -> Lifted:
     ):
         keypoints, confidence, covariance, up = (values[rows] for values in given)
         parts.append(lifter.lift(keypoints, confidence, covariance, trial.camera, up))
+
     seconds = time.perf_counter() - start
     poses = LiftedPoses(
         *(
@@ -57,6 +61,7 @@ def lift_trial(lifter: PoseLifter, trial: Trial) -> Lifted:
             for f in dataclasses.fields(LiftedPoses)
         )
     )
+
     return Lifted(poses, (poses.status > 0).all(1), seconds)
 
 
@@ -73,6 +78,7 @@ def guesses(poses: LiftedPoses) -> dict[str, np.ndarray]:
     mean = np.where(
         total > 0, (weight * hypotheses).sum(1, keepdims=True) / np.where(total > 0, total, 1), best
     )
+
     return {"best mode": best, "Bayes mean": mean, "best of the hypotheses": hypotheses}
 
 
@@ -89,13 +95,15 @@ def errors(guess: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
 def error_rows(lifted: Lifted, trial: Trial) -> dict[str, dict[str, float]]:
     """Mean errors in mm by row: the lifter's answer, the mean and the best of its hypotheses;
     persons not lifted are left out."""
-    valid, rows = lifted.valid, {}
+    valid = lifted.valid
+    rows = {}
+
     for name, guess in guesses(lifted.poses).items():
-        rows[name] = {
-            metric: float(v.mean())
-            for metric, v in errors(guess[valid], trial.joints_m[valid]).items()
-        }
-        rows[name] |= {"lifted %": 100 * float(valid.mean())}
+        by_metric = errors(guess[valid], trial.joints_m[valid])
+        row = {metric: float(values.mean()) for metric, values in by_metric.items()}
+        row["lifted %"] = 100 * float(valid.mean())
+        rows[name] = row
+
     return rows
 
 
@@ -128,6 +136,7 @@ def where_it_sits(joints_m: np.ndarray, truth_m: np.ndarray) -> dict[str, float]
         "across": 1e3 * across,
         "flipped %": 100 * flipped_limbs(joints, truth),
     }
+
     return shares | {f"p{p}": float(v) for p, v in zip(PERCENTILES, each, strict=True)}
 
 

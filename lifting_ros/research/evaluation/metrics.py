@@ -18,15 +18,20 @@ def pck(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2) -> 
     distance = np.linalg.norm(predicted_px - keypoints[..., :2], axis=-1)
     torso = torso_px(keypoints)
     counted = (keypoints[..., 2] > 0) & np.isfinite(torso)[:, None]
+
     with np.errstate(invalid="ignore"):
         correct = (distance <= alpha * torso[:, None]) & counted
-        return correct.sum(0) / np.where(counted.sum(0) > 0, counted.sum(0), np.nan)
+        total = counted.sum(0)
+        return correct.sum(0) / np.where(total > 0, total, np.nan)
 
 
 def mean_pck(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2) -> float:
     """Mean of `pck` over the keypoints that are labelled somewhere; NaN where none is."""
     each = pck(predicted_px, keypoints, alpha)
-    return float(each[np.isfinite(each)].mean()) if np.isfinite(each).any() else float("nan")
+    known = np.isfinite(each)
+    if not known.any():
+        return float("nan")
+    return float(each[known].mean())
 
 
 def swapped(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2) -> float:
@@ -36,12 +41,14 @@ def swapped(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2)
     predicted_px: (N, 14, 2); keypoints: (N, 14, 3) with 1 where labelled. Of those counts whose two
     sides are labelled; NaN if none.
     """
-    flip, paired = list(KEYPOINT_FLIP), np.array(KEYPOINT_FLIP) != np.arange(len(KEYPOINT_FLIP))
+    flip = list(KEYPOINT_FLIP)
+    paired = np.array(KEYPOINT_FLIP) != np.arange(len(KEYPOINT_FLIP))
     near = alpha * torso_px(keypoints)[:, None]
     own, other = (
         np.linalg.norm(predicted_px - k[..., :2], axis=-1) for k in (keypoints, keypoints[:, flip])
     )
     counted = (keypoints[..., 2] > 0) & (keypoints[:, flip, 2] > 0) & np.isfinite(near) & paired
+
     return (
         float(((own > near) & (other <= near))[counted].mean()) if counted.any() else float("nan")
     )
@@ -50,14 +57,18 @@ def swapped(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2)
 def mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Mean per-joint position error after aligning the roots (joint 0), (N, J, 3) -> (N,), in the
     unit given."""
-    predicted, truth = predicted - predicted[:, :1], truth - truth[:, :1]
+    predicted = predicted - predicted[:, :1]
+    truth = truth - truth[:, :1]
     return np.linalg.norm(predicted - truth, axis=-1).mean(-1)
 
 
 def n_aligned(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Both (N, J, 3) about their roots (joint 0), the prediction times its best scale about it."""
-    predicted, truth = predicted - predicted[:, :1], truth - truth[:, :1]
-    scale = (predicted * truth).sum((1, 2)) / np.maximum((predicted**2).sum((1, 2)), 1e-12)
+    predicted = predicted - predicted[:, :1]
+    truth = truth - truth[:, :1]
+    product = (predicted * truth).sum((1, 2))
+    square = (predicted**2).sum((1, 2))
+    scale = product / np.maximum(square, 1e-12)
     return scale[:, None, None] * predicted, truth
 
 
@@ -69,31 +80,40 @@ def n_mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def pa_mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """MPJPE after Procrustes alignment (rotation, scale, translation; no reflection), (N, J, 3) ->
     (N,)."""
-    p, t = predicted - predicted.mean(1, keepdims=True), truth - truth.mean(1, keepdims=True)
+    p = predicted - predicted.mean(1, keepdims=True)
+    t = truth - truth.mean(1, keepdims=True)
     u, s, vt = np.linalg.svd(np.swapaxes(p, 1, 2) @ t)
     sign = np.where(np.linalg.det(u @ vt) < 0, -1.0, 1.0)
     s[:, -1] *= sign
     vt[:, -1] *= sign[:, None]
-    scale = s.sum(-1) / np.maximum((p**2).sum((1, 2)), 1e-12)
-    return np.linalg.norm(scale[:, None, None] * p @ (u @ vt) - t, axis=-1).mean(-1)
+    square = (p**2).sum((1, 2))
+    scale = s.sum(-1) / np.maximum(square, 1e-12)
+
+    aligned = scale[:, None, None] * p @ (u @ vt)
+    return np.linalg.norm(aligned - t, axis=-1).mean(-1)
 
 
 def flipped_limbs(predicted: np.ndarray, truth: np.ndarray, least_m: float = 0.05) -> float:
     """Share of the limbs longer than `least_m` in depth (z, optical frame) that point the wrong way
     in depth; (N, 17, 3), NaN if none."""
     parents, children = np.array(LIMBS).T
-    said, true = (joints[:, children, 2] - joints[:, parents, 2] for joints in (predicted, truth))
+    said = predicted[:, children, 2] - predicted[:, parents, 2]
+    true = truth[:, children, 2] - truth[:, parents, 2]
     counted = np.abs(true) > least_m
-    return float((said * true < 0)[counted].mean()) if counted.any() else float("nan")
+    if not counted.any():
+        return float("nan")
+
+    flipped = said * true < 0
+    return float(flipped[counted].mean())
 
 
 def depth_and_across(predicted: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """Mean error along depth (z, optical frame) and across the image (x, y together), in the unit
     given, (N, J, 3)."""
     error = predicted - truth
-    return float(np.abs(error[..., 2]).mean()), float(
-        np.linalg.norm(error[..., :2], axis=-1).mean()
-    )
+    depth = np.abs(error[..., 2])
+    across = np.linalg.norm(error[..., :2], axis=-1)
+    return float(depth.mean()), float(across.mean())
 
 
 def wrong_orders(joints: np.ndarray, pairs: np.ndarray, label: np.ndarray) -> np.ndarray:
@@ -108,4 +128,5 @@ def wrong_orders(joints: np.ndarray, pairs: np.ndarray, label: np.ndarray) -> np
         for side in (0, 1)
     )
     apart = first - second
+
     return np.where((label == 0) | np.isnan(apart), np.nan, apart * label <= 0)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
+from lifting_ros.io.atomic import replacing
 from lifting_ros.prior.mixture import greedy_centres
 from lifting_ros.prior.ppca import MixturePPCA
 from lifting_ros.skeleton import JOINT_NAMES, LIMBS
@@ -57,8 +58,11 @@ def write_report(
         "basis.png": draw_basis(prior),
         "likelihood.png": draw_likelihood(prior, over_components, over_bases),
     }
+
     for name, figure in pictures.items():
-        figure.savefig(folder / name, dpi=110)
+        with replacing(folder / name) as partial:
+            figure.savefig(partial, format="png", dpi=110)
+
     return [folder / name for name in pictures]
 
 
@@ -69,6 +73,7 @@ def new_figure(width: float, height: float):
 
     figure = Figure((width, height), layout="constrained")
     FigureCanvasAgg(figure)
+
     return figure
 
 
@@ -79,6 +84,7 @@ def seen_from(pose: np.ndarray, degrees: float) -> np.ndarray:
     ahead = np.cross([0.0, 1, 0], across / np.linalg.norm(across))
     angle = np.arctan2(ahead[2], ahead[0]) - np.deg2rad(degrees)
     left_to_right = np.array([np.sin(angle), 0, -np.cos(angle)])
+
     return np.stack([pose @ left_to_right, pose[:, 1]], 1)
 
 
@@ -96,7 +102,8 @@ def draw_skeleton(axes, points: np.ndarray, width: float = 2.0) -> None:
 
 def bare(axes, title: str = "") -> None:
     """Axes for one skeleton of unit size."""
-    axes.set(xlim=(-0.62, 0.62), ylim=(-0.95, 0.65), aspect="equal", xticks=[], yticks=[])
+    axes.set(xlim=(-0.62, 0.62), ylim=(-0.95, 0.65))
+    axes.set(aspect="equal", xticks=[], yticks=[])
     axes.set_title(title, fontsize=9)
     for side in axes.spines.values():
         side.set_color("#dddddd")
@@ -114,6 +121,7 @@ def draw_aligned(prior: MixturePPCA, positions_m: np.ndarray):
     above, below = figure.subfigures(2, 1, height_ratios=(3.2, 1))
     axes = above.add_subplot()
     colours = component_colours(len(prior.weights_))
+
     for c, share in enumerate(prior.weights_):
         axes.scatter(
             *points[component == c].T,
@@ -123,6 +131,7 @@ def draw_aligned(prior: MixturePPCA, positions_m: np.ndarray):
             linewidths=0,
             label=f"{c + 1}: {100 * share:.0f} %",
         )
+
     axes.legend(title="component: weight", markerscale=4)
     axes.set(
         xlabel="first principal direction (units of the person's size)",
@@ -134,6 +143,7 @@ def draw_aligned(prior: MixturePPCA, positions_m: np.ndarray):
     stride = max(1, len(rows) // 1500)
     examples = stride * greedy_centres(rows[::stride], EXAMPLES, spacing=0.6)
     examples = examples[np.argsort(points[examples, 0])]
+
     for letter, index, inset in zip(
         ascii_lowercase, examples, below.subplots(1, len(examples), squeeze=False)[0]
     ):
@@ -146,6 +156,7 @@ def draw_aligned(prior: MixturePPCA, positions_m: np.ndarray):
         axes.annotate(letter, points[index], ha="center", va="center", fontsize=9, zorder=5)
         draw_skeleton(inset, seen_from(rows[index].reshape(-1, 3), 35))
         bare(inset, letter)
+
     return figure
 
 
@@ -161,13 +172,16 @@ def draw_means(prior: MixturePPCA):
     count = len(prior.weights_)
     figure = new_figure(max(5, 1.9 * count), 5.2)
     axes = figure.subplots(2, count, squeeze=False)
+
     for c, (share, mean) in enumerate(zip(prior.weights_, prior.means_)):
         for row, (side, degrees) in enumerate((("from ahead", 0), ("from the left", 90))):
             draw_skeleton(axes[row, c], seen_from(mean, degrees), 3)
             bare(axes[row, c], f"{c + 1}: {100 * share:.0f} %" if row == 0 else "")
             if c == 0:
                 axes[row, 0].set_ylabel(side)
+
     figure.suptitle("Mean poses of the components, left limbs blue, right limbs red")
+
     return figure
 
 
@@ -176,21 +190,26 @@ def draw_basis(prior: MixturePPCA):
     vectors = min(VECTORS, prior.bases_.shape[1])
     figure = new_figure(1.7 * len(SIGMAS) + 0.4, 2.1 * vectors + 0.6)
     axes = figure.subplots(vectors, len(SIGMAS), squeeze=False)
+
     for row in range(vectors):
         step = prior.deviations_[0, row] * prior.bases_[0, row]
         for column, sigma in enumerate(SIGMAS):
             pose = prior.means_[0] + sigma * step
             if sigma:
                 draw_ghost(axes[row, column], seen_from(prior.means_[0], 35))
+
             draw_skeleton(axes[row, column], seen_from(pose, 35))
             bare(
                 axes[row, column],
                 f"{sigma:+d} sigma" if row == 0 and sigma else ("mean" if row == 0 else ""),
             )
+
         axes[row, 0].set_ylabel(
             f"vector {row + 1}, sigma {prior.deviations_[0, row]:.2f}", fontsize=9
         )
+
     figure.suptitle("The heaviest component along its first vectors (grey: its mean)")
+
     return figure
 
 
@@ -207,6 +226,7 @@ def draw_likelihood(
     equation (1), then EM."""
     figure = new_figure(12, 8)
     by_c, by_k, cost, course = figure.subplots(2, 2).ravel()
+
     for axes, trials, name in ((by_c, over_components, "components"), (by_k, over_bases, "basis")):
         trials = sorted(trials, key=lambda t: getattr(t, name))
         values = [getattr(t, name) for t in trials]
@@ -220,6 +240,7 @@ def draw_likelihood(
         )
         axes.set(xticks=values, ylabel="mean log-likelihood a pose")
         axes.legend()
+
     by_c.set(xlabel="components C", title=f"K = {prior.basis} vectors a component")
     by_k.set(xlabel="basis vectors K", title=f"C = {len(prior.weights_)} components")
     sizes = range(1, len(prior.alignment_history_) + 1)
@@ -252,4 +273,5 @@ def draw_likelihood(
         color="#1f77b4",
     )
     course.set(xlabel="iteration", ylabel="mean log-likelihood a pose", title="EM of the mixture")
+
     return figure

@@ -38,7 +38,7 @@ def read_recorded(
     """Whatever lies at `path`: a .json of Leeds Sports Pose, an .npz or a folder of Human3.6M, a
     folder of MPI-INF-3DHP.
 
-    Human3.6M without `cameras_h5` is seen by virtual cameras. FileNotFoundError or ValueError in
+    Human3.6M without `cameras_h5` is seen by virtual cameras. FileNotFoundError or DataError in
     one line where none of these is there.
     """
     path = Path(path)
@@ -48,14 +48,17 @@ def read_recorded(
         return read_test(path)
     if path.is_dir() and any(path.glob("S*/Seq*/annot.mat")):
         return read_train(path)
+
     clips = read_clips(path)
     if cameras_h5:
         return record(clips, cameras_h5, every)
+
     poses = np.concatenate([y_up(clip.positions_m[::every]) for clip in clips])
     actions = np.concatenate(
         [np.full(len(clip.positions_m[::every]), clip.action, object) for clip in clips]
     )
     views = make_views(poses, 1)
+
     return Recorded(
         views.joints_m,
         views.keypoints_px,
@@ -77,6 +80,7 @@ def recorded_tables(
                 name: crowd_row(lifter, recorded) for name, lifter in lifters.items()
             }
         }
+
     return {f"{name}, by action": action_rows(lifter, recorded) for name, lifter in lifters.items()}
 
 
@@ -88,13 +92,16 @@ def action_rows(lifter: PoseLifter, recorded: Recorded) -> dict[str, dict[str, f
     each = {
         name: np.full(len(joints), np.nan) for name in ("MPJPE", "N-MPJPE", "PA-MPJPE", "order %")
     }
+
     for name, values in errors(joints[lifted][:, None], recorded.joints_m[lifted]).items():
         each[name][lifted] = values
+
     truth = recorded.joints_m[lifted]
     pairs = np.broadcast_to(_PAIRS, (len(truth), *_PAIRS.shape))
     label = np.sign(truth[:, _PAIRS[:, 0], 2] - truth[:, _PAIRS[:, 1], 2])
     each["order %"][lifted] = 100 * np.nanmean(wrong_orders(joints[lifted], pairs, label), axis=1)
     rows = {}
+
     for action in sorted(set(recorded.action.tolist())):
         own = recorded.action == action
         rows[action] = {
@@ -102,10 +109,12 @@ def action_rows(lifter: PoseLifter, recorded: Recorded) -> dict[str, dict[str, f
             for name, values in each.items()
         }
         rows[action]["lifted %"] = 100 * float(lifted[own].mean())
+
     average = {
         name: float(np.nanmean([row[name] for row in rows.values()]))
         for name in [*each, "lifted %"]
     }
+
     return rows | {"average": average}
 
 
@@ -113,13 +122,16 @@ def lift_recorded(lifter: PoseLifter, recorded: Recorded) -> np.ndarray:
     """Joints (N, 17, 3) in the optical frame, metres; NaN of those not lifted."""
     joints = np.full(recorded.joints_m.shape, np.nan)
     told = np.tile(MODEL_NOISE_PX**2 * np.eye(2), (BATCH, *recorded.keypoints_px.shape[1:2], 1, 1))
+
     for number, camera in enumerate(recorded.cameras):
         own = np.flatnonzero(recorded.camera == number)
         for rows in np.array_split(own, max(1, -(-len(own) // BATCH))):
-            keypoints, ones = recorded.keypoints_px[rows], np.ones((len(rows), told.shape[1]))
+            keypoints = recorded.keypoints_px[rows]
+            ones = np.ones((len(rows), told.shape[1]))
             joints[rows] = lifter.lift(
                 keypoints, ones, told[: len(rows)], camera, recorded.up[rows]
             ).joints_m
+
     return joints
 
 
@@ -137,4 +149,5 @@ def crowd_row(lifter: PoseLifter, crowd: CrowdSet) -> dict[str, float]:
         name: 100 * float(values.mean()) if len(values) else float("nan")
         for name, values in counted.items()
     }
+
     return row | {"comparisons": float(sum(map(len, counted.values())))}

@@ -28,9 +28,15 @@ HIDDEN = 0.3
 """Share of the person's box that is covered."""
 SMALL_PX = 64
 """Longer side of the box of a small person's keypoints."""
-EXPOSURE, FULL_WELL, READ_NOISE = 1 / 32, 4000.0, 6.0
-"""Night: light on the sensor over that of the photograph, electrons of a white pixel by day, and
-the read-out's deviation in electrons."""
+EXPOSURE = 1 / 32
+"""Night: light on the sensor, relative to the photograph."""
+
+FULL_WELL = 4000.0
+"""Night: electrons of a white pixel by day."""
+
+READ_NOISE = 6.0
+"""Night: std of the read-out noise, in electrons."""
+
 _GAMMA = 2.2
 
 
@@ -51,7 +57,8 @@ def moving(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator, l
 
 def jpeg(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator, quality: int = 20):
     """Compressed once more at that quality."""
-    encoded = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    bgr = image[..., ::-1]
+    _, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     return decode_rgb(encoded.tobytes(), "jpeg"), keypoints
 
 
@@ -65,6 +72,7 @@ def small(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator):
     scale = np.array([wide / image.shape[1], high / image.shape[0]])
     moved = keypoints.copy()
     moved[:, :2] = (keypoints[:, :2] + 0.5) * scale - 0.5
+
     return cv2.resize(image, (wide, high), interpolation=cv2.INTER_AREA), moved
 
 
@@ -73,11 +81,12 @@ def hidden(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator):
     proportions. Labels under it stay."""
     x0, y0, x1, y1 = keypoint_box(keypoints)
     side = np.sqrt(HIDDEN)
-    share = np.clip(
-        side * np.exp(rng.uniform(-0.5, 0.5)), HIDDEN, 1
-    )  # of the box's width; the height's follows
-    wide, high = share * (x1 - x0), HIDDEN / share * (y1 - y0)
-    left, top = rng.uniform(x0, x1 - wide), rng.uniform(y0, y1 - high)
+    # of the box's width; the height's follows
+    share = np.clip(side * np.exp(rng.uniform(-0.5, 0.5)), HIDDEN, 1)
+    wide = share * (x1 - x0)
+    high = HIDDEN / share * (y1 - y0)
+    left = rng.uniform(x0, x1 - wide)
+    top = rng.uniform(y0, y1 - high)
     covered = image.copy()
     cv2.rectangle(
         covered,
@@ -86,6 +95,7 @@ def hidden(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator):
         (110, 110, 110),
         cv2.FILLED,
     )
+
     return covered, keypoints
 
 
@@ -95,6 +105,7 @@ def night(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator):
     electrons = FULL_WELL * EXPOSURE * (image / 255.0) ** _GAMMA
     measured = rng.poisson(electrons) + rng.normal(0, READ_NOISE, image.shape)
     light = np.clip(measured / (FULL_WELL * EXPOSURE), 0, 1)
+
     return np.round(255 * light ** (1 / _GAMMA)).astype(np.uint8), keypoints
 
 
@@ -128,4 +139,5 @@ def robustness_table(
                 name: mean_pck(predicted, labels),
                 f"{name} found": float(np.isfinite(predicted[:, 0, 0]).mean()),
             }
+
     return rows

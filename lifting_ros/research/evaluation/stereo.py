@@ -37,6 +37,7 @@ def variants(paths: Sequence[str | Path]) -> dict[str, StereoLifter]:
             found[f"stereo without search{own}"] = dataclasses.replace(lifter, search=False)
         else:
             found[f"stereo without view synthesis{own}"] = dataclasses.replace(lifter, search=True)
+
     return found
 
 
@@ -47,12 +48,16 @@ def stereo_rows(lifters: Mapping[str, StereoLifter], trial: Trial) -> tuple[Rows
     View synthesis is measured where a camera is known: PCKh of the second view, the share of its
     keypoints within half a head.
     """
-    error, calibration, speed = {}, {}, {}
+    error = {}
+    calibration = {}
+    speed = {}
+
     for name, lifter in lifters.items():
         lifted = lift_trial(lifter, trial)
         error[name] = error_rows(lifted, trial)["best mode"]
         if lifter.network.config.synthesis and trial.camera is not None:
             error[name] |= {"view PCKh %": 100 * view_pckh(lifter, trial)}
+
         calibration |= {
             f"{name}, {row}": calibration_row(result)
             for row, result in calibrate(lifted.poses, trial.joints_m).items()
@@ -61,6 +66,7 @@ def stereo_rows(lifters: Mapping[str, StereoLifter], trial: Trial) -> tuple[Rows
             "poses": float(len(lifted.valid)),
             "poses/s": len(lifted.valid) / lifted.seconds,
         }
+
     return error, calibration, speed
 
 
@@ -72,11 +78,15 @@ def view_pckh(lifter: StereoLifter, trial: Trial, share: float = 0.5) -> float:
     )
     truth = second_view_of(trial.joints_m, found.view.rotation, lifter.network.config.baseline)
     head = np.linalg.norm(truth[:, HEAD[0]] - truth[:, HEAD[1]], axis=-1)
-    return float((np.linalg.norm(found.right - truth, axis=-1) <= share * head[:, None]).mean())
+    error = np.linalg.norm(found.right - truth, axis=-1)
+    correct = error <= share * head[:, None]
+
+    return float(correct.mean())
 
 
 def second_view_of(joints_m: np.ndarray, rotation: np.ndarray, baseline: float) -> np.ndarray:
     """Rays (N, 14, 2) of joints (N, 17, 3; optical frame, absolute) in frames turned by `rotation`
     (N, 3, 3), before a camera that is `baseline` sizes of the person to the right in them."""
     joints = np.einsum("nab,njb->nja", rotation, joints_m)
-    return second_view(joints, baseline * np.sqrt((limb_lengths(joints) ** 2).sum(-1)))
+    size = np.sqrt((limb_lengths(joints) ** 2).sum(-1))
+    return second_view(joints, baseline * size)

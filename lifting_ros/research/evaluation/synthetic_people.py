@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from lifting_ros.errors import DataError
 from lifting_ros.estimator import PoseEstimator
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.arrays import read_arrays
@@ -50,7 +51,7 @@ class RenderedPeople(NamedTuple):
 
 def read_rendered(folder: Path, most: int) -> RenderedPeople:
     """At most `most` evenly spread people of a pack of `data.synthetic.write_pack`, held-out
-    subjects alone; ValueError in one line for another pack or an empty one."""
+    subjects alone; DataError in one line for another pack or an empty one."""
     expected = {
         "keypoints": ("N", 14, 3),
         "validation": ("N",),
@@ -59,25 +60,28 @@ def read_rendered(folder: Path, most: int) -> RenderedPeople:
     }
     try:
         if "picture" in read_arrays(folder / "labels.npz", {}):
-            raise ValueError(
-                "it holds whole pictures; expected windows around one main person each"
-            )
-        labels, pack = (
-            read_arrays(folder / "labels.npz", expected, {"up": ("N", 3)}),
-            read_pack(folder),
-        )
+            raise DataError("it holds whole pictures; expected windows around one main person each")
+
+        labels = read_arrays(folder / "labels.npz", expected, {"up": ("N", 3)})
+        pack = read_pack(folder)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{folder}: not a pack of rendered people ({error})") from None
+        raise DataError(f"{folder}: not a pack of rendered people ({error})") from None
+
     if not pack.validation.all():
-        raise ValueError(
-            f"{folder}: shows people that are trained on: expected a pack of `lifting render --subjects validation`"
+        raise DataError(
+            f"{folder}: shows people that are trained on: expected a pack of `lifting render "
+            "--subjects validation`"
         )
-    joints, matrix = labels["joints_camera_m"].astype(float), labels["K"].astype(float)
+
+    joints = labels["joints_camera_m"].astype(float)
+    matrix = labels["K"].astype(float)
     shown = np.flatnonzero((pack.keypoints[..., 2] > 0).any(1))
     if not len(shown):
-        raise ValueError(f"{folder}: nobody is labelled in this pack")
+        raise DataError(f"{folder}: nobody is labelled in this pack")
+
     rows = shown[np.linspace(0, len(shown) - 1, min(most, len(shown))).astype(int)]
     up = labels["up"].astype(float) if "up" in labels else np.full((len(pack.images), 3), np.nan)
+
     return RenderedPeople(pack, rows, joints[rows], matrix[rows], up[rows])
 
 
@@ -88,6 +92,7 @@ def crop_cameras(people: RenderedPeople, size_px: int) -> list[Camera]:
     for row, matrix in zip(people.rows, people.matrix, strict=True):
         into_crop = np.vstack([crop_transform(people.pack.keypoints[row], size_px), [0, 0, 1]])
         cameras.append(Camera(into_crop @ matrix))
+
     return cameras
 
 
@@ -96,20 +101,24 @@ def synthetic_tables(
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Tables by TITLES. The first estimator's rows have no name, those of others have theirs;
     errors are of the people that all lift."""
-    lifted, keypoints, labels, calibration = {}, {}, {}, {}
+    lifted = {}
+    keypoints = {}
+    labels = {}
+    calibration = {}
+
     for index, (name, estimator) in enumerate(estimators.items()):
         add = f", {name}" if index else ""
         config = estimator.network.config
-        cameras, answers = (
-            crop_cameras(people, config.input_px),
-            ask(estimator.network, people.pack, people.rows, MAPS),
-        )
+        cameras = crop_cameras(people, config.input_px)
+        answers = ask(estimator.network, people.pack, people.rows, MAPS)
         found = {} if index else {"exact keypoints": exact(people, cameras)}
+
         for stage in range(len(answers.keypoints_px)):
             found |= {
                 f"stage {stage + 1}, {kind}{add}": seen(answers, stage, kind, estimator)
                 for kind in ("b", "f")
             }
+
         lifted |= {
             row: lift(estimator.lifter, *given, cameras, people.up) for row, given in found.items()
         }
@@ -117,6 +126,7 @@ def synthetic_tables(
         labels |= dict.fromkeys(found, answers.labels)  # in pixels of this network's crops
         rows = calibration_rows({"rendered": errors_of(answers, config.stride)}, config)
         calibration |= {row + add: values for row, values in rows.items() if row != "all sets"}
+
     return dict(
         zip(
             TITLES,
@@ -133,11 +143,11 @@ def exact(
     of the crops."""
     joints = people.joints_m[:, list(KEYPOINT_TO_JOINT)]
     keypoints = np.stack([camera.project(j) for camera, j in zip(cameras, joints, strict=True)])
-    return (
-        keypoints,
-        np.ones(keypoints.shape[:2]),
-        np.tile(EXACT_NOISE_PX**2 * np.eye(2), (*keypoints.shape[:2], 1, 1)),
-    )
+
+    shape = keypoints.shape[:2]
+    confidence = np.ones(shape)
+    covariance = np.tile(EXACT_NOISE_PX**2 * np.eye(2), (*shape, 1, 1))
+    return keypoints, confidence, covariance
 
 
 def seen(
@@ -145,20 +155,22 @@ def seen(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What the estimator would give its lifter after a stage, of its own maps ("b") or of the fused
     ones ("f"); shapes as `exact`."""
-    config, which = estimator.network.config, {"b": 0, "f": 2}[kind]
+    config = estimator.network.config
+    which = {"b": 0, "f": 2}[kind]
     confidence = answers.confidence[stage, which]
     usable = np.where(confidence >= estimator.config.min_keypoint_confidence, confidence, 0.0)
     cells = answers.moment_px2[stage, which].reshape(-1, 2, 2) / config.stride**2
     covariance = (
         covariances(cells, *(getattr(config, name) for name in PARAMETERS)) * config.stride**2
     )
+
     return answers.keypoints_px[stage, which], usable, covariance.reshape(*confidence.shape, 2, 2)
 
 
 def lift(
     lifter: Lifter, keypoints_px, confidence, covariance_px2, cameras: list[Camera], up: np.ndarray
 ) -> np.ndarray:
-    """Joints (N, 17, 3) in metres of N persons before a camera each; NaN where nothing can be said."""
+    """Joints (N, 17, 3) in metres of N persons, one camera each; NaN where not estimated."""
     found = []
     for n in tqdm(range(len(cameras)), desc="lifting", delay=2, leave=False):
         person = (
@@ -166,6 +178,7 @@ def lift(
             for given in (keypoints_px, confidence, covariance_px2)
         )
         found.append(lifter.lift(*person, cameras[n], up[n]).joints_m[0])
+
     return np.stack(found)
 
 
@@ -182,7 +195,9 @@ def error_rows(
     labels (N, 14, 3); truth_m: (N, 17, 3).
     """
     valid = {row: np.isfinite(joints).all((1, 2)) for row, joints in lifted.items()}
-    common, rows = np.all(list(valid.values()), axis=0), {}
+    common = np.all(list(valid.values()), axis=0)
+    rows = {}
+
     for row, joints in lifted.items():
         error = np.linalg.norm(keypoints[row] - labels[row][..., :2], axis=-1)[
             labels[row][..., 2] > 0
@@ -200,4 +215,5 @@ def error_rows(
             "PCK": 100 * mean_pck(keypoints[row], labels[row]),
             "swapped %": 100 * swapped(keypoints[row], labels[row]),
         }
+
     return rows

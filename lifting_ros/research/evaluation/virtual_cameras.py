@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lifting_ros.errors import DataError
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.research.datasets.mocap import Mocap
 from lifting_ros.research.datasets.virtual_cameras import make_views
@@ -81,12 +82,14 @@ class Trial(NamedTuple):
 
 
 def validation_poses(mocap: Mocap, count: int) -> np.ndarray:
-    """At most `count` evenly spread poses (n, 17, 3) of the validation subjects; ValueError where
-    the file has none of them."""
+    """At most `count` evenly spread poses (n, 17, 3) of the validation subjects; DataError if there
+    are none."""
     held = mocap.positions_m[mocap.validation_rows()]
     if not len(held):
-        raise ValueError("mocap: none of the validation subjects is in the file")
-    return held[np.linspace(0, len(held) - 1, min(len(held), count)).astype(int)]
+        raise DataError("mocap: no validation subject; expected two subjects or more")
+
+    rows = np.linspace(0, len(held) - 1, min(len(held), count))
+    return held[rows.astype(int)]
 
 
 def make_trial(poses_m: np.ndarray, protocol: Protocol, cameras: int = 4, seed: int = 0) -> Trial:
@@ -94,10 +97,12 @@ def make_trial(poses_m: np.ndarray, protocol: Protocol, cameras: int = 4, seed: 
     protocol the same places and noise."""
     if protocol.handstand:
         poses_m = upside_down(poses_m)
+
     if protocol.size_std:
         poses_m = poses_m * np.random.default_rng((seed, 2)).normal(
             1.0, protocol.size_std, (len(poses_m), 1, 1)
         )
+
     views = make_views(poses_m, cameras, seed, protocol.pitch_deg)
     rng = np.random.default_rng((seed, 1))
     keypoints = views.keypoints_px + protocol.noise_px * rng.standard_normal(
@@ -110,6 +115,7 @@ def make_trial(poses_m: np.ndarray, protocol: Protocol, cameras: int = 4, seed: 
     told = max(protocol.noise_px, MODEL_NOISE_PX) ** 2 * np.eye(2)
     covariance = np.tile(told, (len(keypoints), KEYPOINT_COUNT, 1, 1))
     up = views.up if protocol.gravity else np.full_like(views.up, np.nan)
+
     return Trial(
         keypoints,
         confidence,
@@ -124,5 +130,7 @@ def upside_down(poses_m: np.ndarray) -> np.ndarray:
     """Poses (n, 17, 3; y up) turned by half a turn about x, their lowest joint as high above the
     floor as before."""
     turned = poses_m * np.array([1.0, -1, -1])
-    turned[..., 1] += (poses_m[..., 1].min(1) - turned[..., 1].min(1))[:, None]
+    lowest = poses_m[..., 1].min(1)
+    rise = lowest - turned[..., 1].min(1)
+    turned[..., 1] += rise[:, None]
     return turned

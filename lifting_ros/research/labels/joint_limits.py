@@ -30,28 +30,25 @@ def angles_deg(joints: np.ndarray) -> dict[str, np.ndarray]:
     twist: between the lines through hips and shoulders, about the trunk.
     """
     at = {name: joints[:, index] for index, name in enumerate(JOINT_NAMES)}
-    across, trunk = _unit(at["left_hip"] - at["right_hip"]), _unit(at["thorax"] - at["pelvis"])
+    across = _unit(at["left_hip"] - at["right_hip"])
+    trunk = _unit(at["thorax"] - at["pelvis"])
     ahead = _unit(np.cross(across, trunk))
     found = {
         "spine fold": _between(at["spine"] - at["pelvis"], at["thorax"] - at["spine"]),
         "head fold": _between(at["thorax"] - at["pelvis"], at["head_top"] - at["thorax"]),
         "twist": _twist(across, at["left_shoulder"] - at["right_shoulder"], trunk),
     }
+
     for side in ("left", "right"):
-        thigh, shank = (
-            _unit(at[f"{side}_knee"] - at[f"{side}_hip"]),
-            _unit(at[f"{side}_ankle"] - at[f"{side}_knee"]),
-        )
-        upper, lower = (
-            at[f"{side}_elbow"] - at[f"{side}_shoulder"],
-            at[f"{side}_wrist"] - at[f"{side}_elbow"],
-        )
-        found[f"{side} knee fold"], found[f"{side} elbow fold"] = (
-            _between(thigh, shank),
-            _between(upper, lower),
-        )
+        thigh = _unit(at[f"{side}_knee"] - at[f"{side}_hip"])
+        shank = _unit(at[f"{side}_ankle"] - at[f"{side}_knee"])
+        upper = at[f"{side}_elbow"] - at[f"{side}_shoulder"]
+        lower = at[f"{side}_wrist"] - at[f"{side}_elbow"]
+        found[f"{side} knee fold"] = _between(thigh, shank)
+        found[f"{side} elbow fold"] = _between(upper, lower)
         found[f"{side} knee back"] = _degrees(-(np.cross(thigh, shank) * across).sum(-1))
         found[f"{side} hip back"] = _degrees(-(thigh * ahead).sum(-1))
+
     return found
 
 
@@ -65,12 +62,17 @@ def excess_deg(joints: np.ndarray) -> np.ndarray:
         )
         for name in angles
     ]
+
     return np.max(beyond, axis=0)
 
 
 def _twist(across: np.ndarray, shoulders: np.ndarray, trunk: np.ndarray) -> np.ndarray:
-    flat = [v - (v * trunk).sum(-1, keepdims=True) * trunk for v in (across, shoulders)]
-    return _between(*flat)
+
+    def flattened(vectors: np.ndarray) -> np.ndarray:
+        along = (vectors * trunk).sum(-1, keepdims=True)
+        return vectors - along * trunk
+
+    return _between(flattened(across), flattened(shoulders))
 
 
 def _between(a: np.ndarray, b: np.ndarray) -> np.ndarray:

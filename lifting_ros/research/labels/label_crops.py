@@ -61,37 +61,35 @@ class LabelSet:
     ) -> LabelCrops:
         """People `chosen` (n,) moved, scaled, rolled with their poses, a share of them mirrored."""
         count = len(chosen)
-        scale, angle = (
-            np.exp(0.12 * rng.standard_normal(count)),
-            np.radians(turn_deg) * rng.uniform(-1, 1, count),
-        )
+        scale = np.exp(0.12 * rng.standard_normal(count))
+        angle = np.radians(turn_deg) * rng.uniform(-1, 1, count)
         shift = 0.05 * rng.standard_normal((count, 2))
         changes = [{"scale": s, "angle": a, "shift": d} for s, a, d in zip(scale, angle, shift)]
+
         return self._make(chosen, changes, rng.random(count) < mirror, size_px)
 
     def _make(
         self, chosen: np.ndarray, changes: Sequence[dict], mirrored: np.ndarray, size_px: int
     ) -> LabelCrops:
-        crops, joints = (
-            np.empty((len(chosen), 3, size_px, size_px), np.float32),
-            self.joints[chosen].copy(),
-        )
+        crops = np.empty((len(chosen), 3, size_px, size_px), np.float32)
+        joints = self.joints[chosen].copy()
         for n, (index, change) in enumerate(zip(chosen, changes)):
             folder, row = self.rows[index]
             labels = self.folders[folder]
-            image, keypoints, keep = (
-                np.asarray(labels.windows[row]),
-                labels.keypoints[row],
-                np.eye(3),
-            )
+            image = np.asarray(labels.windows[row])
+            keypoints = labels.keypoints[row]
+            keep = np.eye(3)
+
             if mirrored[n]:
                 image, keypoints, joints[n] = mirror_image(image, keypoints, joints[n])
+
             transform = crop_transform(keypoints, size_px, **change)
-            keep[:2, :2] = transform[:, :2] / np.sqrt(
-                np.linalg.det(transform[:, :2])
-            )  # the roll of the picture
+            # the roll of the picture
+            keep[:2, :2] = transform[:, :2] / np.sqrt(np.linalg.det(transform[:, :2]))
             crop, _ = apply_transform(image, keypoints, transform, size_px)
-            crops[n], joints[n] = crop.transpose(2, 0, 1) / np.float32(255), joints[n] @ keep.T
+            crops[n] = crop.transpose(2, 0, 1) / np.float32(255)
+            joints[n] = joints[n] @ keep.T
+
         return LabelCrops(crops, joints)
 
 
@@ -116,6 +114,7 @@ def turned_to(joints: np.ndarray, toward: np.ndarray) -> np.ndarray:
     nothing = np.zeros_like(x)
     cross = np.stack([nothing, -z, y, z, nothing, -x, -y, x, nothing], -1).reshape(-1, 3, 3)
     rotation = np.eye(3) + cross + cross @ cross / (1 + cosine)
+
     return np.einsum("nab,njb->nja", rotation, joints)
 
 

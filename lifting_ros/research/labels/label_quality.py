@@ -57,10 +57,11 @@ class LabelConfig:
     def accepts(self, quality: dict[str, np.ndarray]) -> np.ndarray:
         """Boolean (N,) of qualities (N,) by name."""
         limits = dataclasses.asdict(self)
-        low = quality["confidence"] < limits.pop("confidence")
-        return ~np.any(
-            [low, *(quality[name] > limit for name, limit in limits.items())], axis=0
-        )  # false for NaN
+        rejected = [quality["confidence"] < limits.pop("confidence")]
+        for name, limit in limits.items():
+            rejected.append(quality[name] > limit)  # false for NaN
+
+        return ~np.any(rejected, axis=0)
 
 
 def quality_of(
@@ -82,6 +83,7 @@ def quality_of(
     lengths = limb_lengths(joints)
     size = np.sqrt((lengths**2).sum(-1, keepdims=True))
     trace = np.trace(poses.covariance_m2[:, 1:], axis1=-2, axis2=-1)
+
     return {
         "confidence": person_score * confidence.mean(-1),
         "reprojection": found.placed.cost,
@@ -104,20 +106,24 @@ def label_rows(
     accept and of those they refuse."""
     given = trial.keypoints_px, trial.confidence, trial.covariance_px2, trial.camera, trial.up
     found = lifter.reconstruct(*given)
-    poses, second = lifter.finish(found, trial.camera is not None), other.lift(*given)
+    poses = lifter.finish(found, trial.camera is not None)
+    second = other.lift(*given)
     sure = np.ones(len(trial.confidence))
     quality = quality_of(
         found, poses, second, sure, trial.confidence, usual_limbs, lifter.network.config.baseline
     )
-    lifted, rows = (poses.status > 0).all(1), {}
+    lifted = (poses.status > 0).all(1)
+    rows = {}
     good = (config or LabelConfig()).accepts(quality) & lifted
     joints = (poses.joints_m - poses.root_m[:, None])[:, None]
+
     for name, chosen in (("good labels", good), ("refused labels", lifted & ~good)):
         rows[name] = {
             m: float(v.mean()) if len(v) else float("nan")
             for m, v in errors(joints[chosen], trial.joints_m[chosen]).items()
         }
         rows[name] |= {"share %": 100 * float(chosen.mean())}
+
     return rows
 
 
@@ -127,8 +133,10 @@ def view_gap(found: Reconstruction, joints: np.ndarray, baseline: float) -> np.n
     synthesis."""
     if found.right is None:
         return np.full(len(joints), np.nan)
-    placed = np.einsum("nab,njb->nja", found.view.rotation, joints) + found.placed.root[:, None]
-    return (
-        np.sqrt(((found.right - second_view(placed, baseline)) ** 2).sum(-1).mean(-1))
-        / found.view.extent
-    )
+
+    turned = np.einsum("nab,njb->nja", found.view.rotation, joints)
+    placed = turned + found.placed.root[:, None]
+    difference = found.right - second_view(placed, baseline)
+    square = (difference**2).sum(-1).mean(-1)
+
+    return np.sqrt(square) / found.view.extent

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lifting_ros.errors import DataError
 from lifting_ros.io.arrays import check_shape, read_arrays, read_images
 from lifting_ros.research.datasets.pack import WINDOW_BOXES, WINDOW_PX, box_transform, cut_square
 from lifting_ros.research.datasets.splits import every_ninth
@@ -25,10 +26,18 @@ VERSION = 1
 
 QUALITY = {
     "confidence": "mean confidence of the 14 keypoints times the person's score, in [0, 1]",
-    "reprojection": "mean distance of the network's pose from the keypoints' rays, over the person's size",
-    "limb_ratios": "how much the least usual limb is longer or shorter than people's mostly are, both over their size",
+    "reprojection": (
+        "mean distance of the network's pose from the keypoints' rays, over the person's size"
+    ),
+    "limb_ratios": (
+        "how much the least usual limb is longer or shorter than people's mostly are, both over "
+        "their size"
+    ),
     "joint_limits_deg": "how far the worst joint bends beyond what motion capture shows, degrees",
-    "views": "root mean square gap between the second view and the pose seen from there, over the person's extent",
+    "views": (
+        "root mean square gap between the second view and the pose seen from there, over the "
+        "person's extent"
+    ),
     "lifters_m": "mean distance of the joints from another lifter's after the best scale, metres",
     "expected_error_m": "root mean square error of a joint that the covariances expect, metres",
 }
@@ -104,8 +113,10 @@ def write_labels(
             version=VERSION,
             **arrays,
         )
+
         for name, content in (more or {}).items():
             (beside / name).write_bytes(content)
+
         try:
             os.replace(beside, folder)  # an empty folder may be there, nothing else
         except OSError as error:
@@ -115,9 +126,10 @@ def write_labels(
 
 
 def read_labels(folder: str | Path) -> Labels:
-    """Read what `write_labels` wrote; FileNotFoundError where there is nothing, ValueError in one
+    """Read what `write_labels` wrote; FileNotFoundError where there is nothing, DataError in one
     line where it is damaged or another's."""
-    folder, n = Path(folder), "N"
+    folder = Path(folder)
+    n = "N"
     shapes = {
         "keypoints": (n, 14, 3),
         "joints_m": (n, 17, 3),
@@ -133,27 +145,32 @@ def read_labels(folder: str | Path) -> Labels:
     }
     arrays = read_arrays(folder / "labels.npz", shapes)
     if int(arrays["version"]) != VERSION:
-        raise ValueError(
+        raise DataError(
             f"{folder / 'labels.npz'}: version: expected {VERSION}, got {arrays['version']}"
         )
+
     windows = read_images(folder / "images.npy")
     check_shape(
         windows, (len(arrays["joints_m"]), "H", "W", 3), {}, f"{folder / 'images.npy'}: windows"
     )
     if not np.isin(arrays["image_index"], np.arange(len(arrays["images"]))).all():
-        raise ValueError(
-            f"{folder / 'labels.npz'}: image_index: expected numbers of the {len(arrays['images'])} images"
+        raise DataError(
+            f"{folder / 'labels.npz'}: image_index: expected numbers of the "
+            f"{len(arrays['images'])} images"
         )
+
     try:
         about = json.loads(str(arrays["about"]))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{folder / 'labels.npz'}: about: not readable ({error})") from None
+        raise DataError(f"{folder / 'labels.npz'}: about: not readable ({error})") from None
+
     quality = {name: arrays[f"quality_{name}"] for name in QUALITY}
     plain = {
         name: arrays[name]
         for name in ("keypoints", "joints_m", "covariance_m2", "toward", "image_index")
     }
     flags = {name: arrays[name].astype(bool) for name in ("good", "validation")}
+
     return Labels(
         windows,
         **plain,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lifting_ros.errors import LiftingError
 from lifting_ros.research.rendering.render_detail import coarsen
 
 METRES_PER_UNIT = 0.1
@@ -30,7 +31,7 @@ SURFACES = (
 )
 
 
-class BodyDataError(ValueError):
+class BodyDataError(LiftingError):
     """The body folder is missing a file or a file does not hold what it should."""
 
 
@@ -119,9 +120,11 @@ class BodyModel:
         for name, weight in target_mix(traits).items():
             index, delta = self._target(name)
             vertices[index] += np.float32(weight) * delta
+
         skin = self.groups["body"]
         vertices[:, 1] -= vertices[skin, 1].min()
         rig = self.rig
+
         return Shape(
             vertices_m=vertices,
             normals=vertex_normals(vertices, self.all_faces),
@@ -133,7 +136,8 @@ class BodyModel:
 
     def _target(self, name: str):
         if name not in self.cache:
-            self.cache[name] = _read_target(self.folder / "targets" / f"{name}.target.gz")
+            path = self.folder / "targets" / f"{name}.target.gz"
+            self.cache[name] = _read_target(path)
         return self.cache[name]
 
 
@@ -149,10 +153,13 @@ def load_body(folder) -> BodyModel:
         for name, ranges in _read_json(folder / "basemesh_vertex_groups.json").items()
     }
     rig = _make_rig(_read_json(folder / "rig.cmu_mb.json"), groups)
+
     with gzip.open(_existing(folder / "weights.cmu_mb.json.gz"), "rt") as stream:
         weights = json.load(stream)["weights"]
+
     bone_index, bone_weight = _strongest_bones(weights, rig, len(vertices))
     by_surface = {name: _faces_inside(faces, groups[name]) for name in SURFACES}
+
     return BodyModel(vertices, by_surface, rig, bone_index, bone_weight, groups, folder)
 
 
@@ -165,6 +172,7 @@ def sample_traits(rng: np.random.Generator) -> Traits:
     old = float(rng.beta(0.9, 1.6))
     child = float(rng.uniform(0.2, 0.7)) if rng.random() < 0.08 else 0.0
     ages = {"child": child, "young": (1 - child) * (1 - old), "old": (1 - child) * old}
+
     return Traits(
         race=races,
         gender={"male": male, "female": 1 - male},
@@ -188,13 +196,16 @@ def target_mix(traits: Traits) -> dict:
         for age, a in traits.age.items():
             for race, r in traits.race.items():
                 mix[f"{race}-{gender}-{age}"] = g * a * r
+
             for muscle, m in traits.muscle.items():
                 for weight, w in traits.weight.items():
                     mix[f"universal-{gender}-{age}-{muscle}-{weight}"] = g * a * m * w
+
             way = "max" if traits.height > 0 else "min"
             mix[f"height/{gender}-{age}-averagemuscle-averageweight-{way}height"] = (
                 g * a * abs(traits.height)
             )
+
     return {name: weight for name, weight in mix.items() if weight > 1e-4}
 
 
@@ -204,13 +215,13 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     a, b, c = (vertices[faces[:, k]] for k in range(3))
     face = np.cross(b - a, c - a)
     corner = faces.T.reshape(-1)  # (3F,)
-    summed = np.stack(
-        [np.bincount(corner, np.tile(face[:, k], 3), len(vertices)) for k in range(3)], axis=1
-    )
+    sums = [np.bincount(corner, np.tile(face[:, k], 3), len(vertices)) for k in range(3)]
+    summed = np.stack(sums, axis=1)
+
     length = np.linalg.norm(summed, axis=1, keepdims=True)
-    return np.where(length > 1e-12, summed / np.maximum(length, 1e-12), [0.0, 1.0, 0.0]).astype(
-        np.float32
-    )
+    unit = summed / np.maximum(length, 1e-12)
+    normals = np.where(length > 1e-12, unit, [0.0, 1.0, 0.0])
+    return normals.astype(np.float32)
 
 
 def _existing(path: Path) -> Path:
@@ -226,14 +237,14 @@ def _read_json(path: Path) -> dict:
 def _read_target(path: Path):
     with gzip.open(_existing(path), "rt") as stream:
         text = "".join(line for line in stream if not line.startswith("#"))
-    rows = np.array(text.split(), np.float32).reshape(
-        -1, 4
-    )  # (n, 4); the base's own shape is an empty file
+    # (n, 4); the base's own shape is an empty file
+    rows = np.array(text.split(), np.float32).reshape(-1, 4)
     return rows[:, 0].astype(np.int64), rows[:, 1:4] * np.float32(METRES_PER_UNIT)
 
 
 def _read_obj(path: Path):
-    vertices, faces = [], []
+    vertices = []
+    faces = []
     for line in path.read_text().splitlines():
         if line.startswith("v "):
             vertices.append([float(value) for value in line.split()[1:4]])
@@ -242,6 +253,7 @@ def _read_obj(path: Path):
             faces.extend(
                 [corners[0], corners[k], corners[k + 1]] for k in range(1, len(corners) - 1)
             )
+
     return np.array(vertices, np.float32) * np.float32(METRES_PER_UNIT), np.array(faces, np.int64)
 
 
@@ -267,6 +279,7 @@ def _make_rig(bones: dict, groups: dict) -> Rig:
             visit(name)
 
     visit("")
+
     return Rig(
         names=tuple(order),
         parents=np.array(
@@ -283,6 +296,9 @@ def _strongest_bones(weights: dict, rig: Rig, count: int):
         if bone in rig.names and pairs:
             rows = np.array(pairs, np.float64)
             dense[rows[:, 0].astype(int), rig.index(bone)] = rows[:, 1]
+
     index = np.argsort(-dense, axis=1, kind="stable")[:, :BONES_PER_VERTEX]
     weight = np.take_along_axis(dense, index, axis=1)
-    return index.astype(np.int32), weight / np.maximum(weight.sum(1, keepdims=True), 1e-9)
+    total = weight.sum(1, keepdims=True)
+
+    return index.astype(np.int32), weight / np.maximum(total, 1e-9)

@@ -55,13 +55,18 @@ class Manner:
 def bone_rotations(model: BodyModel, shape: Shape, pose_m, manner: Manner = Manner()) -> np.ndarray:
     """(B, 3, 3) rotation of every bone from rest to world, for a pose (17, 3) in metres, y up."""
     pose = np.asarray(pose_m, float)
-    rig, turns = model.rig, {}
+    rig = model.rig
+    turns = {}
     pelvis, chest = _trunk(pose)
+
     for name in ("Hips", "LHipJoint", "RHipJoint"):
         turns[name] = pelvis
+
     for name, share in (("LowerBack", 0.35), ("Spine", 0.75), ("Spine1", 1.0)):
         turns[name] = between(pelvis, chest, share)
+
     _head(turns, rig, shape, pose, chest, manner)
+
     for k, (side, letter, leg, arm) in enumerate(SIDES):
         _arm(
             turns,
@@ -75,6 +80,7 @@ def bone_rotations(model: BodyModel, shape: Shape, pose_m, manner: Manner = Mann
             manner.finger_curl,
         )
         _leg(turns, rig, shape, pose[list(leg)], pelvis, side, pose[[3, 6], 1].min())
+
     return np.stack([turns[name] for name in rig.names])
 
 
@@ -99,8 +105,10 @@ def pose_body(
     )
     joints = body_joints(model, heads, vertices[shape.crown - part.start])
     shift = pose[0] - joints[0]
+
     if floor:
         shift[1] = -vertices[:, 1].min()
+
     return PosedBody(rotations, heads + shift, joints + shift)
 
 
@@ -109,14 +117,14 @@ def body_joints(model: BodyModel, heads, crown) -> np.ndarray:
     head (3,)."""
     rig = model.rig
     at = {name: heads[k] for k, name in enumerate(rig.names)}
-    nose = at["Head"] + 0.3 * (
-        crown - at["Head"]
-    )  # where motion capture puts it: between skull base and crown
+    # where motion capture puts it: between skull base and crown
+    nose = at["Head"] + 0.3 * (crown - at["Head"])
     left, right = (
         [at[side + bone] for bone in ("UpLeg", "Leg", "Foot", "Arm", "ForeArm", "Hand")]
         for side in ("Left", "Right")
     )
     pelvis = (left[0] + right[0]) / 2
+
     return np.array(
         [pelvis, *right[:3], *left[:3], at["Spine"], at["Neck"], nose, crown, *left[3:], *right[3:]]
     )
@@ -125,11 +133,11 @@ def body_joints(model: BodyModel, heads, crown) -> np.ndarray:
 def _trunk(pose):
     across = unit(pose[4] - pose[1])
     pelvis = frame(pose[7] - pose[0], across)
-    chest_up = unit(pose[8] - pose[7]) + unit(
-        pose[8] - pose[0]
-    )  # the upper spine alone is short and noisy
+    # the upper spine alone is short and noisy
+    chest_up = unit(pose[8] - pose[7]) + unit(pose[8] - pose[0])
     chest = frame(chest_up, unit(pose[11] - pose[14]))
     rest = frame(UP, np.array([1.0, 0, 0]))
+
     return pelvis @ rest.T, chest @ rest.T
 
 
@@ -138,11 +146,9 @@ def _head(turns, rig, shape, pose, chest, manner):
     tilt = swing(chest @ rest, pose[10] - pose[8])
     head = between(np.eye(3), tilt, 0.85) @ chest
     head = head @ turn(UP, manner.head_yaw) @ turn([1, 0, 0], manner.head_pitch)
-    turns["Neck"], turns["Neck1"], turns["Head"] = (
-        between(chest, head, 0.4),
-        between(chest, head, 0.7),
-        head,
-    )
+    turns["Neck"] = between(chest, head, 0.4)
+    turns["Neck1"] = between(chest, head, 0.7)
+    turns["Head"] = head
 
 
 def _hinge(natural, bend):
@@ -156,8 +162,10 @@ def _arm(turns, rig, shape, arm, chest, side, letter, roll, curl):
     def rest(bone, child):
         return shape.heads_m[rig.index(child)] - shape.heads_m[rig.index(bone)]
 
-    upper, fore = rest(f"{side}Arm", f"{side}ForeArm"), rest(f"{side}ForeArm", f"{side}Hand")
-    target_upper, target_fore = unit(arm[1] - arm[0]), unit(arm[2] - arm[1])
+    upper = rest(f"{side}Arm", f"{side}ForeArm")
+    fore = rest(f"{side}ForeArm", f"{side}Hand")
+    target_upper = unit(arm[1] - arm[0])
+    target_fore = unit(arm[2] - arm[1])
     raised = max(float(target_upper @ chest[:, 1]), -0.2) + 0.2
     shrug = between(
         np.eye(3), swing(chest[:, 0] * (1 if letter == "L" else -1), target_upper), 0.22 * raised
@@ -170,9 +178,12 @@ def _arm(turns, rig, shape, arm, chest, side, letter, roll, curl):
     forearm = frame(target_fore, axis) @ frame(fore, elbow).T
     turns[f"{side}ForeArm"] = turn(target_fore, 0.4 * roll) @ forearm
     hand = turn(target_fore, roll) @ forearm
+
     for bone in (f"{side}Hand", f"{letter}Thumb"):
         turns[bone] = hand
+
     knuckles = np.cross(unit(fore), elbow) * (1 if letter == "L" else -1)
+
     for bone, share in ((f"{side}FingerBase", 0.6), (f"{side}HandFinger1", 1.0)):
         turns[bone] = hand @ turn(knuckles, share * curl)
 
@@ -180,7 +191,8 @@ def _arm(turns, rig, shape, arm, chest, side, letter, roll, curl):
 def _leg(turns, rig, shape, leg, pelvis, side, lowest):
     names = [f"{side}UpLeg", f"{side}Leg", f"{side}Foot"]
     hip, knee, ankle = (shape.heads_m[rig.index(name)] for name in names)
-    thigh, shin = unit(leg[1] - leg[0]), unit(leg[2] - leg[1])
+    thigh = unit(leg[1] - leg[0])
+    shin = unit(leg[2] - leg[1])
     across = np.array([1.0, 0, 0])
     hanging = swing(pelvis @ (knee - hip), thigh) @ pelvis
     axis = _hinge(unit(hanging @ across), np.cross(thigh, shin))
@@ -196,10 +208,15 @@ def _foot(shin_turn, axis, shin, height, toe):
     """Foot and toe rotations: flat on the floor (heel up as the ankle rises) under an upright shin,
     else as it."""
     level = np.array([axis[0], 0.0, axis[2]])
-    upright = np.clip((-shin[1] - 0.45) / 0.3, 0, 1) * np.clip((0.30 - height) / 0.2, 0, 1)
+    standing = np.clip((-shin[1] - 0.45) / 0.3, 0, 1)
+    near_floor = np.clip((0.30 - height) / 0.2, 0, 1)
+    upright = standing * near_floor
     if upright <= 0 or np.linalg.norm(level) < 0.3:
         return shin_turn, shin_turn
+
     flat = frame(UP, level) @ frame(UP, np.array([1.0, 0, 0])).T
-    pitch = min(np.arcsin(np.clip(height / np.linalg.norm(toe), 0, 1)), MAX_HEEL_PITCH)
+    slope = np.clip(height / np.linalg.norm(toe), 0, 1)
+    pitch = min(np.arcsin(slope), MAX_HEEL_PITCH)
     foot = between(shin_turn, turn(level, pitch) @ flat, upright)
+
     return foot, between(foot, flat, 0.6 * upright)

@@ -50,23 +50,29 @@ class Regions:
 def regions(model_key) -> Regions:
     """Regions of a body model; `model_key` is a ModelKey."""
     model = model_key.model
-    rig, base = model.rig, model.base_m
+    rig = model.rig
+    base = model.base_m
     heads = np.stack([base[k].mean(0) for k in rig.head_vertices])
-    arm, leg = np.zeros(len(base), np.float32), np.zeros(len(base), np.float32)
+    arm = np.zeros(len(base), np.float32)
+    leg = np.zeros(len(base), np.float32)
+
     for side, letter, _, _ in SIDES:
         _along(arm, model, heads, [f"{side}Arm", f"{side}ForeArm", f"{side}Hand"])
         _along(leg, model, heads, [f"{side}UpLeg", f"{side}Leg", f"{side}Foot"])
         for bone in ("Hand", "FingerBase", "HandFinger1"):
             arm[model.bone_index[:, 0] == rig.index(side + bone)] = FOOT
+
         arm[model.bone_index[:, 0] == rig.index(letter + "Thumb")] = FOOT
         for bone in ("Foot", "ToeBase"):
             leg[model.bone_index[:, 0] == rig.index(side + bone)] = FOOT
+
     eyes = base[model.groups["joint-l-eye"]].mean(0)
     skull = np.isin(model.bone_index[:, 0], [rig.index("Head"), rig.index("Neck1")])
     ahead = base[:, 2] - (eyes[2] - 0.09)  # from about the ear
     scalp = skull & (base[:, 1] > eyes[1] + np.where(ahead > 0, 0.75 * ahead, 0.6 * ahead) - 0.005)
     face = (ahead > 0.0) & (base[:, 1] < eyes[1] + 0.05) & (np.abs(base[:, 0]) < 0.078)
     hips = heads[rig.index("LeftUpLeg"), 1]
+
     return Regions(arm, leg, base[:, 1] - hips, _nearest(base, model), scalp, face)
 
 
@@ -98,6 +104,7 @@ def dress(model: BodyModel, shape: Shape, rng: np.random.Generator, prints=()) -
     away = rng.uniform(0.003, 0.014)
     top = fabric(rng, prints)
     layers = [Layer(tights[upper], away, top, garment=True)]
+
     if skirt:
         layers.append(
             Layer(
@@ -107,6 +114,7 @@ def dress(model: BodyModel, shape: Shape, rng: np.random.Generator, prints=()) -
                 garment=True,
             )
         )
+
     layers.append(
         Layer(
             tights[lower],
@@ -115,13 +123,16 @@ def dress(model: BodyModel, shape: Shape, rng: np.random.Generator, prints=()) -
             garment=True,
         )
     )
+
     if rng.random() < 0.25 and sleeve > 1:
         layers.append(Layer(_jacket(model, area, rng), away + 0.008, fabric(rng, ()), garment=True))
+
     layers.append(Layer(tights[shoes], 0.006, _shoe(rng)))
     layers += _hair(model, area, shape, rng, male)
     layers.append(Layer(_bare(model, area, upper | lower | shoes), 0.0, _skin(model, shape, rng)))
     eyes = np.concatenate([model.faces["helper-l-eye"], model.faces["helper-r-eye"]])
     layers.append(Layer(eyes, 0.0, Material(_eye_colour(model, shape), gloss=0.4)))
+
     return [layer for layer in layers if len(layer.faces)]
 
 
@@ -143,6 +154,7 @@ def _upper(model, area, rng, waist):
     collar = rng.uniform(0.49, 0.57)
     neck = (height > collar) & (_middle(np.abs(model.base_m[:, 0]), tights) < 0.085)
     body = (height > hem) & (leg < 0.75) & ~neck
+
     return body & (arm <= sleeve + 0.01), sleeve
 
 
@@ -152,6 +164,7 @@ def _lower(model, area, rng, waist, skirt):
     length = rng.choice([rng.uniform(0.45, 0.95), rng.uniform(1.2, 1.7), 1.96], p=[0.22, 0.08, 0.7])
     if skirt and rng.random() < 0.6:
         length = 0.3  # underwear
+
     return (height < waist + 0.02) & (arm < 0.01) & (leg <= length)
 
 
@@ -160,6 +173,7 @@ def _jacket(model, area, rng):
     arm, leg, height = (_middle(value, tights) for value in (area.arm, area.leg, area.height_m))
     x, z = (_middle(model.base_m[:, k], tights) for k in (0, 2))
     opening = (np.abs(x) < rng.uniform(0.02, 0.06)) & (z > 0.02)
+
     return tights[
         (height > rng.uniform(-0.15, 0.05)) & (leg < 0.6) & (arm < 1.9) & (height < 0.53) & ~opening
     ]
@@ -167,7 +181,9 @@ def _jacket(model, area, rng):
 
 def _skirt(model, area, rng):
     faces = model.faces["helper-skirt"]
-    return faces[_middle(area.height_m, faces) > rng.uniform(-0.75, -0.25)]
+    height = _middle(area.height_m, faces)
+    hem = rng.uniform(-0.75, -0.25)
+    return faces[height > hem]
 
 
 def _hair(model, area, shape, rng, male):
@@ -176,7 +192,9 @@ def _hair(model, area, shape, rng, male):
     )
     if style == "bald":
         return []
-    body, shell = model.faces["body"], model.faces["helper-hair"]
+
+    body = model.faces["body"]
+    shell = model.faces["helper-hair"]
     grey = shape.traits.age["old"] > rng.uniform(0.4, 1.2)
     colours = [
         (0.03, 0.025, 0.02),
@@ -193,8 +211,10 @@ def _hair(model, area, shape, rng, male):
     cap = Layer(body[area.scalp[body].all(1)], rng.uniform(0.004, 0.02), material)
     if style == "short":
         return [cap]
+
     end = rng.uniform(0.25, 0.62)
     strands = shell[(_middle(area.height_m, shell) > end) & ~area.face[shell].any(1)]
+
     return [cap, Layer(strands, 0.004, material)]
 
 
@@ -212,11 +232,14 @@ def _shoe(rng):
 def _bare(model, area, covered):
     """Skin triangles that are not well under a garment (covered skin would show through where
     joints bend)."""
-    tights, body = model.faces["helper-tights"], model.faces["body"]
+    tights = model.faces["helper-tights"]
+    body = model.faces["body"]
     inner = np.zeros(len(model.base_m), bool)
     inner[tights[covered]] = True
     inner[tights[~covered]] = False
-    return body[~inner[area.shell[body]].all(1)]
+
+    hidden = inner[area.shell[body]].all(1)
+    return body[~hidden]
 
 
 def _skin(model, shape, rng):
@@ -229,7 +252,8 @@ def _skin(model, shape, rng):
     eye, mouth = (
         shape.vertices_m[model.groups[name]].mean(0) for name in ("joint-l-eye", "joint-mouth")
     )
-    brow, lips = rng.uniform(0.25, 0.7), np.array([1.0, 0.68, 0.68])
+    brow = rng.uniform(0.25, 0.7)
+    lips = np.array([1.0, 0.68, 0.68])
 
     def albedo(rest):
         colour = np.tile(tone, (len(rest), 1))
@@ -239,6 +263,7 @@ def _skin(model, shape, rng):
             front & (np.abs(x - eye[0]) < 0.02) & (np.abs(rest[:, 1] - eye[1] - 0.021) < 0.0035)
         ] *= brow
         colour[front & (np.hypot(x / 0.024, (rest[:, 1] - mouth[1]) / 0.008) < 1)] *= lips
+
         return colour
 
     return Material(albedo, sphere=sphere.astype(np.float32), gloss=0.03)
@@ -261,22 +286,25 @@ def _sphere(path: str):
     image = cv2.imread(path, cv2.IMREAD_COLOR)
     if image is None:
         raise FileNotFoundError(f"body folder: {path} is missing or no picture")
-    return (
-        image[:, :, ::-1].astype(np.float32) / 255
-    ) ** 0.78  # as painted it is too dark and red beside photographs
+
+    # as painted it is too dark and red beside photographs
+    return (image[:, :, ::-1].astype(np.float32) / 255) ** 0.78
 
 
 def _middle(value, faces):
     """(F,) mean of a vertex value over the quad that each triangle is half of, so that hems run
     along the mesh."""
-    mean = value[faces].mean(1)
-    return mean.reshape(-1, 2).mean(1).repeat(2)  # the mesh has quads only: triangles come in pairs
+    # The mesh has quads only: triangles come in pairs.
+    of_triangles = value[faces].mean(1)
+    of_quads = of_triangles.reshape(-1, 2).mean(1)
+    return of_quads.repeat(2)
 
 
 def _along(out, model, heads, bones):
     numbers = [model.rig.index(name) for name in bones]
     for k in range(2):
-        start, end = heads[numbers[k]], heads[numbers[k + 1]]
+        start = heads[numbers[k]]
+        end = heads[numbers[k + 1]]
         mine = model.bone_index[:, 0] == numbers[k]
         share = (model.base_m[mine] - start) @ (end - start) / np.sum((end - start) ** 2)
         out[mine] = k + np.clip(share, 0.02 if k == 0 else 0.0, 1)
@@ -285,7 +313,9 @@ def _along(out, model, heads, bones):
 def _nearest(base, model):
     tights = np.unique(model.faces["helper-tights"])
     skin = base[model.groups["body"]]
-    nearest, shell = np.empty(len(skin), np.int64), base[tights].astype(float)
+    nearest = np.empty(len(skin), np.int64)
+    shell = base[tights].astype(float)
+
     for start in range(0, len(skin), 500):
         part = skin[start : start + 500].astype(float)
         gap = np.sum(part**2, axis=1)[:, None] + np.sum(shell**2, axis=1) - 2 * part @ shell.T
@@ -294,4 +324,5 @@ def _nearest(base, model):
         nearest[start : start + 500] = np.where(
             gap[np.arange(len(best)), best] < 0.03**2, tights[best], -1
         )
+
     return nearest

@@ -124,6 +124,7 @@ class Scene:
             raise RendererMissingError(
                 "rendering people needs the package embreex: pip install embreex"
             ) from error
+
         self._scene = rtcore_scene.EmbreeScene()
         mesh = self.mesh
         points = (
@@ -136,12 +137,15 @@ class Scene:
     def first(self, origin, directions) -> Hits:
         """The first surface along each ray; origin (3,), directions (R, 3)."""
         directions = np.ascontiguousarray(directions, np.float32)
-        start = np.ascontiguousarray(
-            np.broadcast_to(np.asarray(origin, np.float32), directions.shape)
-        )
+        origin = np.asarray(origin, np.float32)
+        start = np.ascontiguousarray(np.broadcast_to(origin, directions.shape))
+
         found = self._scene.run(start, directions, output=1)
-        met = (np.ascontiguousarray(found[name]) for name in ("primID", "u", "v", "tfar"))
-        return Hits(*surfaces(*met, start, directions, *self._arrays))
+        names = ("primID", "u", "v", "tfar")
+        met = [np.ascontiguousarray(found[name]) for name in names]
+
+        found_surfaces = surfaces(*met, start, directions, *self._arrays)
+        return Hits(*found_surfaces)
 
     def covered(self, K, window) -> np.ndarray:
         """Pixels (P, 2) column, row of the window (left, top, right, bottom) in which something may
@@ -181,9 +185,12 @@ def render(
     pixels = scene.covered(K, window or (0, 0, width, height))
     directions = rays_through(pixels, np.ascontiguousarray(K, float), samples)
     hits = scene.first(np.zeros(3), directions)
+
     if only_people:
         hits = hits.where(scene.mesh.person[hits.face] >= 0)
+
     colour = shade(scene, hits, materials, light, directions[hits.ray])
+
     return Picture(*pooled(pixels, samples * samples, hits.ray, colour, (height, width)))
 
 
@@ -193,10 +200,9 @@ def pixel_rays(K, left: int, top: int, columns: int, rows: int, samples: int) ->
     x = left + (np.arange(columns) + 0.5) / samples - 0.5
     y = top + (np.arange(rows) + 0.5) / samples - 0.5
     grid = np.ones((rows, columns, 3), np.float32)
-    grid[..., 0], grid[..., 1] = (
-        ((x - K[0, 2]) / K[0, 0])[None, :],
-        ((y - K[1, 2]) / K[1, 1])[:, None],
-    )
+    grid[..., 0] = ((x - K[0, 2]) / K[0, 0])[None, :]
+    grid[..., 1] = ((y - K[1, 2]) / K[1, 1])[:, None]
+
     return grid.reshape(-1, 3)  # (rows * columns, 3)
 
 
@@ -208,11 +214,13 @@ def shade(scene: Scene, hits: Hits, materials, light: Light, view) -> np.ndarray
         np.array([getattr(material, name) for material in materials], np.float32)[kind]
         for name in ("gloss", "bump")
     )
-    normal, albedo = hits.normal.copy(), np.empty_like(hits.rest_m)
+    normal = hits.normal.copy()
+    albedo = np.empty_like(hits.rest_m)
     creased = np.flatnonzero(bump)
     normal[creased] = crease(normal[creased], hits.rest_m[creased], bump[creased, None])
     order = np.argsort(kind.astype(np.int16), kind="stable")
     ends = np.cumsum(np.bincount(kind, minlength=len(materials)))
+
     for material, first, last in zip(materials, [0, *ends[:-1]], ends, strict=True):
         if last > first:
             mine = order[first:last]
@@ -222,11 +230,13 @@ def shade(scene: Scene, hits: Hits, materials, light: Light, view) -> np.ndarray
                 if material.sphere is None
                 else colour * sphere_colours(material.sphere, normal[mine])
             )
+
     lamps = np.atleast_2d(np.asarray(light.toward, np.float32))
     lit = np.stack([_lit(scene, hits, normal, toward) for toward in lamps])
     colours = (
         np.asarray(value, np.float32) for value in (light.up, light.sun, light.sky, light.ground)
     )
+
     return lighting(
         normal, albedo, gloss, lit, lamps, np.ascontiguousarray(view, np.float32), *colours
     )
@@ -236,9 +246,10 @@ def _lit(scene, hits, normal, toward):
     """(N,) True where a lamp's light arrives."""
     lit = np.zeros(len(normal), bool)
     front = np.flatnonzero(normal @ toward > 0)
-    lit[front] = ~scene.blocked(
-        hits.point_m[front] + np.float32(SHADOW_OFFSET_M) * hits.normal[front], toward
-    )
+    offset = np.float32(SHADOW_OFFSET_M) * hits.normal[front]
+    blocked = scene.blocked(hits.point_m[front] + offset, toward)
+    lit[front] = ~blocked
+
     return lit
 
 
@@ -247,11 +258,14 @@ def crease(normal, rest, amount) -> np.ndarray:
     or (N, 1)."""
     tilt = np.zeros_like(normal)
     x, y, z = np.ascontiguousarray(rest.T)
+
     for k, (fx, fy, fz) in enumerate(((23, 11, 17), (-41, 29, 13), (61, -47, 37))):
         phase = fx * x + fy * y + fz * z + 1.7 * k + 2 * np.sin(9 * y + k)
         way = np.array([fx, fy, fz], np.float32) * np.float32(0.8**k / np.linalg.norm([fx, fy, fz]))
         tilt += np.cos(phase)[:, None] * way
+
     bent = normal + amount * tilt
+
     return bent / np.maximum(np.linalg.norm(bent, axis=1, keepdims=True), 1e-9)
 
 
@@ -261,8 +275,10 @@ def bounds(vertices, K, size):
     ahead = vertices[vertices[:, 2] > 0.05]
     if len(ahead) == 0:
         return 0, 0, 0, 0
+
     x = K[0, 0] * ahead[:, 0] / ahead[:, 2] + K[0, 2]
     y = K[1, 1] * ahead[:, 1] / ahead[:, 2] + K[1, 2]
     low = np.maximum(np.floor([x.min(), y.min()]).astype(int) - 1, 0)
     high = np.minimum(np.ceil([x.max(), y.max()]).astype(int) + 2, size)
+
     return int(low[0]), int(low[1]), int(high[0]), int(high[1])

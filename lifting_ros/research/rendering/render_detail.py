@@ -26,18 +26,23 @@ def coarsen(
     vertices (V, 3), faces (F, 3). features (V, n): numbers in metres whose difference between two
     vertices counts as an error too.
     """
-    goal, state = np.arange(len(vertices)), _Quadrics(np.asarray(vertices, np.float64), faces)
+    goal = np.arange(len(vertices))
+    state = _Quadrics(np.asarray(vertices, np.float64), faces)
     levels = []
+
     for tolerance in tolerances_m:
         for _ in range(PASSES):
             step = _collapses(state, faces, features, tolerance)
             moved = np.flatnonzero(step != np.arange(len(step)))
             if len(moved) < 0.002 * len(faces):
                 break
+
             state.merge(moved, step[moved])
             faces = remapped(faces, step)[0]
             goal = step[goal]
+
         levels.append(goal)
+
     return levels
 
 
@@ -48,6 +53,7 @@ def remapped(faces: np.ndarray, goal: np.ndarray):
     whole = (
         (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
     )
+
     return faces[whole], np.flatnonzero(whole)
 
 
@@ -60,7 +66,8 @@ class _Quadrics:
         self.at = np.concatenate([vertices, np.ones((len(vertices), 1))], axis=1)
         normal = _normals(vertices, faces)
         area = np.linalg.norm(normal, axis=1)
-        self.quadric, self.weight = np.zeros((len(vertices), 16)), np.full(len(vertices), 1e-12)
+        self.quadric = np.zeros((len(vertices), 16))
+        self.weight = np.full(len(vertices), 1e-12)
         self._add(faces, _planes(normal, vertices[faces[:, 0]]), area)
         first, second, face = _borders(faces)
         self.border = np.zeros(len(vertices), bool)
@@ -71,9 +78,8 @@ class _Quadrics:
         self._add(np.stack([first, second], 1), _planes(wall, vertices[first]), length2)
 
     def _add(self, corners, planes, weight):
-        outer = (planes[:, :, None] * planes[:, None] * weight[:, None, None]).reshape(
-            -1, 16
-        )  # (F, 16)
+        # (F, 16)
+        outer = (planes[:, :, None] * planes[:, None] * weight[:, None, None]).reshape(-1, 16)
         for corner in corners.T:
             np.add.at(self.quadric, corner, outer)
             np.add.at(self.weight, corner, weight)
@@ -81,9 +87,10 @@ class _Quadrics:
     def error2(self, gone, kept):
         """(E,) mean squared distance of vertex `kept` to the planes of both."""
         both = (self.quadric[gone] + self.quadric[kept]).reshape(-1, 4, 4)
-        return np.einsum("eij,ei,ej->e", both, self.at[kept], self.at[kept]) / (
-            self.weight[gone] + self.weight[kept]
-        )
+        at = self.at[kept]
+        error = np.einsum("eij,ei,ej->e", both, at, at)
+        weight = self.weight[gone] + self.weight[kept]
+        return error / weight
 
     def merge(self, gone, kept):
         """The planes of `gone` belong to `kept` from now on."""
@@ -94,31 +101,40 @@ class _Quadrics:
 def _collapses(state, faces, features, tolerance):
     """(V,) what each vertex becomes in one pass of collapses that do not touch each other's
     triangles."""
-    vertices, count = state.at[:, :3], len(state.at)
-    gone, kept = (
-        faces[:, [0, 1, 2, 1, 2, 0]].reshape(-1, 2, 3).transpose(1, 0, 2).reshape(2, -1)
-    )  # (3 F,) each
+    vertices = state.at[:, :3]
+    count = len(state.at)
+    # (3 F,) each
+    gone, kept = faces[:, [0, 1, 2, 1, 2, 0]].reshape(-1, 2, 3).transpose(1, 0, 2).reshape(2, -1)
     length2 = np.sum((vertices[gone] - vertices[kept]) ** 2, axis=1)
     free = (
         (length2 < (LONGEST_EDGE * tolerance) ** 2)
         & (~state.border[gone] | state.border[kept])
         & (state.waits[gone] <= 0)
     )
-    gone, kept, length2 = gone[free], kept[free], length2[free]
+    gone = gone[free]
+    kept = kept[free]
+    length2 = length2[free]
     error2 = state.error2(gone, kept) + np.sum((features[gone] - features[kept]) ** 2, axis=1)
     cheap = np.flatnonzero(error2 < tolerance**2)
     cheap = cheap[np.argsort(error2[cheap] + 1e-4 * length2[cheap], kind="stable")]
-    gone, kept = gone[cheap], kept[cheap]
-    rank, mine = np.arange(len(gone)), np.full(count, len(gone))
+    gone = gone[cheap]
+    kept = kept[cheap]
+    rank = np.arange(len(gone))
+    mine = np.full(count, len(gone))
+
     for end in (gone, kept):
         np.minimum.at(mine, end, rank)
+
     around = mine[faces].min(1)
     ring = np.full(count, len(gone))
+
     for corner in faces.T:
         np.minimum.at(ring, corner, around)
+
     chosen = rank == ring[gone]
     step = np.arange(count)
     step[gone[chosen]] = kept[chosen]
+
     return _without_flips(step, state, faces)
 
 
@@ -126,7 +142,8 @@ def _without_flips(step, state, faces):
     """The collapses without those that turn a triangle over; their vertices wait a while."""
     vertices = state.at[:, :3]
     new = step[faces]
-    before, after = _normals(vertices, faces), _normals(vertices, new)
+    before = _normals(vertices, faces)
+    after = _normals(vertices, new)
     agree = np.sum(before * after, axis=1)
     size = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
     bad = (agree < 0.3 * size) & (size > 0)
@@ -134,6 +151,7 @@ def _without_flips(step, state, faces):
     state.waits -= 1
     state.waits[stay] = PATIENCE
     step[stay] = stay
+
     return step
 
 
@@ -143,14 +161,18 @@ def _normals(vertices, faces):
 
 
 def _planes(normals, points):
-    unit = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-15)
-    return np.concatenate([unit, -np.sum(unit * points, axis=1, keepdims=True)], axis=1)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    unit = normals / np.maximum(length, 1e-15)
+    distance = np.sum(unit * points, axis=1, keepdims=True)
+    return np.concatenate([unit, -distance], axis=1)
 
 
 def _borders(faces):
     """Edges of one triangle only: their first and second vertices and their triangles."""
     count = int(faces.max()) + 1
-    first, second = (faces[:, [0, 1, 2]].reshape(-1), faces[:, [1, 2, 0]].reshape(-1))
+    first = faces[:, [0, 1, 2]].reshape(-1)
+    second = faces[:, [1, 2, 0]].reshape(-1)
     face = np.repeat(np.arange(len(faces)), 3)
     alone = ~np.isin(first * count + second, second * count + first)
+
     return first[alone], second[alone], face[alone]

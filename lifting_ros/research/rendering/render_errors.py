@@ -2,8 +2,10 @@
 """Why pictures of synthetic people cannot be made; apart from the renderer, so that the command
 line knows them without loading it."""
 
+from lifting_ros.errors import LiftingError
 
-class RenderError(RuntimeError):
+
+class RenderError(LiftingError):
     """Pictures that cannot be made; the text is one line."""
 
 

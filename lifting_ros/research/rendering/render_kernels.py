@@ -20,36 +20,53 @@ def covered_pixels(vertices, faces, K, window):
     """
     left, top, right, bottom = window
     mask = np.zeros((max(bottom - top, 0), max(right - left, 0)), np.bool_)
+
     for f in range(len(faces)):
-        low_x, low_y, high_x, high_y = 1e9, 1e9, -1e9, -1e9
+        low_x = 1e9
+        low_y = 1e9
+        high_x = -1e9
+        high_y = -1e9
         ahead = 0
+
         for k in range(3):
             x, y, z = vertices[faces[f, k]]
             if z > NEAR_M:
                 ahead += 1
-                column, row = (K[0, 0] * x + K[0, 1] * y) / z + K[0, 2], K[1, 1] * y / z + K[1, 2]
-                low_x, high_x = min(low_x, column), max(high_x, column)
-                low_y, high_y = min(low_y, row), max(high_y, row)
+                column = (K[0, 0] * x + K[0, 1] * y) / z + K[0, 2]
+                row = K[1, 1] * y / z + K[1, 2]
+                low_x = min(low_x, column)
+                high_x = max(high_x, column)
+                low_y = min(low_y, row)
+                high_y = max(high_y, row)
+
         if ahead == 0:
             continue
+
         if ahead < 3:  # reaches behind the camera: anywhere
-            low_x, low_y, high_x, high_y = -1e9, -1e9, 1e9, 1e9
-        first, last = (
-            int(max(np.floor(low_x), left)) - left,
-            int(min(np.ceil(high_x), right - 1)) - left,
-        )
+            low_x = -1e9
+            low_y = -1e9
+            high_x = 1e9
+            high_y = 1e9
+
+        first = int(max(np.floor(low_x), left)) - left
+        last = int(min(np.ceil(high_x), right - 1)) - left
+
         for row in range(
             int(max(np.floor(low_y), top)) - top, int(min(np.ceil(high_y), bottom - 1)) - top + 1
         ):
             for column in range(first, last + 1):
                 mask[row, column] = True
+
     pixels = np.empty((mask.sum(), 2), np.int32)
     n = 0
+
     for row in range(mask.shape[0]):
         for column in range(mask.shape[1]):
             if mask[row, column]:
-                pixels[n, 0], pixels[n, 1] = column + left, row + top
+                pixels[n, 0] = column + left
+                pixels[n, 1] = row + top
                 n += 1
+
     return pixels
 
 
@@ -57,16 +74,24 @@ def covered_pixels(vertices, faces, K, window):
 def shown_areas(vertices, faces):
     """Middles (F, 3) of the triangles and the areas (F,) in the picture, up to a factor, of those
     that face a camera at the origin."""
-    middle, area = np.empty((len(faces), 3), np.float32), np.zeros(len(faces), np.float32)
+    middle = np.empty((len(faces), 3), np.float32)
+    area = np.zeros(len(faces), np.float32)
+
     for f in range(len(faces)):
-        a, b, c = vertices[faces[f, 0]], vertices[faces[f, 1]], vertices[faces[f, 2]]
+        a = vertices[faces[f, 0]]
+        b = vertices[faces[f, 1]]
+        c = vertices[faces[f, 2]]
         along = np.float32(0)
+
         for k in range(3):
-            i, j = (k + 1) % 3, (k + 2) % 3
+            i = (k + 1) % 3
+            j = (k + 2) % 3
             middle[f, k] = (a[k] + b[k] + c[k]) / 3
             along += ((b[i] - a[i]) * (c[j] - a[j]) - (b[j] - a[j]) * (c[i] - a[i])) * middle[f, k]
+
         if middle[f, 2] > NEAR_M and along < 0:
             area[f] = -along / middle[f, 2] ** 3
+
     return middle, area
 
 
@@ -76,13 +101,17 @@ def rays_through(pixels, K, samples):
     pixel (P, 2) column, row."""
     out = np.empty((len(pixels) * samples * samples, 3), np.float32)
     n = 0
+
     for p in range(len(pixels)):
         for i in range(samples):
             y = (pixels[p, 1] + (i + 0.5) / samples - 0.5 - K[1, 2]) / K[1, 1]
             for j in range(samples):
                 x = pixels[p, 0] + (j + 0.5) / samples - 0.5
-                out[n, 0], out[n, 1], out[n, 2] = (x - K[0, 2] - K[0, 1] * y) / K[0, 0], y, 1
+                out[n, 0] = (x - K[0, 2] - K[0, 1] * y) / K[0, 0]
+                out[n, 1] = y
+                out[n, 2] = 1
                 n += 1
+
     return out
 
 
@@ -97,25 +126,32 @@ def surfaces(prim, u, v, far, start, directions, faces, vertices, normals, rest)
     count = 0
     for r in range(len(prim)):
         count += prim[r] >= 0
-    ray, face = np.empty(count, np.int64), np.empty(count, np.int64)
-    point, normal, still = (
-        np.empty((count, 3), np.float32),
-        np.empty((count, 3), np.float32),
-        np.empty((count, 3), np.float32),
-    )
+
+    ray = np.empty(count, np.int64)
+    face = np.empty(count, np.int64)
+    point = np.empty((count, 3), np.float32)
+    normal = np.empty((count, 3), np.float32)
+    still = np.empty((count, 3), np.float32)
     n = 0
+
     for r in range(len(prim)):
         if prim[r] < 0:
             continue
-        ray[n], face[n] = r, prim[r]
+
+        ray[n] = r
+        face[n] = prim[r]
         a, b, c = faces[prim[r]]
-        length2, toward, away = np.float32(0), np.float32(0), np.float32(0)
+        length2 = np.float32(0)
+        toward = np.float32(0)
+        away = np.float32(0)
+
         for k in range(3):
             w = 1 - u[r] - v[r]
             point[n, k] = start[r, k] + far[r] * directions[r, k]
             still[n, k] = w * rest[a, k] + u[r] * rest[b, k] + v[r] * rest[c, k]
             smooth = w * normals[a, k] + u[r] * normals[b, k] + v[r] * normals[c, k]
-            i, j = (k + 1) % 3, (k + 2) % 3
+            i = (k + 1) % 3
+            j = (k + 2) % 3
             flat = (vertices[b, i] - vertices[a, i]) * (vertices[c, j] - vertices[a, j]) - (
                 vertices[b, j] - vertices[a, j]
             ) * (vertices[c, i] - vertices[a, i])
@@ -123,10 +159,14 @@ def surfaces(prim, u, v, far, start, directions, faces, vertices, normals, rest)
             length2 += smooth * smooth
             toward += smooth * directions[r, k]
             away += flat * directions[r, k]
+
         scale = 1 / max(np.sqrt(length2), np.float32(1e-9))
+
         for k in range(3):
             normal[n, k] *= -scale if toward > 0 and away > 0 else scale
+
         n += 1
+
     return ray, face, point, normal, still
 
 
@@ -136,11 +176,14 @@ def lighting(normal, albedo, gloss, lit, toward, view, up, sun, sky, ground):
     (N, 3) rays, colours (3,)."""
     out = np.empty_like(albedo)
     half = np.empty(3, np.float32)
+
     for n in range(len(normal)):
         above = np.float32(0.5) + np.float32(0.5) * (
             normal[n, 0] * up[0] + normal[n, 1] * up[1] + normal[n, 2] * up[2]
         )
-        direct, shine = np.float32(0), np.float32(0)
+        direct = np.float32(0)
+        shine = np.float32(0)
+
         for k in range(len(toward)):
             facing = (
                 normal[n, 0] * toward[k, 0]
@@ -149,18 +192,24 @@ def lighting(normal, albedo, gloss, lit, toward, view, up, sun, sky, ground):
             )
             if facing <= 0 or not lit[k, n]:
                 continue
+
             direct += facing
+
             if gloss[n] > 0:
                 far = np.sqrt(view[n, 0] ** 2 + view[n, 1] ** 2 + view[n, 2] ** 2)
-                length2, along = np.float32(1e-12), np.float32(0)
+                length2 = np.float32(1e-12)
+                along = np.float32(0)
+
                 for i in range(3):
                     half[i] = toward[k, i] - view[n, i] / far
                     length2 += half[i] * half[i]
                     along += half[i] * normal[n, i]
+
                 along2 = max(along, np.float32(0)) ** 2 / length2
                 along4 = along2 * along2
                 along8 = along4 * along4
                 shine += gloss[n] * along8 * along8 * along8 * along4 * along2  # to the power 30
+
         for i in range(3):
             lamp = (albedo[n, i] * direct + shine) * sun[i] / len(toward)
             out[n, i] = min(
@@ -169,6 +218,7 @@ def lighting(normal, albedo, gloss, lit, toward, view, up, sun, sky, ground):
                 ),
                 np.float32(1),
             )
+
     return out
 
 
@@ -178,13 +228,16 @@ def pooled(pixels, rays_a_pixel, ray, colour, shape):
 
     pixels (P, 2); ray (N,) in the order of the pixels, colour (N, 3); shape (H, W).
     """
-    image, alpha = np.zeros((shape[0], shape[1], 3), np.float32), np.zeros(shape, np.float32)
+    image = np.zeros((shape[0], shape[1], 3), np.float32)
+    alpha = np.zeros(shape, np.float32)
     share = np.float32(1 / rays_a_pixel)
+
     for n in range(len(ray)):
         column, row = pixels[ray[n] // rays_a_pixel]
         alpha[row, column] += share
         for k in range(3):
             image[row, column, k] += share * colour[n, k]
+
     return image, alpha
 
 
@@ -194,10 +247,9 @@ def sphere_colours(sphere, normal):
     out = np.empty_like(normal)
     half = (len(sphere) - 1) / 2
     for n in range(len(normal)):
-        column, row = (
-            int(half * (1 + 0.96 * normal[n, 0]) + 0.5),
-            int(half * (1 + 0.96 * normal[n, 1]) + 0.5),
-        )
+        column = int(half * (1 + 0.96 * normal[n, 0]) + 0.5)
+        row = int(half * (1 + 0.96 * normal[n, 1]) + 0.5)
         for k in range(3):
             out[n, k] = sphere[row, column, k]
+
     return out

@@ -12,9 +12,8 @@ import numpy as np
 from lifting_ros.io.arrays import read_arrays, read_images
 from lifting_ros.skeleton import KEYPOINT_LIMBS, KEYPOINT_TO_JOINT
 
-COLOURS = np.array(
-    [[60, 60, 255], [0, 190, 255], [80, 230, 60]]
-)  # BGR: hidden or outside, behind the own body, visible
+# BGR: hidden or outside, behind the own body, visible
+COLOURS = np.array([[60, 60, 255], [0, 190, 255], [80, 230, 60]])
 ENLARGE_TO = 320  # px, so that small pictures can be looked at
 
 
@@ -27,13 +26,12 @@ def contact_sheet(folder, count: int = 24, columns: int = 6) -> np.ndarray:
         "joints_camera_m": ("M", 17, 3),
         "K": ("N", 3, 3),
     }
-    labels, images = (
-        read_arrays(Path(folder) / "labels.npz", expected),
-        read_images(Path(folder) / "images.npy")[:count],
-    )
+    labels = read_arrays(Path(folder) / "labels.npz", expected)
+    images = read_images(Path(folder) / "images.npy")[:count]
     picture = labels.get("picture", np.arange(len(labels["keypoints"])))
     state = (1 + ~labels["self_occluded"]) * (labels["keypoints"][..., 2] > 0)
     tiles = []
+
     for number, image in enumerate(images):
         scale = max(ENLARGE_TO // max(image.shape[:2]), 1)
         tile = cv2.resize(
@@ -48,8 +46,11 @@ def contact_sheet(folder, count: int = 24, columns: int = 6) -> np.ndarray:
                 scale * (flat[:, :2] / np.maximum(flat[:, 2:], 1e-6) + 0.5) - 0.5,
                 state[person],
             )
+
         tiles.append(tile)
+
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+
     return np.vstack([np.hstack(tiles[k : k + columns]) for k in range(0, len(tiles), columns)])
 
 
@@ -67,5 +68,6 @@ def draw_person(image: np.ndarray, keypoints_px: np.ndarray, state: np.ndarray) 
             cv2.LINE_AA,
             shift=3,
         )
+
     for point, kind in zip(at, state, strict=True):
         cv2.circle(image, point.tolist(), 16, COLOURS[kind].tolist(), -1, cv2.LINE_AA, shift=3)

@@ -13,6 +13,7 @@ def random_colour(rng: np.random.Generator, vivid: float = 0.6) -> np.ndarray:
     as in wardrobes."""
     if rng.random() < 0.35:
         return np.full(3, rng.choice([0.04, 0.1, 0.25, 0.5, 0.8])) * rng.uniform(0.9, 1.1, 3)
+
     return np.array(
         colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.15, vivid), rng.uniform(0.15, 0.9))
     )
@@ -26,6 +27,7 @@ def waves(points: np.ndarray, frequency: float) -> np.ndarray:
         + np.sin(1.7 * z - 0.6 * x + 2)
         + np.sin(0.45 * y + 1.1 * np.sin(x + z))
     )
+
     return (0.5 + value / 6)[:, None].astype(np.float32)
 
 
@@ -36,11 +38,14 @@ def fabric(rng: np.random.Generator, prints=()) -> Material:
     odds = np.array([0.5, 0.16, 0.1, 0.12, 0.12][: len(kinds)])
     kind = rng.choice(kinds, p=odds / odds.sum())
     first, second = (random_colour(rng, 0.95).astype(np.float32) for _ in range(2))
-    step, axis = rng.uniform(0.015, 0.12), rng.choice([0, 1, 1])
+    step = rng.uniform(0.015, 0.12)
+    axis = rng.choice([0, 1, 1])
+
     if kind == "print":
         albedo = printed(prints[rng.integers(len(prints))], rng).albedo
     else:
         albedo = pattern(kind, first, second, step, axis)
+
     return Material(albedo, bump=rng.uniform(0.08, 0.3), gloss=rng.choice([0, 0, 0.08]))
 
 
@@ -53,10 +58,13 @@ def pattern(kind: str, first, second, step: float, axis: int):
             return 0.12 * waves(rest, 25.0)
         if kind == "mottled":
             return np.clip(3 * waves(rest, 1.5 / step) - 1, 0, 1)
+
         along = (np.mod(rest[:, axis], step) < 0.4 * step)[:, None]
         if kind == "stripes":
             return along.astype(np.float32)
+
         across = (np.mod(rest[:, 1 - axis], step) < 0.4 * step)[:, None]
+
         return (along.astype(np.float32) + across) / 2
 
     def albedo(rest):
@@ -67,9 +75,10 @@ def pattern(kind: str, first, second, step: float, axis: int):
 
 
 def printed(photo, rng: np.random.Generator) -> Material:
-    """Part of a photograph (H, W, 3) uint8 over x and y of the rest position, mirrored on and on."""
+    """Part of a photograph (H, W, 3) uint8, mirrored and tiled over the rest position."""
     height, width = photo.shape[:2]
-    scale, shift = rng.uniform(80, 400), rng.uniform(0, 1000, 2)
+    scale = rng.uniform(80, 400)
+    shift = rng.uniform(0, 1000, 2)
 
     def albedo(rest):
         column = np.abs(np.mod(rest[:, 0] * scale + shift[0], 2 * width - 2) - (width - 1)).astype(
@@ -91,17 +100,22 @@ def background(rng: np.random.Generator, size, photos=()) -> np.ndarray:
     width, height = size
     if not len(photos) or rng.random() < 0.08:
         return _painted(rng, size)
+
     photo = photos[rng.integers(len(photos))]
     rows, columns = photo.shape[:2]
     scale = min(rows / height, columns / width) * rng.uniform(0.4, 1.0)
-    h, w = max(int(scale * height), 8), max(int(scale * width), 8)
-    top, left = rng.integers(max(rows - h, 0) + 1), rng.integers(max(columns - w, 0) + 1)
+    h = max(int(scale * height), 8)
+    w = max(int(scale * width), 8)
+    top = rng.integers(max(rows - h, 0) + 1)
+    left = rng.integers(max(columns - w, 0) + 1)
     part = cv2.resize(
         photo[top : top + h, left : left + w], (width, height), interpolation=cv2.INTER_LINEAR
     )
     part = part[:, ::-1] if rng.random() < 0.5 else part
+
     if rng.random() < 0.25:
         part = cv2.GaussianBlur(np.ascontiguousarray(part), (0, 0), rng.uniform(0.5, 2.5))
+
     return part.astype(np.float32) / 255
 
 
@@ -110,9 +124,10 @@ def noise_image(rng: np.random.Generator, size, cells: int) -> np.ndarray:
     import cv2
 
     coarse = rng.uniform(0, 1, (cells, cells, 3)).astype(np.float32)
-    return np.clip(
-        cv2.resize(coarse, tuple(int(side) for side in size), interpolation=cv2.INTER_CUBIC), 0, 1
-    )
+
+    width, height = size
+    fine = cv2.resize(coarse, (int(width), int(height)), interpolation=cv2.INTER_CUBIC)
+    return np.clip(fine, 0, 1)
 
 
 def _painted(rng, size):
@@ -122,17 +137,21 @@ def _painted(rng, size):
     image = random_colour(rng) * np.ones((height, width, 3), np.float32)
     horizon = int(height * rng.uniform(0.3, 0.8))
     image[horizon:] = random_colour(rng)
+
     for _ in range(rng.integers(2, 12)):
-        corner, extent = rng.integers(0, max(size), 2), rng.integers(5, max(size) // 2, 2)
+        corner = rng.integers(0, max(size), 2)
+        extent = rng.integers(5, max(size) // 2, 2)
         colour = tuple(float(c) for c in random_colour(rng))
         cv2.rectangle(image, tuple(map(int, corner)), tuple(map(int, corner + extent)), colour, -1)
+
     amount = rng.uniform(0.05, 0.4)
     mixed = image + amount * (noise_image(rng, size, int(rng.integers(2, 60))) - 0.5)
+
     return np.clip(mixed, 0, 1).astype(np.float32)
 
 
 def occluder(rng: np.random.Generator, size, photos=()):
-    """A thing in front of everything: mask (H, W) bool and picture (H, W, 3) float32. size (W, H)."""
+    """A thing in front of everything: mask (H, W) bool, picture (H, W, 3) float32. size: (W, H)."""
     import cv2
 
     width, height = size
@@ -140,9 +159,11 @@ def occluder(rng: np.random.Generator, size, photos=()):
     centre = (int(rng.uniform(0, width)), int(rng.uniform(0.2, 1.1) * height))
     half = (rng.uniform(0.05, 0.25) * width, rng.uniform(0.05, 0.3) * height)
     angle = rng.normal(0, 25)
+
     if rng.random() < 0.5:
         cv2.ellipse(mask, centre, (int(half[0]), int(half[1])), angle, 0, 360, 1, -1)
     else:
         corners = cv2.boxPoints((centre, (2 * half[0], 2 * half[1]), angle))
         cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], 1)
+
     return mask.astype(bool), background(rng, size, photos)

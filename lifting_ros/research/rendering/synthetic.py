@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lifting_ros.errors import DataError
 from lifting_ros.research.datasets.mocap import read_mocap
 from lifting_ros.research.rendering.body import load_body, sample_traits
 from lifting_ros.research.rendering.body_pose import Manner, pose_body
@@ -56,7 +57,8 @@ class SyntheticPeople:
         self.model = _body_of(str(body_dir))
         self.poses, self.clips = load_poses(mocap_npz, subjects)
         self.photos = list(backgrounds or [])
-        self.seed, self.size = int(seed), tuple(size)
+        self.seed = int(seed)
+        self.size = tuple(size)
         # those that are held out have clothes, cameras and scenes of their own
         self.wardrobe, self.apart = (2, ()) if subjects == "training" else (5, (HELD_OUT,))
         self._outfits = {}
@@ -65,20 +67,27 @@ class SyntheticPeople:
         """A square picture around one main person, `boxes` times the longer side of the box of its
         keypoints."""
         rng = self._stream(index, 1)
-        posed = [self._person(rng) for _ in range(int(rng.choice([1, 2, 3], p=[0.65, 0.25, 0.1])))]
-        camera = sample_camera(rng, (side, side), posed[0].joints_m)
-        camera = camera.around(posed[0].joints_m[list(KEYPOINT_TO_JOINT)], side, boxes)
-        return compose(rng, spread_out(rng, posed, camera), [], camera, self.photos)
+        count = int(rng.choice([1, 2, 3], p=[0.65, 0.25, 0.1]))
+        posed = [self._person(rng) for _ in range(count)]
+
+        joints_m = posed[0].joints_m
+        camera = sample_camera(rng, (side, side), joints_m)
+        camera = camera.around(joints_m[list(KEYPOINT_TO_JOINT)], side, boxes)
+
+        people = spread_out(rng, posed, camera)
+        return compose(rng, people, [], camera, self.photos)
 
     def crowd(self, index: int) -> SyntheticSample:
         """A whole picture of 2 to 12 people of any size from an eighth of the picture's height up,
         among things."""
         rng = self._stream(index, 3)
-        camera, taken = floor_camera(rng, self.size), []
+        camera = floor_camera(rng, self.size)
+        taken = []
         heights = crowd_heights(rng, int(rng.integers(2, 13)), self.size[1])
         people = [place(rng, self._person(rng), camera, px, taken) for px in heights]
         things = self._things(rng, camera, int(rng.choice(5, p=[0.3, 0.25, 0.2, 0.15, 0.1])), taken)
         backdrop = self._backdrop(rng, camera, taken)
+
         return compose(
             rng, [body for body in people if body], things, camera, self.photos, backdrop
         )
@@ -87,13 +96,15 @@ class SyntheticPeople:
         """A whole picture with nobody in it: a photograph, a painted background or a rendered room,
         at times with rendered things."""
         rng = self._stream(index, 4)
-        camera, taken = floor_camera(rng, self.size), []
+        camera = floor_camera(rng, self.size)
+        taken = []
         things = self._things(
             rng,
             camera,
             int(rng.choice(8, p=[0.12, 0.16, 0.16, 0.16, 0.12, 0.12, 0.08, 0.08])),
             taken,
         )
+
         return compose(rng, [], things, camera, self.photos, self._backdrop(rng, camera, taken))
 
     def _backdrop(self, rng, camera, taken):
@@ -120,8 +131,10 @@ class SyntheticPeople:
         outfit = self._outfit(int(rng.integers(WARDROBE)))
         pose = self.poses[rng.choice(self.clips[rng.integers(len(self.clips))])].astype(float)
         pose = turned(pose - pose[0] * [1, 0, 1], rng.uniform(0, 2 * np.pi))
+
         if rng.random() < 0.5:
             pose = (pose * [-1, 1, 1])[list(JOINT_FLIP)]
+
         manner = Manner(
             rng.normal(0, 0.3),
             rng.normal(0, 0.12),
@@ -131,16 +144,18 @@ class SyntheticPeople:
         materials = tuple(
             fabric(rng, self.photos) if layer.garment else layer.material for layer in outfit.layers
         )
+
         return Figure(outfit, pose_body(self.model, outfit.shape, pose, manner), materials)
 
     def _outfit(self, number):
-        """A body with clothes: made anew from the seed and its number, kept for the next pictures."""
+        """A dressed body, made from the seed and its number; cached for the next pictures."""
         if number not in self._outfits:
             rng = np.random.default_rng([self.seed, number, self.wardrobe])
-            shape = self.model.shape(sample_traits(rng))
-            self._outfits[number] = Outfit(
-                self.model, shape, tuple(dress(self.model, shape, rng, self.photos))
-            )
+            traits = sample_traits(rng)
+            shape = self.model.shape(traits)
+            garments = tuple(dress(self.model, shape, rng, self.photos))
+            self._outfits[number] = Outfit(self.model, shape, garments)
+
         return self._outfits[number]
 
 
@@ -150,25 +165,29 @@ def _body_of(folder: str):
 
 
 def load_poses(mocap_npz, subjects: str = "training"):
-    """Poses (N, 17, 3) in metres, y up, and a list of the pose numbers of every clip: of the
-    held-out subjects alone for subjects="validation", of all others for "training". ValueError for
-    another word, and as `read_mocap`."""
+    """Poses (N, 17, 3) in metres, y up, and the pose numbers of every clip.
+
+    subjects: "validation" for the held-out subjects alone, "training" for all others.
+
+    ValueError for another word; DataError as `read_mocap` raises it, or if there are no such poses.
+    """
     if subjects not in ("training", "validation"):
         raise ValueError(f'subjects: expected "training" or "validation", got {subjects!r}')
+
     mocap = read_mocap(mocap_npz)
-    if not mocap.subjects:
-        raise ValueError(f"{mocap_npz}: subjects is missing, the names that tell who is held out")
-    chosen = mocap.select(mocap.validation_rows() == (subjects == "validation"))
+    held_out = mocap.validation_rows()
+    chosen = mocap.select(held_out if subjects == "validation" else ~held_out)
     if not len(chosen.positions_m):
-        raise ValueError(f"{mocap_npz}: expected poses of the {subjects} subjects, found none")
-    return chosen.positions_m, [
-        np.flatnonzero(chosen.clip_id == number) for number in np.unique(chosen.clip_id)
-    ]
+        raise DataError(f"{mocap_npz}: expected poses of the {subjects} subjects, found none")
+
+    clips = [np.flatnonzero(chosen.clip_id == number) for number in np.unique(chosen.clip_id)]
+    return chosen.positions_m, clips
 
 
 def turned(pose, angle: float) -> np.ndarray:
     """The pose (J, 3) turned by `angle` radians about the vertical axis y."""
-    c, s = np.cos(angle), np.sin(angle)
+    c = np.cos(angle)
+    s = np.sin(angle)
     return pose @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
 
 
@@ -201,6 +220,7 @@ def write_pack(
             render_pictures(out_dir, make, pick, n, (size, size), workers), subjects == "validation"
         ),
     )
+
     return Path(out_dir)
 
 
@@ -232,6 +252,7 @@ def write_scenes(
             render_pictures(out_dir, make, pick, n, size, workers), subjects == "validation"
         ),
     )
+
     return Path(out_dir)
 
 
@@ -241,4 +262,5 @@ def _main_person(source, index, n, size, boxes):
         sample = source.window(index + attempt * n, size, boxes)
         if sample.people[0].labelled.sum() >= 6:
             return sample
+
     raise RenderError(f"picture {index}: no try showed six joints of the main person")

@@ -51,9 +51,10 @@ def skin(rest, rest_normals, bone_index, bone_weight, rotations, rest_heads, hea
     """
     shift = heads - np.einsum("bij,bj->bi", rotations, rest_heads)
     move = np.concatenate([rotations, shift[:, :, None]], axis=2).astype(np.float32)  # (B, 3, 4)
-    single = (np.ascontiguousarray(array, np.float32) for array in (rest, rest_normals))
+
     return _skin(
-        *single,
+        np.ascontiguousarray(rest, np.float32),
+        np.ascontiguousarray(rest_normals, np.float32),
         np.ascontiguousarray(bone_index, np.int32),
         np.ascontiguousarray(bone_weight, np.float32),
         move,
@@ -79,7 +80,9 @@ def _unit(a):
 @compiled
 def _turn(axis, angle):
     x, y, z = _unit(axis)
-    s, c = np.sin(angle), 1 - np.cos(angle)
+    s = np.sin(angle)
+    c = 1 - np.cos(angle)
+
     return np.array(
         [
             [1 - c * (y * y + z * z), c * x * y - s * z, c * x * z + s * y],
@@ -91,13 +94,16 @@ def _turn(axis, angle):
 
 @compiled
 def _swing(start, end):
-    start, end = _unit(start), _unit(end)
-    axis, cosine = _cross(start, end), start[0] * end[0] + start[1] * end[1] + start[2] * end[2]
+    start = _unit(start)
+    end = _unit(end)
+    axis = _cross(start, end)
+    cosine = start[0] * end[0] + start[1] * end[1] + start[2] * end[2]
     sine = np.sqrt(axis[0] ** 2 + axis[1] ** 2 + axis[2] ** 2)
     if sine >= 1e-9:
         return _turn(axis, np.arctan2(sine, cosine))
     if cosine > 0:
         return np.eye(3)
+
     return _turn(_cross(start, np.array([start[2] + 0.3, start[0], start[1]])), np.pi)
 
 
@@ -108,18 +114,22 @@ def _between(first, second, share):
         for j in range(3):
             for k in range(3):
                 delta[i, j] += second[i, k] * first[j, k]
+
     axis = np.array(
         [delta[2, 1] - delta[1, 2], delta[0, 2] - delta[2, 0], delta[1, 0] - delta[0, 1]]
     )
     length = np.sqrt(axis[0] ** 2 + axis[1] ** 2 + axis[2] ** 2)
     if length <= 1e-9:
         return first.copy()
+
     part = _turn(axis, share * np.arctan2(length, delta[0, 0] + delta[1, 1] + delta[2, 2] - 1))
     out = np.zeros((3, 3))
+
     for i in range(3):
         for j in range(3):
             for k in range(3):
                 out[i, j] += part[i, k] * first[k, j]
+
     return out
 
 
@@ -129,7 +139,10 @@ def _frame(direction, side):
     second = _unit(side - (side[0] * first[0] + side[1] * first[1] + side[2] * first[2]) * first)
     third = _cross(first, second)
     out = np.empty((3, 3))
-    out[:, 0], out[:, 1], out[:, 2] = first, second, third
+    out[:, 0] = first
+    out[:, 1] = second
+    out[:, 2] = third
+
     return out
 
 
@@ -142,26 +155,32 @@ def _place_bones(parents, rest_heads, rotations, root):
             if parent < 0:
                 heads[bone, i] = root[i]
                 continue
+
             heads[bone, i] = heads[parent, i]
             for j in range(3):
                 heads[bone, i] += rotations[parent, i, j] * (
                     rest_heads[bone, j] - rest_heads[parent, j]
                 )
+
     return heads
 
 
 @compiled
 def _skin(rest, rest_normals, bone_index, bone_weight, move):
-    vertices, normals = np.empty_like(rest), np.empty_like(rest)
+    vertices = np.empty_like(rest)
+    normals = np.empty_like(rest)
     blend = np.empty((3, 4), np.float32)
+
     for v in range(len(rest)):
         blend[:] = 0
         for k in range(bone_index.shape[1]):
-            weight, bone = bone_weight[v, k], bone_index[v, k]
+            weight = bone_weight[v, k]
+            bone = bone_index[v, k]
             if weight > 0:
                 for i in range(3):
                     for j in range(4):
                         blend[i, j] += weight * move[bone, i, j]
+
         for i in range(3):
             vertices[v, i] = (
                 blend[i, 0] * rest[v, 0]
@@ -174,7 +193,10 @@ def _skin(rest, rest_normals, bone_index, bone_weight, move):
                 + blend[i, 1] * rest_normals[v, 1]
                 + blend[i, 2] * rest_normals[v, 2]
             )
+
         length = np.sqrt(normals[v, 0] ** 2 + normals[v, 1] ** 2 + normals[v, 2] ** 2)
+
         for i in range(3):
             normals[v, i] /= max(length, np.float32(1e-12))
+
     return vertices, normals

@@ -30,14 +30,18 @@ def floor_camera(rng: np.random.Generator, size) -> Camera:
     eye = np.array([0, above, 0.0])
     R, t = look_at(eye, eye + [0, -down, -1], rng.normal(0, np.radians(3)))
     K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1.0]])
+
     return Camera(K, R, t, (width, height))
 
 
 def crowd_heights(rng: np.random.Generator, count: int, height: int) -> np.ndarray:
     """(count,) px: how tall each person shall show; some crowds are all far away, some all near,
     most are mixed."""
-    low, high = SMALLEST * height, float(height)
-    middle, spread = rng.uniform(np.log(low), np.log(high)), rng.choice([0.15, 0.5, 1.0])
+    low = SMALLEST * height
+    high = float(height)
+    middle = rng.uniform(np.log(low), np.log(high))
+    spread = rng.choice([0.15, 0.5, 1.0])
+
     return np.clip(np.exp(rng.normal(middle, spread, count)), low, high)
 
 
@@ -49,16 +53,21 @@ def place(rng: np.random.Generator, body, camera: Camera, shown_px: float, taken
     """
     width, height = camera.size
     points = body.mesh.vertices_m if isinstance(body, Body) else body.joints_m
-    middle, tall = (points.min(0) + points.max(0)) / 2, max(np.ptp(points, axis=0).max(), 0.3)
-    eye, ahead = -camera.R.T @ camera.t, -1.0
+    middle = (points.min(0) + points.max(0)) / 2
+    tall = max(np.ptp(points, axis=0).max(), 0.3)
+    eye = -camera.R.T @ camera.t
+    ahead = -1.0
+
     for attempt in range(40):
         if attempt % 8 == 7:
             shown_px = np.exp(rng.uniform(np.log(SMALLEST * height), np.log(height)))
+
         away = max(camera.K[0, 0] * tall / shown_px, NEAREST_M + tall / 4)
         aside = (rng.uniform(-0.03, 1.03) - 0.5) * width / camera.K[0, 0] * away
         spot = np.array([aside, 0, ahead * away])
         seen = camera.project(((spot + [0, middle[1], 0]) @ camera.R.T + camera.t)[None])[0]
         clear = all(np.hypot(spot[0] - x, spot[2] - z) > GAP_M for x, z in taken)
+
         if (
             clear
             and 0.03 * height < seen[1] < 0.97 * height
@@ -66,4 +75,5 @@ def place(rng: np.random.Generator, body, camera: Camera, shown_px: float, taken
         ):
             taken.append((spot[0], spot[2]))
             return body.moved(spot - [middle[0], 0, middle[2]])
+
     return None

@@ -46,7 +46,8 @@ class Outfit:
     def cut(self, level: int) -> Cut:
         """The triangles at a level of `DETAIL_M`, made at the first call."""
         if level not in self._cuts:
-            self._cuts[level] = _make_cut(self, self.model.details[level] if level else None)
+            detail = self.model.details[level] if level else None
+            self._cuts[level] = _make_cut(self, detail)
         return self._cuts[level]
 
     def body(self, posed: PosedBody, level: int = 0, materials: tuple = ()) -> Body:
@@ -63,6 +64,7 @@ class Outfit:
             cut.layer,
             np.zeros(len(cut.faces), np.int64),
         )
+
         return Body(
             mesh, materials or tuple(layer.material for layer in self.layers), posed.joints_m
         )
@@ -93,11 +95,16 @@ class Figure:
             posed.joints_m[:, 2].min() - 0.2, 0.2
         )
         level = max(k for k, error in enumerate(DETAIL_M) if error * px_per_metre <= COARSE_PX)
+
         return self.outfit.body(posed, level, self.materials)
 
 
 def _make_cut(outfit: Outfit, goal) -> Cut:
-    vertex, offset, faces, number = [], [], [], []
+    vertex = []
+    offset = []
+    faces = []
+    number = []
+
     for k, layer in enumerate(outfit.layers):
         kept = layer.faces if goal is None else remapped(layer.faces, goal)[0]
         used, corner = np.unique(kept, return_inverse=True)
@@ -105,14 +112,17 @@ def _make_cut(outfit: Outfit, goal) -> Cut:
         vertex.append(used)
         offset.append(np.full((len(used), 1), layer.offset_m, np.float32))
         number.append(np.full(len(kept), k))
+
     vertex = np.concatenate(vertex)
-    shape, model = outfit.shape, outfit.model
+    shape = outfit.shape
+    model = outfit.model
     arrays = (
         shape.vertices_m[vertex],
         shape.normals[vertex],
         model.bone_index[vertex],
         model.bone_weight[vertex],
     )
+
     return Cut(
         vertex,
         np.concatenate(offset),

@@ -12,6 +12,7 @@ import numpy as np
 
 from lifting_ros.research.rendering.body import BodyModel, Shape
 from lifting_ros.research.rendering.body_pose import UP, turn, unit
+from lifting_ros.skeleton import JOINT_FLIP
 
 LEGS = (((4, 5, 6), 1.0), ((1, 2, 3), -1.0))  # left, right and their sign along the body's left
 ARMS = ((11, 12, 13), (14, 15, 16))
@@ -50,6 +51,7 @@ def resample(poses: np.ndarray, fps: float, new_fps: float) -> np.ndarray:
     k = np.clip(at.astype(int), 0, len(poses) - 2)
     s = (at - k)[:, None, None]
     before, first, second, after = (poses[np.clip(k + d, 0, len(poses) - 1)] for d in (-1, 0, 1, 2))
+
     return first + 0.5 * s * (
         second
         - before
@@ -78,16 +80,20 @@ def carry_over(pose: np.ndarray, build: Build, leg_m: float) -> np.ndarray:
         out[hip] = out[0] + sign * build.hip * left
         out[knee] = out[hip] + build.thigh * unit(pose[knee] - pose[hip])
         out[ankle] = out[knee] + build.shin * unit(pose[ankle] - pose[knee])
+
     return out
 
 
 def bend(start, end, first: float, second: float, pole) -> np.ndarray:
     """Where the middle joint of a two-bone chain lies that reaches from start towards end, bent
     towards `pole`."""
-    reach = np.clip(np.linalg.norm(end - start), abs(first - second) + 1e-3, first + second - 1e-3)
+    shortest = abs(first - second) + 1e-3
+    longest = first + second - 1e-3
+    reach = np.clip(np.linalg.norm(end - start), shortest, longest)
     along = unit(end - start)
     aside = unit(pole - (pole @ along) * along)
     x = (first**2 - second**2 + reach**2) / (2 * reach)
+
     return start + x * along + np.sqrt(max(first**2 - x**2, 0)) * aside
 
 
@@ -95,10 +101,11 @@ def upper_body(poses: np.ndarray) -> np.ndarray:
     """(17, 3) mean upper body of a walk relative to the pelvis, seen from a body that faces +z."""
     mean = np.zeros((17, 3))
     for pose in poses:
-        mean += (pose - pose[0]) @ facing(heading(pose)) / len(poses)
-    return (
-        mean + (mean * [-1, 1, 1])[[0, 4, 5, 6, 1, 2, 3, 7, 8, 9, 10, 14, 15, 16, 11, 12, 13]]
-    ) / 2
+        turn = facing(heading(pose))
+        mean += (pose - pose[0]) @ turn / len(poses)
+
+    mirrored = (mean * [-1, 1, 1])[list(JOINT_FLIP)]
+    return (mean + mirrored) / 2
 
 
 def heading(pose: np.ndarray) -> float:
@@ -119,6 +126,7 @@ def figure(build: Build, upper, pelvis, angle, ankles, lean=0.0, rest=0.0) -> np
     R = facing(angle)
     out = pelvis + upper @ (R @ turn([1, 0, 0], lean)).T
     out[0] = pelvis
+
     for k, ((hip, knee, ankle), sign) in enumerate(LEGS):
         out[hip] = pelvis + R @ [sign * build.hip, 0, 0]
         out[knee] = bend(out[hip], ankles[k], build.thigh, build.shin, R @ [0.12 * sign, 0.15, 1.0])
@@ -130,6 +138,7 @@ def figure(build: Build, upper, pelvis, angle, ankles, lean=0.0, rest=0.0) -> np
             np.linalg.norm(upper[a] - upper[b]) for a, b in ((elbow, shoulder), (wrist, elbow))
         )
         out[elbow] = bend(out[shoulder], out[wrist], first, second, R @ [0.5 * sign, -0.2, -1.0])
+
     return out
 
 
@@ -149,7 +158,9 @@ def step(start, end, s: float) -> np.ndarray:
 def stance(build: Build, centre, angle: float) -> np.ndarray:
     """(2, 3) ankles, left and right, of somebody standing at `centre` on the floor."""
     spread = facing(angle) @ [0.85 * build.hip, 0, 0]
-    return np.array([centre + spread, centre - spread]) * [1, 0, 1] + [0, build.ankle, 0]
+    ankles = np.array([centre + spread, centre - spread])
+    on_floor = ankles * [1, 0, 1]
+    return on_floor + [0, build.ankle, 0]
 
 
 def blend_upper(pose, upper, angle: float, share: float) -> np.ndarray:
@@ -164,12 +175,15 @@ def halt(build, upper, pose, speed, frames: int, fps: float, plant_front: bool =
 
     speed (3,) m/s of the pelvis. Returns a list of `frames` poses and the centre of the stance.
     """
-    angle, ankles = heading(pose), pose[[6, 3]]
+    angle = heading(pose)
+    ankles = pose[[6, 3]]
     ahead = ankles @ facing(angle)[:, 2]
     planted = int(np.argmax(ahead) if plant_front else np.argmin(ahead))
     centre = (ankles[planted] - stance(build, np.zeros(3), angle)[planted]) * [1, 0, 1]
-    goal, target = centre + [0, build.standing, 0], stance(build, centre, angle)
+    goal = centre + [0, build.standing, 0]
+    target = stance(build, centre, angle)
     out = []
+
     for k in range(1, frames + 1):
         s = k / frames
         pelvis = _hermite(pose[0], goal, np.asarray(speed) * frames / fps, s)
@@ -182,29 +196,40 @@ def halt(build, upper, pose, speed, frames: int, fps: float, plant_front: bool =
         out.append(
             figure(build, blend_upper(pose, upper, angle, ease(s)), pelvis, angle, np.array(feet))
         )
+
     return out, centre
 
 
 def set_off(build, upper, pose, speed, frames: int, fps: float):
     """From standing to the first pose of a walk, over the foot that stays behind: poses and the
     stance's centre."""
+    reversed_speed = -np.asarray(speed)
     backwards, centre = halt(
-        build, upper, pose, -np.asarray(speed), frames + 1, fps, plant_front=False
+        build,
+        upper,
+        pose,
+        reversed_speed,
+        frames + 1,
+        fps,
+        plant_front=False,
     )
     return backwards[-2::-1], centre
 
 
 def turn_round(build, upper, centre, start: float, end: float, frames: int) -> list:
     """Standing poses that turn on the spot from heading start to end in two steps."""
-    from_feet, to_feet = stance(build, centre, start), stance(build, centre, end)
+    from_feet = stance(build, centre, start)
+    to_feet = stance(build, centre, end)
     first = 0 if end > start else 1  # the foot on the inside of the turn goes first
     out = []
+
     for k in range(1, frames + 1):
         s = k / frames
         share = [np.clip(2 * s - (f != first), 0, 1) for f in range(2)]
         feet = np.array([step(from_feet[f], to_feet[f], share[f]) for f in range(2)])
         pelvis = centre + [0, build.standing - 0.01 * np.sin(np.pi * s), 0]
         out.append(figure(build, upper, pelvis, start + ease(s) * (end - start), feet))
+
     return out
 
 
@@ -213,15 +238,18 @@ def sit_down(build, upper, centre, angle: float, seat_m: float, frames: int) -> 
     feet = stance(build, centre, angle)
     back = facing(angle) @ [0, 0, -0.92 * build.thigh]
     out = []
+
     for k in range(1, frames + 1):
         s = k / frames
-        down, lean = ease(s), np.radians(46 * np.sin(np.pi * s**0.85) ** 2 + 4 * ease(s))
+        down = ease(s)
+        lean = np.radians(46 * np.sin(np.pi * s**0.85) ** 2 + 4 * ease(s))
         pelvis = (
             centre
             + ease(1.15 * s) * back
             + [0, build.standing + down * (seat_m - build.standing), 0]
         )
         out.append(figure(build, upper, pelvis, angle, feet, lean, ease(1.2 * s - 0.2)))
+
     return out
 
 

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from lifting_ros.io.atomic import replacing
 from lifting_ros.research.rendering.render_errors import RenderError
 
 PART = "part.npy"
@@ -44,13 +45,16 @@ def render_pictures(
     """
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
+
     for left in [*out.glob(f"*.{PART}"), out / "labels.npz"]:
         left.unlink(missing_ok=True)
+
     part = out / f"images.{os.getpid()}.{PART}"
     np.lib.format.open_memmap(part, "w+", np.uint8, (count, size[1], size[0], 3)).flush()
     workers = min(workers or len(os.sched_getaffinity(0)), max(count, 1))
     job = partial(_render, make_source, pick, part)
     samples = [None] * count
+
     try:
         with closing(
             job(range(count)) if workers == 1 else _in_processes(job, count, workers)
@@ -59,21 +63,25 @@ def render_pictures(
                 done, total=count, desc=f"rendering {out.name}", unit="picture"
             ):
                 samples[index] = sample
+
         if any(sample is None for sample in samples):
             raise RenderError(
-                f"{out}: a rendering process ended before its pictures were made (killed, or out of memory?)"
+                f"{out}: a rendering process ended before its pictures were made (killed, or out "
+                "of memory?)"
             )
+
         os.replace(part, out / "images.npy")
     finally:
         part.unlink(missing_ok=True)
+
     return samples
 
 
 def save_labels(out_dir, arrays: dict) -> None:
     """`labels.npz` with the format's version, beside its place first; the last file of a pack."""
     out = Path(out_dir)
-    np.savez_compressed(out / "labels.part.npz", **arrays, version=VERSION)
-    os.replace(out / "labels.part.npz", out / "labels.npz")
+    with replacing(out / "labels.npz", keep_suffix=True) as partial:
+        np.savez_compressed(partial, **arrays, version=VERSION)
 
 
 def window_labels(samples, validation: bool) -> dict:
@@ -81,6 +89,7 @@ def window_labels(samples, validation: bool) -> dict:
     people = [sample.people[0] for sample in samples]
     labelled = np.array([person.labelled for person in people], bool).reshape(-1, 14)
     px = np.array([person.keypoints_px for person in people], np.float32).reshape(-1, 14, 2)
+
     return {
         "keypoints": np.where(
             labelled[..., None], np.concatenate([px, labelled[..., None]], axis=2), 0
@@ -103,6 +112,7 @@ def crowd_labels(samples, validation: bool) -> dict:
         return np.array([getattr(person, name) for _, person in people], kind).reshape(-1, *shape)
 
     labelled = column("labelled", bool, 14)
+
     return {
         "picture": np.array([number for number, _ in people], np.int64),
         "keypoints": np.concatenate(
@@ -118,26 +128,32 @@ def crowd_labels(samples, validation: bool) -> dict:
 
 
 def _of_pictures(samples, validation):
+    matrices = np.array([sample.K for sample in samples], np.float32)
+    ups = np.array([sample.up for sample in samples], np.float32)
     return {
-        "K": np.array([sample.K for sample in samples], np.float32).reshape(-1, 3, 3),
-        "up": np.array([sample.up for sample in samples], np.float32).reshape(-1, 3),
+        "K": matrices.reshape(-1, 3, 3),
+        "up": ups.reshape(-1, 3),
         "validation": np.full(len(samples), validation),
     }
 
 
 def _render(make_source, pick, part: Path, indices) -> Iterator:
     """Pictures into the file `part`; yields (index, sample without its image)."""
-    source, images = make_source(), np.lib.format.open_memmap(part, "r+")
+    source = make_source()
+    images = np.lib.format.open_memmap(part, "r+")
     for index in indices:
         sample = pick(source, index)
         images[index] = sample.image
         yield index, replace(sample, image=None)
+
     images.flush()
 
 
 def _in_processes(job, count: int, workers: int) -> Iterator:
     """What `job` yields for 0 to count - 1, shared out over processes, as it comes."""
-    ends, processes = [], []
+    ends = []
+    processes = []
+
     try:
         _start(job, count, workers, ends, processes)
         while ends:
@@ -147,8 +163,10 @@ def _in_processes(job, count: int, workers: int) -> Iterator:
                 except EOFError:
                     ends.remove(end)
                     continue
+
                 if isinstance(answer, Exception):
                     raise answer
+
                 yield answer
     finally:
         for process in processes:
@@ -158,9 +176,8 @@ def _in_processes(job, count: int, workers: int) -> Iterator:
 
 def _start(job, count: int, workers: int, ends: list, processes: list) -> None:
     """Adds the processes and our ends of their pipes."""
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # a fork would inherit the ray caster's threads half-dead
+    # a fork would inherit the ray caster's threads half-dead
+    context = multiprocessing.get_context("spawn")
     with _interrupted_later():
         for first in range(workers):
             ours, theirs = context.Pipe(duplex=False)
@@ -178,17 +195,19 @@ def _interrupted_later() -> Iterator[None]:
     """Processes started inside never hear Ctrl-C: who started them ends them, and is itself
     interrupted at the end of the block."""
     resource_tracker.ensure_running()  # its start would lift the block
-    heard, handled = [], threading.current_thread() is threading.main_thread()
-    handler = (
-        signal.signal(signal.SIGINT, lambda *_: heard.append(True)) if handled else None
-    )  # of signals that other threads take
+    heard = []
+    handled = threading.current_thread() is threading.main_thread()
+    # of signals that other threads take
+    handler = signal.signal(signal.SIGINT, lambda *_: heard.append(True)) if handled else None
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited
+
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         if handled:
             signal.signal(signal.SIGINT, handler)
+
     if heard:
         raise KeyboardInterrupt
 
@@ -198,6 +217,7 @@ def _work(job, indices, connection: Connection) -> None:
     import cv2
 
     cv2.setNumThreads(1)
+
     try:
         for answer in job(indices):
             connection.send(answer)

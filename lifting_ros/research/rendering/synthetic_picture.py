@@ -69,17 +69,22 @@ def compose(
     bodies = [body.seen_by(camera) for body in [*people, *things]]
     light = sample_light(rng, camera, image.mean((0, 1)))
     hidden = np.zeros((height, width), bool)
+
     if bodies:
         mesh, materials = join(bodies)
         scene = Scene(mesh)
         image = floor_shadow(rng, image, scene, light, camera)
         drawn = render(scene, materials, light, camera.K, camera.size)
         image = image * (1 - drawn.alpha[..., None]) + drawn.colour
+
     for mask, texture in patches:
-        image[mask], hidden[mask] = texture[mask], True
+        image[mask] = texture[mask]
+        hidden[mask] = True
+
     labels = tuple(
         label(scene, body, k, camera, hidden) for k, body in enumerate(bodies[: len(people)])
     )
+
     return SyntheticSample(add_noise(rng, image), labels, camera.K, light.up)
 
 
@@ -95,6 +100,7 @@ def label(scene: Scene, body, number: int, camera: Camera, hidden) -> SyntheticP
         [np.clip(skin.min(0), 0, camera.size), np.clip(skin.max(0), 0, camera.size)]
     )
     seen = seen_share(scene, body, number, camera, hidden)
+
     return SyntheticPerson(
         keypoints, inside & clear, inside & (clear | own), box, body.joints_m, seen
     )
@@ -109,12 +115,14 @@ def seen_share(scene: Scene, body, number: int, camera: Camera, hidden) -> float
     total = np.cumsum(area, dtype=float)
     if total[-1] <= 0:
         return 0.0
+
     points = middle[
         np.searchsorted(total, (np.arange(SEEN_SAMPLES) + 0.5) / SEEN_SAMPLES * total[-1])
     ]
     hits = scene.first(np.zeros(3), points / points[:, 2:])
     mine = np.zeros(SEEN_SAMPLES, bool)
     mine[hits.ray] = scene.mesh.person[hits.face] == number
+
     return float(np.mean(mine & _open(camera.project(points), camera, hidden)))
 
 

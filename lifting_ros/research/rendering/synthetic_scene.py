@@ -44,10 +44,12 @@ class Camera:
         """The camera cut to `side` x `side` px around the box of world points (N, 3), `boxes` times
         its longer side."""
         px = self.project(np.asarray(world_points) @ self.R.T + self.t)
-        low, high = px.min(0), px.max(0)
+        low = px.min(0)
+        high = px.max(0)
         scale = side / (boxes * max(float((high - low).max()), 1.0))
         cut = np.array([[scale, 0, 0], [0, scale, 0], [0, 0, 1.0]])
         cut[:2, 2] = (side - 1) / 2 - scale * (low + high) / 2
+
         return replace(self, K=cut @ self.K, size=(side, side))
 
 
@@ -67,19 +69,24 @@ class Body:
 
     def seen_by(self, camera: Camera) -> Body:
         """The body in the camera's frame."""
-        R, t = camera.R, camera.t
+        R = camera.R
+        t = camera.t
         mesh = replace(
             self.mesh,
             vertices_m=(self.mesh.vertices_m @ R.T + t).astype(np.float32),
             normals=(self.mesh.normals @ R.T).astype(np.float32),
         )
+
         return replace(self, mesh=mesh, joints_m=self.joints_m @ R.T + t)
 
 
 def join(bodies):
     """One mesh of several bodies, people numbered by their place in the list, things -1, and the
     list of all materials."""
-    meshes, materials, vertices = [], [], 0
+    meshes = []
+    materials = []
+    vertices = 0
+
     for number, body in enumerate(bodies):
         mesh = body.mesh
         meshes.append(
@@ -94,6 +101,7 @@ def join(bodies):
         )
         vertices += len(mesh.vertices_m)
         materials.extend(body.materials)
+
     return Mesh(*(np.concatenate(column) for column in zip(*meshes, strict=True))), materials
 
 
@@ -103,6 +111,7 @@ def look_at(eye, target, roll: float = 0.0):
     ahead = unit(np.asarray(target, float) - eye)
     right = unit(np.cross(ahead, [0.0, 1.0, 0.0]))
     R = turn([0, 0, 1], roll) @ np.stack([right, np.cross(ahead, right), ahead])
+
     return R, -R @ eye
 
 
@@ -120,6 +129,7 @@ def sample_camera(rng: np.random.Generator, size, joints_m) -> Camera:
     target = middle + [rng.uniform(-1, 1) * freedom, rng.uniform(-0.5, 0.5) * freedom, 0]
     R, t = look_at(eye, target, rng.normal(0, np.radians(4)))
     K = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1.0]])
+
     return Camera(K, R, t, (width, height))
 
 
@@ -128,6 +138,7 @@ def spread_out(rng: np.random.Generator, bodies, camera: Camera) -> list:
     from each other."""
     placed = list(bodies[:1])
     eye = -camera.R.T @ camera.t
+
     for body in bodies[1:]:
         for _ in range(30):
             offset = np.array([rng.normal(0, 0.9), 0.0, rng.uniform(-3.5, 1.2)])
@@ -141,13 +152,15 @@ def spread_out(rng: np.random.Generator, bodies, camera: Camera) -> list:
             ):
                 placed.append(body.moved(offset))
                 break
+
     return placed
 
 
 def sample_light(rng: np.random.Generator, camera: Camera, mean_colour) -> Light:
     """A sun or lamp from above, sky and floor light, tinted a little like the picture's mean colour
     (3,)."""
-    height, around = rng.uniform(0.3, 1.4), rng.uniform(0, 2 * np.pi)
+    height = rng.uniform(0.3, 1.4)
+    around = rng.uniform(0, 2 * np.pi)
     toward = camera.R @ [
         np.cos(height) * np.cos(around),
         np.sin(height),
@@ -156,6 +169,7 @@ def sample_light(rng: np.random.Generator, camera: Camera, mean_colour) -> Light
     tint = 1 + rng.uniform(0, 0.6) * (mean_colour / max(mean_colour.mean(), 0.05) - 1)
     exposure = rng.uniform(0.9, 1.55) * (0.8 + 0.5 * np.clip(mean_colour.mean(), 0, 1))
     share = rng.uniform(0.15, 0.8)
+
     return Light(
         toward,
         camera.R @ [0.0, 1.0, 0.0],
@@ -178,17 +192,20 @@ def floor_shadow(rng: np.random.Generator, image, scene: Scene, light: Light, ca
     rays, pixels = _floor_rays(scene, light, camera, half, size)
     if depth == 0 or len(pixels) == 0:
         return image
+
     dark = np.zeros(size[::-1], np.float32)
     dark[pixels[:, 1], pixels[:, 0]] = scene.blocked(rays, np.asarray(light.toward, np.float32))
     soft = cv2.GaussianBlur(
         cv2.resize(dark, (width, height), interpolation=cv2.INTER_LINEAR), (0, 0), spread
     )
+
     return image * (1 - np.float32(depth) * soft[..., None])
 
 
 def _floor_rays(scene, light, camera, K, size):
     """Points (P, 3) of the floor that may lie in shadow, and their pixels (P, 2)."""
-    up, toward = np.asarray(light.up, np.float32), np.asarray(light.toward, np.float32)
+    up = np.asarray(light.up, np.float32)
+    toward = np.asarray(light.toward, np.float32)
     above = -float(camera.R[:, 1] @ camera.t)  # the eye over the floor
     vertices = scene.mesh.vertices_m
     fallen = vertices - ((vertices @ up + above) / (toward @ up))[:, None] * toward
@@ -201,6 +218,7 @@ def _floor_rays(scene, light, camera, K, size):
     rays = rays_through(pixels, K, 1)
     fall = -rays @ up
     near = np.flatnonzero(fall > above / 15)  # 15 m away at most
+
     return rays[near] * (above / fall[near])[:, None] + np.float32(0.002) * up, pixels[near]
 
 
@@ -208,11 +226,13 @@ def sight(scene: Scene, joints, person: int):
     """For joints (J, 3) of a person: clear (J,), nothing lies before them but their own flesh and
     clothes; own (J,), only the person's own body does."""
     hits = scene.first(np.zeros(3), joints / np.maximum(joints[:, 2:], 1e-6))
-    clear, own = np.ones(len(joints), bool), np.zeros(len(joints), bool)
+    clear = np.ones(len(joints), bool)
+    own = np.zeros(len(joints), bool)
     gap = joints[hits.ray, 2] - hits.point_m[:, 2]
     mine = scene.mesh.person[hits.face] == person
     clear[hits.ray] = np.where(mine, gap < FLESH_M[hits.ray], gap < 0)
     own[hits.ray] = mine & (gap >= FLESH_M[hits.ray])
+
     return clear, own
 
 
@@ -221,11 +241,14 @@ def add_noise(rng: np.random.Generator, image) -> np.ndarray:
     import cv2
 
     image = np.clip(image * np.float32(rng.uniform(0.85, 1.15)), 0, 1).astype(np.float32)
+
     if rng.random() < 0.3:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.2))
+
     image += np.float32(rng.uniform(0, 0.03)) * rng.standard_normal(
         image.shape[:2] + (1,), np.float32
     )
     plain = cv2.convertScaleAbs(cv2.cvtColor(np.maximum(image, 0), cv2.COLOR_RGB2BGR), alpha=255.0)
     _, coded = cv2.imencode(".jpg", plain, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(55, 96))])
+
     return cv2.cvtColor(cv2.imdecode(coded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)

@@ -45,7 +45,9 @@ class AugmentationConfig:
     cut: float = field(
         default=0.3,
         metadata={
-            "description": "share of crops in which part of the person is beyond a border or behind a thing"
+            "description": (
+                "share of crops in which part of the person is beyond a border or behind a thing"
+            )
         },
     )
     neighbour: float = field(
@@ -54,7 +56,10 @@ class AugmentationConfig:
     anonymous: float = field(
         default=0.3,
         metadata={
-            "description": "share of crops whose face is a mosaic or blurred: front and back show in the body, too"
+            "description": (
+                "share of crops whose face is a mosaic or blurred: front and back show in the "
+                "body, too"
+            )
         },
     )
     blur: float = field(
@@ -63,7 +68,9 @@ class AugmentationConfig:
     camera: float = field(
         default=0.2,
         metadata={
-            "description": "share of crops as a bad camera gives them: few pixels, motion blur, JPEG, dark"
+            "description": (
+                "share of crops as a bad camera gives them: few pixels, motion blur, JPEG, dark"
+            )
         },
     )
 

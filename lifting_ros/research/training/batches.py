@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lifting_ros.config import ConfigError
+from lifting_ros.errors import DataError
 from lifting_ros.research.datasets.keypoints2d import PHOTO_SETS
 from lifting_ros.research.datasets.pack import NOBODY, Pack
 from lifting_ros.research.datasets.scene_parts import Cutout
@@ -46,7 +47,7 @@ class Batch(NamedTuple):
 class Batches(Dataset):
     """Item `step` is that step's Batch: the part of it that process `rank` of `world` trains on.
 
-    A pack without a row to train on is as good as absent; ValueError where that is all of those
+    A pack without a row to train on is as good as absent; DataError where that is all of those
     that have a share.
     """
 
@@ -72,13 +73,14 @@ class Batches(Dataset):
             [chosen for _, chosen in rows if len(chosen)],
         )
         if not self.packs:
-            raise ValueError(
+            raise DataError(
                 f"shares: none of {', '.join(share)} among the packs given with a row to train on"
             )
         weights = np.array([share[p.name] for p in self.packs])
         if not weights.sum() > 0:
             raise ConfigError(
-                f"shares: expected one above 0 of {', '.join(p.name for p in self.packs)}, which have a row to train on"
+                f"shares: expected one above 0 of {', '.join(p.name for p in self.packs)}, which "
+                "have a row to train on"
             )
         if batch < world:
             raise ConfigError(
@@ -136,7 +138,7 @@ class Batches(Dataset):
         return {pack.name: len(rows) for pack, rows in zip(self.packs, self.training)}
 
     def stream(self, first: int, workers: int = 1) -> Iterator[tuple[int, Batch]]:
-        """(step, Batch) from step `first` to the last, made ahead by `workers` processes (0: none)."""
+        """(step, Batch) from step `first` on, made ahead by `workers` processes (0: none)."""
         steps = range(first, self.steps)
         ahead = {"prefetch_factor": 4, "worker_init_fn": _one_thread} if workers else {}
         yield from zip(
@@ -156,7 +158,8 @@ def parse_shares(shares: Sequence[str]) -> dict[str, float]:
             values[name] = math.nan
         if name not in PACKS or not 0 <= values[name] < math.inf:
             raise ConfigError(
-                f"shares: expected PACK=NUMBER with a number of 0 or more and a pack of {', '.join(PACKS)}, got {entry!r}"
+                "shares: expected PACK=NUMBER with a number of 0 or more and a pack of "
+                f"{', '.join(PACKS)}, got {entry!r}"
             )
     if not sum(values.values()) > 0:
         raise ConfigError("shares: expected at least one above 0")

@@ -31,10 +31,9 @@ def residuals(lifter: StereoLifter, views: StereoViews) -> StereoErrors:
         found = lifter.network(
             *(torch.from_numpy(v).float() for v in (view.points(), view.seen, views.context))
         )
-    joints, deviation = (
-        found.joints.double().numpy(),
-        np.maximum(found.deviation.double().numpy(), 1e-6),
-    )
+
+    joints = found.joints.double().numpy()
+    deviation = np.maximum(found.deviation.double().numpy(), 1e-6)
     factor = np.sqrt((((joints - views.joints) / deviation)[:, 1:] ** 2).mean((0, 1)))
     root = search_depth(view.rays, joints[:, list(KEYPOINT_TO_JOINT)], view.seen.astype(float)).root
     usable = np.isfinite(root).all(1) & (view.seen.sum(1) >= LEAST_SEEN)
@@ -45,6 +44,7 @@ def residuals(lifter: StereoLifter, views: StereoViews) -> StereoErrors:
         / depth_deviation(deviation * factor, joints, view.seen)[usable]
     )
     across = off[:, :2] / root_deviation(deviation * factor, view.seen)[usable]
+
     return StereoErrors(
         tuple(factor.tolist()),
         float(np.sqrt((depth**2).mean())),

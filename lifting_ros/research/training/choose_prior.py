@@ -17,14 +17,14 @@ COMPONENTS = (1, 2, 3, 4, 6, 8, 10, 12)
 BASES = (10, 15, 20, 25, 30, 35, 40, 45)
 FOLDS = 4
 POSES = 24_000
-"""Poses that are tried; of more an even choice of so many."""
+"""Most poses that are used; of more, an evenly spaced selection."""
 
 ENOUGH = 0.25
-"""A smaller model that is worse by less than this, in nats a pose, is as good."""
+"""Nats per pose by which a smaller model may be worse and still be chosen."""
 
 
 class Trial(NamedTuple):
-    """One pair of C and K: mean log-likelihood a pose in the fits and of the poses left out,
+    """One pair of C and K: mean log-likelihood per pose, of the fitted and of the held-out poses,
     balanced like the fit."""
 
     components: int
@@ -34,99 +34,114 @@ class Trial(NamedTuple):
 
 
 def people(mocap: Mocap) -> np.ndarray:
-    """Group of each pose (N,): its subject, and with it those whose clips, two or more, are equally
-    long: they were recorded together."""
+    """Group of each pose (N,): its subject. Subjects whose clips (two or more) have the same
+    lengths were recorded together and share a group."""
     lengths: dict[tuple[int, ...], int] = {}
     group = np.array(mocap.subject_id)
+
     for subject in np.unique(mocap.subject_id):
         own = mocap.subject_id == subject
-        clips = tuple(np.unique(mocap.clip_id[own], return_counts=True)[1])
+        _, counts = np.unique(mocap.clip_id[own], return_counts=True)
+        clips = tuple(counts)
         if len(clips) > 1:
             group[own] = lengths.setdefault(clips, int(subject))
+
     return group
 
 
 def takes(mocap: Mocap, group: np.ndarray) -> np.ndarray:
-    """Take of each pose (N,): its clip, and with it the clips that others of its group (N,)
-    recorded at the same time."""
+    """Take of each pose (N,): its clip, together with the clips that others of its group recorded
+    at the same time. group: (N,)."""
     order = np.zeros(len(group), int)
     for subject in np.unique(mocap.subject_id):
         own = mocap.subject_id == subject
         order[own] = np.unique(mocap.clip_id[own], return_inverse=True)[1].ravel()
+
     return np.unique(np.stack([group, order], 1), axis=0, return_inverse=True)[1].ravel()
 
 
 def folds(mocap: Mocap, count: int = FOLDS) -> np.ndarray:
-    """Fold of each pose (N,): groups of people, the largest first, each to the fold that has the
-    fewest poses.
+    """Fold of each pose (N,): groups of people, the largest first, each to the fold with the fewest
+    poses.
 
-    Where one group is more than a fold, leaving it out would measure what it is to miss a source of
-    the data, its skeleton and its kind of motion. Takes are left out then, whole, instead of
-    people.
+    If one group is larger than a fold, leaving it out would leave out a whole source of data with
+    its skeleton and kind of motion. Then whole takes are left out instead of people.
     """
     group = people(mocap)
     if np.unique(group, return_counts=True)[1].max() * count > len(group):
         group = takes(mocap, group)
+
     _, owner, sizes = np.unique(group, return_inverse=True, return_counts=True)
     if len(sizes) < 2:
         raise PriorError(
             "subject_id: expected two people or clips or more to choose a model by those left out"
         )
-    fold, filled = np.zeros(len(sizes), int), np.zeros(min(count, len(sizes)), int)
+
+    fold = np.zeros(len(sizes), int)
+    filled = np.zeros(min(count, len(sizes)), int)
+
     for name in np.argsort(-sizes, kind="stable"):
         fold[name] = filled.argmin()
         filled[fold[name]] += sizes[name]
+
     return fold[owner.ravel()]
 
 
 class Search:
-    """Trials on a training set, each made once; `tell` hears of every new one."""
+    """Trials on a training set, each made once; `on_trial` is called with every new one."""
 
     def __init__(
         self,
         mocap: Mocap,
         seed: int = 0,
         vary: bool = True,
-        tell: Callable[[Trial], None] = lambda trial: None,
+        on_trial: Callable[[Trial], None] = lambda trial: None,
     ):
         check_poses(mocap.positions_m, 1, 1)
-        rows = np.linspace(
-            0, len(mocap.positions_m) - 1, min(POSES, len(mocap.positions_m))
-        ).astype(int)
-        self.mocap, self.seed, self.vary, self.tell = mocap.select(rows), seed, vary, tell
-        self.weights, self.fold = balanced_weights(self.mocap, seed), folds(self.mocap)
+        count = len(mocap.positions_m)
+        rows = np.linspace(0, count - 1, min(POSES, count)).astype(int)
+        self.mocap = mocap.select(rows)
+        self.seed = seed
+        self.vary = vary
+        self.on_trial = on_trial
+        self.weights = balanced_weights(self.mocap, seed)
+        self.fold = folds(self.mocap)
         self.least = min(int((self.fold != f).sum()) for f in np.unique(self.fold))
         self.trials: dict[tuple[int, int], Trial] = {}
 
     def trial(self, components: int, basis: int) -> Trial:
-        """Cross-validation of one pair."""
+        """The cross-validation of one pair, cached."""
         pair = (components, basis)
         if pair not in self.trials:
             self.trials[pair] = cross_validate(
                 self.mocap, self.weights, self.fold, components, basis, self.seed, self.vary
             )
-            self.tell(self.trials[pair])
+            self.on_trial(self.trials[pair])
+
         return self.trials[pair]
 
     def over_components(self, basis: int) -> list[Trial]:
-        """The curve over C that the data allow."""
+        """Trials over all C for which there are enough poses."""
         return [self.trial(c, basis) for c in COMPONENTS if 4 * c * basis <= self.least]
 
     def over_bases(self, components: int) -> list[Trial]:
-        """The curve over K that the data allow."""
+        """Trials over all K for which there are enough poses."""
         return [self.trial(components, k) for k in BASES if 4 * components * k <= self.least]
 
     def choose(self, components: int | None, basis: int | None) -> tuple[int, int]:
-        """C and K; None is sought: C at K = 25 (less where people are few), K at that C, and C once
-        more where both are sought."""
+        """C and K. Those given as None are searched for: C at K = 25 (less with few poses), then K
+        at that C, then C once more if both are searched for."""
         k = basis or max((k for k in BASES if k <= 25 and 16 * k <= self.least), default=BASES[0])
         if components is None:
             c = best_of(self.over_components(k))[0]
+
         c = components or c
         if basis is None:
             k = best_of(self.over_bases(c))[1]
+
         if components is None and basis is None:
             c = best_of(self.over_components(k))[0]
+
         return c, k
 
 
@@ -134,10 +149,10 @@ def best_of(trials: list[Trial]) -> tuple[int, int]:
     """C and K of the smallest model that is as good as the best."""
     if not trials:
         raise PriorError("positions: expected more poses beside those left out to choose a model")
-    best = max(t.held_out for t in trials)
-    chosen = min(
-        (t for t in trials if t.held_out > best - ENOUGH), key=lambda t: t.components * t.basis
-    )
+
+    best = max(trial.held_out for trial in trials)
+    good = [trial for trial in trials if trial.held_out > best - ENOUGH]
+    chosen = min(good, key=lambda trial: trial.components * trial.basis)
     return chosen.components, chosen.basis
 
 
@@ -150,13 +165,16 @@ def cross_validate(
     seed: int = 0,
     vary: bool = True,
 ) -> Trial:
-    """Mean log-likelihood of all poses, each under the fit that did not see its fold; weights (N,)
-    balance both sides."""
-    score, train = np.zeros(len(fold)), []
+    """Mean log-likelihood of all poses, each under the fit without its fold; weights (N,) balance
+    both the fit and the mean."""
+    score = np.zeros(len(fold))
+    train = []
+
     for f in np.unique(fold):
         prior = fit_prior(
             mocap.select(fold != f), components, basis, seed, weights[fold != f], vary
         )
         score[fold == f] = prior.score_samples(mocap.positions_m[fold == f])
         train.append(prior.log_likelihoods_[-1])
+
     return Trial(components, basis, float(np.mean(train)), float(weights @ score / weights.sum()))

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the trainings of the small networks share: a rate that rises and falls as half a cosine,
-averaged weights, states, curves."""
+"""The training loop of the small networks: cosine rate, averaged weights, saved state, curves."""
 
 from __future__ import annotations
 
@@ -13,50 +12,57 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from lifting_ros.research.training.averaging import start_average, update_average
 from lifting_ros.research.training.record import RunRecord
 from lifting_ros.research.training.state import load_state, save_state
 
 CURVE_EVERY = 50
-"""Steps between two points of the curves."""
+"""Steps from one point of the curves to the next."""
 
 
 class CosineTrainer:
-    """Network, optimiser and averaged weights; `training.state` keeps and restores it.
+    """Network, optimiser and averaged weights; `training.state` saves and restores it.
 
     config: a recipe with `steps`, `learning_rate`, `warmup`, `ema` and `seed`.
     """
 
     def __init__(self, config: Any, network: nn.Module, optimiser: torch.optim.Optimizer):
-        self.config, self.step, self.network, self.optimiser = config, 0, network, optimiser
-        self.average = {name: t.detach().clone() for name, t in network.state_dict().items()}
+        self.config = config
+        self.step = 0
+        self.network = network
+        self.optimiser = optimiser
+        self.average = start_average(network)
 
     def learning_rate(self) -> float:
         """Linear warm-up, then half a cosine down to zero."""
-        done = self.step / self.config.steps
-        rising = min(1.0, (self.step + 1) / max(1.0, self.config.warmup * self.config.steps))
-        return self.config.learning_rate * rising * 0.5 * (1 + math.cos(math.pi * done))
+        config = self.config
+        done = self.step / config.steps
+        rising = min(1.0, (self.step + 1) / max(1.0, config.warmup * config.steps))
+        return config.learning_rate * rising * 0.5 * (1 + math.cos(math.pi * done))
 
     def begin_step(self) -> None:
-        """Before the network is asked: this step's rate, and its own chances, so that dropout of a
-        resumed training goes on as well."""
+        """Set the learning rate and the seed of this step.
+
+        Call it before the network runs. With a seed of its own for each step, dropout in a resumed
+        training is that of an unbroken one.
+        """
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate()
         torch.manual_seed(self.config.seed * 1_000_003 + self.step)
 
     def descend(self, loss: Tensor, clip: float = 0.0) -> None:
-        """One optimiser step down the loss, the gradient's norm at most `clip` (0: any), and the
-        average follows."""
+        """Take one optimiser step down the loss and update the averaged weights.
+
+        clip: largest norm of the gradient; 0 for no limit.
+        """
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         if clip:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip)
         self.optimiser.step()
+
         self.step += 1
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        for name, value in self.network.state_dict().items():
-            self.average[name].lerp_(
-                value, 1 - decay
-            ) if value.is_floating_point() else self.average[name].copy_(value)
+        update_average(self.average, self.network, self.config.ema, self.step)
 
 
 def run(
@@ -67,10 +73,10 @@ def run(
     every: int = 1000,
     **about: Any,
 ) -> None:
-    """Take steps to the end of the recipe, going on from `folder` where a state is kept there.
+    """Train to the end of the recipe; resumes from the state in `folder`, if there is one.
 
-    step() takes one and returns its losses; evaluate() is asked every `every` steps, what it
-    returns goes into `folder/validation.csv`; about: what else the record of the run says.
+    step: takes one step and returns its losses. evaluate: called every `every` steps; what it
+    returns goes into `folder/validation.csv`. about: what else `run.json` says.
     """
     config = trainer.config
     load_state(folder / "state.safetensors", trainer)
@@ -83,15 +89,17 @@ def run(
         unit="step",
         mininterval=5,
     )
+
     while trainer.step < config.steps:
         losses = step()
         progress.update()
         if trainer.step % CURVE_EVERY == 0:
             record.training(trainer.step, {"rate": trainer.learning_rate()} | losses)
+
         if trainer.step % every == 0 or trainer.step == config.steps:
             if evaluate is not None:
                 record.validation(trainer.step, evaluate())
-            save_state(
-                folder / "state.safetensors", trainer
-            )  # after the validation: what goes on from it lacks no row
+            # after the validation: what goes on from it lacks no row
+            save_state(folder / "state.safetensors", trainer)
+
     progress.close()

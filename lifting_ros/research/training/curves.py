@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A picture of a training: the losses of every stage before and after fusion, and the validation."""
+"""Plots a training: the losses of every stage before and after fusion, and the validation."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
+
+from lifting_ros.io.atomic import replacing
 
 
 def draw_curves(
@@ -20,20 +21,25 @@ def draw_curves(
     figure = Figure(figsize=(12, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
+
     for name, style in _losses(training).items():
         steps, values = _column(training, name)
         left.plot(steps, _smooth(values, max(1, len(values) // 50)), label=name, **style)
+
     left.set(xlabel="step", ylabel="loss", title="losses of the stages (dashed: after fusion)")
+
     for name in _names(validation):
         right.plot(*_column(validation, name), marker=".", label=name)
+
     right.set(xlabel="step", title="validation")
+
     for axes in (left, right):
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize=7)
-    beside = path.with_name(path.name + ".partial")
-    figure.savefig(beside, format="png", dpi=110)
-    os.replace(beside, path)
+
+    with replacing(path) as partial:
+        figure.savefig(partial, format="png", dpi=110)
 
 
 def _losses(rows: list[dict[str, float]]) -> dict[str, dict[str, str]]:
@@ -42,11 +48,13 @@ def _losses(rows: list[dict[str, float]]) -> dict[str, dict[str, str]]:
     names = _names(rows)
     stages = [n for n in names if n.startswith("stage")]
     styles = {}
+
     for name in stages or [n for n in names if n != "rate"]:
         number = (
             names.index(name) if not stages else int(name.split("_")[0].removeprefix("stage")) - 1
         )
         styles[name] = {"color": f"C{number}", "linestyle": "--" if name.endswith("fused") else "-"}
+
     return styles
 
 
@@ -62,4 +70,5 @@ def _smooth(values: np.ndarray, width: int) -> np.ndarray:
     """Running mean over `width` values, shorter at the start."""
     total = np.cumsum(values)
     before = np.concatenate([np.zeros(width), total[:-width]])[: len(values)]
-    return (total - before) / np.minimum(np.arange(len(values)) + 1, width)
+    count = np.minimum(np.arange(len(values)) + 1, width)
+    return (total - before) / count

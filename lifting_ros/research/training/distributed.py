@@ -37,16 +37,19 @@ def join(device: str) -> torch.device:
     chosen = choose_device(device)
     if rank_and_world()[1] == 1:
         return chosen
+
     if chosen.type == "cuda" and chosen.index is None:
         chosen = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
+
     if not distributed.is_initialized():
         if chosen.type == "cuda":
-            torch.cuda.set_device(
-                chosen
-            )  # what NCCL is asked without a tensor at hand happens there
+            # what NCCL is asked without a tensor at hand happens there
+            torch.cuda.set_device(chosen)
+
         distributed.init_process_group(
             "nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE
         )
+
     return chosen
 
 
@@ -54,9 +57,11 @@ def join(device: str) -> torch.device:
 def first_alone():
     """What stands inside is done by each machine's first process before its others begin: making
     files that they then only read."""
-    first, several = int(os.environ.get("LOCAL_RANK", 0)) == 0, rank_and_world()[1] > 1
+    first = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    several = rank_and_world()[1] > 1
     if not first:
         distributed.barrier()
+
     yield
     if first and several:
         distributed.barrier()
@@ -66,15 +71,19 @@ def from_first(make: Callable[[], T]) -> T:
     """What make() gives the first process, in all of them; so with a ValueError that it raises."""
     if not distributed.is_initialized():
         return make()
+
     told = [None, None]
+
     if distributed.get_rank() == 0:
         try:
             told[0] = make()
         except ValueError as error:
             told[1] = error
+
     distributed.broadcast_object_list(told, 0)
     if told[1] is not None:
         raise told[1]
+
     return told[0]
 
 
@@ -96,6 +105,7 @@ def shared(network: nn.Module, device: torch.device) -> nn.Module:
     """The network with its gradients averaged over the processes."""
     if rank_and_world()[1] == 1:
         return network
+
     # weights of the fusion have no gradient before it joins
     return DistributedDataParallel(
         network, [device.index] if device.type == "cuda" else None, find_unused_parameters=True

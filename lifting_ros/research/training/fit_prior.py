@@ -13,32 +13,32 @@ from lifting_ros.research.datasets.mocap import Mocap
 from lifting_ros.skeleton import JOINT_COUNT, JOINT_FLIP, JOINT_PARENTS
 
 CLUSTERS = 150
-"""Clusters of poses for balancing."""
+"""Number of clusters of poses for balancing."""
 
 CLUSTER_SAMPLE = 50_000
-"""Poses on which the clusters are found; the others only join them."""
+"""Number of poses that the clusters are computed from; the others are only assigned to them."""
 
 STATURE_SPREAD_FLOOR = 0.04
-"""Least relative deviation of people's size: a few dozen recorded adults are not the people a robot
-meets."""
+"""Lower limit of the relative std of people's size: a few dozen recorded adults vary less than the
+people a robot meets."""
 
 BUILD_SPREAD = 0.10
-"""Relative deviation of limb lengths in the poses of varied build."""
+"""Relative std of limb lengths in the poses of varied build."""
 
 JOINT_SPREAD = 0.01
-"""Deviation of each joint in the poses of varied build, over the person's size: sources differ in
-where a joint is."""
+"""Std of each joint's position in the poses of varied build, divided by the person's size: sources
+differ in where a joint is."""
 
 COPIES_BELOW = 100_000
-"""Up to so many poses a varied copy is added to each; of more every other one is varied."""
+"""Up to this many poses, a varied copy of each is added; of more, every other one is varied."""
 
 
 def balanced_weights(mocap: Mocap, seed: int = 0) -> np.ndarray:
-    """Weight of each pose (N,), mean one: poses of a crowded part of pose space count less, so that
-    sitting is not lost among walking.
+    """Weight of each pose (N,), mean 1, at most 20. Common poses get less weight, so that sitting
+    is not lost among walking.
 
-    The poses, turned to face one way, are put into clusters; a pose counts as its cluster's size to
-    the power of -0.7.
+    The poses are turned to face one way and clustered; a pose's weight is proportional to its
+    cluster's size to the power of -0.7.
     """
     facing = facing_one_way(normalised_in_blocks(mocap.positions_m)[0])
     rng = np.random.default_rng(seed)
@@ -53,52 +53,65 @@ def balanced_weights(mocap: Mocap, seed: int = 0) -> np.ndarray:
     )
     owner = _nearest(facing, centres)
     weight = np.bincount(owner, minlength=len(centres))[owner] ** -0.7
+
     return np.minimum(weight / weight.mean(), 20.0)
 
 
 def cluster_centres(rows: np.ndarray, centres: np.ndarray, rounds: int = 20) -> np.ndarray:
-    """Lloyd's k-means of rows (N, 51) from centres (G, 51); a centre that nobody is near to stays."""
+    """Lloyd's k-means of rows (N, 51) from centres (G, 51); an empty cluster keeps its centre."""
     for _ in range(rounds):
         owner = _nearest(rows, centres)
-        sums = sum(
-            in_blocks(
-                lambda part: crossed(np.eye(len(centres))[owner[part]], rows[part]), len(rows)
-            )
-        )  # noqa: B023
+        sums = _sums_by_owner(rows, owner, len(centres))
         count = np.bincount(owner, minlength=len(centres))[:, None]
         centres = np.where(count, sums / np.maximum(count, 1), centres)
+
     return centres
 
 
+def _sums_by_owner(rows: np.ndarray, owner: np.ndarray, count: int) -> np.ndarray:
+    """Sums (count, 51) of the rows (N, 51) that belong to each of `count` clusters."""
+    one_hot = np.eye(count)
+
+    def sums_of(part: slice) -> np.ndarray:
+        return crossed(one_hot[owner[part]], rows[part])
+
+    return sum(in_blocks(sums_of, len(rows)))
+
+
 def _nearest(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    offset, across = 0.5 * (centres**2).sum(1), np.ascontiguousarray(centres.T)
-    return np.concatenate(
-        in_blocks(lambda part: (product(rows[part], across) - offset).argmax(1), len(rows))
-    )
+    offset = 0.5 * (centres**2).sum(1)
+    across = np.ascontiguousarray(centres.T)
+
+    def nearest_of(part: slice) -> np.ndarray:
+        return (product(rows[part], across) - offset).argmax(1)
+
+    return np.concatenate(in_blocks(nearest_of, len(rows)))
 
 
 def facing_one_way(rows: np.ndarray) -> np.ndarray:
     """Poses (N, 51) turned about the vertical until hips and shoulders lie along x."""
     joints = rows.reshape(len(rows), -1, 3)
     across = joints[:, 4] - joints[:, 1] + joints[:, 11] - joints[:, 14]
-    return rotate_about_vertical(rows, np.arctan2(across[:, 2], across[:, 0]))
+    heading = np.arctan2(across[:, 2], across[:, 0])
+    return rotate_about_vertical(rows, heading)
 
 
 def stature(mocap: Mocap) -> tuple[float, float]:
-    """Mean and deviation of people's size (root of the sum of squared limb lengths), metres, from
-    skeletons that are a person's own."""
-    use = (
-        mocap.own_proportions
-        if mocap.own_proportions.any()
-        else np.ones(len(mocap.subject_id), bool)
-    )
-    sizes = normalised_in_blocks(mocap.positions_m[use])[1]
+    """Mean and std, in metres, of people's size (root of the sum of squared limb lengths), from
+    skeletons with a person's own proportions."""
+    use = mocap.own_proportions
+    if not use.any():
+        use = np.ones(len(mocap.subject_id), bool)
+
+    _, sizes = normalised_in_blocks(mocap.positions_m[use])
     subjects = mocap.subject_id[use]
     each = np.array([sizes[subjects == s].mean() for s in np.unique(subjects)])
-    spread = (
-        each.std(ddof=1) * np.sqrt(1 + 1 / len(each)) if len(each) > 1 else 0.0
-    )  # of somebody not among them
-    return float(each.mean()), float(max(spread, STATURE_SPREAD_FLOOR * each.mean()))
+    mean = each.mean()
+
+    # Of somebody who is not among them
+    spread = each.std(ddof=1) * np.sqrt(1 + 1 / len(each)) if len(each) > 1 else 0.0
+    spread = max(spread, STATURE_SPREAD_FLOOR * mean)
+    return float(mean), float(spread)
 
 
 def vary_build(
@@ -107,19 +120,22 @@ def vary_build(
     build: float = BUILD_SPREAD,
     joints: float = JOINT_SPREAD,
 ) -> np.ndarray:
-    """The same limb directions on bodies of other proportions, left and right alike, each joint
-    moved a little: (N, 17, 3) metres."""
+    """The same limb directions on bodies of other proportions, symmetric, with each joint displaced
+    a little: (N, 17, 3) metres."""
     length = np.exp(build * rng.standard_normal((len(positions_m), JOINT_COUNT)))
     length = 0.5 * (length + length[:, list(JOINT_FLIP)])
     varied = np.array(positions_m)
+
     for joint, parent in enumerate(JOINT_PARENTS):
         if parent >= 0:
             varied[:, joint] = (
                 varied[:, parent]
                 + (positions_m[:, joint] - positions_m[:, parent]) * length[:, joint, None]
             )
+
     size = np.linalg.norm(positions_m[:, 1:] - positions_m[:, list(JOINT_PARENTS[1:])], axis=-1)
     scale = joints * np.sqrt((size**2).sum(-1))[:, None, None]
+
     return varied + scale * rng.standard_normal(varied.shape)
 
 
@@ -129,21 +145,26 @@ def with_varied_build(
     own: np.ndarray,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Poses, weights and own proportions, half of them of varied build: without them a dozen
-    skeletons pass for laws of the body."""
-    rng, count = np.random.default_rng(seed), len(positions_m)
+    """Poses, weights and own proportions, half of them of varied build; otherwise the prior would
+    learn the proportions of a dozen skeletons as fixed."""
+    rng = np.random.default_rng(seed)
+    count = len(positions_m)
+
     if count <= COPIES_BELOW:
-        positions_m, weights = (
-            np.concatenate([positions_m, positions_m]),
-            np.concatenate([weights, weights]),
-        )
-        own, varied = np.concatenate([own, np.zeros(count, bool)]), slice(count, None)
+        positions_m = np.concatenate([positions_m, positions_m])
+        weights = np.concatenate([weights, weights])
+        own = np.concatenate([own, np.zeros(count, bool)])
+        varied = slice(count, None)
     else:
-        positions_m, own, varied = positions_m.copy(), own.copy(), slice(1, None, 2)
+        positions_m = positions_m.copy()
+        own = own.copy()
+        varied = slice(1, None, 2)
         own[varied] = False
+
     for start in range(varied.start, len(positions_m), COPIES_BELOW):
         part = slice(start, start + COPIES_BELOW, varied.step)
         positions_m[part] = vary_build(positions_m[part], rng)
+
     return positions_m, weights, own
 
 
@@ -155,8 +176,11 @@ def fit_prior(
     weights: np.ndarray | None = None,
     vary: bool = True,
 ) -> MixturePPCA:
-    """Fit on all poses of `mocap`; weights (N,) instead of the balanced ones; vary: half of the
-    poses on bodies of other proportions."""
+    """The prior fitted to all poses of `mocap`.
+
+    weights: (N,) instead of the balanced ones. vary: put half of the poses on bodies of other
+    proportions.
+    """
     check_poses(mocap.positions_m, components, basis)
     own = (
         mocap.own_proportions
@@ -164,8 +188,11 @@ def fit_prior(
         else np.ones(len(mocap.subject_id), bool)
     )
     weights = balanced_weights(mocap, seed) if weights is None else weights
-    prior, size = MixturePPCA(components, basis, seed), stature(mocap)
+    prior = MixturePPCA(components, basis, seed)
+    size = stature(mocap)
     positions = mocap.positions_m
+
     if vary:
         positions, weights, own = with_varied_build(positions, weights, own, seed)
+
     return prior.fit(positions, weights, size, own)

@@ -18,16 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from lifting_ros.config import from_mapping
-from lifting_ros.io.checkpoint import (
-    CheckpointError,
-    load_network,
-    load_tensors,
-    reason,
-    save_tensors,
-    sha256_of,
-)
+from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason, save_tensors, sha256_of
 from lifting_ros.keypoints.layers import conv
 from lifting_ros.keypoints.network import MultistageNetwork
+from lifting_ros.keypoints.network_weights import load_network
 from lifting_ros.skeleton import JOINT_COUNT, JOINT_PARENTS
 
 
@@ -63,8 +57,10 @@ class ImagePoseHead(nn.Module):
         self.body = nn.Sequential(
             *(conv(a, b, 3, 2) for a, b in zip(widths, widths[1:])), nn.Flatten()
         )
+
         for _ in config.widths:
             side = (side + 1) // 2
+
         inputs = config.widths[-1] * side * side + deep
         self.out = nn.Sequential(
             nn.Dropout(config.dropout),
@@ -75,14 +71,16 @@ class ImagePoseHead(nn.Module):
         nn.init.normal_(self.out[-1].weight, std=1e-3)
 
     def forward(self, features: Tensor, deep: Tensor) -> Tensor:
+        # N, 16, 3
         limbs = (
             self.out(torch.cat([self.body(features), deep], 1))
             .float()
             .unflatten(-1, (JOINT_COUNT - 1, 3))
-        )  # N, 16, 3
+        )
         joints = [torch.zeros_like(limbs[:, 0])]
         for joint in range(1, JOINT_COUNT):
             joints.append(joints[JOINT_PARENTS[joint]] + limbs[:, joint - 1])
+
         return torch.stack(joints, 1)  # N, 17, 3
 
 
@@ -95,6 +93,7 @@ class ImagePoseNetwork(nn.Module):
         self.input_px = trunk.config.input_px
         with torch.inference_mode():
             features, code = self.trunk(torch.zeros(1, 3, self.input_px, self.input_px))
+
         self.head = ImagePoseHead(config, features.shape[1], features.shape[2], code.deep.shape[1])
 
     def train(self, mode: bool = True) -> ImagePoseNetwork:
@@ -113,7 +112,7 @@ class ImagePoseNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class ImagePose:
-    """The trained network with the mean size, metres, of the people that its labels were scaled to."""
+    """The trained network, with the mean size (metres) of the people its labels were scaled to."""
 
     network: ImagePoseNetwork
     size_m: float
@@ -122,7 +121,8 @@ class ImagePose:
         """Joints (N, 17, 3) about the root, metres, of crops (N, 3, S, S) in [0, 1] RGB; frame:
         optical, turned to the crop's middle."""
         with torch.inference_mode():
-            return self.size_m * self.network.eval()(crops).double().numpy()
+            joints = self.network.eval()(crops)
+            return self.size_m * joints.double().numpy()
 
     def save(self, path: str | Path, trunk: str | Path, card: dict) -> None:
         """Write the head in fp16 with the SHA-256 of the network's weights `trunk` that it reads,
@@ -153,6 +153,7 @@ class ImagePose:
             raise CheckpointError(
                 f"{path}: was trained on the features of other weights than {trunk}"
             )
+
         try:
             network = ImagePoseNetwork(
                 load_network(trunk, prior), from_mapping(ImagePoseConfig, header["image_pose"])
@@ -163,4 +164,5 @@ class ImagePose:
             raise CheckpointError(
                 f"{path}: holds no network from image to 3D ({reason(error)})"
             ) from None
+
         return cls(network.eval(), size)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of a residual network on annotated pictures: batches that depend on seed and step alone,
-Adam, averaged weights, states."""
+"""Training of a residual network on annotated pictures. Batches depend on seed and step alone, so
+that a resumed training equals an unbroken one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from lifting_ros.research.training.fit_prior import balanced_weights
 
 @dataclass(frozen=True)
 class PictureTrainConfig:
-    """What the recipes of the lifters that read one view have in common."""
+    """The common part of the recipes of the single-view lifters."""
 
     network: ResidualMLPConfig = field(
         default=ResidualMLPConfig(), metadata={"description": "architecture"}
@@ -102,7 +102,7 @@ class PictureTrainConfig:
 
 
 class Batch(NamedTuple):
-    """What a step is given."""
+    """The input of one training step."""
 
     encoded: Tensor
     """(B, 44)."""
@@ -115,32 +115,36 @@ class Batch(NamedTuple):
 
 
 def balanced_pictures(mocap: Mocap, count: int, seed: int) -> Pictured:
-    """`count` pictures of the poses of `mocap`, those of a crowded part of pose space more rarely."""
+    """`count` pictures of poses of `mocap`, drawn so that common poses do not dominate."""
     weight = balanced_weights(mocap, seed)
     chosen = np.random.default_rng((seed, 6)).choice(len(weight), count, p=weight / weight.sum())
     return picture(mocap.positions_m[chosen], seed)
 
 
 class PictureSource:
-    """Batch `step` of a seed is always the same, so that a resumed training sees what an unbroken
-    one would have seen."""
+    """Makes batches. Batch `step` of a seed is always the same, so that a resumed training sees
+    what an unbroken one would have seen."""
 
     def __init__(self, pictures: Pictured, config: PictureTrainConfig, calibrated: float = 0.9):
         """calibrated: share of the pictures whose camera is known to the lifter."""
-        self.pictures, self.config, self.calibrated = pictures, config, calibrated
+        self.pictures = pictures
+        self.config = config
+        self.calibrated = calibrated
 
     def make(self, step: int) -> Batch:
-        config, rng = self.config, np.random.default_rng((self.config.seed, step))
+        config = self.config
+        rng = np.random.default_rng((self.config.seed, step))
         rows = rng.integers(0, len(self.pictures.pitch), config.batch)
         mirrored = rng.random(config.batch) < config.mirror
         chosen = mirror(self.pictures.select(rows), mirrored)
         seen = disturb(chosen.rays, rng, config.exact, config.noise_px, config.missing)
         metric = rng.random(config.batch)[:, None] < self.calibrated
+
         return Batch(torch.from_numpy(encode(*seen, chosen.pitch, metric)), chosen, rows, mirrored)
 
 
 class PictureTrainer(CosineTrainer, ABC):
-    """Training of a residual network on pictures. Subclasses say the loss."""
+    """Training of a residual network on pictures. Subclasses define the loss."""
 
     def __init__(self, config: PictureTrainConfig, joints: int = 17):
         torch.manual_seed(config.seed)
@@ -153,23 +157,25 @@ class PictureTrainer(CosineTrainer, ABC):
 
     @abstractmethod
     def prepared(self, network: ResidualMLP, config: PictureTrainConfig) -> ResidualMLP:
-        """The new network with what is known beforehand."""
+        """The new network, initialised with the statistics of the training set."""
 
     @abstractmethod
     def loss(self, pose: Pose, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Mean loss of a batch, and its parts for the curves."""
+        """Mean loss of a batch, and its terms for the curves."""
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step; returns the loss and its parts."""
+        """Take one optimiser step; returns the loss and its terms."""
         self.begin_step()
         with torch.autocast("cpu", torch.bfloat16):
             pose = self.network.train()(batch.encoded)
+
         loss, parts = self.loss(pose, batch)
         self.descend(loss, self.config.clip)
+
         return {"loss": loss.item()} | parts
 
     def averaged(self) -> ResidualMLP:
-        """A network of the averaged weights."""
+        """A network with the averaged weights."""
         network = ResidualMLP(self.config.network, self.network.joints)
         network.load_state_dict(self.average)
         return network.eval()
@@ -184,33 +190,38 @@ def run_training(
     every: int = 1000,
     start: Path | None = None,
 ) -> ResidualMLP:
-    """Train to the end of the recipe, going on from `folder` where a state is kept there; the
-    averaged network.
+    """Train to the end of the recipe; returns the averaged network.
 
-    `evaluate` gets a lifter of it every `every` steps; what it returns goes into
-    `folder/validation.csv`. `start`: the state of another training whose weights are the first
-    ones.
+    Resumes from the state in `folder`, if there is one. evaluate: called with a lifter of the
+    averaged network every `every` steps; what it returns goes into `folder/validation.csv`. start:
+    the state of another training, whose averaged weights are the initial ones.
     """
     if start is not None and not (folder / "state.safetensors").exists():
         load_weights(start, trainer)
 
     def step() -> dict[str, float]:
-        return trainer.train_step(source.make(trainer.step))
+        batch = source.make(trainer.step)
+        return trainer.train_step(batch)
 
-    judged = None if evaluate is None else lambda: evaluate(as_lifter(trainer.averaged()))
-    run(trainer, folder, step, judged, every, pictures=len(source.pictures.pitch))
+    def evaluate_average() -> dict[str, float]:
+        return evaluate(as_lifter(trainer.averaged()))
+
+    validate = None if evaluate is None else evaluate_average
+    run(trainer, folder, step, validate, every, pictures=len(source.pictures.pitch))
+
     return trainer.averaged()
 
 
 def load_weights(path: Path, trainer: PictureTrainer) -> None:
-    """Begin with the averaged weights of another training's state; CheckpointError in one line
-    where they do not fit."""
+    """Start from the averaged weights of another training's state; CheckpointError in one line if
+    they do not fit."""
     tensors, _ = load_tensors(path)
     weights = {
         name.removeprefix("average."): value
         for name, value in tensors.items()
         if name.startswith("average.")
     }
+
     try:
         trainer.network.load_state_dict(weights)
         for name, value in weights.items():

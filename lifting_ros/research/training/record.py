@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training leaves beside its weights: recipe, seed, revision, CSV and TensorBoard curves,
-and a picture of them."""
+"""Records a training beside its weights: recipe, seed, revision, CSV and TensorBoard curves, and a
+plot of them."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import json
-import os
 import platform
 import subprocess
 from pathlib import Path
 
 import torch
 import yaml
+
+from lifting_ros.io.atomic import replacing
 
 
 def revision() -> str:
@@ -23,11 +24,12 @@ def revision() -> str:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return ""
+
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
 def append_row(path: Path, row: dict[str, float]) -> None:
-    """Add one line to a CSV, with a heading where the file is new."""
+    """Append one row to a CSV; a new file gets a heading."""
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, row.keys())
@@ -37,7 +39,7 @@ def append_row(path: Path, row: dict[str, float]) -> None:
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
-    """The rows of such a CSV, none where there is no file."""
+    """The rows of such a CSV; none if there is no file."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
@@ -49,8 +51,8 @@ class RunRecord:
     `curves.png`, TensorBoard events."""
 
     def __init__(self, folder: Path, recipe, **facts):
-        """recipe: the dataclass of the training; facts: whatever else is worth keeping (device,
-        counts of the packs)."""
+        """recipe: the dataclass of the training. facts: what else to keep in `run.json`, such as
+        the device."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         values = json.loads(json.dumps(dataclasses.asdict(recipe)))  # tuples become lists
@@ -65,23 +67,25 @@ class RunRecord:
         self._board = _tensorboard(folder)
 
     def training(self, step: int, values: dict[str, float]) -> None:
-        """A row of training.csv."""
+        """Append a row to training.csv."""
         self._add("training", step, values)
 
     def forget(self, training: int, validation: int) -> None:
-        """Drop the rows from these steps on: they were written after the state that the training
-        goes on from, and will be again."""
+        """Drop the rows of both files from these steps on.
+
+        They were written after the state that the training is resumed from, and will be written
+        again.
+        """
         for name, first in (("training", training), ("validation", validation)):
             path = self.folder / f"{name}.csv"
-            if path.exists():
-                heading, *rows = path.read_text().splitlines(keepends=True)
-                _write(
-                    path,
-                    "".join([heading, *(row for row in rows if int(row.split(",")[0]) < first)]),
-                )
+            if not path.exists():
+                continue
+            heading, *rows = path.read_text().splitlines(keepends=True)
+            kept = [row for row in rows if int(row.split(",")[0]) < first]
+            _write(path, "".join([heading, *kept]))
 
     def validation(self, step: int, values: dict[str, float]) -> None:
-        """A row of validation.csv, and the picture made anew."""
+        """Append a row to validation.csv and redraw the curves."""
         self._add("validation", step, values)
         self.draw()
 
@@ -93,7 +97,7 @@ class RunRecord:
             self._board.flush()
 
     def draw(self) -> None:
-        """`curves.png` from the CSV files: the loss of every stage, and what was validated."""
+        """Draw `curves.png` from the CSV files: the loss of every stage, and the validation."""
         from lifting_ros.research.training.curves import draw_curves  # matplotlib is slow to import
 
         draw_curves(
@@ -104,15 +108,15 @@ class RunRecord:
 
 
 def _tensorboard(folder: Path):
-    """A writer of TensorBoard events, None where the package is not installed."""
+    """A writer of TensorBoard events; None if the package is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
+
     return SummaryWriter(str(folder / "tensorboard"))
 
 
 def _write(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".partial")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")

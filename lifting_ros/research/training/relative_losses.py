@@ -51,12 +51,14 @@ def ranking(
     depth = joints[..., 2].gather(1, pairs.flatten(1)).view(pairs.shape)  # N, K, 2
     apart = (depth[..., 0] - depth[..., 1]) / depth_unit(joints, limbs)[:, None]  # N, K
     ordered = torch.log1p(torch.exp((-slope * label * apart).clamp(max=MOST)))
+
     return torch.where(label == 0, apart.square(), ordered).mean(1)
 
 
 def depth_unit(joints: Tensor, limbs: list[tuple[int, int]]) -> Tensor:
     """Mean difference in depth (N,) of all pairs of joints, and LEAST_DEPTH of the size."""
-    count, depth = joints.shape[1], joints[..., 2]
+    count = joints.shape[1]
+    depth = joints[..., 2]
     mean = (depth[:, :, None] - depth[:, None]).abs().sum((1, 2)) / (count * (count - 1))
     return mean + LEAST_DEPTH * limb_lengths(joints, limbs).square().sum(1).sqrt()
 
@@ -75,6 +77,7 @@ def reprojection(
     else:
         away = (joints[..., 2:] + 1.0 / scale[:, None, None]).clamp(min=LEAST_DISTANCE)
         seen = focal_px[:, None, None] * joints[..., :2] / away
+
     return distances((seen - target_px).square().sum(-1)).mean(1)
 
 

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of an unfinished training as one safetensors file: a training that was killed goes on
-where it was.
+"""Saves and restores the state of a training as one safetensors file, so that it can be resumed.
 
-The file's header keeps the recipe. A training goes on in its folder as what it was: only what
-MAY_CHANGE names may differ, above all `samples`, since a training whose rate has not begun to fall
-can be made longer.
+The file's header has the recipe. A resumed training must have the same recipe, except for what
+MAY_CHANGE names; `samples`, for example: a training can be made longer until its rate falls.
 """
 
 from __future__ import annotations
@@ -28,47 +26,52 @@ MAY_CHANGE = {
     "network.noise_blur",
     "network.noise_floor",
 }
-"""How long, on which data, and what is fitted after the training anyway."""
+"""Its length, its data, and what is fitted after the training."""
 _LENGTH = ("samples", "decay")
 
 
 def save_state(path: Path, trainer) -> None:
-    """Write step, recipe, weights, averaged weights and the optimiser's moments, whole or not at
-    all."""
-    tensors = {f"network.{k}": v for k, v in trainer.network.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in trainer.average.items()}
+    """Write step, recipe, weights, averaged weights and the optimiser's moments, atomically."""
+    tensors = {}
+    for name, value in trainer.network.state_dict().items():
+        tensors[f"network.{name}"] = value.clone()
+    for name, value in trainer.average.items():
+        tensors[f"average.{name}"] = value.clone()
     for index, moments in trainer.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in moments.items()}
-    save_tensors(
-        path,
-        {k: v.clone() for k, v in tensors.items()},
-        {"step": trainer.step, "recipe": dataclasses.asdict(trainer.config)},
-    )
+        for name, value in moments.items():
+            tensors[f"optimiser.{index}.{name}"] = torch.as_tensor(value).clone()
+
+    header = {"step": trainer.step, "recipe": dataclasses.asdict(trainer.config)}
+    save_tensors(path, tensors, header)
 
 
 def load_state(path: Path, trainer, start: bool = False) -> None:
-    """Put a saved state into a trainer of the same recipe; nothing happens where there is none. Of
-    several processes the first reads it.
+    """Restore a saved state into a trainer of the same recipe; does nothing if there is no file.
 
-    start: the state of another training, whose recipe may differ in all but the network; moments of
-    another optimiser are left behind. CheckpointError in one line for a file that cannot be read,
-    is the state of another training, or lies behind the end of the recipe.
+    Of several processes only the first reads the file. start: the state is that of another
+    training, whose recipe may differ in all but the network; moments of another kind of optimiser
+    are dropped. CheckpointError in one line for a file that cannot be read, is the state of another
+    training, or is past the end of the recipe.
     """
     found = distributed.from_first(lambda: load_tensors(path) if start or path.exists() else None)
     if found is None:
         return
+
     tensors, header = found
     if "step" not in header:
         raise CheckpointError(f"{path}: not the state of a training")
-    step, moments = int(header["step"]), _part(tensors, "optimiser.")
+
+    step = int(header["step"])
+    moments = _part(tensors, "optimiser.")
     if step > trainer.config.steps:
         raise CheckpointError(
             f"{path}: the state after {step} steps; the recipe ends after {trainer.config.steps}"
         )
+
     if not start:
-        _refuse_other(
-            path, step, _flat(header.get("recipe", {})), trainer.config
-        )  # states of earlier versions keep none
+        # states of earlier versions keep none
+        _refuse_other(path, step, _flat(header.get("recipe", {})), trainer.config)
+
     try:
         trainer.network.load_state_dict(_part(tensors, "network."))
         if not start or _of_sgd(moments) == isinstance(trainer.optimiser, torch.optim.SGD):
@@ -77,6 +80,7 @@ def load_state(path: Path, trainer, start: bool = False) -> None:
             trainer.average[name].copy_(value)
     except (IndexError, KeyError, RuntimeError, ValueError) as error:
         raise CheckpointError(f"{path}: the state of another training ({reason(error)})") from None
+
     trainer.step = step
 
 
@@ -87,18 +91,20 @@ def _refuse_other(path: Path, step: int, kept: dict, config) -> None:
     before = dataclasses.replace(
         config, **{name: kept[name] for name in _LENGTH if name in kept and name in asked}
     )
-    level = min(
-        getattr(c, "level_until", 0) for c in (before, config)
-    )  # without a level part the rate falls from the start
+    # without a level part the rate falls from the start
+    level = min(getattr(c, "level_until", 0) for c in (before, config))
+
     for name in [name for name in asked if name in kept and kept[name] != asked[name]]:
         told = f"{name}: {kept[name]}, the recipe says {asked[name]}"
         if name not in MAY_CHANGE:
             raise CheckpointError(
-                f"{path}: the state of another training ({told}); it wants that recipe, or this one another folder"
+                f"{path}: the state of another training ({told}); it wants that recipe, or this "
+                "one another folder"
             )
         if name in _LENGTH and step > level:
             raise CheckpointError(
-                f"{path}: its rate falls already ({told}); go on from a level state (--start) in another folder"
+                f"{path}: its rate falls already ({told}); go on from a level state (--start) in "
+                "another folder"
             )
 
 
@@ -109,6 +115,7 @@ def _flat(values: dict, prefix: str = "") -> dict:
         flat |= (
             _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
         )
+
     return flat
 
 
@@ -117,16 +124,19 @@ def _of_sgd(moments: dict[str, torch.Tensor]) -> bool:
 
 
 def _optimiser_state(optimiser: torch.optim.Optimizer, moments: dict[str, torch.Tensor]) -> dict:
-    """The optimiser's state with moments by `index.name`, lying in memory as their parameters do."""
+    """The optimiser's state with moments by `index.name`, in their parameters' memory format."""
     state = optimiser.state_dict()
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
+
     for name, value in moments.items():
         index, key = name.split(".", 1)
         # the fused optimiser walks through memory: moments must lie as their parameter does
         # (channels last)
         if value.ndim:
             value = torch.empty_like(parameters[int(index)]).copy_(value)
+
         state["state"].setdefault(int(index), {})[key] = value
+
     return state
 
 

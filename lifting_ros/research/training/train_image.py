@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lifting_ros.errors import DataError
 from lifting_ros.keypoints.network import MultistageNetwork
 from lifting_ros.research.labels.label_crops import LabelCrops, LabelSet
 from lifting_ros.research.training.cosine import CosineTrainer, run
@@ -74,7 +75,9 @@ class ImageTrainer(CosineTrainer):
     def make(self, labels: LabelSet) -> LabelCrops:
         """The batch of this step: always the same for a seed, so that a resumed training sees what
         an unbroken one would have seen."""
-        config, rng = self.config, np.random.default_rng((self.config.seed, self.step))
+        config = self.config
+        rng = np.random.default_rng((self.config.seed, self.step))
+
         return labels.disturbed(
             rng.integers(0, len(labels), config.batch),
             self.whole.input_px,
@@ -94,6 +97,7 @@ class ImageTrainer(CosineTrainer):
             .mean()
         )
         self.descend(loss)
+
         return loss.item()
 
     def averaged(self, trunk: MultistageNetwork, size_m: float) -> ImagePose:
@@ -112,18 +116,22 @@ def train_image(
     every: int = 500,
 ) -> ImagePose:
     """Train to the end of the recipe, going on from `folder` where a state is kept there;
-    ValueError where there are no labels.
+    DataError where there are no labels.
 
     `evaluate` gets the averaged network every `every` steps; what it returns goes into
     `folder/validation.csv`.
     """
     if not len(labels):
-        raise ValueError("labels: expected at least one good label to train on")
-    trainer, size_m = ImageTrainer(config, trunk), float(np.median(labels.size_m))
+        raise DataError("labels: expected at least one good label to train on")
+
+    trainer = ImageTrainer(config, trunk)
+    size_m = float(np.median(labels.size_m))
 
     def step() -> dict[str, float]:
-        return {"distance": trainer.train_step(trainer.make(labels))}
+        batch = trainer.make(labels)
+        return {"distance": trainer.train_step(batch)}
 
     judged = None if evaluate is None else lambda: evaluate(trainer.averaged(trunk, size_m))
     run(trainer, folder, step, judged, every, labels=len(labels))
+
     return trainer.averaged(trunk, size_m)

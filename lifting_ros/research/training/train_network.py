@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from lifting_ros.io import checkpoint
 from lifting_ros.keypoints import belief_maps
 from lifting_ros.keypoints.network import LITE, PAPER, MultistageNetwork, NetworkConfig, NoFusion
 from lifting_ros.keypoints.network_paper import SIGMA_CELLS
+from lifting_ros.keypoints.network_weights import save_network
 from lifting_ros.keypoints.trunk import Trunk
 from lifting_ros.research.datasets.pack import Pack
 from lifting_ros.research.datasets.scene_parts import Cutout
@@ -53,7 +53,10 @@ class TrainConfig:
     trunk_trained: str = field(
         default="frozen",
         metadata={
-            "description": "what of the trunk is trained: nothing, its pyramid and heads, or its deep blocks too",
+            "description": (
+                "what of the trunk is trained: nothing, its pyramid and heads, or its deep blocks "
+                "too"
+            ),
             "choices": ("frozen", "pyramid", "deep"),
         },
     )
@@ -136,7 +139,9 @@ class TrainConfig:
             "alarms=0.06",
         ),
         metadata={
-            "description": "share of every pack in a batch; packs that are absent give theirs to the others"
+            "description": (
+                "share of every pack in a batch; packs that are absent give theirs to the others"
+            )
         },
     )
     rendered: int = field(
@@ -149,7 +154,8 @@ class TrainConfig:
     rooms: int = field(
         default=2_000,
         metadata={
-            "description": "rendered rooms that are searched, with the photographs, for what the detector mistakes for persons, the "
+            "description": "rendered rooms that are searched, with the photographs, for what the "
+            "detector mistakes for persons, the "
             "pack `alarms`; 0: photographs alone",
             "range": (0, 10**7),
         },
@@ -286,7 +292,7 @@ _NO_FUSION = NoFusion()
 
 RECIPES = {
     "full": TrainConfig(),
-    "lite": TrainConfig(network=LITE),
+    "lite": TrainConfig(network=LITE, samples=16_000),
     "paper": TrainConfig(
         network=PAPER,
         optimiser="sgd",
@@ -421,7 +427,7 @@ def train(
 
 
 def _keep(trainer: Trainer, folder: Path, every: int) -> None:
-    """Write the state where it is time to; that from before the rate falls has a name of its own."""
+    """Write the state when it is due; that from before the rate falls has its own name."""
     config = trainer.config
     if trainer.step % every == 0 or trainer.step == config.steps:
         save_state(folder / "state.safetensors", trainer)
@@ -431,6 +437,4 @@ def _keep(trainer: Trainer, folder: Path, every: int) -> None:
 
 def save_trained(path: Path, weights: dict[str, Tensor], config: TrainConfig, card: dict) -> None:
     """Write what ships: the averaged weights in fp16 with their recipe."""
-    checkpoint.save_network(
-        path, weights, config.network, {"recipe": dataclasses.asdict(config)} | card
-    )
+    save_network(path, weights, config.network, {"recipe": dataclasses.asdict(config)} | card)

@@ -30,6 +30,11 @@ from lifting_ros.research.datasets.mocap import Mocap
 from lifting_ros.research.datasets.pictured import Pictured
 from lifting_ros.research.datasets.relative_lsp import CrowdSet, as_pictures
 from lifting_ros.research.datasets.virtual_cameras import FOCAL_PX
+from lifting_ros.research.training.covariance_head import (
+    calibration_rows,
+    fit_inflation,
+    fit_spread,
+)
 from lifting_ros.research.training.fit_prior import stature
 from lifting_ros.research.training.mlp_trainer import (
     Batch,
@@ -45,7 +50,6 @@ from lifting_ros.research.training.relative_losses import (
     root_offset,
     skeleton,
 )
-from lifting_ros.research.training.spread import calibration_rows, fit_inflation, fit_spread
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 
 UNIT_MM = 100.0
@@ -58,7 +62,7 @@ SCALES = {"orthographic": 1.0, "perspective": 0.001}
 
 @dataclass(frozen=True)
 class RelativeTrainConfig(PictureTrainConfig):
-    """The recipe of relative-depth supervision; `config/train_relative.yaml` is the one that ships."""
+    """The recipe of relative-depth supervision; `config/train_relative.yaml` ships."""
 
     joints: int = field(
         default=17,
@@ -77,7 +81,10 @@ class RelativeTrainConfig(PictureTrainConfig):
     skeleton: str = field(
         default="average",
         metadata={
-            "description": "limb lengths: the training set's mean, a body drawn by rule, each person's own, or none told",
+            "description": (
+                "limb lengths: the training set's mean, a body drawn by rule, each person's own, "
+                "or none told"
+            ),
             "choices": ("average", "person", "true", "none"),
         },
     )
@@ -96,7 +103,9 @@ class RelativeTrainConfig(PictureTrainConfig):
     annotator: str = field(
         default="crowd",
         metadata={
-            "description": "never errs, errs at a constant rate, or as the crowd of the paper's study",
+            "description": (
+                "never errs, errs at a constant rate, or as the crowd of the paper's study"
+            ),
             "choices": ANNOTATORS,
         },
     )
@@ -160,7 +169,8 @@ class Annotated(NamedTuple):
 def annotate(pictures: Pictured, config: RelativeTrainConfig) -> Annotated:
     """What simulated annotators say of pictures; the keypoints' own errors are in the pictures from
     now on."""
-    which, rng = JOINT_SETS[config.joints], np.random.default_rng((config.seed, 8))
+    which = JOINT_SETS[config.joints]
+    rng = np.random.default_rng((config.seed, 8))
     depth = (pictures.joints[..., 2] * pictures.size_m[:, None])[:, list(which.joints)]
     told = simulate(
         depth, rng, config.comparisons, config.annotator, config.correct, config.tolerance_m
@@ -169,6 +179,7 @@ def annotate(pictures: Pictured, config: RelativeTrainConfig) -> Annotated:
     lengths = {"average": each.mean(0), "true": each, "none": each.mean(0)}
     lengths["person"] = np.array(which.generic) / which.generic[which.shin]
     noisy = pictures._replace(rays=pictures.rays + label_noise(pictures.rays.shape, config, rng))
+
     return Annotated(
         noisy,
         told,
@@ -184,6 +195,7 @@ def label_noise(
     amount = config.label_noise_px / FOCAL_PX
     if config.label_noise == "uniform":
         return rng.uniform(-amount, amount, shape).astype(np.float32)
+
     return (amount * (config.label_noise == "normal") * rng.standard_normal(shape)).astype(
         np.float32
     )
@@ -196,9 +208,12 @@ def annotated_photographs(
     one drawn by rule."""
     if config.joints != 14 or config.camera != "orthographic" or config.skeleton == "true":
         raise ConfigError(
-            "recipe: photographs want joints: 14, camera: orthographic and a skeleton other than true"
+            "recipe: photographs want joints: 14, camera: orthographic and a skeleton other than "
+            "true"
         )
+
     pictures, comparisons = as_pictures(crowd)
+
     return captured._replace(pictures=pictures, comparisons=comparisons)
 
 
@@ -222,9 +237,10 @@ def target_of(batch: Batch, annotated: Annotated, which: JointSet) -> Target:
     pixels, focal = pixels_of(batch.pictures.rays, which)
     pairs, label = (values[batch.rows] for values in annotated.comparisons)
     pairs = np.where(batch.mirrored[:, None, None], np.array(which.flip)[pairs], pairs)  # B, K, 2
+    # mirrored with the person
     lengths = (
         annotated.ratios if annotated.ratios.ndim == 1 else ratios(batch.pictures.joints, which)
-    )  # mirrored with the person
+    )
     arrays = (
         pixels.astype(np.float32),
         focal.astype(np.float32),
@@ -232,6 +248,7 @@ def target_of(batch: Batch, annotated: Annotated, which: JointSet) -> Target:
         label.astype(np.float32),
         lengths,
     )
+
     return Target(*map(torch.from_numpy, arrays))
 
 
@@ -240,16 +257,20 @@ def pixels_of(rays: np.ndarray, which: JointSet) -> tuple[np.ndarray, np.ndarray
     focal length (N,) at which they are."""
     rays = rays.astype(np.float64)
     observed = rays[:, list(KEYPOINT_TO_JOINT)]
-    focal = PIXELS / np.sqrt(((observed - observed.mean(1, keepdims=True)) ** 2).sum(-1).mean(1))
+    centred = observed - observed.mean(1, keepdims=True)
+    focal = PIXELS / np.sqrt((centred**2).sum(-1).mean(1))
+
     own = rays[:, list(which.joints)]
-    return (own - own[:, which.root : which.root + 1]) * focal[:, None, None], focal
+    about_root = own - own[:, which.root : which.root + 1]
+    return about_root * focal[:, None, None], focal
 
 
 class RelativeTrainer(PictureTrainer):
     """The four terms of the loss; the pose comes in millimetres of the network's own."""
 
     def __init__(self, config: RelativeTrainConfig, annotated: Annotated):
-        self.annotated, self.which = annotated, JOINT_SETS[config.joints]
+        self.annotated = annotated
+        self.which = JOINT_SETS[config.joints]
         super().__init__(config, config.joints)
 
     def prepared(self, network: ResidualMLP, config: RelativeTrainConfig) -> ResidualMLP:
@@ -266,6 +287,7 @@ class RelativeTrainer(PictureTrainer):
         network.pose.weight.data.mul_(FIRST)
         network.unit.data.fill_(UNIT_MM)
         network.completion.copy_(torch.from_numpy(self.annotated.completion))
+
         return network
 
     def loss(self, pose: Pose, batch: Batch) -> tuple[Tensor, dict[str, float]]:
@@ -277,14 +299,18 @@ class RelativeTrainer(PictureTrainer):
             self.config.skeleton_weight,
         )
         total = sum(weight * term.mean() for weight, term in zip(weights, terms.values()))
+
         return total, {name: term.mean().item() for name, term in terms.items()}
 
     def terms(self, pose: Pose, target: Target) -> dict[str, Tensor]:
         """The four terms of each person, (B,) each."""
-        config, which = self.config, self.which
-        limbs, scale = list(which.limbs), SCALES[config.camera] * pose.scale
+        config = self.config
+        which = self.which
+        limbs = list(which.limbs)
+        scale = SCALES[config.camera] * pose.scale
         focal = target.focal_px if config.camera == "perspective" else None
         none = config.skeleton == "none"
+
         return {
             "relative": ranking(pose.joints, target.pairs, target.label, limbs, config.slope),
             "reprojection": reprojection(pose.joints, scale, target.keypoints_px, focal),
@@ -336,4 +362,5 @@ def train_relative(
     )
     lifter = RelativeLifter(network, size)
     fit_inflation(lifter, mocap.select(strangers), config.seed, config.noise_px, config.missing)
+
     return lifter

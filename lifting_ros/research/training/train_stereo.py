@@ -3,10 +3,10 @@
 every step.
 
 Both networks learn at once, the second from what the first makes of the second view, as it will be
-used. Some subjects of the training set are kept from both (`spread.calibration_rows`): on them the
-covariances are calibrated. In the paper the two learn one after the other, both from squares of
-standardised numbers; here it is the distance of keypoints and of joints, which a few lost ones rule
-less.
+used. Some subjects of the training set are kept from both (`covariance_head.calibration_rows`): on
+them the covariances are calibrated. In the paper the two learn one after the other, both from
+squares of standardised numbers; here it is the distance of keypoints and of joints, which a few
+lost ones rule less.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from lifting_ros.research.datasets.mocap import Mocap
 from lifting_ros.research.datasets.stereo_views import Sight, StereoViews, make_stereo_views
 from lifting_ros.research.training.calibrate_stereo import calibrated
 from lifting_ros.research.training.cosine import CosineTrainer, run
+from lifting_ros.research.training.covariance_head import calibration_rows
 from lifting_ros.research.training.fit_prior import balanced_weights, stature, vary_build
-from lifting_ros.research.training.spread import calibration_rows
 
 STATISTICS_VIEWS = 8192
 """Views of the training set from which means and deviations are taken."""
@@ -90,13 +90,15 @@ class StereoSource:
     unbroken one would have seen."""
 
     def __init__(self, mocap: Mocap, config: StereoTrainConfig):
-        self.positions_m, self.config = mocap.positions_m, config
+        self.positions_m = mocap.positions_m
+        self.config = config
         weight = balanced_weights(mocap, config.seed)
         self.share = np.cumsum(weight) / weight.sum()
 
     def make(self, step: int, count: int = 0) -> StereoViews:
         """`count` views, a batch by default."""
-        config, rng = self.config, np.random.default_rng((self.config.seed, step))
+        config = self.config
+        rng = np.random.default_rng((self.config.seed, step))
         count = count or config.batch
         poses = self.positions_m[
             np.searchsorted(self.share, rng.random(count)).clip(max=len(self.share) - 1)
@@ -105,6 +107,7 @@ class StereoSource:
         poses = np.where(
             (rng.random(count) < config.varied)[:, None, None], vary_build(poses, rng), poses
         )
+
         return make_stereo_views(poses, config.sight, config.network.baseline, rng)
 
     def statistics(self) -> Statistics:
@@ -118,6 +121,7 @@ class StereoSource:
         context, joints = (torch.from_numpy(value) for value in both)
         shift = torch.tensor([shift.mean(), apart])
         context[1].clamp_(min=1e-3)  # what is always the same, as the noise in a recipe without any
+
         return Statistics(context, shift, joints)
 
 
@@ -142,8 +146,10 @@ class StereoTrainer(CosineTrainer):
             torch.from_numpy(v).float()
             for v in (views.view.points(), views.view.seen, views.context)
         ]
+
         with torch.autocast("cpu", torch.bfloat16):
             found = self.network.train()(*given)
+
         loss, parts = losses(
             found,
             torch.from_numpy(views.right).float(),
@@ -151,6 +157,7 @@ class StereoTrainer(CosineTrainer):
             self.config.view_weight,
         )
         self.descend(loss)
+
         return {name: part.item() for name, part in parts.items()}
 
 
@@ -162,12 +169,15 @@ def losses(
     likelihood that moves the deviations alone."""
     parts = {"joints": _distance(found.joints, joints)}
     loss = parts["joints"]
+
     if found.right is not None:
         parts["view"] = _distance(found.right, right)
         loss = loss + view_weight * parts["view"]
+
     deviation = found.deviation[:, 1:].clamp(min=1e-4)
     surprise = (found.joints - joints)[:, 1:].detach() / deviation
     parts["deviation"] = (0.5 * surprise.square() + deviation.log()).mean()
+
     return loss + parts["deviation"], parts
 
 
@@ -189,14 +199,17 @@ def train_stereo(
     `folder/validation.csv`.
     """
     held = calibration_rows(mocap)
-    source, size = StereoSource(mocap.select(~held), config), stature(mocap)
+    source = StereoSource(mocap.select(~held), config)
+    size = stature(mocap)
     trainer = StereoTrainer(config, source.statistics())
 
     def step() -> dict[str, float]:
-        return trainer.train_step(source.make(trainer.step))
+        batch = source.make(trainer.step)
+        return trainer.train_step(batch)
 
     judged = None if evaluate is None else lambda: evaluate(averaged(trainer, size))
     run(trainer, folder, step, judged, every, poses=int((~held).sum()), held_back=int(held.sum()))
+
     return calibrated(
         averaged(trainer, size),
         StereoSource(mocap.select(held), config).make(config.steps + 1, STATISTICS_VIEWS),

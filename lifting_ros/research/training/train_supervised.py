@@ -14,6 +14,11 @@ from torch import Tensor
 from lifting_ros.lifting.residual_mlp import MLPLifter, Pose, ResidualMLP, SupervisedLifter
 from lifting_ros.research.datasets.mocap import Mocap
 from lifting_ros.research.datasets.pictured import Pictured
+from lifting_ros.research.training.covariance_head import (
+    calibration_rows,
+    fit_inflation,
+    fit_spread,
+)
 from lifting_ros.research.training.fit_prior import stature
 from lifting_ros.research.training.mlp_trainer import (
     Batch,
@@ -23,12 +28,11 @@ from lifting_ros.research.training.mlp_trainer import (
     balanced_pictures,
     run_training,
 )
-from lifting_ros.research.training.spread import calibration_rows, fit_inflation, fit_spread
 
 
 @dataclass(frozen=True)
 class SupervisedTrainConfig(PictureTrainConfig):
-    """The recipe of the supervised baseline; `config/train_supervised.yaml` is the one that ships."""
+    """The recipe of the supervised baseline; `config/train_supervised.yaml` ships."""
 
     loss: str = field(
         default="squared",
@@ -57,9 +61,8 @@ class SupervisedTrainer(PictureTrainer):
     def loss(self, pose: Pose, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         missed = pose.joints - torch.from_numpy(batch.pictures.joints)  # B, 17, 3
         distance = (missed.square().sum(-1) + 1e-8).sqrt().mean()
-        squared = (
-            (missed[:, 1:] / self.network.unit[1:]).square().mean()
-        )  # the root is always where it is
+        # the root is always where it is
+        squared = (missed[:, 1:] / self.network.unit[1:]).square().mean()
         return squared if self.config.loss == "squared" else distance, {"distance": distance.item()}
 
 
@@ -77,7 +80,8 @@ def train_supervised(
     `folder/validation.csv`.
     """
     strangers = calibration_rows(mocap)
-    known, size = mocap.select(~strangers), stature(mocap)
+    known = mocap.select(~strangers)
+    size = stature(mocap)
     source = PictureSource(balanced_pictures(known, config.images, config.seed), config)
     network = run_training(
         SupervisedTrainer(config, source.pictures),
@@ -90,4 +94,5 @@ def train_supervised(
     fit_spread(network, source, config.spread_steps, SupervisedLifter.normalised)
     lifter = SupervisedLifter(network, size)
     fit_inflation(lifter, mocap.select(strangers), config.seed, config.noise_px, config.missing)
+
     return lifter

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Covariances of a trained lifter: a head that learns the deviations of its errors, made honest on
-people whom the training did not see."""
+"""Covariances of a trained lifter: a head learns its errors, and is calibrated on people whom the
+training did not see."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from lifting_ros.skeleton import limb_lengths
 from lifting_ros.types import JointStatus
 
 CALIBRATION_SUBJECTS = ("cmu06", "cmu35", "cmu39")
-"""Held back from the training of learned lifters, and no validation subjects: their errors are
-those of strangers."""
+"""Held back from the training of learned lifters to calibrate covariances; not used for validation.
+"""
 
 _ROUNDS = 3
 _RATE = 2e-3
@@ -29,23 +29,24 @@ _SHARE = 0.8
 
 
 def calibration_rows(mocap: Mocap) -> np.ndarray:
-    """Boolean (N,): poses of CALIBRATION_SUBJECTS; of a file without them every seventh clip, of
-    one clip its last eighth."""
+    """Boolean (N,): poses of CALIBRATION_SUBJECTS; if the file has none of them, every seventh
+    clip; if it has too few clips, its last eighth."""
     wanted = [i for i, name in enumerate(mocap.subjects) if name in CALIBRATION_SUBJECTS]
     rows = np.isin(mocap.subject_id, wanted)
     if not rows.any():
         rows = np.isin(mocap.clip_id, np.unique(mocap.clip_id)[3::7])
+
     return rows if rows.any() else np.arange(len(rows)) >= 7 * len(rows) // 8
 
 
 def fit_spread(network: ResidualMLP, source: PictureSource, steps: int, normalised: bool) -> None:
-    """Teach the head of the covariances the errors of the rest, which stays as it is; in place, the
-    same for the same seed.
+    """Train the covariance head on the errors of the network, whose other weights are frozen.
 
-    It is the only part that learns from joints in 3D where the network itself has seen none.
+    In place; deterministic. In relative-depth training this is the only part that sees 3D joints.
     """
     network.eval().spread.requires_grad_(True)
     optimiser = torch.optim.Adam(network.spread.parameters(), _RATE)
+
     for step in tqdm(range(steps), desc="learning covariances", unit="step", delay=2):
         batch = source.make(source.config.steps + step)
         with torch.no_grad():
@@ -55,8 +56,10 @@ def fit_spread(network: ResidualMLP, source: PictureSource, steps: int, normalis
                 + network.middle
             )
             missed = network.shape(joints, normalised) - torch.from_numpy(batch.pictures.joints)
+
         for group in optimiser.param_groups:
             group["lr"] = _RATE * (1 - step / steps)
+
         loss = surprise(network.factors(features)[:, 1:], missed[:, 1:]).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -64,25 +67,27 @@ def fit_spread(network: ResidualMLP, source: PictureSource, steps: int, normalis
 
 
 def surprise(factors: Tensor, missed: Tensor) -> Tensor:
-    """Negative logarithm of a Gaussian's density (...) but for a constant: lower triangular factors
-    (..., 3, 3), errors (..., 3)."""
+    """Negative log density (...) of a Gaussian, without its constant. factors (..., 3, 3): lower
+    triangular Cholesky factors of the covariances; missed (..., 3): errors."""
     a = missed[..., 0] / factors[..., 0, 0]
     b = (missed[..., 1] - factors[..., 1, 0] * a) / factors[..., 1, 1]
     c = (missed[..., 2] - factors[..., 2, 0] * a - factors[..., 2, 1] * b) / factors[..., 2, 2]
+
     return factors.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * (a * a + b * b + c * c)
 
 
 def fit_inflation(
     lifter: MLPLifter, strangers: Mocap, seed: int, noise_px: float, missing: int, views: int = 3000
 ) -> None:
-    """Scale the covariances of inferred joints, observed joints and the root until errors on
-    `strangers` are as large as they say.
+    """Scale the covariances of inferred joints, observed joints and the root to match the errors on
+    `strangers`. In place.
 
-    As large: four fifths of the squared Mahalanobis distances are as small as a Gaussian's are. Not
-    the mean: the spine is elsewhere in the skeletons of some recordings, which made whatever is
-    inferred of anybody four times as wide. Rare poses count more than their number. Strangers are
-    few and of few sizes; they are scaled to sizes as the lifter expects them: what the size brings
-    is not scaled here. In place.
+    Scaled so that the 80th percentile of the squared Mahalanobis distance matches the chi-square
+    quantile. The mean would not do: the spine is elsewhere in the skeletons of some recordings,
+    which made all inferred joints four times as uncertain.
+
+    Rare poses get more weight. Strangers are few and of few sizes, so they are rescaled to sizes
+    drawn from the lifter's stature prior: the size's own share of a covariance is not scaled here.
     """
     rng = np.random.default_rng((seed, 9))
     weight = balanced_weights(strangers, seed)
@@ -94,9 +99,9 @@ def fit_inflation(
     keypoints = seen.camera.to_pixels(about.points)
     variance = (about.deviation * seen.camera.focal_px) ** 2
     covariance = variance[..., None, None] * np.eye(2)
-    for _ in range(
-        _ROUNDS
-    ):  # the size's own share of a covariance is not scaled, so that one round is not enough
+
+    # One round is not enough, because the size's own share of a covariance is not scaled.
+    for _ in range(_ROUNDS):
         poses = lifter.lift(
             keypoints, about.visible.astype(float), covariance, seen.camera, seen.up
         )
@@ -114,11 +119,13 @@ def fit_inflation(
 
 
 def inflation_of(error: np.ndarray, covariance: np.ndarray) -> float:
-    """Factor on covariances (n, 3, 3) that makes errors (n, 3) as large as they say; within a tenth
-    and ten."""
+    """Factor in [0.1, 10] that makes covariances (n, 3, 3) match errors (n, 3)."""
     if len(error) < 30:
         return 1.0
-    square = (
-        error * np.linalg.solve(covariance + 1e-12 * np.eye(3), error[..., None])[..., 0]
-    ).sum(-1)
-    return float(np.clip(np.quantile(square, _SHARE) / chi2.ppf(_SHARE, 3), 0.1, 10.0))
+
+    regular = covariance + 1e-12 * np.eye(3)
+    solved = np.linalg.solve(regular, error[..., None])[..., 0]
+    square = (error * solved).sum(-1)
+
+    factor = np.quantile(square, _SHARE) / chi2.ppf(_SHARE, 3)
+    return float(np.clip(factor, 0.1, 10.0))

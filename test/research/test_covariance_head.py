@@ -10,7 +10,7 @@ from lifting_ros.lifting.residual_mlp import ResidualMLP, ResidualMLPConfig, Sup
 from lifting_ros.research.datasets.mocap import Mocap
 from lifting_ros.research.evaluation.calibration import calibrate
 from lifting_ros.research.evaluation.virtual_cameras import PROTOCOLS, make_trial
-from lifting_ros.research.training.spread import (
+from lifting_ros.research.training.covariance_head import (
     CALIBRATION_SUBJECTS,
     calibration_rows,
     fit_inflation,
@@ -44,7 +44,7 @@ def test_strangers_are_the_subjects_held_back_else_some_clips():
     assert np.flatnonzero(calibration_rows(one)).tolist() == list(range(56, 64))
 
 
-def test_the_factor_is_the_errors_own_and_a_joint_that_lies_elsewhere_widens_nobody_else_s():
+def test_inflation_is_robust_to_a_displaced_joint():
     """Errors twice as large as they say want four times the covariance, also where one in seven is
     ten times as large."""
     rng = np.random.default_rng(0)

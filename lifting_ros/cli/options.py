@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options that several verbs have, and their checks."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lifting_ros.cli.errors import CommandError
+
+LIFTERS = ("ppca", "relative", "stereo", "supervised")
+"""The names of `lifting.lifters.METHODS`, whose import is too slow for --help."""
+
+
+def add_lifter(parser: argparse.ArgumentParser, *aliases: str) -> None:
+    """Add --lifter, which chooses the lifter by name, and its older names."""
+    parser.add_argument(
+        "--lifter",
+        *aliases,
+        default="ppca",
+        choices=LIFTERS,
+        help="lifts to 3D: the prior, or a network (default ppca)",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add --device, which says where the network runs."""
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="where the network runs: auto, cpu, cuda or cuda:n (default auto)",
+    )
+
+
+def add_prior(parser: argparse.ArgumentParser) -> None:
+    """Add --prior, the pose prior."""
+    parser.add_argument(
+        "--prior", default="", metavar="P.npz", help="pose prior (default: the one that ships)"
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add --json, a file for the figures."""
+    parser.add_argument("--json", default="", metavar="FILE", help="also write the figures here")
+
+
+def add_traceback(parser: argparse.ArgumentParser) -> None:
+    """Add --traceback; suppressed where absent, so that a subverb does not reset its verb's."""
+    parser.add_argument(
+        "--traceback",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="show where an error happened",
+    )
+
+
+def require_folder_of(option: str, path: str | Path) -> None:
+    """Raise CommandError where the folder that `path` is to be written into does not exist."""
+    if not Path(path).absolute().parent.is_dir():
+        raise CommandError(f"{option} {path}: the folder does not exist")
+
+
+def require_suffix(option: str, path: str | Path, *suffixes: str) -> None:
+    """Raise CommandError where the name of `path` does not end in one of `suffixes`."""
+    if not str(path).endswith(suffixes):
+        raise CommandError(f"{option} {path}: expected a name that ends in {' or '.join(suffixes)}")
+
+
+def require_at_least(option: str, value: float, least: int) -> None:
+    """Raise CommandError where the number given with an option is too small."""
+    if value < least:
+        raise CommandError(f"{option}: expected {least} or more, got {value}")

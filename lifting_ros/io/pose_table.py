@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Persons as a table of arrays, a row per person: the one list of columns for every .npz of poses.
+
+`lifting detect` writes KEYPOINT_COLUMNS; `lifting estimate` and `lifting poses` write all columns;
+`lifting lift` writes those of POSE_COLUMNS that `types.LiftedPoses` has; `lifting view` reads any
+of the last three.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lifting_ros.errors import DataError
+from lifting_ros.io.arrays import numbers, read_npz
+from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT
+from lifting_ros.types import Person, Skeleton2D, Skeleton3D
+
+Arrays = dict[str, np.ndarray]
+
+STILL_PERIOD_NS = 100_000_000
+"""Time between poses without stamps, which are shown one after the other."""
+
+_MODES = -1
+"""In place of the number of hypotheses, which is the same for all persons of a table."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table, which holds one attribute of every person."""
+
+    attribute: str
+    """Of `Skeleton2D`, `Skeleton3D` or `Person`."""
+    shape: tuple[int, ...] = ()
+    """Of one person's value."""
+    kind: type = np.float64
+
+
+KEYPOINT_COLUMNS = {
+    "box_px": Column("box_px", (4,)),
+    "score": Column("score"),
+    "keypoints_px": Column("keypoints_px", (KEYPOINT_COUNT, 2)),
+    "confidence": Column("confidence", (KEYPOINT_COUNT,)),
+    "keypoint_covariance_px2": Column("covariance_px2", (KEYPOINT_COUNT, 2, 2)),
+}
+"""Array name -> attribute of `Skeleton2D`."""
+
+POSE_COLUMNS = {
+    "joints_m": Column("joints_m", (JOINT_COUNT, 3)),
+    "root_m": Column("root_m", (3,)),
+    "covariance_m2": Column("covariance_m2", (JOINT_COUNT, 3, 3)),
+    "root_covariance_m2": Column("root_covariance_m2", (3, 3)),
+    "joint_confidence": Column("confidence", (JOINT_COUNT,)),
+    "status": Column("status", (JOINT_COUNT,), np.uint8),
+    "metric": Column("metric", kind=np.bool_),
+    "log_likelihood": Column("log_likelihood"),
+    "hypotheses_m": Column("hypotheses_m", (_MODES, JOINT_COUNT, 3)),
+    "hypothesis_weight": Column("hypothesis_weight", (_MODES,)),
+}
+"""Array name -> attribute of `Skeleton3D`."""
+
+TRACK_COLUMNS = {
+    "track_id": Column("id", kind=np.int64),
+    "age_s": Column("age_s"),
+    "velocity_mps": Column("velocity_mps", (JOINT_COUNT, 3)),
+    "velocity_covariance_m2ps2": Column("velocity_covariance_m2ps2", (JOINT_COUNT, 3, 3)),
+    "bone_lengths_m": Column("bone_lengths_m", (JOINT_COUNT - 1,)),
+    "bone_lengths_std_m": Column("bone_lengths_std_m", (JOINT_COUNT - 1,)),
+    "coasting": Column("coasting", kind=np.bool_),
+}
+"""Array name -> attribute of `Person`."""
+
+REQUIRED = ("joints_m", "root_m", "covariance_m2", "root_covariance_m2", "status")
+"""The arrays without which there is nothing to show."""
+
+
+@dataclass(frozen=True)
+class PoseFrame:
+    """The persons of one image."""
+
+    stamp_ns: int
+    frame_id: str
+    """The coordinate frame of the joints; empty where it is not known."""
+    persons: tuple[Person, ...]
+
+
+def keypoint_arrays(skeletons: Sequence[Skeleton2D]) -> Arrays:
+    """KEYPOINT_COLUMNS of N skeletons, each (N, ...)."""
+    return _columns(KEYPOINT_COLUMNS, skeletons)
+
+
+def person_arrays(persons: Sequence[Person]) -> Arrays:
+    """All columns of N persons, each (N, ...)."""
+    skeletons_2d = [person.skeleton_2d for person in persons]
+    skeletons_3d = [person.skeleton_3d for person in persons]
+    return {
+        **_columns(TRACK_COLUMNS, persons),
+        **_columns(KEYPOINT_COLUMNS, skeletons_2d),
+        **_columns(POSE_COLUMNS, skeletons_3d),
+    }
+
+
+def frame_arrays(frames: Sequence[PoseFrame]) -> Arrays:
+    """All columns of the N persons of F frames, with the frames.
+
+    frame_index (N,), frame_count (), stamp_ns (N,), frame_stamp_ns (F,), frame_id (F,).
+    """
+    persons = [person for frame in frames for person in frame.persons]
+    counts = [len(frame.persons) for frame in frames]
+    index = np.repeat(np.arange(len(frames)), counts)
+    stamps = np.array([frame.stamp_ns for frame in frames], np.int64)
+    return {
+        "frame_index": index,
+        "frame_count": np.array(len(frames)),
+        "stamp_ns": stamps[index],
+        "frame_stamp_ns": stamps,
+        "frame_id": np.array([frame.frame_id for frame in frames], np.str_),
+        **person_arrays(persons),
+    }
+
+
+def read_frames(path: str | Path) -> list[PoseFrame]:
+    """The frames of an .npz with poses, by stamp.
+
+    Without `stamp_ns`, as `lifting lift` writes it, each pose is a frame of its own. Columns that
+    are absent, but for REQUIRED, are unknown: NaN, no track, nothing seen.
+
+    FileNotFoundError where there is no file; DataError where an array is missing or unfit.
+    """
+    arrays = read_npz(path)
+    columns = {**TRACK_COLUMNS, **KEYPOINT_COLUMNS, **POSE_COLUMNS}
+    found = {name: _read_column(arrays, name, columns[name], path) for name in columns}
+    for name in REQUIRED:
+        if found[name] is None:
+            raise DataError(
+                f"{path}: {name}: no such array; expected what `lifting lift`, `lifting poses`"
+                " or `lifting estimate` writes"
+            )
+
+    given = {name: values for name, values in found.items() if values is not None}
+    stamps = _read_stamps(arrays, len(given["joints_m"]), path)
+    lengths = sorted({len(values) for values in (stamps, *given.values())})
+    if len(lengths) != 1:
+        raise DataError(f"{path}: expected as many rows of every array, got {lengths}")
+
+    persons = [_person({name: given[name][k] for name in given}) for k in range(len(stamps))]
+    all_stamps = np.union1d(stamps, arrays.get("frame_stamp_ns", stamps))
+    return [
+        PoseFrame(int(stamp), "", tuple(persons[k] for k in np.flatnonzero(stamps == stamp)))
+        for stamp in all_stamps
+    ]
+
+
+def _columns(columns: Mapping[str, Column], values: Sequence[Any]) -> Arrays:
+    """The columns (N, ...) of N values."""
+    modes = max((len(getattr(value, "hypotheses_m", ())) for value in values), default=0)
+    table = {}
+    for name, column in columns.items():
+        shape = tuple(modes if side == _MODES else side for side in column.shape)
+        rows = [getattr(value, column.attribute) for value in values]
+        table[name] = np.array(rows, column.kind).reshape(len(values), *shape)
+    return table
+
+
+def _read_column(
+    arrays: Mapping[str, np.ndarray], name: str, column: Column, path: str | Path
+) -> np.ndarray | None:
+    """A column of a file in its type; None where it is absent."""
+    if name in arrays and arrays[name].dtype == np.bool_ and column.kind == np.bool_:
+        arrays = {name: arrays[name].astype(np.uint8)}
+    shape = tuple(None if side == _MODES else side for side in column.shape)
+    values = numbers(arrays, name, (None, *shape), path)
+    return None if values is None else values.astype(column.kind)
+
+
+def _read_stamps(arrays: Mapping[str, np.ndarray], count: int, path: str | Path) -> np.ndarray:
+    """Stamps (N,) int64 in ns; those of still poses where the file has none."""
+    if numbers(arrays, "stamp_ns", (None,), path) is None:
+        return STILL_PERIOD_NS * np.arange(count, dtype=np.int64)
+    return arrays["stamp_ns"].astype(np.int64)  # float64 would round them
+
+
+def _person(row: Arrays) -> Person:
+    """The person of a row; what the row does not have is unknown."""
+    flat = _attributes(KEYPOINT_COLUMNS, row)
+    flat["confidence"] = row.get("confidence", np.zeros(KEYPOINT_COUNT))
+
+    pose = _attributes(POSE_COLUMNS, row)
+    pose["metric"] = bool(row.get("metric", True))
+    pose["hypotheses_m"] = row.get("hypotheses_m", np.zeros((0, JOINT_COUNT, 3)))
+    pose["hypothesis_weight"] = row.get("hypothesis_weight", np.zeros(0))
+
+    track = _attributes(TRACK_COLUMNS, row)
+    track["id"] = int(row.get("track_id", 0))
+    track["age_s"] = float(row.get("age_s", 0.0))
+    track["coasting"] = bool(row.get("coasting", False))
+    return Person(skeleton_2d=Skeleton2D(**flat), skeleton_3d=Skeleton3D(**pose), **track)
+
+
+def _attributes(columns: Mapping[str, Column], row: Arrays) -> dict[str, Any]:
+    """The attributes that the columns hold; NaN where the row does not have them."""
+    attributes = {}
+    for name, column in columns.items():
+        shape = tuple(0 if side == _MODES else side for side in column.shape)
+        attributes[column.attribute] = row[name] if name in row else np.full(shape, np.nan)
+    return attributes

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The multistage network, built from its configuration and from weights files."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from lifting_ros.config import from_mapping
+from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason, save_tensors
+from lifting_ros.keypoints.network import MultistageNetwork, NetworkConfig, NoFusion
+
+if TYPE_CHECKING:
+    from lifting_ros.prior.ppca import MixturePPCA
+
+FUSION_SIGMA = 1.5 / 32
+"""Standard deviation (std) of a projected belief, divided by the side of the crop."""
+
+
+def save_network(
+    path: str | Path, state: dict[str, Tensor], config: NetworkConfig, card: dict
+) -> None:
+    """Write network weights as fp16, with their configuration and a short card (recipe, seed,
+    revision)."""
+    half = {}
+    for name, tensor in state.items():
+        if tensor.is_floating_point():
+            tensor = tensor.half()
+        half[name] = tensor
+
+    header = {
+        "network": dataclasses.asdict(config),
+        "card": card,
+    }
+    save_tensors(path, half, header)
+
+
+def load_network(
+    path: str | Path, prior: MixturePPCA | None = None, device: str | torch.device = "cpu"
+) -> MultistageNetwork:
+    """The network that a weights file describes, in float32 and evaluation mode.
+
+    prior: gives the network its fusion layers; None: no fusion. CheckpointError where the file
+    cannot be read or holds another network.
+    """
+    tensors, header = load_tensors(path)
+    try:
+        config = from_mapping(NetworkConfig, header["network"])
+        network = build_network(config, prior)
+        network.load_state_dict(tensors)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path}: holds no network that this version knows ({reason(error)})"
+        ) from None
+    return network.to(device=device, memory_format=torch.channels_last).float().eval()
+
+
+def build_network(config: NetworkConfig, prior: MixturePPCA | None = None) -> MultistageNetwork:
+    """A network of random weights, fused with `prior` if there is one."""
+    fusion = None
+    if prior is not None:
+        fusion = fusion_of(config, prior)
+    return MultistageNetwork(config, fusion)
+
+
+def fusion_of(config: NetworkConfig, prior: MixturePPCA) -> nn.Module:
+    """The fusion layers of such a network: a PriorFusion, or NoFusion where the configuration asks
+    for none.
+
+    Their projected beliefs are equally wide on the person, whatever the grid.
+    """
+    if not config.fusion:
+        return NoFusion()
+
+    from lifting_ros.keypoints.fusion import (
+        PriorFusion,
+    )  # a network without fusion does not need it
+
+    sigma = FUSION_SIGMA * config.input_px / config.stride
+    return PriorFusion(prior, config.stages, config.fusion_noise, sigma)

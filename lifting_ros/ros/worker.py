@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worker of the node `lifting`: a queue of messages and the thread that answers them.
+
+The executor's thread puts messages into the queue; the worker estimates, tracks and publishes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from threading import Lock, Thread
+from typing import Any, NamedTuple
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from lifting_ros.estimator import Clock, KeypointLifter
+from lifting_ros.geometry.body_frame import in_frame
+from lifting_ros.geometry.camera import Camera
+from lifting_ros.geometry.transform_tree import TransformError
+from lifting_ros.ros.calibration import usable_camera
+from lifting_ros.ros.conversions import ConversionError, depth_to_metres, header_ns, message_to_rgb
+from lifting_ros.ros.diagnostics import Tally
+from lifting_ros.ros.inputs import Job, stamp_ns
+from lifting_ros.ros.outputs import Outputs
+from lifting_ros.ros.parameters import NodeConfig
+from lifting_ros.ros.runtime import NewestQueue
+from lifting_ros.ros.skeleton_messages import message_to_skeletons
+from lifting_ros.ros.transforms import TransformListener
+from lifting_ros.tracking.tracking import TrackedFrame, Tracker
+from lifting_ros.types import Person
+
+
+@dataclass(frozen=True)
+class WorkerContext:
+    """What the worker asks of the node around it. All are called from the worker's thread."""
+
+    config: Callable[[], NodeConfig]
+    """The parameters as they are now."""
+    camera_info: Callable[[int], CameraInfo | None]
+    """The camera_info of a stamp (ns), else the newest; None before any has arrived."""
+    transforms: TransformListener | None
+    """None when no parameter names a TF frame."""
+    now_ns: Callable[[], int]
+    """The node's clock."""
+    can_publish: Callable[[], bool]
+    """False once the node's context is shut down."""
+    warn: Callable[[str], None]
+    """Logs a warning, throttled."""
+
+
+class _Pending(NamedTuple):
+    """Header and image of a frame that the tracker still holds."""
+
+    header: Header
+    image: np.ndarray | None
+
+
+class Worker:
+    """Answers queued messages in a thread of its own; paused until `resume` is called."""
+
+    def __init__(
+        self,
+        estimator: KeypointLifter,
+        tracker: Tracker,
+        outputs: Outputs,
+        tally: Tally,
+        context: WorkerContext,
+    ):
+        self._estimator = estimator
+        self._tracker = tracker
+        self._outputs = outputs
+        self._tally = tally
+        self._context = context
+
+        self._pending: deque[_Pending] = deque()
+        """One entry for each frame that the tracker holds, in its order."""
+        self._queue = NewestQueue(context.config().queue)
+        self._running = False
+        self._busy = Lock()
+        """Held while a message is being answered."""
+        self._thread = Thread(target=self._run, name="worker", daemon=True)
+        self._thread.start()
+
+    def enqueue(self, job: Job) -> None:
+        """Add a message; never blocks. A full queue drops its oldest message."""
+        self._tally.received()
+        if self._queue.put(job):
+            self._tally.dropped("a newer one came")
+
+    def resume(self) -> None:
+        """Answer messages from now on."""
+        self._running = True
+
+    def pause(self) -> None:
+        """Stop answering: drop what is queued, wait for the current message, clear the outputs.
+
+        Nothing is published after this returns.
+        """
+        if not self._running:
+            return
+        self._running = False
+        self._queue.clear()
+        with self._busy:
+            self._clear_outputs()
+
+    def close(self) -> None:
+        """Pause and end the thread."""
+        self.pause()
+        self._queue.close()
+        self._thread.join()
+
+    def _clear_outputs(self) -> None:
+        try:
+            self._outputs.clear()
+        except Exception:  # rclpy's exception types are private
+            if self._context.can_publish():
+                raise
+
+    def _run(self) -> None:
+        while (job := self._queue.get()) is not None:
+            with self._busy:
+                # The worker may have been paused between `get` and here.
+                if self._running:
+                    self.answer(job)
+
+    def answer(self, job: Job) -> None:
+        """Estimate and publish. Any failure is counted and reported; the next message is not
+        affected."""
+        try:
+            self._answer(job)
+        except ConversionError as error:
+            kind = self._context.config().input
+            self._drop("not usable", f"{kind} not used: {error}")
+        except Exception as error:
+            if self._context.can_publish():
+                kind = type(error).__name__
+                lines = str(error).splitlines() or [""]
+                self._drop(f"failed ({kind})", f"frame failed: {kind}: {lines[0]}")
+
+    def _answer(self, job: Job) -> None:
+        config = self._context.config()
+        header = job.message.header
+        stamp = stamp_ns(job.message)
+        clock = Clock()
+
+        # Estimate, in the frame of the message
+        persons, image = self._estimate(job, config, clock)
+
+        # Transform to the target frame
+        frame_3d = ""
+        if config.tf.target_frame and config.tf.target_frame != header.frame_id:
+            frame_3d = config.tf.target_frame
+            try:
+                transform = self._context.transforms.lookup(
+                    frame_3d, header.frame_id, stamp, config.tf.timeout_s
+                )
+            except TransformError as error:
+                self._drop("no transform", f"tf.target_frame: {error}")
+                self._outputs.publish_2d(persons, header, config, image)
+                return
+            persons = [in_frame(person, transform) for person in persons]
+            clock.mark("transform")
+
+        # Track
+        due = self._track(stamp, persons, _Pending(header, image))
+        clock.mark("track")
+
+        # Publish the frames that the tracker releases
+        for frame, pending in due:
+            self._outputs.publish(frame.persons, pending.header, config, pending.image, frame_3d)
+        clock.mark("publish")
+
+        now = self._context.now_ns()
+        for frame, _ in due:
+            age_s = (now - frame.stamp_ns) / 1e9
+            self._tally.answered(age_s, clock.seconds, len(frame.persons))
+
+    def _track(
+        self, stamp: int, persons: Sequence[Person], pending: _Pending
+    ) -> list[tuple[TrackedFrame, _Pending]]:
+        """The frames that are due, each with its own header and image.
+
+        They are matched by order: two images may have the same stamp.
+        """
+        try:
+            due = self._tracker.update(stamp, persons)
+        except Exception:
+            # The tracker's state is unknown now.
+            self._tracker.reset()
+            self._pending.clear()
+            raise
+
+        self._pending.append(pending)
+        return [(frame, self._pending.popleft()) for frame in due]
+
+    def _estimate(
+        self, job: Job, config: NodeConfig, clock: Clock
+    ) -> tuple[Sequence[Person], np.ndarray | None]:
+        """The persons of a message, in its own frame, and its image (None for keypoints)."""
+        message = job.message
+        up = self._up(message.header, config)
+        self._estimator.retune(config.estimator)
+        self._outputs.publish_info_if_changed(config, self._estimator)
+
+        if config.input == "keypoints":
+            skeletons = message_to_skeletons(message)
+            clock.mark("convert")
+            camera = self._camera(message, None, config)
+            persons = self._estimator.lift(skeletons, camera, up)
+            clock.mark("lift")
+            return persons, None
+
+        image = message_to_rgb(message)
+        depth = self._depth(job.depth, config)
+        clock.mark("convert")
+        camera = self._camera(message, image.shape[1::-1], config)
+        estimate = self._estimator.estimate(image, camera, up, depth)
+        clock.take(estimate.seconds)
+        return estimate.persons, image
+
+    def _depth(self, message: Image | None, config: NodeConfig) -> np.ndarray | None:
+        """Depth (H, W) in metres; None when there is none or it is not usable, which is reported
+        where depth is enabled."""
+        if message is None:
+            if config.depth.enabled:
+                self._context.warn("depth: none came with the image")
+            return None
+        try:
+            return depth_to_metres(message)
+        except ConversionError as error:
+            self._drop("depth not usable", f"depth not used: {error}")
+            return None
+
+    def _camera(
+        self, message: Any, size: tuple[int, int] | None, config: NodeConfig
+    ) -> Camera | None:
+        """The camera of an image of `size` (W, H); None for size: of the image that camera_info
+        describes."""
+
+        def latest_info() -> CameraInfo | None:
+            return self._context.camera_info(stamp_ns(message))
+
+        return usable_camera(latest_info, size, config.rectified, self._context.warn)
+
+    def _up(self, header: Header, config: NodeConfig) -> np.ndarray:
+        """The upward direction (3,) in the message's frame."""
+        if config.tf.gravity_frame:
+            try:
+                transform = self._context.transforms.lookup(
+                    header.frame_id, config.tf.gravity_frame, header_ns(header), config.tf.timeout_s
+                )
+            except TransformError as error:
+                self._context.warn(f"tf.gravity_frame: {error}; the parameter `up` is used")
+            else:
+                return transform[:3, 2]
+        return np.array(config.up)
+
+    def _drop(self, cause: str, text: str) -> None:
+        """Count a message that is not answered, or not in full, and warn."""
+        self._tally.dropped(cause)
+        self._context.warn(text)

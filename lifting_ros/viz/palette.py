@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The colours of people in pictures and in the viewer."""
+
+from __future__ import annotations
+
+COLOURS = {"left": "#1c7ff2", "right": "#f2601c", "trunk": "#12a37a"}
+"""By the person's own side."""
+
+INK = "#3b4252"
+GRID = "#d3d8e0"
+FLOOR = "#eceff3"
+BACKGROUND = "#f7f8fa"
+
+
+def side_of(name: str) -> str:
+    """Side of a joint or keypoint by its name: left, right or trunk."""
+    first = name.split("_")[0]
+    return first if first in ("left", "right") else "trunk"
+
+
+def colour_of(name: str) -> str:
+    """Colour of a joint or keypoint by its name, as #rrggbb."""
+    return COLOURS[side_of(name)]

@@ -206,12 +206,14 @@ class Lifter:
         output = _Output(self._make_arrays(count), camera is not None)
 
         # Persons whose vertical is known
-        everyone = _Observed(np.arange(count), rays, vertical, measured)
+        rows = np.arange(count)
         plain = np.flatnonzero(up_known & ~has_depth)
         if len(plain):
-            self._lift_known_up(everyone._replace(depths=None).select(plain), output)
+            everyone = _Observed(rows, rays, vertical, None)
+            self._lift_known_up(everyone.select(plain), output)
         deep = np.flatnonzero(up_known & has_depth)
         if len(deep):
+            everyone = _Observed(rows, rays, vertical, measured)
             self._lift_known_up(everyone.select(deep), output)
 
         # Persons whose vertical is unknown
@@ -220,7 +222,7 @@ class Lifter:
             depths = measured[row : row + 1] if has_depth[row] else None
             self._lift_unknown_up(row, alone, depths, output)
 
-        return LiftedPoses(**output.arrays._asdict())
+        return LiftedPoses(*output.arrays)
 
     def warm_up(self, depth: bool = False) -> None:
         """Compile and tabulate in advance what the first calls would wait for.
@@ -249,8 +251,7 @@ class Lifter:
     def _make_arrays(self, count: int) -> PoseArrays:
         """Arrays for `count` persons, all of them INVALID."""
         invalid = LiftedPoses.invalid(count, self.config.modes)
-        values = {name: getattr(invalid, name) for name in PoseArrays._fields}
-        return PoseArrays(**values)
+        return PoseArrays(**vars(invalid))
 
     def _make_candidates(
         self,
@@ -595,8 +596,12 @@ def _groups(
     most: int,
 ) -> list[tuple[slice, int, int]]:
     """Slices of sorted views that share pitch and noise level, with both; at most `most` long."""
-    changed = (np.diff(views.pitch) != 0) | (np.diff(views.level) != 0)
-    bounds = [0, *(np.flatnonzero(changed) + 1).tolist(), len(views.pitch)]
+    count = len(views.pitch)
+    bounds = [0, count]
+    if count > 1:
+        changed = (np.diff(views.pitch) != 0) | (np.diff(views.level) != 0)
+        starts = np.flatnonzero(changed) + 1
+        bounds[1:1] = starts.tolist()
 
     groups = []
     for start, stop in zip(bounds, bounds[1:]):

@@ -532,18 +532,11 @@ def refine_modes(
             _turn_back(frame, out.relative[n, joint])
         _turn_back(frame, out.root[n])
 
-        joints = out.joints[n]
-        weight = out.weight[n]
-        out.log_evidence[n], whole = _weigh(evidence, order, weight)
-        for rank in range(modes):
-            m = order[rank]
-            if weight[rank] > 0:
-                mode_frame = views.frame[shortlist.view_row[n, m]]
-                _write_joints(mode_frame, latents[m], place[m], joints[rank])
-            else:
-                joints[rank] = joints[0]
-        for rank in range(modes):
-            weight[rank] /= whole
+        frames = views.frame[shortlist.view_row[n]]
+        estimates = Estimate(latents, place)
+        out.log_evidence[n] = _write_modes(
+            order, evidence, estimates, frames, out.joints[n], out.weight[n]
+        )
 
 
 @compiled
@@ -568,36 +561,43 @@ def _turn_back(
 
 
 @compiled
-def _weigh(
-    evidence,
+def _write_modes(
     order,
+    evidence,
+    estimates,
+    frames,
+    joints,
     weight,
 ):
-    """Write the weights (M,) of modes in `order` (M,), relative to the first; return the log of the
-    summed evidence, and the sum of the weights."""
+    """Write absolute joints (M, 17, 3) and weights (M,) of the modes in `order` (M,); return the
+    log of the summed evidence.
+
+    evidence (M,), estimates (`Estimate` of M modes) and frames (M, 3, 3) are in the former order.
+    """
     best = evidence[order[0]]
     whole = np.float32(0.0)
     total = np.float32(0.0)
     for rank in range(len(order)):
-        less = evidence[order[rank]] - best
+        m = order[rank]
+        less = evidence[m] - best
         weight[rank] = np.exp(less / np.float32(EVIDENCE_TEMPERATURE))
         whole += weight[rank]
         total += np.exp(less)
+        if not weight[rank] > 0:
+            joints[rank] = joints[0]
+            continue
 
-    return best + np.log(total), whole
+        frame = frames[m]
+        latents = estimates.latents[m]
+        place = estimates.place[m]
+        for joint in range(JOINT_COUNT):
+            for axis in range(3):
+                position = np.float32(0.0)
+                for k in range(3):
+                    position += frame[k, axis] * (latents[3 * joint + k] + place[k])
+                joints[rank, joint, axis] = position
 
+    for rank in range(len(order)):
+        weight[rank] /= whole
 
-@compiled
-def _write_joints(
-    frame,
-    latents,
-    place,
-    joints,
-):
-    """Write absolute joints (17, 3) of one mode, turned back by `frame` (3, 3)."""
-    for joint in range(JOINT_COUNT):
-        for axis in range(3):
-            position = np.float32(0.0)
-            for k in range(3):
-                position += frame[k, axis] * (latents[3 * joint + k] + place[k])
-            joints[joint, axis] = position
+    return best + np.log(total)

@@ -61,12 +61,21 @@ class PoseArrays(NamedTuple):
 class _Factors(NamedTuple):
     """Factors on the parts of a second moment."""
 
-    noise: float
-    """On a covariance plus its transpose, in the modes' unit."""
-    modes: float
-    """On differences between modes."""
-    size: float
-    """On products of coordinates: the variance of the size."""
+    inflation: float
+    """On the covariances of the first mode."""
+    square: float
+    """On everything in the modes' unit: the mean square of the size."""
+    size_variance: float
+    """On products of coordinates."""
+
+
+class _Covariances(NamedTuple):
+    """Covariances of one person."""
+
+    relative: np.ndarray
+    """(17, 3, 3) of joint - root."""
+    root: np.ndarray
+    """(3, 3)."""
 
 
 @compiled
@@ -91,13 +100,13 @@ def write_poses(
         # Covariances
         least = INFLATION_OF_FEW if seen.sum() <= FEW_SEEN else 1.0
         inflation = max(persons.misfit[n] / TOLERATED_MISFIT, least)
-        factors = _Factors(square * inflation * 0.5, square, size.std_m**2)
+        factors = _Factors(inflation, square, size.std_m**2)
         joints = modes.joints[n]
         weight = modes.weight[n]
-        _write_joint_moments(joints, weight, modes.relative[n], factors, out.covariance_m2[r])
-        if metric:
-            _write_root_moments(joints, weight, modes.root[n], factors, out.root_covariance_m2[r])
-        else:
+        first = _Covariances(modes.relative[n], modes.root[n])
+        moments = _Covariances(out.covariance_m2[r], out.root_covariance_m2[r])
+        _write_moments(joints, weight, first, factors, moments)
+        if not metric:
             out.root_covariance_m2[r] = np.nan
 
         # Joints; with few keypoints there are more modes than hypotheses
@@ -125,26 +134,31 @@ def write_poses(
 
 
 @compiled
-def _write_joint_moments(
+def _write_moments(
     joints,
     weight,
-    relative,
+    first,
     factors,
     out,
 ):
-    """Write the second moments (17, 3, 3) of joint - root.
+    """Write the second moments of one person into `out` (`_Covariances`).
 
-    joints (M, 17, 3) and weight (M,) of the modes; relative (17, 3, 3): covariance of the first.
+    joints (M, 17, 3) and weight (M,) of the modes; first: `_Covariances` of the first mode.
     """
+    relative = first.relative
+    root = first.root
+    square = factors.square
+    own = square * factors.inflation * 0.5
+
     for joint in range(JOINT_COUNT):
         for a in range(3):
             for b in range(3):
                 spread = (
-                    factors.size
+                    factors.size_variance
                     * (joints[0, joint, a] - joints[0, 0, a])
                     * (joints[0, joint, b] - joints[0, 0, b])
                 )
-                spread += factors.noise * (relative[joint, a, b] + relative[joint, b, a])
+                spread += own * (relative[joint, a, b] + relative[joint, b, a])
                 for m in range(1, len(joints)):
                     off_a = (
                         joints[m, joint, a]
@@ -158,29 +172,19 @@ def _write_joint_moments(
                         - joints[0, joint, b]
                         + joints[0, 0, b]
                     )
-                    spread += factors.modes * weight[m] * off_a * off_b
-                out[joint, a, b] = spread
+                    spread += square * weight[m] * off_a * off_b
+                out.relative[joint, a, b] = spread
 
-
-@compiled
-def _write_root_moments(
-    joints,
-    weight,
-    root,
-    factors,
-    out,
-):
-    """Write the second moments (3, 3) of the root; root (3, 3): covariance of the first mode."""
     for a in range(3):
         for b in range(3):
-            spread = factors.size * joints[0, 0, a] * joints[0, 0, b] + factors.noise * (
+            spread = factors.size_variance * joints[0, 0, a] * joints[0, 0, b] + own * (
                 root[a, b] + root[b, a]
             )
             for m in range(1, len(joints)):
                 spread += (
-                    factors.modes
+                    square
                     * weight[m]
                     * (joints[m, 0, a] - joints[0, 0, a])
                     * (joints[m, 0, b] - joints[0, 0, b])
                 )
-            out[a, b] = spread
+            out.root[a, b] = spread

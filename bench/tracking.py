@@ -255,9 +255,9 @@ def main() -> int:
 
     for title, config in kinds.items():
         row = figures["steadiness"][title] = steadiness(people, args.fps, config)
-        print(
-            f"{title:44}{row['error_mm']:10.1f}{row['jitter_mm']:10.1f}{row['late_ms']:9.1f}{row['inside_90']:9.3f}{row['nees']:7.2f}"
-        )
+        errors = f"{row['error_mm']:10.1f}{row['jitter_mm']:10.1f}{row['late_ms']:9.1f}"
+        coverage = f"{row['inside_90']:9.3f}{row['nees']:7.2f}"
+        print(f"{title:44}{errors}{coverage}")
 
     print(f"\n{'CPU time a person a frame':44}{'p50 ms':>10}{'p90 ms':>10}")
 

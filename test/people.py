@@ -19,6 +19,13 @@ from lifting_ros.prior.gaussian import Gaussian, gaussian_of, moments_of
 from lifting_ros.prior.ppca import MixturePPCA, normalise
 from lifting_ros.skeleton import JOINT_COUNT, JOINT_PARENTS, KEYPOINT_TO_JOINT
 
+STANDING_PX = np.array(
+    [[50, 10], [50, 20], [40, 25], [35, 40], [30, 55], [60, 25], [65, 40]]
+    + [[70, 55], [42, 60], [40, 80], [38, 99], [58, 60], [60, 80], [62, 99]],
+    float,
+)
+"""(14, 2) keypoints of a person who stands and faces the camera, px."""
+
 # bone vectors of a standing figure, metres, y up, facing +z; the person's right is at -x
 _BONES = {
     1: (-0.11, 0, 0),

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from people import STANDING_PX
 from photos import png, write_tar
 
 from lifting_ros.research.evaluation.everyday import (
@@ -21,29 +22,10 @@ from lifting_ros.research.evaluation.everyday import (
 from lifting_ros.skeleton import KEYPOINT_FLIP, KEYPOINT_NAMES, LSP_TO_KEYPOINT
 from lifting_ros.types import Skeleton2D
 
-STANDING = np.array(
-    [
-        [50, 10],
-        [50, 20],
-        [40, 25],
-        [35, 40],
-        [30, 55],
-        [60, 25],
-        [65, 40],
-        [70, 55],
-        [42, 60],
-        [40, 80],
-        [38, 99],
-        [58, 60],
-        [60, 80],
-        [62, 99],
-    ],
-    float,
-)
-TORSO = np.linalg.norm(STANDING[5] - STANDING[8])
+TORSO = np.linalg.norm(STANDING_PX[5] - STANDING_PX[8])
 
 
-def labelled(points: np.ndarray = STANDING) -> np.ndarray:
+def labelled(points: np.ndarray = STANDING_PX) -> np.ndarray:
     """(14, 3) with head and neck not labelled, as in the set."""
     label = np.column_stack([points, np.ones(14)])
     label[:2, 2] = 0
@@ -67,25 +49,25 @@ class Finds:
 
 
 def test_best_answer_is_the_one_with_most_keypoints_right():
-    near, exact = skeleton(STANDING + 0.25 * TORSO), skeleton(STANDING)
+    near, exact = skeleton(STANDING_PX + 0.25 * TORSO), skeleton(STANDING_PX)
     assert best_answer([near, exact], labelled()) is exact
     assert best_answer([near], labelled()) is near
-    assert best_answer([skeleton(STANDING + 2 * TORSO)], labelled()) is None
+    assert best_answer([skeleton(STANDING_PX + 2 * TORSO)], labelled()) is None
     assert best_answer([], labelled()) is None
 
 
 def test_missing_keypoints_are_wrong_not_skipped():
-    partly = STANDING.copy()
+    partly = STANDING_PX.copy()
     partly[2:10] = np.nan
     assert best_answer([skeleton(partly)], labelled()) is None
 
 
 def test_kinds_of_people():
-    sitting = STANDING.copy()
+    sitting = STANDING_PX.copy()
     sitting[[9, 12], 1] = 62
     partly = labelled()
     partly[KEYPOINT_NAMES.index("left_ankle"), 2] = 0
-    small = labelled(STANDING * 0.4)
+    small = labelled(STANDING_PX * 0.4)
     no_hip = labelled()
     no_hip[KEYPOINT_NAMES.index("left_hip"), 2] = 0
     kinds = kinds_of_people(np.stack([labelled(), labelled(sitting), partly, small, no_hip]))
@@ -98,17 +80,17 @@ def test_kinds_of_people():
 def test_a_person_not_found_is_wrong_in_every_keypoint():
     photos = EverydaySet(
         (np.zeros((8, 8, 3), np.uint8),) * 2,
-        np.stack([labelled(), labelled(STANDING + 500)]),
+        np.stack([labelled(), labelled(STANDING_PX + 500)]),
         np.array([0, 1]),
     )
-    rows = everyday_tables(Finds(skeleton(STANDING)), photos)
+    rows = everyday_tables(Finds(skeleton(STANDING_PX)), photos)
     assert rows["all"]["PCK"] == pytest.approx(50) and rows["all"]["found"] == pytest.approx(50)
     assert rows["sitting"]["people"] == 0 and np.isnan(rows["sitting"]["PCK"])
 
 
 def test_exchanged_sides_are_wrong():
     photos = EverydaySet((np.zeros((8, 8, 3), np.uint8),), labelled()[None], np.array([0]))
-    exchanged = skeleton(STANDING[list(KEYPOINT_FLIP)])
+    exchanged = skeleton(STANDING_PX[list(KEYPOINT_FLIP)])
     assert everyday_tables(Finds(exchanged), photos)["all"]["PCK"] < 20
 
 

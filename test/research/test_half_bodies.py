@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from people import STANDING_PX
 from photos import png
 
 from lifting_ros.research.datasets.keypoints2d import PhotoSet
@@ -12,28 +13,8 @@ from lifting_ros.research.evaluation.half_bodies import ABOVE_HIPS, LEGS, cut_ro
 from lifting_ros.skeleton import KEYPOINT_NAMES
 from lifting_ros.types import Skeleton2D
 
-FIGURE = np.array(
-    [
-        [50, 10],
-        [50, 20],
-        [40, 25],
-        [35, 40],
-        [30, 55],
-        [60, 25],
-        [65, 40],
-        [70, 55],
-        [42, 60],
-        [40, 80],
-        [38, 99],
-        [58, 60],
-        [60, 80],
-        [62, 99],
-    ],
-    float,
-)
 
-
-def labelled(points: np.ndarray = FIGURE) -> np.ndarray:
+def labelled(points: np.ndarray = STANDING_PX) -> np.ndarray:
     return np.column_stack([points, np.ones(14)])
 
 
@@ -42,8 +23,8 @@ def test_photographs_end_above_the_hips():
 
 
 def test_people_who_hang_or_lack_labels_are_left_out():
-    assert cut_row(labelled(FIGURE * [1, -1] + [0, 110])) is None
-    assert cut_row(labelled(FIGURE[:, ::-1])) is None
+    assert cut_row(labelled(STANDING_PX * [1, -1] + [0, 110])) is None
+    assert cut_row(labelled(STANDING_PX[:, ::-1])) is None
     no_ankle = labelled()
     no_ankle[KEYPOINT_NAMES.index("left_ankle"), 2] = 0
     assert cut_row(no_ankle) is None
@@ -62,8 +43,8 @@ class Finds:
         confidence = np.full(14, self.whole)
         if image.shape[0] < 110:
             confidence[LEGS[self.legs :]] = 0.1
-        box = np.concatenate([FIGURE.min(0), FIGURE.max(0)])
-        return [Skeleton2D(FIGURE, confidence, np.tile(np.eye(2), (14, 1, 1)), box, 0.9)]
+        box = np.concatenate([STANDING_PX.min(0), STANDING_PX.max(0)])
+        return [Skeleton2D(STANDING_PX, confidence, np.tile(np.eye(2), (14, 1, 1)), box, 0.9)]
 
 
 @pytest.mark.parametrize("legs", [0, 2, 6])

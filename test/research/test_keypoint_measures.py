@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from people import small_prior
+from people import STANDING_PX, small_prior
 from photos import png
 from small_networks import LITE, small_network
 from small_networks import PAPER as PAPER_OF_THREE
@@ -45,25 +45,7 @@ from lifting_ros.research.evaluation.keypoints import (
 from lifting_ros.research.evaluation.metrics import pck, swapped
 from lifting_ros.skeleton import KEYPOINT_FLIP, KEYPOINT_NAMES
 
-FIGURE = np.array(
-    [
-        [50, 10],
-        [50, 20],
-        [40, 25],
-        [35, 40],
-        [30, 55],
-        [60, 25],
-        [65, 40],
-        [70, 55],
-        [42, 60],
-        [40, 80],
-        [38, 99],
-        [58, 60],
-        [60, 80],
-        [62, 99],
-    ],
-    np.float32,
-)
+FIGURE = STANDING_PX.astype(np.float32)
 PAPER = dataclasses.replace(PAPER_OF_THREE, stages=2)
 
 pytestmark = pytest.mark.usefixtures("narrow_trunk")

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""2D on photographs with several hand-labelled people, of whom much may be hidden or cut off. A set
-for measuring alone.
+"""PCK of 2D keypoints on everyday photographs with hand labels of several people, many of them
+partly hidden or cut off. The set is only for measuring.
 
-Counted are people with both shoulders and hips labelled and a torso above LEAST_TORSO_PX. A person
-whom nothing answers is wrong in every keypoint. An answer belongs to a person if its median error
-is below one torso; of several the one with the most keypoints right counts.
+People count if both shoulders and hips are labelled and the torso is longer than LEAST_TORSO_PX. A
+skeleton can match a person if its median error is below one torso; the one with the most correct
+keypoints is the match. A person without a match is wrong in every keypoint.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ class Sample(NamedTuple):
     keypoints: np.ndarray
     """(14, 3) x, y in px of the crop and the label's weight, 0 where there is none."""
     presence: np.ndarray
-    """(14,) 1: in the picture; 0: not in it, or hidden with all that surrounds it; NaN: unknown."""
+    """(14,) 1 where a keypoint is in view, 0 where it is outside or well hidden, NaN if unknown."""
 
 
 _LEAST_LEFT = 4
@@ -162,10 +162,10 @@ def _cut_off(
     things: Sequence[np.ndarray],
     rng: np.random.Generator,
 ):
-    """Part of the person beyond a straight line is gone: behind a thing, or out of the picture.
-    Mostly it is the lower part.
+    """Image, keypoints and presence after the part beyond a straight line is hidden behind an
+    object or replaced by the grey beyond the border of a picture. Mostly it is the lower part.
 
-    What lies beyond is not there; what lies near the line may be taken either way.
+    Presence becomes 0 beyond the line, and NaN near it.
     """
     axis, sign = ((1, 1), (0, 1), (0, -1), (1, -1))[rng.choice(4, p=[0.65, 0.13, 0.13, 0.09])]
     seen = keypoints[:, 2] > 0
@@ -178,7 +178,9 @@ def _cut_off(
     if (along[seen] < line).sum() < _LEAST_LEFT:
         return image, keypoints, presence
 
-    image, keypoints, presence = image.copy(), keypoints.copy(), presence.copy()
+    image = image.copy()
+    keypoints = keypoints.copy()
+    presence = presence.copy()
     place = np.arange(image.shape[1 - axis]) * sign > line
     region = np.broadcast_to(place[None, :] if axis == 0 else place[:, None], image.shape[:2])
     image[region] = 128 if rng.random() < 0.5 else _thing(image, things, rng)[region]
@@ -189,8 +191,8 @@ def _cut_off(
 
 
 def _thing(image: np.ndarray, things: Sequence[np.ndarray], rng: np.random.Generator) -> np.ndarray:
-    """Something of the size of `image` to hide behind: a flat colour, boards, or part of a picture
-    without people."""
+    """A texture of the size of `image` that hides a person: a flat colour, boards, or part of a
+    picture without people."""
     height, width = image.shape[:2]
     kind = rng.integers(3)
     if kind == 0 or not len(things):
@@ -213,11 +215,13 @@ def _paste_person(
     people: Sequence[Cutout],
     rng: np.random.Generator,
 ):
-    """Another person beside the one who is meant, at times partly in front. Labels that they cover
-    count less."""
+    """Image, keypoints and presence with another person pasted beside the labelled one, at times
+    partly in front. The weight of covered labels falls to _COVERED_WEIGHT, and their presence is
+    NaN."""
     person = people[rng.integers(len(people))]
     seen = keypoints[:, 2] > 0
-    low, high = keypoints[seen, :2].min(0), keypoints[seen, :2].max(0)
+    low = keypoints[seen, :2].min(0)
+    high = keypoints[seen, :2].max(0)
     size = max(*(high - low), 8.0)
     scale = size * rng.uniform(0.6, 1.3) / person.image.shape[0]
     side = rng.choice([-1, 1])
@@ -237,7 +241,8 @@ def _paste_person(
 
     at = np.clip(np.round(keypoints[:, :2]).astype(int), 0, np.array(shape) - 1)
     covered = seen & (mask[at[:, 1], at[:, 0]] > 127)
-    keypoints, presence = keypoints.copy(), presence.copy()
+    keypoints = keypoints.copy()
+    presence = presence.copy()
     keypoints[covered, 2] *= _COVERED_WEIGHT
     presence[covered] = np.nan
     return image, keypoints, presence
@@ -294,7 +299,8 @@ def _bad_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def anonymise(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator) -> None:
     """Make a mosaic of the head or blur it, where crown and neck are labelled."""
-    (top, neck), size = keypoints[_HEAD], image.shape[0]
+    top, neck = keypoints[_HEAD]
+    size = image.shape[0]
     if min(top[2], neck[2]) <= 0:
         return
     reach = rng.uniform(0.5, 0.8) * np.linalg.norm(top[:2] - neck[:2])
@@ -323,13 +329,15 @@ def _occlude(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator)
     h, w = (rng.uniform(0.1, 0.4, 2) * size).astype(int)
     seen = keypoints[keypoints[:, 2] > 0, :2]
     x, y = seen[rng.integers(len(seen))] + rng.normal(0, 0.08 * size, 2)
-    left, top = int(np.clip(x - w / 2, 0, size - w)), int(np.clip(y - h / 2, 0, size - h))
+    left = int(np.clip(x - w / 2, 0, size - w))
+    top = int(np.clip(y - h / 2, 0, size - h))
     kind = rng.integers(3)
     if kind == 0:
         patch = np.broadcast_to(rng.integers(0, 256, 3, np.uint8), (h, w, 3))
     elif kind == 1:
         patch = rng.integers(0, 256, (h, w, 3), np.uint8)
     else:
-        sy, sx = rng.integers(0, size - h + 1), rng.integers(0, size - w + 1)
+        sy = rng.integers(0, size - h + 1)
+        sx = rng.integers(0, size - w + 1)
         patch = image[sy : sy + h, sx : sx + w].copy()
     image[top : top + h, left : left + w] = patch

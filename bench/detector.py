@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from lifting_ros.cli.files import write_json
 from lifting_ros.detection.detector import DetectorConfig
-from lifting_ros.detection.nanodet_detector import Detector
+from lifting_ros.detection.multipose_detector import Detector
 from lifting_ros.device import use_threads
 from lifting_ros.estimator import EstimatorConfig, PoseEstimator
 from lifting_ros.research.datasets.crowd_pack import TUNE_PICTURES, open_crowd_pack

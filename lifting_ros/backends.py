@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def _nanodet(path: Path, config: DetectorConfig, device: torch.device) -> PersonDetector:
-    from lifting_ros.detection.nanodet_detector import load_detector
+def _multipose(path: Path, config: DetectorConfig, device: torch.device) -> PersonDetector:
+    from lifting_ros.detection.multipose_detector import load_detector
 
     return load_detector(path, config, device)
 
@@ -38,7 +38,7 @@ def _multistage(
     return load_runner(path, prior, device, stages, compiled)
 
 
-DETECTORS: dict[str, Callable[..., PersonDetector]] = {"nanodet-g": _nanodet}
+DETECTORS: dict[str, Callable[..., PersonDetector]] = {"movenet-multipose": _multipose}
 """Called with (path, config, device)."""
 
 NETWORKS: dict[str, Callable[..., KeypointNetwork]] = {

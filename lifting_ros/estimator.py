@@ -37,7 +37,7 @@ SHIPPED = ("full", "lite")
 """Names of the networks that ship, the default first. The model cards beside the weights name the
 training data."""
 
-DETECTOR_SHARE = 0.1
+DETECTOR_SHARE = 0.3
 """Exponent of the detector's score in a person's score; chosen on rows held out of training."""
 
 COUNTED_KEYPOINTS = 6
@@ -79,7 +79,7 @@ class EstimatorConfig:
         default="", metadata={"description": "pose prior (.npz); empty: the one that ships"}
     )
     min_person_score: float = field(
-        default=0.8,
+        default=0.75,
         metadata={
             "description": "persons with a lower score (detector and keypoints) are dropped",
             "range": (0.0, 1.0),

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Train a network or a lifter.
+"""Train a detector, a network or a lifter.
 
-WHAT is the multistage network (`full`, `lite`, or the paper's own architecture: `paper`), the
-supervised baseline of the lifter (`supervised`), the lifter that learns from which of two joints is
-farther away (`relative`), the stereoscopic one (`stereo`), or the network from image to 3D that is
-trained on labelled photographs (`image`).
+WHAT is the person detector (`detector`), the multistage network (`full`, `lite`, or the paper's own
+architecture: `paper`), the supervised baseline of the lifter (`supervised`), the lifter that learns
+from which of two joints is farther away (`relative`), the stereoscopic one (`stereo`), or the
+network from image to 3D that is trained on labelled photographs (`image`).
 
 DATA holds keypoints2d/ (lspet, street, gym, people, scenes: annotations.npz beside images.tar) and
 negatives/, and body/ and mocap/ for the rendered people (which require the package embreex). Packs
@@ -12,7 +12,8 @@ made of it are kept in WORK; for other photographs use another WORK. `full` and 
 published trunk: --trunk, MoveNet Thunder or Lightning as a graph model. The lifters require only
 mocap/, and learn from all but the validation subjects. `relative` simulates the comparisons of
 joints, or takes those of --crowd: the published comparisons on Leeds Sports Pose (.json), with a
-recipe of 14 joints. For `image` DATA is a folder that `lifting label` wrote.
+recipe of 14 joints. `detector` starts from MoveNet MultiPose: --trunk. For `image` DATA is a folder
+that `lifting label` wrote.
 
 A training that was stopped or killed continues when the same command is given again. To share that
 of `full`, `lite` or `paper` among N GPUs or processes, replace `lifting` by `torchrun
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
     Quality = dict[str, float]
 
+DETECTOR = "detector"
+"""The person detector."""
 NETWORKS = ("full", "lite", "paper")
 """Networks of keypoints."""
 LIFTERS = ("supervised", "relative", "stereo")
@@ -50,9 +53,9 @@ RENDERED_PEOPLE = 500
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = [*NETWORKS, *LIFTERS, "image"]
+    kinds = [DETECTOR, *NETWORKS, *LIFTERS, "image"]
     parser.add_argument(
-        "what", choices=kinds, help="a network of keypoints, a lifter, or image to 3D"
+        "what", choices=kinds, help="the detector, a network of keypoints, a lifter, or image to 3D"
     )
     parser.add_argument(
         "--data",
@@ -77,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trunk",
         default="",
         metavar="MOVENET.json",
-        help="published network to start from (full, lite)",
+        help="published network to start from (detector, full, lite)",
     )
     parser.add_argument(
         "--start",
@@ -131,6 +134,8 @@ def run(args: argparse.Namespace) -> int:
             train_image(args)
         elif args.what in LIFTERS:
             train_lifter(args)
+        elif args.what == DETECTOR:
+            train_detector(args)
         else:
             train_network(args)
     except RendererMissingError as error:
@@ -143,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
 def check(args: argparse.Namespace) -> None:
     """Raise CommandError for what is wrong before anything is read."""
     folders = ()
-    if args.what in NETWORKS:
+    if args.what in (DETECTOR, *NETWORKS):
         folders = ("keypoints2d", "negatives")
     elif args.what in LIFTERS:
         folders = ("mocap",)
@@ -157,6 +162,9 @@ def check(args: argparse.Namespace) -> None:
     if args.start and is_first and not Path(args.start).is_file():
         raise CommandError(f"--start: {args.start}: no such file")
 
+    if args.what == DETECTOR and not args.trunk:
+        raise CommandError("--trunk: expected the published MoveNet MultiPose (.json)")
+
     require_folder_of("--out", args.out)
     require_at_least("--every", args.every, 1)
     require_at_least("--workers", args.workers, 0)
@@ -165,6 +173,41 @@ def check(args: argparse.Namespace) -> None:
 def folder_of(args: argparse.Namespace) -> Path:
     """The folder of the training."""
     return Path(args.run or Path(args.work) / f"train_{args.what}")
+
+
+def train_detector(args: argparse.Namespace) -> None:
+    """Train and validate the person detector, and write its weights."""
+    import dataclasses
+
+    from lifting_ros.cli.recipes import read_recipe
+    from lifting_ros.detection.multipose_detector import save_detector
+    from lifting_ros.research.graph_model import read_multipose
+    from lifting_ros.research.training import train_detector as training
+    from lifting_ros.research.training.record import revision
+
+    config = read_recipe(training.DetectorTrainConfig(), args.recipe)
+    published = read_multipose(args.trunk)
+    montages = training.open_training_montages(config, published, Path(args.data), "train")
+    held_back = training.open_training_montages(config, published, Path(args.data), "validation")
+
+    def evaluate(weights: dict[str, torch.Tensor]) -> Quality:
+        return training.validate(weights, held_back)
+
+    before = rounded(evaluate(published.state_dict()), 4)
+    weights = training.train_detector(
+        config, published, montages, folder_of(args), evaluate, args.every
+    )
+    quality = rounded(evaluate(weights), 4)
+    card = {
+        "origin": "MoveNet MultiPose Lightning, version 1, by Google, Apache-2.0",
+        "trunk": published_files(args.trunk),
+        "recipe": dataclasses.asdict(config),
+        "revision": revision(),
+        "recall": quality,
+        "recall before": before,
+    }
+    save_detector(Path(args.out), training.detector_of(weights), card)
+    print(f"{args.out}: {quality} (before {before})")
 
 
 def train_network(args: argparse.Namespace) -> None:

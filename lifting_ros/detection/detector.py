@@ -15,6 +15,8 @@ KEYPOINT_INSET = (0.10, 0.04, 0.10, 0.08)
 """Inset of the left, top, right and bottom side of the keypoints' box from the person's box,
 divided by the width or height of the person's box."""
 
+_INWARDS = np.array([1, 1, -1, -1])
+
 _AT_BORDER_PX = 1.5
 """A side nearer than this to the border of the image counts as lying at the border."""
 
@@ -28,11 +30,11 @@ class DetectorConfig:
         metadata={"description": "detector weights (.safetensors); empty: those that ship"},
     )
     score: float = field(
-        default=0.15,
+        default=0.1,
         metadata={"description": "least score of a person", "range": (0.0, 1.0), "live": True},
     )
     long_side_px: int = field(
-        default=416,
+        default=256,
         metadata={
             "description": "long side of the image that the detector sees",
             "unit": "px",
@@ -103,15 +105,29 @@ def keypoint_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """
     limit = np.array([*size, *size]) - 1.0
     boxes = np.clip(boxes, 0, limit)
+    inset = np.array(KEYPOINT_INSET) * _sides(boxes)
+    return np.where(_at_border(boxes, limit), boxes, boxes + _INWARDS * inset)
 
-    low = boxes[:, :2]
-    high = boxes[:, 2:]
 
-    extent = np.tile(high - low, 2)  # (N, 4)
-    signs = np.array([1, 1, -1, -1])
-    inwards = signs * KEYPOINT_INSET * extent
+def person_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Boxes (N, 4) of persons, from boxes (N, 4) around their keypoints: the inverse of
+    `keypoint_boxes`, cut to the image."""
+    limit = np.array([*size, *size]) - 1.0
+    boxes = np.clip(boxes, 0, limit)
+    left, top, right, bottom = KEYPOINT_INSET
+    kept = np.array([1 - left - right, 1 - top - bottom] * 2)
+    inset = np.array(KEYPOINT_INSET) * _sides(boxes) / kept
+    outer = np.where(_at_border(boxes, limit), boxes, boxes - _INWARDS * inset)
+    return np.clip(outer, 0, limit)
 
-    at_low_border = low < _AT_BORDER_PX
-    at_high_border = high > limit[2:] - _AT_BORDER_PX
-    at_border = np.concatenate([at_low_border, at_high_border], 1)
-    return np.where(at_border, boxes, boxes + inwards)
+
+def _sides(boxes: np.ndarray) -> np.ndarray:
+    """(N, 4) width, height, width, height."""
+    return np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+
+
+def _at_border(boxes: np.ndarray, limit: np.ndarray) -> np.ndarray:
+    """(N, 4) which sides lie at the border of the image."""
+    low = boxes[:, :2] < _AT_BORDER_PX
+    high = boxes[:, 2:] > limit[2:] - _AT_BORDER_PX
+    return np.concatenate([low, high], 1)

@@ -11,18 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lifting_ros.detection.nanodet import NanoDet
+from lifting_ros.detection.multipose import MultiPose
 from lifting_ros.errors import LiftingError
 from lifting_ros.io.checkpoint import reason
 from lifting_ros.keypoints.trunk import Trunk
 
 _TYPES = {"float32": "<f4", "float16": "<f2", "int32": "<i4", "bool": "|b1", "uint8": "|u1"}
-_HEADS = {"heat": "kpt_heatmap_0", "centre": "center_0", "regression": "kpt_regress_0"}
+_TRUNK_HEADS = {"heat": "kpt_heatmap_0", "centre": "center_0", "regression": "kpt_regress_0"}
+_PERSON_HEADS = {"centre": "center_0", "size": "box_scale_0", "offset": "box_offset_0"}
 _WIDTHS = {56: 1.75, 48: 1.5, 32: 1.0}
-_CLASSES = 80
-_PERSON = 0
+_BLOCKS = 17
 _OTHER_NETWORK = (KeyError, IndexError, ValueError, RuntimeError, StopIteration)
 """What reading the layers of another network raises."""
 
@@ -105,57 +105,29 @@ def _read_group(folder: Path, group: dict) -> dict[str, np.ndarray]:
 
 
 def read_trunk(path: str | Path) -> Trunk:
-    """The trunk of a published MoveNet, unchanged. GraphModelError for another network."""
+    """The trunk of a published MoveNet SinglePose, unchanged. GraphModelError for another
+    network."""
     model = read_graph_model(path)
     try:
-        return _trunk(model)
+        layers = _Layers(model)
+        trunk = Trunk(layers.width())
+        trunk.load_state_dict(layers.features() | layers.heads(_TRUNK_HEADS))
     except _OTHER_NETWORK as error:
         raise GraphModelError(f"{path}: not a MoveNet ({reason(error)})") from None
-
-
-def _trunk(model: GraphModel) -> Trunk:
-    layers = _Layers(model)
-    trunk = Trunk(_WIDTHS[layers.bias("model/Conv1_relu/Relu6").shape[0]])
-    state = {}
-    state |= layers.convolution("backbone.stem", "model/Conv1_relu/Relu6")
-
-    for index in range(len(trunk.backbone.blocks)):
-        name = f"model/block_{index}" if index else "model/expanded_conv"
-        block = f"backbone.blocks.{index}"
-        if index:
-            state |= layers.convolution(f"{block}.expand", f"{name}_expand_relu/Relu6")
-
-        state |= layers.convolution(f"{block}.depthwise", f"{name}_depthwise/depthwise")
-        state |= layers.convolution(f"{block}.project", f"{name}_project_BN/FusedBatchNormV3")
-
-    state |= layers.convolution("backbone.last", "model/out_relu/Relu6")
-
-    for index in range(4):
-        state |= layers.convolution(
-            f"pyramid.lateral.{index}", f"{_numbered('conv2d', index)}/BiasAdd"
-        )
-
-    for index in range(3):
-        depthwise = f"{_numbered('separable_conv2d', index)}/separable_conv2d/depthwise"
-        state |= layers.separable(f"pyramid.merge.{index}", depthwise)
-
-    for head, published in _HEADS.items():
-        depthwise = next(
-            name
-            for name in layers.nodes
-            if name.startswith(published) and name.endswith("/depthwise")
-        )
-        last = next(
-            name
-            for name in layers.nodes
-            if name.startswith(f"{published}/conv2d_") and name.endswith("/BiasAdd")
-        )
-        state |= layers.separable(f"{head}.0", depthwise)
-        state |= layers.convolution(f"{head}.1", last)
-
-    trunk.load_state_dict(state)
-
     return trunk.eval()
+
+
+def read_multipose(path: str | Path) -> MultiPose:
+    """The published MoveNet MultiPose without its keypoint heads. GraphModelError for another
+    network."""
+    model = read_graph_model(path)
+    try:
+        layers = _Layers(model)
+        network = MultiPose(layers.width())
+        network.load_state_dict(layers.features() | layers.heads(_PERSON_HEADS))
+    except _OTHER_NETWORK as error:
+        raise GraphModelError(f"{path}: not a MoveNet MultiPose ({reason(error)})") from None
+    return network.eval()
 
 
 def _numbered(name: str, index: int) -> str:
@@ -173,6 +145,49 @@ class _Layers:
             for node in model.nodes
             if node.inputs and "Conv2D" in node.operation
         }
+
+    def width(self) -> float:
+        """The width multiplier of the MobileNetV2."""
+        return _WIDTHS[len(self.bias("model/Conv1_relu/Relu6"))]
+
+    def features(self) -> dict[str, Tensor]:
+        """State of a `Backbone` and of a `Pyramid`."""
+        state = self.convolution("backbone.stem", "model/Conv1_relu/Relu6")
+
+        for index in range(_BLOCKS):
+            name = f"model/block_{index}" if index else "model/expanded_conv"
+            block = f"backbone.blocks.{index}"
+            if index:
+                state |= self.convolution(f"{block}.expand", f"{name}_expand_relu/Relu6")
+
+            state |= self.convolution(f"{block}.depthwise", f"{name}_depthwise/depthwise")
+            state |= self.convolution(f"{block}.project", f"{name}_project_BN/FusedBatchNormV3")
+
+        state |= self.convolution("backbone.last", "model/out_relu/Relu6")
+
+        for index in range(4):
+            lateral = _numbered("conv2d", index)
+            state |= self.convolution(f"pyramid.lateral.{index}", f"{lateral}/BiasAdd")
+
+        for index in range(3):
+            merge = _numbered("separable_conv2d", index)
+            depthwise = f"{merge}/separable_conv2d/depthwise"
+            state |= self.separable(f"pyramid.merge.{index}", depthwise)
+
+        return state
+
+    def heads(self, published: dict[str, str]) -> dict[str, Tensor]:
+        """State of heads, by our name and the published one."""
+        state = {}
+        for ours, theirs in published.items():
+            depthwise = self._find(f"{theirs}/", "/depthwise")
+            last = self._find(f"{theirs}/conv2d_", "/BiasAdd")
+            state |= self.separable(f"{ours}.0", depthwise)
+            state |= self.convolution(f"{ours}.1", last)
+        return state
+
+    def _find(self, start: str, end: str) -> str:
+        return next(n for n in self.nodes if n.startswith(start) and n.endswith(end))
 
     def convolution(self, ours: str, published: str) -> dict[str, Tensor]:
         """Weight and bias of a convolution with bias."""
@@ -209,58 +224,3 @@ def _short(name: str) -> str:
     return name.removeprefix("StatefulPartitionedCall/").removeprefix(
         "center_net_mobile_net_v2fpn_feature_extractor/model_1/"
     )
-
-
-def read_nanodet(path: str | Path) -> NanoDet:
-    """The published NanoDet-g, of its 80 classes that of persons alone. GraphModelError for another
-    network."""
-    model = read_graph_model(path)
-    try:
-        return _nanodet(model)
-    except _OTHER_NETWORK as error:
-        raise GraphModelError(f"{path}: not a NanoDet-g ({reason(error)})") from None
-
-
-def _nanodet(model: GraphModel) -> NanoDet:
-    """The graph names convolutions by number alone: 0 to 24 are the backbone's, 25 to 27 the
-    pyramid's, 28 to 33 the heads'."""
-    network = NanoDet()
-    names = [name for name, _ in _convolutions(network)]
-    published = _numbered_convolutions(model)
-    if len(published) != len(names):
-        raise ValueError(f"{len(published)} convolutions, expected {len(names)}")
-
-    state = {}
-
-    for name, (weight, bias) in zip(names, published):
-        if name.startswith("heads") and name.endswith("out"):
-            kept = [_PERSON, *range(_CLASSES, len(weight))]
-            weight = weight[kept]
-            bias = bias[kept]
-        state |= {f"{name}.weight": weight, f"{name}.bias": bias}
-
-    network.load_state_dict(state)
-
-    return network.eval()
-
-
-def _convolutions(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    modules = network.named_modules()
-    return [(name, module) for name, module in modules if isinstance(module, nn.Conv2d)]
-
-
-def _numbered_convolutions(model: GraphModel) -> list[tuple[Tensor, Tensor]]:
-    """Weights (out, in, h, w) with their colours as RGB, and biases, in the order of the
-    convolutions' numbers."""
-    adders = {node.inputs[0]: node for node in model.nodes if node.operation == "Add"}
-    numbered = {}
-
-    for node in model.nodes:
-        if node.operation == "Conv2D":
-            number = int("0" + node.name.rpartition("/convolution")[2].strip("_"))
-            weight = model.weights[node.inputs[1]].transpose(3, 2, 0, 1)
-            weight = weight[:, ::-1] if number == 0 else weight
-            bias = model.weights[adders[node.name].inputs[1]].reshape(-1)
-            numbered[number] = torch.from_numpy(weight.copy()), torch.from_numpy(bias.copy())
-
-    return [numbered[number] for number in sorted(numbered)]

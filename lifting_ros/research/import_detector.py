@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The detector's weights from the published NanoDet-g:
+"""The detector's weights from the published MoveNet MultiPose:
 
-python -m lifting_ros.research.import_detector models/nanodet.json OUT.safetensors
+python -m lifting_ros.research.import_detector models/movenet-multipose.json OUT.safetensors
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from lifting_ros.detection.nanodet_detector import save_detector
+from lifting_ros.detection.multipose_detector import save_detector
 from lifting_ros.io.checkpoint import sha256_of
-from lifting_ros.research.graph_model import GraphModelError, read_nanodet
+from lifting_ros.research.graph_model import GraphModelError, read_multipose
 
 
 def main() -> int:
-    """Read, write, say nothing; one line and status 2 for a file that is no NanoDet-g."""
+    """Read, write, say nothing; one line and status 2 for a file that is no MoveNet MultiPose."""
     if len(sys.argv) != 3:
         sys.exit(__doc__)
 
@@ -23,13 +23,13 @@ def main() -> int:
     out = Path(sys.argv[2])
 
     try:
-        network = read_nanodet(published)
+        network = read_multipose(published)
     except GraphModelError as error:
         print(error, file=sys.stderr)
         return 2
 
     card = {
-        "origin": "NanoDet-g, github.com/RangiLyu/nanodet, Apache-2.0",
+        "origin": "MoveNet MultiPose Lightning, version 1, by Google, Apache-2.0",
         "sha256": sha256_of(published.with_suffix(".bin")),
     }
     save_detector(out, network, card)

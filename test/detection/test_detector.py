@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lifting_ros.detection import nanodet_detector as module
+from lifting_ros.detection import multipose_detector as module
 from lifting_ros.detection.detector import (
     KEYPOINT_INSET,
     DetectorConfig,
@@ -14,40 +14,51 @@ from lifting_ros.detection.detector import (
     overlaps,
     suppress,
 )
-from lifting_ros.detection.nanodet import STRIDES, NanoDet
-from lifting_ros.detection.nanodet_detector import NETWORK, Detector, load_detector, save_detector
+from lifting_ros.detection.multipose import MultiPose, PersonMaps
+from lifting_ros.detection.multipose_detector import NETWORK, Detector, load_detector, save_detector
 from lifting_ros.estimator import WEIGHTS
 from lifting_ros.io.checkpoint import CheckpointError, load_tensors, save_tensors
+from lifting_ros.keypoints.trunk import STRIDE
 
 SHIPPED = WEIGHTS / "detector.safetensors"
-LONG_SIDE = 416
-WIDE = (416, 320)
+STEM_BIAS = "backbone.stem.bias"
+LONG_SIDE = 256
+WIDE = (256, 192)
 """A size (w, h) that the detector sees as it is."""
+
+
+@pytest.fixture(autouse=True)
+def single_precision(monkeypatch):
+    """On every CPU; `test_half_precision_keeps_the_detections` compares the two."""
+    monkeypatch.setattr(module, "has_fast_bf16", lambda device: False)
 
 
 class Said(torch.nn.Module):
     """Stands for the network: says that there are persons, and keeps its input."""
 
-    def __init__(self, *persons: tuple[tuple[float, ...], float, int]):
-        """persons: boxes in pixels of the network's input, logits, levels."""
+    def __init__(self, *persons: tuple[tuple[float, ...], float]):
+        """persons: boxes in pixels of the network's input, logits."""
         super().__init__()
         self.persons = persons
         self.image = None
 
-    def forward(self, image: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def forward(self, image: torch.Tensor) -> PersonMaps:
         self.image = image
         height, width = image.shape[-2:]
-        cells = [(height // stride, width // stride) for stride in STRIDES]
-        levels = [(torch.full((1, *size), -20.0), torch.zeros(1, 4, *size)) for size in cells]
-        for (left, top, right, bottom), logit, level in self.persons:
-            stride = STRIDES[level]
-            column = int((left + right + 1) / 2 // stride)
-            row = int((top + bottom + 1) / 2 // stride)
-            x, y = (stride * cell + (stride - 1) / 2 for cell in (column, row))
-            logits, sides = levels[level]
-            logits[0, row, column] = logit
-            sides[0, :, row, column] = torch.tensor([x - left, y - top, right - x, bottom - y])
-        return levels
+        cells = (height // STRIDE, width // STRIDE)
+        maps = PersonMaps(
+            centre=torch.full((1, *cells), -20.0),
+            size=torch.zeros(1, 2, *cells),
+            offset=torch.zeros(1, 2, *cells),
+        )
+        for (left, top, right, bottom), logit in self.persons:
+            # Cells are measured from the image's corner, half a pixel before the first centre
+            y, x = (top + bottom + 1) / 2 / STRIDE, (left + right + 1) / 2 / STRIDE
+            row, column = int(y), int(x)
+            maps.centre[0, row, column] = logit
+            maps.offset[0, :, row, column] = torch.tensor([y - row, x - column])
+            maps.size[0, :, row, column] = torch.tensor([bottom - top, right - left]) / STRIDE
+        return maps
 
 
 def blank(size: tuple[int, int]) -> np.ndarray:
@@ -75,15 +86,14 @@ def inset(box: np.ndarray) -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize("level", range(3))
 @pytest.mark.parametrize("size", [(640, 480), (480, 640), (1280, 720), (61, 97), (1000, 300)])
-def test_box_comes_back_in_pixels_of_the_image(size, level):
+def test_box_comes_back_in_pixels_of_the_image(size):
     width, height = size
     box = np.array([0.31 * width, 0.2 * height, 0.58 * width, 0.83 * height])
     seen = [round(side * LONG_SIDE / max(size)) for side in size]
     scale = np.tile(np.divide(seen, size), 2)
 
-    (person,) = found(((box + 0.5) * scale - 0.5, 1.0, level), size=size)
+    (person,) = found(((box + 0.5) * scale - 0.5, 1.0), size=size)
 
     np.testing.assert_allclose(person.box_px, inset(box), atol=1e-3)
     assert person.score == pytest.approx(1 / (1 + np.exp(-1)))
@@ -93,35 +103,35 @@ def test_nobody_is_an_ordinary_case():
     assert found() == []
 
 
-@pytest.mark.parametrize("config", [{"score": 0.9}, {"min_side_px": 170}])
+@pytest.mark.parametrize("config", [{"score": 0.9}, {"min_side_px": 130}])
 def test_unsure_or_small_persons_are_none(config):
-    box = (100, 60, 200, 240)
-    person = (box, 2.0, 1)  # score 0.88
+    box = (100, 40, 160, 180)
+    person = (box, 2.0)  # score 0.88
     top, bottom = inset(np.array(box))[1::2]
     assert len(found(person, score=0.8, min_side_px=bottom - top - 4)) == 1
     assert found(person, **config) == []
 
 
 def test_least_side_is_in_pixels_of_the_image():
-    person = ((100, 60, 200, 240), 2.0, 1)
+    person = ((100, 40, 160, 180), 2.0)
     double = (2 * WIDE[0], 2 * WIDE[1])
-    assert len(found(person, size=double, min_side_px=170)) == 1
+    assert len(found(person, size=double, min_side_px=130)) == 1
 
 
-def test_overlapping_boxes_of_all_levels_are_one_person():
-    boxes = [(100, 60, 200, 240), (102, 62, 198, 244), (101, 58, 203, 239)]
-    persons = [(box, logit, level) for level, (box, logit) in enumerate(zip(boxes, (1, 3, 2)))]
+def test_overlapping_boxes_are_one_person():
+    boxes = [(100, 30, 160, 170), (110, 34, 170, 174), (101, 38, 163, 189)]
+    persons = list(zip(boxes, (1.0, 3.0, 2.0)))
     (person,) = found(*persons)
     np.testing.assert_allclose(person.box_px, inset(boxes[1]), atol=1e-3)
     assert len(found(*persons, overlap=0.99)) == 3
 
 
 def test_persons_come_best_first_and_a_limit_keeps_the_best():
-    boxes = [(20, 60, 80, 240), (120, 60, 180, 240), (220, 60, 280, 240)]
-    persons = [(box, logit, 1) for box, logit in zip(boxes, (1.0, 3.0, 2.0))]
+    boxes = [(10, 20, 70, 170), (90, 20, 150, 170), (170, 20, 230, 170)]
+    persons = list(zip(boxes, (1.0, 3.0, 2.0)))
     every = found(*persons)
     inset_px = KEYPOINT_INSET[0] * 60
-    assert [round(person.box_px[0] - inset_px) for person in every] == [120, 220, 20]
+    assert [round(person.box_px[0] - inset_px) for person in every] == [90, 170, 10]
     best = found(*persons, max_persons=2)
     assert [person.score for person in best] == [person.score for person in every[:2]]
 
@@ -145,7 +155,7 @@ def test_input_is_as_long_as_asked_for_and_padded(long_side, seen):
 @pytest.mark.parametrize("size", [(1, 1), (300, 7), (7, 300), (641, 481)])
 def test_any_image_size_is_taken(size):
     config = DetectorConfig(score=0.0, long_side_px=96, min_side_px=0.0)
-    detections = Detector(NanoDet(), config).detect(blank(size))
+    detections = Detector(MultiPose(), config).detect(blank(size))
     assert detections
     limit = np.array([*size, *size]) - 1
     for person in detections:
@@ -188,7 +198,7 @@ def test_overlap_of_known_boxes():
 
 
 def test_weights_come_back_in_half_precision(tmp_path):
-    network = NanoDet()
+    network = MultiPose()
     save_detector(tmp_path / "w", network, {"origin": "a test"})
     read = load_detector(tmp_path / "w", DetectorConfig()).network.float()
     for name, tensor in network.state_dict().items():
@@ -199,13 +209,13 @@ def test_weights_of_another_network_are_one_line(tmp_path):
     tensors, header = load_tensors(SHIPPED)
     named, small, less = (tmp_path / name for name in ("named", "small", "less"))
     save_tensors(named, tensors, {"detector": {"network": "yolo"}})
-    save_tensors(small, tensors | {"stem.bias": torch.zeros(7)}, header)
-    save_tensors(less, {name: t for name, t in tensors.items() if name != "stem.bias"}, header)
+    save_tensors(small, tensors | {STEM_BIAS: torch.zeros(7)}, header)
+    save_tensors(less, {name: t for name, t in tensors.items() if name != STEM_BIAS}, header)
 
     expected = {
         WEIGHTS / "stereo.safetensors": "no 'detector'",
         named: f"expected {NETWORK}, got 'yolo'",
-        small: "size mismatch for stem.bias",
+        small: f"size mismatch for {STEM_BIAS}",
         less: "Missing key",
     }
     for path, text in expected.items():
@@ -272,3 +282,12 @@ def test_walking_person_is_found_with_a_stable_score(clip):
     for person, shift in zip(moved, range(0, 48, 8)):
         box = walking[-1].box_px + [shift, 0, shift, 0]
         assert overlaps(box, person.box_px[None])[0] > 0.85
+
+
+def test_neighbouring_cells_of_one_person_are_one():
+    """Only maxima of the centre map are persons, even if their boxes do not overlap."""
+    flank = ((20, 20, 30, 30), 2.0)
+    peak = ((24, 20, 64, 120), 3.0)
+    beside = ((40, 66, 50, 76), 2.5)  # a cell next to the peak's
+    assert len(found(peak, beside, min_side_px=0.0, overlap=1.0)) == 1
+    assert len(found(peak, flank, min_side_px=0.0, overlap=1.0)) == 2

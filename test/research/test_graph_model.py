@@ -15,21 +15,20 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lifting_ros.detection.nanodet import SIDE_BINS, STRIDES, NanoDet
+from lifting_ros.detection.multipose import WIDTH, MultiPose
 from lifting_ros.estimator import WEIGHTS
-from lifting_ros.keypoints.trunk import Trunk
+from lifting_ros.keypoints.trunk import Head, Trunk
 from lifting_ros.research import import_detector
 from lifting_ros.research.graph_model import (
     GraphModel,
     GraphModelError,
     Node,
     read_graph_model,
-    read_nanodet,
+    read_multipose,
     read_trunk,
 )
 
 PUBLISHED = "LIFTING_PUBLISHED_MODELS"
-CLASSES = 80
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +172,7 @@ def test_unknown_type_of_weights_is_one_line(tiny):
 
 
 @pytest.mark.parametrize(
-    ("read", "name"), [(read_trunk, "not a MoveNet"), (read_nanodet, "not a NanoDet-g")]
+    ("read", "name"), [(read_trunk, "not a MoveNet"), (read_multipose, "not a MoveNet MultiPose")]
 )
 def test_another_network_is_one_line(tiny, read, name):
     assert name in refusal(read, tiny)
@@ -181,45 +180,77 @@ def test_another_network_is_one_line(tiny, read, name):
     assert "not a graph model" in refusal(read, tiny)
 
 
-def write_nanodet(folder: Path, network: NanoDet) -> Path:
-    """The network as it is published: BGR, 80 classes, numbered convolutions, float16."""
-    layers = [(n, m) for n, m in network.named_modules() if isinstance(m, torch.nn.Conv2d)]
+def write_movenet(folder: Path, network: torch.nn.Module, heads: dict[str, str]) -> Path:
+    """A network with trunk, pyramid and heads as it is published: names of TensorFlow, float16.
+
+    heads: published name of each head.
+    """
+    scope = "StatefulPartitionedCall/"
+    deep = scope + "center_net_mobile_net_v2fpn_feature_extractor/model_1/"
     half = {"dtype": "float16", "original_dtype": "float32"}
     nodes, weights = [], []
-    for number, (name, layer) in enumerate(layers):
-        weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
-        if name == "stem":
-            weight = weight[:, ::-1]
-        if name.endswith(".out"):
-            others = np.full((CLASSES - 1, *weight.shape[1:]), 7)
-            weight = np.concatenate([weight[:1], others, weight[1:]])
-            bias = np.concatenate([bias[:1], np.full(CLASSES - 1, 7), bias[1:]])
-        suffix = f"_{number}" if number else ""
-        convolution = f"PartitionedCall/convolution{suffix}"
-        inputs = [f"input{number}", f"split{number}"]
-        nodes.append({"name": convolution, "op": "Conv2D", "input": inputs})
-        nodes.append({"name": f"add{number}", "op": "Add", "input": [convolution, f"b{number}"]})
-        for entry, value in (
-            (inputs[1], weight.transpose(2, 3, 1, 0)),
-            (f"b{number}", bias.reshape(1, -1, 1, 1)),
-        ):
-            entry = {"name": entry, "dtype": "float32", "quantization": half}
+
+    def add(name: str, layer: torch.nn.Conv2d, source: str = "", prefix: str = deep) -> None:
+        depthwise = layer.groups > 1
+        axes = (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)
+        inputs = [source or "input", f"{name}/weights"]
+        arrays = [(inputs[1], layer.weight.detach().permute(*axes).numpy())]
+        if layer.bias is not None:
+            inputs.append(f"{name}/bias")
+            arrays.append((inputs[2], layer.bias.detach().numpy()))
+        operation = "DepthwiseConv2dNative" if depthwise else "_FusedConv2D"
+        nodes.append({"name": prefix + name, "op": operation, "input": inputs})
+        for array, value in arrays:
+            entry = {"name": array, "dtype": "float32", "quantization": half}
             weights.append((entry, np.ascontiguousarray(value, np.float16)))
+
+    def add_separable(name: str, layer: torch.nn.Module, prefix: str = deep) -> None:
+        add(f"{name}/depthwise", layer.depthwise, prefix=prefix)
+        source = f"{prefix}{name}/depthwise"
+        add(f"{name}/pointwise", layer.pointwise, source, prefix)
+
+    add("model/Conv1_relu/Relu6", network.backbone.stem)
+    for index, block in enumerate(network.backbone.blocks):
+        name = f"model/block_{index}" if index else "model/expanded_conv"
+        if block.expand is not None:
+            add(f"{name}_expand_relu/Relu6", block.expand)
+        add(f"{name}_depthwise/depthwise", block.depthwise)
+        add(f"{name}_project_BN/FusedBatchNormV3", block.project)
+    add("model/out_relu/Relu6", network.backbone.last)
+
+    for index, lateral in enumerate(network.pyramid.lateral):
+        add(f"conv2d_{index}/BiasAdd" if index else "conv2d/BiasAdd", lateral)
+    for index, merge in enumerate(network.pyramid.merge):
+        suffix = f"_{index}" if index else ""
+        add_separable(f"separable_conv2d{suffix}/separable_conv2d", merge)
+
+    for head, published in heads.items():
+        separable, last = getattr(network, head)
+        add_separable(f"{published}/separable_conv2d_9/separable_conv2d", separable, scope)
+        add(f"{published}/conv2d_9/BiasAdd", last, prefix=scope)
+
     return write_model(folder, nodes[::-1], weights)
 
 
-def test_nanodet_comes_back_with_persons_alone(tmp_path):
-    network = NanoDet()
-    read = read_nanodet(write_nanodet(tmp_path, network))
-    for name, tensor in network.state_dict().items():
-        assert torch.equal(read.state_dict()[name], tensor.half().float()), name
+MULTIPOSE_HEADS = {"centre": "center_0", "size": "box_scale_0", "offset": "box_offset_0"}
 
 
-def test_nanodet_of_another_shape_is_one_line(tmp_path):
-    network = NanoDet()
-    network.lateral[0] = torch.nn.Conv2d(128, 64, 1)
-    line = refusal(read_nanodet, write_nanodet(tmp_path, network))
-    assert "size mismatch for lateral.0.weight" in line
+def test_multipose_comes_back_without_keypoint_heads(tmp_path):
+    network = MultiPose()
+    network.other = Head(17)
+    heads = MULTIPOSE_HEADS | {"other": "kpt_heatmap_0"}
+    read = read_multipose(write_movenet(tmp_path, network, heads))
+
+    assert read.state_dict().keys() == MultiPose().state_dict().keys()
+    for name, tensor in read.state_dict().items():
+        assert torch.equal(tensor, network.state_dict()[name].half().float()), name
+
+
+def test_multipose_of_another_shape_is_one_line(tmp_path):
+    network = MultiPose()
+    network.size[-1] = torch.nn.Conv2d(96, 3, 1)
+    line = refusal(read_multipose, write_movenet(tmp_path, network, MULTIPOSE_HEADS))
+    assert "size mismatch for size.1.weight" in line
 
 
 def test_command_says_one_line_for_another_network(tiny, monkeypatch, capsys):
@@ -253,35 +284,25 @@ class Interpreter:
         simple = {
             "Placeholder": lambda: self.image,
             "Cast": lambda x: x,
+            "Shape": lambda x: torch.tensor(x.shape),
+            "StridedSlice": lambda x, start, end, _: x[int(start) : int(end)],
             "Unpack": lambda x: x[0],  # the only one that is asked for is a batch of one
             "ExpandDims": lambda x, axis: x.unsqueeze(int(axis)),
             "Squeeze": lambda x: x.squeeze(node.attributes["squeeze_dims"][0]),
-            "Add": torch.add,
             "AddV2": torch.add,
             "Sub": torch.sub,
             "Mul": torch.mul,
-            "Transpose": lambda x, axes: x.permute(axes.tolist()),
-            "ConcatV2": lambda *x: torch.cat(x[:-1], int(x[-1])),
-            "Pad": pad,
-            "PadV2": pad,
-            "LeakyRelu": lambda x: functional.leaky_relu(x, node.attributes["alpha"]),
         }
         layers = {
             "Conv2D": convolve,
             "_FusedConv2D": convolve,
             "DepthwiseConv2dNative": convolve,
             "FusedDepthwiseConv2dNative": convolve,
-            "MaxPool": pool,
             "ResizeBilinear": resize,
         }
         if node.operation in simple:
             return simple[node.operation](*inputs)
         return layers[node.operation](node, *inputs)
-
-
-def pad(x: torch.Tensor, sides: torch.Tensor, value: torch.Tensor | None = None) -> torch.Tensor:
-    """sides: (dimensions, 2), of the first dimension first."""
-    return functional.pad(x, sides.flip(0).flatten().tolist(), value=float(value or 0))
 
 
 def convolve(node: Node, x: torch.Tensor, kernel: torch.Tensor, bias=None) -> torch.Tensor:
@@ -302,13 +323,6 @@ def convolve(node: Node, x: torch.Tensor, kernel: torch.Tensor, bias=None) -> to
     elif "Relu" in fused:
         y = y.clamp(min=0)
     return y.permute(0, 2, 3, 1)
-
-
-def pool(node: Node, x: torch.Tensor) -> torch.Tensor:
-    """(N, H, W, C), without padding."""
-    side, stride = node.attributes["ksize"][1], node.attributes["strides"][1]
-    assert node.attributes["padding"] == "VALID"
-    return functional.max_pool2d(x.permute(0, 3, 1, 2), side, stride).permute(0, 2, 3, 1)
 
 
 def resize(node: Node, x: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
@@ -355,37 +369,37 @@ def test_trunk_says_what_the_published_movenet_says(published, name, side, width
             torch.testing.assert_close(maps, theirs, atol=1e-3, rtol=0)
 
 
-def test_network_says_what_the_published_nanodet_says(published):
-    path = published / "nanodet.json"
-    network, model = read_nanodet(path), read_graph_model(path)
-    image = torch.rand(1, 3, 416, 416, dtype=torch.float64)
-    image[..., :200] = 0.5  # flat on one side
-    mean = torch.tensor([0.485, 0.456, 0.406], dtype=torch.float64).view(3, 1, 1)
-    std = torch.tensor([0.229, 0.224, 0.225], dtype=torch.float64).view(3, 1, 1)
+def test_detector_says_what_the_published_multipose_says(published):
+    path = published / "movenet-multipose.json"
+    network, model = read_multipose(path), read_graph_model(path)
+    assert network.state_dict().keys() == MultiPose(WIDTH).state_dict().keys()
 
-    graph = Interpreter(model, ((image - mean) / std).flip(1))  # BGR
+    image = torch.randint(0, 256, (1, 3, 256, 192))
+    image[..., :96] = 128  # flat on one side
+    graph = Interpreter(model, image.permute(0, 2, 3, 1))
+    graph.values[node_named(model, "StatefulPartitionedCall/sub_1")] = 2 * graph.image / 255 - 1
+
     with torch.inference_mode():
-        levels = network.double()(image)
-        for (logits, distances), number, stride in zip(levels, (29, 33, 37), STRIDES):
-            maps = graph(f"PartitionedCall/Add_{number}")[0]  # (h, w, 80 + 44)
-            torch.testing.assert_close(logits[0].double(), maps[..., 0], atol=1e-3, rtol=0)
-
-            sides = maps[..., CLASSES:].unflatten(-1, (4, SIDE_BINS)).softmax(-1)
-            expected = stride * sides @ torch.arange(SIDE_BINS, dtype=torch.float64)
-            assert expected.std() > 0.01 * stride
-            torch.testing.assert_close(
-                distances[0].permute(1, 2, 0).double(), expected, atol=1e-3, rtol=0
-            )
+        ours = network.double()(image.double() / 255)
+        for maps, ending in (
+            (ours.centre[:, None], "center_0/conv2d_4/BiasAdd"),
+            (ours.size, "box_scale_0/conv2d_5/BiasAdd"),
+            (ours.offset, "box_offset_0/conv2d_6/BiasAdd"),
+        ):
+            theirs = graph(node_named(model, ending)).permute(0, 3, 1, 2)
+            assert theirs.std() > 0.01
+            torch.testing.assert_close(maps, theirs, atol=1e-3, rtol=0)
 
 
 def test_published_networks_are_told_apart(published):
-    assert "not a NanoDet-g" in refusal(read_nanodet, published / "movenet-thunder.json")
+    single = published / "movenet-thunder.json"
+    assert "not a MoveNet MultiPose" in refusal(read_multipose, single)
     assert "not a MoveNet" in refusal(read_trunk, published / "nanodet.json")
 
 
 def test_detector_that_ships_is_the_published_one(published, tmp_path, monkeypatch):
     out = tmp_path / "out.safetensors"
-    arguments = ["import_detector", str(published / "nanodet.json"), str(out)]
+    arguments = ["import_detector", str(published / "movenet-multipose.json"), str(out)]
     monkeypatch.setattr("sys.argv", arguments)
     assert import_detector.main() == 0
     assert out.read_bytes() == (WEIGHTS / "detector.safetensors").read_bytes()

@@ -18,7 +18,7 @@ from node_support import Stage
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from lifting_ros.detection.detector import DetectorConfig
-from lifting_ros.detection.nanodet_detector import load_detector
+from lifting_ros.detection.multipose_detector import load_detector
 from lifting_ros.estimator import EstimatorConfig, PoseEstimator
 
 ROOT = Path(__file__).parents[2]

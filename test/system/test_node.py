@@ -18,8 +18,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from system_support import stamp_ns
 from visualization_msgs.msg import MarkerArray
 
-from lifting_ros.detection.nanodet import SIDE_BINS, NanoDet
-from lifting_ros.detection.nanodet_detector import save_detector
+from lifting_ros.detection.multipose import MultiPose
+from lifting_ros.detection.multipose_detector import save_detector
 from lifting_ros.estimator import SHIPPED, WEIGHTS
 from lifting_ros.io.checkpoint import sha256_of
 
@@ -37,15 +37,12 @@ OUTPUTS = {
 def keen_detector(tmp_path_factory):
     """Detector weights that find one person in every image, who all but fills it."""
     path = tmp_path_factory.mktemp("weights") / "keen.safetensors"
-    network = NanoDet()
+    network = MultiPose()
     with torch.no_grad():
-        for head, logit in zip(
-            network.heads, (-20.0, -20.0, 4.0)
-        ):  # persons at the coarsest level alone
-            head.out.weight.zero_()
-            sides = torch.zeros(4, SIDE_BINS)
-            sides[:, -1] = 20.0  # the largest distance
-            head.out.bias.copy_(torch.cat([torch.tensor([logit]), sides.flatten()]))
+        # A person in every cell, each larger than the image: all of them are one
+        for head, value in ((network.centre, 4.0), (network.size, 1e3), (network.offset, 0.0)):
+            head[-1].weight.zero_()
+            head[-1].bias.fill_(value)
     save_detector(path, network, {})
     return path
 

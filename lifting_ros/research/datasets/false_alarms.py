@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from lifting_ros.detection.nanodet_detector import Detector
+from lifting_ros.detection.multipose_detector import Detector
 from lifting_ros.io.arrays import read_images
 from lifting_ros.keypoints.crop import CROP_MARGIN
 from lifting_ros.research.datasets.negatives import read_negatives

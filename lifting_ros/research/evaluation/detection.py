@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from lifting_ros.detection.nanodet_detector import Detector
+from lifting_ros.detection.multipose_detector import Detector
 from lifting_ros.estimator import PoseEstimator
 from lifting_ros.research.datasets.crowd_pack import CrowdPack, open_crowd_pack
 from lifting_ros.research.datasets.keypoints2d import keypoint_box, photo_sets_in, read_photo_set

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from lifting_ros.detection.detector import DetectorConfig
-from lifting_ros.detection.nanodet_detector import load_detector
+from lifting_ros.detection.multipose_detector import load_detector
 from lifting_ros.estimator import WEIGHTS
 from lifting_ros.io.checkpoint import sha256_of
 from lifting_ros.research.datasets import false_alarms, keypoints2d

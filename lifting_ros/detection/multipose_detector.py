@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The person detector that ships: NanoDet on the whole image, its aspect kept."""
+"""The person detector that ships: MoveNet MultiPose on the whole image, its aspect kept."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from lifting_ros.detection.detector import DetectorConfig, keypoint_boxes, suppress
-from lifting_ros.detection.nanodet import STRIDES, NanoDet
+from lifting_ros.detection.multipose import MultiPose, PersonMaps
 from lifting_ros.device import has_fast_bf16
 from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason, save_tensors
+from lifting_ros.keypoints.trunk import STRIDE
 from lifting_ros.types import Detection
 
-NETWORK = "nanodet-g"
+NETWORK = "movenet-multipose"
 """Name of the network in the header of its weights file."""
 
 _MULTIPLE = 32
@@ -34,8 +35,7 @@ class Detector:
     def __init__(
         self, network: nn.Module, config: DetectorConfig, device: torch.device | str = "cpu"
     ):
-        """network: as NanoDet, from an image (1, 3, h, w) in [0, 1] RGB to the logits (1, h, w) and
-        side distances (1, 4, h, w) px of every level."""
+        """network: as MultiPose, from an image (1, 3, H, W) in [0, 1] RGB to PersonMaps."""
         self.config = config
         self.device = torch.device(device)
         self.dtype = torch.bfloat16 if has_fast_bf16(self.device) else torch.float32
@@ -46,23 +46,12 @@ class Detector:
     def detect(self, image: np.ndarray) -> list[Detection]:
         """Persons in an (H, W, 3) uint8 RGB image, best first; boxes around their keypoints, image
         pixels."""
-        tensor, scale = self._network_input(image)
-        with torch.inference_mode():
-            levels = self.network(tensor)
+        persons, scores = self.find_persons(image)
+        boxes = keypoint_boxes(persons, image.shape[1::-1])
 
-        # Boxes in image pixels
-        boxes, scores = self._candidates(levels)
-        boxes = (boxes + 0.5) / scale - 0.5
-        boxes = keypoint_boxes(boxes, image.shape[1::-1])
-
-        # Persons large enough, each once
         sides = boxes[:, 2:] - boxes[:, :2]
         longer_side = sides.max(-1, initial=0)
-        large = longer_side >= self.config.min_side_px
-        boxes = boxes[large]
-        scores = scores[large]
-        kept = suppress(boxes, scores, self.config.overlap)
-
+        kept = np.flatnonzero(longer_side >= self.config.min_side_px)
         if self.config.max_persons:
             kept = kept[: self.config.max_persons]
 
@@ -74,6 +63,20 @@ class Detector:
             )
             detections.append(detection)
         return detections
+
+    def find_persons(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (N, 4) of whole persons with their clothes, cut to the image, and scores (N,),
+        each person once, best first."""
+        tensor, scale = self._network_input(image)
+        with torch.inference_mode():
+            maps = self.network(tensor)
+
+        boxes, scores = self._candidates(maps)
+        boxes = (boxes + 0.5) / scale - 0.5
+        limit = np.array([*image.shape[1::-1]] * 2) - 1.0
+        boxes = np.clip(boxes, 0, limit)
+        kept = suppress(boxes, scores, self.config.overlap)
+        return boxes[kept], scores[kept]
 
     def _network_input(self, image: np.ndarray) -> tuple[Tensor, np.ndarray]:
         """Network input (1, 3, h, w), and the scale (4,) from image pixels to input pixels.
@@ -98,34 +101,37 @@ class Detector:
         tensor = tensor.contiguous(memory_format=torch.channels_last)
         return tensor, np.array([w / width, h / height] * 2)
 
-    def _candidates(self, levels: list[tuple[Tensor, Tensor]]) -> tuple[np.ndarray, np.ndarray]:
-        """Boxes (N, 4) in input pixels, and scores (N,), of all cells that reach the minimum
-        score."""
-        boxes = []
-        scores = []
-        for (logits, sides), stride in zip(levels, STRIDES):
-            score = logits[0].float().sigmoid()
-            row, column = torch.where(score >= self.config.score)
-            centre = torch.stack([column, row], -1) * stride + (stride - 1) / 2  # (n, 2)
-            distance = sides[0].float()[:, row, column].T  # (n, 4)
+    def _candidates(self, maps: PersonMaps) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (N, 4) in input pixels, and scores (N,), of the maxima of the centre map that
+        reach the minimum score."""
+        score = maps.centre[0].float().sigmoid()
+        highest = nn.functional.max_pool2d(score[None], kernel_size=3, stride=1, padding=1)[0]
+        is_maximum = score == highest
+        row, column = torch.where(is_maximum & (score >= self.config.score))
 
-            low = centre - distance[:, :2]
-            high = centre + distance[:, 2:]
-            boxes.append(torch.cat([low, high], 1))
-            scores.append(score[row, column])
-        return _to_numpy(boxes), _to_numpy(scores)
+        offset = maps.offset[0].float()[:, row, column]  # (2, n) y, x
+        size = maps.size[0].float()[:, row, column].clamp(min=0)
+        centre_y = row + offset[0]
+        centre_x = column + offset[1]
+        half_height = size[0] / 2
+        half_width = size[1] / 2
+        sides = [
+            centre_x - half_width,
+            centre_y - half_height,
+            centre_x + half_width,
+            centre_y + half_height,
+        ]
 
-
-def _to_numpy(parts: list[Tensor]) -> np.ndarray:
-    joined = torch.cat(parts)
-    return joined.double().cpu().numpy()
+        # Cells are measured from the image's corner, pixels from the centre of the first one
+        boxes = STRIDE * torch.stack(sides, 1) - 0.5
+        return boxes.double().cpu().numpy(), score[row, column].double().cpu().numpy()
 
 
 def _next_multiple(side: int) -> int:
     return -(-side // _MULTIPLE) * _MULTIPLE
 
 
-def save_detector(path: str | Path, network: NanoDet, card: dict) -> None:
+def save_detector(path: str | Path, network: MultiPose, card: dict) -> None:
     """Write detector weights as fp16 with a short card (origin, licence)."""
     half = {}
     for name, tensor in network.state_dict().items():
@@ -149,7 +155,7 @@ def load_detector(
         if name != NETWORK:
             raise ValueError(f"expected {NETWORK}, got {name!r}")
 
-        network = NanoDet()
+        network = MultiPose()
         network.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: holds no person detector ({reason(error)})") from None

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Montages that a person detector learns from: photographs at many sizes beside one another, and
+the boxes of the people in them.
+
+A photograph has one labelled person. The published detector, which is good at people who fill the
+picture, marks the others. In a montage the same people are small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from lifting_ros.detection.detector import keypoint_boxes, overlaps, person_boxes
+from lifting_ros.detection.multipose_detector import Detector
+from lifting_ros.research.datasets.keypoints2d import (
+    PhotoSet,
+    keypoint_box,
+    photo_sets_in,
+    read_photo_set,
+)
+from lifting_ros.research.datasets.negatives import read_negatives
+from lifting_ros.research.datasets.splits import rows_of
+
+SIDE_PX = 352
+"""Photographs are kept at most that long."""
+
+SURE = 0.4
+"""Score of the teacher from which somebody is there."""
+
+DOUBT = 0.06
+"""Score of the teacher below which nobody is there."""
+
+_SAME = 0.4
+"""IoU from which the teacher's box is that of the labelled person."""
+
+_GRIDS = ((1, 1), (2, 1), (1, 2), (2, 2), (3, 2), (2, 3), (3, 3), (4, 3))
+"""Columns and rows of a montage."""
+
+_GRID_SHARES = (0.25, 0.1, 0.1, 0.15, 0.1, 0.1, 0.12, 0.08)
+
+_LEAST_LEFT = 0.4
+"""Share of a box inside the picture below which it is in doubt."""
+
+_LEAST_SIDE_PX = 10.0
+"""Longer side of a box below which it is in doubt."""
+
+
+class Picture(NamedTuple):
+    """A photograph or a montage, and the people in it."""
+
+    image: np.ndarray
+    """(H, W, 3) uint8 RGB."""
+    boxes: np.ndarray
+    """(M, 4) boxes of persons (not of keypoints): x0, y0, x1, y1 px."""
+    sure: np.ndarray
+    """(M,) bool; where False, nothing is learnt from the place."""
+
+
+def open_montages(
+    data: Path, side: str, teacher: Detector, most: int, empty_share: float, seed: int
+) -> Montages:
+    """Montages of the photographs of a side (see `splits.rows_of`) in `data`/keypoints2d and
+    `data`/negatives; errors as `read_photo_set`.
+
+    most: photographs of a data set, drawn with `seed`.
+    """
+    people = []
+    for name in photo_sets_in(data / "keypoints2d"):
+        photos = read_photo_set(data / "keypoints2d", name)
+        rows = np.flatnonzero(rows_of(photos.validation, side))
+        chosen = np.random.default_rng(seed).permutation(rows)[:most]
+        if len(chosen):
+            people.append(teach(teacher, photos, chosen))
+
+    empty = [empty_picture(image) for image in read_negatives(data / "negatives", side)]
+    return Montages(people, empty, empty_share, seed)
+
+
+def teach(teacher: Detector, photos: PhotoSet, rows: Sequence[int]) -> list[Picture]:
+    """Photographs with the boxes of everybody whom the teacher or a label shows.
+
+    teacher: finds persons from a score of DOUBT on.
+    """
+    pictures = []
+    for row in tqdm(rows, desc=f"people of {photos.name}", unit="photo", leave=False):
+        image = photos.image(row)
+        factor = min(1.0, SIDE_PX / max(image.shape[:2]))
+        image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+        keypoints = photos.keypoints[row] * np.array([factor, factor, 1])
+
+        boxes, scores = teacher.find_persons(image)
+        picture = Picture(image, boxes, scores >= SURE)
+        pictures.append(_with_labelled(picture, keypoint_box(keypoints)))
+    return pictures
+
+
+def _with_labelled(picture: Picture, box: np.ndarray) -> Picture:
+    """The picture with its labelled person: the teacher's box of it, or one from its keypoints."""
+    size = picture.image.shape[1::-1]
+    shared = overlaps(box, keypoint_boxes(picture.boxes, size))
+    if shared.max(initial=0.0) < _SAME:
+        boxes = np.concatenate([person_boxes(box[None], size), picture.boxes])
+        return picture._replace(boxes=boxes, sure=np.append(True, picture.sure))
+
+    sure = picture.sure.copy()
+    sure[shared.argmax()] = True
+    return picture._replace(sure=sure)
+
+
+def empty_picture(image: np.ndarray) -> Picture:
+    """A picture that shows nobody."""
+    factor = min(1.0, SIDE_PX / max(image.shape[:2]))
+    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
+    return Picture(small, np.zeros((0, 4)), np.zeros(0, bool))
+
+
+class Montages:
+    """Montages of photographs, each determined by its number."""
+
+    def __init__(
+        self,
+        people: Sequence[Sequence[Picture]],
+        empty: Sequence[Picture],
+        empty_share: float,
+        seed: int,
+    ):
+        """people: pictures of each data set, which are drawn equally often; empty: those that
+        show nobody, `empty_share` of the places."""
+        self.people = people
+        self.empty = empty
+        self.empty_share = empty_share
+        self.seed = seed
+
+    def make(self, number: int, size: tuple[int, int]) -> Picture:
+        """A montage of `size` (w, h)."""
+        rng = np.random.default_rng((self.seed, number))
+        columns, rows = _GRIDS[rng.choice(len(_GRIDS), p=_GRID_SHARES)]
+        cell = (size[0] // columns, size[1] // rows)
+
+        canvas = np.full((size[1], size[0], 3), rng.integers(0, 256, 3), np.uint8)
+        boxes = [np.zeros((0, 4))]
+        sure = [np.zeros(0, bool)]
+        for row in range(rows):
+            for column in range(columns):
+                part = _fit(self._draw(rng), cell, rng)
+                left = column * cell[0]
+                top = row * cell[1]
+                canvas[top : top + cell[1], left : left + cell[0]] = part.image
+                boxes.append(part.boxes + np.array([left, top, left, top]))
+                sure.append(part.sure)
+
+        return Picture(_recoloured(canvas, rng), np.concatenate(boxes), np.concatenate(sure))
+
+    def _draw(self, rng: np.random.Generator) -> Picture:
+        if self.empty and rng.random() < self.empty_share:
+            return self.empty[rng.integers(len(self.empty))]
+        pictures = self.people[rng.integers(len(self.people))]
+        return pictures[rng.integers(len(pictures))]
+
+
+def _fit(picture: Picture, cell: tuple[int, int], rng: np.random.Generator) -> Picture:
+    """The picture, half of them mirrored, at a random size and place in a cell (w, h); what
+    sticks out is cut off."""
+    width, height = cell
+    h, w = picture.image.shape[:2]
+    scale = min(width / w, height / h) * float(np.exp(rng.uniform(-0.5, 0.5)))
+    x = rng.uniform(min(0, width - scale * w), max(0, width - scale * w))
+    y = rng.uniform(min(0, height - scale * h), max(0, height - scale * h))
+
+    if rng.random() < 0.5:
+        picture = _mirrored(picture)
+    image = picture.image
+    if scale < 1:
+        small = (max(1, round(scale * w)), max(1, round(scale * h)))
+        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+
+    # (0, 0) is the centre of a pixel, before and after
+    step = scale * np.array([w, h]) / np.array(image.shape[1::-1])
+    start = np.array([x, y]) + 0.5 * step - 0.5
+    placement = np.array([[step[0], 0, start[0]], [0, step[1], start[1]]])
+    colour = rng.integers(0, 256, 3).tolist()
+    placed = cv2.warpAffine(image, placement, cell, borderValue=colour)
+
+    shift = np.array([x, y]) + 0.5 * scale - 0.5
+    whole = scale * picture.boxes + np.tile(shift, 2)
+    cut = np.clip(whole, 0, np.array([width, height, width, height]) - 1)
+    sides = cut[:, 2:] - cut[:, :2]
+    left = sides.prod(1) / np.maximum((whole[:, 2:] - whole[:, :2]).prod(1), 1e-6)
+    seen = left > 0.05
+    clear = (left > _LEAST_LEFT) & (sides.max(1, initial=0) >= _LEAST_SIDE_PX)
+    return Picture(placed, cut[seen], (picture.sure & clear)[seen])
+
+
+def _mirrored(picture: Picture) -> Picture:
+    left, top, right, bottom = picture.boxes.T
+    last = picture.image.shape[1] - 1
+    boxes = np.stack([last - right, top, last - left, bottom], 1)
+    return Picture(np.ascontiguousarray(picture.image[:, ::-1]), boxes, picture.sure)
+
+
+def _recoloured(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Other brightness, contrast and colour balance; some blurred or noisy."""
+    gain = np.exp(rng.normal(0, 0.2) + rng.normal(0, 0.06, 3))
+    offset = rng.normal(0, 12)
+    changed = image * gain + offset
+    if rng.random() < 0.15:
+        changed = cv2.GaussianBlur(changed, (0, 0), rng.uniform(0.4, 1.2))
+    if rng.random() < 0.15:
+        changed = changed + rng.normal(0, rng.uniform(2, 12), image.shape)
+    return np.clip(changed, 0, 255).astype(np.uint8)

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training of the person detector on montages, from published weights: resumable, the same samples
+for the same seed.
+
+The published network finds people who fill the picture. Here it learns to find small ones too, with
+its own answers to the large ones as labels. The backbone is frozen; pyramid and heads are trained.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from lifting_ros.detection.detector import DetectorConfig
+from lifting_ros.detection.multipose import MultiPose, PersonMaps
+from lifting_ros.detection.multipose_detector import Detector
+from lifting_ros.keypoints.trunk import STRIDE
+from lifting_ros.research.datasets.montage import DOUBT, Montages, Picture, open_montages
+from lifting_ros.research.evaluation.montages import montage_row
+from lifting_ros.research.training.averaging import start_average, update_average
+from lifting_ros.research.training.record import RunRecord
+from lifting_ros.research.training.state import load_state, save_state
+
+SIZES = ((320, 256), (256, 320), (320, 192), (320, 320), (256, 256))
+"""Widths and heights of the montages, px; one for each batch."""
+
+_SPREAD = 0.06
+"""Standard deviation (std) of a person's target, divided by the root of the box's area."""
+
+_LEAST_SPREAD = 0.6
+"""Least std of a target, cells."""
+
+_IGNORED = 0.6
+"""Part of the width and height of a doubtful box in which nothing is learnt."""
+
+
+@dataclass(frozen=True)
+class DetectorTrainConfig:
+    """The recipe of the detector; `config/train_detector.yaml` is the one that ships."""
+
+    samples: int = field(
+        default=16_000, metadata={"description": "montages in all", "range": (1, 10**9)}
+    )
+    batch: int = field(default=8, metadata={"description": "montages a step", "range": (1, 65536)})
+    learning_rate: float = field(
+        default=1e-3, metadata={"description": "largest rate", "range": (0.0, 10.0)}
+    )
+    warmup: int = field(
+        default=800, metadata={"description": "montages with a rising rate", "range": (0, 10**9)}
+    )
+    weight_decay: float = field(
+        default=1e-3, metadata={"description": "weight decay", "range": (0.0, 1.0)}
+    )
+    clip: float = field(
+        default=5.0,
+        metadata={"description": "largest norm of a step's gradient", "range": (0.0, 1e6)},
+    )
+    ema: float = field(
+        default=0.998,
+        metadata={"description": "decay of the averaged weights", "range": (0.0, 1.0)},
+    )
+    size_weight: float = field(
+        default=0.1, metadata={"description": "weight of the boxes' sizes", "range": (0.0, 10.0)}
+    )
+    offset_weight: float = field(
+        default=1.0, metadata={"description": "weight of the boxes' offsets", "range": (0.0, 10.0)}
+    )
+    photographs: int = field(
+        default=800,
+        metadata={"description": "most photographs of a data set", "range": (1, 10**7)},
+    )
+    empty_share: float = field(
+        default=0.2,
+        metadata={"description": "share of places where nobody is", "range": (0.0, 1.0)},
+    )
+    seed: int = field(
+        default=0,
+        metadata={"description": "seed of order and montages", "range": (0, 2**31 - 1)},
+    )
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return math.ceil(self.samples / self.batch)
+
+    def rate_at(self, step: int) -> float:
+        """Linear rise, then a half cosine to zero."""
+        rise = (step + 1) * self.batch / max(self.warmup, 1)
+        fall = 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return self.learning_rate * min(1.0, rise) * fall
+
+
+TEACHER_SIDE_PX = 256
+"""Long side of the photographs that the published network marks: it was trained at that."""
+
+VALIDATION_MONTAGES = 100
+
+VALIDATION_SCORE = 0.1
+
+
+def open_training_montages(
+    config: DetectorTrainConfig, published: MultiPose, data: Path, side: str
+) -> Montages:
+    """Montages of a side (see `splits.rows_of`), their people marked by the published network."""
+    marks = DetectorConfig(score=DOUBT, long_side_px=TEACHER_SIDE_PX, overlap=0.6)
+    teacher = Detector(copy.deepcopy(published), marks)
+    return open_montages(data, side, teacher, config.photographs, config.empty_share, config.seed)
+
+
+def detector_of(weights: dict[str, Tensor]) -> MultiPose:
+    """A network with these weights."""
+    network = MultiPose()
+    network.load_state_dict(weights)
+    return network
+
+
+def validate(weights: dict[str, Tensor], montages: Montages) -> dict[str, float]:
+    """The row of `montage_row` at VALIDATION_SCORE and the detector's default input."""
+    config = DetectorConfig(score=VALIDATION_SCORE)
+    return montage_row(Detector(detector_of(weights), config), montages, VALIDATION_MONTAGES)
+
+
+class Targets(NamedTuple):
+    """Targets of N montages; maps have a quarter of their resolution (h, w)."""
+
+    centre: Tensor
+    """(N, h, w) 1 at the centre of a person, falling to 0 around it."""
+    counted: Tensor
+    """(N, h, w) bool: where nobody may be found; False in doubtful boxes."""
+    peaks: Tensor
+    """(M, 3) montage, row and column of every person's centre."""
+    size: Tensor
+    """(M, 2) height and width, cells."""
+    offset: Tensor
+    """(M, 2) from the cell to the exact centre, y, x, cells."""
+
+
+def make_targets(pictures: list[Picture]) -> Targets:
+    """Targets of montages of one size."""
+    height, width = pictures[0].image.shape[:2]
+    shape = (len(pictures), height // STRIDE, width // STRIDE)
+    rows = np.arange(shape[1])[:, None]
+    columns = np.arange(shape[2])
+    centre = np.zeros(shape, np.float32)
+    counted = np.ones(shape, bool)
+    peaks = []
+    sizes = []
+    offsets = []
+
+    for number, picture in enumerate(pictures):
+        # Cells are measured from the image's corner, pixels from the centre of the first one
+        boxes = (picture.boxes + 0.5) / STRIDE
+        for (left, top, right, bottom), sure in zip(boxes, picture.sure):
+            x = (left + right) / 2
+            y = (top + bottom) / 2
+            size = np.array([bottom - top, right - left])
+
+            if not sure:
+                near_row = np.abs(rows + 0.5 - y) <= _IGNORED / 2 * size[0] + 1
+                near_column = np.abs(columns + 0.5 - x) <= _IGNORED / 2 * size[1] + 1
+                counted[number] &= ~(near_row & near_column)
+                continue
+
+            row = min(int(y), shape[1] - 1)
+            column = min(int(x), shape[2] - 1)
+            spread = max(_LEAST_SPREAD, _SPREAD * math.sqrt(size.prod()))
+            squared = (rows - row) ** 2 + (columns - column) ** 2
+            belief = np.exp(-squared / (2 * spread**2)).astype(np.float32)
+            centre[number] = np.maximum(centre[number], belief)
+            peaks.append((number, row, column))
+            sizes.append(size)
+            offsets.append((y - row, x - column))
+
+    return Targets(
+        centre=torch.from_numpy(centre),
+        counted=torch.from_numpy(counted),
+        peaks=torch.tensor(peaks, dtype=torch.long).reshape(-1, 3),
+        size=torch.tensor(np.array(sizes), dtype=torch.float32).reshape(-1, 2),
+        offset=torch.tensor(offsets, dtype=torch.float32).reshape(-1, 2),
+    )
+
+
+def detector_losses(maps: PersonMaps, targets: Targets) -> dict[str, Tensor]:
+    """Losses per person: of the centre (penalty-reduced focal loss, CornerNet, Law and Deng 2018,
+    equation 1), and L1 of size and offset in cells at the centres."""
+    persons = max(len(targets.peaks), 1)
+    number, row, column = targets.peaks.T
+
+    likely = nn.functional.logsigmoid(maps.centre)
+    unlikely = nn.functional.logsigmoid(-maps.centre)
+    probability = maps.centre.sigmoid()
+    is_peak = torch.zeros_like(targets.counted)
+    is_peak[number, row, column] = True
+    found = likely * (1 - probability) ** 2
+    alarm = unlikely * probability**2 * (1 - targets.centre) ** 4
+    centre = torch.where(is_peak, found, alarm * targets.counted)
+
+    size = maps.size[number, :, row, column]
+    offset = maps.offset[number, :, row, column]
+    return {
+        "centre": -centre.sum() / persons,
+        "size": (size - targets.size).abs().sum() / persons,
+        "offset": (offset - targets.offset).abs().sum() / persons,
+    }
+
+
+class DetectorTrainer:
+    """Network, optimiser and averaged weights, and one step of them."""
+
+    def __init__(self, config: DetectorTrainConfig, network: MultiPose):
+        """network: what the training starts from."""
+        self.config = config
+        self.step = 0
+        self.network = network.to(memory_format=torch.channels_last)
+        self.network.backbone.requires_grad_(False)
+        learnt = [p for p in self.network.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            learnt, config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+        self.average = start_average(self.network)
+
+    def train_step(self, pictures: list[Picture]) -> dict[str, float]:
+        """One optimiser step; returns the losses by name."""
+        config = self.config
+        images = torch.from_numpy(np.stack([picture.image for picture in pictures]))
+        images = images.permute(0, 3, 1, 2).float().div_(255)
+        targets = make_targets(pictures)
+
+        maps = self.network.train()(images.contiguous(memory_format=torch.channels_last))
+        losses = detector_losses(maps, targets)
+        loss = (
+            losses["centre"]
+            + config.size_weight * losses["size"]
+            + config.offset_weight * losses["offset"]
+        )
+
+        for group in self.optimiser.param_groups:
+            group["lr"] = config.rate_at(self.step)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
+        self.optimiser.step()
+
+        self.step += 1
+        update_average(self.average, self.network, config.ema, self.step)
+        return {"loss": loss.item()} | {name: value.item() for name, value in losses.items()}
+
+
+def train_detector(
+    config: DetectorTrainConfig,
+    network: MultiPose,
+    montages: Montages,
+    folder: Path,
+    evaluate: Callable[[dict[str, Tensor]], dict[str, float]],
+    every: int = 500,
+) -> dict[str, Tensor]:
+    """Train to the end of the recipe, going on from `folder` where a state is kept there; returns
+    the averaged weights.
+
+    evaluate: gets the averaged weights every `every` steps and at the end; what it returns goes
+    into `folder`/validation.csv.
+    """
+    trainer = DetectorTrainer(config, network)
+    load_state(folder / "state.safetensors", trainer)
+    record = RunRecord(folder, config)
+    record.forget(trainer.step, trainer.step + 1)
+
+    steps = range(trainer.step, config.steps)
+    for step in tqdm(steps, desc="training", unit="step", mininterval=5):
+        size = SIZES[step % len(SIZES)]
+        first = step * config.batch
+        pictures = [montages.make(first + index, size) for index in range(config.batch)]
+        losses = trainer.train_step(pictures)
+
+        if step % 20 == 0:
+            record.training(step, {"rate": config.rate_at(step)} | losses)
+        if trainer.step % every == 0 or trainer.step == config.steps:
+            record.validation(trainer.step, evaluate(trainer.average))
+            save_state(folder / "state.safetensors", trainer)
+
+    return trainer.average

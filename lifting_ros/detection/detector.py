@@ -114,10 +114,9 @@ def person_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     `keypoint_boxes`, cut to the image."""
     limit = np.array([*size, *size]) - 1.0
     boxes = np.clip(boxes, 0, limit)
-    left, top, right, bottom = KEYPOINT_INSET
-    kept = np.array([1 - left - right, 1 - top - bottom] * 2)
-    inset = np.array(KEYPOINT_INSET) * _sides(boxes) / kept
-    outer = np.where(_at_border(boxes, limit), boxes, boxes - _INWARDS * inset)
+    inset = np.where(_at_border(boxes, limit), 0, KEYPOINT_INSET)  # (N, 4)
+    kept = 1 - np.tile(inset[:, :2] + inset[:, 2:], 2)
+    outer = boxes - _INWARDS * inset * _sides(boxes) / kept
     return np.clip(outer, 0, limit)
 
 

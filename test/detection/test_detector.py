@@ -12,6 +12,7 @@ from lifting_ros.detection.detector import (
     DetectorConfig,
     keypoint_boxes,
     overlaps,
+    person_boxes,
     suppress,
 )
 from lifting_ros.detection.multipose import MultiPose, PersonMaps
@@ -291,3 +292,10 @@ def test_neighbouring_cells_of_one_person_are_one():
     beside = ((40, 66, 50, 76), 2.5)  # a cell next to the peak's
     assert len(found(peak, beside, min_side_px=0.0, overlap=1.0)) == 1
     assert len(found(peak, flank, min_side_px=0.0, overlap=1.0)) == 2
+
+
+def test_person_boxes_undo_keypoint_boxes():
+    size = (640, 480)
+    persons = np.array([[100.0, 60, 200, 240], [0, 30, 60, 479], [300, 0, 639, 100]])
+    np.testing.assert_allclose(person_boxes(keypoint_boxes(persons, size), size), persons)
+    assert person_boxes(np.zeros((0, 4)), size).shape == (0, 4)

@@ -104,7 +104,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--synthetic",
         default="",
         metavar="FOLDER",
-        help="rendered people, instead of those made here; for `image`: to measure on",
+        help="rendered people, instead of those made here; for `supervised`: to learn the errors "
+        "that the 2D side makes on them; for `image`: to measure on",
     )
     parser.add_argument(
         "--every",
@@ -310,6 +311,7 @@ def train_lifter(args: argparse.Namespace) -> None:
     import time
 
     from lifting_ros.cli.recipes import read_recipe
+    from lifting_ros.research.datasets.keypoint_errors import open_errors
     from lifting_ros.research.datasets.mocap import find_mocap, read_mocap
     from lifting_ros.research.datasets.relative_lsp import read_relative_lsp
     from lifting_ros.research.evaluation.lifting import lifter_errors
@@ -339,6 +341,8 @@ def train_lifter(args: argparse.Namespace) -> None:
     if args.what == "relative":
         crowd = read_relative_lsp(args.crowd) if args.crowd else None
         train = partial(train, crowd=crowd, start=Path(args.start) if args.start else None)
+    if args.what == "supervised" and args.synthetic:
+        train = partial(train, errors=open_errors(Path(args.synthetic), Path(args.work)))
     training_poses = mocap.select(~mocap.validation_rows())
     lifter = train(config, training_poses, folder_of(args), evaluate, args.every)
 

@@ -7,7 +7,7 @@ import pytest
 from people import make_poses
 
 from lifting_ros.research.datasets.comparisons import probability_correct, simulate
-from lifting_ros.research.datasets.pictured import disturb, mirror, picture
+from lifting_ros.research.datasets.pictured import Disturbance, disturb, mirror, picture
 from lifting_ros.skeleton import JOINT_FLIP, KEYPOINT_TO_JOINT, limb_lengths
 
 
@@ -103,7 +103,7 @@ def test_a_mirror_changes_sides():
 
 def test_views_are_exact_noisy_and_incomplete_as_the_recipe_says():
     rays = np.zeros((4000, 17, 2), np.float32)
-    seen = disturb(rays, np.random.default_rng(0), exact=0.33, noise_px=8.0, missing=4)
+    seen = disturb(rays, np.random.default_rng(0), Disturbance(0.33, 8.0, 4))
     missing, untouched = 14 - seen.visible.sum(1), (seen.points == 0).all((1, 2))
     assert set(missing) == {0, 1, 2, 3, 4} and (missing[untouched] == 0).all()
     assert untouched.mean() == pytest.approx(0.33, abs=0.03)

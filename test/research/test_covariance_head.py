@@ -8,6 +8,7 @@ from people import make_poses
 
 from lifting_ros.lifting.residual_mlp import ResidualMLP, ResidualMLPConfig, SupervisedLifter
 from lifting_ros.research.datasets.mocap import Mocap
+from lifting_ros.research.datasets.pictured import Disturbance
 from lifting_ros.research.evaluation.calibration import calibrate
 from lifting_ros.research.evaluation.virtual_cameras import PROTOCOLS, make_trial
 from lifting_ros.research.training.covariance_head import (
@@ -77,7 +78,7 @@ def test_factors_make_the_errors_as_large_as_the_covariances_say():
         return {name: result.nees for name, result in calibrate(found, trial.joints_m).items()}
 
     before = nees()
-    fit_inflation(lifter, mocap(200), 0, 8.0, 3, views=600)
+    fit_inflation(lifter, mocap(200), 0, Disturbance(noise_px=8.0, missing=3), views=600)
     after = nees()
     for name in ("observed joints", "inferred joints", "place of the root"):
         assert 0.4 < after[name] < 2.5 and abs(np.log(after[name])) < abs(np.log(before[name])), (

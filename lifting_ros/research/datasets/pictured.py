@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lifting_ros.lifting.observation import PITCH_STEP, into_views, to_rays
+from lifting_ros.research.datasets.keypoint_errors import KeypointErrors, carry_over
 from lifting_ros.research.datasets.virtual_cameras import FOCAL_PX, look
-from lifting_ros.skeleton import JOINT_FLIP, KEYPOINT_TO_JOINT, limb_lengths
+from lifting_ros.skeleton import JOINT_FLIP, KEYPOINT_NAMES, KEYPOINT_TO_JOINT, limb_lengths
 
 DISTANCE_M = (2.5, 7.0)
 """Range of the cameras' distances, uniform."""
@@ -27,6 +28,12 @@ PITCHED = 0.3
 
 PITCH_DEG = (-20.0, 45.0)
 """Range of that pitch, positive downwards."""
+
+LEAST_CONFIDENCE = 0.15
+"""Confidence from which the lifter uses a keypoint."""
+
+LEAST_SEEN = 4
+"""Keypoints that stay visible."""
 
 BLOCK = 20_000
 
@@ -107,31 +114,91 @@ class Seen(NamedTuple):
     """(N, 14) bool."""
 
 
-def disturb(
-    rays: np.ndarray, rng: np.random.Generator, exact: float, noise_px: float, missing: int
-) -> Seen:
-    """Keypoints of rays (N, 17, 2) as a detector finds them: a share `exact` left alone, the others
-    with noise and some of them missing.
+class Disturbance(NamedTuple):
+    """How keypoints differ from the true ones."""
 
-    The deviation differs from picture to picture, up to `noise_px` at f = 1150 px, and from
-    keypoint to keypoint; how many of at most `missing` keypoints are gone, too, few more often than
-    many. The lifter is told the deviation, and 2 px where it is less.
+    exact: float = 0.33
+    """Share of pictures that are left alone."""
+    noise_px: float = 8.0
+    """Largest std of Gaussian noise, px at f = 1150 px."""
+    missing: int = 9
+    """Most keypoints that are missing at random."""
+    real: float = 0.0
+    """Share of the other pictures with errors of the 2D side instead of Gaussian noise."""
+    half: float = 0.0
+    """Share of all pictures in which a part of the body is out of view."""
+    errors: KeypointErrors | None = None
+    """The errors of `real`."""
+
+
+HALVES = (
+    ("ankle",),
+    ("knee", "ankle"),
+    ("knee", "ankle"),
+    ("hip", "knee", "ankle"),
+    ("hip", "knee", "ankle"),
+    ("head_top", "neck"),
+    ("left_elbow", "left_wrist", "left_knee", "left_ankle"),
+    ("right_elbow", "right_wrist", "right_knee", "right_ankle"),
+)
+"""Parts of the body that are out of view together; keypoints whose names contain one of these."""
+
+
+def disturb(rays: np.ndarray, rng: np.random.Generator, how: Disturbance) -> Seen:
+    """Keypoints of rays (N, 17, 2) as a detector finds them.
+
+    The std of the Gaussian noise differs from picture to picture, up to `noise_px`, and from
+    keypoint to keypoint; how many keypoints are missing does too, few more often than many. The
+    lifter is told the std, and 2 px where it is less.
     """
     points = rays[:, list(KEYPOINT_TO_JOINT)].astype(np.float64)
     count, joints = points.shape[:2]
-    touched = rng.random(count) >= exact
+    touched = rng.random(count) >= how.exact
 
     # Noise: a level per picture, and a factor per keypoint
     own = np.exp(0.4 * rng.standard_normal((count, joints)))
-    level_px = touched * rng.uniform(0, noise_px, count)
+    level_px = touched * rng.uniform(0, how.noise_px, count)
     deviation = level_px[:, None] * own  # N, 14
 
     # Missing keypoints: few of them most of the time
-    gone = touched * np.floor((missing + 1) * rng.random(count) ** 2)
+    gone = touched * np.floor((how.missing + 1) * rng.random(count) ** 2)
     rank = rng.random((count, joints)).argsort(1).argsort(1)
     visible = rank >= gone[:, None]
 
     noise = rng.standard_normal(points.shape)
     noisy = points + deviation[..., None] / FOCAL_PX * noise
+    seen = Seen(noisy, np.maximum(deviation, 2.0) / FOCAL_PX, visible)
 
-    return Seen(noisy, np.maximum(deviation, 2.0) / FOCAL_PX, visible)
+    if how.errors is not None:
+        rows = np.flatnonzero(touched & (rng.random(count) < how.real))
+        _make_real(seen, rows, points, how.errors, rng)
+    if how.half > 0:
+        rows = np.flatnonzero(rng.random(count) < how.half)
+        _cut(seen.visible, rows, rng)
+    return seen
+
+
+def _make_real(
+    seen: Seen,
+    rows: np.ndarray,
+    points: np.ndarray,
+    errors: KeypointErrors,
+    rng: np.random.Generator,
+) -> None:
+    """Give `rows` of `seen` the errors of the 2D side, in place."""
+    carried = carry_over(errors, points[rows], rng)
+    seen.points[rows] = carried.points
+    seen.deviation[rows] = carried.deviation
+    visible = carried.confidence >= LEAST_CONFIDENCE
+    enough = visible.sum(1) >= LEAST_SEEN
+    seen.visible[rows] = visible | ~enough[:, None]
+
+
+def _cut(visible: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> None:
+    """Take a part of the body out of view in `rows` of `visible` (N, 14), in place."""
+    kinds = rng.integers(len(HALVES), size=len(rows))
+    for kind, parts in enumerate(HALVES):
+        gone = [any(part in name for part in parts) for name in KEYPOINT_NAMES]
+        cut = visible[rows[kinds == kind]] & ~np.array(gone)
+        enough = cut.sum(1) >= LEAST_SEEN
+        visible[rows[kinds == kind][enough]] = cut[enough]

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from lifting_ros.lifting.residual_mlp import MLPLifter, ResidualMLP
 from lifting_ros.research.datasets.mocap import Mocap
-from lifting_ros.research.datasets.pictured import disturb
+from lifting_ros.research.datasets.pictured import Disturbance, disturb
 from lifting_ros.research.datasets.virtual_cameras import make_views
 from lifting_ros.research.training.fit_prior import balanced_weights
 from lifting_ros.research.training.mlp_trainer import PictureSource
@@ -77,7 +77,7 @@ def surprise(factors: Tensor, missed: Tensor) -> Tensor:
 
 
 def fit_inflation(
-    lifter: MLPLifter, strangers: Mocap, seed: int, noise_px: float, missing: int, views: int = 3000
+    lifter: MLPLifter, strangers: Mocap, seed: int, how: Disturbance, views: int = 3000
 ) -> None:
     """Scale the covariances of inferred joints, observed joints and the root to match the errors on
     `strangers`. In place.
@@ -95,7 +95,7 @@ def fit_inflation(
     poses = strangers.positions_m[chosen]
     size = np.sqrt((limb_lengths(poses) ** 2).sum(-1))
     seen = make_views(poses * (rng.normal(*lifter.size, views) / size)[:, None, None], 1, (seed, 9))
-    about = disturb(seen.joints_m[..., :2] / seen.joints_m[..., 2:], rng, 0.33, noise_px, missing)
+    about = disturb(seen.joints_m[..., :2] / seen.joints_m[..., 2:], rng, how)
     keypoints = seen.camera.to_pixels(about.points)
     variance = (about.deviation * seen.camera.focal_px) ** 2
     covariance = variance[..., None, None] * np.eye(2)

@@ -17,8 +17,15 @@ from torch import Tensor
 
 from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason
 from lifting_ros.lifting.residual_mlp import MLPLifter, Pose, ResidualMLP, ResidualMLPConfig, encode
+from lifting_ros.research.datasets.keypoint_errors import KeypointErrors
 from lifting_ros.research.datasets.mocap import Mocap
-from lifting_ros.research.datasets.pictured import Pictured, disturb, mirror, picture
+from lifting_ros.research.datasets.pictured import (
+    Disturbance,
+    Pictured,
+    disturb,
+    mirror,
+    picture,
+)
 from lifting_ros.research.training.cosine import CosineTrainer, run
 from lifting_ros.research.training.fit_prior import balanced_weights
 
@@ -80,6 +87,23 @@ class PictureTrainConfig:
         default=9,
         metadata={"description": "most keypoints missing in the other pictures", "range": (0, 12)},
     )
+    real: float = field(
+        default=0.6,
+        metadata={
+            "description": (
+                "share of the pictures that are not exact with errors that the 2D side made on "
+                "rendered people, where these are given; the others have Gaussian noise"
+            ),
+            "range": (0.0, 1.0),
+        },
+    )
+    half: float = field(
+        default=0.0,
+        metadata={
+            "description": "share of the pictures in which a part of the body is out of view",
+            "range": (0.0, 1.0),
+        },
+    )
     spread_steps: int = field(
         default=1500,
         metadata={
@@ -99,6 +123,17 @@ class PictureTrainConfig:
     def steps(self) -> int:
         """Optimiser steps in all."""
         return math.ceil(self.samples / self.batch)
+
+    def disturbance(self, errors: KeypointErrors | None) -> Disturbance:
+        """How keypoints differ from the true ones; errors: those that the 2D side made."""
+        return Disturbance(
+            exact=self.exact,
+            noise_px=self.noise_px,
+            missing=self.missing,
+            real=self.real,
+            half=self.half,
+            errors=errors,
+        )
 
 
 class Batch(NamedTuple):
@@ -125,10 +160,18 @@ class PictureSource:
     """Makes batches. Batch `step` of a seed is always the same, so that a resumed training sees
     what an unbroken one would have seen."""
 
-    def __init__(self, pictures: Pictured, config: PictureTrainConfig, calibrated: float = 0.9):
-        """calibrated: share of the pictures whose camera is known to the lifter."""
+    def __init__(
+        self,
+        pictures: Pictured,
+        config: PictureTrainConfig,
+        errors: KeypointErrors | None = None,
+        calibrated: float = 0.9,
+    ):
+        """errors: those that the 2D side made; calibrated: share of the pictures whose camera is
+        known to the lifter."""
         self.pictures = pictures
         self.config = config
+        self.disturbance = config.disturbance(errors)
         self.calibrated = calibrated
 
     def make(self, step: int) -> Batch:
@@ -137,7 +180,7 @@ class PictureSource:
         rows = rng.integers(0, len(self.pictures.pitch), config.batch)
         mirrored = rng.random(config.batch) < config.mirror
         chosen = mirror(self.pictures.select(rows), mirrored)
-        seen = disturb(chosen.rays, rng, config.exact, config.noise_px, config.missing)
+        seen = disturb(chosen.rays, rng, self.disturbance)
         metric = rng.random(config.batch)[:, None] < self.calibrated
 
         return Batch(torch.from_numpy(encode(*seen, chosen.pitch, metric)), chosen, rows, mirrored)

@@ -344,7 +344,7 @@ def train_relative(
         balanced_pictures(mocap.select(~strangers), config.images, config.seed), config
     )
     annotated = captured if crowd is None else annotated_photographs(crowd, captured, config)
-    source = PictureSource(annotated.pictures, config, 0.9 if crowd is None else 0.0)
+    source = PictureSource(annotated.pictures, config, calibrated=0.9 if crowd is None else 0.0)
     network = run_training(
         RelativeTrainer(config, annotated),
         source,
@@ -361,6 +361,6 @@ def train_relative(
         RelativeLifter.normalised,
     )
     lifter = RelativeLifter(network, size)
-    fit_inflation(lifter, mocap.select(strangers), config.seed, config.noise_px, config.missing)
+    fit_inflation(lifter, mocap.select(strangers), config.seed, source.disturbance)
 
     return lifter

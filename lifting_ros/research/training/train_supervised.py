@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lifting_ros.lifting.residual_mlp import MLPLifter, Pose, ResidualMLP, SupervisedLifter
+from lifting_ros.research.datasets.keypoint_errors import KeypointErrors
 from lifting_ros.research.datasets.mocap import Mocap
 from lifting_ros.research.datasets.pictured import Pictured
 from lifting_ros.research.training.covariance_head import (
@@ -34,6 +35,13 @@ from lifting_ros.research.training.mlp_trainer import (
 class SupervisedTrainConfig(PictureTrainConfig):
     """The recipe of the supervised baseline; `config/train_supervised.yaml` ships."""
 
+    half: float = field(
+        default=0.15,
+        metadata={
+            "description": "share of the pictures in which a part of the body is out of view",
+            "range": (0.0, 1.0),
+        },
+    )
     loss: str = field(
         default="squared",
         metadata={
@@ -72,17 +80,18 @@ def train_supervised(
     folder: Path,
     evaluate: Callable[[MLPLifter], dict[str, float]] | None = None,
     every: int = 1000,
+    errors: KeypointErrors | None = None,
 ) -> SupervisedLifter:
     """Train on `mocap` but for those poses that its covariances are made honest on, going on from
     `folder` where a state is kept there.
 
     `evaluate` gets a lifter of the averaged network every `every` steps; what it returns goes into
-    `folder/validation.csv`.
+    `folder/validation.csv`. errors: those that the 2D side made on rendered people, to train with.
     """
     strangers = calibration_rows(mocap)
     known = mocap.select(~strangers)
     size = stature(mocap)
-    source = PictureSource(balanced_pictures(known, config.images, config.seed), config)
+    source = PictureSource(balanced_pictures(known, config.images, config.seed), config, errors)
     network = run_training(
         SupervisedTrainer(config, source.pictures),
         source,
@@ -93,6 +102,6 @@ def train_supervised(
     )
     fit_spread(network, source, config.spread_steps, SupervisedLifter.normalised)
     lifter = SupervisedLifter(network, size)
-    fit_inflation(lifter, mocap.select(strangers), config.seed, config.noise_px, config.missing)
+    fit_inflation(lifter, mocap.select(strangers), config.seed, source.disturbance)
 
     return lifter

@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Errors that the 2D side really makes: measured on rendered people, whose keypoints are known, and
+carried over to other people.
+
+An error is carried over whole, from one person to another in a similar view, so that errors of
+several keypoints that belong together stay together: a confused side, a limb put on the wrong
+place, a half body.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from lifting_ros.detection.detector import overlaps
+from lifting_ros.errors import DataError
+from lifting_ros.estimator import EstimatorConfig, PoseEstimator, network_and_detector
+from lifting_ros.io.arrays import read_arrays, read_images
+from lifting_ros.io.atomic import replacing
+from lifting_ros.io.checkpoint import sha256_of
+from lifting_ros.research.datasets.keypoints2d import keypoint_box
+from lifting_ros.skeleton import KEYPOINT_FLIP, KEYPOINT_NAMES, KEYPOINT_TO_JOINT
+from lifting_ros.types import Skeleton2D
+
+VIEWS = 6
+"""Kinds of views: from the front, the side and behind; trunk upright or not."""
+
+LEAST_ROWS = 30
+"""Views with fewer people borrow from all."""
+
+_MATCH = 0.3
+"""Least IoU of a person and the answer to it."""
+
+_SIDE = 0.3
+"""Width of the shoulders, divided by the extent, below which a person is seen from the side."""
+
+_CONFUSED = 0.5
+"""A keypoint is the other side's if it lies that many times nearer to the other side's."""
+
+_SHOULDERS = [KEYPOINT_NAMES.index(name) for name in ("right_shoulder", "left_shoulder")]
+_HIPS = [KEYPOINT_NAMES.index(name) for name in ("right_hip", "left_hip")]
+
+
+class KeypointErrors(NamedTuple):
+    """Errors of M people. Distances are divided by the person's extent, the root mean square
+    distance of the 14 true keypoints from their mean."""
+
+    offset: np.ndarray
+    """(M, 14, 2) answer minus the true keypoint that it belongs to."""
+    swapped: np.ndarray
+    """(M, 14) bool: the answer belongs to the other side's keypoint."""
+    confidence: np.ndarray
+    """(M, 14) in [0, 1]."""
+    deviation: np.ndarray
+    """(M, 14) std of the answer as the network tells it."""
+    view: np.ndarray
+    """(M,) kind of view, 0 to VIEWS - 1."""
+
+
+def measure_errors(
+    estimator: PoseEstimator, images: np.ndarray, true_px: np.ndarray
+) -> KeypointErrors:
+    """Errors of the whole 2D side, its own detector included, on the main persons of pictures.
+
+    images: M of (H, W, 3) uint8 RGB; true_px: (M, 14, 2), also where hidden or outside. People who
+    are not found are left out; DataError where nobody is found.
+    """
+    rows = []
+    for image, true in zip(tqdm(images, desc="errors of keypoints", unit="picture"), true_px):
+        found = estimator.find_keypoints(image, estimator.detector.detect(image))
+        answer = _answer_to(true, found)
+        if answer is not None:
+            rows.append(_errors_of(answer, true))
+
+    if not rows:
+        raise DataError("errors of keypoints: nobody was found in these pictures")
+    return KeypointErrors(*(np.stack(values) for values in zip(*rows)))
+
+
+def _answer_to(true: np.ndarray, found: list[Skeleton2D]) -> Skeleton2D | None:
+    """The skeleton whose box overlaps that of the true keypoints (14, 2) most; None if none
+    does."""
+    box = keypoint_box(np.concatenate([true, np.ones((len(true), 1))], 1))
+    shared = [overlaps(box, skeleton.box_px[None])[0] for skeleton in found]
+    best = int(np.argmax(shared)) if shared else -1
+    return found[best] if shared and shared[best] >= _MATCH else None
+
+
+def _errors_of(answer: Skeleton2D, true: np.ndarray) -> KeypointErrors:
+    """The errors of one person, a KeypointErrors without its first axis."""
+    extent = extents(true[None])[0]
+    other = true[list(KEYPOINT_FLIP)]
+    own_gap = np.linalg.norm(answer.keypoints_px - true, axis=-1)
+    other_gap = np.linalg.norm(answer.keypoints_px - other, axis=-1)
+    swapped = other_gap < _CONFUSED * own_gap
+
+    belongs_to = np.where(swapped[:, None], other, true)
+    variance = np.trace(answer.covariance_px2, axis1=1, axis2=2) / 2
+    return KeypointErrors(
+        offset=((answer.keypoints_px - belongs_to) / extent).astype(np.float32),
+        swapped=swapped,
+        confidence=answer.confidence.astype(np.float32),
+        deviation=(np.sqrt(variance) / extent).astype(np.float32),
+        view=view_of(true[None])[0],
+    )
+
+
+def extents(points: np.ndarray) -> np.ndarray:
+    """Root mean square distance (N,) of points (N, 14, 2) from their mean."""
+    centred = points - points.mean(1, keepdims=True)
+    return np.sqrt((centred**2).sum(-1).mean(1))
+
+
+def view_of(points: np.ndarray) -> np.ndarray:
+    """Kind of view (N,) of keypoints (N, 14, 2), y down: 0 front, 1 side, 2 behind; 3 more where
+    the trunk is not upright."""
+    right, left = (points[:, index] for index in _SHOULDERS)
+    width = (left - right)[:, 0] / extents(points)
+    facing = np.select([width > _SIDE, width < -_SIDE], [0, 2], 1)
+
+    trunk = points[:, _HIPS].mean(1) - (right + left) / 2
+    upright = trunk[:, 1] > np.abs(trunk[:, 0])
+    return np.where(upright, facing, facing + 3)
+
+
+class Carried(NamedTuple):
+    """Keypoints of N people with the errors of others."""
+
+    points: np.ndarray
+    """(N, 14, 2)."""
+    deviation: np.ndarray
+    """(N, 14) their std as the network tells it, in the same unit."""
+    confidence: np.ndarray
+    """(N, 14)."""
+
+
+def carry_over(errors: KeypointErrors, points: np.ndarray, rng: np.random.Generator) -> Carried:
+    """Keypoints (N, 14, 2), exact, with the errors of people seen in a similar view."""
+    chosen = rng.integers(0, len(errors.view), len(points))
+    view = view_of(points)
+    for kind in range(VIEWS):
+        alike = np.flatnonzero(errors.view == kind)
+        rows = np.flatnonzero(view == kind)
+        if len(alike) >= LEAST_ROWS:
+            chosen[rows] = rng.choice(alike, len(rows))
+
+    other = points[:, list(KEYPOINT_FLIP)]
+    belongs_to = np.where(errors.swapped[chosen][..., None], other, points)
+    extent = extents(points)[:, None]
+    return Carried(
+        points=belongs_to + errors.offset[chosen] * extent[..., None],
+        deviation=errors.deviation[chosen] * extent,
+        confidence=errors.confidence[chosen],
+    )
+
+
+def open_errors(people: Path, work: Path) -> KeypointErrors:
+    """Errors of the 2D side that ships on rendered people, measured once and kept in `work`.
+
+    people: a pack of windows that `lifting render` made; DataError in one line for another folder.
+    """
+    config = EstimatorConfig(min_person_score=0.0)
+    network, _ = network_and_detector(config)
+    of_people = sha256_of(people / "labels.npz")[:8] if (people / "labels.npz").is_file() else ""
+    kept = work / f"keypoint_errors_{sha256_of(network)[:8]}_{of_people}.npz"
+    if kept.is_file():
+        return read_errors(kept)
+
+    expected = {"joints_camera_m": ("N", 17, 3), "K": ("N", 3, 3)}
+    labels = read_arrays(people / "labels.npz", expected)
+    images = read_images(people / "images.npy")
+    seen = labels["joints_camera_m"][:, list(KEYPOINT_TO_JOINT)]
+    projected = np.einsum("nab,nkb->nka", labels["K"], seen)
+    true_px = projected[..., :2] / projected[..., 2:]
+
+    errors = measure_errors(PoseEstimator(config), images, true_px)
+    work.mkdir(parents=True, exist_ok=True)
+    save_errors(kept, errors)
+    return errors
+
+
+def save_errors(path: Path, errors: KeypointErrors) -> None:
+    """Write the errors as .npz."""
+    with replacing(path, keep_suffix=True) as partial:
+        np.savez_compressed(partial, **errors._asdict())
+
+
+def read_errors(path: Path) -> KeypointErrors:
+    """Read what `save_errors` wrote; FileNotFoundError, or DataError in one line for another
+    file."""
+    expected = {
+        "offset": ("M", 14, 2),
+        "swapped": ("M", 14),
+        "confidence": ("M", 14),
+        "deviation": ("M", 14),
+        "view": ("M",),
+    }
+    return KeypointErrors(**read_arrays(path, expected))

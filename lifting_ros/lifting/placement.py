@@ -18,11 +18,15 @@ from lifting_ros.lifting.depth_fusion import COMMON_STD_M
 from lifting_ros.lifting.observation import Views
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 
-PASSES = 3
-"""Gauss-Newton passes without depths."""
+PASSES = 5
+"""Gauss-Newton passes without depths; outliers among the rays are reweighted from the second on."""
+
+FREEDOM = 4.0
+"""Degrees of freedom of the rays' Student t distribution: a keypoint may lie on something else,
+with confidence."""
 
 PASSES_WITH_DEPTH = 6
-"""Gauss-Newton passes with depths; more, because outliers among the depths are reweighted."""
+"""Gauss-Newton passes with depths, among which there are outliers too."""
 
 _LEAST_DISTANCE = 0.1
 """Least distance from the camera to the middle of a person, metres."""
@@ -70,7 +74,9 @@ class _RayFit(NamedTuple):
     noise: np.ndarray
     """(V, 14, 2, 2)."""
     inverse: np.ndarray
-    """(V, 14, 2, 2) of the noise; 0 where not seen."""
+    """(V, 14, 2, 2) of the noise, times the weight of the ray; 0 where not seen."""
+    square: np.ndarray
+    """(V, 14) squared Mahalanobis distance of the residual, without the weight."""
     distance: np.ndarray
     """(V,) metres."""
 
@@ -99,7 +105,7 @@ def place(
     believed = np.ones(views.seen.shape)
     passes = PASSES if depths is None else PASSES_WITH_DEPTH
     for index in range(passes):
-        fit = _weigh_rays(problem, state)
+        fit = _weigh_rays(problem, state, robust=index > 0)
         normal, target = _normal_equations(problem, state, fit)
 
         # Size prior
@@ -121,7 +127,7 @@ def place(
         common = COMMON_STD_M**2 * optical[:, :, None] * optical[:, None]
         found[:, :3, :3] += common
 
-    likelihood = _log_likelihood(problem, state, fit)
+    likelihood = _log_likelihood(problem, state)
     return Placed(state[:, :3], state[:, 3], found, likelihood)
 
 
@@ -169,16 +175,26 @@ def _make_problem(
 def _weigh_rays(
     problem: _Problem,
     state: np.ndarray,
+    robust: bool,
 ) -> _RayFit:
-    """Return the noise of the rays' equations at a state (V, 4)."""
+    """Return the noise of the rays' equations at a state (V, 4).
+
+    robust: whether rays far from their joints get the lower weight of a Student t distribution.
+    """
     middle = (problem.ahead * state).sum(1)
     distance = np.maximum(middle, _LEAST_DISTANCE)
-    square = distance[:, None, None, None] ** 2
-    of_rays = square * problem.rays_noise
+    far = distance[:, None, None, None] ** 2
+    of_rays = far * problem.rays_noise
     noise = of_rays + problem.shape_noise + 1e-12 * np.eye(2)
     mask = problem.seen[..., None, None]
     inverse = np.linalg.inv(noise) * mask
-    return _RayFit(noise, inverse, distance)
+
+    residual = _residual(problem, state)
+    square = np.einsum("vka,vkab,vkb->vk", residual, inverse, residual)
+    if robust:
+        weight = (FREEDOM + 2) / (FREEDOM + square)
+        inverse = inverse * weight[..., None, None]
+    return _RayFit(noise, inverse, square, distance)
 
 
 def _normal_equations(
@@ -210,17 +226,16 @@ def _residual(
 def _log_likelihood(
     problem: _Problem,
     state: np.ndarray,
-    fit: _RayFit,
 ) -> np.ndarray:
-    """Return the log-likelihood (V,) of the rays under the noise of the last pass."""
-    residual = _residual(problem, state)
-    square = np.einsum("vka,vkab,vkb->v", residual, fit.inverse, residual)
+    """Return the log-likelihood (V,) of the rays under a Student t distribution, up to a constant
+    per ray."""
+    fit = _weigh_rays(problem, state, robust=False)
+    tail = 0.5 * (FREEDOM + 2) * np.log1p(fit.square / FREEDOM)
 
     distance = fit.distance[:, None, None, None]
     angular = 2 * np.pi * fit.noise / distance**2
-    volume = np.linalg.det(angular)
-    log_volume = np.log(volume) * problem.seen
-    return -0.5 * (square + log_volume.sum(1))
+    log_volume = 0.5 * np.log(np.linalg.det(angular))
+    return -((tail + log_volume) * problem.seen).sum(1)
 
 
 def _solve(

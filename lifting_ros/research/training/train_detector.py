@@ -52,7 +52,7 @@ class DetectorTrainConfig:
     )
     batch: int = field(default=8, metadata={"description": "montages a step", "range": (1, 65536)})
     learning_rate: float = field(
-        default=1e-3, metadata={"description": "largest rate", "range": (0.0, 10.0)}
+        default=2e-4, metadata={"description": "largest rate", "range": (0.0, 10.0)}
     )
     warmup: int = field(
         default=800, metadata={"description": "montages with a rising rate", "range": (0, 10**9)}
@@ -61,7 +61,7 @@ class DetectorTrainConfig:
         default=1e-3, metadata={"description": "weight decay", "range": (0.0, 1.0)}
     )
     clip: float = field(
-        default=5.0,
+        default=2.0,
         metadata={"description": "largest norm of a step's gradient", "range": (0.0, 1e6)},
     )
     ema: float = field(

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the arms of generated poses do: hang, rest on thighs, hips, a desk or the floor, hold, point,
-or stay as they were recorded."""
+"""What the arms of generated poses do: hang, rest on thighs, hips, a desk or the floor, hold or
+point, or stay as they were recorded."""
 
 from __future__ import annotations
 

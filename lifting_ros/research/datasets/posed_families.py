@@ -93,7 +93,7 @@ def trunk(
     """Hold trunk and head; the head gives back a share of the lean that is drawn from `level_gaze`,
     and looks about. twist, bow: standard deviations."""
     given_back = draw.even(*level_gaze) * (lean + 0.65 * np.asarray(curve))
-    nod = np.clip(draw.normal(3, 10) - given_back, -48, 35)
+    nod = np.clip(draw.normal(0, 7) - given_back, -48, 35)
     figure.hold_trunk(
         lean,
         side,
@@ -101,7 +101,7 @@ def trunk(
         draw.normal(0, twist),
         draw.normal(0, bow),
         nod,
-        draw.normal(0, 16),
+        draw.normal(0, 12),
     )
 
 
@@ -226,7 +226,8 @@ def stand(draw: Draw, bodies: Bodies) -> Figure:
         },
     )
     fold = np.where(draw.chance(0.7), draw.even(1.5, 7), draw.even(5, 20))
-    settle(figure, draw, stance(draw, figure, (0.04, 0.22)), fold, arms, draw.even(0.15, 0.85))
+    feet = stance(draw, figure, (0.04, 0.22), 0.04)
+    settle(figure, draw, feet, fold, arms, draw.even(0.15, 0.85))
     return figure
 
 
@@ -286,7 +287,7 @@ def bend(draw: Draw, bodies: Bodies) -> Figure:
     """Down to the floor, or half way, on straight or bent knees."""
     figure = Figure(bodies)
     lean = draw.even(28, 118)
-    trunk(figure, draw, lean, draw.even(0, 35), (0.0, 0.6), side=draw.normal(0, 3), twist=10)
+    trunk(figure, draw, lean, draw.even(0, 30), (0.0, 0.6), side=draw.normal(0, 3), twist=10)
     arms = Arms(
         draw.rng,
         draw.count,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lifting_ros.research.labels.joint_limits import angles_deg, excess_deg
-from lifting_ros.skeleton import JOINT_COUNT, JOINT_FLIP, JOINT_NAMES, LIMBS, limb_lengths
+from lifting_ros.skeleton import JOINT_COUNT, JOINT_FLIP, LIMBS, limb_lengths
 
 PELVIS = 0
 SPINE = 7
@@ -57,6 +57,9 @@ DONOR_LIMITS_DEG = {"spine fold": 35.0, "head fold": 40.0, "twist": 25.0}
 """Largest angles of recorded frames whose upper bodies are borrowed."""
 DONOR_LEAN_DEG = 30.0
 """The same of the trunk from the vertical."""
+HIP_TILT = 0.5
+"""Most that is left of the recorded tilt of the hips: who walks tilts them, who stands or sits does
+not."""
 
 HIP_LIMITS_DEG = {
     "flexion": (-30.0, 140.0),
@@ -164,11 +167,18 @@ def draw_bodies(positions_m: np.ndarray, rows: np.ndarray, rng: np.random.Genera
         both = [vector(joint, parent) for joint, parent in zip(joints, parents, strict=True)]
         return np.stack(both, 1) * factor[:, None, None]
 
+    hips = sides(HIPS, (PELVIS, PELVIS), hip)
+    level = hips.copy()
+    level[..., 1] *= rng.uniform(0, HIP_TILT, count)[:, None]
+    level *= (_norm(hips) / _norm(level))[..., None]
+
+    # Legs that differ by millimetres would keep one knee from being straight
     lengths = limb_lengths(poses)
-    legs = lengths[:, [[4, 5], [1, 2]]] * np.stack([thigh, shank], -1)[:, None]
+    both = 0.5 * (lengths[:, [4, 5]] + lengths[:, [1, 2]])
+    legs = np.stack([both, both], 1) * np.stack([thigh, shank], -1)[:, None]
     centre = torso[:, None]
     return Bodies(
-        sides(HIPS, (PELVIS, PELVIS), hip),
+        level,
         vector(SPINE, PELVIS) * centre,
         vector(THORAX, SPINE) * centre,
         vector(NOSE, THORAX) * centre,
@@ -194,7 +204,7 @@ class Figure:
         self.rest = np.full((self.count, JOINT_COUNT), np.nan)
         """(N, 17) height at which a joint rests; NaN where it touches nothing."""
         self.support = np.full((self.count, 2, 2, 2), np.nan)
-        """(N, 2, 2, 2) x and z of both ends of what each side stands on; NaN where it carries nothing."""
+        """(N, 2, 2, 2) x and z of both ends of what each side stands on; NaN where on nothing."""
         self.fits = np.ones(self.count, bool)
         """(N,) whether everything that was asked for was reached."""
 
@@ -418,7 +428,7 @@ def segment_distance(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray)
 
 
 def trunk_frames(joints: np.ndarray) -> np.ndarray:
-    """(N, 3, 3) of poses (N, 17, 3): columns across the hips to the left, along the trunk, ahead."""
+    """(N, 3, 3) of poses (N, 17, 3): columns across the hips to the left, up the trunk, ahead."""
     up = _unit(joints[:, THORAX] - joints[:, PELVIS])
     across = joints[:, HIPS[0]] - joints[:, HIPS[1]]
     left = _unit(across - (across * up).sum(-1, keepdims=True) * up)

@@ -58,6 +58,10 @@ REST_M = 0.002
 """How exactly what touches must touch."""
 BLENDINGS = 5
 """Recorded poses that a generated one is tried to be blended with before it stays as it is."""
+HELD_OUT_SEED = 2**31
+"""Added to the seeds of poses to measure on; seeds of recipes are smaller."""
+GENERATED = "generated"
+"""Added to the name of a subject from whom generated poses borrow."""
 UNBLENDED = ("lie", "all_fours")
 """Families that are not blended: half way to somebody who stands they would be falling."""
 BLENDED_SHARE = (0.15, 0.85)
@@ -79,6 +83,8 @@ class PosedPeople(NamedTuple):
     support_m: np.ndarray
     """(N, 2, 2, 2) x and z of both ends of what left and right stand on; NaN of poses that are not
     balanced on it."""
+    donor: np.ndarray
+    """(N,) recorded row that lent the upper body."""
 
     def select(self, rows: np.ndarray) -> PosedPeople:
         """The poses of a boolean or integer index."""
@@ -89,6 +95,7 @@ class PosedPeople(NamedTuple):
             self.limbs_m[rows],
             self.rest_m[rows],
             self.support_m[rows],
+            self.donor[rows],
         )
 
 
@@ -131,11 +138,54 @@ def generate_people(
         np.concatenate([part.limbs_m for part in parts]),
         np.concatenate([part.rest_m for part in parts]),
         np.concatenate([part.support_m for part in parts]),
+        np.concatenate([part.donor for part in parts]),
     )
     rng = np.random.default_rng((seed, 12))
     people = people.select(rng.permutation(count))
     people = _blend_some(people, mocap, blended, rng)
     return _turn_and_mirror(people, rng)
+
+
+def with_generated(mocap: Mocap, count: int, seed: int = 0) -> tuple[Mocap, np.ndarray]:
+    """The poses of `mocap` and `count` generated ones after them, and the recorded row (N + count,)
+    that each is or that lent its upper body.
+
+    The generated poses that borrow from a subject are a subject of their own, on the same side of
+    the split, and a clip. Their proportions are nobody's own. With a count of 0 the recordings
+    alone. Errors as `generate_people`.
+    """
+    recorded = len(mocap.positions_m)
+    if count == 0:
+        return mocap, np.arange(recorded)
+
+    people = generate_people(mocap, count, seed)
+    lenders = mocap.subject_id[people.donor]
+    ids = np.unique(mocap.subject_id)
+    first = max(int(ids.max()) + 1, len(mocap.subjects))
+    subject_id = first + np.searchsorted(ids, lenders)
+    clip_id = int(mocap.clip_id.max()) + 1 + np.searchsorted(ids, lenders)
+
+    held_out = np.unique(mocap.subject_id[mocap.validation_rows()])
+    validation_ids = (*held_out.tolist(), *(first + np.searchsorted(ids, held_out)).tolist())
+    names = mocap.subjects
+    if names:
+        names = (*names, *(f"{names[number]} {GENERATED}" for number in ids))
+
+    extended = Mocap(
+        np.concatenate([mocap.positions_m, people.positions_m]),
+        np.concatenate([mocap.subject_id, subject_id]),
+        np.concatenate([mocap.clip_id, clip_id]),
+        np.concatenate([mocap.own_proportions, np.zeros(count, bool)]),
+        names,
+        validation_ids,
+    )
+    return extended, np.concatenate([np.arange(recorded), people.donor])
+
+
+def held_out_people(mocap: Mocap, count: int, seed: int = 0) -> PosedPeople:
+    """Generated poses to measure on: on bodies of the validation subjects, which `mocap` still
+    holds, from seeds that no training uses. Errors as `generate_people`."""
+    return generate_people(mocap.select(mocap.validation_rows()), count, HELD_OUT_SEED + seed)
 
 
 def _numbers(names: Sequence[str], count: int) -> list[int]:
@@ -184,16 +234,25 @@ def _generate(name: str, count: int, donors: _Donors, rng: np.random.Generator) 
                 bodies.limbs_m[good],
                 figure.rest[good],
                 figure.support[good],
+                bodies.donor[good],
             )
         )
     if found < count:
         raise DataError(f"positions: found no bodies that can be posed as {name}")
     if not kept:
-        empty = np.zeros((0, JOINT_COUNT, 3))
-        kept = [(empty, empty[:, :16, 0], empty[..., 0], np.zeros((0, 2, 2, 2)))]
+        kept = [_nobody()]
 
-    joints, limbs, rest, support = (np.concatenate(values) for values in zip(*kept, strict=True))
-    return PosedPeople(joints, np.full(len(joints), number), tuple(FAMILIES), limbs, rest, support)
+    joints, limbs, rest, support, donor = (
+        np.concatenate(values) for values in zip(*kept, strict=True)
+    )
+    family = np.full(len(joints), number)
+    return PosedPeople(joints, family, tuple(FAMILIES), limbs, rest, support, donor)
+
+
+def _nobody() -> tuple[np.ndarray, ...]:
+    """What is kept of no figures."""
+    empty = np.zeros((0, JOINT_COUNT, 3))
+    return empty, empty[:, 1:, 0], empty[..., 0], np.zeros((0, 2, 2, 2)), np.zeros(0, int)
 
 
 def is_sound(figure: Figure) -> np.ndarray:
@@ -241,11 +300,8 @@ def _blend_some(
     count = len(people.positions_m)
     apart = [people.families.index(name) for name in UNBLENDED]
     wanted = (rng.random(count) < blended) & ~np.isin(people.family, apart)
-    with np.errstate(invalid="ignore"):
-        whole = np.flatnonzero(within_limits(mocap.positions_m))
-    if not len(whole):
-        return people
-
+    partners = _Partners(mocap)
+    wanted &= partners.known(people.donor)
     positions = people.positions_m.copy()
     rest = people.rest_m.copy()
     support = people.support_m.copy()
@@ -253,7 +309,7 @@ def _blend_some(
     for _ in range(BLENDINGS):
         if not len(todo):
             break
-        other = mocap.positions_m[rng.choice(whole, len(todo))]
+        other = partners.draw(people.donor[todo], rng)
         share = rng.uniform(*BLENDED_SHARE, len(todo))
         mixed = blend(people.positions_m[todo], other, share)
         scale = _size(mixed) / MEAN_SIZE_M
@@ -264,6 +320,30 @@ def _blend_some(
         support[todo[good]] = np.nan
         todo = todo[~good]
     return people._replace(positions_m=positions, rest_m=rest, support_m=support)
+
+
+class _Partners:
+    """Recorded poses to blend with: those of the subject that lent the upper body, so that a split
+    by subject stays one."""
+
+    def __init__(self, mocap: Mocap):
+        self.positions_m = mocap.positions_m
+        with np.errstate(invalid="ignore"):
+            whole = np.flatnonzero(within_limits(mocap.positions_m))
+        _, self.owner = np.unique(mocap.subject_id, return_inverse=True)
+        self.rows = whole[np.argsort(self.owner[whole], kind="stable")]
+        self.counts = np.bincount(self.owner[whole], minlength=self.owner.max() + 1)
+        self.starts = np.cumsum(self.counts) - self.counts
+
+    def known(self, donor: np.ndarray) -> np.ndarray:
+        """Boolean (n,): whether there are poses for recorded rows (n,)."""
+        return self.counts[self.owner[donor]] > 0
+
+    def draw(self, donor: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(n, 17, 3) a pose of the subject of each of the recorded rows (n,)."""
+        owner = self.owner[donor]
+        place = np.floor(rng.random(len(donor)) * self.counts[owner]).astype(int)
+        return self.positions_m[self.rows[self.starts[owner] + place]]
 
 
 def blend(poses_m: np.ndarray, others_m: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -323,7 +403,7 @@ def _limb(
 
 
 def _mix(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Unit vectors (N, 3) a share (N,) of the way between two that are less than half a turn apart."""
+    """Unit vectors (N, 3) a share (N,) of the way between two less than half a turn apart."""
     mixed = (1 - share)[:, None] * first + share[:, None] * second
     return mixed / np.maximum(np.linalg.norm(mixed, axis=-1, keepdims=True), 1e-12)
 
@@ -390,7 +470,7 @@ def _turn_and_mirror(people: PosedPeople, rng: np.random.Generator) -> PosedPeop
     x = moved[..., 0] * cosine[:, None, None] + moved[..., 1] * sine[:, None, None]
     z = moved[..., 1] * cosine[:, None, None] - moved[..., 0] * sine[:, None, None]
     support = np.stack([x, z], -1)
-    return PosedPeople(turned, people.family, people.families, limbs, rest, support)
+    return people._replace(positions_m=turned, limbs_m=limbs, rest_m=rest, support_m=support)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -405,6 +485,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
 
     mocap = read_mocap(args.mocap)
+    mocap = mocap.select(~mocap.validation_rows())
     names = [name for name in args.families.split(",") if name] or list(FAMILIES)
     people = [
         generate_people(mocap, args.count, args.seed, (name,), args.blended) for name in names

@@ -82,7 +82,8 @@ def train_supervised(
     strangers = calibration_rows(mocap)
     known = mocap.select(~strangers)
     size = stature(mocap)
-    source = PictureSource(balanced_pictures(known, config.images, config.seed), config)
+    pictures = balanced_pictures(known, config.images, config.seed, config.posed)
+    source = PictureSource(pictures, config)
     network = run_training(
         SupervisedTrainer(config, source.pictures),
         source,
@@ -93,6 +94,13 @@ def train_supervised(
     )
     fit_spread(network, source, config.spread_steps, SupervisedLifter.normalised)
     lifter = SupervisedLifter(network, size)
-    fit_inflation(lifter, mocap.select(strangers), config.seed, config.noise_px, config.missing)
+    fit_inflation(
+        lifter,
+        mocap.select(strangers),
+        config.seed,
+        config.noise_px,
+        config.missing,
+        posed=config.posed,
+    )
 
     return lifter

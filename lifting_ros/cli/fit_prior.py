@@ -56,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="do not add poses of bodies with other proportions",
     )
     parser.add_argument(
+        "--posed",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of generated poses: sitting, squatting, lying and their like (default 0)",
+    )
+    parser.add_argument(
         "--report",
         default="",
         metavar="DIR",
@@ -88,10 +95,10 @@ def run(args: argparse.Namespace) -> int:
     components = args.components
     basis = args.basis
     if components is None or basis is None or args.report:
-        search = Search(poses, args.seed, vary, print_trial)
+        search = Search(poses, args.seed, vary, print_trial, args.posed)
         components, basis = search.choose(components, basis)
 
-    prior = fit_prior(poses, components, basis, args.seed, vary=vary)
+    prior = fit_prior(poses, components, basis, args.seed, vary=vary, posed=args.posed)
     prior.save(args.out)
     print_summary(args.out, prior, len(poses.positions_m))
     if held_out.any():
@@ -108,6 +115,8 @@ def check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None:
             require_at_least(f"--{name}", value, least)
+    if not 0 <= args.posed < 1:
+        raise CommandError(f"--posed: expected a share from 0 up to but not 1, got {args.posed}")
 
 
 def held_out_rows(mocap: Mocap, names: str) -> np.ndarray:

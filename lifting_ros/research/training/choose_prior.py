@@ -11,7 +11,7 @@ import numpy as np
 
 from lifting_ros.prior.ppca import PriorError, check_poses
 from lifting_ros.research.datasets.mocap import Mocap
-from lifting_ros.research.training.fit_prior import balanced_weights, fit_prior
+from lifting_ros.research.training.fit_prior import fit_prior, training_poses
 
 COMPONENTS = (1, 2, 3, 4, 6, 8, 10, 12)
 BASES = (10, 15, 20, 25, 30, 35, 40, 45)
@@ -96,16 +96,18 @@ class Search:
         seed: int = 0,
         vary: bool = True,
         on_trial: Callable[[Trial], None] = lambda trial: None,
+        posed: float = 0.0,
     ):
+        """posed: share of generated poses, which are left out with those they borrow from."""
         check_poses(mocap.positions_m, 1, 1)
         count = len(mocap.positions_m)
         rows = np.linspace(0, count - 1, min(POSES, count)).astype(int)
-        self.mocap = mocap.select(rows)
+        recorded = mocap.select(rows)
+        self.mocap, self.weights, donor = training_poses(recorded, posed, seed)
+        self.fold = folds(recorded)[donor]
         self.seed = seed
         self.vary = vary
         self.on_trial = on_trial
-        self.weights = balanced_weights(self.mocap, seed)
-        self.fold = folds(self.mocap)
         self.least = min(int((self.fold != f).sum()) for f in np.unique(self.fold))
         self.trials: dict[tuple[int, int], Trial] = {}
 

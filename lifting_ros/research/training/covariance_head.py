@@ -14,7 +14,7 @@ from lifting_ros.lifting.residual_mlp import MLPLifter, ResidualMLP
 from lifting_ros.research.datasets.mocap import Mocap
 from lifting_ros.research.datasets.pictured import Disturbance, disturb
 from lifting_ros.research.datasets.virtual_cameras import make_views
-from lifting_ros.research.training.fit_prior import balanced_weights
+from lifting_ros.research.training.fit_prior import training_poses
 from lifting_ros.research.training.mlp_trainer import PictureSource
 from lifting_ros.skeleton import limb_lengths
 from lifting_ros.types import JointStatus
@@ -77,7 +77,12 @@ def surprise(factors: Tensor, missed: Tensor) -> Tensor:
 
 
 def fit_inflation(
-    lifter: MLPLifter, strangers: Mocap, seed: int, how: Disturbance, views: int = 3000
+    lifter: MLPLifter,
+    strangers: Mocap,
+    seed: int,
+    how: Disturbance,
+    views: int = 3000,
+    posed: float = 0.0,
 ) -> None:
     """Scale the covariances of inferred joints, observed joints and the root to match the errors on
     `strangers`. In place.
@@ -88,11 +93,12 @@ def fit_inflation(
 
     Rare poses get more weight. Strangers are few and of few sizes, so they are rescaled to sizes
     drawn from the lifter's stature prior: the size's own share of a covariance is not scaled here.
+    posed: share of generated poses, which borrow from the strangers.
     """
     rng = np.random.default_rng((seed, 9))
-    weight = balanced_weights(strangers, seed)
+    known, weight, _ = training_poses(strangers, posed, seed)
     chosen = rng.choice(len(weight), views, p=weight / weight.sum())
-    poses = strangers.positions_m[chosen]
+    poses = known.positions_m[chosen]
     size = np.sqrt((limb_lengths(poses) ** 2).sum(-1))
     seen = make_views(poses * (rng.normal(*lifter.size, views) / size)[:, None, None], 1, (seed, 9))
     about = disturb(seen.joints_m[..., :2] / seen.joints_m[..., 2:], rng, how)

@@ -4,12 +4,16 @@ kept apart (section 4)."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from lifting_ros.errors import DataError
 from lifting_ros.prior.alignment import rotate_about_vertical
 from lifting_ros.prior.ppca import MixturePPCA, check_poses, normalised_in_blocks
 from lifting_ros.prior.streaming import crossed, in_blocks, product
 from lifting_ros.research.datasets.mocap import Mocap
+from lifting_ros.research.datasets.posed_people import with_generated
 from lifting_ros.skeleton import JOINT_COUNT, JOINT_FLIP, JOINT_PARENTS
 
 CLUSTERS = 150
@@ -31,6 +35,35 @@ differ in where a joint is."""
 
 COPIES_BELOW = 100_000
 """Up to this many poses, a varied copy of each is added; of more, every other one is varied."""
+
+MOST_GENERATED = 100_000
+"""Most generated poses that are added; up to this many, as many as recorded ones."""
+
+
+class TrainingPoses(NamedTuple):
+    """What a prior or a lifter learns from."""
+
+    mocap: Mocap
+    weights: np.ndarray
+    """(N,) of its poses, mean 1 for the recorded ones alone."""
+    donor: np.ndarray
+    """(N,) recorded row that each pose is, or from which it borrows."""
+
+
+def training_poses(mocap: Mocap, posed: float = 0.0, seed: int = 0) -> TrainingPoses:
+    """The recorded poses, balanced, and generated ones (`posed_people`) that have the share `posed`
+    of the weight. With a share of 0, the recorded poses alone.
+
+    DataError as `generate_people` raises it, and for a share outside [0, 1).
+    """
+    if not 0 <= posed < 1:
+        raise DataError(f"posed: expected a share from 0 up to but not 1, got {posed}")
+
+    recorded = balanced_weights(mocap, seed)
+    count = min(len(recorded), MOST_GENERATED) if posed > 0 else 0
+    extended, donor = with_generated(mocap, count, seed)
+    generated = np.full(count, posed / (1 - posed) * recorded.sum() / max(count, 1))
+    return TrainingPoses(extended, np.concatenate([recorded, generated]), donor)
 
 
 def balanced_weights(mocap: Mocap, seed: int = 0) -> np.ndarray:
@@ -175,21 +208,25 @@ def fit_prior(
     seed: int = 0,
     weights: np.ndarray | None = None,
     vary: bool = True,
+    posed: float = 0.0,
 ) -> MixturePPCA:
     """The prior fitted to all poses of `mocap`.
 
     weights: (N,) instead of the balanced ones. vary: put half of the poses on bodies of other
-    proportions.
+    proportions. posed: share of generated poses (see `training_poses`); not with `weights`.
     """
     check_poses(mocap.positions_m, components, basis)
+    size = stature(mocap)
+    recorded = len(mocap.positions_m)
+    if weights is None:
+        mocap, weights, _ = training_poses(mocap, posed, seed)
+
     own = (
         mocap.own_proportions
         if mocap.own_proportions.any()
-        else np.ones(len(mocap.subject_id), bool)
+        else np.arange(len(mocap.positions_m)) < recorded
     )
-    weights = balanced_weights(mocap, seed) if weights is None else weights
     prior = MixturePPCA(components, basis, seed)
-    size = stature(mocap)
     positions = mocap.positions_m
 
     if vary:

@@ -27,7 +27,7 @@ from lifting_ros.research.datasets.pictured import (
     picture,
 )
 from lifting_ros.research.training.cosine import CosineTrainer, run
-from lifting_ros.research.training.fit_prior import balanced_weights
+from lifting_ros.research.training.fit_prior import training_poses
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,13 @@ class PictureTrainConfig:
     )
     mirror: float = field(
         default=0.5, metadata={"description": "share of mirrored pictures", "range": (0.0, 1.0)}
+    )
+    posed: float = field(
+        default=0.0,
+        metadata={
+            "description": "share of generated poses: sitting, squatting, lying and their like",
+            "range": (0.0, 0.9),
+        },
     )
     exact: float = field(
         default=0.33,
@@ -149,11 +156,12 @@ class Batch(NamedTuple):
     """(B,) bool."""
 
 
-def balanced_pictures(mocap: Mocap, count: int, seed: int) -> Pictured:
-    """`count` pictures of poses of `mocap`, drawn so that common poses do not dominate."""
-    weight = balanced_weights(mocap, seed)
+def balanced_pictures(mocap: Mocap, count: int, seed: int, posed: float = 0.0) -> Pictured:
+    """`count` pictures of poses of `mocap`, drawn so that common poses do not dominate, a share
+    `posed` of them of generated poses."""
+    poses, weight, _ = training_poses(mocap, posed, seed)
     chosen = np.random.default_rng((seed, 6)).choice(len(weight), count, p=weight / weight.sum())
-    return picture(mocap.positions_m[chosen], seed)
+    return picture(poses.positions_m[chosen], seed)
 
 
 class PictureSource:

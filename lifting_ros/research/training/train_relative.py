@@ -340,9 +340,8 @@ def train_relative(
     """
     strangers = calibration_rows(mocap)
     size = stature(mocap)
-    captured = annotate(
-        balanced_pictures(mocap.select(~strangers), config.images, config.seed), config
-    )
+    known = mocap.select(~strangers)
+    captured = annotate(balanced_pictures(known, config.images, config.seed, config.posed), config)
     annotated = captured if crowd is None else annotated_photographs(crowd, captured, config)
     source = PictureSource(annotated.pictures, config, calibrated=0.9 if crowd is None else 0.0)
     network = run_training(
@@ -361,6 +360,8 @@ def train_relative(
         RelativeLifter.normalised,
     )
     lifter = RelativeLifter(network, size)
-    fit_inflation(lifter, mocap.select(strangers), config.seed, source.disturbance)
+    fit_inflation(
+        lifter, mocap.select(strangers), config.seed, source.disturbance, posed=config.posed
+    )
 
     return lifter

@@ -28,7 +28,7 @@ from lifting_ros.research.datasets.stereo_views import Sight, StereoViews, make_
 from lifting_ros.research.training.calibrate_stereo import calibrated
 from lifting_ros.research.training.cosine import CosineTrainer, run
 from lifting_ros.research.training.covariance_head import calibration_rows
-from lifting_ros.research.training.fit_prior import balanced_weights, stature, vary_build
+from lifting_ros.research.training.fit_prior import stature, training_poses, vary_build
 
 STATISTICS_VIEWS = 8192
 """Views of the training set from which means and deviations are taken."""
@@ -68,6 +68,13 @@ class StereoTrainConfig:
     mirror: float = field(
         default=0.5, metadata={"description": "share of mirrored poses", "range": (0.0, 1.0)}
     )
+    posed: float = field(
+        default=0.0,
+        metadata={
+            "description": "share of generated poses: sitting, squatting, lying and their like",
+            "range": (0.0, 0.9),
+        },
+    )
     varied: float = field(
         default=0.5,
         metadata={
@@ -90,9 +97,9 @@ class StereoSource:
     unbroken one would have seen."""
 
     def __init__(self, mocap: Mocap, config: StereoTrainConfig):
-        self.positions_m = mocap.positions_m
+        poses, weight, _ = training_poses(mocap, config.posed, config.seed)
+        self.positions_m = poses.positions_m
         self.config = config
-        weight = balanced_weights(mocap, config.seed)
         self.share = np.cumsum(weight) / weight.sum()
 
     def make(self, step: int, count: int = 0) -> StereoViews:

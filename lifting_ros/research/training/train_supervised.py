@@ -91,7 +91,8 @@ def train_supervised(
     strangers = calibration_rows(mocap)
     known = mocap.select(~strangers)
     size = stature(mocap)
-    source = PictureSource(balanced_pictures(known, config.images, config.seed), config, errors)
+    pictures = balanced_pictures(known, config.images, config.seed, config.posed)
+    source = PictureSource(pictures, config, errors)
     network = run_training(
         SupervisedTrainer(config, source.pictures),
         source,
@@ -102,6 +103,8 @@ def train_supervised(
     )
     fit_spread(network, source, config.spread_steps, SupervisedLifter.normalised)
     lifter = SupervisedLifter(network, size)
-    fit_inflation(lifter, mocap.select(strangers), config.seed, source.disturbance)
+    fit_inflation(
+        lifter, mocap.select(strangers), config.seed, source.disturbance, posed=config.posed
+    )
 
     return lifter

@@ -1,0 +1,506 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Poses that motion capture lacks, generated: sitting, kneeling, squatting, bending, lying and
+their like, on bodies of varied build, also half way from and to recorded poses.
+
+`python -m lifting_ros.research.datasets.posed_people MOCAP.npz --sheet OUT.png --count N --seed S`
+draws some of every family.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from lifting_ros.errors import DataError
+from lifting_ros.io.atomic import replacing
+from lifting_ros.research.datasets.mocap import Mocap, read_mocap
+from lifting_ros.research.datasets.posed_families import FAMILIES, Draw
+from lifting_ros.research.datasets.posed_figure import (
+    ANKLE_M,
+    ANKLES,
+    ELBOWS,
+    HIPS,
+    KNEE_M,
+    KNEES,
+    MEAN_SIZE_M,
+    SEAT_M,
+    SHOULDERS,
+    WRIST_M,
+    WRISTS,
+    Bodies,
+    Figure,
+    centre_of_mass,
+    clearances,
+    donor_rows,
+    draw_bodies,
+    into,
+    mirrored_rows,
+    out_of,
+    shoulders_within_limits,
+    trunk_frames,
+    within_limits,
+)
+from lifting_ros.research.datasets.posed_sheet import draw_sheet
+from lifting_ros.skeleton import JOINT_COUNT, JOINT_FLIP, limb_lengths
+
+BATCH = 4096
+"""Most figures that are drawn at once."""
+ROUNDS = 400
+"""Batches after which a family is given up."""
+REST_M = 0.002
+"""How exactly what touches must touch."""
+BLENDINGS = 5
+"""Recorded poses that a generated one is tried to be blended with before it stays as it is."""
+HELD_OUT_SEED = 2**31
+"""Added to the seeds of poses to measure on; seeds of recipes are smaller."""
+GENERATED = "generated"
+"""Added to the name of a subject from whom generated poses borrow."""
+UNBLENDED = ("lie", "all_fours")
+"""Families that are not blended: half way to somebody who stands they would be falling."""
+BLENDED_SHARE = (0.15, 0.85)
+"""Range of the way towards the recorded pose."""
+
+
+class PosedPeople(NamedTuple):
+    """N generated poses."""
+
+    positions_m: np.ndarray
+    """(N, 17, 3) y up, the floor at 0; facing any direction."""
+    family: np.ndarray
+    """(N,) index into `families`."""
+    families: tuple[str, ...]
+    limbs_m: np.ndarray
+    """(N, 16) limb lengths of the bodies."""
+    rest_m: np.ndarray
+    """(N, 17) height at which a joint rests; NaN where it touches nothing."""
+    support_m: np.ndarray
+    """(N, 2, 2, 2) x and z of both ends of what left and right stand on; NaN of poses that are not
+    balanced on it."""
+    donor: np.ndarray
+    """(N,) recorded row that lent the upper body."""
+
+    def select(self, rows: np.ndarray) -> PosedPeople:
+        """The poses of a boolean or integer index."""
+        return PosedPeople(
+            self.positions_m[rows],
+            self.family[rows],
+            self.families,
+            self.limbs_m[rows],
+            self.rest_m[rows],
+            self.support_m[rows],
+            self.donor[rows],
+        )
+
+
+def generate_people(
+    mocap: Mocap,
+    count: int,
+    seed: int = 0,
+    families: Sequence[str] = (),
+    blended: float = 0.25,
+) -> PosedPeople:
+    """`count` generated poses; the same seed and recordings give the same bytes.
+
+    mocap: recordings that lend upper bodies, limb lengths and the poses to blend with. families:
+    names of FAMILIES, all by default, in the shares that stand there. blended: share of poses that
+    are blended with a recorded one; they touch the floor, and neither `rest_m` nor `support_m` is
+    known of them.
+
+    DataError if a family is unknown, if there is no recorded pose to borrow from, or if a family
+    cannot be posed on these bodies.
+    """
+    names = tuple(families) or tuple(FAMILIES)
+    for name in names:
+        if name not in FAMILIES:
+            raise DataError(f"family: expected one of {', '.join(FAMILIES)}, got {name!r}")
+    usable = donor_rows(mocap.positions_m)
+    if not usable.any():
+        raise DataError("positions: expected upright poses whose upper bodies can be borrowed")
+
+    donors = _Donors(mocap, usable)
+    all_names = tuple(FAMILIES)
+    parts = []
+    for name, number in zip(names, _numbers(names, count), strict=True):
+        rng = np.random.default_rng((seed, 11, all_names.index(name)))
+        parts.append(_generate(name, number, donors, rng))
+
+    people = PosedPeople(
+        np.concatenate([part.positions_m for part in parts]),
+        np.concatenate([part.family for part in parts]),
+        all_names,
+        np.concatenate([part.limbs_m for part in parts]),
+        np.concatenate([part.rest_m for part in parts]),
+        np.concatenate([part.support_m for part in parts]),
+        np.concatenate([part.donor for part in parts]),
+    )
+    rng = np.random.default_rng((seed, 12))
+    people = people.select(rng.permutation(count))
+    people = _blend_some(people, mocap, blended, rng)
+    return _turn_and_mirror(people, rng)
+
+
+def with_generated(mocap: Mocap, count: int, seed: int = 0) -> tuple[Mocap, np.ndarray]:
+    """The poses of `mocap` and `count` generated ones after them, and the recorded row (N + count,)
+    that each is or that lent its upper body.
+
+    The generated poses that borrow from a subject are a subject of their own, on the same side of
+    the split, and a clip. Their proportions are nobody's own. With a count of 0 the recordings
+    alone. Errors as `generate_people`.
+    """
+    recorded = len(mocap.positions_m)
+    if count == 0:
+        return mocap, np.arange(recorded)
+
+    people = generate_people(mocap, count, seed)
+    lenders = mocap.subject_id[people.donor]
+    ids = np.unique(mocap.subject_id)
+    first = max(int(ids.max()) + 1, len(mocap.subjects))
+    subject_id = first + np.searchsorted(ids, lenders)
+    clip_id = int(mocap.clip_id.max()) + 1 + np.searchsorted(ids, lenders)
+
+    held_out = np.unique(mocap.subject_id[mocap.validation_rows()])
+    validation_ids = (*held_out.tolist(), *(first + np.searchsorted(ids, held_out)).tolist())
+    names = mocap.subjects
+    if names:
+        names = (*names, *(f"{names[number]} {GENERATED}" for number in ids))
+
+    extended = Mocap(
+        np.concatenate([mocap.positions_m, people.positions_m]),
+        np.concatenate([mocap.subject_id, subject_id]),
+        np.concatenate([mocap.clip_id, clip_id]),
+        np.concatenate([mocap.own_proportions, np.zeros(count, bool)]),
+        names,
+        validation_ids,
+    )
+    return extended, np.concatenate([np.arange(recorded), people.donor])
+
+
+def held_out_people(mocap: Mocap, count: int, seed: int = 0) -> PosedPeople:
+    """Generated poses to measure on: on bodies of the validation subjects, which `mocap` still
+    holds, from seeds that no training uses. Errors as `generate_people`."""
+    return generate_people(mocap.select(mocap.validation_rows()), count, HELD_OUT_SEED + seed)
+
+
+def _numbers(names: Sequence[str], count: int) -> list[int]:
+    """How many of `count` poses each family gets: its share, the largest remainders rounded up."""
+    share = np.array([FAMILIES[name].share for name in names])
+    wanted = count * share / share.sum()
+    numbers = np.floor(wanted).astype(int)
+    order = np.argsort(numbers - wanted, kind="stable")
+    numbers[order[: count - numbers.sum()]] += 1
+    return numbers.tolist()
+
+
+class _Donors:
+    """Recorded poses that lend upper bodies; no subject dominates."""
+
+    def __init__(self, mocap: Mocap, usable: np.ndarray):
+        self.positions_m = mocap.positions_m
+        self.rows = np.flatnonzero(usable)
+        subjects = mocap.subject_id[self.rows]
+        _, owner, counts = np.unique(subjects, return_inverse=True, return_counts=True)
+        weight = counts[owner] ** -0.5
+        self.share = np.cumsum(weight) / weight.sum()
+
+    def draw(self, count: int, rng: np.random.Generator) -> Bodies:
+        place = np.searchsorted(self.share, rng.random(count)).clip(max=len(self.rows) - 1)
+        return draw_bodies(self.positions_m, self.rows[place], rng)
+
+
+def _generate(name: str, count: int, donors: _Donors, rng: np.random.Generator) -> PosedPeople:
+    """`count` poses of a family that keep all limits, facing +z."""
+    number = tuple(FAMILIES).index(name)
+    family = FAMILIES[name]
+    kept: list[tuple[np.ndarray, ...]] = []
+    found = 0
+    for _ in range(ROUNDS):
+        if found >= count:
+            break
+        batch = min(BATCH, 64 + 4 * (count - found))
+        bodies = donors.draw(batch, rng)
+        figure = family.draw(Draw(rng, batch), bodies)
+        good = np.flatnonzero(is_sound(figure))[: count - found]
+        found += len(good)
+        kept.append(
+            (
+                figure.joints[good],
+                bodies.limbs_m[good],
+                figure.rest[good],
+                figure.support[good],
+                bodies.donor[good],
+            )
+        )
+    if found < count:
+        raise DataError(f"positions: found no bodies that can be posed as {name}")
+    if not kept:
+        kept = [_nobody()]
+
+    joints, limbs, rest, support, donor = (
+        np.concatenate(values) for values in zip(*kept, strict=True)
+    )
+    family = np.full(len(joints), number)
+    return PosedPeople(joints, family, tuple(FAMILIES), limbs, rest, support, donor)
+
+
+def _nobody() -> tuple[np.ndarray, ...]:
+    """What is kept of no figures."""
+    empty = np.zeros((0, JOINT_COUNT, 3))
+    return empty, empty[:, 1:, 0], empty[..., 0], np.zeros((0, 2, 2, 2)), np.zeros(0, int)
+
+
+def is_sound(figure: Figure) -> np.ndarray:
+    """Boolean (N,): figures that reach what they should, within the limits of the joints, that pass
+    neither through the floor nor through themselves, and that do not fall."""
+    joints = figure.joints
+    sound = figure.fits & within_limits(joints) & above_floor(joints, figure.scale)
+    sound &= shoulders_within_limits(joints, figure.chest)
+    off = np.abs(joints[..., 1] - figure.rest)
+    sound &= ~(off > REST_M).any(1)
+    sound &= clearances(joints, figure.scale)
+    return sound & is_supported(joints, figure.support)
+
+
+def above_floor(joints: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Boolean (N,): poses (N, 17, 3) with the flesh about each joint above the floor."""
+    least = np.full(JOINT_COUNT, 0.07)
+    least[[*ANKLES, *KNEES]] = 0.04
+    least[[*WRISTS, *ELBOWS]] = 0.03
+    return (joints[..., 1] > least * scale[:, None] - 1e-6).all(1)
+
+
+def is_supported(joints: np.ndarray, support: np.ndarray) -> np.ndarray:
+    """Boolean (N,): poses (N, 17, 3) whose centre of mass is over the hull of what they stand on,
+    support (N, 2, 2, 2); true where that is NaN."""
+    centre = centre_of_mass(joints)[:, [0, 2]]
+    points = support.reshape(len(joints), 4, 2) - centre[:, None]
+    inside = np.isnan(points).any((1, 2))
+    for corners in ((0, 1, 2), (0, 1, 3), (0, 2, 3), (1, 2, 3)):
+        a, b, c = (points[:, corner] for corner in corners)
+        turns = np.stack([_cross(a, b), _cross(b, c), _cross(c, a)])
+        inside |= (turns >= 0).all(0) | (turns <= 0).all(0)
+    return inside
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+
+
+def _blend_some(
+    people: PosedPeople, mocap: Mocap, blended: float, rng: np.random.Generator
+) -> PosedPeople:
+    """A share of the poses moved part of the way to a recorded one, by the rotations of trunk and
+    limbs, and put back on the floor."""
+    count = len(people.positions_m)
+    apart = [people.families.index(name) for name in UNBLENDED]
+    wanted = (rng.random(count) < blended) & ~np.isin(people.family, apart)
+    partners = _Partners(mocap)
+    wanted &= partners.known(people.donor)
+    positions = people.positions_m.copy()
+    rest = people.rest_m.copy()
+    support = people.support_m.copy()
+    todo = np.flatnonzero(wanted)
+    for _ in range(BLENDINGS):
+        if not len(todo):
+            break
+        other = partners.draw(people.donor[todo], rng)
+        share = rng.uniform(*BLENDED_SHARE, len(todo))
+        mixed = blend(people.positions_m[todo], other, share)
+        scale = _size(mixed) / MEAN_SIZE_M
+        mixed = on_floor(mixed, scale)
+        good = within_limits(mixed) & clearances(mixed, scale) & above_floor(mixed, scale)
+        positions[todo[good]] = mixed[good]
+        rest[todo[good]] = np.nan
+        support[todo[good]] = np.nan
+        todo = todo[~good]
+    return people._replace(positions_m=positions, rest_m=rest, support_m=support)
+
+
+class _Partners:
+    """Recorded poses to blend with: those of the subject that lent the upper body, so that a split
+    by subject stays one."""
+
+    def __init__(self, mocap: Mocap):
+        self.positions_m = mocap.positions_m
+        with np.errstate(invalid="ignore"):
+            whole = np.flatnonzero(within_limits(mocap.positions_m))
+        _, self.owner = np.unique(mocap.subject_id, return_inverse=True)
+        self.rows = whole[np.argsort(self.owner[whole], kind="stable")]
+        self.counts = np.bincount(self.owner[whole], minlength=self.owner.max() + 1)
+        self.starts = np.cumsum(self.counts) - self.counts
+
+    def known(self, donor: np.ndarray) -> np.ndarray:
+        """Boolean (n,): whether there are poses for recorded rows (n,)."""
+        return self.counts[self.owner[donor]] > 0
+
+    def draw(self, donor: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(n, 17, 3) a pose of the subject of each of the recorded rows (n,)."""
+        owner = self.owner[donor]
+        place = np.floor(rng.random(len(donor)) * self.counts[owner]).astype(int)
+        return self.positions_m[self.rows[self.starts[owner] + place]]
+
+
+def blend(poses_m: np.ndarray, others_m: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Poses (N, 17, 3) on the bodies of `poses_m`, a share (N,) of the way to `others_m`, both
+    turned to face one way; the pelvis stays where it is.
+
+    Trunk, thighs and upper arms are turned along the shortest way, knees and elbows by their angle.
+    """
+    others = _headed(others_m, _heading(poses_m))
+    first_trunk = trunk_frames(poses_m)
+    second_trunk = trunk_frames(others)
+    trunk = _slerp(first_trunk, second_trunk, share)
+    lengths = limb_lengths(poses_m)
+    joints = np.empty_like(poses_m)
+    joints[:, 0] = poses_m[:, 0]
+
+    for parent, child in ((0, 7), (7, 8), (8, 9), (9, 10), (0, 4), (0, 1), (8, 11), (8, 14)):
+        first = into(first_trunk, _along(poses_m, parent, child))
+        second = into(second_trunk, _along(others, parent, child))
+        mixed = _mix(first, second, share)
+        joints[:, child] = joints[:, parent] + lengths[:, child - 1, None] * out_of(trunk, mixed)
+
+    for chain in zip((*HIPS, *SHOULDERS), (*KNEES, *ELBOWS), (*ANKLES, *WRISTS), strict=True):
+        first, first_fold = _limb(poses_m, first_trunk, chain)
+        second, second_fold = _limb(others, second_trunk, chain)
+        frame = trunk @ _slerp(first, second, share)
+        fold = first_fold + share * (second_fold - first_fold)
+        root, middle, end = chain
+        joints[:, middle] = joints[:, root] + lengths[:, middle - 1, None] * frame[..., 0]
+        ahead = np.cos(fold)[:, None] * frame[..., 0] + np.sin(fold)[:, None] * frame[..., 1]
+        joints[:, end] = joints[:, middle] + lengths[:, end - 1, None] * ahead
+    return joints
+
+
+def _along(joints: np.ndarray, parent: int, child: int) -> np.ndarray:
+    """(N, 3) unit vectors of a limb."""
+    line = joints[:, child] - joints[:, parent]
+    return line / np.maximum(np.linalg.norm(line, axis=-1, keepdims=True), 1e-12)
+
+
+def _limb(
+    joints: np.ndarray, trunk: np.ndarray, chain: tuple[int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames (N, 3, 3) in the trunk's of a limb of two bones, and the angle between them (N,),
+    radians. Columns: the first bone, where the second one bends to, and the hinge."""
+    root, middle, end = chain
+    bone = into(trunk, _along(joints, root, middle))
+    other = into(trunk, _along(joints, middle, end))
+    # A straight limb has the hinge that it has by nature: knees bend backwards, elbows forwards
+    natural = np.array([1.0, 0.0, 0.0]) * (1.0 if root in HIPS else -1.0)
+    hinge = np.cross(bone, other) + 0.02 * natural
+    hinge = hinge - (hinge * bone).sum(-1, keepdims=True) * bone
+    hinge /= np.maximum(np.linalg.norm(hinge, axis=-1, keepdims=True), 1e-12)
+    aside = np.cross(hinge, bone)
+    fold = np.arctan2((other * aside).sum(-1), (other * bone).sum(-1))
+    return np.stack([bone, aside, hinge], -1), fold
+
+
+def _mix(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Unit vectors (N, 3) a share (N,) of the way between two less than half a turn apart."""
+    mixed = (1 - share)[:, None] * first + share[:, None] * second
+    return mixed / np.maximum(np.linalg.norm(mixed, axis=-1, keepdims=True), 1e-12)
+
+
+def _slerp(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Rotations (N, 3, 3) a share (N,) of the way from the first to the second."""
+    start = Rotation.from_matrix(first)
+    way = (start.inv() * Rotation.from_matrix(second)).as_rotvec()
+    return (start * Rotation.from_rotvec(share[:, None] * way)).as_matrix()
+
+
+def _heading(joints: np.ndarray) -> np.ndarray:
+    """(N,) angle about the vertical of the line across hips and shoulders."""
+    across = joints[:, HIPS[0]] - joints[:, HIPS[1]]
+    across = across + joints[:, SHOULDERS[0]] - joints[:, SHOULDERS[1]]
+    return np.arctan2(across[:, 2], across[:, 0])
+
+
+def _headed(joints: np.ndarray, heading: np.ndarray) -> np.ndarray:
+    """Poses (N, 17, 3) turned about the vertical until their heading is (N,)."""
+    angle = heading - _heading(joints)
+    cosine = np.cos(angle)[:, None]
+    sine = np.sin(angle)[:, None]
+    x, y, z = np.moveaxis(joints, -1, 0)
+    return np.stack([cosine * x - sine * z, y, sine * x + cosine * z], -1)
+
+
+def on_floor(joints: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Poses (N, 17, 3) raised or lowered until the lowest of pelvis, knees, ankles and wrists rests
+    on the floor; scale: (N,) of the bodies."""
+    least = {0: SEAT_M, 8: 0.1, 10: 0.07}
+    least |= dict.fromkeys(ANKLES, ANKLE_M) | dict.fromkeys(KNEES, KNEE_M)
+    least |= dict.fromkeys((*WRISTS, *ELBOWS), WRIST_M)
+    over = joints[:, list(least), 1] - np.array(list(least.values())) * scale[:, None]
+    return joints - over.min(1)[:, None, None] * [0.0, 1.0, 0.0]
+
+
+def _size(joints: np.ndarray) -> np.ndarray:
+    return np.sqrt((limb_lengths(joints) ** 2).sum(-1))
+
+
+def _turn_and_mirror(people: PosedPeople, rng: np.random.Generator) -> PosedPeople:
+    """Half of the poses as a mirror shows them, and all facing any direction."""
+    count = len(people.positions_m)
+    flipped = rng.random(count) < 0.5
+    angle = rng.uniform(0, 2 * np.pi, count)
+    cosine = np.cos(angle)
+    sine = np.sin(angle)
+
+    positions = mirrored_rows(people.positions_m, flipped)
+    positions -= positions[:, :1] * [1.0, 0.0, 1.0]
+    x = positions[..., 0] * cosine[:, None] + positions[..., 2] * sine[:, None]
+    z = positions[..., 2] * cosine[:, None] - positions[..., 0] * sine[:, None]
+    turned = np.stack([x, positions[..., 1], z], -1)
+
+    flip = list(JOINT_FLIP)
+    limbs = np.concatenate([np.zeros((count, 1)), people.limbs_m], 1)
+    limbs = np.where(flipped[:, None], limbs[:, flip], limbs)[:, 1:]
+    rest = np.where(flipped[:, None], people.rest_m[:, flip], people.rest_m)
+
+    moved = people.support_m - people.positions_m[:, 0, [0, 2]][:, None, None]
+    mirrored = moved[:, ::-1] * [-1.0, 1.0]
+    moved = np.where(flipped[:, None, None, None], mirrored, moved)
+    x = moved[..., 0] * cosine[:, None, None] + moved[..., 1] * sine[:, None, None]
+    z = moved[..., 1] * cosine[:, None, None] - moved[..., 0] * sine[:, None, None]
+    support = np.stack([x, z], -1)
+    return people._replace(positions_m=turned, limbs_m=limbs, rest_m=rest, support_m=support)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Write a contact sheet."""
+    parser = argparse.ArgumentParser(prog="posed_people", description=__doc__)
+    parser.add_argument("mocap", metavar="MOCAP.npz", help="motion capture to borrow from")
+    parser.add_argument("--sheet", required=True, metavar="OUT.png", help="sheet to write")
+    parser.add_argument("--count", type=int, default=6, help="poses a family (default 6)")
+    parser.add_argument("--seed", type=int, default=0, help="default 0")
+    parser.add_argument("--families", default="", metavar="NAMES", help="separated by commas")
+    parser.add_argument("--blended", type=float, default=0.0, help="share that is blended")
+    args = parser.parse_args(arguments)
+
+    mocap = read_mocap(args.mocap)
+    mocap = mocap.select(~mocap.validation_rows())
+    names = [name for name in args.families.split(",") if name] or list(FAMILIES)
+    people = [
+        generate_people(mocap, args.count, args.seed, (name,), args.blended) for name in names
+    ]
+    sheet = draw_sheet(
+        np.concatenate([part.positions_m for part in people]),
+        np.concatenate([part.family for part in people]),
+        tuple(FAMILIES),
+    )
+    with replacing(Path(args.sheet), keep_suffix=True) as partial:
+        if not cv2.imwrite(str(partial), sheet[..., ::-1]):
+            raise DataError(f"{args.sheet}: cannot be written")
+    print(f"{args.sheet}: {args.count} poses of each of {len(names)} families")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -57,6 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="windows around one person each, crowds of 2 to 12, or rooms without people"
         " (default windows)",
     )
+    parser.add_argument(
+        "--posed",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of people in generated poses: sitting, squatting, lying and their like "
+        "(default 0)",
+    )
     parser.add_argument("--workers", type=int, default=0, help="processes (default one per core)")
     parser.add_argument(
         "--sheet",
@@ -87,6 +95,8 @@ def check(args: argparse.Namespace) -> None:
     require_at_least("--count", args.count, 1)
     require_at_least("--seed", args.seed, 0)
     require_at_least("--workers", args.workers, 0)
+    if not 0 <= args.posed <= 1:
+        raise CommandError(f"--posed: expected a share from 0 to 1, got {args.posed}")
     if args.sheet:
         require_suffix("--sheet", args.sheet, ".png")
         require_folder_of("--sheet", args.sheet)
@@ -103,7 +113,7 @@ def render(args: argparse.Namespace, size: tuple[int, int]) -> None:
     out = Path(args.out)
     backgrounds = read_negatives(data / "negatives", args.subjects)
     sources = (data / "body", find_mocap(data), backgrounds)
-    common = {"subjects": args.subjects, "workers": args.workers or None}
+    common = {"subjects": args.subjects, "workers": args.workers or None, "posed": args.posed}
 
     with alone(out):
         if args.kind == "windows":

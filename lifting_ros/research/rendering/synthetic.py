@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from lifting_ros.errors import DataError
-from lifting_ros.research.datasets.mocap import read_mocap
+from lifting_ros.research.datasets.mocap import Mocap, read_mocap
+from lifting_ros.research.datasets.posed_people import generate_people
 from lifting_ros.research.rendering.body import load_body, sample_traits
 from lifting_ros.research.rendering.body_pose import Manner, pose_body
 from lifting_ros.research.rendering.body_wear import dress
@@ -34,6 +35,7 @@ from lifting_ros.skeleton import JOINT_FLIP, KEYPOINT_TO_JOINT
 
 WARDROBE = 100  # bodies with clothes that are made before old ones are worn again, in other colours
 ROOMS = 0.3  # share of whole pictures in a rendered room
+GENERATED = 4000  # generated poses of one source
 # ends the seeds of the pictures of held-out subjects; those of the others must stay what they were
 HELD_OUT = 7
 
@@ -50,12 +52,16 @@ class SyntheticPeople:
         seed: int = 0,
         size=(256, 256),
         subjects: str = "training",
+        posed: float = 0.0,
     ):
         """body_dir: folder of the body. mocap_npz: motion capture, metres, y up. backgrounds: list
         of photographs (H, W, 3) uint8 RGB without people, or None for painted ones. size: (W, H)
-        px. subjects: whose poses, see `load_poses`."""
+        px. subjects: whose poses, see `load_poses`. posed: share of people in generated poses
+        (`posed_people`), which borrow from these subjects."""
         self.model = _body_of(str(body_dir))
         self.poses, self.clips = load_poses(mocap_npz, subjects)
+        self.posed = posed
+        self.generated = generate_poses(mocap_npz, subjects, seed) if posed > 0 else None
         self.photos = list(backgrounds or [])
         self.seed = int(seed)
         self.size = tuple(size)
@@ -129,7 +135,7 @@ class SyntheticPeople:
 
     def _person(self, rng):
         outfit = self._outfit(int(rng.integers(WARDROBE)))
-        pose = self.poses[rng.choice(self.clips[rng.integers(len(self.clips))])].astype(float)
+        pose = self._pose(rng)
         pose = turned(pose - pose[0] * [1, 0, 1], rng.uniform(0, 2 * np.pi))
 
         if rng.random() < 0.5:
@@ -146,6 +152,12 @@ class SyntheticPeople:
         )
 
         return Figure(outfit, pose_body(self.model, outfit.shape, pose, manner), materials)
+
+    def _pose(self, rng):
+        if self.generated is not None and rng.random() < self.posed:
+            return self.generated[rng.integers(len(self.generated))].astype(float)
+        clip = self.clips[rng.integers(len(self.clips))]
+        return self.poses[rng.choice(clip)].astype(float)
 
     def _outfit(self, number):
         """A dressed body, made from the seed and its number; cached for the next pictures."""
@@ -171,6 +183,19 @@ def load_poses(mocap_npz, subjects: str = "training"):
 
     ValueError for another word; DataError as `read_mocap` raises it, or if there are no such poses.
     """
+    chosen = _mocap_of(mocap_npz, subjects)
+    clips = [np.flatnonzero(chosen.clip_id == number) for number in np.unique(chosen.clip_id)]
+    return chosen.positions_m, clips
+
+
+def generate_poses(mocap_npz, subjects: str, seed: int) -> np.ndarray:
+    """Generated poses (GENERATED, 17, 3) in metres, y up, on bodies of these subjects; errors as
+    `load_poses`."""
+    chosen = _mocap_of(mocap_npz, subjects)
+    return generate_people(chosen, GENERATED, seed).positions_m
+
+
+def _mocap_of(mocap_npz, subjects: str) -> Mocap:
     if subjects not in ("training", "validation"):
         raise ValueError(f'subjects: expected "training" or "validation", got {subjects!r}')
 
@@ -179,9 +204,7 @@ def load_poses(mocap_npz, subjects: str = "training"):
     chosen = mocap.select(held_out if subjects == "validation" else ~held_out)
     if not len(chosen.positions_m):
         raise DataError(f"{mocap_npz}: expected poses of the {subjects} subjects, found none")
-
-    clips = [np.flatnonzero(chosen.clip_id == number) for number in np.unique(chosen.clip_id)]
-    return chosen.positions_m, clips
+    return chosen
 
 
 def turned(pose, angle: float) -> np.ndarray:
@@ -202,9 +225,10 @@ def write_pack(
     boxes: float = 1.886,
     subjects: str = "training",
     workers: int | None = None,
+    posed: float = 0.0,
 ) -> Path:
     """Writes `images.npy` (n, size, size, 3) uint8 RGB and `labels.npz` of one main person a
-    picture into out_dir.
+    picture into out_dir. posed: as for `SyntheticPeople`.
 
     labels: keypoints (n, 14, 3) x, y in px and 1 where labelled (0, 0, 0 elsewhere); self_occluded
     (n, 14); box (n, 4) x0, y0, x1, y1; joints_camera_m (n, 17, 3); K (n, 3, 3); up (n, 3) in the
@@ -212,7 +236,9 @@ def write_pack(
     the person, `boxes` times the longer side of the keypoints' box. The same pictures whatever the
     number of `workers` (see `render_pictures`). `labels.npz` comes last: a folder with it is whole.
     """
-    make = partial(SyntheticPeople, body_dir, mocap_npz, backgrounds, seed, (size, size), subjects)
+    make = partial(
+        SyntheticPeople, body_dir, mocap_npz, backgrounds, seed, (size, size), subjects, posed
+    )
     pick = partial(_main_person, n=n, size=size, boxes=boxes)
     save_labels(
         out_dir,
@@ -235,16 +261,19 @@ def write_scenes(
     people: bool = True,
     subjects: str = "training",
     workers: int | None = None,
+    posed: float = 0.0,
 ) -> Path:
     """Writes `images.npy` (n, H, W, 3) uint8 RGB and `labels.npz` of crowds, or of rooms without
-    people, into out_dir; size (W, H).
+    people, into out_dir; size (W, H). posed: as for `SyntheticPeople`.
 
     labels of the P people of all pictures: picture (P,) which one they are in; keypoints (P, 14, 3)
     x, y in px, also where hidden or outside, and 1 where labelled; self_occluded (P, 14); box (P,
     4); seen (P,), see SyntheticPerson; joints_camera_m (P, 17, 3). Of the pictures: K (n, 3, 3); up
     (n, 3); validation (n,). Otherwise as `write_pack`.
     """
-    make = partial(SyntheticPeople, body_dir, mocap_npz, backgrounds, seed, tuple(size), subjects)
+    make = partial(
+        SyntheticPeople, body_dir, mocap_npz, backgrounds, seed, tuple(size), subjects, posed
+    )
     pick = SyntheticPeople.crowd if people else SyntheticPeople.empty
     save_labels(
         out_dir,

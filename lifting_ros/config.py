@@ -10,13 +10,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from lifting_ros.errors import LiftingError
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 class ConfigError(LiftingError):
@@ -44,7 +47,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T
 
 def _convert(field: dataclasses.Field, value: Any, name: str) -> Any:
     default = _default_of(field)
-    if dataclasses.is_dataclass(default):
+    if dataclasses.is_dataclass(default) and not isinstance(default, type):
         nested = type(default)
         return from_mapping(nested, value, prefix=f"{name}.")
     return check(field.metadata, default, value, name)

@@ -93,6 +93,9 @@ class NanoDet(nn.Module):
     """From an image (N, 3, H, W) in [0, 1] RGB, H and W multiples of 32, to persons at every cell
     of three levels."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self):
         super().__init__()
         self.stem = nn.Conv2d(3, 32, 3, 2, 1)

@@ -60,7 +60,7 @@ def read_bag(path: Path, topic: str = "") -> BagPoses:
         ]
         store = _store_of(wanted)
         for connection, data in _messages_of(reader, wanted):
-            message = store.deserialize_cdr(data, connection.msgtype)
+            message: Any = store.deserialize_cdr(data, connection.msgtype)
             skeletons[connection.msgtype][_stamp(message.header)] = message
 
     in_space = skeletons[TYPE_3D]
@@ -81,6 +81,7 @@ def read_messages(path: Path, topic: str, *types: str) -> Iterator[tuple[int, An
     """Stamp (ns) and message of each image or camera_info of a topic, in the bag's order; those
     that do not decode are left out."""
     store = get_typestore(Stores.LATEST)
+    message: Any
     with _opened(path) as reader:
         wanted = [
             connection
@@ -177,7 +178,7 @@ def _person(flat: Any | None, lifted: Any) -> Person:
 
     Bags of older versions have no velocity covariances, bone lengths and `coasting`.
     """
-    more = {}
+    more: dict[str, Any] = {}
     if hasattr(lifted, "coasting"):
         covariances = [joint.velocity_covariance for joint in lifted.joints]
         more = {

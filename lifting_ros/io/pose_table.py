@@ -158,7 +158,7 @@ def read_frames(path: str | Path) -> list[PoseFrame]:
 def _columns(columns: Mapping[str, Column], values: Sequence[Any]) -> Arrays:
     """The columns (N, ...) of N values."""
     modes = max((len(getattr(value, "hypotheses_m", ())) for value in values), default=0)
-    table = {}
+    table: Arrays = {}
     for name, column in columns.items():
         shape = tuple(modes if side == _MODES else side for side in column.shape)
         rows = [getattr(value, column.attribute) for value in values]

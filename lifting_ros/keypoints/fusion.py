@@ -45,6 +45,12 @@ class PriorFusion(nn.Module):
     The prior is not trained, and not saved with the weights.
     """
 
+    mean: Tensor
+    covariance: Tensor
+    whiten: Tensor
+    offset: Tensor
+    """Buffers, as `_projected_candidates` has them."""
+
     def __init__(
         self,
         prior: MixturePPCA,
@@ -67,6 +73,10 @@ class PriorFusion(nn.Module):
         """w_t of every stage, (S,), in (0, 1)."""
         return self.weight_logit.sigmoid()
 
+    def weight_of(self, stage: int) -> Tensor:
+        """w_t of one stage, a scalar."""
+        return self.weights[stage]
+
     def forward(self, belief: Tensor, stage: int) -> tuple[Tensor, Tensor]:
         """Projected maps b_hat and fused maps f, both (N, J, h, w), of belief maps (N, J, h, w)."""
         # Decode and lift
@@ -75,9 +85,9 @@ class PriorFusion(nn.Module):
         lifted = self.project(points, mass)
 
         # Project and fuse
-        size = belief.shape[-2:]
-        projected = belief_maps.encode(lifted, size, self.sigma)
-        weight = self.weights[stage]
+        height, width = belief.shape[-2:]
+        projected = belief_maps.encode(lifted, (height, width), self.sigma)
+        weight = self.weight_of(stage)
         fused = weight * belief + (1 - weight) * projected
         return projected, fused
 

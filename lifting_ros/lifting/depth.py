@@ -92,7 +92,7 @@ def measure_depth(
         raise ValueError(f"keypoints_px: expected (N, {KEYPOINT_COUNT}, 2), got {given}")
 
     # Keypoints in the depth image; pixel (0, 0) is the centre of the top left pixel
-    scale = 1.0
+    scale = np.ones(2)
     if image_size is not None:
         scale = np.array(shape[::-1]) / image_size
     points = np.asarray(keypoints_px, np.float64)

@@ -117,7 +117,7 @@ class LearnedLifter:
         for rows in _blocks(np.flatnonzero(known)):
             hypotheses = _both_ways_up(rows, vertical[rows])
             parts.append(self._lift_best(request, hypotheses))
-        for row in np.flatnonzero(~known):
+        for row in map(int, np.flatnonzero(~known)):
             ways = every_way_up(rays.rays[row], rays.seen[row])
             hypotheses = _equal_ways_up(row, ways)
             parts.append(self._lift_best(request, hypotheses))

@@ -217,7 +217,7 @@ class Lifter:
             self._lift_known_up(everyone.select(deep), output)
 
         # Persons whose vertical is unknown
-        for row in np.flatnonzero(~up_known):
+        for row in map(int, np.flatnonzero(~up_known)):
             alone = Rays(*(values[row : row + 1] for values in rays))
             depths = measured[row : row + 1] if has_depth[row] else None
             self._lift_unknown_up(row, alone, depths, output)
@@ -410,7 +410,7 @@ class Lifter:
         if not len(ups):
             return
 
-        repeated = (np.repeat(values, len(ups), 0) for values in rays)
+        repeated = Rays(*(np.repeat(values, len(ups), 0) for values in rays))
         _, views = _in_order(Views(*into_views(*repeated, ups)))
         found = self._search_views(views)
         if not found:

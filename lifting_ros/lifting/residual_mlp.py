@@ -173,6 +173,10 @@ class Pose(NamedTuple):
 class ResidualMLP(nn.Module):
     """Encoded persons (N, 44) to a `Pose`, and to the covariances of its errors."""
 
+    middle: Tensor
+    completion: Tensor
+    inflation: Tensor
+
     def __init__(
         self,
         config: ResidualMLPConfig = ResidualMLPConfig(),
@@ -310,11 +314,10 @@ class MLPLifter(LearnedLifter):
         encoded = torch.from_numpy(encode_views(views, metric))
         with torch.inference_mode():
             features = network.layers(encoded)
-            joints = network.joints_of(features)
-            shape = network.shape(joints, self.normalised)
-            factors = network.factors(features)
+            shape = network.shape(network.joints_of(features), self.normalised)
+            triangular = network.factors(features)
         joints = shape.double().numpy()
-        factors = factors.double().numpy()
+        factors = triangular.double().numpy()
 
         # Inflation as calibrated
         inferred, observed, root = network.inflation.tolist()

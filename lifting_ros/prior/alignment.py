@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lifting_ros.prior.gaussian import Gaussian, gaussian_of, moments_of
-from lifting_ros.prior.streaming import crossed, in_blocks, product
+from lifting_ros.prior.streaming import crossed, in_blocks, product, summed
 from lifting_ros.skeleton import JOINT_COUNT, JOINT_FLIP
 
 MIRROR_COLUMNS = np.array([3 * joint + axis for joint in JOINT_FLIP for axis in range(3)])
@@ -140,7 +140,7 @@ def _ground_gram(
         repeated = np.tile(weights[part], 2)
         return crossed(ground * repeated[:, None], ground)
 
-    return sum(in_blocks(gram, len(poses)))
+    return summed(in_blocks(gram, len(poses)))
 
 
 def _leading_factor(
@@ -300,17 +300,17 @@ def sweep(
 
     def block(part: slice) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
         own = weights[part]
-        waves = [cost_waves(poses[part], model) for model in mixture.gaussians]
-        waves = np.stack(waves, 1)  # (n, C, 5)
+        each = [cost_waves(poses[part], model) for model in mixture.gaussians]
+        waves = np.stack(each, 1)  # (n, C, 5)
 
         # Responsibilities
         distance = wave_values(waves, theta[part, None])
         log_joint = log_scale - 0.5 * distance
         top = log_joint.max(1, keepdims=True)
         density = np.exp(log_joint - top)
-        total = density.sum(1, keepdims=True)
-        responsibility = density / total
-        log_likelihood = (np.log(total) + top)[:, 0]
+        marginal = density.sum(1, keepdims=True)
+        responsibility = density / marginal
+        log_likelihood = (np.log(marginal) + top)[:, 0]
 
         # Rotations
         expected = np.einsum("nc,ncw->nw", responsibility, waves)
@@ -328,8 +328,8 @@ def sweep(
     return Sweep(
         theta=np.concatenate(turned),
         log_likelihood=float(sum(likelihood) / weights.sum()),
-        moments=symmetric(sum(moments)),
-        overlap=sum(overlap),
+        moments=symmetric(summed(moments)),
+        overlap=summed(overlap),
     )
 
 
@@ -388,4 +388,4 @@ def grouped_moments(
             moments.append(moments_of(aligned, weights[part] * inside))
         return np.stack(moments)
 
-    return symmetric(sum(in_blocks(block, len(poses))))
+    return symmetric(summed(in_blocks(block, len(poses))))

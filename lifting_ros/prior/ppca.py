@@ -16,7 +16,7 @@ from lifting_ros.io.atomic import replacing
 from lifting_ros.prior.alignment import Mixture, align, rotate_about_vertical
 from lifting_ros.prior.gaussian import Gaussian
 from lifting_ros.prior.mixture import best_components, expectation_maximisation, start_mixture
-from lifting_ros.prior.streaming import in_blocks
+from lifting_ros.prior.streaming import in_blocks, summed
 from lifting_ros.skeleton import JOINT_COUNT, JOINT_FLIP, LIMBS, limb_lengths
 
 FORMAT = "lifting_ros prior 2"
@@ -84,8 +84,7 @@ def proportions(rows: np.ndarray) -> np.ndarray:
         squares = lengths**2
         return np.stack([lengths.sum(0), squares.sum(0)])
 
-    total = sum(in_blocks(sums, len(rows)))
-    mean, square = total / len(rows)
+    mean, square = summed(in_blocks(sums, len(rows))) / len(rows)
     variance = square - mean**2
     std = np.sqrt(np.maximum(variance, 0))
     least = LIMB_SPREAD_FLOOR * mean

@@ -10,7 +10,7 @@ blocks are spread over threads instead.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
@@ -45,6 +45,11 @@ def in_blocks(
 
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, parts))
+
+
+def summed(blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the sum of arrays of one shape, added in their order."""
+    return np.asarray(sum(blocks))
 
 
 def _thread_count() -> int:

@@ -40,6 +40,12 @@ class Motion(NamedTuple):
         covariance = self.covariance[index]
         return Motion(mean, covariance)
 
+    def join(self, other: Motion) -> Motion:
+        """These states, followed by the others."""
+        mean = np.concatenate([self.mean, other.mean])
+        covariance = np.concatenate([self.covariance, other.covariance])
+        return Motion(mean, covariance)
+
 
 def unknown(shape: tuple[int, ...], dimensions: int) -> Motion:
     """States of unknown points: NaN."""

@@ -288,7 +288,7 @@ class Tracker:
         kept = unseen_ns <= longest
         if not kept.all():
             tracks = tracks.take(np.flatnonzero(kept))
-        if not len(tracks.ids):
+        if self._stamp_ns is None or not len(tracks.ids):
             return tracks
 
         # Predict the others
@@ -405,8 +405,8 @@ class Tracker:
         Tracks that are lost by then stay as they are.
         """
         # Tracks that are in both frames
-        here = slice(None)
-        there = slice(None)
+        here: slice | np.ndarray = slice(None)
+        there: slice | np.ndarray = slice(None)
         if not np.array_equal(tracks.ids, after.ids):
             _, here, there = np.intersect1d(
                 tracks.ids, after.ids, assume_unique=True, return_indices=True
@@ -465,7 +465,7 @@ class Tracker:
         unseen_ns = step.stamp_ns - tracks.seen_ns
         recent = unseen_ns <= 1e9 * config.coast_s
         coasting = known & (unseen_ns > 0) & recent
-        for row in np.flatnonzero(coasting):
+        for row in map(int, np.flatnonzero(coasting)):
             last_seen = self._shown[int(tracks.ids[row])]
             person = tracked_person(
                 forget_pose(last_seen),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -203,27 +204,24 @@ class Tracks:
 
     def take(self, index: np.ndarray) -> Tracks:
         """The tracks at `index`."""
-        values = []
+        values: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, Motion):
-                values.append(value.take(index))
-            else:
-                values.append(value[index])
-        return Tracks(*values)
+            taken = value.take(index) if isinstance(value, Motion) else value[index]
+            values[field.name] = taken
+        return Tracks(**values)
 
     def join(self, other: Tracks) -> Tracks:
         """These tracks, followed by the others."""
-        values = []
+        values: dict[str, Any] = {}
         for field in fields(self):
             first = getattr(self, field.name)
             second = getattr(other, field.name)
             if isinstance(first, Motion):
-                joined = map(np.concatenate, zip(first, second))
-                values.append(Motion(*joined))
+                values[field.name] = first.join(second)
             else:
-                values.append(np.concatenate((first, second)))
-        return Tracks(*values)
+                values[field.name] = np.concatenate((first, second))
+        return Tracks(**values)
 
 
 def mix(before: np.ndarray, new: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Polygon
 
 from lifting_ros.skeleton import JOINT_NAMES, LIMBS
@@ -89,7 +90,7 @@ def add_ellipses(
 
     (width, height), angle = ellipse
     for style in styles:
-        axes.add_patch(Ellipse(centre, width, height, angle=angle, **style))
+        axes.add_patch(Ellipse(tuple(centre), width, height, angle=angle, **style))
 
 
 def placed(persons: Iterable[Person]) -> list[tuple[Skeleton3D, np.ndarray]]:
@@ -239,7 +240,7 @@ def _label(
     across, along = alignment
     axes.annotate(
         text,
-        at,
+        tuple(at),
         offset,
         textcoords="offset points",
         ha=across,
@@ -286,7 +287,7 @@ def _draw_skeleton(axes: Axes, view: View, pose: Skeleton3D, joints: np.ndarray)
 
 def _draw_limb(axes: Axes, ends: np.ndarray, colour: str, seen: bool, zorder: float) -> None:
     """A line with a white outline; dotted and thinner where it was not seen."""
-    style = {"linewidth": 4.2, "alpha": 1.0}
+    style: dict[str, Any] = {"linewidth": 4.2, "alpha": 1.0}
     if not seen:
         style = {"linewidth": 2.6, "alpha": 0.55, "linestyle": (0, (1.6, 1.0))}
 
@@ -305,6 +306,7 @@ def _draw_joint(
     axes: Axes, at: np.ndarray, covariance: np.ndarray, colour: str, observed: bool
 ) -> None:
     """A filled dot and ellipse where observed; a hollow dot and a dashed ellipse where inferred."""
+    dot: dict[str, Any]
     outline = {
         "fill": False,
         "edgecolor": colour,
@@ -337,7 +339,9 @@ def _fit(axes: Axes, view: View, room: Room) -> None:
     high = high + [0.12, 0.05] * extent
 
     # The tighter direction sets the scale
-    box = axes.get_position().size * axes.figure.get_size_inches()
+    figure = axes.figure
+    assert isinstance(figure, Figure)  # no subfigures here
+    box = axes.get_position().size * figure.get_size_inches()
     scale = ((high - low) / box).max()
     middle = (low + high) / 2
     sides = np.array([-0.5, 0.5])

@@ -125,7 +125,7 @@ class SkeletonViewer:
     def _log_3d(self, entity: str, pose: Skeleton3D) -> None:
         rr = self._rr
         known = np.isfinite(pose.joints_m).all(-1) & (pose.status != JointStatus.INVALID)  # 17
-        joints = np.flatnonzero(known)
+        joints = np.flatnonzero(known).tolist()
 
         # Limbs
         limbs = [list(limb) for limb in LIMBS if known[list(limb)].all()]
@@ -224,6 +224,8 @@ def to_jpeg(message: Any) -> bytes | None:
             image = cv2.imdecode(np.asarray(message.data, np.uint8), cv2.IMREAD_COLOR)
         else:
             image = message_to_cvimage(message, "bgr8")
+        if image is None:
+            return None
         done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     except Exception:  # OpenCV and rosbags-image each raise their own kinds
         return None

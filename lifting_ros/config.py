@@ -50,14 +50,17 @@ def _convert(field: dataclasses.Field, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(default) and not isinstance(default, type):
         nested = type(default)
         return from_mapping(nested, value, prefix=f"{name}.")
+
     return check(field.metadata, default, value, name)
 
 
 def _default_of(field: dataclasses.Field) -> Any:
     if field.default is not dataclasses.MISSING:
         return field.default
+
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
+
     return None
 
 
@@ -74,6 +77,7 @@ def check(metadata: Mapping[str, Any], default: Any, value: Any, name: str) -> A
         low, high = metadata["range"]
         if not low <= value <= high:
             raise ConfigError(f"{name}: expected {low} to {high}, got {value!r}")
+
     return value
 
 
@@ -95,6 +99,7 @@ def _cast(default: Any, value: Any, name: str) -> Any:
 
     if not fits:
         raise ConfigError(f"{name}: expected {type(default).__name__}, got {value!r}")
+
     return value
 
 

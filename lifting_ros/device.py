@@ -40,6 +40,7 @@ def choose_device(name: str) -> torch.device:
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise ConfigError(f"device: {name} is not there ({count} CUDA devices)")
+
     return device
 
 
@@ -69,6 +70,7 @@ def has_fast_bf16(device: torch.device) -> bool:
         is_supported = getattr(torch.cpu, name, None)
         if is_supported is not None and is_supported():
             return True
+
     return False
 
 

@@ -135,6 +135,7 @@ class NanoDet(nn.Module):
         for fine in (1, 0):
             coarser = _resize(pyramid[fine + 1], like=pyramid[fine])
             pyramid[fine] = pyramid[fine] + coarser
+
         for coarse in (1, 2):
             finer = _resize(pyramid[coarse - 1], like=pyramid[coarse])
             pyramid[coarse] = pyramid[coarse] + finer
@@ -144,6 +145,7 @@ class NanoDet(nn.Module):
         for head, features, stride in zip(self.heads, pyramid, STRIDES):
             output = head(features)
             levels.append(_decode(output, stride))
+
         return levels
 
 
@@ -165,4 +167,5 @@ def _decode(output: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     bins = bins.softmax(2)
     distance = torch.arange(SIDE_BINS, device=output.device, dtype=bins.dtype)
     distance = distance * stride
+
     return logits, torch.einsum("nsbhw,b->nshw", bins, distance)

@@ -72,6 +72,7 @@ class Detector:
                 score=float(scores[index]),
             )
             detections.append(detection)
+
         return detections
 
     def _network_input(self, image: np.ndarray) -> tuple[Tensor, np.ndarray]:
@@ -112,6 +113,7 @@ class Detector:
             high = centre + distance[:, 2:]
             boxes.append(torch.cat([low, high], 1))
             scores.append(score[row, column])
+
         return _to_numpy(boxes), _to_numpy(scores)
 
 
@@ -152,4 +154,5 @@ def load_detector(
         network.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: holds no person detector ({reason(error)})") from None
+
     return Detector(network.float(), config, device)

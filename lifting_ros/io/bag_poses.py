@@ -67,6 +67,7 @@ def read_bag(path: Path, topic: str = "") -> BagPoses:
     in_image = skeletons[TYPE_2D]
     stamps = sorted(in_space)
     frames = [_frame(stamp, in_space[stamp], in_image.get(stamp)) for stamp in stamps]
+
     return BagPoses(tuple(frames), counts)
 
 
@@ -111,6 +112,7 @@ def _opened(path: Path) -> Iterator[Reader]:
     """A reader of a bag; DataError for whatever goes wrong with the file."""
     if not path.exists():
         raise DataError(f"{path}: no such bag")
+
     try:
         with Reader(path) as reader:
             yield reader
@@ -133,6 +135,7 @@ def _messages_of(
     """The serialised messages of connections; none where there is no connection."""
     if not connections:  # for which the reader would take all
         return
+
     for connection, _, data in reader.messages(connections):
         yield connection, data
 
@@ -141,6 +144,7 @@ def _belongs(topic: str, wanted: str) -> bool:
     """Whether a topic is `wanted`, or the one with keypoints in the same namespace."""
     if not wanted:
         return True
+
     namespace = wanted.rpartition("/")[0]
     return topic in (wanted, f"{namespace}/skeletons_2d")
 
@@ -170,6 +174,7 @@ def _frame(stamp: int, in_space: Any, in_image: Any | None) -> PoseFrame:
     if len(flat) != len(lifted):
         flat = [None] * len(lifted)
     persons = [_person(*pair) for pair in zip(flat, lifted, strict=True)]
+
     return PoseFrame(stamp, in_space.header.frame_id, tuple(persons))
 
 

@@ -46,6 +46,7 @@ def load_runner(
     available = network.config.stages
     if stages > available:
         raise ConfigError(f"stages: expected 0 to {available} with {path.name}, got {stages}")
+
     return NetworkRunner(network, device, stages, compiled)
 
 
@@ -94,6 +95,7 @@ class NetworkRunner:
         ):
             if part is not None:
                 part.to(self.dtype)
+
         return network
 
     def _compile(self) -> None:
@@ -118,6 +120,7 @@ class NetworkRunner:
             padding = part[:1].expand(size - count, -1, -1, -1)
             output = self._run(torch.cat([part, padding]))
             parts.append(_first_rows(output, count))
+
         return _concatenate(parts)
 
     def find(
@@ -147,6 +150,7 @@ class NetworkRunner:
                     presence=present,
                 )
             )
+
         return found
 
     def last(self, crops: Tensor, mirrored: bool = False) -> tuple[Tensor, Tensor | None]:
@@ -173,6 +177,7 @@ class NetworkRunner:
         if presence is not None:
             mirrored_presence = presence[count:, list(KEYPOINT_FLIP)]
             presence = (presence[:count] + mirrored_presence) / 2
+
         return maps, presence
 
     def _run(self, crops: Tensor) -> NetworkOutput:
@@ -198,6 +203,7 @@ def folded(network: M) -> M:
 
             layers[index - 1] = fuse_conv_bn_eval(convolution, norm)
             del layers[index]
+
     return network
 
 
@@ -235,6 +241,7 @@ def _concatenate(parts: list[NetworkOutput]) -> NetworkOutput:
         known = [tensor for tensor in tensors if tensor is not None]
         if not known:
             return None
+
         return torch.cat(known)
 
     stages = []

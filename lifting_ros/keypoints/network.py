@@ -202,6 +202,7 @@ class MultistageNetwork(nn.Module):
         # Which keypoints are in view
         if code is None or self.presence is None:
             return NetworkOutput(outputs, presence=None)
+
         presence = self.presence(code, outputs[-1].fused)
         return NetworkOutput(outputs, presence, code.own)
 

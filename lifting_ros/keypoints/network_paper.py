@@ -94,6 +94,7 @@ class RefinementStage(nn.Module):
         centre = self.centre.to(features.dtype)
         centre = centre.expand(len(features), -1, -1, -1)
         inputs = [previous, features, centre]
+
         return self.body(torch.cat(inputs, 1))
 
 
@@ -120,6 +121,7 @@ class PeakMaps:
         if projected is not None and weight is not None:
             projected_background = belief_maps.background(projected, SIGMA_CELLS)
             background = weight * background + (1 - weight) * projected_background
+
         return torch.cat([fused * PEAK, background], 1)
 
 

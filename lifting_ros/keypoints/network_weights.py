@@ -57,6 +57,7 @@ def load_network(
         raise CheckpointError(
             f"{path}: holds no network that this version knows ({reason(error)})"
         ) from None
+
     return lay_out_channels_last(network.to(device=device)).float().eval()
 
 

@@ -115,6 +115,7 @@ class StereoNetwork(nn.Module):
             self.synthesis = residual_body(inputs, config)
             self.moved = nn.Linear(config.width, both)
             second_inputs += both + config.width
+
         self.body = residual_body(second_inputs, config)
         self.joints = nn.Linear(config.width, 3 * JOINT_COUNT)
         self.deviation = nn.Linear(config.width, 3 * JOINT_COUNT)
@@ -180,6 +181,7 @@ class StereoNetwork(nn.Module):
         log = log.unflatten(-1, shape)
         factor = log.clamp(-6, 3).exp()
         deviation = std * factor
+
         return joints - joints[:, :1], deviation
 
 

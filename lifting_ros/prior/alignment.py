@@ -61,7 +61,8 @@ class Sweep(NamedTuple):
 
 def mirror_rows(rows: np.ndarray) -> np.ndarray:
     """Return rows (..., 51) mirrored in x, with left and right exchanged."""
-    return rows[..., MIRROR_COLUMNS] * MIRROR_SIGNS
+    exchanged = rows[..., MIRROR_COLUMNS]
+    return exchanged * MIRROR_SIGNS
 
 
 def symmetric(moments: np.ndarray) -> np.ndarray:
@@ -71,6 +72,7 @@ def symmetric(moments: np.ndarray) -> np.ndarray:
     images = moments[..., columns, :]
     images = images[..., columns]
     images = images * np.outer(signs, signs)
+
     return 0.5 * (moments + images)
 
 
@@ -138,6 +140,7 @@ def _ground_gram(
         z = poses[part, 2::3]
         ground = np.concatenate([x, z])
         repeated = np.tile(weights[part], 2)
+
         return crossed(ground * repeated[:, None], ground)
 
     return summed(in_blocks(gram, len(poses)))
@@ -153,6 +156,7 @@ def _leading_factor(
     projector = 0.5 * (identity + sign * swap)
     projected = projector @ gram @ projector
     _, vectors = np.linalg.eigh(projected)
+
     return vectors[:, -1]
 
 
@@ -198,6 +202,7 @@ def cost_waves(
     sine = -2 * (turn_2 + _row_dots(still, second))
     cosine_2 = 0.5 * (twos - ones)
     sine_2 = -_row_dots(first, second)
+
     return np.stack([constant, cosine, sine, cosine_2, sine_2], 1)
 
 
@@ -207,6 +212,7 @@ def _scaled_basis(model: Gaussian) -> np.ndarray:
     scale = np.sqrt(np.maximum(gain, 0))
     basis = model.basis * scale[:, None]
     mean = model.mean[None] / model.noise
+
     return np.concatenate([basis, mean])
 
 
@@ -261,6 +267,7 @@ def lowest_angles(
             theta = np.where(better, shifted, theta)
             value = np.where(better, tried, value)
             step = np.where(better, 0.0, step)
+
     return theta
 
 
@@ -280,6 +287,7 @@ def _newton_step(
     bend = -c * cosine - s * sine - 4 * c2 * cosine_2 - 4 * s2 * sine_2
     curvature = np.maximum(np.abs(bend), 1e-9)
     step = -slope / curvature
+
     return np.clip(step, -0.5, 0.5)
 
 
@@ -321,6 +329,7 @@ def sweep(
         weighted = responsibility * own[:, None]
         moments = [moments_of(aligned, column) for column in weighted.T]
         overlap = crossed(weighted, responsibility)
+
         return turned, own @ log_likelihood, np.stack(moments), overlap
 
     blocks = in_blocks(block, len(poses))
@@ -365,6 +374,7 @@ def align(
             theta = done.theta
             moments = done.moments
         history.append(costs)
+
     return theta, model, history
 
 
@@ -386,6 +396,7 @@ def grouped_moments(
         for group in range(groups):
             inside = owner[part] == group
             moments.append(moments_of(aligned, weights[part] * inside))
+
         return np.stack(moments)
 
     return symmetric(summed(in_blocks(block, len(poses))))

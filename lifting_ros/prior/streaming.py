@@ -57,6 +57,7 @@ def _thread_count() -> int:
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdigit() and int(wanted):
         return int(wanted)
+
     return os.cpu_count() or 1
 
 
@@ -86,6 +87,7 @@ def crossed(
     transposed = _sliced(left, even).transpose(0, 2, 1)
     products = transposed @ _sliced(right, even)
     rest = left[even:].T @ right[even:]
+
     return products.sum(0) + rest
 
 

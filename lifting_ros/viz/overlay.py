@@ -113,6 +113,7 @@ def contact_sheet(
     for start in range(0, len(tiles), columns):
         row = tiles[start : start + columns]
         rows.append(np.hstack(row))
+
     rows.append(_legend_strip(rows[0].shape[1]))
     return np.vstack(rows)
 

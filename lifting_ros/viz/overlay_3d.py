@@ -110,6 +110,7 @@ def placed(persons: Iterable[Person]) -> list[tuple[Skeleton3D, np.ndarray]]:
             place = unplaced.index(person) - middle
             joints = joints + [_APART_M * place, 0, 0]
         out.append((person.skeleton_3d, joints))
+
     return out
 
 
@@ -165,6 +166,7 @@ def room_around(joints: Sequence[np.ndarray]) -> Room:
     end = np.ceil((middle + half) * 4) / 4
     start[1] = min(low[1] - 0.1, high[1] - _LEAST_HEIGHT_M)
     end[1] = high[1]
+
     return Room(start, end)
 
 
@@ -190,11 +192,17 @@ def _draw_room(axes: Axes, view: View, room: Room) -> None:
 
     # Labels
     for x in xs:
-        _label(axes, view(np.array([x, y1, z0])), f"{x:g}", (-3, -4), ("right", "top"))
+        at = view(np.array([x, y1, z0]))
+        _label(axes, at, f"{x:g}", (-3, -4), ("right", "top"))
+
     for z in zs:
-        _label(axes, view(np.array([x1, y1, z])), f"{z:g}", (4, -3), ("left", "top"))
+        at = view(np.array([x1, y1, z]))
+        _label(axes, at, f"{z:g}", (4, -3), ("left", "top"))
+
     for y in heights:
-        _label(axes, view(np.array([x0, y, z0])), f"{-y:g}", (-5, 0), ("right", "center"))
+        at = view(np.array([x0, y, z0]))
+        _label(axes, at, f"{-y:g}", (-5, 0), ("right", "center"))
+
     _name_axes(axes, view, room)
 
 
@@ -322,6 +330,7 @@ def _draw_joint(
     else:
         add_ellipses(axes, at, covariance, outline)
         dot = {"color": "white", "markeredgecolor": colour, "markeredgewidth": 1.3}
+
     axes.plot(*at, marker="o", markersize=5.2, zorder=3.5, **dot)
 
 
@@ -343,6 +352,7 @@ def _fit(axes: Axes, view: View, room: Room) -> None:
     assert isinstance(figure, Figure)  # no subfigures here
     box = axes.get_position().size * figure.get_size_inches()
     scale = ((high - low) / box).max()
+
     middle = (low + high) / 2
     sides = np.array([-0.5, 0.5])
     axes.set(
@@ -359,8 +369,11 @@ def draw_from_above(axes: Axes, persons: Sequence[Person]) -> None:
     for spine in axes.spines.values():
         spine.set(color=GRID, linewidth=0.8)
 
-    reach = max((float(np.hypot(*pose.root_m[[0, 2]])) for pose in people), default=1.0)
+    # Everybody is in the map
+    distances = [float(np.hypot(*pose.root_m[[0, 2]])) for pose in people]
+    reach = max(distances, default=1.0)
     far = 1.15 * reach + 0.6
+
     _draw_rings(axes, far)
     for pose in people:
         _draw_place(axes, pose)

@@ -49,8 +49,9 @@ test: build  ## run the unit tests and the system tests over real topics (PYTEST
 slow-test: build  ## run the tests that take minutes
 	@$(PYTEST) -m slow $(PYTEST_ARGS)
 
-lint: build  ## run ruff
+lint: build  ## run ruff, and mypy on the runtime rooms
 	@$(BIN)/ruff check --no-cache .
+	@$(BIN)/python -m mypy
 
 colcon: build  ## colcon build in a scratch workspace, with and without --symlink-install
 	@tools/check_colcon.sh
@@ -66,5 +67,5 @@ fuzz: build  ## feed 10,000 malformed inputs to `lifting lift`
 	@$(BIN)/python bench/fuzz_lift.py
 
 clean:  ## remove everything that was built
-	rm -rf $(VENV) build install log dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build install log dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

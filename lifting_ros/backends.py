@@ -80,6 +80,7 @@ def _choose(loaders: Mapping[str, T], path: Path, key: tuple[str, str], missing:
             return loaders[name]
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: holds {missing} ({reason(error)})") from None
+
     raise CheckpointError(
         f"{path}: holds {missing} (expected one of {', '.join(loaders)}, got {name!r})"
     )

@@ -7,17 +7,22 @@ library.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import numba
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 # No flag assumes that values are finite, so NaN and infinity keep their meaning.
-_OPTIONS = {
+_OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
     "fastmath": {"contract", "reassoc", "arcp", "nsz"},
 }
 
 
-def compiled(function):
+def compiled(function: F) -> F:
     """Return `function` compiled at its first call; it releases the interpreter's lock.
 
     The result is cached on disk where a folder can be written.

@@ -10,13 +10,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
 from lifting_ros.errors import LiftingError
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 
 
 class ConfigError(LiftingError):
@@ -44,17 +47,20 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T
 
 def _convert(field: dataclasses.Field, value: Any, name: str) -> Any:
     default = _default_of(field)
-    if dataclasses.is_dataclass(default):
+    if dataclasses.is_dataclass(default) and not isinstance(default, type):
         nested = type(default)
         return from_mapping(nested, value, prefix=f"{name}.")
+
     return check(field.metadata, default, value, name)
 
 
 def _default_of(field: dataclasses.Field) -> Any:
     if field.default is not dataclasses.MISSING:
         return field.default
+
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
+
     return None
 
 
@@ -71,6 +77,7 @@ def check(metadata: Mapping[str, Any], default: Any, value: Any, name: str) -> A
         low, high = metadata["range"]
         if not low <= value <= high:
             raise ConfigError(f"{name}: expected {low} to {high}, got {value!r}")
+
     return value
 
 
@@ -92,6 +99,7 @@ def _cast(default: Any, value: Any, name: str) -> Any:
 
     if not fits:
         raise ConfigError(f"{name}: expected {type(default).__name__}, got {value!r}")
+
     return value
 
 

@@ -190,6 +190,7 @@ def to_keypoints(
 
     if np.isnan(covariance).all():
         return keypoints, certain, None
+
     return keypoints, certain, covariance
 
 
@@ -274,6 +275,7 @@ def _infer_head_top(person: _Person) -> tuple[np.ndarray, np.ndarray, np.ndarray
         place[better] = (face + beyond)[better]
         certain[better] = sure[better]
         std[better] = guess_std * size[better]
+
     return place, certain, std
 
 
@@ -282,4 +284,5 @@ def point_names(convention: str) -> tuple[str, ...]:
     if convention not in CONVENTIONS:
         expected = ", ".join(CONVENTIONS)
         raise ConfigError(f"convention: expected one of {expected}, got {convention!r}")
+
     return CONVENTIONS[convention]

@@ -163,6 +163,7 @@ def network_and_detector(config: EstimatorConfig) -> tuple[Path, Path]:
 
     if network in SHIPPED:
         return WEIGHTS / f"{network}.safetensors", Path(detector)
+
     return Path(network), Path(detector)
 
 
@@ -177,6 +178,7 @@ def model_name(config: EstimatorConfig, network: bool = True) -> str:
         weights = Path(config.weights).stem or SHIPPED[0]
     if config.lifter == METHODS[0]:
         return weights
+
     return f"{weights}+{config.lifter}"
 
 
@@ -213,6 +215,7 @@ class KeypointLifter:
             )
             lifter.warm_up()  # now, so that the first person does not wait
             self._lifters[key] = lifter
+
         return self._lifters[key]
 
     def retune(self, config: EstimatorConfig) -> None:
@@ -264,6 +267,7 @@ class KeypointLifter:
                     velocity_mps=np.full((JOINT_COUNT, 3), np.nan),
                 )
             )
+
         return persons
 
 
@@ -442,6 +446,7 @@ def drop_repeated(
     for skeleton in sorted(skeletons, key=lambda s: -s.score):
         if all(shared_keypoints(skeleton, better, near) <= most for better in kept):
             kept.append(skeleton)
+
     return kept
 
 

@@ -25,6 +25,7 @@ def share_folders() -> list[Path]:
     for name in ament.split(os.pathsep):
         if name:
             prefixes.append(Path(name))
+
     prefixes.append(Path(sys.prefix))
 
     for prefix in prefixes:

@@ -87,6 +87,7 @@ def flip_permutation(names: tuple[str, ...]) -> tuple[int, ...]:
         words = [swap.get(word, word) for word in name.split("_")]
         mirrored = "_".join(words)
         permutation.append(names.index(mirrored))
+
     return tuple(permutation)
 
 

@@ -95,6 +95,7 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, overlap: float) -> list[int]
         shared = overlaps(boxes[best], boxes[left])
         close = shared > overlap
         left = [index for index, drop in zip(left, close) if not drop]
+
     return kept
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lifting_ros.detection.detector import DetectorConfig, keypoint_boxes, suppress
 from lifting_ros.detection.multipose import MultiPose, PersonMaps
-from lifting_ros.device import has_fast_bf16
+from lifting_ros.device import has_fast_bf16, lay_out_channels_last
 from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason, save_tensors
 from lifting_ros.keypoints.trunk import STRIDE
 from lifting_ros.types import Detection
@@ -39,9 +39,8 @@ class Detector:
         self.config = config
         self.device = torch.device(device)
         self.dtype = torch.bfloat16 if has_fast_bf16(self.device) else torch.float32
-        self.network = network.eval().to(
-            device=self.device, dtype=self.dtype, memory_format=torch.channels_last
-        )
+        self.network = network.eval().to(device=self.device, dtype=self.dtype)
+        lay_out_channels_last(self.network)
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         """Persons in an (H, W, 3) uint8 RGB image, best first; boxes around their keypoints, image
@@ -62,6 +61,7 @@ class Detector:
                 score=float(scores[index]),
             )
             detections.append(detection)
+
         return detections
 
     def find_persons(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +89,7 @@ class Detector:
         w = max(1, round(width * factor))
 
         # torch warns of arrays that it cannot write to
-        writable = np.require(image, requirements="CW")
+        writable = np.require(image, requirements=["C", "W"])
         tensor = torch.from_numpy(writable).permute(2, 0, 1)[None]  # (1, 3, H, W)
         small = nn.functional.interpolate(tensor, (h, w), mode="bilinear", antialias=True)
 
@@ -159,4 +159,5 @@ def load_detector(
         network.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: holds no person detector ({reason(error)})") from None
+
     return Detector(network.float(), config, device)

@@ -48,6 +48,7 @@ def read_arrays(
     for name, shape in {**expected, **(optional or {})}.items():
         if name in arrays:
             check_shape(arrays[name], shape, lengths, f"{path}: {name}")
+
     return arrays
 
 
@@ -58,12 +59,19 @@ def check_shape(
 
     lengths: the lengths that letters stand for so far; those of new letters are added.
     """
-    wanted = [lengths.get(side, side) if isinstance(side, str) else side for side in shape]
-    fits = array.ndim == len(wanted) and all(
-        isinstance(side, str) or side == length for side, length in zip(wanted, array.shape)
-    )
+    # Lengths, and letters that stand for none yet
+    wanted: list[int | str] = []
+    for side in shape:
+        known = lengths.get(side, side) if isinstance(side, str) else side
+        wanted.append(known)
+
+    fits = array.ndim == len(wanted)
+    for side, length in zip(wanted, array.shape):
+        fits = fits and (isinstance(side, str) or side == length)
     if not fits:
-        inside = ", ".join(map(str, wanted)) + ("," if len(wanted) == 1 else "")
+        inside = ", ".join(map(str, wanted))
+        if len(wanted) == 1:
+            inside += ","
         raise DataError(f"{what}: expected ({inside}), got {array.shape}")
 
     for side, length in zip(shape, array.shape):
@@ -84,16 +92,22 @@ def numbers(
     if name not in arrays:
         return None
 
-    value = arrays[name]
-    if not np.issubdtype(value.dtype, np.number) or np.iscomplexobj(value):
-        raise DataError(f"{source}: {name}: expected numbers, got {value.dtype}")
+    return as_numbers(arrays[name], shape, f"{source}: {name}")
 
-    fits = value.ndim == len(shape) and all(
-        side is None or side == length for side, length in zip(shape, value.shape)
-    )
+
+def as_numbers(value: np.ndarray, shape: tuple[int | None, ...], what: str) -> np.ndarray:
+    """`value` as float64; DataError as `numbers`, with a text that begins with `what`."""
+    if not np.issubdtype(value.dtype, np.number) or np.iscomplexobj(value):
+        raise DataError(f"{what}: expected numbers, got {value.dtype}")
+
+    fits = value.ndim == len(shape)
+    for side, length in zip(shape, value.shape):
+        fits = fits and side in (None, length)
     if not fits:
-        wanted = ", ".join("N" if side is None else str(side) for side in shape)
-        raise DataError(f"{source}: {name}: expected ({wanted}), got {value.shape}")
+        sides = ["N" if side is None else str(side) for side in shape]
+        wanted = ", ".join(sides)
+        raise DataError(f"{what}: expected ({wanted}), got {value.shape}")
+
     return value.astype(np.float64)
 
 
@@ -111,6 +125,7 @@ def read_images(path: str | Path) -> np.ndarray:
         raise DataError(
             f"{path}: expected pictures (N, H, W, 3) of uint8, got {images.shape} of {images.dtype}"
         )
+
     return images
 
 

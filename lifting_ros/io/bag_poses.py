@@ -60,13 +60,14 @@ def read_bag(path: Path, topic: str = "") -> BagPoses:
         ]
         store = _store_of(wanted)
         for connection, data in _messages_of(reader, wanted):
-            message = store.deserialize_cdr(data, connection.msgtype)
+            message: Any = store.deserialize_cdr(data, connection.msgtype)
             skeletons[connection.msgtype][_stamp(message.header)] = message
 
     in_space = skeletons[TYPE_3D]
     in_image = skeletons[TYPE_2D]
     stamps = sorted(in_space)
     frames = [_frame(stamp, in_space[stamp], in_image.get(stamp)) for stamp in stamps]
+
     return BagPoses(tuple(frames), counts)
 
 
@@ -81,6 +82,7 @@ def read_messages(path: Path, topic: str, *types: str) -> Iterator[tuple[int, An
     """Stamp (ns) and message of each image or camera_info of a topic, in the bag's order; those
     that do not decode are left out."""
     store = get_typestore(Stores.LATEST)
+    message: Any
     with _opened(path) as reader:
         wanted = [
             connection
@@ -110,6 +112,7 @@ def _opened(path: Path) -> Iterator[Reader]:
     """A reader of a bag; DataError for whatever goes wrong with the file."""
     if not path.exists():
         raise DataError(f"{path}: no such bag")
+
     try:
         with Reader(path) as reader:
             yield reader
@@ -132,6 +135,7 @@ def _messages_of(
     """The serialised messages of connections; none where there is no connection."""
     if not connections:  # for which the reader would take all
         return
+
     for connection, _, data in reader.messages(connections):
         yield connection, data
 
@@ -140,6 +144,7 @@ def _belongs(topic: str, wanted: str) -> bool:
     """Whether a topic is `wanted`, or the one with keypoints in the same namespace."""
     if not wanted:
         return True
+
     namespace = wanted.rpartition("/")[0]
     return topic in (wanted, f"{namespace}/skeletons_2d")
 
@@ -169,6 +174,7 @@ def _frame(stamp: int, in_space: Any, in_image: Any | None) -> PoseFrame:
     if len(flat) != len(lifted):
         flat = [None] * len(lifted)
     persons = [_person(*pair) for pair in zip(flat, lifted, strict=True)]
+
     return PoseFrame(stamp, in_space.header.frame_id, tuple(persons))
 
 
@@ -177,7 +183,7 @@ def _person(flat: Any | None, lifted: Any) -> Person:
 
     Bags of older versions have no velocity covariances, bone lengths and `coasting`.
     """
-    more = {}
+    more: dict[str, Any] = {}
     if hasattr(lifted, "coasting"):
         covariances = [joint.velocity_covariance for joint in lifted.joints]
         more = {

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 
@@ -45,19 +45,26 @@ def reason(error: Exception) -> str:
     line = line.strip()
     if len(line) <= _LONGEST_REASON:
         return line
+
     return f"{line[: _LONGEST_REASON - 3]}..."
 
 
 def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file, as hexadecimal digits."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    content = Path(path).read_bytes()
+    digest = hashlib.sha256(content)
+    return digest.hexdigest()
 
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict) -> None:
     """Write tensors and a JSON header; `path` is replaced only when the file is complete."""
     from safetensors.torch import save_file
 
-    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    contiguous = {}
+    for name, tensor in tensors.items():
+        on_cpu = tensor.detach().cpu()
+        contiguous[name] = on_cpu.contiguous()
+
     metadata = {"lifting_ros": json.dumps(header, sort_keys=True)}
     with replacing(path) as partial:
         save_file(contiguous, str(partial), metadata=metadata)
@@ -74,7 +81,12 @@ def _apply_umask(path: Path) -> None:
 def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
     """Tensors and header as `save_tensors` wrote them; CheckpointError where they cannot be
     read."""
-    return _read(path, "pt", lambda file: {name: file.get_tensor(name) for name in file.keys()})
+
+    def tensors_of(file: Any) -> dict[str, Tensor]:
+        names = file.keys()
+        return {name: file.get_tensor(name) for name in names}
+
+    return _read(path, "pt", tensors_of)
 
 
 def load_header(path: str | Path) -> dict:

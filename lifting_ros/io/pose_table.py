@@ -11,16 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from lifting_ros.errors import DataError
-from lifting_ros.io.arrays import numbers, read_npz
+from lifting_ros.io.arrays import as_numbers, read_npz
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT
 from lifting_ros.types import Person, Skeleton2D, Skeleton3D
 
 Arrays = dict[str, np.ndarray]
+M = TypeVar("M", int, None)
 
 STILL_PERIOD_NS = 100_000_000
 """Time between poses without stamps, which are shown one after the other."""
@@ -38,6 +39,10 @@ class Column:
     shape: tuple[int, ...] = ()
     """Of one person's value."""
     kind: type = np.float64
+
+    def shape_with(self, modes: M) -> tuple[int | M, ...]:
+        """The shape with the number of hypotheses filled in."""
+        return tuple(modes if side == _MODES else side for side in self.shape)
 
 
 KEYPOINT_COLUMNS = {
@@ -109,16 +114,24 @@ def frame_arrays(frames: Sequence[PoseFrame]) -> Arrays:
 
     frame_index (N,), frame_count (), stamp_ns (N,), frame_stamp_ns (F,), frame_id (F,).
     """
-    persons = [person for frame in frames for person in frame.persons]
-    counts = [len(frame.persons) for frame in frames]
-    index = np.repeat(np.arange(len(frames)), counts)
+    # Persons, and the frame of each
+    persons: list[Person] = []
+    index: list[int] = []
+    for number, frame in enumerate(frames):
+        persons.extend(frame.persons)
+        index.extend([number] * len(frame.persons))
+
+    # Frames
+    names = [frame.frame_id for frame in frames]
     stamps = np.array([frame.stamp_ns for frame in frames], np.int64)
+    frame_index = np.array(index, np.int64)
+
     return {
-        "frame_index": index,
+        "frame_index": frame_index,
         "frame_count": np.array(len(frames)),
-        "stamp_ns": stamps[index],
+        "stamp_ns": stamps[frame_index],
         "frame_stamp_ns": stamps,
-        "frame_id": np.array([frame.frame_id for frame in frames], np.str_),
+        "frame_id": np.array(names, np.str_),
         **person_arrays(persons),
     }
 
@@ -132,37 +145,55 @@ def read_frames(path: str | Path) -> list[PoseFrame]:
     FileNotFoundError where there is no file; DataError where an array is missing or unfit.
     """
     arrays = read_npz(path)
-    columns = {**TRACK_COLUMNS, **KEYPOINT_COLUMNS, **POSE_COLUMNS}
-    found = {name: _read_column(arrays, name, columns[name], path) for name in columns}
+
+    # Columns
+    given = {}
+    for name, column in {**TRACK_COLUMNS, **KEYPOINT_COLUMNS, **POSE_COLUMNS}.items():
+        values = _read_column(arrays, name, column, path)
+        if values is not None:
+            given[name] = values
+
     for name in REQUIRED:
-        if found[name] is None:
+        if name not in given:
             raise DataError(
                 f"{path}: {name}: no such array; expected what `lifting lift`, `lifting poses`"
                 " or `lifting estimate` writes"
             )
 
-    given = {name: values for name, values in found.items() if values is not None}
-    stamps = _read_stamps(arrays, len(given["joints_m"]), path)
-    lengths = sorted({len(values) for values in (stamps, *given.values())})
+    count = len(given["joints_m"])
+    stamps = _read_stamps(arrays, count, path)
+    lengths = {len(values) for values in (stamps, *given.values())}
     if len(lengths) != 1:
-        raise DataError(f"{path}: expected as many rows of every array, got {lengths}")
+        raise DataError(f"{path}: expected as many rows of every array, got {sorted(lengths)}")
 
-    persons = [_person({name: given[name][k] for name in given}) for k in range(len(stamps))]
-    all_stamps = np.union1d(stamps, arrays.get("frame_stamp_ns", stamps))
-    return [
-        PoseFrame(int(stamp), "", tuple(persons[k] for k in np.flatnonzero(stamps == stamp)))
-        for stamp in all_stamps
-    ]
+    # Persons
+    persons = []
+    for k in range(count):
+        row = {name: values[k] for name, values in given.items()}
+        persons.append(_person(row))
+
+    # Frames, also those without a person
+    frames = []
+    for stamp in np.union1d(stamps, arrays.get("frame_stamp_ns", stamps)):
+        rows = np.flatnonzero(stamps == stamp)
+        shown = tuple(persons[k] for k in rows)
+        frames.append(PoseFrame(int(stamp), "", shown))
+
+    return frames
 
 
 def _columns(columns: Mapping[str, Column], values: Sequence[Any]) -> Arrays:
     """The columns (N, ...) of N values."""
-    modes = max((len(getattr(value, "hypotheses_m", ())) for value in values), default=0)
-    table = {}
+    hypotheses = [len(getattr(value, "hypotheses_m", ())) for value in values]
+    modes = max(hypotheses, default=0)
+
+    table: Arrays = {}
     for name, column in columns.items():
-        shape = tuple(modes if side == _MODES else side for side in column.shape)
         rows = [getattr(value, column.attribute) for value in values]
-        table[name] = np.array(rows, column.kind).reshape(len(values), *shape)
+        stacked: np.ndarray = np.array(rows, column.kind)
+        shape = column.shape_with(modes)
+        table[name] = stacked.reshape(len(values), *shape)
+
     return table
 
 
@@ -170,41 +201,60 @@ def _read_column(
     arrays: Mapping[str, np.ndarray], name: str, column: Column, path: str | Path
 ) -> np.ndarray | None:
     """A column of a file in its type; None where it is absent."""
-    if name in arrays and arrays[name].dtype == np.bool_ and column.kind == np.bool_:
-        arrays = {name: arrays[name].astype(np.uint8)}
-    shape = tuple(None if side == _MODES else side for side in column.shape)
-    values = numbers(arrays, name, (None, *shape), path)
-    return None if values is None else values.astype(column.kind)
+    if name not in arrays:
+        return None
+
+    values = arrays[name]
+    if values.dtype == column.kind == np.bool_:
+        values = values.astype(np.uint8)
+
+    shape = column.shape_with(None)
+    checked = as_numbers(values, (None, *shape), f"{path}: {name}")
+    return checked.astype(column.kind)
 
 
 def _read_stamps(arrays: Mapping[str, np.ndarray], count: int, path: str | Path) -> np.ndarray:
     """Stamps (N,) int64 in ns; those of still poses where the file has none."""
-    if numbers(arrays, "stamp_ns", (None,), path) is None:
-        return STILL_PERIOD_NS * np.arange(count, dtype=np.int64)
-    return arrays["stamp_ns"].astype(np.int64)  # float64 would round them
+    name = "stamp_ns"
+    if name not in arrays:
+        numbering = np.arange(count, dtype=np.int64)
+        return STILL_PERIOD_NS * numbering
+
+    as_numbers(arrays[name], (None,), f"{path}: {name}")
+    return arrays[name].astype(np.int64)  # float64 would round them
 
 
 def _person(row: Arrays) -> Person:
     """The person of a row; what the row does not have is unknown."""
+    unseen = np.zeros(KEYPOINT_COUNT)
     flat = _attributes(KEYPOINT_COLUMNS, row)
-    flat["confidence"] = row.get("confidence", np.zeros(KEYPOINT_COUNT))
+    flat["confidence"] = row.get("confidence", unseen)
 
+    no_poses = np.zeros((0, JOINT_COUNT, 3))
+    no_weights = np.zeros(0)
     pose = _attributes(POSE_COLUMNS, row)
     pose["metric"] = bool(row.get("metric", True))
-    pose["hypotheses_m"] = row.get("hypotheses_m", np.zeros((0, JOINT_COUNT, 3)))
-    pose["hypothesis_weight"] = row.get("hypothesis_weight", np.zeros(0))
+    pose["hypotheses_m"] = row.get("hypotheses_m", no_poses)
+    pose["hypothesis_weight"] = row.get("hypothesis_weight", no_weights)
 
     track = _attributes(TRACK_COLUMNS, row)
     track["id"] = int(row.get("track_id", 0))
     track["age_s"] = float(row.get("age_s", 0.0))
     track["coasting"] = bool(row.get("coasting", False))
-    return Person(skeleton_2d=Skeleton2D(**flat), skeleton_3d=Skeleton3D(**pose), **track)
+
+    return Person(
+        skeleton_2d=Skeleton2D(**flat),
+        skeleton_3d=Skeleton3D(**pose),
+        **track,
+    )
 
 
 def _attributes(columns: Mapping[str, Column], row: Arrays) -> dict[str, Any]:
     """The attributes that the columns hold; NaN where the row does not have them."""
     attributes = {}
     for name, column in columns.items():
-        shape = tuple(0 if side == _MODES else side for side in column.shape)
-        attributes[column.attribute] = row[name] if name in row else np.full(shape, np.nan)
+        shape = column.shape_with(0)
+        unknown = np.full(shape, np.nan)
+        attributes[column.attribute] = row.get(name, unknown)
+
     return attributes

@@ -53,22 +53,31 @@ def encode(
     h, w = size
     x = torch.arange(w, device=points.device, dtype=points.dtype)
     y = torch.arange(h, device=points.device, dtype=points.dtype)
-    gx = torch.exp(-0.5 * ((x - points[..., :1]) / sigma) ** 2)  # (..., w)
-    gy = torch.exp(-0.5 * ((y - points[..., 1:]) / sigma) ** 2)  # (..., h)
-    return gy[..., :, None] * gx[..., None, :] / (2 * math.pi * sigma**2)  # (..., h, w)
+
+    # The Gaussian is the product of those of both axes
+    dx = (x - points[..., :1]) / sigma
+    dy = (y - points[..., 1:]) / sigma
+    gx = torch.exp(-0.5 * dx**2)  # (..., w)
+    gy = torch.exp(-0.5 * dy**2)  # (..., h)
+    product = gy[..., :, None] * gx[..., None, :]  # (..., h, w)
+    return product / (2 * math.pi * sigma**2)
 
 
 def background(maps: torch.Tensor, sigma: float = 1.0) -> torch.Tensor:
     """The background (..., 1, h, w) of maps (..., J, h, w): one minus the strongest belief of any
     keypoint, where Gaussians of `sigma` cells are scaled to peaks of one."""
-    scaled = maps * (2 * math.pi * sigma**2)
-    return 1 - scaled.amax(-3, keepdim=True).clamp(max=1)
+    volume = 2 * math.pi * sigma**2
+    scaled = maps * volume
+    strongest = scaled.amax(-3, keepdim=True)
+    return 1 - strongest.clamp(max=1)
 
 
 def mirrored(maps: torch.Tensor) -> torch.Tensor:
     """Maps (..., 14, h, w) of the mirror image: left and right are exchanged, in space and by
     name."""
-    return maps[..., list(KEYPOINT_FLIP), :, :].flip(-1)
+    order = list(KEYPOINT_FLIP)
+    renamed = maps[..., order, :, :]
+    return renamed.flip(-1)
 
 
 def window_mean(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,7 +91,9 @@ def window_mean(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     maps: (..., h, w) probabilities. Differentiable in them, except for the choice of the window.
     """
     corner, window, terms = _window(maps)
-    return corner + _mean(window, terms), window.sum(-1).clamp(0, 1)
+    mean = _mean(window, terms)
+    mass = window.sum(-1)
+    return corner + mean, mass.clamp(0, 1)
 
 
 def decode(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -100,30 +111,50 @@ def decode(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor
     corner, window, terms = _window(maps)
 
     # Weighted least squares of the logarithm
-    weight = window / window.amax(-1, keepdim=True).clamp_min(_TINY)  # (..., 25)
-    products = (terms[:, :, None] * terms[:, None]).flatten(1)  # (25, 36)
+    highest = window.amax(-1, keepdim=True)
+    weight = window / highest.clamp_min(_TINY)  # (..., 25)
+    log_weight = weight.clamp_min(_FAINT).log()
+
+    products = terms[:, :, None] * terms[:, None]  # (25, 6, 6)
+    normal = weight @ products.flatten(1)
+    normal = normal.unflatten(-1, (6, 6))
     ridge = _RIDGE * torch.eye(6, device=maps.device, dtype=maps.dtype)
-    normal = (weight @ products).unflatten(-1, (6, 6)) + ridge
-    right = (weight * weight.clamp_min(_FAINT).log()) @ terms  # (..., 6)
+    right = (weight * log_weight) @ terms  # (..., 6)
 
     # Unlike `solve`, `solve_ex` does not wait for the device
-    solution, _ = torch.linalg.solve_ex(normal, right)
-    points = corner + _peak(solution, _mean(window, terms)).clamp(-1, 1)
-    return points, window.sum(-1).clamp(0, 1), second_moment(maps, points)
+    solution, _ = torch.linalg.solve_ex(normal + ridge, right)
+
+    # The peak, no farther than the next cell
+    mean = _mean(window, terms)
+    peak = _peak(solution, mean)
+    points = corner + peak.clamp(-1, 1)
+
+    mass = window.sum(-1)
+    return points, mass.clamp(0, 1), second_moment(maps, points)
 
 
 def second_moment(maps: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Second moments (..., 2, 2) in cells^2 of whole maps (..., h, w) about points (..., 2)."""
     h, w = maps.shape[-2:]
-    belief = maps / maps.sum((-1, -2), keepdim=True).clamp_min(_TINY)
-    dx = torch.arange(w, device=maps.device) - points[..., :1]  # (..., w)
-    dy = torch.arange(h, device=maps.device) - points[..., 1:]  # (..., h)
+    total = maps.sum((-1, -2), keepdim=True)
+    belief = maps / total.clamp_min(_TINY)
 
-    mean_dx = (belief @ dx[..., None])[..., 0]  # (..., h)
-    xx = (belief.sum(-2) * dx**2).sum(-1)
-    yy = (belief.sum(-1) * dy**2).sum(-1)
-    xy = (mean_dx * dy).sum(-1)
-    return torch.stack([xx, xy, xy, yy], -1).unflatten(-1, (2, 2))
+    # Distances from the points
+    x = torch.arange(w, device=maps.device)
+    y = torch.arange(h, device=maps.device)
+    dx = x - points[..., :1]  # (..., w)
+    dy = y - points[..., 1:]  # (..., h)
+
+    # Moments, from the belief in each column and row
+    columns = belief.sum(-2)
+    rows = belief.sum(-1)
+    mean_dx = belief @ dx[..., None]  # (..., h, 1)
+    xx = (columns * dx**2).sum(-1)
+    yy = (rows * dy**2).sum(-1)
+    xy = (mean_dx[..., 0] * dy).sum(-1)
+
+    moments = torch.stack([xx, xy, xy, yy], -1)
+    return moments.unflatten(-1, (2, 2))
 
 
 def calibrated(moment: torch.Tensor, scale: float, blur: float, floor: float) -> torch.Tensor:
@@ -140,8 +171,11 @@ def calibrated(moment: torch.Tensor, scale: float, blur: float, floor: float) ->
     xy = moment[..., 0, 1]
 
     # The blur may take no more than the smaller eigenvalue
-    smaller = (xx + yy) / 2 - ((xx - yy) ** 2 / 4 + xy**2).sqrt()
-    taken = smaller.clamp(0, blur**2)[..., None, None]
+    mean = (xx + yy) / 2
+    apart = (xx - yy) ** 2 / 4 + xy**2
+    smaller = mean - apart.sqrt()
+    taken = smaller.clamp(0, blur**2)
+    taken = taken[..., None, None]
     identity = torch.eye(2, device=moment.device, dtype=moment.dtype)
     return scale * moment + (floor**2 - scale * taken) * identity
 
@@ -155,10 +189,20 @@ def keypoints(
     Returns positions (..., J, 2), confidences (..., J) in [0, 1] and covariances (..., J, 2, 2) in
     px^2.
     """
-    cells, mass, moment = decode(maps.float())
-    confidence = mass if presence is None else mass * presence.float().sigmoid()
-    covariance = calibrated(moment, config.noise_scale, config.noise_blur, config.noise_floor)
-    return cells_to_pixels(cells, config.stride), confidence, covariance * config.stride**2
+    cells, confidence, moment = decode(maps.float())
+    if presence is not None:
+        in_view = presence.float().sigmoid()
+        confidence = confidence * in_view
+
+    # From cells to pixels
+    points = cells_to_pixels(cells, config.stride)
+    covariance = calibrated(
+        moment,
+        config.noise_scale,
+        config.noise_blur,
+        config.noise_floor,
+    )
+    return points, confidence, covariance * config.stride**2
 
 
 def _window(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -168,30 +212,40 @@ def _window(maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tenso
     grid; and the terms 1, x, y, xx, xy, yy of the cells (25, 6), relative to the maximum.
     """
     h, w = maps.shape[-2:]
-    peak = maps.detach().flatten(-2).argmax(-1, keepdim=True)  # (..., 1)
+    flat = maps.flatten(-2)
+    peak = flat.detach().argmax(-1, keepdim=True)  # (..., 1)
     column = peak % w
     row = torch.div(peak, w, rounding_mode="floor")
 
     # Cells of the window
     offset = torch.arange(-_REACH, _REACH + 1, device=maps.device)
-    y, x = (grid.flatten() for grid in torch.meshgrid(offset, offset, indexing="ij"))  # (25,)
+    rows, columns = torch.meshgrid(offset, offset, indexing="ij")
+    x = columns.flatten()  # (25,)
+    y = rows.flatten()
     xs = column + x  # (..., 25)
     ys = row + y  # (..., 25)
 
-    inside = (xs >= 0) & (xs < w) & (ys >= 0) & (ys < h)
-    index = ys.clamp(0, h - 1) * w + xs.clamp(0, w - 1)
-    window = maps.flatten(-2).gather(-1, index) * inside
+    # Their belief; 0 outside the grid
+    nearest_x = xs.clamp(0, w - 1)
+    nearest_y = ys.clamp(0, h - 1)
+    inside = (xs == nearest_x) & (ys == nearest_y)
+    window = flat.gather(-1, nearest_y * w + nearest_x) * inside
 
     # Terms of a paraboloid
     x = x.to(maps.dtype)
     y = y.to(maps.dtype)
-    terms = torch.stack([torch.ones_like(x), x, y, x * x, x * y, y * y], -1)
-    return torch.cat([column, row], -1).to(maps.dtype), window, terms
+    one = torch.ones_like(x)
+    terms = torch.stack([one, x, y, x * x, x * y, y * y], -1)
+
+    corner = torch.cat([column, row], -1)
+    return corner.to(maps.dtype), window, terms
 
 
 def _mean(window: torch.Tensor, terms: torch.Tensor) -> torch.Tensor:
     """Mean (..., 2) of the cells of a window, relative to the maximum."""
-    return window @ terms[:, 1:3] / window.sum(-1, keepdim=True).clamp_min(_TINY)
+    place = terms[:, 1:3]  # x, y
+    mass = window.sum(-1, keepdim=True)
+    return window @ place / mass.clamp_min(_TINY)
 
 
 def _peak(solution: torch.Tensor, otherwise: torch.Tensor) -> torch.Tensor:
@@ -205,7 +259,13 @@ def _peak(solution: torch.Tensor, otherwise: torch.Tensor) -> torch.Tensor:
     hxy = -cxy
     determinant = hxx * hyy - hxy**2
 
-    curved = (hxx > _FLAT) & (hyy > _FLAT) & (determinant > _FLAT * (hxx + hyy))
-    safe = torch.where(curved, determinant, 1.0)[..., None]
-    peak = torch.stack([hyy * gx - hxy * gy, hxx * gy - hxy * gx], -1) / safe
-    return torch.where(curved[..., None], peak, otherwise)
+    # The zero of the gradient, where the paraboloid is curved enough in every direction
+    curved = (hxx > _FLAT) & (hyy > _FLAT)
+    curved = curved & (determinant > _FLAT * (hxx + hyy))
+    curved = curved[..., None]
+    safe = torch.where(curved, determinant[..., None], 1.0)
+
+    x = hyy * gx - hxy * gy
+    y = hxx * gy - hxy * gx
+    peak = torch.stack([x, y], -1) / safe
+    return torch.where(curved, peak, otherwise)

@@ -47,10 +47,12 @@ def crop_around(box_px: np.ndarray, size_px: int) -> Crop:
 
     Its side is CROP_MARGIN times the longer side of the box, in whole pixels.
     """
-    x0, y0, x1, y1 = (float(side) for side in box_px)
-    side = max(_LEAST_SIDE_PX, round(CROP_MARGIN * max(x1 - x0, y1 - y0)))
+    x0, y0, x1, y1 = map(float, box_px)
+    longer = max(x1 - x0, y1 - y0)
+    side = max(_LEAST_SIDE_PX, round(CROP_MARGIN * longer))
     left = round((x0 + x1 + 1 - side) / 2)
     top = round((y0 + y1 + 1 - side) / 2)
+
     return Crop(left, top, side, size_px)
 
 
@@ -73,7 +75,7 @@ def cut(image: np.ndarray, crop: Crop) -> torch.Tensor:
         window[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
 
     # Resize
-    tensor = torch.from_numpy(window).permute(2, 0, 1)[None]  # (1, 3, side, side)
+    tensor = torch.from_numpy(window).permute(2, 0, 1)  # (3, side, side)
     size = (crop.size_px, crop.size_px)
-    resized = interpolate(tensor, size, mode="bilinear", antialias=True)[0]  # (3, size, size)
-    return resized.float() / 255
+    resized = interpolate(tensor[None], size, mode="bilinear", antialias=True)
+    return resized[0].float() / 255

@@ -30,12 +30,16 @@ _PLACE = 10.0
 def _rotations() -> np.ndarray:
     """Sampled rotations (Q, 3, 3), all yaws for each roll."""
     roll = np.arange(ROLLS) * 2 * np.pi / ROLLS
-    ups = np.stack([np.sin(roll), -np.cos(roll), np.zeros(ROLLS)], -1)
-    yaws = rotation_about_vertical(np.arange(YAWS) * 2 * np.pi / YAWS)
+    level = np.zeros(ROLLS)
+    ups = np.stack([np.sin(roll), -np.cos(roll), level], -1)
+
+    yaw = np.arange(YAWS) * 2 * np.pi / YAWS
+    about_vertical = rotation_about_vertical(yaw)
 
     rotations = []
     for up in ups:
-        rotations += [up_to_camera(up) @ yaw for yaw in yaws]
+        to_camera = up_to_camera(up)
+        rotations += [to_camera @ turn for turn in about_vertical]
     return np.stack(rotations)
 
 
@@ -44,6 +48,12 @@ class PriorFusion(nn.Module):
 
     The prior is not trained, and not saved with the weights.
     """
+
+    mean: Tensor
+    covariance: Tensor
+    whiten: Tensor
+    offset: Tensor
+    """Buffers, as `_projected_candidates` has them."""
 
     def __init__(
         self,
@@ -67,6 +77,10 @@ class PriorFusion(nn.Module):
         """w_t of every stage, (S,), in (0, 1)."""
         return self.weight_logit.sigmoid()
 
+    def weight_of(self, stage: int) -> Tensor:
+        """w_t of one stage, a scalar."""
+        return self.weights[stage]
+
     def forward(self, belief: Tensor, stage: int) -> tuple[Tensor, Tensor]:
         """Projected maps b_hat and fused maps f, both (N, J, h, w), of belief maps (N, J, h, w)."""
         # Decode and lift
@@ -75,10 +89,11 @@ class PriorFusion(nn.Module):
         lifted = self.project(points, mass)
 
         # Project and fuse
-        size = belief.shape[-2:]
-        projected = belief_maps.encode(lifted, size, self.sigma)
-        weight = self.weights[stage]
+        height, width = belief.shape[-2:]
+        projected = belief_maps.encode(lifted, (height, width), self.sigma)
+        weight = self.weight_of(stage)
         fused = weight * belief + (1 - weight) * projected
+
         return projected, fused
 
     def project(self, points: Tensor, confidence: Tensor) -> Tensor:
@@ -97,13 +112,15 @@ class PriorFusion(nn.Module):
             best, scale = self._select(centred, confidence, weight)
 
         # Refine the scale twice; the second time with the scale of the first skeleton
+        scale = scale[:, None, None]
         for _ in range(2):
-            scaled = centred / scale[:, None, None]
+            scaled = centred / scale
             pose = self._posterior(scaled, confidence, best)
-            scale = scale * _matching_scale(pose.detach(), scaled.detach(), weight)
+            factor = _matching_scale(pose.detach(), scaled.detach(), weight)
+            scale = scale * factor[:, None, None]
 
-        pose = self._posterior(centred / scale[:, None, None], confidence, best)
-        return pose * scale[:, None, None] + middle
+        pose = self._posterior(centred / scale, confidence, best)
+        return pose * scale + middle
 
     def _select(self, centred: Tensor, confidence: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Most probable candidate (N,), and its scale (N,).
@@ -114,20 +131,28 @@ class PriorFusion(nn.Module):
         mean_middle = torch.einsum("nj,qja->nqa", weight, self.mean)
         mean = self.mean[None] - mean_middle[:, :, None]  # (N, Q, J, 2)
         match = torch.einsum("nj,nja,nqja->nq", weight, centred, mean)
-        size = torch.einsum("nj,nqja->nq", weight, mean**2).clamp_min(1e-6)
+        size = torch.einsum("nj,nqja->nq", weight, mean**2)
+        size = size.clamp_min(1e-6)
 
-        extent = (weight[..., None] * centred**2).sum((1, 2))[:, None]
-        least = 0.6 * (extent / size).sqrt()
-        scale = torch.maximum(match / size, least).clamp_min(1e-3)  # (N, Q)
+        # No less than what the extent of the keypoints asks for
+        squares = weight[..., None] * centred**2
+        extent = squares.sum((1, 2))
+        least = 0.6 * (extent[:, None] / size).sqrt()
+        scale = torch.maximum(match / size, least)
+        scale = scale.clamp_min(1e-3)  # (N, Q)
 
         # Log-likelihood of every candidate
-        residual = (centred[:, None] / scale[..., None, None] - mean) * confidence[:, None, :, None]
+        scaled = centred[:, None] / scale[..., None, None]
+        residual = (scaled - mean) * confidence[:, None, :, None]
         white = torch.einsum("qde,nqe->nqd", self.whiten, residual.flatten(2))
-        scale_cost = 2 * confidence.sum(1, keepdim=True) * scale.log()
-        score = self.offset - 0.5 * (white**2).sum(-1) - scale_cost
+        distance = (white**2).sum(-1)
+        seen = confidence.sum(1, keepdim=True)
+        scale_cost = 2 * seen * scale.log()
+        score = self.offset - 0.5 * distance - scale_cost
 
         best = score.argmax(1)
-        return best, scale.gather(1, best[:, None])[:, 0]
+        best_scale = scale.gather(1, best[:, None])
+        return best, best_scale[:, 0]
 
     def _posterior(self, observed: Tensor, confidence: Tensor, best: Tensor) -> Tensor:
         """Posterior mean (N, J, 2) of the projected pose of candidates `best` (N,).
@@ -137,22 +162,28 @@ class PriorFusion(nn.Module):
         mean = self.mean[best]  # (N, J, 2)
         covariance = self.covariance[best]  # (N, 28, 28)
         noise = self.noise**2 / confidence.clamp_min(1e-2)
-        total = covariance + torch.diag_embed(noise.repeat_interleave(2, 1))
+        noise = noise.repeat_interleave(2, 1)  # (N, 28)
+        total = covariance + torch.diag_embed(noise)
 
         # Positive definite; a check would stall a GPU
-        residual = (observed - mean).flatten(1)[..., None]
-        gain, _ = torch.linalg.solve_ex(total, residual)
-        return mean + (covariance @ gain)[..., 0].view_as(mean)
+        residual = (observed - mean).flatten(1)
+        gain, _ = torch.linalg.solve_ex(total, residual[..., None])
+        moved = covariance @ gain  # (N, 28, 1)
+        return mean + moved[..., 0].view_as(mean)
 
 
 def _matching_scale(pose: Tensor, observed: Tensor, weight: Tensor) -> Tensor:
     """Least-squares scale (N,) of `pose` (N, J, 2) onto `observed` (N, J, 2), near one."""
     w = weight[..., None]
-    p = pose - (w * pose).sum(1, keepdim=True)
-    o = observed - (w * observed).sum(1, keepdim=True)
+    pose_middle = (w * pose).sum(1, keepdim=True)
+    observed_middle = (w * observed).sum(1, keepdim=True)
+    p = pose - pose_middle
+    o = observed - observed_middle
+
     numerator = (w * p * o).sum((1, 2))
-    denominator = (w * p * p).sum((1, 2)).clamp_min(1e-9)
-    return (numerator / denominator).clamp(0.7, 1.4)
+    denominator = (w * p * p).sum((1, 2))
+    scale = numerator / denominator.clamp_min(1e-9)
+    return scale.clamp(0.7, 1.4)
 
 
 def _projected_candidates(

@@ -5,7 +5,7 @@ the device is fast at."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lifting_ros.config import ConfigError
-from lifting_ros.device import has_fast_bf16
+from lifting_ros.device import has_fast_bf16, lay_out_channels_last
 from lifting_ros.io.checkpoint import reason
 from lifting_ros.keypoints import belief_maps
 from lifting_ros.keypoints.crop import crop_around, cut
@@ -46,6 +46,7 @@ def load_runner(
     available = network.config.stages
     if stages > available:
         raise ConfigError(f"stages: expected 0 to {available} with {path.name}, got {stages}")
+
     return NetworkRunner(network, device, stages, compiled)
 
 
@@ -73,7 +74,7 @@ class NetworkRunner:
         self.stages = stages or None
         self.compiled = compiled
         self.dtype = torch.bfloat16 if has_fast_bf16(device) else torch.float32
-        self._network: nn.Module = self._prepare(network)
+        self._network: Callable[..., NetworkOutput] = self._prepare(network)
 
         if compiled:
             try:
@@ -86,7 +87,7 @@ class NetworkRunner:
     def _prepare(self, network: MultistageNetwork) -> MultistageNetwork:
         """A folded copy on the device; the prior's algebra stays in float32."""
         network = folded(network)
-        network.to(device=self.device, memory_format=torch.channels_last)
+        lay_out_channels_last(network.to(self.device))
         for part in (
             network.features,
             network.stages,
@@ -94,6 +95,7 @@ class NetworkRunner:
         ):
             if part is not None:
                 part.to(self.dtype)
+
         return network
 
     def _compile(self) -> None:
@@ -118,6 +120,7 @@ class NetworkRunner:
             padding = part[:1].expand(size - count, -1, -1, -1)
             output = self._run(torch.cat([part, padding]))
             parts.append(_first_rows(output, count))
+
         return _concatenate(parts)
 
     def find(
@@ -147,6 +150,7 @@ class NetworkRunner:
                     presence=present,
                 )
             )
+
         return found
 
     def last(self, crops: Tensor, mirrored: bool = False) -> tuple[Tensor, Tensor | None]:
@@ -173,6 +177,7 @@ class NetworkRunner:
         if presence is not None:
             mirrored_presence = presence[count:, list(KEYPOINT_FLIP)]
             presence = (presence[:count] + mirrored_presence) / 2
+
         return maps, presence
 
     def _run(self, crops: Tensor) -> NetworkOutput:
@@ -198,6 +203,7 @@ def folded(network: M) -> M:
 
             layers[index - 1] = fuse_conv_bn_eval(convolution, norm)
             del layers[index]
+
     return network
 
 
@@ -205,40 +211,51 @@ def _first_rows(output: NetworkOutput, count: int) -> NetworkOutput:
     """The first `count` rows of every tensor, copied: a CUDA graph writes its next output into the
     same memory."""
 
-    def first(tensor: Tensor | None) -> Tensor | None:
-        if tensor is None:
-            return None
+    def first(tensor: Tensor) -> Tensor:
         return tensor[:count].clone()
+
+    def first_if_any(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else first(tensor)
 
     stages = []
     for stage in output.stages:
-        maps = [first(tensor) for tensor in stage]
-        stages.append(StageOutput(*maps))
+        rows = StageOutput(
+            raw=first(stage.raw),
+            belief=first(stage.belief),
+            projected=first_if_any(stage.projected),
+            fused=first(stage.fused),
+        )
+        stages.append(rows)
 
     return NetworkOutput(
         stages=stages,
-        presence=first(output.presence),
-        trunk=first(output.trunk),
+        presence=first_if_any(output.presence),
+        trunk=first_if_any(output.trunk),
     )
 
 
 def _concatenate(parts: list[NetworkOutput]) -> NetworkOutput:
     """Parts of a batch as one."""
 
-    def join(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    def join_if_any(tensors: Sequence[Tensor | None]) -> Tensor | None:
         known = [tensor for tensor in tensors if tensor is not None]
         if not known:
             return None
+
         return torch.cat(known)
 
     stages = []
-    for index in range(len(parts[0].stages)):
-        same_stage = [part.stages[index] for part in parts]
-        maps = [join(same_map) for same_map in zip(*same_stage)]
-        stages.append(StageOutput(*maps))
+    for same_stage in zip(*(part.stages for part in parts)):
+        joined = StageOutput(
+            raw=torch.cat([stage.raw for stage in same_stage]),
+            belief=torch.cat([stage.belief for stage in same_stage]),
+            projected=join_if_any([stage.projected for stage in same_stage]),
+            fused=torch.cat([stage.fused for stage in same_stage]),
+        )
+        stages.append(joined)
 
     return NetworkOutput(
         stages=stages,
-        presence=join([part.presence for part in parts]),
-        trunk=join([part.trunk for part in parts]),
+        presence=join_if_any([part.presence for part in parts]),
+        trunk=join_if_any([part.trunk for part in parts]),
     )

@@ -124,8 +124,21 @@ class NoFusion(nn.Module):
     """f_t = b_t: a plain convolutional pose machine, and the first steps of a training, when there
     is nothing to lift yet."""
 
-    def forward(self, belief: Tensor, stage: int) -> tuple[Tensor | None, Tensor]:
+    def forward(self, belief: Tensor, stage: int) -> tuple[None, Tensor]:
         return None, belief
+
+    def weight_of(self, stage: int) -> None:
+        """No weight, as there is nothing to weigh."""
+
+
+class Fusion(Protocol):
+    """The layers between two stages: `NoFusion`, or `fusion.PriorFusion`."""
+
+    def __call__(self, belief: Tensor, stage: int) -> tuple[Tensor | None, Tensor]:
+        """Projected maps, None where nothing is lifted, and fused maps, both (N, J, h, w)."""
+
+    def weight_of(self, stage: int) -> Tensor | None:
+        """w_t of a stage, a scalar; None where nothing is lifted."""
 
 
 class MapMeaning(Protocol):
@@ -152,9 +165,11 @@ class _Parts(NamedTuple):
 class MultistageNetwork(nn.Module):
     """Features and S stages of belief maps, fused with the prior."""
 
-    def __init__(self, config: NetworkConfig, fusion: nn.Module | None = None):
-        """fusion: called with (belief, stage), returns (projected, fused), has `weights` (S,);
-        None: no fusion. ConfigError for a variant that does not exist."""
+    fusion: Fusion
+    presence: nn.Module | None
+
+    def __init__(self, config: NetworkConfig, fusion: Fusion | None = None):
+        """fusion: a module, None: no fusion. ConfigError for a variant that does not exist."""
         super().__init__()
         _check_variant(config)
         self.config = config
@@ -177,19 +192,17 @@ class MultistageNetwork(nn.Module):
             outputs.append(output)
 
             # What the next stage sees
-            weight = None
-            if output.projected is not None:
-                weight = self.fusion.weights[index]
             previous = self.maps.following(
                 output.raw,
                 output.fused,
                 output.projected,
-                weight,
+                self.fusion.weight_of(index),
             )
 
         # Which keypoints are in view
-        if code is None:
+        if code is None or self.presence is None:
             return NetworkOutput(outputs, presence=None)
+
         presence = self.presence(code, outputs[-1].fused)
         return NetworkOutput(outputs, presence, code.own)
 

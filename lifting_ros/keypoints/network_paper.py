@@ -39,10 +39,10 @@ class Features(nn.Sequential):
 
     def __init__(self, widths: tuple[int, ...], features: int):
         a, b, c, d = widths
-        plan = [3, a, a, None, b, b, None, c, c, c, c, None, d, d, c, c, c, c, features]
+        plan = [a, a, None, b, b, None, c, c, c, c, None, d, d, c, c, c, c, features]
         layers: list[nn.Module] = []
-        cin = plan[0]
-        for cout in plan[1:]:
+        cin = 3
+        for cout in plan:
             if cout is None:
                 layers.append(nn.MaxPool2d(2))
             else:
@@ -75,6 +75,8 @@ class RefinementStage(nn.Module):
     """Maps (N, 15, h, w) from the fused maps of the previous stage, the features and the centre
     map: five 7x7 convolutions and two 1x1."""
 
+    centre: Tensor
+
     def __init__(self, features: int, input_px: int, stride: int):
         super().__init__()
         inputs = KEYPOINT_COUNT + 1 + features + 1
@@ -92,6 +94,7 @@ class RefinementStage(nn.Module):
         centre = self.centre.to(features.dtype)
         centre = centre.expand(len(features), -1, -1, -1)
         inputs = [previous, features, centre]
+
         return self.body(torch.cat(inputs, 1))
 
 
@@ -115,9 +118,10 @@ class PeakMaps:
         above zero there. Keypoints outside the crop leave only background.
         """
         background = raw[:, KEYPOINT_COUNT:]
-        if projected is not None:
+        if projected is not None and weight is not None:
             projected_background = belief_maps.background(projected, SIGMA_CELLS)
             background = weight * background + (1 - weight) * projected_background
+
         return torch.cat([fused * PEAK, background], 1)
 
 
@@ -139,10 +143,11 @@ def initialise(module: nn.Module) -> None:
 
     for layer in convolutions:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-        nn.init.zeros_(layer.bias)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
     # Maps start as background everywhere, which is almost right.
     last = convolutions[-1]
-    if last.out_channels == KEYPOINT_COUNT + 1:
+    if last.out_channels == KEYPOINT_COUNT + 1 and last.bias is not None:
         nn.init.normal_(last.weight, std=1e-3)
         nn.init.ones_(last.bias[KEYPOINT_COUNT:])

@@ -68,14 +68,18 @@ def middle_weight(size: tuple[int, int], device: torch.device | str = "cpu") -> 
     """Weights (1, 1, h, w), one in the middle of the crop and falling with the distance from it, as
     in MoveNet's decoder."""
     h, w = size
-    y = torch.arange(h, device=device)[:, None] - h // 2
-    x = torch.arange(w, device=device) - w // 2
-    return _nearness(y, x)[None, None]
+    rows = torch.arange(h, device=device)
+    columns = torch.arange(w, device=device)
+    y = rows[:, None] - h // 2
+    x = columns - w // 2
+    nearness = _nearness(y, x)
+    return nearness[None, None]
 
 
 def _nearness(y: Tensor, x: Tensor) -> Tensor:
     """One at distance zero, falling with the distance."""
-    return OWNER_RADIUS / ((y**2 + x**2).sqrt() + OWNER_RADIUS)
+    distance = (y**2 + x**2).sqrt()
+    return OWNER_RADIUS / (distance + OWNER_RADIUS)
 
 
 def ownership(out: TrunkOutput) -> Tensor:
@@ -87,15 +91,19 @@ def ownership(out: TrunkOutput) -> Tensor:
     """
     # The person's centre
     n, _, h, w = out.centre.shape
-    score = out.centre.float().sigmoid() * middle_weight((h, w), out.centre.device)
+    certainty = out.centre.float().sigmoid()
+    score = certainty * middle_weight((h, w), out.centre.device)
     cell = score.flatten(1).argmax(1)  # (N,)
 
     # Expected keypoints
     index = cell[:, None, None].expand(-1, 2 * BODY_KEYPOINTS, 1)
-    offset = out.regression.float().flatten(2).gather(2, index)
+    regression = out.regression.float().flatten(2)
+    offset = regression.gather(2, index)
     offset = offset.view(n, BODY_KEYPOINTS, 2, 1, 1)
-    row = (cell // w).view(n, 1, 1, 1) + offset[:, :, 0]  # (N, 17, 1, 1)
-    column = (cell % w).view(n, 1, 1, 1) + offset[:, :, 1]
+
+    cell = cell.view(n, 1, 1, 1)
+    row = cell // w + offset[:, :, 0]  # (N, 17, 1, 1)
+    column = cell % w + offset[:, :, 1]
 
     # Distances from them
     y = torch.arange(h, device=cell.device).view(h, 1) - row  # (N, 17, h, 1)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lifting_ros.config import from_mapping
+from lifting_ros.device import lay_out_channels_last
 from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason, save_tensors
-from lifting_ros.keypoints.network import MultistageNetwork, NetworkConfig, NoFusion
+from lifting_ros.keypoints.network import Fusion, MultistageNetwork, NetworkConfig, NoFusion
 
 if TYPE_CHECKING:
     from lifting_ros.prior.ppca import MixturePPCA
@@ -56,18 +57,19 @@ def load_network(
         raise CheckpointError(
             f"{path}: holds no network that this version knows ({reason(error)})"
         ) from None
-    return network.to(device=device, memory_format=torch.channels_last).float().eval()
+
+    return lay_out_channels_last(network.to(device=device)).float().eval()
 
 
 def build_network(config: NetworkConfig, prior: MixturePPCA | None = None) -> MultistageNetwork:
     """A network of random weights, fused with `prior` if there is one."""
-    fusion = None
+    fusion: Fusion | None = None
     if prior is not None:
         fusion = fusion_of(config, prior)
     return MultistageNetwork(config, fusion)
 
 
-def fusion_of(config: NetworkConfig, prior: MixturePPCA) -> nn.Module:
+def fusion_of(config: NetworkConfig, prior: MixturePPCA) -> Fusion:
     """The fusion layers of such a network: a PriorFusion, or NoFusion where the configuration asks
     for none.
 
@@ -76,9 +78,8 @@ def fusion_of(config: NetworkConfig, prior: MixturePPCA) -> nn.Module:
     if not config.fusion:
         return NoFusion()
 
-    from lifting_ros.keypoints.fusion import (
-        PriorFusion,
-    )  # a network without fusion does not need it
+    # A network without fusion does not need it.
+    from lifting_ros.keypoints.fusion import PriorFusion
 
     sigma = FUSION_SIGMA * config.input_px / config.stride
     return PriorFusion(prior, config.stages, config.fusion_noise, sigma)

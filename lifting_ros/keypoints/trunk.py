@@ -62,6 +62,7 @@ def _divisible(channels: float) -> int:
     nearest = max(8, int(channels + 4) // 8 * 8)
     if nearest >= 0.9 * channels:
         return nearest
+
     return nearest + 8
 
 
@@ -104,6 +105,7 @@ class InvertedResidual(nn.Module):
         projected = self.project(inner)
         if self.residual:
             return x + projected
+
         return projected
 
 
@@ -184,6 +186,7 @@ class Pyramid(nn.Module):
         for lateral, merge, level in zip(self.lateral[1:], self.merge, reversed(levels[:-1])):
             upsampled = functional.interpolate(x, scale_factor=2.0, mode="bilinear")
             x = merge(upsampled + lateral(level))
+
         return x
 
 

@@ -92,7 +92,7 @@ def measure_depth(
         raise ValueError(f"keypoints_px: expected (N, {KEYPOINT_COUNT}, 2), got {given}")
 
     # Keypoints in the depth image; pixel (0, 0) is the centre of the top left pixel
-    scale = 1.0
+    scale = np.ones(2)
     if image_size is not None:
         scale = np.array(shape[::-1]) / image_size
     points = np.asarray(keypoints_px, np.float64)
@@ -151,6 +151,7 @@ def _half_window(
             seen += 1
             low = np.minimum(low, points[k])
             high = np.maximum(high, points[k])
+
     if seen < 2:
         return 0
 
@@ -179,6 +180,7 @@ def _read_window(
             if LEAST_M < value < MOST_M:  # false for NaN
                 window[found] = value
                 found += 1
+
     window[:found] = np.sort(window[:found])
 
     return found
@@ -204,6 +206,7 @@ def _trunk_depth(
     if len(depths) < 2:
         everywhere = range(KEYPOINT_COUNT)
         depths = [_quantile(window[k, : length[k]], NEARER) for k in everywhere if length[k] > 0]
+
     if len(depths) == 0:
         return np.float32(np.nan)
 

@@ -342,6 +342,7 @@ def _place_derivative(
         if seen[k]:
             count += 1
             middle += fused.state[3 * _JOINT[k] + 2]
+
     for k in range(KEYPOINT_COUNT):
         if seen[k]:
             moved[2, 3 * _JOINT[k] + 2] -= 1.0 / count
@@ -441,6 +442,7 @@ def _log_density_elsewhere(left):
     """Log-density of a depth that is not of the joint and differs from it by `left`, metres."""
     if left < 0:
         return np.log(BEFORE / BEFORE_M)
+
     return np.log(BEHIND / BEHIND_M)
 
 
@@ -534,5 +536,6 @@ def _write_covariances(
         effect[axis, :LATENTS] = metres * moved[axis]
         effect[axis, axis] += metres
         effect[axis, LATENTS] = metres * (state[axis] + fused.place[axis])
+
     turned = frame.T @ effect
     root[:] = turned @ fused.covariance @ turned.T

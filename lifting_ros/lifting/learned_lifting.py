@@ -117,10 +117,12 @@ class LearnedLifter:
         for rows in _blocks(np.flatnonzero(known)):
             hypotheses = _both_ways_up(rows, vertical[rows])
             parts.append(self._lift_best(request, hypotheses))
-        for row in np.flatnonzero(~known):
+
+        for row in map(int, np.flatnonzero(~known)):
             ways = every_way_up(rays.rays[row], rays.seen[row])
             hypotheses = _equal_ways_up(row, ways)
             parts.append(self._lift_best(request, hypotheses))
+
         return scatter_poses(count, 1, parts)
 
     def _lift_best(
@@ -178,6 +180,7 @@ class LearnedLifter:
             values = values.copy()
             values[near] = replacement
             merged.append(values)
+
         return Placed(*merged)
 
 
@@ -237,6 +240,7 @@ def _blocks(rows: np.ndarray) -> list[np.ndarray]:
     for start in range(0, len(rows), BLOCK):
         stop = start + BLOCK
         blocks.append(rows[start:stop])
+
     return blocks
 
 
@@ -298,6 +302,7 @@ def joint_status(seen: np.ndarray) -> np.ndarray:
     shape = (len(seen), JOINT_COUNT)
     status = np.full(shape, JointStatus.INFERRED, np.uint8)
     status[:, joints] = np.where(seen, JointStatus.OBSERVED, JointStatus.INFERRED)
+
     return status
 
 
@@ -310,4 +315,5 @@ def _root_covariance(
     size = placed.covariance[:, :3, 3]
     size_variance = placed.covariance[:, 3, 3, None, None]
     by_size = size[:, :, None] * size[:, None] / size_variance
+
     return by_size + scale * (whole - by_size)

@@ -69,6 +69,7 @@ def weights_of(
     """
     if method not in METHODS:
         raise ConfigError(f"lifter: expected one of {', '.join(METHODS)}, got {method!r}")
+
     if method not in _LEARNED:
         return None
 
@@ -81,6 +82,7 @@ def weights_of(
     found = header.get("lifter", "something else")
     if found != method:
         raise ConfigError(f"lifter: {method}: {file}: weights of {found}")
+
     return file
 
 
@@ -108,6 +110,7 @@ def shipped() -> list[str]:
     for method in METHODS:
         if method not in _LEARNED or _shipped_weights(method).is_file():
             names.append(method)
+
     return names
 
 

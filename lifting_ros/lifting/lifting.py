@@ -121,6 +121,7 @@ class _Observed(NamedTuple):
         rays = Rays(*(values[index] for values in self.rays))
         up = self.up[index]
         depths = None if self.depths is None else self.depths[index]
+
         return _Observed(rows, rays, up, depths)
 
 
@@ -211,13 +212,14 @@ class Lifter:
         if len(plain):
             everyone = _Observed(rows, rays, vertical, None)
             self._lift_known_up(everyone.select(plain), output)
+
         deep = np.flatnonzero(up_known & has_depth)
         if len(deep):
             everyone = _Observed(rows, rays, vertical, measured)
             self._lift_known_up(everyone.select(deep), output)
 
         # Persons whose vertical is unknown
-        for row in np.flatnonzero(~up_known):
+        for row in map(int, np.flatnonzero(~up_known)):
             alone = Rays(*(values[row : row + 1] for values in rays))
             depths = measured[row : row + 1] if has_depth[row] else None
             self._lift_unknown_up(row, alone, depths, output)
@@ -361,6 +363,7 @@ class Lifter:
         if cell.level == FEW:
             modes = _MODES_OF_FEW
             min_steps = 0
+
         if depths is not None:  # they may choose another mode than the keypoints
             modes = max(modes, _MODES_WITH_DEPTH)
             # the tables lack the whole posterior
@@ -392,6 +395,7 @@ class Lifter:
         persons = Persons(rows, views.seen, misfit)
         candidates_of_each = Shortlist(plan, view, depth, score)
         self._refine(persons, plans, candidates_of_each, views, depths, output)
+
         return misfit
 
     def _lift_unknown_up(
@@ -410,7 +414,7 @@ class Lifter:
         if not len(ups):
             return
 
-        repeated = (np.repeat(values, len(ups), 0) for values in rays)
+        repeated = Rays(*(np.repeat(values, len(ups), 0) for values in rays))
         _, views = _in_order(Views(*into_views(*repeated, ups)))
         found = self._search_views(views)
         if not found:
@@ -503,6 +507,7 @@ class Lifter:
         chosen = np.array([mode.candidate])
         seen = views.seen[[mode.view]]
         noise = views.noise[[mode.view]]
+
         return condition(candidates, chosen, seen, noise, whole)
 
     def _shortlist(

@@ -187,6 +187,7 @@ def _form_innovation(
         if seen[k]:
             count += 1
             middle += z[k]
+
     middle /= np.float32(count)
 
     mean_x = np.float32(0.0)
@@ -198,6 +199,7 @@ def _form_innovation(
         if seen[k]:
             mean_x += out[2 * k]
             mean_y += out[2 * k + 1]
+
     mean_x /= np.float32(count)
     mean_y /= np.float32(count)
 
@@ -268,6 +270,7 @@ def _update_limbs(
                     along += shared * direction[k, other - 3 * k]
                 total += direction[i, axis] * along
             factor[i, k] = total
+
     evidence = _factorise(factor, weight)
 
     # Back substitution, and the correction
@@ -277,6 +280,7 @@ def _update_limbs(
             weight[i] -= factor[k, i] * weight[k]
         for axis in range(3):
             push[3 * k + axis] = direction[k, axis] * weight[k]
+
     add_product(push, cross, latents)
 
     return evidence
@@ -444,6 +448,7 @@ def _write_root(
     for axis in range(3):
         effect[axis, axis] = np.float32(1.0)
         effect[axis, 5] = place[axis]
+
     effect[0, 3] = np.float32(1.0)
     effect[1, 4] = np.float32(1.0)
 

@@ -134,6 +134,7 @@ def to_rays(
         noise = _normalise(clean, noise, camera.matrix, rays, distorted)
         if distorted:
             _undistort(noise, camera.undistort_jacobian(rays), seen)
+
     _hide_far(rays, seen)
 
     return Rays(rays, noise, seen)
@@ -387,6 +388,7 @@ def _write_frame(
     for axis, part in enumerate(ahead):
         frame[2, axis] = c * part + s * up[axis]
         frame[1, axis] = s * part - c * up[axis]
+
     for axis in range(3):
         b = (axis + 1) % 3
         d = (axis + 2) % 3
@@ -470,6 +472,7 @@ def _turn_rays(
 
     if total < 2:  # one ray has no spread
         return
+
     for k in range(KEYPOINT_COUNT):
         if view.seen[k]:
             view.centred[2 * k] = view.rays[k, 0] - mean_x / total
@@ -485,8 +488,10 @@ def _find_level(view):
         if view.seen[k]:
             total += 1
             spread += view.centred[2 * k] ** 2 + view.centred[2 * k + 1] ** 2
+
     if total < 2:
         return NONE
+
     spread = spread / total + 1e-16
 
     least = np.inf
@@ -505,8 +510,11 @@ def _find_level(view):
 
     if least > LOST:  # all keypoints lie within their noise
         return NONE
+
     if total <= FEW_SEEN:
         return FEW
+
     if total < KEYPOINT_COUNT or most > _COMMON * least:
         return DIFFERENT
+
     return int(np.rint(0.25 * LEVELS * np.log2(least * most)))

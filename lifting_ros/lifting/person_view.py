@@ -54,6 +54,7 @@ class PersonView(NamedTuple):
         extent = self.extent[:, None, None]
         scaled = (self.rays - centre) / extent
         mask = self.seen[..., None]
+
         return np.where(mask, scaled, 0.0)
 
     def lost(self) -> np.ndarray:
@@ -138,6 +139,7 @@ def look_at_person(
     square = (apart**2).sum((1, 2))
     extent = np.sqrt(square / count)
     extent = np.where(extent > 0, extent, 1.0)
+
     return PersonView(rays, noise, visible, rotation, centre, extent, pitch)
 
 

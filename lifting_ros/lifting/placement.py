@@ -138,6 +138,7 @@ def _projections(rays: np.ndarray) -> np.ndarray:
     project[..., 0, 0] = 1.0
     project[..., 1, 1] = 1.0
     project[..., 2] = -rays
+
     return project
 
 
@@ -293,6 +294,7 @@ def _start(
     near = (ratio > 0.5) & (ratio < 2.0)
     root = np.where(near[:, None], root, usual)
     sizes = np.full((len(root), 1), size)
+
     return np.concatenate([root, sizes], 1)
 
 
@@ -333,6 +335,7 @@ def _extent(
     count = _seen_count(seen)[:, None, None]
     total = (points * mask).sum(1, keepdims=True)
     apart = np.where(mask, points - total / count, 0.0)
+
     return np.sqrt((apart**2).sum((1, 2)))
 
 
@@ -342,6 +345,7 @@ def _depth_rows(problem: _Problem) -> np.ndarray:
     optical = problem.optical[:, None]
     ahead = np.broadcast_to(optical, own.shape)  # (V, 14, 3)
     by_size = (ahead * own).sum(-1, keepdims=True)
+
     return np.concatenate([ahead, by_size], -1)
 
 
@@ -386,4 +390,5 @@ def _believed(
     off = expected - measured
     known = np.where(there, off, np.nan)
     off -= np.nanmedian(known, axis=1, keepdims=True)
+
     return 1.0 / (1.0 + off**2 / variance)

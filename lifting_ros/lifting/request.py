@@ -77,10 +77,12 @@ def check_request(
 
     if covariance_px2 is None:
         return shape[0]
+
     expected = (*shape, 2)
     found = np.shape(covariance_px2)
     if found != expected:
         raise ValueError(f"keypoint_covariance_px2: expected {expected}, got {found}")
+
     return shape[0]
 
 
@@ -109,6 +111,7 @@ def unit_up(up):
         known[n] = 1e-9 < length < 1e300  # false for NaN
         for axis in range(3):
             unit[n, axis] = up[n, axis] / length if known[n] else UP[axis]
+
     return unit, known
 
 
@@ -126,4 +129,5 @@ def scatter_poses(
     for rows, poses in parts:
         for name, values in arrays.items():
             values[rows] = getattr(poses, name)
+
     return LiftedPoses(**arrays)

@@ -158,6 +158,7 @@ def residual_body(inputs: int, config) -> nn.Sequential:
     for _ in range(config.blocks):
         layers.append(_Block(width, dropout))
     first = _layer(inputs, width, dropout)
+
     return nn.Sequential(*first, *layers)
 
 
@@ -172,6 +173,10 @@ class Pose(NamedTuple):
 
 class ResidualMLP(nn.Module):
     """Encoded persons (N, 44) to a `Pose`, and to the covariances of its errors."""
+
+    middle: Tensor
+    completion: Tensor
+    inflation: Tensor
 
     def __init__(
         self,
@@ -231,6 +236,7 @@ class ResidualMLP(nn.Module):
         whole = whole - whole[:, :1]
         if not normalised:
             return whole
+
         return whole / size_of(whole)[:, None, None]
 
     def factors(self, features: Tensor) -> Tensor:
@@ -248,6 +254,7 @@ class ResidualMLP(nn.Module):
         factors = raw.new_zeros(*leading, 3, 3)
         factors[..., _DIAGONAL, _DIAGONAL] = diagonal
         factors[..., _BELOW_ROWS, _BELOW_COLUMNS] = below
+
         return factors
 
 
@@ -275,6 +282,7 @@ def size_of(joints: Tensor) -> Tensor:
     limbs = ends - starts
     square = limbs.square().sum((1, 2))
     size = square.sqrt()
+
     return size.clamp_min(1e-6)
 
 
@@ -310,11 +318,11 @@ class MLPLifter(LearnedLifter):
         encoded = torch.from_numpy(encode_views(views, metric))
         with torch.inference_mode():
             features = network.layers(encoded)
-            joints = network.joints_of(features)
-            shape = network.shape(joints, self.normalised)
-            factors = network.factors(features)
+            shape = network.shape(network.joints_of(features), self.normalised)
+            triangular = network.factors(features)
+
         joints = shape.double().numpy()
-        factors = factors.double().numpy()
+        factors = triangular.double().numpy()
 
         # Inflation as calibrated
         inferred, observed, root = network.inflation.tolist()
@@ -365,6 +373,7 @@ class MLPLifter(LearnedLifter):
             raise CheckpointError(
                 f"{path}: holds no {cls.method} lifter ({reason(error)})"
             ) from None
+
         return cls(network, (mean, std), config)
 
 

@@ -278,6 +278,7 @@ def _score_block(
     for q in range(width):
         depth[q] = _depth(match[q], squares[q], spread)
         score[q] = table.log_prior[start + q] + size * np.log(depth[q])
+
     residual = np.empty((size, width), np.float32)
     for k in range(size):
         residual[k] = depth * person.rays[2 * person.keypoints[k // 2] + k % 2] - offset[k]

@@ -165,6 +165,7 @@ class StereoLifter:
         if camera is None:
             log_extent = self.network.context_statistics[0, 0]
             rays = _at_usual_distance(rays, float(log_extent.exp()))
+
         view = look_at_person(rays, up_of_each(up, count))
 
         # Network
@@ -179,6 +180,7 @@ class StereoLifter:
         std = np.sqrt(variance)
         across = self.errors.across * root_deviation(std, view.seen)
         along = self.errors.depth * depth_deviation(std, joints, view.seen)
+
         return Reconstruction(view, right, joints, variance, placed, across, along)
 
     def _predict(
@@ -198,6 +200,7 @@ class StereoLifter:
             right = output.right.double().numpy()
         joints = output.joints.double().numpy()
         deviation = output.deviation.double().numpy()
+
         return right, joints, deviation
 
     def finish(
@@ -456,6 +459,7 @@ def _root_covariance(
     across = std[:, :, None] ** 2 * np.eye(3)
     turned = to_optical @ across @ to_view
     along = reach.variance[:, None, None] * _outer(root)
+
     return turned + along
 
 

@@ -54,6 +54,7 @@ def measured_scale(
     distance = (z * known).sum(1) / count
     distance = np.where(distance > 0, distance, np.nan)
     common = (COMMON_STD_M / distance) ** 2
+
     return Scale(median, np.pi / 2 / total + common)
 
 

@@ -92,6 +92,15 @@ class Statistics(NamedTuple):
 class StereoNetwork(nn.Module):
     """View synthesis and reconstruction."""
 
+    context_statistics: Tensor
+    shift_statistics: Tensor
+    joints_statistics: Tensor
+    """As `Statistics`."""
+
+    synthesis: nn.Module | None
+    moved: nn.Module | None
+    """None without view synthesis."""
+
     def __init__(self, config: StereoConfig = StereoConfig()):
         super().__init__()
         self.config = config
@@ -106,6 +115,7 @@ class StereoNetwork(nn.Module):
             self.synthesis = residual_body(inputs, config)
             self.moved = nn.Linear(config.width, both)
             second_inputs += both + config.width
+
         self.body = residual_body(second_inputs, config)
         self.joints = nn.Linear(config.width, 3 * JOINT_COUNT)
         self.deviation = nn.Linear(config.width, 3 * JOINT_COUNT)
@@ -136,7 +146,7 @@ class StereoNetwork(nn.Module):
         read = torch.cat([points.flatten(1), seen.to(points.dtype), known], 1)  # (N, 46)
 
         right = None
-        if self.synthesis is not None:
+        if self.synthesis is not None and self.moved is not None:
             features = self.synthesis(read)
             moved = self.moved(features)
             moved = moved.unflatten(-1, (KEYPOINT_COUNT, 2))  # (N, 14, 2) right minus left
@@ -171,6 +181,7 @@ class StereoNetwork(nn.Module):
         log = log.unflatten(-1, shape)
         factor = log.clamp(-6, 3).exp()
         deviation = std * factor
+
         return joints - joints[:, :1], deviation
 
 

@@ -118,6 +118,7 @@ def _minimise(a, b, weight, least):
         best = _bisect(a, b, weight, n, low, high)
         depth[n] = max(best, least[n])
         cost[n] = _cost(a, b, weight, n, depth[n])
+
     return depth, cost
 
 
@@ -141,6 +142,7 @@ def _bracket(a, b, weight, n):
             own = -along / square
             low = min(low, own)
             high = max(high, own)
+
     return low, high
 
 
@@ -155,6 +157,7 @@ def _bisect(a, b, weight, n, low, high):
             high = d
         else:
             low = d
+
     return low
 
 
@@ -172,6 +175,7 @@ def _slope(a, b, weight, n, d):
         if own > 0 and length > 0:
             along = x * bx + y * by
             slope += own * along / length
+
     return slope
 
 
@@ -188,4 +192,5 @@ def _cost(a, b, weight, n, d):
             y = a[n, j, 1] + d * by
             distance = np.sqrt(x * x + y * y)
             cost += own * distance
+
     return cost

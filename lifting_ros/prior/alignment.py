@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lifting_ros.prior.gaussian import Gaussian, gaussian_of, moments_of
-from lifting_ros.prior.streaming import crossed, in_blocks, product
+from lifting_ros.prior.streaming import crossed, in_blocks, product, summed
 from lifting_ros.skeleton import JOINT_COUNT, JOINT_FLIP
 
 MIRROR_COLUMNS = np.array([3 * joint + axis for joint in JOINT_FLIP for axis in range(3)])
@@ -61,7 +61,8 @@ class Sweep(NamedTuple):
 
 def mirror_rows(rows: np.ndarray) -> np.ndarray:
     """Return rows (..., 51) mirrored in x, with left and right exchanged."""
-    return rows[..., MIRROR_COLUMNS] * MIRROR_SIGNS
+    exchanged = rows[..., MIRROR_COLUMNS]
+    return exchanged * MIRROR_SIGNS
 
 
 def symmetric(moments: np.ndarray) -> np.ndarray:
@@ -71,6 +72,7 @@ def symmetric(moments: np.ndarray) -> np.ndarray:
     images = moments[..., columns, :]
     images = images[..., columns]
     images = images * np.outer(signs, signs)
+
     return 0.5 * (moments + images)
 
 
@@ -138,9 +140,10 @@ def _ground_gram(
         z = poses[part, 2::3]
         ground = np.concatenate([x, z])
         repeated = np.tile(weights[part], 2)
+
         return crossed(ground * repeated[:, None], ground)
 
-    return sum(in_blocks(gram, len(poses)))
+    return summed(in_blocks(gram, len(poses)))
 
 
 def _leading_factor(
@@ -153,6 +156,7 @@ def _leading_factor(
     projector = 0.5 * (identity + sign * swap)
     projected = projector @ gram @ projector
     _, vectors = np.linalg.eigh(projected)
+
     return vectors[:, -1]
 
 
@@ -198,6 +202,7 @@ def cost_waves(
     sine = -2 * (turn_2 + _row_dots(still, second))
     cosine_2 = 0.5 * (twos - ones)
     sine_2 = -_row_dots(first, second)
+
     return np.stack([constant, cosine, sine, cosine_2, sine_2], 1)
 
 
@@ -207,6 +212,7 @@ def _scaled_basis(model: Gaussian) -> np.ndarray:
     scale = np.sqrt(np.maximum(gain, 0))
     basis = model.basis * scale[:, None]
     mean = model.mean[None] / model.noise
+
     return np.concatenate([basis, mean])
 
 
@@ -261,6 +267,7 @@ def lowest_angles(
             theta = np.where(better, shifted, theta)
             value = np.where(better, tried, value)
             step = np.where(better, 0.0, step)
+
     return theta
 
 
@@ -280,6 +287,7 @@ def _newton_step(
     bend = -c * cosine - s * sine - 4 * c2 * cosine_2 - 4 * s2 * sine_2
     curvature = np.maximum(np.abs(bend), 1e-9)
     step = -slope / curvature
+
     return np.clip(step, -0.5, 0.5)
 
 
@@ -300,17 +308,17 @@ def sweep(
 
     def block(part: slice) -> tuple[np.ndarray, float, np.ndarray, np.ndarray]:
         own = weights[part]
-        waves = [cost_waves(poses[part], model) for model in mixture.gaussians]
-        waves = np.stack(waves, 1)  # (n, C, 5)
+        each = [cost_waves(poses[part], model) for model in mixture.gaussians]
+        waves = np.stack(each, 1)  # (n, C, 5)
 
         # Responsibilities
         distance = wave_values(waves, theta[part, None])
         log_joint = log_scale - 0.5 * distance
         top = log_joint.max(1, keepdims=True)
         density = np.exp(log_joint - top)
-        total = density.sum(1, keepdims=True)
-        responsibility = density / total
-        log_likelihood = (np.log(total) + top)[:, 0]
+        marginal = density.sum(1, keepdims=True)
+        responsibility = density / marginal
+        log_likelihood = (np.log(marginal) + top)[:, 0]
 
         # Rotations
         expected = np.einsum("nc,ncw->nw", responsibility, waves)
@@ -321,6 +329,7 @@ def sweep(
         weighted = responsibility * own[:, None]
         moments = [moments_of(aligned, column) for column in weighted.T]
         overlap = crossed(weighted, responsibility)
+
         return turned, own @ log_likelihood, np.stack(moments), overlap
 
     blocks = in_blocks(block, len(poses))
@@ -328,8 +337,8 @@ def sweep(
     return Sweep(
         theta=np.concatenate(turned),
         log_likelihood=float(sum(likelihood) / weights.sum()),
-        moments=symmetric(sum(moments)),
-        overlap=sum(overlap),
+        moments=symmetric(summed(moments)),
+        overlap=summed(overlap),
     )
 
 
@@ -365,6 +374,7 @@ def align(
             theta = done.theta
             moments = done.moments
         history.append(costs)
+
     return theta, model, history
 
 
@@ -386,6 +396,7 @@ def grouped_moments(
         for group in range(groups):
             inside = owner[part] == group
             moments.append(moments_of(aligned, weights[part] * inside))
+
         return np.stack(moments)
 
-    return symmetric(sum(in_blocks(block, len(poses))))
+    return symmetric(summed(in_blocks(block, len(poses))))

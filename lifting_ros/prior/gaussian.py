@@ -38,6 +38,7 @@ class Gaussian(NamedTuple):
         scaled = self.basis.T * inner
         along = scaled @ self.basis
         identity = np.eye(self.mean.size)
+
         return along + identity / self.noise
 
     def log_normaliser(self) -> float:
@@ -46,6 +47,7 @@ class Gaussian(NamedTuple):
         along = np.log(self.variance).sum()
         off = rest * np.log(self.noise)
         constant = CENTRED_DIMENSIONS * np.log(2 * np.pi)
+
         return float(along + off + constant)
 
     def log_density(self, poses: np.ndarray) -> np.ndarray:

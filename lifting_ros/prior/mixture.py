@@ -68,6 +68,7 @@ def greedy_centres(
         best = int(cost.argmin())
         chosen.append(best)
         nearest = np.minimum(nearest, distance[:, best])
+
     return np.array(chosen)
 
 
@@ -80,6 +81,7 @@ def _distances(
     squares_b = (b**2).sum(1)
     products = product(a, np.ascontiguousarray(b.T))
     square = squares_a + squares_b - 2 * products
+
     return np.sqrt(np.maximum(square, 0))
 
 
@@ -161,6 +163,7 @@ def expectation_maximisation(
 
         theta = done.theta
         mixture = maximised(done.moments, basis_size)
+
     return theta, mixture, history
 
 
@@ -211,4 +214,5 @@ def best_components(
     likelihood = logsumexp(densities, axis=0)
     rows = np.arange(len(poses))
     rotation = np.stack(angles, 1)[rows, component]
+
     return component, likelihood, rotation

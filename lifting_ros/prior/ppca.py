@@ -16,7 +16,7 @@ from lifting_ros.io.atomic import replacing
 from lifting_ros.prior.alignment import Mixture, align, rotate_about_vertical
 from lifting_ros.prior.gaussian import Gaussian
 from lifting_ros.prior.mixture import best_components, expectation_maximisation, start_mixture
-from lifting_ros.prior.streaming import in_blocks
+from lifting_ros.prior.streaming import in_blocks, summed
 from lifting_ros.skeleton import JOINT_COUNT, JOINT_FLIP, LIMBS, limb_lengths
 
 FORMAT = "lifting_ros prior 2"
@@ -53,6 +53,7 @@ def normalise(positions_m: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     centred = positions_m - centroid
     scaled = centred / size[:, None, None]
     rows = scaled.reshape(len(positions_m), -1)
+
     return rows, size
 
 
@@ -82,14 +83,18 @@ def proportions(rows: np.ndarray) -> np.ndarray:
         mirrored_lengths = lengths[:, _LIMB_FLIP]
         lengths = 0.5 * (lengths + mirrored_lengths)
         squares = lengths**2
+
         return np.stack([lengths.sum(0), squares.sum(0)])
 
-    total = sum(in_blocks(sums, len(rows)))
-    mean, square = total / len(rows)
+    count = len(rows)
+    total = summed(in_blocks(sums, count))
+    mean, square = total / count
     variance = square - mean**2
     std = np.sqrt(np.maximum(variance, 0))
+
     least = LIMB_SPREAD_FLOOR * mean
     std = np.maximum(std, least)
+
     return np.stack([mean, std], 1)
 
 
@@ -106,6 +111,7 @@ def check_poses(
     most = 3 * JOINT_COUNT - 6
     if not 1 <= basis <= most:
         raise PriorError(f"basis: expected 1 to {most}, got {basis}")
+
     if components < 1:
         raise PriorError(f"components: expected 1 or more, got {components}")
 
@@ -126,6 +132,7 @@ def check_poses(
 
     if not all(in_blocks(is_finite, count)):
         raise PriorError("positions: expected finite numbers")
+
     if min(in_blocks(smallest, count)) < _MIN_SIZE_M:
         raise PriorError(
             "positions: expected poses of people in metres, got one with all joints in a point"
@@ -152,6 +159,7 @@ def _checked_weights(
         raise PriorError(
             f"sample_weight: expected ({count},) finite numbers, none negative, not all zero"
         )
+
     return weight / weight.mean()
 
 
@@ -238,6 +246,7 @@ class MixturePPCA:
         if stature_m is None:
             stature_m = (float(size.mean()), float(size.std()))
         self.stature_m_, self.stature_std_m_ = stature_m
+
         return self
 
     def _store(self, mixture: Mixture) -> None:
@@ -272,6 +281,7 @@ class MixturePPCA:
             variance = self.deviations_[c] ** 2 + noise
             model = Gaussian(mean.ravel(), bases[c], variance, float(noise))
             found.append(model)
+
         return found
 
     def covariances(self) -> np.ndarray:
@@ -280,6 +290,7 @@ class MixturePPCA:
         variance = self.deviations_**2
         noise = self.noises_[:, None, None] ** 2
         explained = np.einsum("cki,ck,ckj->cij", bases, variance, bases)
+
         return explained + noise * np.eye(bases.shape[-1])
 
     def _flat_bases(self) -> np.ndarray:
@@ -331,6 +342,7 @@ class MixturePPCA:
         components, likelihoods, angles = zip(*found)
         theta = np.concatenate(angles)
         turned = rotate_about_vertical(rows, -theta)
+
         return np.concatenate(components), np.concatenate(likelihoods), turned
 
     def save(self, path: str | Path) -> None:

@@ -76,6 +76,7 @@ def read_published_prior(path: str | Path) -> MixturePPCA:
     prior.limbs_ = np.stack([length, LIMB_SPREAD_FLOOR * length], 1)
     prior.stature_m_ = unit_mm / 1000
     prior.stature_std_m_ = STATURE_SPREAD * unit_mm / 1000
+
     return prior
 
 
@@ -88,6 +89,7 @@ def published_arrays(prior: MixturePPCA) -> dict[str, np.ndarray]:
     inverse = 1 / prior.deviations_
     inverse_noise = 1 / prior.noises_[:, None]
     sigma = np.concatenate([inverse, inverse_noise], 1) / unit_mm
+
     return {
         "mu": _to_rows(prior.means_ * unit_mm),
         "e": _to_rows(prior.bases_),
@@ -118,13 +120,16 @@ def _squared_limbs(
 ) -> np.ndarray:
     """Return the mean squared length (C, 16) of each limb under the coefficients, without noise."""
     parents, children = np.array(LIMBS).T
-    limb = means[:, children] - means[:, parents]  # (C, 16, 3)
-    direction = bases[:, :, children] - bases[:, :, parents]
     scale = deviations[:, :, None, None]
-    change = direction * scale  # (C, K, 16, 3)
 
-    squared_mean = (limb**2).sum(-1)
-    variance = (change**2).sum((1, 3))
+    limb = means[:, children] - means[:, parents]
+    square = limb**2  # (C, 16, 3)
+    direction = bases[:, :, children] - bases[:, :, parents]
+    change = direction * scale
+    spread = change**2  # (C, K, 16, 3)
+
+    squared_mean = square.sum(-1)
+    variance = spread.sum((1, 3))
     return squared_mean + variance
 
 
@@ -160,6 +165,7 @@ def _check_array(
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
         kind = getattr(value, "dtype", type(value).__name__)
         raise PriorError(f"{label}: expected real numbers, got {kind}")
+
     if value.ndim != dimensions or not np.isfinite(value).all():
         raise PriorError(
             f"{label}: expected an array of {dimensions} dimensions and finite numbers, "
@@ -178,8 +184,10 @@ def _check_model(
         raise PriorError(
             f"{path}: e: expected (C, K, {_ROW}) with K from 1 to {_MAX_BASIS}, got {e.shape}"
         )
+
     if mu.shape != (components, _ROW):
         raise PriorError(f"{path}: mu: expected ({components}, {_ROW}) beside e, got {mu.shape}")
+
     if sigma.shape != (components, basis + 1):
         raise PriorError(
             f"{path}: sigma: expected ({components}, {basis + 1}) beside e, got {sigma.shape}"

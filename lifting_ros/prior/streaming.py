@@ -10,7 +10,7 @@ blocks are spread over threads instead.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TypeVar
@@ -47,11 +47,17 @@ def in_blocks(
         return list(pool.map(work, parts))
 
 
+def summed(blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the sum of arrays of one shape, added in their order."""
+    return np.asarray(sum(blocks))
+
+
 def _thread_count() -> int:
     """Return OMP_NUM_THREADS, or the number of CPUs if it is not a positive number."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdigit() and int(wanted):
         return int(wanted)
+
     return os.cpu_count() or 1
 
 
@@ -81,6 +87,7 @@ def crossed(
     transposed = _sliced(left, even).transpose(0, 2, 1)
     products = transposed @ _sliced(right, even)
     rest = left[even:].T @ right[even:]
+
     return products.sum(0) + rest
 
 

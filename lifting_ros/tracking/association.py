@@ -39,6 +39,7 @@ def _whiten(apart, spread, noise, factor, white):
 
         square += white[a] * white[a]
         half_log += np.log(factor[a, a])
+
     return square, half_log
 
 
@@ -82,12 +83,15 @@ def costs(place, spread, measured, noise, weight):
                     total += weight[p] * one
                     weights += weight[p]
             cost[t, m] = total / weights if weights > 0 else np.nan
+
     return cost
 
 
 def cost_at(deviations: float) -> float:
     """Cost of a 3D point that is off by `deviations` standard deviations along each axis."""
-    return float(0.5 * (FREEDOM + 3) * np.log1p(3 * deviations**2 / FREEDOM))
+    square = 3 * deviations**2
+    cost = 0.5 * (FREEDOM + 3) * np.log1p(square / FREEDOM)
+    return float(cost)
 
 
 def assign(cost: np.ndarray, gate_cost: float) -> np.ndarray:

@@ -40,13 +40,25 @@ class Motion(NamedTuple):
         covariance = self.covariance[index]
         return Motion(mean, covariance)
 
+    def join(self, other: Motion) -> Motion:
+        """These states, followed by the others."""
+        means = (self.mean, other.mean)
+        covariances = (self.covariance, other.covariance)
+        return Motion(
+            mean=np.concatenate(means),
+            covariance=np.concatenate(covariances),
+        )
+
 
 def unknown(shape: tuple[int, ...], dimensions: int) -> Motion:
     """States of unknown points: NaN."""
     size = 2 * dimensions
-    mean = np.full((*shape, size), np.nan)
-    covariance = np.full((*shape, size, size), np.nan)
-    return Motion(mean, covariance)
+    vectors = (*shape, size)
+    matrices = (*shape, size, size)
+    return Motion(
+        mean=np.full(vectors, np.nan),
+        covariance=np.full(matrices, np.nan),
+    )
 
 
 def predict(state: Motion, seconds: float, density: np.ndarray) -> Motion:
@@ -124,8 +136,8 @@ def _flatten(mean: np.ndarray, covariance: np.ndarray) -> Motion:
 
 def _broadcast(value: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """`value` for every point, (n,)."""
-    zeros = np.zeros(mean.shape[:-1])
-    values = zeros + value
+    points = mean.shape[:-1]
+    values = np.zeros(points) + value
     return values.ravel()
 
 
@@ -138,6 +150,7 @@ def warm_up() -> None:
     for _ in range(2):
         ahead = predict(point, 1.0, one)
         point, _ = update(ahead, place, noise, one)
+
     smooth(point, point, 1.0, one)
 
 

@@ -250,6 +250,7 @@ class Tracker:
         """The frames that are still waiting: for the end of a bag."""
         if not self._waiting:
             return []
+
         return self._publish(self._waiting[-1].stamp_ns)
 
     def _step(self, stamp_ns: int, persons: tuple[Person, ...]) -> _Step:
@@ -266,12 +267,13 @@ class Tracker:
         # Start new tracks
         unassigned = rows < 0
         new = np.flatnonzero(unassigned & measured.usable)
-        count = len(new)
-        if count:
-            rows[new] = len(tracks.ids) + np.arange(count)
-            ids = self._next_id + np.arange(count)
-            tracks = tracks.join(Tracks.blank(ids, stamp_ns))
-            self._next_id += count
+        if len(new):
+            order = np.arange(len(new))
+            rows[new] = len(tracks.ids) + order
+            ids = self._next_id + order
+            blank = Tracks.blank(ids, stamp_ns)
+            tracks = tracks.join(blank)
+            self._next_id += len(new)
 
         # Correct
         tracks = self._correct(tracks, measured, rows, stamp_ns)
@@ -283,17 +285,21 @@ class Tracker:
 
         # Drop lost tracks
         seen_for = 1e9 * FIRST_RETENTION_S + tracks.seen_ns - tracks.born_ns
-        longest = np.minimum(1e9 * self.config.retention_s, seen_for)
+        retention_ns = 1e9 * self.config.retention_s
+        longest = np.minimum(retention_ns, seen_for)
         unseen_ns = stamp_ns - tracks.seen_ns
         kept = unseen_ns <= longest
         if not kept.all():
             tracks = tracks.take(np.flatnonzero(kept))
-        if not len(tracks.ids):
+        if self._stamp_ns is None or not len(tracks.ids):
             return tracks
 
         # Predict the others
-        seconds = (stamp_ns - self._stamp_ns) / 1e9
-        pixel_density = self._density[ROOT + 1] * tracks.pixels_per_metre[:, None] ** 2  # T, 1
+        passed_ns = stamp_ns - self._stamp_ns
+        seconds = passed_ns / 1e9
+        scale = tracks.pixels_per_metre[:, None]
+        pixel_density = self._density[ROOT + 1] * scale**2  # T, 1
+
         return replace(
             tracks,
             points=kalman.predict(tracks.points, seconds, self._density),
@@ -316,11 +322,17 @@ class Tracker:
         # Mean of both
         total = np.zeros(points.shape)
         weights = np.zeros(points.shape)
-        for cost, weight in ((points, ROOT_WEIGHT + JOINTS_WEIGHT), (pixels, KEYPOINTS_WEIGHT)):
+        parts = (
+            (points, ROOT_WEIGHT + JOINTS_WEIGHT),
+            (pixels, KEYPOINTS_WEIGHT),
+        )
+        for cost, weight in parts:
             known = np.isfinite(cost)
             total += np.where(known, weight * cost, 0.0)
             weights += weight * known
-        return np.where(weights > 0, total / np.maximum(weights, 1e-9), np.nan)
+
+        mean = total / np.maximum(weights, 1e-9)
+        return np.where(weights > 0, mean, np.nan)
 
     def _correct(
         self, tracks: Tracks, measured: Measured, rows: np.ndarray, stamp_ns: int
@@ -378,6 +390,7 @@ class Tracker:
             if step.stamp_ns > until_ns:
                 due = index
                 break
+
         if not due:
             return []
 
@@ -390,6 +403,7 @@ class Tracker:
             seconds = (steps[k + 1].stamp_ns - step.stamp_ns) / 1e9
             tracks = self._smooth(step.tracks, tracks, seconds)
             smoothed.append(tracks)
+
         smoothed.reverse()
 
         # Publish, oldest first
@@ -397,6 +411,7 @@ class Tracker:
         for tracks in smoothed[:due]:
             step = self._waiting.popleft()
             frames.append(self._frame(step, tracks))
+
         return frames
 
     def _smooth(self, tracks: Tracks, after: Tracks, seconds: float) -> Tracks:
@@ -405,8 +420,8 @@ class Tracker:
         Tracks that are lost by then stay as they are.
         """
         # Tracks that are in both frames
-        here = slice(None)
-        there = slice(None)
+        here: slice | np.ndarray = slice(None)
+        there: slice | np.ndarray = slice(None)
         if not np.array_equal(tracks.ids, after.ids):
             _, here, there = np.intersect1d(
                 tracks.ids, after.ids, assume_unique=True, return_indices=True
@@ -465,7 +480,7 @@ class Tracker:
         unseen_ns = step.stamp_ns - tracks.seen_ns
         recent = unseen_ns <= 1e9 * config.coast_s
         coasting = known & (unseen_ns > 0) & recent
-        for row in np.flatnonzero(coasting):
+        for row in map(int, np.flatnonzero(coasting)):
             last_seen = self._shown[int(tracks.ids[row])]
             person = tracked_person(
                 forget_pose(last_seen),
@@ -496,7 +511,9 @@ def smooth(
 
     Uses 6 kB of memory per person and frame while it runs.
     """
-    tracker = Tracker(replace(config or TrackerConfig(), lag_s=LONGEST_S))
+    config = config or TrackerConfig()
+    tracker = Tracker(replace(config, lag_s=LONGEST_S))
+
     done = []
     for stamp_ns, persons in frames:
         done += tracker.update(stamp_ns, persons)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -53,30 +54,28 @@ class Measured:
     @classmethod
     def of(cls, persons: Sequence[Person]) -> Measured:
         """The persons of a frame."""
-        count = len(persons)
         flat = [person.skeleton_2d for person in persons]
         poses = [person.skeleton_3d for person in persons]
 
         # Joints relative to the root
-        root = _stack(poses, "root_m", count, 1, 3)
-        joints = _stack(poses, "joints_m", count, JOINT_COUNT, 3)
+        root = _stack(poses, "root_m", 1, 3)
+        joints = _stack(poses, "joints_m", JOINT_COUNT, 3)
         points = joints - root
-        covariance = _stack(poses, "covariance_m2", count, JOINT_COUNT, 3, 3)
+        covariance = _stack(poses, "covariance_m2", JOINT_COUNT, 3, 3)
         limbs, limb_variance = _measure_limbs(points, covariance)
 
         # The root, if it is known in metres
-        metric = np.array([pose.metric for pose in poses], bool)
-        points[:, ROOT] = np.where(metric[:, None], root[:, 0], np.nan)
-        covariance[:, ROOT] = _stack(poses, "root_covariance_m2", count, 3, 3)
+        metric = _stack(poses, "metric", 1) > 0
+        points[:, ROOT] = np.where(metric, root[:, 0], np.nan)
+        covariance[:, ROOT] = _stack(poses, "root_covariance_m2", 3, 3)
 
         # Keypoints
-        pixels = _stack(flat, "keypoints_px", count, KEYPOINT_COUNT, 2)
-        confidence = _stack(flat, "confidence", count, KEYPOINT_COUNT)
-        seen = confidence > 0
-        given = _stack(flat, "covariance_px2", count, KEYPOINT_COUNT, 2, 2)
+        pixels = _stack(flat, "keypoints_px", KEYPOINT_COUNT, 2)
+        confidence = _stack(flat, "confidence", KEYPOINT_COUNT, 1)
+        pixel_covariance = _stack(flat, "covariance_px2", KEYPOINT_COUNT, 2, 2)
 
         # Scale
-        box = _stack(flat, "box_px", count, 2, 2)  # M, corner, axis
+        box = _stack(flat, "box_px", 2, 2)  # M, corner, axis
         extent = box[:, 1] - box[:, 0]
         longer = np.fmax.reduce(extent, axis=-1)
         side = np.fmax(longer, 1.0)  # M
@@ -84,8 +83,8 @@ class Measured:
         return cls(
             points=points,
             covariance=covariance,
-            pixels=np.where(seen[..., None], pixels, np.nan),
-            pixel_covariance=_complete_noise(given, side),
+            pixels=np.where(confidence > 0, pixels, np.nan),
+            pixel_covariance=_complete_noise(pixel_covariance, side),
             pixels_per_metre=side / STATURE_M,
             limbs=limbs,
             limb_variance=limb_variance,
@@ -108,44 +107,54 @@ class Measured:
             return self
 
         assigned = rows >= 0
+        taken = rows[assigned]
 
-        def spread(name: str) -> np.ndarray:
-            value = getattr(self, name)
-            out = np.full((count, *value.shape[1:]), np.nan)
-            out[rows[assigned]] = value[assigned]
-            return out
+        spread = {}
+        for field in fields(self):
+            values = getattr(self, field.name)
+            shape = (count, *values.shape[1:])
+            out = np.full(shape, np.nan)
+            out[taken] = values[assigned]
+            spread[field.name] = out
 
-        names = [field.name for field in fields(self)]
-        return Measured(*map(spread, names))
+        return Measured(**spread)
 
 
-def _stack(values: Sequence[object], field: str, count: int, *shape: int) -> np.ndarray:
-    """A field of `count` values as one array (count, *shape), also of none."""
+def _stack(values: Sequence[object], field: str, *shape: int) -> np.ndarray:
+    """A field of N values as one array (N, *shape), also of none."""
+    count = len(values)
     arrays = [getattr(value, field) for value in values]
-    return np.array(arrays, np.float64).reshape(count, *shape)
+    stacked = np.array(arrays, np.float64)
+    return stacked.reshape(count, *shape)
 
 
 def _complete_noise(given: np.ndarray, side: np.ndarray) -> np.ndarray:
     """Covariances (M, 14, 2, 2) of keypoints: those given where finite, else by the side (M,) of
     the box; the floor is added."""
-    std = (KEYPOINT_NOISE * side)[:, None, None, None]
-    default = std**2 * _EYE  # M, 1, 2, 2
+    std = KEYPOINT_NOISE * side
+    variance = std[:, None, None, None] ** 2
+    default = variance * _EYE  # M, 1, 2, 2
     finite = np.isfinite(given)
     complete = finite.all((-2, -1), keepdims=True)
     noise = np.where(complete, given, default)
+
     return noise + NOISE_FLOOR_PX**2 * _EYE
 
 
 def _measure_limbs(points: np.ndarray, covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lengths of the limbs and their variances, (M, 16) each, of joints (M, 17, 3) with independent
     errors."""
-    along = points[:, _CHILDREN] - points[:, _PARENTS]
-    squares = (along * along).sum(-1)
-    length = np.sqrt(squares)
+    starts = points[:, _PARENTS]
+    ends = points[:, _CHILDREN]
+    along = ends - starts
+    squares = along * along
+    length = np.sqrt(squares.sum(-1))
 
+    # Variance of the difference of both ends, along the limb
     both = covariance[:, _CHILDREN] + covariance[:, _PARENTS]
     projected = np.einsum("mla,mlab,mlb->ml", along, both, along)
-    return length, projected / np.maximum(length, 1e-6) ** 2
+    divisor = np.maximum(length, 1e-6)
+    return length, projected / divisor**2
 
 
 @dataclass(frozen=True)
@@ -184,7 +193,8 @@ class Tracks:
         stamps = np.full(count, stamp_ns)
 
         def nan(*shape: int) -> np.ndarray:
-            return np.full((count, *shape), np.nan)
+            whole = (count, *shape)
+            return np.full(whole, np.nan)
 
         return cls(
             ids=ids,
@@ -203,27 +213,28 @@ class Tracks:
 
     def take(self, index: np.ndarray) -> Tracks:
         """The tracks at `index`."""
-        values = []
+        values: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Motion):
-                values.append(value.take(index))
+                values[field.name] = value.take(index)
             else:
-                values.append(value[index])
-        return Tracks(*values)
+                values[field.name] = value[index]
+
+        return Tracks(**values)
 
     def join(self, other: Tracks) -> Tracks:
         """These tracks, followed by the others."""
-        values = []
+        values: dict[str, Any] = {}
         for field in fields(self):
             first = getattr(self, field.name)
             second = getattr(other, field.name)
             if isinstance(first, Motion):
-                joined = map(np.concatenate, zip(first, second))
-                values.append(Motion(*joined))
+                values[field.name] = first.join(second)
             else:
-                values.append(np.concatenate((first, second)))
-        return Tracks(*values)
+                values[field.name] = np.concatenate((first, second))
+
+        return Tracks(**values)
 
 
 def mix(before: np.ndarray, new: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -242,18 +253,22 @@ def mix(before: np.ndarray, new: np.ndarray, share: np.ndarray) -> np.ndarray:
 def update_limbs(tracks: Tracks, measured: Measured, new_share: float) -> dict[str, np.ndarray]:
     """Fields `limbs`, `limb_variance` and `limb_bias` of the tracks after one more frame: a Kalman
     filter of constants."""
+    before = tracks.limb_variance
     noise = new_share * measured.limb_variance
-    seen = np.isfinite(measured.limbs) & np.isfinite(noise)
+    bias = (1 - new_share) * measured.limb_variance
+
+    finite = np.isfinite(measured.limbs)
+    seen = finite & np.isfinite(noise)
     known = np.isfinite(tracks.limbs)
 
-    total = tracks.limb_variance + np.maximum(noise, 1e-12)
-    gain = np.where(known, tracks.limb_variance / total, 1.0)
+    # Gain: 1 for a first measurement
+    total = before + np.maximum(noise, 1e-12)
+    gain = np.where(known, before / total, 1.0)
     gain = np.where(seen, gain, 0.0)
 
     # Variance after the update, or of a first measurement
-    updated = (1 - gain) * tracks.limb_variance
+    updated = (1 - gain) * before
     first = np.where(seen, noise, np.nan)
-    bias = (1 - new_share) * measured.limb_variance
     return {
         "limbs": mix(tracks.limbs, measured.limbs, gain),
         "limb_variance": np.where(known, updated, first),

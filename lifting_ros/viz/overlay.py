@@ -8,6 +8,7 @@ Drawn with matplotlib's Agg canvas, without a display or global state.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -112,6 +113,7 @@ def contact_sheet(
     for start in range(0, len(tiles), columns):
         row = tiles[start : start + columns]
         rows.append(np.hstack(row))
+
     rows.append(_legend_strip(rows[0].shape[1]))
     return np.vstack(rows)
 
@@ -198,8 +200,16 @@ def _draw_skeleton_2d(axes: Axes, skeleton: Skeleton2D) -> None:
     # Box
     x0, y0, x1, y1 = skeleton.box_px
     if np.isfinite(skeleton.box_px).all():
-        style = {"fill": False, "edgecolor": "white", "linewidth": 0.8, "alpha": 0.6}
-        axes.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, **style))
+        box = Rectangle(
+            (x0, y0),
+            x1 - x0,
+            y1 - y0,
+            fill=False,
+            edgecolor="white",
+            linewidth=0.8,
+            alpha=0.6,
+        )
+        axes.add_patch(box)
 
     # Limbs
     opacity = 0.25 + 0.75 * np.clip(skeleton.confidence, 0, 1)
@@ -263,7 +273,12 @@ def _draw_legend(figure: Figure, height: float) -> None:
         Line2D([], [], color=COLOURS[side], linewidth=3, label=side)
         for side in ("left", "right", "trunk")
     ]
-    dot = {"color": "none", "marker": "o", "markersize": 6, "markeredgecolor": INK}
+    dot: dict[str, Any] = {
+        "color": "none",
+        "marker": "o",
+        "markersize": 6,
+        "markeredgecolor": INK,
+    }
     ring = {**dot, "markersize": 11}
     sigma = "one sigma (3D: relative to the pelvis)"
     dots = [

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Polygon
 
 from lifting_ros.skeleton import JOINT_NAMES, LIMBS
@@ -89,7 +90,7 @@ def add_ellipses(
 
     (width, height), angle = ellipse
     for style in styles:
-        axes.add_patch(Ellipse(centre, width, height, angle=angle, **style))
+        axes.add_patch(Ellipse(tuple(centre), width, height, angle=angle, **style))
 
 
 def placed(persons: Iterable[Person]) -> list[tuple[Skeleton3D, np.ndarray]]:
@@ -109,6 +110,7 @@ def placed(persons: Iterable[Person]) -> list[tuple[Skeleton3D, np.ndarray]]:
             place = unplaced.index(person) - middle
             joints = joints + [_APART_M * place, 0, 0]
         out.append((person.skeleton_3d, joints))
+
     return out
 
 
@@ -164,6 +166,7 @@ def room_around(joints: Sequence[np.ndarray]) -> Room:
     end = np.ceil((middle + half) * 4) / 4
     start[1] = min(low[1] - 0.1, high[1] - _LEAST_HEIGHT_M)
     end[1] = high[1]
+
     return Room(start, end)
 
 
@@ -189,11 +192,17 @@ def _draw_room(axes: Axes, view: View, room: Room) -> None:
 
     # Labels
     for x in xs:
-        _label(axes, view(np.array([x, y1, z0])), f"{x:g}", (-3, -4), ("right", "top"))
+        at = view(np.array([x, y1, z0]))
+        _label(axes, at, f"{x:g}", (-3, -4), ("right", "top"))
+
     for z in zs:
-        _label(axes, view(np.array([x1, y1, z])), f"{z:g}", (4, -3), ("left", "top"))
+        at = view(np.array([x1, y1, z]))
+        _label(axes, at, f"{z:g}", (4, -3), ("left", "top"))
+
     for y in heights:
-        _label(axes, view(np.array([x0, y, z0])), f"{-y:g}", (-5, 0), ("right", "center"))
+        at = view(np.array([x0, y, z0]))
+        _label(axes, at, f"{-y:g}", (-5, 0), ("right", "center"))
+
     _name_axes(axes, view, room)
 
 
@@ -239,7 +248,7 @@ def _label(
     across, along = alignment
     axes.annotate(
         text,
-        at,
+        tuple(at),
         offset,
         textcoords="offset points",
         ha=across,
@@ -286,7 +295,7 @@ def _draw_skeleton(axes: Axes, view: View, pose: Skeleton3D, joints: np.ndarray)
 
 def _draw_limb(axes: Axes, ends: np.ndarray, colour: str, seen: bool, zorder: float) -> None:
     """A line with a white outline; dotted and thinner where it was not seen."""
-    style = {"linewidth": 4.2, "alpha": 1.0}
+    style: dict[str, Any] = {"linewidth": 4.2, "alpha": 1.0}
     if not seen:
         style = {"linewidth": 2.6, "alpha": 0.55, "linestyle": (0, (1.6, 1.0))}
 
@@ -305,6 +314,7 @@ def _draw_joint(
     axes: Axes, at: np.ndarray, covariance: np.ndarray, colour: str, observed: bool
 ) -> None:
     """A filled dot and ellipse where observed; a hollow dot and a dashed ellipse where inferred."""
+    dot: dict[str, Any]
     outline = {
         "fill": False,
         "edgecolor": colour,
@@ -320,6 +330,7 @@ def _draw_joint(
     else:
         add_ellipses(axes, at, covariance, outline)
         dot = {"color": "white", "markeredgecolor": colour, "markeredgewidth": 1.3}
+
     axes.plot(*at, marker="o", markersize=5.2, zorder=3.5, **dot)
 
 
@@ -337,8 +348,11 @@ def _fit(axes: Axes, view: View, room: Room) -> None:
     high = high + [0.12, 0.05] * extent
 
     # The tighter direction sets the scale
-    box = axes.get_position().size * axes.figure.get_size_inches()
+    figure = axes.figure
+    assert isinstance(figure, Figure)  # no subfigures here
+    box = axes.get_position().size * figure.get_size_inches()
     scale = ((high - low) / box).max()
+
     middle = (low + high) / 2
     sides = np.array([-0.5, 0.5])
     axes.set(
@@ -355,8 +369,11 @@ def draw_from_above(axes: Axes, persons: Sequence[Person]) -> None:
     for spine in axes.spines.values():
         spine.set(color=GRID, linewidth=0.8)
 
-    reach = max((float(np.hypot(*pose.root_m[[0, 2]])) for pose in people), default=1.0)
+    # Everybody is in the map
+    distances = [float(np.hypot(*pose.root_m[[0, 2]])) for pose in people]
+    reach = max(distances, default=1.0)
     far = 1.15 * reach + 0.6
+
     _draw_rings(axes, far)
     for pose in people:
         _draw_place(axes, pose)

@@ -47,6 +47,7 @@ def load_rerun() -> ModuleType:
         raise ViewerMissingError(
             f"the viewer is not installed ({error}): pip install rerun-sdk rosbags-image"
         ) from None
+
     return rerun
 
 
@@ -87,6 +88,7 @@ class SkeletonViewer:
         for name in sorted(self._shown - entities.keys()):
             for root in ("world/people", "world/camera/people"):
                 self._stream.log(f"{root}/{name}", self._rr.Clear(recursive=True))
+
         self._shown = set(entities)
 
         for name, person in entities.items():
@@ -125,7 +127,7 @@ class SkeletonViewer:
     def _log_3d(self, entity: str, pose: Skeleton3D) -> None:
         rr = self._rr
         known = np.isfinite(pose.joints_m).all(-1) & (pose.status != JointStatus.INVALID)  # 17
-        joints = np.flatnonzero(known)
+        joints = np.flatnonzero(known).tolist()
 
         # Limbs
         limbs = [list(limb) for limb in LIMBS if known[list(limb)].all()]
@@ -143,6 +145,7 @@ class SkeletonViewer:
         for j in joints:
             status = JointStatus(pose.status[j])
             labels.append(f"{JOINT_NAMES[j]} ({status.name.lower()})")
+
         points = rr.Points3D(
             pose.joints_m[joints],
             colors=_colours(pose, joints),
@@ -158,6 +161,7 @@ class SkeletonViewer:
             shape = ellipsoid(pose.covariance_m2[j])
             if shape is not None:
                 shapes[j] = shape
+
         ellipsoids = rr.Ellipsoids3D(
             centers=[pose.joints_m[j] for j in shapes],
             half_sizes=[size for size, _ in shapes.values()],
@@ -224,6 +228,8 @@ def to_jpeg(message: Any) -> bytes | None:
             image = cv2.imdecode(np.asarray(message.data, np.uint8), cv2.IMREAD_COLOR)
         else:
             image = message_to_cvimage(message, "bgr8")
+        if image is None:
+            return None
         done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     except Exception:  # OpenCV and rosbags-image each raise their own kinds
         return None
@@ -237,6 +243,7 @@ def _colours(pose: Skeleton3D, joints: Iterable[int]) -> list[tuple[int, ...]]:
     for j in joints:
         observed = pose.status[j] == JointStatus.OBSERVED
         colours.append(_rgba(JOINT_NAMES[j], _OBSERVED_ALPHA if observed else _INFERRED_ALPHA))
+
     return colours
 
 

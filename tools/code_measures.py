@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Prints how the code reads, room by room: functions, density, blank lines and longest line.
+
+Density is the number of syntax-tree nodes per code line, the median of the functions of a room. A
+code line is not blank, not a comment and no part of a docstring. The last line counts the modules
+and lines that `import lifting_ros.estimator` loads.
+
+Usage: code_measures.py [ROOM]   With a room, also its functions, the densest first.
+"""
+
+from __future__ import annotations
+
+import ast
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGE = Path(__file__).parents[1] / "lifting_ros"
+IMPORTED = """
+import sys, lifting_ros.estimator
+for name, module in sorted(sys.modules.items()):
+    if name.split(".")[0] == "lifting_ros":
+        print(module.__file__)
+"""
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+class Function(NamedTuple):
+    """One function, nested ones and docstring included."""
+
+    name: str
+    density: float
+    lines: int
+    blank: int
+    statements: int
+
+
+def docstring_lines(tree: ast.AST) -> set[int]:
+    """Numbers of the lines of docstrings, and of strings below constants and fields."""
+    lines: set[int] = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Expr):
+            continue
+        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            lines.update(range(node.lineno, node.end_lineno + 1))
+    return lines
+
+
+def functions_of(path: Path) -> list[Function]:
+    """The functions of a file, in the order of ast.walk."""
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    source = [line.strip() for line in text.splitlines()]
+    documented = docstring_lines(tree)
+
+    functions = []
+    for node in ast.walk(tree):
+        if not isinstance(node, FUNCTIONS):
+            continue
+
+        numbers = range(node.lineno, node.end_lineno + 1)
+        body = [source[number - 1] for number in numbers if number not in documented]
+        code = [line for line in body if line and not line.startswith("#")]
+        parts = list(ast.walk(node))
+        functions.append(
+            Function(
+                name=f"{path.relative_to(PACKAGE)}:{node.lineno} {node.name}",
+                density=len(parts) / len(code),
+                lines=len(numbers),
+                blank=body.count(""),
+                statements=sum(isinstance(part, ast.stmt) for part in parts) - 1,
+            )
+        )
+    return functions
+
+
+def room_of(path: Path) -> str:
+    """Name of the folder below the package; `.` for files beside the rooms."""
+    folders = path.relative_to(PACKAGE).parts[:-1]
+    return folders[0] if folders else "."
+
+
+def main() -> None:
+    rooms: dict[str, list[Function]] = {}
+    longest: dict[str, int] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        room = room_of(path)
+        rooms.setdefault(room, []).extend(functions_of(path))
+        widths = map(len, path.read_text(encoding="utf-8").splitlines())
+        longest[room] = max(longest.get(room, 0), *widths, 0)
+
+    print(f"{'room':12} functions  nodes/line  blank  lines  statements  longest line")
+    for room, functions in rooms.items():
+        if not functions:
+            continue
+
+        density = statistics.median(function.density for function in functions)
+        lines = statistics.median(function.lines for function in functions)
+        statements = statistics.median(function.statements for function in functions)
+        blank = sum(f.blank for f in functions) / sum(f.lines for f in functions)
+        print(
+            f"{room:12} {len(functions):9}  {density:10.1f}  {blank:5.1%}  {lines:5.0f}"
+            f"  {statements:10.0f}  {longest[room]:12}"
+        )
+
+    loaded = subprocess.run(
+        [sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True
+    ).stdout.split()
+    count = sum(len(Path(name).read_text(encoding="utf-8").splitlines()) for name in loaded)
+    print(f"lifting_ros.estimator imports {len(loaded)} modules of this package, {count} lines")
+
+    for room in sys.argv[1:]:
+        for function in sorted(rooms[room], key=lambda f: -f.density):
+            print(f"{function.density:6.1f} {function.name}")
+
+
+if __name__ == "__main__":
+    main()

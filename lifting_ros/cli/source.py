@@ -13,7 +13,7 @@ import numpy as np
 
 from lifting_ros.cli.errors import CommandError
 from lifting_ros.config import read_yaml
-from lifting_ros.geometry.camera import Camera, CameraError
+from lifting_ros.geometry.camera import Camera, CameraError, distortion_model_of
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _FOLDER_FPS = 10.0
@@ -128,9 +128,8 @@ def read_camera(path: str, width: int, height: int) -> Camera:
     distortion = np.zeros(0)
     if "distortion_coefficients" in values:
         distortion = _data(values, "distortion_coefficients", path)
-    model = str(values.get("distortion_model", "plumb_bob"))
     try:
-        return Camera(k, distortion, model)
+        return Camera(k, distortion, distortion_model_of(values))
     except CameraError as error:
         raise CommandError(f"{path}: {error}") from None
 

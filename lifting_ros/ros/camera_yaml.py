@@ -10,6 +10,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo
 
 from lifting_ros.config import ConfigError, read_yaml
+from lifting_ros.geometry.camera import Camera, CameraError, distortion_model_of
 from lifting_ros.ros.calibration import scale_intrinsics
 
 FOCAL_PER_LONG_SIDE = 1.1
@@ -24,7 +25,6 @@ def camera_yaml_to_info(path: str) -> CameraInfo:
 
     info = CameraInfo()
     info.width, info.height = (_size(values, key, path) for key in ("image_width", "image_height"))
-    info.distortion_model = str(values.get("distortion_model", "plumb_bob"))
     info.k = _numbers(values, "camera_matrix", 9, path)
     info.d = (
         _numbers(values, "distortion_coefficients", None, path)
@@ -41,6 +41,12 @@ def camera_yaml_to_info(path: str) -> CameraInfo:
         info.p = _numbers(values, "projection_matrix", 12, path)
     else:
         info.p = np.hstack([np.reshape(info.k, (3, 3)), np.zeros((3, 1))]).ravel()
+
+    try:
+        info.distortion_model = distortion_model_of(values)
+        Camera(np.reshape(info.k, (3, 3)), np.array(info.d), info.distortion_model)
+    except CameraError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
     return info
 

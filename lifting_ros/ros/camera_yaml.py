@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo
 
 from lifting_ros.config import ConfigError, read_yaml
 from lifting_ros.geometry.camera import Camera, CameraError, distortion_model_of
-from lifting_ros.ros.calibration import scale_intrinsics
+from lifting_ros.ros.calibration import ASPECT_TOLERANCE, scale_intrinsics
 
 FOCAL_PER_LONG_SIDE = 1.1
 """Focal length of a guessed camera, in long sides of the image: about 49 degrees across."""
@@ -88,8 +88,16 @@ def guessed_info(width: int, height: int) -> CameraInfo:
 
 
 def resized_info(info: CameraInfo, width: int, height: int) -> CameraInfo:
-    """`info` for its whole image resized to `width` x `height`."""
+    """`info` for its whole image resized to `width` x `height`.
+
+    ConfigError where that has other proportions: the image is then another part of the picture.
+    """
     scale = width / info.width, height / info.height
+    if not abs(scale[0] / scale[1] - 1) < ASPECT_TOLERANCE:
+        raise ConfigError(
+            f"image_width x image_height ({info.width} x {info.height}) does not fit images of"
+            f" {width} x {height}"
+        )
     out = CameraInfo(
         width=width, height=height, distortion_model=info.distortion_model, d=list(info.d), r=info.r
     )

@@ -99,7 +99,7 @@ def write_poses(bag: Path, out: Path, topic: str = "") -> None:
 
 
 def read_bag_frames(bag: Path, topic: str) -> list[PoseFrame]:
-    """The frames of `topic`, or of a bag's only topic with skeletons, by stamp.
+    """The frames of `topic`, or of a bag's only topic with skeletons, in the bag's order.
 
     LiftingError where the bag cannot be read or has no such topic.
     """

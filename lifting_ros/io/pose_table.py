@@ -124,7 +124,7 @@ def frame_arrays(frames: Sequence[PoseFrame]) -> Arrays:
 
 
 def read_frames(path: str | Path) -> list[PoseFrame]:
-    """The frames of an .npz with poses, by stamp.
+    """The frames of an .npz with poses, in their order; by stamp where it has no `frame_index`.
 
     Without `stamp_ns`, as `lifting lift` writes it, each pose is a frame of its own. Columns that
     are absent, but for REQUIRED, are unknown: NaN, no track, nothing seen.
@@ -148,11 +148,32 @@ def read_frames(path: str | Path) -> list[PoseFrame]:
         raise DataError(f"{path}: expected as many rows of every array, got {lengths}")
 
     persons = [_person({name: given[name][k] for name in given}) for k in range(len(stamps))]
+    if "frame_index" in arrays and "frame_stamp_ns" in arrays:
+        return _frames_in_order(persons, arrays, path)
     all_stamps = np.union1d(stamps, arrays.get("frame_stamp_ns", stamps))
     return [
         PoseFrame(int(stamp), "", tuple(persons[k] for k in np.flatnonzero(stamps == stamp)))
         for stamp in all_stamps
     ]
+
+
+def _frames_in_order(
+    persons: Sequence[Person], arrays: Mapping[str, np.ndarray], path: str | Path
+) -> list[PoseFrame]:
+    """The frames that the rows belong to by number: several may have the same stamp."""
+    for name in ("frame_index", "frame_stamp_ns"):
+        numbers(arrays, name, (None,), path)
+    index = arrays["frame_index"].astype(np.int64)
+    stamps = arrays["frame_stamp_ns"].astype(np.int64)
+    if len(index) != len(persons) or not ((index >= 0) & (index < len(stamps))).all():
+        raise DataError(
+            f"{path}: frame_index: expected {len(persons)} numbers of the {len(stamps)} frames"
+        )
+
+    rows: list[list[Person]] = [[] for _ in stamps]
+    for person, number in zip(persons, index, strict=True):
+        rows[number].append(person)
+    return [PoseFrame(int(stamp), "", tuple(there)) for stamp, there in zip(stamps, rows)]
 
 
 def _columns(columns: Mapping[str, Column], values: Sequence[Any]) -> Arrays:

@@ -223,9 +223,9 @@ class Warnings:
         self._released = True
 
     def _print(self, text: str) -> None:
-        from tqdm import tqdm
+        from lifting_ros.io.progress import Progress
 
-        tqdm.write(f"lifting bag: {text}", file=sys.stderr)
+        Progress.write(f"lifting bag: {text}", file=sys.stderr)
 
 
 def find_camera_infos(
@@ -298,7 +298,7 @@ def write(
 
 def progress(steps: Iterable, task: str, total: int) -> Iterable:
     """`steps` with a bar on standard error, from two seconds on."""
-    from tqdm import tqdm
+    from lifting_ros.io.progress import Progress
 
     unit = " messages" if task == "writing" else " images"
-    return tqdm(steps, desc=task, unit=unit, total=total or None, delay=2)
+    return Progress(steps, desc=task, unit=unit, total=total or None, delay=2)

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from itertools import islice
 
-    from lifting_ros.cli.source import open_source
+    from lifting_ros.io.frame_source import open_source
 
     if not 0 < args.seconds < float("inf"):
         raise CommandError(f"--seconds: expected more than 0, got {args.seconds}")
@@ -125,7 +125,8 @@ def measure(
     frames: (H, W, 3) uint8 RGB.
     """
     import numpy as np
-    from tqdm import tqdm
+
+    from lifting_ros.io.progress import Progress
 
     for image in frames[-WARM_UP:]:
         estimator.estimate(image)
@@ -133,7 +134,7 @@ def measure(
     rows = []
     begun = time.perf_counter()
     bar_format = "{l_bar}{bar}| {n:.0f}/{total} s"
-    with tqdm(
+    with Progress(
         total=round(seconds), desc="measuring", unit="s", delay=2, bar_format=bar_format
     ) as bar:
         while not rows or time.perf_counter() - begun < seconds:

@@ -19,9 +19,8 @@ from lifting_ros.cli.errors import CommandError
 from lifting_ros.cli.options import add_device, require_at_least
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from lifting_ros.cli.processes import Children
+    from lifting_ros.io.progress import Progress
 
 TOPICS = (
     "/lifting/skeletons_2d",
@@ -46,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--video",
         default="",
         metavar="SOURCE",
-        help="video, folder of images or device (0, /dev/video0)",
+        help="video, folder of images, device (0, /dev/video0) or stream (rtsp://..., http://...)",
     )
     parser.add_argument(
         "--camera",
@@ -159,7 +158,8 @@ def make_plan(args: argparse.Namespace, work: Path) -> Plan:
     """The plan; LiftingError for everything that can be checked before a process starts."""
     import math
 
-    from lifting_ros.cli.source import open_source, read_camera
+    from lifting_ros.cli.estimate import cameras_of
+    from lifting_ros.io.frame_source import open_source
 
     require_at_least("--frames", args.frames, 0)
     if not (math.isfinite(args.fps) and 0 <= args.fps <= 1000):
@@ -169,15 +169,14 @@ def make_plan(args: argparse.Namespace, work: Path) -> Plan:
     camera = args.camera
     if not camera and not args.video:
         camera = str(CLIP.with_suffix(".yaml"))
-    if camera:
-        height, width = next(source.frames()).shape[:2]
-        read_camera(camera, width, height)
+    cameras_of(source, camera)
 
+    path = Path(source.name)
     frames = args.frames
     if not frames and source.live:
         frames = _LIVE_FRAMES
     return Plan(
-        source=source.name if source.live else str(Path(source.name).absolute()),
+        source=str(path.absolute()) if path.exists() else source.name,
         camera_yaml=str(Path(camera).absolute()) if camera else "",
         frames=frames,
         total=min(filter(None, (frames, source.count)), default=None),
@@ -293,10 +292,9 @@ def wait_for_camera(children: Children, plan: Plan) -> None:
     """Show the progress until the camera has ended."""
     import time
 
-    from tqdm import tqdm
+    from lifting_ros.io.progress import Progress
 
-    refresh_s = 0.1 if sys.stderr.isatty() else 5.0
-    with tqdm(total=plan.total, desc="starting", unit="frame", mininterval=refresh_s) as bar:
+    with Progress(total=plan.total, desc="starting", unit="frame") as bar:
         while children.is_running("camera"):
             children.check("camera")
             _advance(bar, plan.report)
@@ -305,7 +303,7 @@ def wait_for_camera(children: Children, plan: Plan) -> None:
         _advance(bar, plan.report)
 
 
-def _advance(bar: tqdm, report: Path) -> None:
+def _advance(bar: Progress, report: Path) -> None:
     """Move the bar to the number of images that the camera has reported."""
     count = report.read_bytes().count(b"\n") if report.exists() else 0
     if count and not bar.n:

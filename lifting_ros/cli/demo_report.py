@@ -32,8 +32,17 @@ class SentFrame:
 
 def read_report(path: Path) -> list[SentFrame]:
     """The images that were sent; none where there is no report."""
+    return [SentFrame(**line) for line in _lines(path) if "lost" not in line]
+
+
+def read_losses(path: Path) -> str:
+    """What of the source did not come, in words; empty where all came."""
+    return "".join(line["lost"] for line in _lines(path) if "lost" in line)
+
+
+def _lines(path: Path) -> list[dict]:
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [SentFrame(**json.loads(line)) for line in lines]
+    return [json.loads(line) for line in lines]
 
 
 def write_report(report: Path, bag: Path, picture: Path, limit_fps: float, peak_mb: float) -> bool:
@@ -54,8 +63,10 @@ def write_report(report: Path, bag: Path, picture: Path, limit_fps: float, peak_
     stamps = "each with the stamp of its image"
     if foreign:
         stamps = f"and {foreign} with a stamp that no image had"
+    lost = read_losses(report)
     rows = {
         "frames sent": f"{len(sent)}",
+        **({"lost": lost} if lost else {}),
         "frames answered": f"{len(answered)}, {stamps}",
         "frames with a person": f"{len(poses.occupied)}",
         **speed_rows(sent, limit_fps),

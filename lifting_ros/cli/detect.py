@@ -30,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     import numpy as np
-    from tqdm import tqdm
 
     from lifting_ros.cli.files import write_npz
     from lifting_ros.cli.source import read_image
+    from lifting_ros.io.progress import Progress
 
     require_suffix("--out", args.out, ".npz")
     for path in args.images:  # a bad image is reported before the weights are loaded
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     estimator = PoseEstimator(EstimatorConfig(device=args.device, weights=args.weights))
     image_index = []
     skeletons = []
-    for number, path in enumerate(tqdm(args.images, desc="detecting", unit="image", delay=2)):
+    for number, path in enumerate(Progress(args.images, desc="detecting", unit="image", delay=2)):
         image = read_image(path)
         found = estimator.find_keypoints(image, estimator.detector.detect(image))
         image_index += [number] * len(found)

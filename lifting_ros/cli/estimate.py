@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Estimate the persons of an image, a folder of images, a video, a camera device or a bag.
+"""Estimate the persons of an image, a folder of images, a video, a camera, a stream or a bag.
 
 OUT.npz has a row for each person in each frame: frame_index (N,), stamp_ns (N,) from the first
 frame on, track_id (N,) from 1 (0: not tracked), age_s (N,) of the track, velocity_mps (N, 17, 3)
@@ -17,6 +17,10 @@ later frames too where there are any; keypoints and hypotheses are each image's 
 With --camera: metres in the camera's optical frame (x right, y down, z forward). Without: root at
 the origin, size from the stature prior.
 
+The images of a folder are taken in natural order, ten a second, without hidden files; those of a
+video at the times that its container gives. What cannot be read is left out, with its time, and
+counted on standard error.
+
 A bag (a folder, a .mcap or .db3 file) is processed as `lifting bag` does it, with its camera_info
 and stamps, without --overlay, --max-frames, --track and --lifter; OUT.npz is then the table of
 `lifting poses`.
@@ -27,6 +31,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,13 +49,12 @@ from lifting_ros.cli.options import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from lifting_ros.cli.source import Source
+    from lifting_ros.cli.source import Cameras
     from lifting_ros.estimator import PoseEstimator
-    from lifting_ros.geometry.camera import Camera
+    from lifting_ros.io.frame_source import FrameSource
     from lifting_ros.tracking.tracking import TrackedFrame
-    from lifting_ros.types import Person
 
-    Frames = Sequence[Sequence[Person]]
+    Frames = Sequence[TrackedFrame]
 
 SMOOTHING_LAG_S = 0.3
 """How far the smoothing of a recorded source looks ahead."""
@@ -63,7 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="image, folder of images, video, camera device (0, /dev/video0), or bag",
+        help="image, folder of images, video, camera device (0, /dev/video0), stream (rtsp://...,"
+        " http://...), or bag",
     )
     parser.add_argument(
         "--out", required=True, metavar="OUT.npz|OUT.mcap", help="the persons to write; see above"
@@ -81,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="end after N frames (default 0: all; a device ends with Ctrl-C)",
+        help="end after N frames (default 0: all; a device or a stream ends with Ctrl-C)",
     )
     parser.add_argument(
         "--track",
@@ -164,47 +169,56 @@ def call_bag(args: argparse.Namespace, out: str, *options: str) -> None:
 def run_frames(args: argparse.Namespace) -> None:
     """Write the persons of an image, a folder, a video or a device."""
     from lifting_ros.cli.files import write_npz
-    from lifting_ros.cli.source import open_source
+    from lifting_ros.io.frame_source import open_source
 
     source = open_source(args.source)
-    camera = camera_of(source, args.camera)
+    cameras = cameras_of(source, args.camera)
 
     from lifting_ros.device import use_threads
     from lifting_ros.estimator import EstimatorConfig, PoseEstimator
 
     use_threads()
     estimator = PoseEstimator(EstimatorConfig(device=args.device, lifter=args.lifter))
-    frames = estimate_frames(args, source, camera, estimator)
+    frames = estimate_frames(args, source, cameras, estimator)
     if args.out.endswith(".mcap"):
-        write_bag(Path(args.out), frames, source.fps, estimator)
+        write_bag(Path(args.out), frames, estimator)
     else:
-        write_npz(args.out, table_of(frames, source.fps))
+        write_npz(args.out, table_of(frames))
 
-    people = sum(len(persons) for persons in frames)
-    occupied = sum(bool(persons) for persons in frames)
+    people = sum(len(frame.persons) for frame in frames)
+    occupied = sum(bool(frame.persons) for frame in frames)
     print(f"{people} persons in {occupied} of {len(frames)} frames: {args.out}")
 
 
-def camera_of(source: Source, path: str | None) -> Camera | None:
-    """The camera of a calibration file for the images of a source; None where no file is named."""
-    from lifting_ros.cli.source import read_camera
+def cameras_of(source: FrameSource, path: str | None) -> Cameras | None:
+    """The cameras of a calibration file for the images of a source; None where no file is named.
+
+    LiftingError where it does not fit one of them: all of a folder are looked at, since their sizes
+    may differ.
+    """
+    from itertools import islice
+
+    from lifting_ros.cli.source import Cameras
 
     if not path:
         return None
-    height, width = next(source.frames()).shape[:2]
-    return read_camera(path, width, height)
+    cameras = Cameras(path)
+    for frame in islice(source.stamped(), None if source.images else 1):
+        cameras.of(frame.bgr, frame.name)
+    return cameras
 
 
 def estimate_frames(
-    args: argparse.Namespace, source: Source, camera: Camera | None, estimator: PoseEstimator
+    args: argparse.Namespace, source: FrameSource, cameras: Cameras | None, estimator: PoseEstimator
 ) -> Frames:
-    """The persons of each frame, tracked where that is wanted; draws the overlay on the way."""
+    """The persons of each frame, tracked where that is wanted; draws the overlay on the way, and
+    says at the end what of the source did not come."""
     from collections import deque
     from itertools import islice
 
-    from tqdm import tqdm
-
     from lifting_ros.cli.overlay_writer import overlay_writer
+    from lifting_ros.io.frame_source import Losses
+    from lifting_ros.io.progress import Progress
     from lifting_ros.tracking.tracking import Tracker, TrackerConfig
 
     track = args.track if args.track is not None else not source.images
@@ -219,29 +233,30 @@ def estimate_frames(
     def take(done: list[TrackedFrame]) -> None:
         for frame in done:
             overlay.add(len(frames), waiting_images.popleft(), frame.persons)
-            frames.append(frame.persons)
+            frames.append(frame)
 
-    images = islice(source.frames(), limit)
-    bar = tqdm(images, desc="estimating", unit="frame", total=total, delay=2)
+    losses = Losses()
+    images = islice(source.stamped(losses), limit)
+    bar = Progress(images, desc="estimating", unit="frame", total=total, delay=2)
     with overlay_writer(args.overlay, source.fps, total or 0) as overlay:
         try:
-            for k, image in enumerate(bar):
+            for frame in bar:
+                image = frame.rgb
+                camera = cameras.of(image, frame.name) if cameras else None
                 persons = estimator.estimate(image, camera).persons
                 waiting_images.append(image)
-                take(tracker.update(stamp_of(k, source.fps), persons))
+                take(tracker.update(frame.stamp_ns, persons))
         except KeyboardInterrupt:
             if not source.live:
                 raise
         take(tracker.flush())
+
+    if losses.text:
+        print(f"lifting estimate: {source.name}: {losses.text}", file=sys.stderr)
     return frames
 
 
-def stamp_of(index: int, fps: float) -> int:
-    """Time of a frame in ns, from the first one on."""
-    return round(index * 1e9 / fps)
-
-
-def write_bag(out: Path, frames: Frames, fps: float, estimator: PoseEstimator) -> None:
+def write_bag(out: Path, frames: Frames, estimator: PoseEstimator) -> None:
     """Write the persons of frames as the node would publish them."""
     from lifting_ros.estimator import model_name
     from lifting_ros.ros.bag_output import write_poses
@@ -250,14 +265,13 @@ def write_bag(out: Path, frames: Frames, fps: float, estimator: PoseEstimator) -
     info = skeleton_info(
         model_name(estimator.config), estimator.weights_sha256, estimator.prior_sha256
     )
-    by_stamp = {stamp_of(k, fps): persons for k, persons in enumerate(frames)}
-    write_poses(out, by_stamp, FRAME_ID, info)
+    write_poses(out, frames, FRAME_ID, info)
 
 
-def table_of(frames: Frames, fps: float) -> dict[str, np.ndarray]:
+def table_of(frames: Frames) -> dict[str, np.ndarray]:
     """The arrays of an .npz."""
     from lifting_ros.io.pose_table import PoseFrame, frame_arrays
 
     return frame_arrays(
-        [PoseFrame(stamp_of(k, fps), FRAME_ID, tuple(persons)) for k, persons in enumerate(frames)]
+        [PoseFrame(frame.stamp_ns, FRAME_ID, tuple(frame.persons)) for frame in frames]
     )

@@ -14,6 +14,7 @@ from such folders, `research.labels.labels.read_labels` reads them.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,7 +69,6 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from lifting_ros.cli.recipes import read_recipe
-    from lifting_ros.cli.source import read_image
     from lifting_ros.research.labels.label_quality import LabelConfig
     from lifting_ros.research.labels.label_sheet import draw_sheet, spread_rows
     from lifting_ros.research.labels.labels import write_labels
@@ -76,9 +76,7 @@ def run(args: argparse.Namespace) -> int:
     paths = image_paths(args.images)
     limits = read_recipe(LabelConfig, args.recipe)
     check(args)
-    for path in paths:  # bad input is reported before the weights are loaded
-        camera_of(args.camera, read_image(path))
-
+    paths = usable_images(args, paths)
     labels = make_labels(args, paths, limits)
     count = len(labels.good)
     if not count:
@@ -111,7 +109,7 @@ def check(args: argparse.Namespace) -> None:
 
 def image_paths(names: list[str]) -> list[Path]:
     """The images named, and those of the folders named; CommandError for one that is missing."""
-    from lifting_ros.cli.source import open_source
+    from lifting_ros.io.frame_source import open_source
 
     paths: list[Path] = []
     for name in names:
@@ -126,13 +124,38 @@ def image_paths(names: list[str]) -> list[Path]:
     return paths
 
 
+def usable_images(args: argparse.Namespace, paths: list[Path]) -> list[Path]:
+    """The images that decode; those of folders that do not are counted on standard error.
+
+    LiftingError for one that is named itself, and where the camera does not fit.
+    """
+    from lifting_ros.cli.source import read_image
+    from lifting_ros.io.frame_source import Losses, decoded
+
+    losses = Losses()
+    usable = []
+    for path in paths:  # bad input is reported before the weights are loaded
+        image = read_image(path) if str(path) in args.images else decoded(path)
+        if image is None:
+            losses.unreadable.append(path.name)
+            continue
+        losses.came += 1
+        usable.append(path)
+        camera_of(args.camera, image)
+
+    if losses.text:
+        print(f"lifting label: {losses.text}", file=sys.stderr)
+    if not usable:
+        raise CommandError("no image decodes")
+    return usable
+
+
 def make_labels(args: argparse.Namespace, paths: list[Path], limits: LabelConfig) -> Labels:
     """The labels of all people in the images."""
-    from tqdm import tqdm
-
     from lifting_ros.cli.source import read_image
     from lifting_ros.device import use_threads
     from lifting_ros.estimator import WEIGHTS, EstimatorConfig
+    from lifting_ros.io.progress import Progress
     from lifting_ros.research.labels.labeller import Labeller, join_labels
 
     lifter = Path(args.weights or WEIGHTS / "stereo.safetensors")
@@ -141,7 +164,7 @@ def make_labels(args: argparse.Namespace, paths: list[Path], limits: LabelConfig
     labeller = Labeller(config, lifter)
 
     parts = []
-    for number, path in enumerate(tqdm(paths, desc="labelling", unit="image", delay=2)):
+    for number, path in enumerate(Progress(paths, desc="labelling", unit="image", delay=2)):
         image = read_image(path)
         part = labeller.label(image, number, camera_of(args.camera, image))
         if part:

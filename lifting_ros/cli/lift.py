@@ -110,13 +110,14 @@ def run(args: argparse.Namespace) -> int:
 def lift_in_batches(lifter, request: Request) -> list:
     """Lifted poses, in parts of about BATCH."""
     import numpy as np
-    from tqdm import tqdm
+
+    from lifting_ros.io.progress import Progress
 
     count = len(request.keypoints_px)
     batches = np.array_split(np.arange(count), max(1, count // BATCH))
 
     parts = []
-    for rows in tqdm(batches, desc="lifting", unit="batch", delay=2):
+    for rows in Progress(batches, desc="lifting", unit="batch", delay=2):
         covariance = None if request.covariance_px2 is None else request.covariance_px2[rows]
         parts.append(
             lifter.lift(

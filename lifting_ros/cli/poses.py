@@ -99,7 +99,7 @@ def write_poses(bag: Path, out: Path, topic: str = "") -> None:
 
 
 def read_bag_frames(bag: Path, topic: str) -> list[PoseFrame]:
-    """The frames of `topic`, or of a bag's only topic with skeletons, by stamp.
+    """The frames of `topic`, or of a bag's only topic with skeletons, in the bag's order.
 
     LiftingError where the bag cannot be read or has no such topic.
     """
@@ -115,14 +115,13 @@ def write_csv(path: Path, frames: Iterable[PoseFrame]) -> None:
     """Write the frames as CSV, whole or not at all."""
     import csv
 
-    from tqdm import tqdm
-
     from lifting_ros.io.atomic import replacing
+    from lifting_ros.io.progress import Progress
 
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for frame in tqdm(frames, desc="writing", unit=" frames", delay=2):
+        for frame in Progress(frames, desc="writing", unit=" frames", delay=2):
             for person in frame.persons:
                 start = (frame.stamp_ns, frame.frame_id, person.id)
                 writer.writerows((*start, *row) for row in joint_rows(person))

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sources of images and the camera files of the command line."""
+"""The images and the camera files of the command line."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,89 +12,46 @@ import numpy as np
 
 from lifting_ros.cli.errors import CommandError
 from lifting_ros.config import read_yaml
-from lifting_ros.geometry.camera import Camera, CameraError
+from lifting_ros.geometry.camera import Camera, CameraError, distortion_model_of
+from lifting_ros.io.frame_source import decoded
 
-IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-_FOLDER_FPS = 10.0
-"""Rate at which the images of a folder are shown."""
-_UNKNOWN_FPS = 30.0
-"""Rate of a video or a device that does not tell its own."""
 _SCALE_TOLERANCE = 0.03
 """How far the scales of width and height may differ for a camera file to fit the images."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """An image, a folder of images, a video or a camera device."""
-
-    name: str
-    fps: float
-    count: int
-    """Frames; 0 where that is not known before the end."""
-    live: bool
-    """Whether it is a device, which has no end."""
-    images: tuple[Path, ...] = ()
-
-    def frames(self) -> Iterator[np.ndarray]:
-        """Each frame, (H, W, 3) uint8 RGB; CommandError at an image that does not decode."""
-        if self.images:
-            yield from map(read_image, self.images)
-            return
-
-        capture = _capture(self.name)
-        try:
-            while True:
-                decoded, image = capture.read()
-                if not decoded:
-                    return
-                yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        finally:
-            capture.release()
 
 
 def read_image(path: str | Path) -> np.ndarray:
     """(H, W, 3) uint8 RGB; CommandError where the file is not an image."""
     if not Path(path).is_file():
         raise CommandError(f"{path}: no such file")
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    image = decoded(Path(path))
     if image is None:
         raise CommandError(f"{path}: does not decode as an image")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def open_source(name: str) -> Source:
-    """Look at a source without reading its frames; CommandError where it cannot be used."""
-    path = Path(name)
-    if path.is_dir():
-        images = tuple(sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES))
-        if not images:
-            raise CommandError(f"{name}: no images ({', '.join(IMAGE_SUFFIXES)}) in this folder")
-        return Source(name, _FOLDER_FPS, len(images), live=False, images=images)
+class Cameras:
+    """The camera of a calibration file for the images of a source, which may differ in size."""
 
-    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-        return Source(name, _FOLDER_FPS, 1, live=False, images=(path,))
+    def __init__(self, path: str):
+        self._path = path
+        self._by_size: dict[tuple[int, int], Camera] = {}
 
-    live = name.isdigit() or name.startswith("/dev/")
-    if not live and not path.is_file():
-        raise CommandError(f"{name}: no such file, folder or camera device")
+    def of(self, image: np.ndarray, name: str) -> Camera:
+        """The camera of an image (H, W, 3).
 
-    capture = _capture(name)
-    fps = capture.get(cv2.CAP_PROP_FPS)
-    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    capture.release()
-    return Source(
-        name,
-        fps if 0 < fps < 1000 else _UNKNOWN_FPS,
-        0 if live else max(0, int(count)),
-        live,
-    )
+        LiftingError, with the image's name, where the calibration does not fit its size.
+        """
+        height, width = image.shape[:2]
+        if (width, height) not in self._by_size:
+            try:
+                self._by_size[width, height] = read_camera(self._path, width, height)
+            except SizeError as error:
+                raise CommandError(f"{error} ({name})") from None
+        return self._by_size[width, height]
 
 
-def _capture(name: str) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(int(name) if name.isdigit() else name)
-    if not capture.isOpened():
-        raise CommandError(f"{name}: does not open as a video or a camera")
-    return capture
+class SizeError(CommandError):
+    """A calibration of images with other proportions."""
 
 
 def read_camera(path: str, width: int, height: int) -> Camera:
@@ -111,7 +67,7 @@ def read_camera(path: str, width: int, height: int) -> Camera:
     x_scale = _scale(values, "image_width", width, path)
     y_scale = _scale(values, "image_height", height, path)
     if abs(x_scale / y_scale - 1) > _SCALE_TOLERANCE:
-        raise CommandError(
+        raise SizeError(
             f"{path}: image_width x image_height does not fit images of {width} x {height}"
         )
 
@@ -128,9 +84,8 @@ def read_camera(path: str, width: int, height: int) -> Camera:
     distortion = np.zeros(0)
     if "distortion_coefficients" in values:
         distortion = _data(values, "distortion_coefficients", path)
-    model = str(values.get("distortion_model", "plumb_bob"))
     try:
-        return Camera(k, distortion, model)
+        return Camera(k, distortion, distortion_model_of(values))
     except CameraError as error:
         raise CommandError(f"{path}: {error}") from None
 

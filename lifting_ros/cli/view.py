@@ -94,12 +94,11 @@ def choose_image_topic(bag: Path, wanted: str) -> str:
 
 def show(viewer: SkeletonViewer, bag: Path, frames: list[PoseFrame], image_topic: str) -> None:
     """Send everything to the viewer: poses first, then the images and their camera."""
-    from tqdm import tqdm
-
     from lifting_ros.cli.topics import camera_info_beside
     from lifting_ros.io.bag_poses import IMAGE_TYPES, INFO_TYPE, read_messages
+    from lifting_ros.io.progress import Progress
 
-    for frame in tqdm(frames, desc="poses", unit=" frames", delay=2):
+    for frame in Progress(frames, desc="poses", unit=" frames", delay=2):
         viewer.show(frame)
     if not image_topic:
         return
@@ -109,7 +108,7 @@ def show(viewer: SkeletonViewer, bag: Path, frames: list[PoseFrame], image_topic
         viewer.show_camera(stamp_ns, info)
 
     images = read_messages(bag, image_topic, *IMAGE_TYPES)
-    for stamp_ns, message in tqdm(images, desc="images", unit=" frames", delay=2):
+    for stamp_ns, message in Progress(images, desc="images", unit=" frames", delay=2):
         viewer.show_image(stamp_ns, message)
 
 

@@ -6,7 +6,9 @@ All points are in the optical frame: x right, y down, z forward.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +26,17 @@ _MAX_VALUE = 1e8
 _MIN_DEPTH_M = 1e-6
 """Points nearer than this have no pixel."""
 
-_MODELS = ("plumb_bob", "rational_polynomial", "equidistant", "")
+_MODELS = {
+    "plumb_bob": "plumb_bob",
+    "rational_polynomial": "rational_polynomial",
+    "equidistant": "equidistant",
+    "fisheye": "equidistant",
+    "": "",
+}
+"""Names of the distortion models, and the model meant: some drivers and files say fisheye."""
+
+_FILE_MODELS = {"pinhole": "plumb_bob", **_MODELS}
+"""Names of `camera_model`, which some files have in place of `distortion_model`."""
 
 _BROWN_LENGTHS = (0, 4, 5, 8, 12)
 _EQUIDISTANT_LENGTHS = (0, 4)
@@ -48,20 +60,21 @@ class Camera:
     """D: k1 k2 p1 p2 [k3 [k4 k5 k6 [s1 s2 s3 s4]]], or k1..k4 of the equidistant model. Empty or
     all zero: no distortion."""
     model: str = "plumb_bob"
-    """The distortion model as ROS names it; empty means Brown-Conrady."""
+    """The distortion model as ROS names it, or `fisheye`, which becomes `equidistant`; empty means
+    Brown-Conrady. Without distortion any name will do."""
 
     def __post_init__(self):
         matrix = np.asarray(self.matrix, np.float64)
         distortion = np.asarray(self.distortion, np.float64).ravel()
 
-        # OpenCV writes 14 coefficients; the last two are the tilt of the sensor.
-        if len(distortion) == 14 and not distortion[12:].any():
-            distortion = distortion[:12]
+        model = _MODELS.get(self.model, self.model)
 
         _check_matrix(matrix)
-        _check_distortion(distortion, self.model)
+        distortion = _without_surplus_zeros(distortion, model)
+        _check_distortion(distortion, model)
         object.__setattr__(self, "matrix", matrix)
         object.__setattr__(self, "distortion", distortion)
+        object.__setattr__(self, "model", model)
 
     @property
     def focal_px(self) -> float:
@@ -197,16 +210,58 @@ def _check_distortion(
     if not (np.abs(distortion) < _MAX_VALUE).all():
         raise CameraError(f"D: expected finite numbers below {_MAX_VALUE:g}")
 
-    if model not in _MODELS:
+    if model not in _MODELS and distortion.any():
         raise CameraError(
             "distortion_model: expected plumb_bob, rational_polynomial or equidistant, "
             f"got {model!r}"
         )
 
-    lengths = _EQUIDISTANT_LENGTHS if model == "equidistant" else _BROWN_LENGTHS
     count = len(distortion)
-    if count not in lengths:
+    if count not in _lengths_of(model):
         raise CameraError(f"D: {count} coefficients do not fit the model {model!r}")
+
+
+def _lengths_of(model: str) -> tuple[int, ...]:
+    """The numbers of coefficients that a model may have."""
+    return _EQUIDISTANT_LENGTHS if model == "equidistant" else _BROWN_LENGTHS
+
+
+def _without_surplus_zeros(distortion: np.ndarray, model: str) -> np.ndarray:
+    """Return D without zeros at its end, as far as its model has no place for them.
+
+    Some drivers always send five coefficients; OpenCV writes 14, of which the last two are the
+    tilt of the sensor.
+    """
+    used = np.flatnonzero(distortion)
+    least = used[-1] + 1 if len(used) else 0
+    fitting = [count for count in _lengths_of(model) if least <= count <= len(distortion)]
+    return distortion[: max(fitting)] if fitting else distortion
+
+
+def distortion_model_of(values: Mapping[str, Any]) -> str:
+    """The distortion model of a calibration file: its `distortion_model`, or what its
+    `camera_model` says; plumb_bob where it has neither.
+
+    CameraError where `camera_model` is not known, or does not fit `distortion_model`.
+    """
+    lens = values.get("camera_model")
+    given = values.get("distortion_model")
+    if lens is None:
+        name = "plumb_bob" if given is None else str(given)
+        return _MODELS.get(name, name)
+
+    model = _FILE_MODELS.get(str(lens).lower())
+    if model is None:
+        raise CameraError(f"camera_model: expected pinhole or fisheye, got {lens!r}")
+    if given is None:
+        return model
+
+    named = _MODELS.get(str(given), str(given))
+    if model == "equidistant" and named != "equidistant":
+        raise CameraError(
+            f"distortion_model: expected equidistant with camera_model {lens!r}, got {given!r}"
+        )
+    return named
 
 
 def _distort_brown(

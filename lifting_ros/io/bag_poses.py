@@ -6,11 +6,12 @@ Poses are decoded with the message definitions that the bag carries.
 
 from __future__ import annotations
 
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rosbags.interfaces import Connection, MessageDefinitionFormat
@@ -35,7 +36,7 @@ class BagPoses:
     """What a bag holds."""
 
     frames: tuple[PoseFrame, ...]
-    """By stamp; one for each Skeleton3DArray."""
+    """In the bag's order; one for each Skeleton3DArray, whatever its stamp."""
     messages: dict[str, int]
     """Number of messages of each topic."""
 
@@ -50,25 +51,63 @@ def read_bag(path: Path, topic: str = "") -> BagPoses:
 
     DataError where the bag cannot be read.
     """
-    skeletons: dict[str, dict[int, Any]] = {TYPE_2D: {}, TYPE_3D: {}}
+    found: dict[str, list[_Found]] = {TYPE_2D: [], TYPE_3D: []}
     with _opened(path) as reader:
         counts = _message_counts(reader.connections)
         wanted = [
             connection
             for connection in reader.connections
-            if connection.msgtype in skeletons and _belongs(connection.topic, topic)
+            if connection.msgtype in found and _belongs(connection.topic, topic)
         ]
         store = _store_of(wanted)
-        for connection, data in _messages_of(reader, wanted):
+        for place, (connection, data) in enumerate(_messages_of(reader, wanted)):
             message: Any = store.deserialize_cdr(data, connection.msgtype)
-            skeletons[connection.msgtype][_stamp(message.header)] = message
+            namespace = connection.topic.rpartition("/")[0]
+            stamp_ns = _stamp(message.header)
+            found[connection.msgtype].append(_Found(place, (namespace, stamp_ns), message))
 
-    in_space = skeletons[TYPE_3D]
-    in_image = skeletons[TYPE_2D]
-    stamps = sorted(in_space)
-    frames = [_frame(stamp, in_space[stamp], in_image.get(stamp)) for stamp in stamps]
-
+    in_image = _flat_of_each(found[TYPE_3D], found[TYPE_2D])
+    frames = []
+    for lifted, flat in zip(found[TYPE_3D], in_image, strict=True):
+        frames.append(_frame(lifted.key[1], lifted.message, flat))
     return BagPoses(tuple(frames), counts)
+
+
+class _Found(NamedTuple):
+    """A message with skeletons."""
+
+    place: int
+    """Among the messages that are read."""
+    key: tuple[str, int]
+    """Namespace and stamp, which other messages may share: stamps can be zero or coarse, and bags
+    are played in loops."""
+    message: Any
+
+
+def _flat_of_each(lifted: list[_Found], flat: list[_Found]) -> list[Any | None]:
+    """The Skeleton2DArray of each Skeleton3DArray; None where there is none.
+
+    Of messages with the same key, the first belongs to the first, and so on. Where their numbers
+    differ, the last one before it does, if there is one after the Skeleton3DArray before.
+    """
+    same_flat: dict[tuple[str, int], deque[_Found]] = {}
+    for one in flat:
+        same_flat.setdefault(one.key, deque()).append(one)
+    counts = Counter(one.key for one in lifted)
+    complete = {key for key, same in same_flat.items() if len(same) == counts[key]}
+
+    chosen = []
+    for one in lifted:
+        waiting = same_flat.get(one.key, deque())
+        if one.key in complete:
+            chosen.append(waiting.popleft().message)
+            continue
+
+        last = None
+        while waiting and waiting[0].place < one.place:
+            last = waiting.popleft().message
+        chosen.append(last)
+    return chosen
 
 
 def topic_counts(path: Path, *types: str) -> dict[str, int]:
@@ -168,7 +207,7 @@ def _stamp(header: Any) -> int:
 
 
 def _frame(stamp: int, in_space: Any, in_image: Any | None) -> PoseFrame:
-    """The frame of a Skeleton3DArray and of the Skeleton2DArray with the same stamp, if any."""
+    """The frame of a Skeleton3DArray and of its Skeleton2DArray, if any."""
     lifted = in_space.skeletons
     flat = in_image.skeletons if in_image is not None else ()
     if len(flat) != len(lifted):

@@ -137,7 +137,7 @@ def frame_arrays(frames: Sequence[PoseFrame]) -> Arrays:
 
 
 def read_frames(path: str | Path) -> list[PoseFrame]:
-    """The frames of an .npz with poses, by stamp.
+    """The frames of an .npz with poses, in their order; by stamp where it has no `frame_index`.
 
     Without `stamp_ns`, as `lifting lift` writes it, each pose is a frame of its own. Columns that
     are absent, but for REQUIRED, are unknown: NaN, no track, nothing seen.
@@ -173,6 +173,9 @@ def read_frames(path: str | Path) -> list[PoseFrame]:
         persons.append(_person(row))
 
     # Frames, also those without a person
+    if "frame_index" in arrays and "frame_stamp_ns" in arrays:
+        return _frames_in_order(persons, arrays, path)
+
     frames = []
     for stamp in np.union1d(stamps, arrays.get("frame_stamp_ns", stamps)):
         rows = np.flatnonzero(stamps == stamp)
@@ -180,6 +183,25 @@ def read_frames(path: str | Path) -> list[PoseFrame]:
         frames.append(PoseFrame(int(stamp), "", shown))
 
     return frames
+
+
+def _frames_in_order(
+    persons: Sequence[Person], arrays: Mapping[str, np.ndarray], path: str | Path
+) -> list[PoseFrame]:
+    """The frames that the rows belong to by number: several may have the same stamp."""
+    for name in ("frame_index", "frame_stamp_ns"):
+        as_numbers(arrays[name], (None,), f"{path}: {name}")
+    index = arrays["frame_index"].astype(np.int64)
+    stamps = arrays["frame_stamp_ns"].astype(np.int64)
+    if len(index) != len(persons) or not ((index >= 0) & (index < len(stamps))).all():
+        raise DataError(
+            f"{path}: frame_index: expected {len(persons)} numbers of the {len(stamps)} frames"
+        )
+
+    rows: list[list[Person]] = [[] for _ in stamps]
+    for person, number in zip(persons, index, strict=True):
+        rows[number].append(person)
+    return [PoseFrame(int(stamp), "", tuple(there)) for stamp, there in zip(stamps, rows)]
 
 
 def _columns(columns: Mapping[str, Column], values: Sequence[Any]) -> Arrays:

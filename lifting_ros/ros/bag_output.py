@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from lifting_ros.ros.bag_input import InputBag, definition_of
 from lifting_ros.ros.conversions import persons_to_array_2d, persons_to_array_3d
 from lifting_ros.ros.markers import MarkerBuilder, MarkerConfig
 from lifting_ros.ros.message_types import typestore_of
-from lifting_ros.types import Person
+from lifting_ros.tracking.tracking import TrackedFrame
 
 TYPES = {
     "info": "lifting_ros/msg/SkeletonInfo",
@@ -100,19 +100,15 @@ class PoseTopics:
 
 
 def write_poses(
-    out: Path, persons: Mapping[int, Sequence[Person]], frame_id: str, info: SkeletonInfo
+    out: Path, frames: Iterable[TrackedFrame], frame_id: str, info: SkeletonInfo
 ) -> None:
-    """Write a bag with persons by stamp (ns) and nothing else, whole or not at all."""
+    """Write a bag with the persons of frames and nothing else, whole or not at all."""
     with written_beside(out) as writer:
         topics = PoseTopics(writer, "/lifting", MarkerConfig(), info)
-        for stamp_ns, there in persons.items():
-            topics.write(
-                Answer(
-                    Header(stamp=Time(nanoseconds=stamp_ns).to_msg(), frame_id=frame_id),
-                    tuple(there),
-                ),
-                stamp_ns,
-            )
+        for frame in frames:
+            stamp = Time(nanoseconds=frame.stamp_ns).to_msg()
+            header = Header(stamp=stamp, frame_id=frame_id)
+            topics.write(Answer(header, tuple(frame.persons)), frame.stamp_ns)
 
 
 class OriginalTopics:

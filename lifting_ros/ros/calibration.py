@@ -15,7 +15,7 @@ from sensor_msgs.msg import CameraInfo
 from lifting_ros.geometry.camera import Camera, CameraError
 from lifting_ros.ros.conversions import ConversionError
 
-_ASPECT_TOLERANCE = 0.03
+ASPECT_TOLERANCE = 0.03
 """Largest relative difference of the two scales of a resized image. More means that it was cropped,
 and then the intrinsics do not fit."""
 
@@ -69,7 +69,7 @@ def _camera(
 ) -> Camera:
     x_offset, y_offset, *region_size = region
     scale = [_scale(size[i], region_size[i], binning[i]) for i in range(2)]
-    if not abs(scale[0] * binning[0] / (scale[1] * binning[1]) - 1) < _ASPECT_TOLERANCE:
+    if not abs(scale[0] * binning[0] / (scale[1] * binning[1]) - 1) < ASPECT_TOLERANCE:
         raise ConversionError(
             f"camera_info: {region_size[0]}x{region_size[1]} pixels with binning "
             f"{binning[0]}x{binning[1]}, "

@@ -10,7 +10,8 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo
 
 from lifting_ros.config import ConfigError, read_yaml
-from lifting_ros.ros.calibration import scale_intrinsics
+from lifting_ros.geometry.camera import Camera, CameraError, distortion_model_of
+from lifting_ros.ros.calibration import ASPECT_TOLERANCE, scale_intrinsics
 
 FOCAL_PER_LONG_SIDE = 1.1
 """Focal length of a guessed camera, in long sides of the image: about 49 degrees across."""
@@ -24,7 +25,6 @@ def camera_yaml_to_info(path: str) -> CameraInfo:
 
     info = CameraInfo()
     info.width, info.height = (_size(values, key, path) for key in ("image_width", "image_height"))
-    info.distortion_model = str(values.get("distortion_model", "plumb_bob"))
     info.k = _numbers(values, "camera_matrix", 9, path)
     info.d = (
         _numbers(values, "distortion_coefficients", None, path)
@@ -41,6 +41,12 @@ def camera_yaml_to_info(path: str) -> CameraInfo:
         info.p = _numbers(values, "projection_matrix", 12, path)
     else:
         info.p = np.hstack([np.reshape(info.k, (3, 3)), np.zeros((3, 1))]).ravel()
+
+    try:
+        info.distortion_model = distortion_model_of(values)
+        Camera(np.reshape(info.k, (3, 3)), np.array(info.d), info.distortion_model)
+    except CameraError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
     return info
 
@@ -82,8 +88,16 @@ def guessed_info(width: int, height: int) -> CameraInfo:
 
 
 def resized_info(info: CameraInfo, width: int, height: int) -> CameraInfo:
-    """`info` for its whole image resized to `width` x `height`."""
+    """`info` for its whole image resized to `width` x `height`.
+
+    ConfigError where that has other proportions: the image is then another part of the picture.
+    """
     scale = width / info.width, height / info.height
+    if not abs(scale[0] / scale[1] - 1) < ASPECT_TOLERANCE:
+        raise ConfigError(
+            f"image_width x image_height ({info.width} x {info.height}) does not fit images of"
+            f" {width} x {height}"
+        )
     out = CameraInfo(
         width=width, height=height, distortion_model=info.distortion_model, d=list(info.d), r=info.r
     )

@@ -28,7 +28,7 @@ class DemoCamera(Replay):
 
     Writes a line of JSON for each image to `report`: index, stamp_ns, seconds from publishing the
     image to having received the skeletons with its stamp (null after ten seconds without), and
-    whether it was kept, as STAMP.jpg.
+    whether it was kept, as STAMP.jpg. A last line has the text of the losses, if there are any.
     """
 
     def __init__(
@@ -62,10 +62,10 @@ class DemoCamera(Replay):
         self._spin_until(time.monotonic() + _SETTLE_S)  # seen is not yet connected
         super().play()
 
-    def _publish(self, frame: np.ndarray, stamp_ns: int) -> None:
+    def _publish(self, frame: np.ndarray, stamp_ns: int, name: str) -> None:
         index = self.published
         sent = time.monotonic()
-        super()._publish(frame, stamp_ns)
+        super()._publish(frame, stamp_ns, name)
 
         while (
             rclpy.ok()
@@ -80,9 +80,8 @@ class DemoCamera(Replay):
 
         if kept:
             picture = limited(frame, self.config.max_width, self.config.max_height)
-            cv2.imwrite(
-                str(self._keep / f"{stamp_ns}.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 95]
-            )
+            path = str(self._keep / f"{stamp_ns}.jpg")
+            cv2.imwrite(path, picture, [cv2.IMWRITE_JPEG_QUALITY, 95])
 
         seconds = None if answered is None else answered - sent
         line = {
@@ -95,7 +94,9 @@ class DemoCamera(Replay):
         print(json.dumps(line), file=self._report, flush=True)
 
     def close(self) -> None:
-        """Finish the report."""
+        """Finish the report, with what of the source did not come."""
+        if self.losses.text:
+            print(json.dumps({"lost": self.losses.text}), file=self._report)
         self._report.close()
 
 

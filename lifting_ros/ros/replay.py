@@ -18,6 +18,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from lifting_ros.config import ConfigError
+from lifting_ros.errors import DataError
+from lifting_ros.io.frame_source import FrameSource, Losses, open_source
 from lifting_ros.ros.camera_yaml import (
     FOCAL_PER_LONG_SIDE,
     camera_yaml_to_info,
@@ -26,7 +29,6 @@ from lifting_ros.ros.camera_yaml import (
 )
 from lifting_ros.ros.conversions import array_to_image
 from lifting_ros.ros.declaration import declare
-from lifting_ros.ros.frame_source import open_source
 from lifting_ros.ros.runtime import parse, run
 
 _GRACE_S = 0.3
@@ -91,15 +93,18 @@ class ReplayConfig:
 
 
 class Replay(Node):
-    """Publishes the frames of a source in order. The stamp of frame i is the start time plus i /
-    fps, no matter when it is published."""
+    """Publishes the frames of a source in order.
+
+    The stamp of a frame is the start time plus the frame's own time in the source, or i / fps with
+    the parameter `fps`, no matter when it is published.
+    """
 
     def __init__(self, **node_options):
         super().__init__(
             "replay", automatically_declare_parameters_from_overrides=True, **node_options
         )
         self.config = declare(self, ReplayConfig)
-        self._source = open_source(self.config.source)
+        self._source = _open(self.config.source)
         self._calibration = (
             camera_yaml_to_info(self.config.camera_yaml) if self.config.camera_yaml else None
         )
@@ -113,34 +118,42 @@ class Replay(Node):
             CameraInfo, "camera_info", QoSProfile(depth=10, reliability=policy)
         )
         self.published = 0
+        self.losses = Losses()
+        """What of the source did not come; complete once `play` has returned."""
 
     def play(self) -> None:
         """Publish the whole source at its rate; returns when the last message was delivered."""
         self._wait_for_subscribers()
-        period_s = 1.0 / (self.config.fps or self._source.fps)
         start = time.monotonic()
         start_ns = self.get_clock().now().nanoseconds
 
-        for i, frame in enumerate(self._source.frames()):
+        for i, frame in enumerate(self._source.stamped(self.losses)):
             if self.config.max_frames and i >= self.config.max_frames:
                 break
 
-            stamp_ns = start_ns + round(i * period_s * 1e9)
+            since_ns = frame.stamp_ns
+            if self.config.fps:
+                since_ns = round(i / self.config.fps * 1e9)
+            stamp_ns = start_ns + since_ns
             if self._source.live:
                 stamp_ns = self.get_clock().now().nanoseconds
             else:
-                self._spin_until(start + i * period_s)
+                self._spin_until(start + since_ns / 1e9)
 
-            self._publish(frame, stamp_ns)
+            self._publish(frame.bgr, stamp_ns, frame.name)
 
         self._wait_for_arrival()
         self.get_logger().info(f"{self.published} frames published")
+        if self.losses.text:
+            self.get_logger().warning(f"{self._source.name}: {self.losses.text}")
 
-    def _publish(self, frame: np.ndarray, stamp_ns: int) -> None:
+    def _publish(self, frame: np.ndarray, stamp_ns: int, name: str) -> None:
+        """Publish a frame (H, W, 3) BGR; ConfigError, with its name, where the calibration does not
+        fit."""
         frame = limited(frame, self.config.max_width, self.config.max_height)
         header = Header(frame_id=self.config.frame_id)
         header.stamp.sec, header.stamp.nanosec = divmod(stamp_ns, 10**9)
-        info = self._camera_info(frame)
+        info = self._camera_info(frame, name)
         if info is not None:
             info.header = header
             self._infos.publish(info)  # first, so that it is there when the image arrives
@@ -148,10 +161,13 @@ class Replay(Node):
         self._images.publish(array_to_image(frame, "bgr8", header))
         self.published += 1
 
-    def _camera_info(self, frame: np.ndarray) -> CameraInfo | None:
+    def _camera_info(self, frame: np.ndarray, name: str) -> CameraInfo | None:
         height, width = frame.shape[:2]
         if self._calibration is not None:
-            return resized_info(self._calibration, width, height)
+            try:
+                return resized_info(self._calibration, width, height)
+            except ConfigError as error:
+                raise ConfigError(f"{self.config.camera_yaml}: {error} ({name})") from None
         if not self.config.guess_camera:
             return None
 
@@ -189,6 +205,17 @@ class Replay(Node):
             rclpy.spin_once(self, timeout_sec=max(0.0, due - time.monotonic()))
             if time.monotonic() >= due:
                 return
+
+
+def _open(name: str) -> FrameSource:
+    if not name:
+        raise DataError(
+            "source: expected a video file, a folder of images or a camera device, got ''"
+        )
+    try:
+        return open_source(name)
+    except DataError as error:
+        raise DataError(f"source {error}") from None
 
 
 def limited(frame: np.ndarray, max_width: int, max_height: int) -> np.ndarray:

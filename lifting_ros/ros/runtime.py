@@ -19,6 +19,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 
+from lifting_ros.errors import LiftingError
 from lifting_ros.memory import keep_freed_memory
 from lifting_ros.ros import signals
 
@@ -49,8 +50,8 @@ def run(
     """Create a node, run `work` until it returns or a signal arrives, close the node.
 
     Returns the exit status: 0 after `work` or a signal; BAD_INPUT, with one line on stderr, if
-    `make_node` raises ValueError or OSError. The node's method `close`, if any, is called at the
-    end.
+    `make_node` raises ValueError or OSError, or `work` raises LiftingError. The node's method
+    `close`, if any, is called at the end.
     """
     signals.listen()
     keep_freed_memory()
@@ -68,6 +69,8 @@ def run(
             work(node)
     except ExternalShutdownException:
         pass
+    except LiftingError as error:
+        status = _refuse(name, str(error))
     except Exception:
         # A signal invalidates the context under whatever call is being made; anything else is a
         # defect: show it.

@@ -2,16 +2,24 @@
 """`lifting estimate` and `lifting detect`: their file contracts on the clip that ships, and bad
 input."""
 
+import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+sys.path.append(str(Path(__file__).parents[1] / "ros"))  # for the import below
+
+import conftest_ros  # noqa: F401
+from matroska import write_video
+
 import lifting_ros
 from lifting_ros.cli.main import main
 from lifting_ros.cli.overlay_writer import chosen
-from lifting_ros.cli.source import open_source, read_camera
+from lifting_ros.cli.source import read_camera
+from lifting_ros.estimator import Estimate
+from lifting_ros.io.frame_source import open_source
 
 PACKAGE = Path(lifting_ros.__file__).parent
 CLIP = PACKAGE / "demo" / "walk_and_sit.mp4"
@@ -247,6 +255,100 @@ def test_bad_input_is_one_line_and_leaves_nothing(bad, monkeypatch, capfd, argum
     lines = capfd.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and named in lines[0]
     assert sorted(bad.iterdir()) == before
+
+
+class Recorder:
+    """An estimator that finds nobody, and keeps size and camera of each image."""
+
+    seen: list[tuple[tuple[int, int], float | None]]
+    weights_sha256 = prior_sha256 = ""
+
+    def __init__(self, config):
+        self.config = config
+        Recorder.seen = []
+
+    def estimate(self, image, camera=None):
+        focal_px = camera.matrix[0, 0] if camera else None
+        Recorder.seen.append((image.shape[1::-1], focal_px))
+        return Estimate((), {})
+
+
+@pytest.fixture
+def recorder(monkeypatch):
+    monkeypatch.setattr("lifting_ros.estimator.PoseEstimator", Recorder)
+    return Recorder
+
+
+CALIBRATION = (
+    "image_width: 640\nimage_height: 480\n"
+    "camera_matrix: {data: [500, 0, 319.5, 0, 500, 239.5, 0, 0, 1]}\n"
+)
+
+
+def test_each_size_of_a_folder_has_its_camera(tmp_path, recorder):
+    folder, camera = tmp_path / "images", tmp_path / "camera.yaml"
+    folder.mkdir()
+    camera.write_text(CALIBRATION)
+    sizes = [(640, 480), (320, 240), (1280, 960), (320, 240)]
+    for number, (width, height) in enumerate(sizes):
+        cv2.imwrite(str(folder / f"{number}.png"), np.zeros((height, width, 3), np.uint8))
+    out = tmp_path / "out.npz"
+    assert main(["estimate", str(folder), "--out", str(out), "--camera", str(camera)]) == 0
+    assert recorder.seen == list(zip(sizes, [500.0, 250.0, 1000.0, 250.0], strict=True))
+
+
+@pytest.mark.parametrize("verb", ["estimate", "demo"])
+def test_picture_that_the_calibration_does_not_fit_is_named(
+    tmp_path, recorder, monkeypatch, capfd, verb
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "camera.yaml").write_text(CALIBRATION)
+    for name, width, height in (("a.png", 640, 480), ("b.png", 480, 640)):
+        cv2.imwrite(f"images/{name}", np.zeros((height, width, 3), np.uint8))
+    words = {
+        "estimate": ["estimate", "images", "--out", "out.npz", "--camera", "camera.yaml"],
+        "demo": ["demo", "--video", "images", "--out", "out", "--camera", "camera.yaml"],
+    }
+    assert main(words[verb]) == 2
+    assert capfd.readouterr().err.splitlines() == [
+        f"lifting {verb}: camera.yaml: image_width x image_height does not fit images of 480 x 640"
+        " (b.png)"
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["camera.yaml", "images"]
+
+
+def test_folder_with_bad_files_is_estimated_and_they_are_named(tmp_path, recorder, capfd):
+    for name in ("frame_2.png", "frame_10.png", "._frame_1.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((48, 64, 3), np.uint8))
+    (tmp_path / "frame_9.jpg").write_bytes(b"")
+    out = tmp_path / "out.npz"
+    assert main(["estimate", str(tmp_path), "--out", str(out)]) == 0
+    output = capfd.readouterr()
+    assert output.err == f"lifting estimate: {tmp_path}: 1 of 3 images do not decode: frame_9.jpg\n"
+    assert output.out.startswith("0 persons in 0 of 2 frames")
+    assert np.load(out)["frame_stamp_ns"].tolist() == [0, 2 * 10**8]
+
+
+def test_damaged_video_is_estimated_to_its_end(tmp_path, recorder, capfd):
+    images = [np.full((48, 64, 3), 6 * k, np.uint8) for k in range(30)]
+    images[15] = None
+    path = write_video(tmp_path / "clip.mkv", images, [50 * k for k in range(30)], 1500)
+    out = tmp_path / "out.npz"
+    assert main(["estimate", str(path), "--out", str(out)]) == 0
+    said = f"lifting estimate: {path}: the video promises 30 frames, 29 came"
+    assert any(line.startswith(said) for line in capfd.readouterr().err.splitlines())
+    stamps_ms = (np.load(out)["frame_stamp_ns"] / 1e6).tolist()
+    assert stamps_ms == [50 * k for k in range(30) if k != 15]
+
+
+def test_times_of_an_uneven_video_are_in_the_bag_too(tmp_path, recorder):
+    images = [np.full((48, 64, 3), 40 * k, np.uint8) for k in range(5)]
+    path = write_video(tmp_path / "phone.webm", images, [0, 40, 120, 790, 800])
+    bag, out = tmp_path / "out.mcap", tmp_path / "out.npz"
+    assert main(["estimate", str(path), "--out", str(bag)]) == 0
+    assert main(["poses", str(bag), "--out", str(out)]) == 0
+    assert (np.load(out)["frame_stamp_ns"] / 1e6).tolist() == [0, 40, 120, 790, 800]
 
 
 @pytest.mark.parametrize("verb", ["estimate", "detect"])

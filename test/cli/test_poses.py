@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,13 @@ from ros_support import FRAME, header, person
 
 from lifting_ros.cli.main import main
 from lifting_ros.cli.poses import COLUMNS
+from lifting_ros.errors import DataError
+from lifting_ros.io.bag_poses import read_bag
+from lifting_ros.io.pose_table import read_frames
 from lifting_ros.ros.bag_estimation import Answer
 from lifting_ros.ros.bag_format import BagWriter
 from lifting_ros.ros.bag_output import PoseTopics
-from lifting_ros.ros.conversions import skeleton_info
+from lifting_ros.ros.conversions import persons_to_array_3d, skeleton_info
 from lifting_ros.ros.markers import MarkerConfig
 from lifting_ros.skeleton import JOINT_NAMES
 
@@ -34,13 +38,13 @@ PERSONS = [(), (A,), (B, C)]
 STAMPS = [12 * 10**9 + k * 33_333_333 for k in range(3)]
 
 
-def write_poses(folder: Path, *namespaces: str) -> Path:
-    """A bag with PERSONS under each of `namespaces`."""
+def write_poses(folder: Path, *namespaces: str, stamps: Sequence[int] = STAMPS) -> Path:
+    """A bag with PERSONS, at these stamps, under each of `namespaces`."""
     with BagWriter(folder) as writer:
         for namespace in namespaces:
             topics = PoseTopics(writer, namespace, MarkerConfig(), skeleton_info("lite", "a", "b"))
-            for stamp, persons in zip(STAMPS, PERSONS, strict=True):
-                topics.write(Answer(header(*divmod(stamp, 10**9)), persons), stamp)
+            for time_ns, stamp, persons in zip(STAMPS, stamps, PERSONS, strict=True):
+                topics.write(Answer(header(*divmod(stamp, 10**9)), persons), time_ns)
     return folder
 
 
@@ -94,6 +98,52 @@ def test_npz_has_the_frames_without_a_person_too(bag, tmp_path):
         found["joint_confidence"], [p.skeleton_3d.confidence for p in people]
     )
     np.testing.assert_allclose(found["age_s"], [p.age_s for p in people])
+
+
+@pytest.mark.parametrize(
+    "stamps", [[0, 0, 0], [5 * 10**9] * 3, [2 * 10**9, 3 * 10**9, 2 * 10**9], [30, 20, 10]]
+)
+def test_equal_and_falling_stamps_lose_nobody(tmp_path, stamps):
+    bag = write_poses(tmp_path / "bag", "/lifting", stamps=stamps)
+    out = tmp_path / "poses.npz"
+    assert main(["poses", str(bag), "--out", str(out)]) == 0
+    found = np.load(out)
+    assert found["frame_stamp_ns"].tolist() == stamps
+    assert found["frame_index"].tolist() == [1, 2, 2]
+    assert found["track_id"].tolist() == [7, 7, 9]
+    for name, persons in (("keypoints_px", "skeleton_2d"), ("joints_m", "skeleton_3d")):
+        expected = [getattr(getattr(person, persons), name) for person in (A, B, C)]
+        np.testing.assert_array_equal(found[name], expected)
+
+    again = read_frames(out)
+    assert [frame.stamp_ns for frame in again] == stamps
+    assert [[person.id for person in frame.persons] for frame in again] == [[], [7], [7, 9]]
+
+
+def test_lost_keypoints_are_not_taken_from_another_frame(tmp_path):
+    """Of three frames with the same stamp, the second has no Skeleton2DArray."""
+    with BagWriter(tmp_path / "bag") as writer:
+        topics = PoseTopics(writer, "/lifting", MarkerConfig(), skeleton_info("lite", "a", "b"))
+        for number, one in enumerate((A, B, C)):
+            answer = Answer(header(3, 0), (one,))
+            if number == 1:
+                topics._put("skeletons_3d", persons_to_array_3d(answer.persons, answer.header), 7)
+            else:
+                topics.write(answer, 7)
+    frames = read_bag(tmp_path / "bag").frames
+    boxes = [frame.persons[0].skeleton_2d.box_px for frame in frames]
+    np.testing.assert_array_equal(boxes[0], A.skeleton_2d.box_px)
+    assert np.isnan(boxes[1]).all()
+    np.testing.assert_array_equal(boxes[2], C.skeleton_2d.box_px)
+
+
+@pytest.mark.parametrize("index", [[0, 1, 5], [0, -1, 1], [0, 1]])
+def test_rows_of_frames_that_are_not_there_are_refused(bag, tmp_path, index):
+    out = tmp_path / "poses.npz"
+    assert main(["poses", str(bag), "--out", str(out)]) == 0
+    np.savez(out, **{**np.load(out), "frame_index": np.array(index)})
+    with pytest.raises(DataError, match="frame_index: expected 3 numbers of the 3 frames"):
+        read_frames(out)
 
 
 def test_no_ros_is_needed(bag, tmp_path):

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from ros_support import camera_info
 
+from lifting_ros.cli.source import read_camera
 from lifting_ros.config import ConfigError
 from lifting_ros.ros.calibration import camera_info_to_camera
 from lifting_ros.ros.camera_yaml import camera_yaml_to_info, guessed_info, resized_info
@@ -91,6 +93,7 @@ def nan_d(info):
 
 def unknown_model(info):
     info.distortion_model = "fisheye62"
+    info.d = [0.1] * 4
 
 
 def three_coefficients(info):
@@ -150,6 +153,41 @@ def test_calibration_file_is_read_and_resized(tmp_path):
     )
 
 
+FISHEYE = """
+image_width: 640
+image_height: 480
+camera_matrix: {data: [350.0, 0, 319.5, 0, 350.0, 239.5, 0, 0, 1]}
+distortion_coefficients: {data: [0.05, -0.02, 0.01, -0.003]}
+"""
+
+
+@pytest.mark.parametrize(
+    "lens",
+    [
+        "camera_model: fisheye",
+        "distortion_model: fisheye",
+        "distortion_model: equidistant",
+        "camera_model: fisheye\ndistortion_model: equidistant",
+    ],
+)
+def test_fisheye_file_gives_the_angles_of_a_fisheye(tmp_path, lens):
+    path = tmp_path / "camera.yaml"
+    path.write_text(FISHEYE + lens)
+    right_edge = np.array([639.0, 239.5])
+    point = cv2.fisheye.undistortPoints(
+        right_edge[None, None],
+        np.array([[350.0, 0, 319.5], [0, 350.0, 239.5], [0, 0, 1]]),
+        np.array([0.05, -0.02, 0.01, -0.003]),
+    )
+    degrees = np.rad2deg(np.arctan(point[0, 0, 0]))
+    assert degrees == pytest.approx(50.7, abs=0.1)  # read as k1 k2 p1 p2: 41.8
+
+    from_info = camera_info_to_camera(camera_yaml_to_info(str(path)), 640, 480)
+    for camera in (from_info, read_camera(str(path), 640, 480)):
+        found = np.rad2deg(np.arctan(camera.rays(right_edge)[0]))
+        assert found == pytest.approx(degrees, abs=1e-3)
+
+
 @pytest.mark.parametrize(
     "text, words",
     [
@@ -162,6 +200,8 @@ def test_calibration_file_is_read_and_resized(tmp_path):
         (CALIBRATION.replace("600.0, 0", "600.0"), "camera_matrix: expected data"),
         (CALIBRATION.replace("600.0", ".nan"), "camera_matrix: expected data"),
         (CALIBRATION.replace("-0.2", "much"), "distortion_coefficients: expected data"),
+        (CALIBRATION.replace("plumb_bob", "magic"), "distortion_model: expected .* got 'magic'"),
+        (CALIBRATION + "camera_model: omni", "camera_model: expected .* got 'omni'"),
     ],
 )
 def test_bad_calibration_file_is_one_line_naming_the_key(tmp_path, text, words):

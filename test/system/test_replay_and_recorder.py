@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 from lifting_ros.msg import Skeleton3DArray
+from matroska import write_video
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_support import camera_info, header, person
 from rosbags.highlevel import AnyReader
@@ -115,6 +116,43 @@ def test_without_a_calibration_there_is_no_camera_info(processes, peer, folder):
         processes, peer, "plain", source=folder, fps=50.0, max_frames=1, reliable="false"
     )
     assert len(images) == 1 and infos == []
+
+
+def test_folder_with_junk_is_published_and_the_loss_is_said(processes, peer, tmp_path):
+    for number in (1, 2, 10):
+        cv2.imwrite(str(tmp_path / f"frame_{number}.png"), FRAMES[number % 6][..., ::-1])
+    (tmp_path / "._frame_1.png").write_bytes(b"resource fork")
+    (tmp_path / "frame_9.png").write_bytes(b"")
+    replay, images, _ = play(processes, peer, "junk", source=tmp_path)
+    for number, message in zip((1, 2, 10), images, strict=True):
+        np.testing.assert_array_equal(image_to_rgb(message), FRAMES[number % 6])
+    assert np.diff([stamp_ns(m.header) for m in images]).tolist() == [100_000_000, 200_000_000]
+    assert f"{tmp_path}: 1 of 4 images do not decode: frame_9.png" in replay.output
+
+
+def test_uneven_video_is_published_at_its_own_times(processes, peer, tmp_path):
+    images = list(FRAMES[:5])
+    path = write_video(tmp_path / "phone.webm", images, [0, 40, 120, 790, 800])
+    _, images, _ = play(processes, peer, "uneven", source=path)
+    stamps_ms = np.array([stamp_ns(m.header) for m in images]) / 1e6
+    np.testing.assert_allclose(np.diff(stamps_ms), [40, 80, 670, 10], atol=1e-3)
+
+
+def test_picture_that_the_calibration_does_not_fit_is_one_line(processes, peer, folder, tmp_path):
+    cv2.imwrite(str(tmp_path / "1.png"), FRAMES[0])
+    cv2.imwrite(str(tmp_path / "2.png"), FRAMES[1].transpose(1, 0, 2))
+    peer.listen(Image, "/misfit/image", QoSProfile(depth=50))
+    peer.listen(CameraInfo, "/misfit/camera_info", QoSProfile(depth=50))
+    calibration = folder / "camera.yaml"
+    replay = processes.start(
+        "replay", *settings(source=tmp_path, camera_yaml=calibration), "-r", "__ns:=/misfit"
+    )
+    assert replay.wait() == 2, replay.output
+    assert replay.output.splitlines()[-1] == (
+        f"lifting_replay: {calibration}: image_width x image_height (64 x 48) does not fit images"
+        " of 48 x 64 (2.png)"
+    )
+    assert "Traceback" not in replay.output
 
 
 def bad_sources(tmp_path) -> dict[str, dict]:

@@ -10,10 +10,10 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from lifting_ros.detection.multipose_detector import Detector
 from lifting_ros.io.arrays import read_images
+from lifting_ros.io.progress import Progress
 from lifting_ros.keypoints.crop import CROP_MARGIN
 from lifting_ros.research.datasets.negatives import read_negatives
 from lifting_ros.research.datasets.pack import (
@@ -57,7 +57,7 @@ def _write(detector: Detector, data: Path, rooms: Path | None, side_px: int, fol
 
     # One at a time: together they take 1.5 GB.
     one_by_one = chain(_parts(photographs), rendered)
-    pictures = tqdm(one_by_one, total=total, desc="false alarms", unit="picture")
+    pictures = Progress(one_by_one, total=total, desc="false alarms", unit="picture")
     windows = list(false_alarms(detector, pictures, side_px))
 
     nobody = np.zeros((14, 3), np.float32)

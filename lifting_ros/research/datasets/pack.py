@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from lifting_ros.io.arrays import check_shape, read_arrays, read_images
 from lifting_ros.io.atomic import replacing
+from lifting_ros.io.progress import Progress
 from lifting_ros.research.datasets.keypoints2d import (
     PhotoSet,
     keypoint_box,
@@ -140,7 +140,7 @@ def write_windows(
     (folder / "labels.npz").unlink(missing_ok=True)
     count = len(validation)
     keypoints = np.zeros((count, 14, 3), np.float32)
-    progress = tqdm(windows, total=count, desc=f"packing {folder.name}", unit="photo")
+    progress = Progress(windows, total=count, desc=f"packing {folder.name}", unit="photo")
 
     with replacing(folder / "images.npy") as partial:
         shape = (count, side_px, side_px, 3)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from lifting_ros.io.arrays import read_arrays
+from lifting_ros.io.progress import Progress
 from lifting_ros.research.datasets.keypoints2d import PhotoSet, decode_mask, keypoint_box, read_tar
 
 
@@ -49,7 +49,7 @@ def read_cutouts(folder: Path, street: PhotoSet, rows: np.ndarray) -> list[Cutou
     masks = read_tar(folder / "masks.tar", names.values())
     cutouts = []
 
-    for index, name in tqdm(names.items(), desc="reading masks", unit="person"):
+    for index, name in Progress(names.items(), desc="reading masks", unit="person"):
         # (0, 0) is the centre of a pixel, before and after
         keypoints = street.keypoints[index] * np.array([0.5, 0.5, 1], np.float32) - np.array(
             [0.25, 0.25, 0], np.float32

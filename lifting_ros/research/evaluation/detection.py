@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from lifting_ros.detection.multipose_detector import Detector
 from lifting_ros.estimator import PoseEstimator
+from lifting_ros.io.progress import Progress
 from lifting_ros.research.datasets.crowd_pack import CrowdPack, open_crowd_pack
 from lifting_ros.research.datasets.keypoints2d import keypoint_box, photo_sets_in, read_photo_set
 from lifting_ros.research.datasets.matching import REPEATED, RIGHT, UNKNOWN, judge
@@ -80,7 +80,9 @@ def detection_table(
         for who, (find, score) in finders.items():
             judged = judge_all(
                 find,
-                tqdm(scenes(), desc=f"{name}, {who}", unit="picture", mininterval=5, leave=False),
+                Progress(
+                    scenes(), desc=f"{name}, {who}", unit="picture", mininterval=5, leave=False
+                ),
             )
             rows[f"{name}, {who}"] = detection_row(judged, score, who == "detector")
             if name == "crowds":

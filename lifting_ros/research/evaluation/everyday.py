@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from lifting_ros.estimator import PoseEstimator
 from lifting_ros.io.arrays import read_arrays
+from lifting_ros.io.progress import Progress
 from lifting_ros.research.datasets.keypoints2d import decode_rgb, read_tar
 from lifting_ros.research.evaluation.calibration import calibration, calibration_row, mahalanobis
 from lifting_ros.skeleton import KEYPOINT_NAMES, LSP_TO_KEYPOINT
@@ -84,7 +84,7 @@ def find_everybody(estimator: PoseEstimator, photos: EverydaySet) -> Answers:
     answers = Answers(np.full((count, 14, 2), np.nan), np.full((count, 14, 2, 2), np.nan))
 
     for number, image in enumerate(
-        tqdm(photos.images, desc="everyday photographs", delay=2, leave=False)
+        Progress(photos.images, desc="everyday photographs", delay=2, leave=False)
     ):
         found = estimator.find_keypoints(image, estimator.detector.detect(image))
         for person in np.flatnonzero(photos.image_index == number):

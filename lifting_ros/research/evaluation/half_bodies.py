@@ -5,10 +5,10 @@ the hips and as they are."""
 from __future__ import annotations
 
 import numpy as np
-from tqdm import tqdm
 
 from lifting_ros.detection.detector import overlaps
 from lifting_ros.estimator import PoseEstimator
+from lifting_ros.io.progress import Progress
 from lifting_ros.research.datasets.keypoints2d import PhotoSet, keypoint_box
 from lifting_ros.skeleton import KEYPOINT_NAMES
 from lifting_ros.types import Skeleton2D
@@ -36,7 +36,7 @@ def half_body_row(estimator: PoseEstimator, photos: PhotoSet, rows: np.ndarray) 
     present = []
     people = 0
 
-    for row in tqdm(rows, desc=f"{photos.name}, half bodies", delay=2, leave=False):
+    for row in Progress(rows, desc=f"{photos.name}, half bodies", delay=2, leave=False):
         labels = photos.keypoints[row]
         end = cut_row(labels)
         if end is None:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from lifting_ros.detection.detector import overlaps
 from lifting_ros.estimator import PoseEstimator
+from lifting_ros.io.progress import Progress
 from lifting_ros.keypoints import belief_maps
 from lifting_ros.keypoints.crop import crop_around
 from lifting_ros.keypoints.inference import NetworkRunner
@@ -57,7 +57,7 @@ def ask(
         labels.append(label)
 
     images = torch.from_numpy(np.stack(crops).transpose(0, 3, 1, 2))
-    batches = tqdm(images.split(BATCH), desc=pack.name, delay=2, leave=False)
+    batches = Progress(images.split(BATCH), desc=pack.name, delay=2, leave=False)
     parts = [_ask(runner, batch, maps) for batch in batches]
     answers = [np.concatenate(arrays, 2) for arrays in zip(*parts)]
 
@@ -149,7 +149,7 @@ def find_labelled(
     predicted = np.full((len(rows), 14, 2), np.inf)
     labels = photos.keypoints[rows].copy()
 
-    for n, row in enumerate(tqdm(rows, desc=f"{photos.name}, own boxes", delay=2, leave=False)):
+    for n, row in enumerate(Progress(rows, desc=f"{photos.name}, own boxes", delay=2, leave=False)):
         image = photos.image(row)
         if change is not None:
             image, labels[n] = change(image, labels[n], row)

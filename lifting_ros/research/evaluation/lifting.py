@@ -9,8 +9,8 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
+from lifting_ros.io.progress import Progress
 from lifting_ros.lifting.request import PoseLifter
 from lifting_ros.research.evaluation.metrics import (
     depth_and_across,
@@ -45,7 +45,7 @@ def lift_trial(lifter: PoseLifter, trial: Trial) -> Lifted:
     count = len(trial.confidence)
     start = time.perf_counter()
 
-    for rows in tqdm(
+    for rows in Progress(
         np.array_split(np.arange(count), max(1, -(-count // BATCH))),
         desc="lifting",
         delay=2,

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from lifting_ros.errors import DataError
 from lifting_ros.estimator import PoseEstimator
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.arrays import read_arrays
+from lifting_ros.io.progress import Progress
 from lifting_ros.lifting.lifting import Lifter
 from lifting_ros.research.datasets.crops import crop_transform
 from lifting_ros.research.datasets.pack import Pack, read_pack
@@ -172,7 +172,7 @@ def lift(
 ) -> np.ndarray:
     """Joints (N, 17, 3) in metres of N persons, one camera each; NaN where not estimated."""
     found = []
-    for n in tqdm(range(len(cameras)), desc="lifting", delay=2, leave=False):
+    for n in Progress(range(len(cameras)), desc="lifting", delay=2, leave=False):
         person = (
             np.asarray(given[n : n + 1], np.float64)
             for given in (keypoints_px, confidence, covariance_px2)

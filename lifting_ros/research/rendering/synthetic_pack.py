@@ -21,9 +21,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from lifting_ros.io.atomic import replacing
+from lifting_ros.io.progress import Progress
 from lifting_ros.research.rendering.render_errors import RenderError
 
 PART = "part.npy"
@@ -59,7 +59,7 @@ def render_pictures(
         with closing(
             job(range(count)) if workers == 1 else _in_processes(job, count, workers)
         ) as done:
-            for index, sample in tqdm(
+            for index, sample in Progress(
                 done, total=count, desc=f"rendering {out.name}", unit="picture"
             ):
                 samples[index] = sample

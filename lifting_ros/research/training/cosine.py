@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from lifting_ros.io.progress import Progress
 from lifting_ros.research.training.averaging import start_average, update_average
 from lifting_ros.research.training.record import RunRecord
 from lifting_ros.research.training.state import load_state, save_state
@@ -82,7 +82,7 @@ def run(
     load_state(folder / "state.safetensors", trainer)
     record = RunRecord(folder, config, **about)
     record.forget(trainer.step + 1, trainer.step + 1)
-    progress = tqdm(
+    progress = Progress(
         total=config.steps,
         initial=trainer.step,
         desc=f"training {folder.name}",

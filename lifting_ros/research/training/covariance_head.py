@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from scipy.stats import chi2
 from torch import Tensor
-from tqdm import tqdm
 
+from lifting_ros.io.progress import Progress
 from lifting_ros.lifting.residual_mlp import MLPLifter, ResidualMLP
 from lifting_ros.research.datasets.mocap import Mocap
 from lifting_ros.research.datasets.pictured import Disturbance, disturb
@@ -47,7 +47,7 @@ def fit_spread(network: ResidualMLP, source: PictureSource, steps: int, normalis
     network.eval().spread.requires_grad_(True)
     optimiser = torch.optim.Adam(network.spread.parameters(), _RATE)
 
-    for step in tqdm(range(steps), desc="learning covariances", unit="step", delay=2):
+    for step in Progress(range(steps), desc="learning covariances", unit="step", delay=2):
         batch = source.make(source.config.steps + step)
         with torch.no_grad():
             features = network.layers(batch.encoded)

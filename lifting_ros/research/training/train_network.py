@@ -18,8 +18,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from lifting_ros.io.progress import Progress
 from lifting_ros.keypoints import belief_maps
 from lifting_ros.keypoints.network import LITE, PAPER, MultistageNetwork, NetworkConfig, NoFusion
 from lifting_ros.keypoints.network_paper import SIGMA_CELLS
@@ -398,7 +398,7 @@ def train(
             folder, config, device=str(trainer.device), processes=world, crops=batches.counts()
         )
         record.forget(trainer.step, trainer.step + 1)
-    progress = tqdm(
+    progress = Progress(
         total=config.steps,
         initial=trainer.step,
         desc="training",

@@ -37,10 +37,10 @@ SHIPPED = ("full", "lite")
 """Names of the networks that ship, the default first. The model cards beside the weights name the
 training data."""
 
-DETECTOR_SHARE = 0.3
+DETECTOR_SHARE = 0.1
 """Exponent of the detector's score in a person's score; chosen on rows held out of training."""
 
-COUNTED_KEYPOINTS = 6
+COUNTED_KEYPOINTS = 4
 """Number of keypoints, the most probable ones, that a person's score is computed from. Half of a
 person may be out of view, so not all count."""
 
@@ -79,7 +79,7 @@ class EstimatorConfig:
         default="", metadata={"description": "pose prior (.npz); empty: the one that ships"}
     )
     min_person_score: float = field(
-        default=0.75,
+        default=0.78,
         metadata={
             "description": "persons with a lower score (detector and keypoints) are dropped",
             "range": (0.0, 1.0),

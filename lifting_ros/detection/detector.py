@@ -30,11 +30,11 @@ class DetectorConfig:
         metadata={"description": "detector weights (.safetensors); empty: those that ship"},
     )
     score: float = field(
-        default=0.1,
+        default=0.2,
         metadata={"description": "least score of a person", "range": (0.0, 1.0), "live": True},
     )
     long_side_px: int = field(
-        default=256,
+        default=320,
         metadata={
             "description": "long side of the image that the detector sees",
             "unit": "px",

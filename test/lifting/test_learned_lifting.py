@@ -121,6 +121,18 @@ def test_missing_keypoints_do_not_move_the_person():
     assert (poses.status[:, [10, 16, 2]] == JointStatus.INFERRED).all()
 
 
+@pytest.mark.parametrize("keypoint", range(14))
+def test_a_keypoint_on_something_else_moves_nobody(keypoint):
+    joints, keypoints = people()
+    oracle = Oracle(joints, deviation=0.02)
+    true = oracle.lift(keypoints, SURE, 4 * EXACT / 0.01, CAMERA)
+    wrong = keypoints.copy()
+    wrong[:, keypoint] += (90, -60)  # a quarter of the person, at a std of 2 px
+    found = oracle.lift(wrong, SURE, 4 * EXACT / 0.01, CAMERA)
+    moved = np.linalg.norm(found.root_m, axis=1) / np.linalg.norm(true.root_m, axis=1)
+    np.testing.assert_allclose(moved, 1, atol=0.03)
+
+
 def test_depth_finds_a_person_of_another_size():
     """And a hand before the hip, half a metre off, is not believed."""
     joints, keypoints = people()

@@ -24,6 +24,7 @@ from lifting_ros.detection.detector import DetectorConfig
 from lifting_ros.detection.multipose import MultiPose, PersonMaps
 from lifting_ros.detection.multipose_detector import Detector
 from lifting_ros.keypoints.trunk import STRIDE
+from lifting_ros.research.datasets.crowd_pack import open_crowd_pack
 from lifting_ros.research.datasets.montage import DOUBT, Montages, Picture, open_montages
 from lifting_ros.research.evaluation.montages import montage_row
 from lifting_ros.research.training.averaging import start_average, update_average
@@ -48,11 +49,11 @@ class DetectorTrainConfig:
     """The recipe of the detector; `config/train_detector.yaml` is the one that ships."""
 
     samples: int = field(
-        default=16_000, metadata={"description": "montages in all", "range": (1, 10**9)}
+        default=12_000, metadata={"description": "montages in all", "range": (1, 10**9)}
     )
     batch: int = field(default=8, metadata={"description": "montages a step", "range": (1, 65536)})
     learning_rate: float = field(
-        default=2e-4, metadata={"description": "largest rate", "range": (0.0, 10.0)}
+        default=3e-5, metadata={"description": "largest rate", "range": (0.0, 10.0)}
     )
     warmup: int = field(
         default=800, metadata={"description": "montages with a rising rate", "range": (0, 10**9)}
@@ -75,8 +76,19 @@ class DetectorTrainConfig:
         default=1.0, metadata={"description": "weight of the boxes' offsets", "range": (0.0, 10.0)}
     )
     photographs: int = field(
-        default=800,
+        default=400,
         metadata={"description": "most photographs of a data set", "range": (1, 10**7)},
+    )
+    crowds: int = field(
+        default=400,
+        metadata={"description": "rendered pictures of crowds; 0: none", "range": (0, 10**6)},
+    )
+    rooms: int = field(
+        default=800,
+        metadata={
+            "description": "rendered pictures that show nobody, used with the crowds",
+            "range": (0, 10**6),
+        },
     )
     empty_share: float = field(
         default=0.2,
@@ -102,18 +114,30 @@ class DetectorTrainConfig:
 TEACHER_SIDE_PX = 256
 """Long side of the photographs that the published network marks: it was trained at that."""
 
+CROWD_SIZE = (640, 480)
+"""Width and height of rendered crowds and rooms, px."""
+
 VALIDATION_MONTAGES = 100
 
-VALIDATION_SCORE = 0.1
+VALIDATION_SCORE = 0.2
 
 
 def open_training_montages(
-    config: DetectorTrainConfig, published: MultiPose, data: Path, side: str
+    config: DetectorTrainConfig, published: MultiPose, data: Path, side: str, work: Path
 ) -> Montages:
-    """Montages of a side (see `splits.rows_of`), their people marked by the published network."""
+    """Montages of a side (see `splits.rows_of`), their people marked by the published network.
+
+    Rendered pictures are of the training side alone, and kept in `work`.
+    """
     marks = DetectorConfig(score=DOUBT, long_side_px=TEACHER_SIDE_PX, overlap=0.6)
     teacher = Detector(copy.deepcopy(published), marks)
-    return open_montages(data, side, teacher, config.photographs, config.empty_share, config.seed)
+    rendered = None
+    if side == "train" and config.crowds > 0:
+        folder = work / f"crowds{config.crowds}_{config.rooms}"
+        rendered = open_crowd_pack(folder, data, side, CROWD_SIZE, config.crowds, config.rooms)
+    return open_montages(
+        data, side, teacher, config.photographs, config.empty_share, config.seed, rendered
+    )
 
 
 def detector_of(weights: dict[str, Tensor]) -> MultiPose:

@@ -23,8 +23,8 @@ from lifting_ros.keypoints.trunk import STRIDE
 
 SHIPPED = WEIGHTS / "detector.safetensors"
 STEM_BIAS = "backbone.stem.bias"
-LONG_SIDE = 256
-WIDE = (256, 192)
+LONG_SIDE = 320
+WIDE = (320, 256)
 """A size (w, h) that the detector sees as it is."""
 
 

@@ -93,7 +93,9 @@ def test_training_learns_and_leaves_the_backbone_alone():
     torch.manual_seed(0)
     network = MultiPose(0.35)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    trainer = DetectorTrainer(DetectorTrainConfig(samples=80, batch=1, warmup=0), network)
+    trainer = DetectorTrainer(
+        DetectorTrainConfig(samples=80, batch=1, warmup=0, learning_rate=1e-3), network
+    )
     losses = [trainer.train_step([picture()])["loss"] for _ in range(40)]
     assert losses[-1] < 0.5 * losses[0]
 

@@ -268,7 +268,7 @@ def test_half_precision_keeps_the_detections(clip, monkeypatch):
 
 
 def test_nobody_is_found_before_the_person_came(clip):
-    detector = load_detector(SHIPPED, DetectorConfig(score=0.1))
+    detector = load_detector(SHIPPED, DetectorConfig())
     assert [detector.detect(image) for image in clip[:10:3]] == [[]] * 4
 
 

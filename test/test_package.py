@@ -179,8 +179,9 @@ def test_pip_build_requirements_are_the_kilted_wheels():
 
 
 def test_requirements_give_module_and_reason():
-    for name in ("tools/requirements.txt", "tools/requirements_test.txt"):
-        lines = [line for line in read(name).splitlines() if line and not line.startswith("#")]
+    for path in sorted((ROOT / "tools").glob("requirements*.txt")):
+        text = path.read_text(encoding="utf-8")
+        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
         assert lines and all(re.match(r"\S+\s+# [\w.]+: \w+", line) for line in lines)
 
 

@@ -45,7 +45,7 @@ from lifting_ros.keypoints.trunk import Trunk
 from lifting_ros.prior.ppca import MixturePPCA
 from lifting_ros.research.training.augmentation import augment
 from lifting_ros.research.training.batches import Batch
-from lifting_ros.research.training.train_network import RECIPES, Trainer
+from lifting_ros.research.training.train_network import RECIPES, NetworkTrainer
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 PEAK_SIZES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
@@ -222,7 +222,7 @@ def training_row(
         recipe, network=network, batch=batch, precision=precision, fusion_from=0
     )
     layers = build_network(config.network, MixturePPCA.load(WEIGHTS / "prior.npz")).fusion
-    trainer = Trainer(config, layers, watch.device, random_trunk(config.network.variant))
+    trainer = NetworkTrainer(config, layers, watch.device, random_trunk(config.network.variant))
     size = config.network.input_px
     images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)
     labels = torch.cat([torch.rand(batch, 14, 2) * (size - 1), torch.ones(batch, 14, 1)], -1)

@@ -116,11 +116,18 @@ def test_versions_agree():
     assert re.search(r"^(Forthcoming|\d+\.\d+\.\d+ \(.*\))$", read("CHANGELOG.rst"), re.M)
 
 
-def test_placeholder_addresses_are_explained():
-    addresses = [package_xml().find("maintainer").get("email"), package_xml().findtext("url")]
+@pytest.mark.parametrize("name", ["package.xml", "tools/pip_ros/tf2_msgs/package.xml"])
+def test_placeholder_addresses_are_explained(name):
+    package = ElementTree.fromstring(read(name))
+    addresses = [package.find("maintainer").get("email")]
+    addresses += [url.text for url in package.findall("url")]
     assert all(addresses) and not any("example." in address for address in addresses)
     if any(PLACEHOLDER in address for address in addresses):
-        assert "<!-- Placeholders" in read("package.xml")
+        assert re.search(r"<!-- (A placeholder|Placeholders)", read(name))
+
+
+def test_package_names_its_repository():
+    assert package_xml().findtext("url")
 
 
 def test_citation_has_the_version_of_the_package():
@@ -172,8 +179,9 @@ def test_pip_build_requirements_are_the_kilted_wheels():
 
 
 def test_requirements_give_module_and_reason():
-    for name in ("tools/requirements.txt", "tools/requirements_test.txt"):
-        lines = [line for line in read(name).splitlines() if line and not line.startswith("#")]
+    for path in sorted((ROOT / "tools").glob("requirements*.txt")):
+        text = path.read_text(encoding="utf-8")
+        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
         assert lines and all(re.match(r"\S+\s+# [\w.]+: \w+", line) for line in lines)
 
 

@@ -78,7 +78,7 @@ install_python() {
   command -v ninja >/dev/null || more+=(ninja)
   if [ $mode = pip ]; then
     pip_install -r "$root/tools/ros_$distro.txt" -r "$root/tools/ros_${distro}_build.txt" \
-      -r "${files[0]}" -r "${files[1]}" "$torch" "${more[@]}"
+      -r "${files[0]}" -r "${files[1]}" -r "$root/tools/requirements_viewer.txt" "$torch" "${more[@]}"
     return
   fi
   # Beside a ROS installation only what it lacks, and never another NumPy: its message modules are compiled against it.
@@ -148,7 +148,7 @@ choose_ros
 [ -x "$venv/bin/pip" ] && "$venv/bin/python" -c 'import pip' 2>/dev/null || { rm -f "$venv"/stamps/p*; run venv make_venv; }
 site=$("$venv/bin/python" -I -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 [[ $site = "$venv"/* ]] || die "$venv/bin/python keeps its packages in $site, outside of the environment: make clean"
-step python "$mode $distro $torch $(hash_of tools/requirements.txt tools/requirements_test.txt tools/ros_*.txt)" install_python
+step python "$mode $distro $torch $(hash_of tools/requirements*.txt tools/ros_*.txt)" install_python
 inputs=(CMakeLists.txt package.xml LICENSE CHANGELOG.rst msg scripts tools config)
 [ ! -d "$root/launch" ] || inputs+=(launch)
 step package "$mode $distro $root $venv $prefixes $(hash_of "${inputs[@]}")" build_package

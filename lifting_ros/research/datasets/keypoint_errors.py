@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from lifting_ros.detection.detector import overlaps
 from lifting_ros.errors import DataError
@@ -21,6 +20,7 @@ from lifting_ros.estimator import EstimatorConfig, PoseEstimator, network_and_de
 from lifting_ros.io.arrays import read_arrays, read_images
 from lifting_ros.io.atomic import replacing
 from lifting_ros.io.checkpoint import sha256_of
+from lifting_ros.io.progress import Progress
 from lifting_ros.research.datasets.keypoints2d import keypoint_box
 from lifting_ros.skeleton import KEYPOINT_FLIP, KEYPOINT_NAMES, KEYPOINT_TO_JOINT
 from lifting_ros.types import Skeleton2D
@@ -69,7 +69,7 @@ def measure_errors(
     are not found are left out; DataError where nobody is found.
     """
     rows = []
-    for image, true in zip(tqdm(images, desc="errors of keypoints", unit="picture"), true_px):
+    for image, true in zip(Progress(images, desc="errors of keypoints", unit="picture"), true_px):
         found = estimator.find_keypoints(image, estimator.detector.detect(image))
         answer = _answer_to(true, found)
         if answer is not None:

@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from lifting_ros.detection.detector import keypoint_boxes, overlaps, person_boxes
 from lifting_ros.detection.multipose_detector import Detector
+from lifting_ros.io.progress import Progress
 from lifting_ros.research.datasets.crowd_pack import CrowdPack
 from lifting_ros.research.datasets.keypoints2d import (
     PhotoSet,
@@ -120,7 +120,7 @@ def teach(teacher: Detector, photos: PhotoSet, rows: Sequence[int]) -> list[Pict
     teacher: finds persons from a score of DOUBT on.
     """
     pictures = []
-    for row in tqdm(rows, desc=f"people of {photos.name}", unit="photo", leave=False):
+    for row in Progress(rows, desc=f"people of {photos.name}", unit="photo", leave=False):
         image = photos.image(row)
         factor = min(1.0, SIDE_PX / max(image.shape[:2]))
         image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)

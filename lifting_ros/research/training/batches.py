@@ -137,13 +137,11 @@ class Batches(Dataset):
         """Training windows of every pack."""
         return {pack.name: len(rows) for pack, rows in zip(self.packs, self.training)}
 
-    def stream(self, first: int, workers: int = 1) -> Iterator[tuple[int, Batch]]:
-        """(step, Batch) from step `first` on, made ahead by `workers` processes (0: none)."""
+    def stream(self, first: int, workers: int = 1) -> Iterator[Batch]:
+        """The batches from step `first` on, made ahead by `workers` processes (0: none)."""
         steps = range(first, self.steps)
         ahead = {"prefetch_factor": 4, "worker_init_fn": _one_thread} if workers else {}
-        yield from zip(
-            steps, DataLoader(self, batch_size=None, sampler=steps, num_workers=workers, **ahead)
-        )
+        yield from DataLoader(self, batch_size=None, sampler=steps, num_workers=workers, **ahead)
 
 
 def parse_shares(shares: Sequence[str]) -> dict[str, float]:

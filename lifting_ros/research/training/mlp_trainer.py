@@ -4,8 +4,7 @@ that a resumed training equals an unbroken one."""
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,12 +25,12 @@ from lifting_ros.research.datasets.pictured import (
     mirror,
     picture,
 )
-from lifting_ros.research.training.cosine import CosineTrainer, run
 from lifting_ros.research.training.fit_prior import training_poses
+from lifting_ros.research.training.trainer import STATE, Schedule, Trainer, run
 
 
 @dataclass(frozen=True)
-class PictureTrainConfig:
+class PictureTrainConfig(Schedule):
     """The common part of the recipes of the single-view lifters."""
 
     network: ResidualMLPConfig = field(
@@ -126,11 +125,6 @@ class PictureTrainConfig:
         },
     )
 
-    @property
-    def steps(self) -> int:
-        """Optimiser steps in all."""
-        return math.ceil(self.samples / self.batch)
-
     def disturbance(self, errors: KeypointErrors | None) -> Disturbance:
         """How keypoints differ from the true ones; errors: those that the 2D side made."""
         return Disturbance(
@@ -194,7 +188,7 @@ class PictureSource:
         return Batch(torch.from_numpy(encode(*seen, chosen.pitch, metric)), chosen, rows, mirrored)
 
 
-class PictureTrainer(CosineTrainer, ABC):
+class PictureTrainer(Trainer):
     """Training of a residual network on pictures. Subclasses define the loss."""
 
     def __init__(self, config: PictureTrainConfig, joints: int = 17):
@@ -247,18 +241,17 @@ def run_training(
     averaged network every `every` steps; what it returns goes into `folder/validation.csv`. start:
     the state of another training, whose averaged weights are the initial ones.
     """
-    if start is not None and not (folder / "state.safetensors").exists():
+    if start is not None and not (folder / STATE).exists():
         load_weights(start, trainer)
 
-    def step() -> dict[str, float]:
-        batch = source.make(trainer.step)
-        return trainer.train_step(batch)
+    trainer.resume(folder)
+    batches = map(source.make, range(trainer.step, trainer.config.steps))
 
     def evaluate_average() -> dict[str, float]:
         return evaluate(as_lifter(trainer.averaged()))
 
     validate = None if evaluate is None else evaluate_average
-    run(trainer, folder, step, validate, every, pictures=len(source.pictures.pitch))
+    run(trainer, batches, folder, validate, every, pictures=len(source.pictures.pitch))
 
     return trainer.averaged()
 

@@ -92,7 +92,7 @@ def _refuse_other(path: Path, step: int, kept: dict, config) -> None:
         config, **{name: kept[name] for name in _LENGTH if name in kept and name in asked}
     )
     # without a level part the rate falls from the start
-    level = min(getattr(c, "level_until", 0) for c in (before, config))
+    level = min(before.level_until, config.level_until)
 
     for name in [name for name in asked if name in kept and kept[name] != asked[name]]:
         told = f"{name}: {kept[name]}, the recipe says {asked[name]}"

@@ -12,13 +12,13 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from lifting_ros.detection.detector import DetectorConfig
 from lifting_ros.detection.multipose import MultiPose, PersonMaps
@@ -27,9 +27,7 @@ from lifting_ros.keypoints.trunk import STRIDE
 from lifting_ros.research.datasets.crowd_pack import open_crowd_pack
 from lifting_ros.research.datasets.montage import DOUBT, Montages, Picture, open_montages
 from lifting_ros.research.evaluation.montages import montage_row
-from lifting_ros.research.training.averaging import start_average, update_average
-from lifting_ros.research.training.record import RunRecord
-from lifting_ros.research.training.state import load_state, save_state
+from lifting_ros.research.training.trainer import Schedule, Trainer, run
 
 SIZES = ((320, 256), (256, 320), (320, 192), (320, 320), (256, 256))
 """Widths and heights of the montages, px; one for each batch."""
@@ -45,7 +43,7 @@ _IGNORED = 0.6
 
 
 @dataclass(frozen=True)
-class DetectorTrainConfig:
+class DetectorTrainConfig(Schedule):
     """The recipe of the detector; `config/train_detector.yaml` is the one that ships."""
 
     samples: int = field(
@@ -98,11 +96,6 @@ class DetectorTrainConfig:
         default=0,
         metadata={"description": "seed of order and montages", "range": (0, 2**31 - 1)},
     )
-
-    @property
-    def steps(self) -> int:
-        """Optimiser steps in all."""
-        return math.ceil(self.samples / self.batch)
 
     def rate_at(self, step: int) -> float:
         """Linear rise, then a half cosine to zero."""
@@ -237,23 +230,28 @@ def detector_losses(maps: PersonMaps, targets: Targets) -> dict[str, Tensor]:
     }
 
 
-class DetectorTrainer:
-    """Network, optimiser and averaged weights, and one step of them."""
+class DetectorTrainer(Trainer):
+    """Training of the pyramid and the heads; the backbone stays as it is."""
 
     def __init__(self, config: DetectorTrainConfig, network: MultiPose):
         """network: what the training starts from."""
-        self.config = config
-        self.step = 0
-        self.network = network.to(memory_format=torch.channels_last)
-        self.network.backbone.requires_grad_(False)
-        learnt = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(
+        network = network.to(memory_format=torch.channels_last)
+        network.backbone.requires_grad_(False)
+        learnt = [p for p in network.parameters() if p.requires_grad]
+        optimiser = torch.optim.AdamW(
             learnt, config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        self.average = start_average(self.network)
+        super().__init__(config, network, optimiser)
+
+    def make(self, montages: Montages, step: int) -> list[Picture]:
+        """The batch of a step, the same at each call."""
+        size = SIZES[step % len(SIZES)]
+        first = step * self.config.batch
+        return [montages.make(first + index, size) for index in range(self.config.batch)]
 
     def train_step(self, pictures: list[Picture]) -> dict[str, float]:
-        """One optimiser step; returns the losses by name."""
+        """Take one optimiser step; returns the losses by name."""
+        self.begin_step()
         config = self.config
         images = torch.from_numpy(np.stack([picture.image for picture in pictures]))
         images = images.permute(0, 3, 1, 2).float().div_(255)
@@ -267,15 +265,8 @@ class DetectorTrainer:
             + config.offset_weight * losses["offset"]
         )
 
-        for group in self.optimiser.param_groups:
-            group["lr"] = config.rate_at(self.step)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), config.clip)
-        self.optimiser.step()
+        self.descend(loss, config.clip)
 
-        self.step += 1
-        update_average(self.average, self.network, config.ema, self.step)
         return {"loss": loss.item()} | {name: value.item() for name, value in losses.items()}
 
 
@@ -294,21 +285,9 @@ def train_detector(
     into `folder`/validation.csv.
     """
     trainer = DetectorTrainer(config, network)
-    load_state(folder / "state.safetensors", trainer)
-    record = RunRecord(folder, config)
-    record.forget(trainer.step, trainer.step + 1)
+    trainer.resume(folder)
+    batches = (trainer.make(montages, step) for step in range(trainer.step, config.steps))
 
-    steps = range(trainer.step, config.steps)
-    for step in tqdm(steps, desc="training", unit="step", mininterval=5):
-        size = SIZES[step % len(SIZES)]
-        first = step * config.batch
-        pictures = [montages.make(first + index, size) for index in range(config.batch)]
-        losses = trainer.train_step(pictures)
-
-        if step % 20 == 0:
-            record.training(step, {"rate": config.rate_at(step)} | losses)
-        if trainer.step % every == 0 or trainer.step == config.steps:
-            record.validation(trainer.step, evaluate(trainer.average))
-            save_state(folder / "state.safetensors", trainer)
+    run(trainer, batches, folder, partial(evaluate, trainer.average), every)
 
     return trainer.average

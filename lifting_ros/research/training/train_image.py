@@ -4,7 +4,6 @@ it what people look like in 3D."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +14,12 @@ import torch
 from lifting_ros.errors import DataError
 from lifting_ros.keypoints.network import MultistageNetwork
 from lifting_ros.research.labels.label_crops import LabelCrops, LabelSet
-from lifting_ros.research.training.cosine import CosineTrainer, run
 from lifting_ros.research.training.image_pose import ImagePose, ImagePoseConfig, ImagePoseNetwork
+from lifting_ros.research.training.trainer import Schedule, Trainer, run
 
 
 @dataclass(frozen=True)
-class ImageTrainConfig:
+class ImageTrainConfig(Schedule):
     """The recipe of the network from image to 3D; `config/train_image.yaml` has its defaults."""
 
     network: ImagePoseConfig = field(
@@ -54,13 +53,8 @@ class ImageTrainConfig:
         default=0, metadata={"description": "seed of weights and crops", "range": (0, 2**31 - 1)}
     )
 
-    @property
-    def steps(self) -> int:
-        """Optimiser steps in all."""
-        return math.ceil(self.samples / self.batch)
 
-
-class ImageTrainer(CosineTrainer):
+class ImageTrainer(Trainer):
     """Training of the head; the trunk's features stay as they are."""
 
     def __init__(self, config: ImageTrainConfig, trunk: MultistageNetwork):
@@ -86,9 +80,9 @@ class ImageTrainer(CosineTrainer):
             config.turn_deg,
         )
 
-    def train_step(self, batch: LabelCrops) -> float:
-        """One optimiser step; returns the mean distance of a joint from its label, over the
-        person's size."""
+    def train_step(self, batch: LabelCrops) -> dict[str, float]:
+        """Take one optimiser step; returns the mean distance of a joint from its label, divided by
+        the person's size."""
         self.begin_step()
         joints = self.whole.train()(torch.from_numpy(batch.crops))
         loss = (
@@ -98,7 +92,7 @@ class ImageTrainer(CosineTrainer):
         )
         self.descend(loss)
 
-        return loss.item()
+        return {"distance": loss.item()}
 
     def averaged(self, trunk: MultistageNetwork, size_m: float) -> ImagePose:
         """A network of the averaged weights."""
@@ -125,13 +119,11 @@ def train_image(
         raise DataError("labels: expected at least one good label to train on")
 
     trainer = ImageTrainer(config, trunk)
+    trainer.resume(folder)
+    batches = (trainer.make(labels) for _ in range(trainer.step, config.steps))
     size_m = float(np.median(labels.size_m))
 
-    def step() -> dict[str, float]:
-        batch = trainer.make(labels)
-        return {"distance": trainer.train_step(batch)}
-
-    judged = None if evaluate is None else lambda: evaluate(trainer.averaged(trunk, size_m))
-    run(trainer, folder, step, judged, every, labels=len(labels))
+    validate = None if evaluate is None else lambda: evaluate(trainer.averaged(trunk, size_m))
+    run(trainer, batches, folder, validate, every, labels=len(labels))
 
     return trainer.averaged(trunk, size_m)

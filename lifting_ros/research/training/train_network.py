@@ -14,12 +14,12 @@ import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from lifting_ros.io.progress import Progress
 from lifting_ros.keypoints import belief_maps
 from lifting_ros.keypoints.network import LITE, PAPER, MultistageNetwork, NetworkConfig, NoFusion
 from lifting_ros.keypoints.network_paper import SIGMA_CELLS
@@ -36,12 +36,12 @@ from lifting_ros.research.training.losses import (
     target_maps,
     trunk_labels,
 )
-from lifting_ros.research.training.record import RunRecord
-from lifting_ros.research.training.state import load_state, save_state
+from lifting_ros.research.training.state import load_state
+from lifting_ros.research.training.trainer import Schedule, Trainer, run
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Schedule):
     """The recipe of a network; `config/train_full.yaml` is the one of the default."""
 
     network: NetworkConfig = field(
@@ -103,7 +103,7 @@ class TrainConfig:
     )
     clip: float = field(
         default=5.0,
-        metadata={"description": "largest norm of a step's gradient", "range": (0.0, 1e6)},
+        metadata={"description": "largest norm of a step's gradient; 0: any", "range": (0.0, 1e6)},
     )
     ema: float = field(
         default=0.995,
@@ -176,11 +176,6 @@ class TrainConfig:
         parse_shares(self.shares)  # told before anything is rendered
 
     @property
-    def steps(self) -> int:
-        """Optimiser steps in all."""
-        return math.ceil(self.samples / self.batch)
-
-    @property
     def level_until(self) -> int:
         """The first step with a falling rate."""
         return self.steps - math.ceil(self.decay * self.steps)
@@ -196,8 +191,8 @@ class TrainConfig:
         return step * self.batch >= self.fusion_from
 
 
-class Trainer:
-    """Network, optimiser and averaged weights, and one step of them."""
+class NetworkTrainer(Trainer):
+    """Training of the multistage network, on one device or in several processes."""
 
     def __init__(
         self,
@@ -209,46 +204,52 @@ class Trainer:
         """trunk: weights that the trunk starts from; without, it is random and trained from
         scratch."""
         torch.manual_seed(config.seed)
-        self.config, self.device, self.step = config, torch.device(device), 0
+        self.device = torch.device(device)
         network = MultistageNetwork(config.network, fusion)
+
         if trunk is not None:
             network.features.trunk.load_state_dict(trunk)
             freeze(network.features.trunk, config.trunk_trained)
+
         network = distributed.in_step(network, self.device)
-        self.network = network.to(self.device, memory_format=torch.channels_last)
-        self.optimiser = _optimiser(config, self.network)
-        self.average = {name: t.detach().clone() for name, t in self.network.state_dict().items()}
-        self._model = distributed.shared(self.network, self.device)
+        network = network.to(self.device, memory_format=torch.channels_last)
+        super().__init__(config, network, _optimiser(config, network))
+        self._model = distributed.shared(network, self.device)
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step; returns the losses by name."""
-        config = self.config
+        """Take one optimiser step; returns the losses by name."""
+        self.begin_step()
         images, labels, nobody, presence = batch.to(self.device)
-        output = self._forward(
-            images.float().div_(255).contiguous(memory_format=torch.channels_last)
-        )
-        keypoints, weight = labels[..., :2], labels[..., 2]
-        size = output.stages[0].belief.shape[-2:]
+        scaled = images.float().div_(255)
+        output = self._forward(scaled.contiguous(memory_format=torch.channels_last))
+
+        # Targets.
+        config = self.config
+        keypoints = labels[..., :2]
+        weight = labels[..., 2]
         if output.trunk is not None and config.trunk_teaches > 0:
             keypoints, weight = self._taught_by_trunk(
                 output.trunk.detach(), keypoints, weight, presence, nobody
             )
+        size = output.stages[0].belief.shape[-2:]
         target, counted = target_maps(keypoints, weight, config.network.stride, size, config.sigma)
+
+        # Losses.
         stages = stage_losses(output, target, counted, nobody)
-        loss, values = stages.mean(1).sum(), {}
+        loss = stages.mean(1).sum()
+        values = {}
         if output.presence is not None:
             absence = presence_loss(output.presence, presence)
-            loss, values = loss + config.presence_weight * absence, {"presence": absence.item()}
-        self._update(loss)
-        return (
-            {"loss": loss.item()}
-            | values
-            | {
-                f"stage{s + 1}_{kind}": v
-                for s, row in enumerate(stages.tolist())
-                for kind, v in zip(("belief", "fused"), row)
-            }
-        )
+            loss = loss + config.presence_weight * absence
+            values["presence"] = absence.item()
+
+        self.descend(loss, config.clip)
+
+        for number, (own, fused) in enumerate(stages.tolist(), 1):
+            values[f"stage{number}_belief"] = own
+            values[f"stage{number}_fused"] = fused
+
+        return {"loss": loss.item()} | values
 
     def _taught_by_trunk(
         self, own: Tensor, keypoints: Tensor, weight: Tensor, presence: Tensor, nobody: Tensor
@@ -271,21 +272,6 @@ class Trainer:
                 return self._model.train()(images)
         finally:
             self.network.fusion = fusion
-
-    def _update(self, loss: Tensor) -> None:
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["scale"] * self.config.rate_at(self.step)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip)
-        self.optimiser.step()
-        self.step += 1
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        for name, value in self.network.state_dict().items():
-            if value.is_floating_point():
-                self.average[name].lerp_(value, 1 - decay)
-            else:
-                self.average[name].copy_(value)
 
 
 _NO_FUSION = NoFusion()
@@ -376,10 +362,11 @@ def train(
     meant. Of several processes only the first reads and writes `folder` and `start`.
     """
     rank, world = distributed.rank_and_world()
-    trainer = Trainer(config, fusion, distributed.join(device), trunk)
-    load_state(folder / "state.safetensors", trainer)
+    trainer = NetworkTrainer(config, fusion, distributed.join(device), trunk)
+    trainer.resume(folder)
     if trainer.step == 0 and start is not None:
         load_state(start, trainer, start=True)
+
     batches = Batches(
         packs,
         config.shares,
@@ -392,47 +379,14 @@ def train(
         world,
         people,
     )
-    record = None
-    if rank == 0:
-        record = RunRecord(
-            folder, config, device=str(trainer.device), processes=world, crops=batches.counts()
-        )
-        record.forget(trainer.step, trainer.step + 1)
-    progress = Progress(
-        total=config.steps,
-        initial=trainer.step,
-        desc="training",
-        unit="step",
-        smoothing=0.05,
-        mininterval=5,
-        disable=rank > 0,
-    )
-    for step, batch in batches.stream(trainer.step, workers):
-        losses = trainer.train_step(batch)
-        progress.update()
-        if record is None:
-            continue
-        if step % 20 == 0:
-            progress.set_postfix(loss=f"{losses['loss']:.3f}", refresh=False)
-            record.training(step, {"rate": config.rate_at(step)} | losses)
-        if evaluate is not None and (trainer.step % every == 0 or trainer.step == config.steps):
-            record.validation(trainer.step, evaluate(trainer.average))
-        _keep(
-            trainer, folder, every
-        )  # after the validation: what goes on from this state lacks no row
-    if record is not None:
-        record.draw()
+    stream = batches.stream(trainer.step, workers)
+
+    validate = None if evaluate is None else partial(evaluate, trainer.average)
+    facts = {"device": str(trainer.device), "processes": world, "crops": batches.counts()}
+    run(trainer, stream, folder, validate, every, **facts)
+
     distributed.leave()
     return trainer.average
-
-
-def _keep(trainer: Trainer, folder: Path, every: int) -> None:
-    """Write the state when it is due; that from before the rate falls has its own name."""
-    config = trainer.config
-    if trainer.step % every == 0 or trainer.step == config.steps:
-        save_state(folder / "state.safetensors", trainer)
-    if trainer.step == config.level_until:
-        save_state(folder / "level.safetensors", trainer)
 
 
 def save_trained(path: Path, weights: dict[str, Tensor], config: TrainConfig, card: dict) -> None:

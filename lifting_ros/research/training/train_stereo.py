@@ -11,7 +11,6 @@ lost ones rule less.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,16 +25,16 @@ from lifting_ros.prior.ppca import mirrored
 from lifting_ros.research.datasets.mocap import Mocap
 from lifting_ros.research.datasets.stereo_views import Sight, StereoViews, make_stereo_views
 from lifting_ros.research.training.calibrate_stereo import calibrated
-from lifting_ros.research.training.cosine import CosineTrainer, run
 from lifting_ros.research.training.covariance_head import calibration_rows
 from lifting_ros.research.training.fit_prior import stature, training_poses, vary_build
+from lifting_ros.research.training.trainer import Schedule, Trainer, run
 
 STATISTICS_VIEWS = 8192
 """Views of the training set from which means and deviations are taken."""
 
 
 @dataclass(frozen=True)
-class StereoTrainConfig:
+class StereoTrainConfig(Schedule):
     """The recipe of the stereoscopic lifter; `config/train_stereo.yaml` is the one that ships."""
 
     network: StereoConfig = field(default=StereoConfig(), metadata={"description": "architecture"})
@@ -86,11 +85,6 @@ class StereoTrainConfig:
         default=0, metadata={"description": "seed of weights and views", "range": (0, 2**31 - 1)}
     )
 
-    @property
-    def steps(self) -> int:
-        """Optimiser steps in all."""
-        return math.ceil(self.samples / self.batch)
-
 
 class StereoSource:
     """Batch `step` of a seed is always the same views, so that a resumed training sees what an
@@ -132,7 +126,7 @@ class StereoSource:
         return Statistics(context, shift, joints)
 
 
-class StereoTrainer(CosineTrainer):
+class StereoTrainer(Trainer):
     """Training of the stereoscopic network."""
 
     def __init__(self, config: StereoTrainConfig, statistics: Statistics):
@@ -209,13 +203,12 @@ def train_stereo(
     source = StereoSource(mocap.select(~held), config)
     size = stature(mocap)
     trainer = StereoTrainer(config, source.statistics())
+    trainer.resume(folder)
+    batches = map(source.make, range(trainer.step, config.steps))
 
-    def step() -> dict[str, float]:
-        batch = source.make(trainer.step)
-        return trainer.train_step(batch)
-
-    judged = None if evaluate is None else lambda: evaluate(averaged(trainer, size))
-    run(trainer, folder, step, judged, every, poses=int((~held).sum()), held_back=int(held.sum()))
+    validate = None if evaluate is None else lambda: evaluate(averaged(trainer, size))
+    counts = {"poses": int((~held).sum()), "held_back": int(held.sum())}
+    run(trainer, batches, folder, validate, every, **counts)
 
     return calibrated(
         averaged(trainer, size),

@@ -1,22 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the trainings of the small networks share: the rate, the chances of a step, the averaged
-weights."""
+"""What all trainings share: the learning rate, the seed of a step, the averaged weights."""
 
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 
-from lifting_ros.research.training.cosine import CosineTrainer
+from lifting_ros.research.training.trainer import Schedule, Trainer
 
 
-def trainer(seed: int = 0, **changes) -> CosineTrainer:
-    recipe = {"steps": 100, "learning_rate": 0.2, "warmup": 0.1, "ema": 0.9, "seed": seed} | changes
+@dataclass(frozen=True)
+class Recipe(Schedule):
+    samples: int = 800
+    batch: int = 8
+    learning_rate: float = 0.2
+    warmup: float = 0.1
+    ema: float = 0.9
+    seed: int = 0
+
+
+class OneWeight(Trainer):
+    """A network of one weight; the tests take its steps."""
+
+    def train_step(self, batch):
+        raise NotImplementedError
+
+
+def trainer(seed: int = 0, **changes) -> OneWeight:
     network = torch.nn.Linear(1, 1, bias=False)
-    return CosineTrainer(
-        SimpleNamespace(**recipe), network, torch.optim.SGD(network.parameters(), 1.0)
-    )
+    optimiser = torch.optim.SGD(network.parameters(), 1.0)
+    return OneWeight(Recipe(seed=seed, **changes), network, optimiser)
 
 
 def test_cosine_rate_warms_up_and_falls_to_zero():

@@ -23,6 +23,7 @@ from lifting_ros.research.datasets.posed_figure import (
     HIPS,
     KNEE_M,
     KNEES,
+    MEAN_SIZE_M,
     OUTWARD,
     SEAT_M,
     Bodies,
@@ -76,8 +77,6 @@ class Stance(NamedTuple):
     """(N, 2, 3) directions of the feet, level."""
     raised: np.ndarray
     """(N, 2) height of the ankle over that of a flat foot."""
-    floor: np.ndarray
-    """(N, 2) height of what the foot stands on."""
 
 
 def trunk(
@@ -118,12 +117,7 @@ def stance(
     half = draw.even(*width) * figure.scale
     ahead = draw.normal(0, stagger) * figure.scale
     turned = draw.even(*toe_out)
-    lifted = (
-        np.broadcast_to(raised, (figure.count, 2))
-        if np.ndim(raised)
-        else np.full((figure.count, 2), raised)
-    )
-    lifted = lifted * figure.scale[:, None]
+    lifted = np.broadcast_to(raised, (figure.count, 2)) * figure.scale[:, None]
     ankles = np.zeros((figure.count, 2, 3))
     toes = np.zeros((figure.count, 2, 3))
     for side, outward in enumerate(OUTWARD):
@@ -134,7 +128,7 @@ def stance(
         toes[:, side] = np.stack(
             [outward * np.sin(angle), np.zeros(figure.count), np.cos(angle)], -1
         )
-    return Stance(ankles, toes, lifted, np.zeros((figure.count, 2)))
+    return Stance(ankles, toes, lifted)
 
 
 def settle(
@@ -362,7 +356,7 @@ def lunge(draw: Draw, bodies: Bodies) -> Figure:
         draw.count,
         {"own": 2, "hang": 2, "hip": 1.5, "thigh": 1.5, "front": 1, "up": 0.5, "down": 1},
     )
-    lifted = np.stack([0 * draw.even(0, 1), draw.even(0.04, 0.1)], -1)
+    lifted = np.stack([np.zeros(draw.count), draw.even(0.04, 0.1)], -1)
     feet = stance(draw, figure, (0.05, 0.17), 0.0, (-5, 18), lifted)
     half = 0.5 * draw.even(0.3, 0.95) * figure.leg_m()
     feet.ankles[:, 0, 2] = half
@@ -381,16 +375,14 @@ def step_up(draw: Draw, bodies: Bodies) -> Figure:
         {"own": 2, "hang": 2, "hip": 1, "thigh": 2, "shin": 1, "chest": 1, "down": 0.5},
     )
     feet = stance(draw, figure, (0.05, 0.2), 0.0)
-    height = draw.even(0.1, 0.55) * figure.scale
-    feet.ankles[:, 0, 1] += height
-    feet.floor[:, 0] = height
+    feet.ankles[:, 0, 1] += draw.even(0.1, 0.55) * figure.scale
     feet.ankles[:, 0, 2] += draw.even(0.1, 0.45) * figure.scale
     settle(figure, draw, feet, draw.even(1.5, 20), arms, draw.even(0.02, 0.5))
     return figure
 
 
-def sit_trunk(figure: Figure, draw: Draw, shares: dict[str, float]) -> np.ndarray:
-    """Hold the trunk of somebody who sits; returns (N,) the lean."""
+def sit_trunk(figure: Figure, draw: Draw, shares: dict[str, float]) -> None:
+    """Hold the trunk of somebody who sits."""
     manner = draw.which(shares)
     lean = np.select(
         [manner == "upright", manner == "slumped", manner == "back", manner == "ahead"],
@@ -401,7 +393,6 @@ def sit_trunk(figure: Figure, draw: Draw, shares: dict[str, float]) -> np.ndarra
         [draw.normal(2, 5), draw.even(10, 34), draw.even(0, 28), draw.even(-3, 30)],
     )
     trunk(figure, draw, lean, curve, (0.2, 1.0), side=draw.normal(0, 3), twist=8, bow=5)
-    return lean
 
 
 def seat_legs(
@@ -497,7 +488,7 @@ def _sit(
 ) -> Figure:
     """Somebody who sits on a seat with the feet on the floor, or crossed, or hanging."""
     figure = Figure(bodies)
-    lean = sit_trunk(figure, draw, trunks)
+    sit_trunk(figure, draw, trunks)
     height = draw.even(*seat) * figure.scale
     sit_down_on(figure, height)
     manner = draw.which(legs)
@@ -510,10 +501,8 @@ def _sit(
     seat_legs(figure, draw, swing, out, dangle=manner == "dangling")
     cross_legs(figure, draw, manner == "crossed")
     ankle_on_knee(figure, draw, manner == "ankle on knee")
-    shares = dict(arms)
-    doing = Arms(draw.rng, draw.count, shares, height if surface is None else surface)
+    doing = Arms(draw.rng, draw.count, arms, height if surface is None else surface)
     figure.fits &= doing.place(figure)
-    figure.fits &= lean > -60
     return figure
 
 
@@ -600,7 +589,7 @@ def sit_edge(draw: Draw, bodies: Bodies) -> Figure:
 
 def sit_desk(draw: Draw, bodies: Bodies) -> Figure:
     """At a desk or a table, the hands on it."""
-    table = draw.even(0.62, 0.8) * bodies.size_m / 1.09
+    table = draw.even(0.62, 0.8) * bodies.size_m / MEAN_SIZE_M
     return _sit(
         draw,
         bodies,
@@ -810,17 +799,16 @@ def lie(draw: Draw, bodies: Bodies) -> Figure:
     side_arms = Arms(draw.rng, draw.count, {"own": 1, "chest": 3, "face": 1.5, "front": 0.5})
     flat = manner != "side"
     _drop_on_bed(figure)
-    reached = np.ones(figure.count, bool)
-    kept_joints = figure.joints.copy()
+
+    own_arms = figure.joints.copy()
     reached_flat = arms.place(figure)
     flat_joints = figure.joints.copy()
     flat_rest = figure.rest.copy()
-    figure.joints[:] = kept_joints
+    figure.joints[:] = own_arms
     reached_side = side_arms.place(figure)
     figure.joints[flat] = flat_joints[flat]
     figure.rest[flat] = flat_rest[flat]
-    reached &= np.where(flat, reached_flat, reached_side)
-    figure.fits &= reached
+    figure.fits &= np.where(flat, reached_flat, reached_side)
     return figure
 
 

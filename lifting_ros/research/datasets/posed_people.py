@@ -367,14 +367,15 @@ def blend(poses_m: np.ndarray, others_m: np.ndarray, share: np.ndarray) -> np.nd
         joints[:, child] = joints[:, parent] + lengths[:, child - 1, None] * out_of(trunk, mixed)
 
     for chain in zip((*HIPS, *SHOULDERS), (*KNEES, *ELBOWS), (*ANKLES, *WRISTS), strict=True):
-        first, first_fold = _limb(poses_m, first_trunk, chain)
-        second, second_fold = _limb(others, second_trunk, chain)
+        first, first_fold, first_off = _limb(poses_m, first_trunk, chain)
+        second, second_fold, second_off = _limb(others, second_trunk, chain)
         frame = trunk @ _slerp(first, second, share)
         fold = first_fold + share * (second_fold - first_fold)
+        off = first_off + share * (second_off - first_off)
         root, middle, end = chain
         joints[:, middle] = joints[:, root] + lengths[:, middle - 1, None] * frame[..., 0]
-        ahead = np.cos(fold)[:, None] * frame[..., 0] + np.sin(fold)[:, None] * frame[..., 1]
-        joints[:, end] = joints[:, middle] + lengths[:, end - 1, None] * ahead
+        plane = np.stack([np.cos(fold) * np.cos(off), np.sin(fold) * np.cos(off), np.sin(off)], -1)
+        joints[:, end] = joints[:, middle] + lengths[:, end - 1, None] * out_of(frame, plane)
     return joints
 
 
@@ -386,9 +387,10 @@ def _along(joints: np.ndarray, parent: int, child: int) -> np.ndarray:
 
 def _limb(
     joints: np.ndarray, trunk: np.ndarray, chain: tuple[int, int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Frames (N, 3, 3) in the trunk's of a limb of two bones, and the angle between them (N,),
-    radians. Columns: the first bone, where the second one bends to, and the hinge."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Frames (N, 3, 3) in the trunk's of a limb of two bones, the angle between them and that of
+    the second one out of the plane (N,), radians. Columns: the first bone, where the second one
+    bends to, and the hinge."""
     root, middle, end = chain
     bone = into(trunk, _along(joints, root, middle))
     other = into(trunk, _along(joints, middle, end))
@@ -399,7 +401,8 @@ def _limb(
     hinge /= np.maximum(np.linalg.norm(hinge, axis=-1, keepdims=True), 1e-12)
     aside = np.cross(hinge, bone)
     fold = np.arctan2((other * aside).sum(-1), (other * bone).sum(-1))
-    return np.stack([bone, aside, hinge], -1), fold
+    off = np.arcsin(np.clip((other * hinge).sum(-1), -1, 1))
+    return np.stack([bone, aside, hinge], -1), fold, off
 
 
 def _mix(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:

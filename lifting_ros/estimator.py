@@ -21,7 +21,6 @@ from lifting_ros.device import choose_device
 from lifting_ros.errors import LiftingError
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import sha256_of
-from lifting_ros.lifting.depth import measure_depth
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.lifters import METHODS, WEIGHTS, make_lifter, weights_of
 from lifting_ros.lifting.request import UP
@@ -251,6 +250,8 @@ class KeypointLifter:
 
         measured = None
         if depth is not None and camera is not None:
+            from lifting_ros.lifting.depth import measure_depth  # few cameras have depth
+
             measured = measure_depth(depth, keypoints, usable, image_size)
 
         up = np.asarray(up, np.float64)

@@ -159,7 +159,8 @@ def make_plan(args: argparse.Namespace, work: Path) -> Plan:
     """The plan; LiftingError for everything that can be checked before a process starts."""
     import math
 
-    from lifting_ros.cli.source import open_source, read_camera
+    from lifting_ros.io.camera_files import read_camera_file
+    from lifting_ros.io.images import open_source
 
     require_at_least("--frames", args.frames, 0)
     if not (math.isfinite(args.fps) and 0 <= args.fps <= 1000):
@@ -171,7 +172,7 @@ def make_plan(args: argparse.Namespace, work: Path) -> Plan:
         camera = str(CLIP.with_suffix(".yaml"))
     if camera:
         height, width = next(source.frames()).shape[:2]
-        read_camera(camera, width, height)
+        read_camera_file(camera).camera(width, height)
 
     frames = args.frames
     if not frames and source.live:

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from lifting_ros.cli.files import write_npz
-    from lifting_ros.cli.source import read_image
+    from lifting_ros.io.images import read_image
 
     require_suffix("--out", args.out, ".npz")
     for path in args.images:  # a bad image is reported before the weights are loaded

@@ -44,9 +44,9 @@ from lifting_ros.cli.options import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from lifting_ros.cli.source import Source
     from lifting_ros.estimator import PoseEstimator
     from lifting_ros.geometry.camera import Camera
+    from lifting_ros.io.images import ImageSource
     from lifting_ros.tracking.tracking import TrackedFrame
     from lifting_ros.types import Person
 
@@ -164,7 +164,7 @@ def call_bag(args: argparse.Namespace, out: str, *options: str) -> None:
 def run_frames(args: argparse.Namespace) -> None:
     """Write the persons of an image, a folder, a video or a device."""
     from lifting_ros.cli.files import write_npz
-    from lifting_ros.cli.source import open_source
+    from lifting_ros.io.images import open_source
 
     source = open_source(args.source)
     camera = camera_of(source, args.camera)
@@ -185,18 +185,18 @@ def run_frames(args: argparse.Namespace) -> None:
     print(f"{people} persons in {occupied} of {len(frames)} frames: {args.out}")
 
 
-def camera_of(source: Source, path: str | None) -> Camera | None:
+def camera_of(source: ImageSource, path: str | None) -> Camera | None:
     """The camera of a calibration file for the images of a source; None where no file is named."""
-    from lifting_ros.cli.source import read_camera
+    from lifting_ros.io.camera_files import read_camera_file
 
     if not path:
         return None
     height, width = next(source.frames()).shape[:2]
-    return read_camera(path, width, height)
+    return read_camera_file(path).camera(width, height)
 
 
 def estimate_frames(
-    args: argparse.Namespace, source: Source, camera: Camera | None, estimator: PoseEstimator
+    args: argparse.Namespace, source: ImageSource, camera: Camera | None, estimator: PoseEstimator
 ) -> Frames:
     """The persons of each frame, tracked where that is wanted; draws the overlay on the way."""
     from collections import deque

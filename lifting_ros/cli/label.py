@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from lifting_ros.cli.recipes import read_recipe
-    from lifting_ros.cli.source import read_image
+    from lifting_ros.io.images import read_image
     from lifting_ros.research.labels.label_quality import LabelConfig
     from lifting_ros.research.labels.label_sheet import draw_sheet, spread_rows
     from lifting_ros.research.labels.labels import write_labels
@@ -111,7 +111,7 @@ def check(args: argparse.Namespace) -> None:
 
 def image_paths(names: list[str]) -> list[Path]:
     """The images named, and those of the folders named; CommandError for one that is missing."""
-    from lifting_ros.cli.source import open_source
+    from lifting_ros.io.images import open_source
 
     paths: list[Path] = []
     for name in names:
@@ -130,9 +130,9 @@ def make_labels(args: argparse.Namespace, paths: list[Path], limits: LabelConfig
     """The labels of all people in the images."""
     from tqdm import tqdm
 
-    from lifting_ros.cli.source import read_image
     from lifting_ros.device import use_threads
     from lifting_ros.estimator import WEIGHTS, EstimatorConfig
+    from lifting_ros.io.images import read_image
     from lifting_ros.research.labels.labeller import Labeller, join_labels
 
     lifter = Path(args.weights or WEIGHTS / "stereo.safetensors")
@@ -153,9 +153,9 @@ def make_labels(args: argparse.Namespace, paths: list[Path], limits: LabelConfig
 
 def camera_of(path: str, image: np.ndarray) -> Camera | None:
     """The camera of an image (H, W, 3); None where no calibration is given."""
-    from lifting_ros.cli.source import read_camera
+    from lifting_ros.io.camera_files import read_camera_file
 
     if not path:
         return None
     height, width = image.shape[:2]
-    return read_camera(path, width, height)
+    return read_camera_file(path).camera(width, height)

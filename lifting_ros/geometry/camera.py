@@ -176,6 +176,20 @@ class Camera:
         return change / (2 * step)
 
 
+def scale_intrinsics(matrix: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:
+    """K (3, 3) of the image after resizing by the two factors.
+
+    Images are scaled about the corner of the top left pixel, whose centre is (0, 0).
+    """
+    k = matrix.copy()
+    k[0, :2] *= scale_x
+    k[1, 1] *= scale_y
+    k[0, 2] = (k[0, 2] + 0.5) * scale_x - 0.5
+    k[1, 2] = (k[1, 2] + 0.5) * scale_y - 0.5
+
+    return k
+
+
 def _check_matrix(matrix: np.ndarray) -> None:
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
         raise CameraError("K: expected 3x3 finite numbers")

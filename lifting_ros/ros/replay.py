@@ -18,6 +18,8 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
+from lifting_ros.errors import DataError
+from lifting_ros.io.images import open_source
 from lifting_ros.ros.camera_yaml import (
     FOCAL_PER_LONG_SIDE,
     camera_yaml_to_info,
@@ -26,7 +28,6 @@ from lifting_ros.ros.camera_yaml import (
 )
 from lifting_ros.ros.conversions import array_to_image
 from lifting_ros.ros.declaration import declare
-from lifting_ros.ros.frame_source import open_source
 from lifting_ros.ros.runtime import parse, run
 
 _GRACE_S = 0.3
@@ -99,7 +100,11 @@ class Replay(Node):
             "replay", automatically_declare_parameters_from_overrides=True, **node_options
         )
         self.config = declare(self, ReplayConfig)
-        self._source = open_source(self.config.source)
+        try:
+            self._source = open_source(self.config.source)
+        except DataError as error:
+            raise DataError(f"source: {error}") from None
+
         self._calibration = (
             camera_yaml_to_info(self.config.camera_yaml) if self.config.camera_yaml else None
         )
@@ -121,7 +126,7 @@ class Replay(Node):
         start = time.monotonic()
         start_ns = self.get_clock().now().nanoseconds
 
-        for i, frame in enumerate(self._source.frames()):
+        for i, frame in enumerate(self._source.frames_bgr()):
             if self.config.max_frames and i >= self.config.max_frames:
                 break
 

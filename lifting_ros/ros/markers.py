@@ -137,42 +137,31 @@ class MarkerBuilder:
             # grey.
             colours = [self._colours[_SIDES[limb[1]], status[j]] for limb in limbs for j in limb]
             ends = [points[j] for limb in limbs for j in limb]
-            size = Vector3(x=self._config.limb_width_m)
-            yield self._list("limbs", number, Marker.LINE_LIST, header, size, ends, colours)
+            marker = self._marker(header, "limbs", number, Marker.LINE_LIST)
+            marker.scale = Vector3(x=self._config.limb_width_m)
+            marker.points = ends
+            marker.colors = colours
+            yield marker
 
         joints = np.flatnonzero(drawn).tolist()
 
         if joints:
             colours = [self._colours[_SIDES[j], status[j]] for j in joints]
-            size = Vector3(**dict.fromkeys("xyz", self._config.joint_diameter_m))
-            yield self._list(
-                "joints",
-                number,
-                Marker.SPHERE_LIST,
-                header,
-                size,
-                [points[j] for j in joints],
-                colours,
-            )
+            marker = self._marker(header, "joints", number, Marker.SPHERE_LIST)
+            marker.scale = Vector3(**dict.fromkeys("xyz", self._config.joint_diameter_m))
+            marker.points = [points[j] for j in joints]
+            marker.colors = colours
+            yield marker
 
         for j in joints if self._config.ellipsoids else ():
             yield from self._ellipsoid(
                 pose.covariance_m2[j], j, points[j], number * JOINT_COUNT + j, header
             )
 
-    def _list(self, ns, number, kind, header, scale, points, colours) -> Marker:
-        pose = Pose(orientation=Quaternion(w=1.0))
-        marker = Marker(
-            header=header,
-            ns=ns,
-            id=number,
-            type=kind,
-            pose=pose,
-            scale=scale,
-            lifetime=self._lifetime,
-        )
-        marker.points = points
-        marker.colors = colours
+    def _marker(self, header: Header, ns: str, number: int, kind: int) -> Marker:
+        """A marker at the origin, to be filled in."""
+        marker = Marker(header=header, ns=ns, id=number, type=kind, lifetime=self._lifetime)
+        marker.pose = Pose(orientation=Quaternion(w=1.0))
         marker.color = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
 
         return marker
@@ -189,8 +178,8 @@ class MarkerBuilder:
         # RViz refuses a size of zero.
         sizes = np.maximum(2 * self._config.sigma * std, 1e-4).tolist()
         pose = Pose(position=at, orientation=Quaternion(x=x, y=y, z=z, w=w))
-        marker = Marker(header=header, ns="covariance", id=number, type=Marker.SPHERE, pose=pose)
-        marker.lifetime = self._lifetime
+        marker = self._marker(header, "covariance", number, Marker.SPHERE)
+        marker.pose = pose
         marker.scale = Vector3(x=sizes[0], y=sizes[1], z=sizes[2])
         marker.color = self._ellipsoid_colours[_SIDES[j]]
         yield marker

@@ -191,7 +191,7 @@ def turned(pose, angle: float) -> np.ndarray:
     return pose @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
 
 
-def write_pack(
+def write_pack(  # noqa: PLR0913 - the description of a pack, most with defaults
     out_dir,
     n: int,
     size: int,
@@ -224,7 +224,7 @@ def write_pack(
     return Path(out_dir)
 
 
-def write_scenes(
+def write_scenes(  # noqa: PLR0913 - the description of a pack, most with defaults
     out_dir,
     n: int,
     size,

@@ -181,7 +181,7 @@ class PictureTrainer(CosineTrainer, ABC):
         return network.eval()
 
 
-def run_training(
+def run_training(  # noqa: PLR0913 - options with defaults
     trainer: PictureTrainer,
     source: PictureSource,
     folder: Path,

@@ -45,7 +45,7 @@ class NetworkConfig:
     )
     features: int = field(default=24, metadata={"description": "channels of the features F"})
     stride: int = field(
-        default=4, metadata={"description": "input pixels a belief-map cell", "unit": "px"}
+        default=4, metadata={"description": "input pixels per belief-map cell", "unit": "px"}
     )
     fusion: bool = field(
         default=True,

@@ -16,7 +16,7 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _FOLDER_FPS = 10.0
 """Rate at which the images of a folder are shown."""
 _UNKNOWN_FPS = 30.0
-"""Rate of a video or a device that does not tell its own."""
+"""Rate of a video or a device that does not state its own."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ImageSource:
     count: int
     """Frames; 0 where that is not known before the end."""
     live: bool
-    """Whether it is a device, which has no end: its frames come when they come."""
+    """Whether it is a device: it has no end, and sets the pace."""
     images: tuple[Path, ...] = ()
 
     def frames(self) -> Iterator[np.ndarray]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The probabilistic 3D prior of section 4: a mixture of probabilistic PCAs.
 
-It describes poses of unit size, aligned about the vertical. What learns and scores it is imported
-when it is used: a robot only loads it.
+It describes poses of unit size, aligned about the vertical. The code that learns and scores it is
+imported at its first use, because a robot only loads it.
 """
 
 from __future__ import annotations

@@ -225,8 +225,8 @@ class Tracker:
         """Add the persons of the image of `stamp_ns`; returns the frames that are due, oldest
         first.
 
-        With lag_s = 0 that is this frame. A stamp that is not later than the last one (a bag that
-        loops) forgets all persons, and returns the frames that were waiting.
+        With lag_s = 0 that is this frame. A stamp that is not later than the last one means that a
+        bag has started again: all persons are forgotten, and the waiting frames are returned.
         """
         persons = tuple(persons)
         if not self.config.enabled:

@@ -35,7 +35,8 @@ _APART_M = 1.2
 
 
 class View(NamedTuple):
-    """Orthographic view of the optical frame, from the right of the camera and a little above."""
+    """Orthographic view of the optical frame, from the right of the camera and slightly above
+    it."""
 
     plane: np.ndarray
     """(2, 3) projection onto the picture: right and up."""

@@ -21,7 +21,6 @@ from lifting_ros.device import choose_device
 from lifting_ros.errors import LiftingError
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import sha256_of
-from lifting_ros.lifting.depth import measure_depth
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.lifters import METHODS, WEIGHTS, make_lifter, weights_of
 from lifting_ros.lifting.request import UP
@@ -62,7 +61,9 @@ class EstimatorConfig:
     threads: int = field(
         default=0,
         metadata={
-            "description": "CPU threads; 0: half the cores, the rest is the robot's",
+            "description": (
+                "CPU threads; 0: half the cores, which leaves the rest to other programs"
+            ),
             "range": (0, 256),
         },
     )
@@ -105,7 +106,7 @@ class EstimatorConfig:
         default=False,
         metadata={
             "description": (
-                "compile the network: starts a minute later, runs faster; wants a C++ compiler"
+                "compile the network: starts a minute later, runs faster; needs a C++ compiler"
             )
         },
     )
@@ -113,8 +114,9 @@ class EstimatorConfig:
         default=0.6,
         metadata={
             "description": (
-                "IoU of keypoints' and detected box below which a person is cut out again around "
-                "the keypoints and looked at as it is and mirrored; 0: never, 1: always"
+                "a person whose keypoints' box overlaps the detected box less than this (IoU) "
+                "is cropped again around the keypoints; the mean of that crop's and its mirror "
+                "image's result is used; 0: never, 1: always"
             ),
             "range": (0.0, 1.0),
             "live": True,
@@ -126,7 +128,9 @@ class EstimatorConfig:
     lifter: str = field(
         default="ppca",
         metadata={
-            "description": "lifts to 3D: the prior (ppca), or a network by what it learnt from",
+            "description": (
+                "what lifts to 3D: the prior (ppca), or a network, named after what it learned from"
+            ),
             "choices": METHODS,
             "live": True,
         },
@@ -251,6 +255,8 @@ class KeypointLifter:
 
         measured = None
         if depth is not None and camera is not None:
+            from lifting_ros.lifting.depth import measure_depth  # few cameras have depth
+
             measured = measure_depth(depth, keypoints, usable, image_size)
 
         up = np.asarray(up, np.float64)

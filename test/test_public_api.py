@@ -12,13 +12,17 @@ import lifting_ros
 NAMES = ("Camera", "KeypointLifter", "Person", "PoseEstimator")
 
 
-def imports_torch(statement: str) -> bool:
-    """Whether a fresh interpreter has imported torch after `statement`."""
-    code = f"{statement}\nimport sys\nprint('torch' in sys.modules)"
+MOST_MODULES = 25
+"""Modules of this package that its main class is read with; the others are imported when used."""
+
+
+def imported_by(statement: str) -> set[str]:
+    """Modules that a fresh interpreter has imported after `statement`."""
+    code = f"{statement}\nimport sys\nprint(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
     )
-    return done.stdout.strip() == "True"
+    return set(done.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -31,11 +35,18 @@ def imports_torch(statement: str) -> bool:
     ],
 )
 def test_import_does_not_import_torch(statement):
-    assert not imports_torch(statement)
+    assert "torch" not in imported_by(statement)
 
 
 def test_guard_against_torch_can_fail():
-    assert imports_torch("import lifting_ros.keypoints.inference")
+    assert "torch" in imported_by("import lifting_ros.keypoints.inference")
+
+
+def test_estimator_imports_few_modules():
+    modules = imported_by("from lifting_ros import PoseEstimator")
+    own = {name for name in modules if name.split(".")[0] == "lifting_ros"}
+    assert "lifting_ros.estimator" in own
+    assert len(own) <= MOST_MODULES
 
 
 def test_public_names_are_listed_and_found():

@@ -128,7 +128,15 @@ def lift(
     ]
 
 
-def person(pixels, keypoint_px, joints, root, covariance, root_covariance, metric) -> Person:
+def person(  # noqa: PLR0913 - the fields of a person
+    pixels,
+    keypoint_px,
+    joints,
+    root,
+    covariance,
+    root_covariance,
+    metric,
+) -> Person:
     """A person who is not tracked, all of whose keypoints are seen."""
     box = np.concatenate([pixels.min(0), pixels.max(0)])
     flat = Skeleton2D(

@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rectified",
         action="store_true",
-        help="the images are rectified: P of camera_info holds instead of K and D",
+        help="the images are rectified: P of camera_info applies instead of K and D",
     )
     parser.add_argument(
         "--device",

@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from itertools import islice
 
-    from lifting_ros.io.frame_source import open_source
+    from lifting_ros.io.images import open_source
 
     if not 0 < args.seconds < float("inf"):
         raise CommandError(f"--seconds: expected more than 0, got {args.seconds}")

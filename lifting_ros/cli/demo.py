@@ -159,7 +159,7 @@ def make_plan(args: argparse.Namespace, work: Path) -> Plan:
     import math
 
     from lifting_ros.cli.estimate import cameras_of
-    from lifting_ros.io.frame_source import open_source
+    from lifting_ros.io.images import open_source
 
     require_at_least("--frames", args.frames, 0)
     if not (math.isfinite(args.fps) and 0 <= args.fps <= 1000):

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     from lifting_ros.cli.files import write_npz
-    from lifting_ros.cli.source import read_image
+    from lifting_ros.io.images import read_image
     from lifting_ros.io.progress import Progress
 
     require_suffix("--out", args.out, ".npz")

@@ -49,9 +49,9 @@ from lifting_ros.cli.options import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from lifting_ros.cli.source import Cameras
     from lifting_ros.estimator import PoseEstimator
-    from lifting_ros.io.frame_source import FrameSource
+    from lifting_ros.io.camera_files import Cameras
+    from lifting_ros.io.images import ImageSource
     from lifting_ros.tracking.tracking import TrackedFrame
 
     Frames = Sequence[TrackedFrame]
@@ -169,7 +169,7 @@ def call_bag(args: argparse.Namespace, out: str, *options: str) -> None:
 def run_frames(args: argparse.Namespace) -> None:
     """Write the persons of an image, a folder, a video or a device."""
     from lifting_ros.cli.files import write_npz
-    from lifting_ros.io.frame_source import open_source
+    from lifting_ros.io.images import open_source
 
     source = open_source(args.source)
     cameras = cameras_of(source, args.camera)
@@ -190,7 +190,7 @@ def run_frames(args: argparse.Namespace) -> None:
     print(f"{people} persons in {occupied} of {len(frames)} frames: {args.out}")
 
 
-def cameras_of(source: FrameSource, path: str | None) -> Cameras | None:
+def cameras_of(source: ImageSource, path: str | None) -> Cameras | None:
     """The cameras of a calibration file for the images of a source; None where no file is named.
 
     LiftingError where it does not fit one of them: all of a folder are looked at, since their sizes
@@ -198,7 +198,7 @@ def cameras_of(source: FrameSource, path: str | None) -> Cameras | None:
     """
     from itertools import islice
 
-    from lifting_ros.cli.source import Cameras
+    from lifting_ros.io.camera_files import Cameras
 
     if not path:
         return None
@@ -209,7 +209,7 @@ def cameras_of(source: FrameSource, path: str | None) -> Cameras | None:
 
 
 def estimate_frames(
-    args: argparse.Namespace, source: FrameSource, cameras: Cameras | None, estimator: PoseEstimator
+    args: argparse.Namespace, source: ImageSource, cameras: Cameras | None, estimator: PoseEstimator
 ) -> Frames:
     """The persons of each frame, tracked where that is wanted; draws the overlay on the way, and
     says at the end what of the source did not come."""
@@ -217,7 +217,7 @@ def estimate_frames(
     from itertools import islice
 
     from lifting_ros.cli.overlay_writer import overlay_writer
-    from lifting_ros.io.frame_source import Losses
+    from lifting_ros.io.images import Losses
     from lifting_ros.io.progress import Progress
     from lifting_ros.tracking.tracking import Tracker, TrackerConfig
 

@@ -109,7 +109,7 @@ def check(args: argparse.Namespace) -> None:
 
 def image_paths(names: list[str]) -> list[Path]:
     """The images named, and those of the folders named; CommandError for one that is missing."""
-    from lifting_ros.io.frame_source import open_source
+    from lifting_ros.io.images import open_source
 
     paths: list[Path] = []
     for name in names:
@@ -129,8 +129,7 @@ def usable_images(args: argparse.Namespace, paths: list[Path]) -> list[Path]:
 
     LiftingError for one that is named itself, and where the camera does not fit.
     """
-    from lifting_ros.cli.source import read_image
-    from lifting_ros.io.frame_source import Losses, decoded
+    from lifting_ros.io.images import Losses, decoded, read_image
 
     losses = Losses()
     usable = []
@@ -152,9 +151,9 @@ def usable_images(args: argparse.Namespace, paths: list[Path]) -> list[Path]:
 
 def make_labels(args: argparse.Namespace, paths: list[Path], limits: LabelConfig) -> Labels:
     """The labels of all people in the images."""
-    from lifting_ros.cli.source import read_image
     from lifting_ros.device import use_threads
     from lifting_ros.estimator import WEIGHTS, EstimatorConfig
+    from lifting_ros.io.images import read_image
     from lifting_ros.io.progress import Progress
     from lifting_ros.research.labels.labeller import Labeller, join_labels
 
@@ -176,9 +175,9 @@ def make_labels(args: argparse.Namespace, paths: list[Path], limits: LabelConfig
 
 def camera_of(path: str, image: np.ndarray) -> Camera | None:
     """The camera of an image (H, W, 3); None where no calibration is given."""
-    from lifting_ros.cli.source import read_camera
+    from lifting_ros.io.camera_files import read_camera_file
 
     if not path:
         return None
     height, width = image.shape[:2]
-    return read_camera(path, width, height)
+    return read_camera_file(path).camera(width, height)

@@ -31,7 +31,7 @@ class DetectorConfig:
     )
     score: float = field(
         default=0.2,
-        metadata={"description": "least score of a person", "range": (0.0, 1.0), "live": True},
+        metadata={"description": "minimum score of a person", "range": (0.0, 1.0), "live": True},
     )
     long_side_px: int = field(
         default=320,
@@ -45,7 +45,7 @@ class DetectorConfig:
     max_persons: int = field(
         default=0,
         metadata={
-            "description": "most persons an image, best first; 0: no limit",
+            "description": "largest number of persons per image, best first; 0: no limit",
             "range": (0, 1000),
             "live": True,
         },
@@ -61,7 +61,7 @@ class DetectorConfig:
     min_side_px: float = field(
         default=16.0,
         metadata={
-            "description": "least longer side of a person's box",
+            "description": "minimum of the longer side of a person's box",
             "unit": "px",
             "range": (0.0, 1e4),
             "live": True,

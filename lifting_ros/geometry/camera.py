@@ -26,6 +26,10 @@ _MAX_VALUE = 1e8
 _MIN_DEPTH_M = 1e-6
 """Points nearer than this have no pixel."""
 
+ASPECT_TOLERANCE = 0.03
+"""Largest relative difference of the two scales of a resized image. More means that it was cropped,
+and then the intrinsics do not fit."""
+
 _MODELS = {
     "plumb_bob": "plumb_bob",
     "rational_polynomial": "rational_polynomial",
@@ -187,6 +191,20 @@ class Camera:
         before = self.distort(point - offset)
         change = after - before
         return change / (2 * step)
+
+
+def scale_intrinsics(matrix: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:
+    """K (3, 3) of the image after resizing by the two factors.
+
+    Images are scaled about the corner of the top left pixel, whose centre is (0, 0).
+    """
+    k = matrix.copy()
+    k[0, :2] *= scale_x
+    k[1, 1] *= scale_y
+    k[0, 2] = (k[0, 2] + 0.5) * scale_x - 0.5
+    k[1, 2] = (k[1, 2] + 0.5) * scale_y - 0.5
+
+    return k
 
 
 def _check_matrix(matrix: np.ndarray) -> None:

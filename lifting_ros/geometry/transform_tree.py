@@ -14,11 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
+from lifting_ros.errors import LiftingError
+
 _MAX_DEPTH = 100
 """Frames between a frame and its root; more than these must be a loop."""
 
 
-class TransformError(LookupError):
+class TransformError(LiftingError):
     """No transform between two frames at a stamp; the message is one line that names them."""
 
 

@@ -24,7 +24,7 @@ ROLLS = 8
 """Sampled rotations per axis."""
 
 _PLACE = 10.0
-"""Variance of the translation: practically free, and small enough for float32."""
+"""Variance of the translation: large enough to leave it free, small enough for float32."""
 
 
 def _rotations() -> np.ndarray:

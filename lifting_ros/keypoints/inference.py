@@ -61,7 +61,7 @@ class NetworkRunner:
         compiled: bool = False,
     ):
         """network: copied, not changed; stages: how many to run, 0: all; compiled: run through
-        torch.compile, on CUDA as CUDA graphs, which takes most of a minute here.
+        torch.compile, on CUDA as CUDA graphs; compiling takes most of a minute.
 
         ValueError for more stages than there are. ConfigError where the network cannot be compiled,
         for example without a C++ compiler.
@@ -157,7 +157,7 @@ class NetworkRunner:
         """The last stage's fused maps (N, 14, h, w), and the presence logits (N, 14) if the variant
         has them.
 
-        mirrored: the mean of the answers for each crop and for its mirror image.
+        mirrored: return the mean of the results of each crop and of its mirror image.
         """
         if mirrored:
             batch = torch.cat([crops, crops.flip(-1)])

@@ -45,7 +45,7 @@ class NetworkConfig:
     )
     features: int = field(default=24, metadata={"description": "channels of the features F"})
     stride: int = field(
-        default=4, metadata={"description": "input pixels a belief-map cell", "unit": "px"}
+        default=4, metadata={"description": "input pixels per belief-map cell", "unit": "px"}
     )
     fusion: bool = field(
         default=True,
@@ -121,8 +121,8 @@ class NetworkOutput(NamedTuple):
 
 
 class NoFusion(nn.Module):
-    """f_t = b_t: a plain convolutional pose machine, and the first steps of a training, when there
-    is nothing to lift yet."""
+    """f_t = b_t: a plain convolutional pose machine. Training starts with it too, before there is
+    anything to lift."""
 
     def forward(self, belief: Tensor, stage: int) -> tuple[None, Tensor]:
         return None, belief

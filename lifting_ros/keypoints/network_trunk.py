@@ -3,8 +3,8 @@
 
 The trunk finds the keypoints of all persons in the crop. Its centre and regression heads tell which
 of them belong to the person in the middle, as in its published decoder; the stages read both. A
-belief map is the softmax over its cells, because a keypoint is in one place. Other people's
-keypoints are not penalised, only not chosen.
+belief map is the softmax over its cells, because a keypoint is in one place. Responses at other
+people's keypoints are not penalised; the softmax only prefers the person in the middle.
 """
 
 from __future__ import annotations

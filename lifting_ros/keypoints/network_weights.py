@@ -73,7 +73,7 @@ def fusion_of(config: NetworkConfig, prior: MixturePPCA) -> Fusion:
     """The fusion layers of such a network: a PriorFusion, or NoFusion where the configuration asks
     for none.
 
-    Their projected beliefs are equally wide on the person, whatever the grid.
+    A projected belief has the same width on the person for every grid.
     """
     if not config.fusion:
         return NoFusion()

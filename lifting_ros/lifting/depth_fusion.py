@@ -6,9 +6,9 @@ The state is a mode's 54 latents (`conditioning`) and the logarithm of the perso
 that of the prior: keypoints and limb lengths carry no information about the size, and a depth in
 metres ties it to the distance in sizes. Each pass applies keypoints and limbs again as `modes`
 does, with the last estimate's depths, so that joints move along their rays. Then it applies the
-measured depths, linearised at that estimate. Some depths are of something before the joint, mostly
-the person's own arm. Each measurement is therefore a mixture of the joint and of another surface,
-and its weight is found by variational EM in the space of measurements.
+measured depths, linearised at that estimate. Some depths belong to a surface in front of the joint,
+mostly the person's own arm. Each measurement is therefore a mixture of the joint and of another
+surface, and its weight is found by variational EM in the space of measurements.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ LEAST_STD_M = 0.005
 """Std added to that of every depth."""
 
 BEFORE = 0.2
-"""Prior probability that a depth is of something before the joint."""
+"""Prior probability that a depth belongs to a surface in front of the joint."""
 
 BEHIND = 0.02
-"""Prior probability that a depth is of something behind the joint."""
+"""Prior probability that a depth belongs to a surface behind the joint."""
 
 BEFORE_M = 0.6
-"""Width of the uniform distribution of surfaces before the joint, metres."""
+"""Width of the uniform distribution of surfaces in front of the joint, metres."""
 
 BEHIND_M = 1.0
 """Width of the uniform distribution of surfaces behind the joint, metres."""
@@ -69,7 +69,7 @@ _COOLING_M = np.array([0.3, 0.1, 0.03, 0.0, 0.0])
 
 
 class JointDepths(NamedTuple):
-    """Depths measured of one person's joints."""
+    """Measured depths of one person's joints."""
 
     keypoints: np.ndarray
     """(n,) numbers of their keypoints."""
@@ -80,7 +80,7 @@ class JointDepths(NamedTuple):
 
 
 class FusedMode(NamedTuple):
-    """Where a mode stands; float64."""
+    """State of a mode; float64."""
 
     state: np.ndarray
     """(55,) latents, and log size divided by that of the prior."""
@@ -402,8 +402,8 @@ def _update(
     state,
     covariance,
 ):
-    """Kalman update in place by measurements (n,), some of which are of something else; return the
-    log-evidence, a lower bound.
+    """Kalman update in place by measurements (n,), some of which may belong to another surface;
+    return the log-evidence, a lower bound.
 
     rows (n, 55): derivatives by the state; variance (n,): of the measurements.
     """
@@ -439,7 +439,8 @@ def _update(
 
 @compiled
 def _log_density_elsewhere(left):
-    """Log-density of a depth that is not of the joint and differs from it by `left`, metres."""
+    """Log-density of a depth of another surface, which differs from the joint's by `left`,
+    metres."""
     if left < 0:
         return np.log(BEFORE / BEFORE_M)
 
@@ -452,7 +453,7 @@ def _weigh(
     left_variance,
     noise,
 ):
-    """Probability that a depth is of the joint.
+    """Probability that a depth belongs to the joint.
 
     left: measured minus estimated depth, metres; left_variance: variance of the estimate; noise:
     variance of the measurement.

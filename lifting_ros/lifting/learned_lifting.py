@@ -95,9 +95,10 @@ class LearnedLifter:
     ) -> LiftedPoses:
         """Lift N persons as `request.PoseLifter.lift` specifies; the only hypothesis is the answer.
 
-        Where up is known, every person is also tried upside down; where it is not, in every way up.
-        The way under which the keypoints are most likely is taken. For an unfamiliar view the
-        network returns a wide covariance, which makes the keypoints unlikely.
+        Where up is known, every person is also lifted upside down; where it is not, with up in
+        every direction of a grid. The direction under which the keypoints are most likely is taken.
+        For an unfamiliar view the network returns a wide covariance, which makes the keypoints
+        unlikely.
         """
         count = check_request(keypoints_px, confidence, covariance_px2)
         rays = to_rays(

@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """The lifters by name: where their weights are, and how they are made.
 
-Each is a `request.PoseLifter`. A new one is an entry of `_LEARNED`: a class with `load(path,
-config)`, whose weights name the `lifter` in their header.
+Each is a `request.PoseLifter`, and is imported when it is made. A new one is an entry of
+`_LEARNED`: a class with `load(path, config)`, whose weights name the `lifter` in their header.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lifting_ros.config import ConfigError
 from lifting_ros.io.checkpoint import CheckpointError, load_header
 from lifting_ros.lifting.lifter_config import LifterConfig
-from lifting_ros.lifting.lifting import Lifter
 from lifting_ros.lifting.request import PoseLifter
-from lifting_ros.prior.ppca import MixturePPCA
+
+if TYPE_CHECKING:
+    from lifting_ros.prior.ppca import MixturePPCA
 
 WEIGHTS = Path(__file__).parents[1] / "weights"
 """Folder of the weights that ship."""
@@ -98,6 +100,8 @@ def make_lifter(
     """
     file = weights_of(method, path)
     if file is None:
+        from lifting_ros.lifting.lifting import Lifter
+
         return Lifter(prior, config)
 
     load = _LEARNED[method]

@@ -110,7 +110,7 @@ class _Observed(NamedTuple):
     up: np.ndarray
     """(n, 3) unit vectors in the optical frame."""
     depths: np.ndarray | None
-    """(n, 14, 2) from `read_depth`; every person has one or more. None: nobody has any."""
+    """(n, 14, 2) from `read_depth`; every person has one or more. None: no depths at all."""
 
     def select(self, index: np.ndarray) -> _Observed:
         """The persons at `index`, which is ascending."""

@@ -36,7 +36,7 @@ MOST_EXTENT = 1.2
 """Bound on the log of the extent divided by USUAL_EXTENT, as an input of the network."""
 
 _USUAL_STD = 0.05
-"""Std of a joint, in units of the person's size, that the covariance head's zero stands for."""
+"""Std of a joint, in units of the person's size, where the covariance head's output is zero."""
 
 
 @dataclass(frozen=True)

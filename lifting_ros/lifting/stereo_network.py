@@ -9,7 +9,8 @@ The means and stds that normalise inputs and outputs come from the training set 
 the weights.
 
 In the paper the second network reads only the two views. Here it also reads the last hidden layer
-of the first network; without that, the whole was worse than a single network that reads one view.
+of the first network; without that layer the two networks were worse than a single one that reads
+one view.
 """
 
 from __future__ import annotations

@@ -1,23 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """The probabilistic 3D prior of section 4: a mixture of probabilistic PCAs.
 
-It describes poses of unit size, aligned about the vertical.
+It describes poses of unit size, aligned about the vertical. The code that learns and scores it is
+imported at its first use, because a robot only loads it.
 """
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lifting_ros.errors import LiftingError
 from lifting_ros.io.atomic import replacing
-from lifting_ros.prior.alignment import Mixture, align, rotate_about_vertical
 from lifting_ros.prior.gaussian import Gaussian
-from lifting_ros.prior.mixture import best_components, expectation_maximisation, start_mixture
 from lifting_ros.prior.streaming import in_blocks, summed
 from lifting_ros.skeleton import JOINT_COUNT, JOINT_FLIP, LIMBS, limb_lengths
+
+if TYPE_CHECKING:
+    from lifting_ros.prior.alignment import Mixture
 
 FORMAT = "lifting_ros prior 2"
 """Identifies a prior file and its version."""
@@ -221,6 +224,9 @@ class MixturePPCA:
         known than from the data; own_proportions: (N,) bool, poses with real limb lengths, by
         default all. Raises PriorError if the data cannot be used.
         """
+        from lifting_ros.prior.alignment import align
+        from lifting_ros.prior.mixture import expectation_maximisation, start_mixture
+
         check_poses(positions_m, self.components, self.basis)
         rows, size = normalised_in_blocks(positions_m)
         weight = _checked_weights(sample_weight, len(rows))
@@ -332,6 +338,9 @@ class MixturePPCA:
 
         The rows are normalised and turned to the best rotation under that component.
         """
+        from lifting_ros.prior.alignment import Mixture, rotate_about_vertical
+        from lifting_ros.prior.mixture import best_components
+
         rows, _ = normalised_in_blocks(np.asarray(positions_m))
         mixture = Mixture(self.weights_, self.gaussians())
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from rosbags.interfaces import Connection
 from std_msgs.msg import Header
 
 from lifting_ros.errors import DataError
+from lifting_ros.io.atomic import beside
 from lifting_ros.msg import SkeletonInfo
 from lifting_ros.ros.bag_estimation import Answer
 from lifting_ros.ros.bag_format import BagWriter, bag_qos
@@ -51,15 +51,11 @@ def check_free(bag: InputBag, namespace: str) -> None:
 def written_beside(out: Path) -> Iterator[BagWriter]:
     """A writer whose MCAP file is moved to `out` at the end of the block, or removed after an
     exception."""
-    beside = out.with_name(out.name + ".partial")
-    shutil.rmtree(beside, ignore_errors=True)
-
-    try:
-        with BagWriter(beside / _INNER_NAME) as writer:
+    with beside(out) as partial:
+        folder = partial / _INNER_NAME
+        with BagWriter(folder) as writer:
             yield writer
-        os.replace(beside / _INNER_NAME / f"{_INNER_NAME}.mcap", out)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        os.replace(folder / f"{_INNER_NAME}.mcap", out)
 
 
 class PoseTopics:

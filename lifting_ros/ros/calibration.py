@@ -12,12 +12,8 @@ from functools import lru_cache
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 
-from lifting_ros.geometry.camera import Camera, CameraError
+from lifting_ros.geometry.camera import ASPECT_TOLERANCE, Camera, CameraError, scale_intrinsics
 from lifting_ros.ros.conversions import ConversionError
-
-ASPECT_TOLERANCE = 0.03
-"""Largest relative difference of the two scales of a resized image. More means that it was cropped,
-and then the intrinsics do not fit."""
 
 
 def camera_info_to_camera(
@@ -92,14 +88,3 @@ def _scale(image: int, region: int, binning: int) -> float:
     """Image pixels per sensor pixel. A region of zero, which some drivers send, means the image's
     size."""
     return image / region if region else 1.0 / binning
-
-
-def scale_intrinsics(matrix: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:
-    """K (3, 3) of the image after resizing by the two factors."""
-    k = matrix.copy()
-    k[0, :2] *= scale_x
-    k[1, 1] *= scale_y
-    k[0, 2] = (k[0, 2] + 0.5) * scale_x - 0.5
-    k[1, 2] = (k[1, 2] + 0.5) * scale_y - 0.5
-
-    return k

@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from sensor_msgs.msg import CameraInfo
 
-from lifting_ros.config import ConfigError, read_yaml
-from lifting_ros.geometry.camera import Camera, CameraError, distortion_model_of
-from lifting_ros.ros.calibration import ASPECT_TOLERANCE, scale_intrinsics
+from lifting_ros.config import ConfigError
+from lifting_ros.geometry.camera import ASPECT_TOLERANCE, scale_intrinsics
+from lifting_ros.io.camera_files import read_camera_file
 
 FOCAL_PER_LONG_SIDE = 1.1
 """Focal length of a guessed camera, in long sides of the image: about 49 degrees across."""
@@ -19,60 +16,16 @@ FOCAL_PER_LONG_SIDE = 1.1
 
 def camera_yaml_to_info(path: str) -> CameraInfo:
     """CameraInfo of a calibration file; ConfigError in one line that names the key."""
-    values = read_yaml(path)
-    if not isinstance(values, Mapping):
-        raise ConfigError(f"{path}: expected the YAML of a camera calibration")
-
-    info = CameraInfo()
-    info.width, info.height = (_size(values, key, path) for key in ("image_width", "image_height"))
-    info.k = _numbers(values, "camera_matrix", 9, path)
-    info.d = (
-        _numbers(values, "distortion_coefficients", None, path)
-        if "distortion_coefficients" in values
-        else []
+    calibration = read_camera_file(path)
+    return CameraInfo(
+        width=calibration.width,
+        height=calibration.height,
+        distortion_model=calibration.model,
+        d=calibration.distortion,
+        k=calibration.matrix.ravel(),
+        r=calibration.rectification.ravel(),
+        p=calibration.projection.ravel(),
     )
-
-    if "rectification_matrix" in values:
-        info.r = _numbers(values, "rectification_matrix", 9, path)
-    else:
-        info.r = np.eye(3).ravel()
-
-    if "projection_matrix" in values:
-        info.p = _numbers(values, "projection_matrix", 12, path)
-    else:
-        info.p = np.hstack([np.reshape(info.k, (3, 3)), np.zeros((3, 1))]).ravel()
-
-    try:
-        info.distortion_model = distortion_model_of(values)
-        Camera(np.reshape(info.k, (3, 3)), np.array(info.d), info.distortion_model)
-    except CameraError as error:
-        raise ConfigError(f"{path}: {error}") from None
-
-    return info
-
-
-def _size(values: Mapping[str, Any], key: str, path: str) -> int:
-    value = values.get(key)
-    if not isinstance(value, int) or value <= 0:
-        raise ConfigError(f"{path}: {key}: expected a number of pixels, got {value!r}")
-    return value
-
-
-def _numbers(values: Mapping[str, Any], key: str, count: int | None, path: str) -> np.ndarray:
-    block = values.get(key)
-    data = block.get("data") if isinstance(block, Mapping) else None
-    try:
-        numbers = np.array(data, np.float64)
-    except (TypeError, ValueError):
-        numbers = np.array(np.nan)
-
-    if numbers.ndim != 1 or not np.isfinite(numbers).all() or count not in (None, len(numbers)):
-        raise ConfigError(
-            f"{path}: {key}: expected data: [{count or 'any number of'} finite numbers], got "
-            f"{data!r}"
-        )
-
-    return numbers
 
 
 def guessed_info(width: int, height: int) -> CameraInfo:

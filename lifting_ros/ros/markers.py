@@ -12,17 +12,13 @@ from geometry_msgs.msg import Point, Pose, Quaternion, Vector3
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from lifting_ros.ros.bridge import quaternion_xyzw
+from lifting_ros.geometry.ellipsoids import ellipsoid_of
 from lifting_ros.ros.conversions import seconds_to_duration
 from lifting_ros.skeleton import JOINT_COUNT, JOINT_NAMES, LIMBS
 from lifting_ros.types import JointStatus, Person
+from lifting_ros.viz.palette import COLOURS, rgb_of, side_of
 
-SIDE_RGB = {"right": (1.0, 0.45, 0.1), "left": (0.1, 0.6, 1.0), "trunk": (0.9, 0.9, 0.9)}
-"""Colours by the person's own side."""
-
-_SIDES = tuple(
-    name.split("_")[0] if name.startswith(("right", "left")) else "trunk" for name in JOINT_NAMES
-)
+_SIDES = tuple(side_of(name) for name in JOINT_NAMES)
 _ELLIPSOID_ALPHA = 0.25
 
 
@@ -87,7 +83,7 @@ class MarkerBuilder:
     who left."""
 
     def __init__(self, config: MarkerConfig):
-        self._ellipsoid_colours = {side: _colour(side, _ELLIPSOID_ALPHA) for side in SIDE_RGB}
+        self._ellipsoid_colours = {side: _colour(side, _ELLIPSOID_ALPHA) for side in COLOURS}
         self._shown: dict[tuple[str, int], None] = {}
         self._header = Header()
         self.configure(config)
@@ -102,7 +98,7 @@ class MarkerBuilder:
             JointStatus.OBSERVED: 1.0,
         }
         self._colours = {
-            (side, status): _colour(side, a) for side in SIDE_RGB for status, a in alphas.items()
+            (side, status): _colour(side, a) for side in COLOURS for status, a in alphas.items()
         }
 
     def build(self, persons: Sequence[Person], header: Header) -> MarkerArray:
@@ -141,42 +137,31 @@ class MarkerBuilder:
             # grey.
             colours = [self._colours[_SIDES[limb[1]], status[j]] for limb in limbs for j in limb]
             ends = [points[j] for limb in limbs for j in limb]
-            size = Vector3(x=self._config.limb_width_m)
-            yield self._list("limbs", number, Marker.LINE_LIST, header, size, ends, colours)
+            marker = self._marker(header, "limbs", number, Marker.LINE_LIST)
+            marker.scale = Vector3(x=self._config.limb_width_m)
+            marker.points = ends
+            marker.colors = colours
+            yield marker
 
         joints = np.flatnonzero(drawn).tolist()
 
         if joints:
             colours = [self._colours[_SIDES[j], status[j]] for j in joints]
-            size = Vector3(**dict.fromkeys("xyz", self._config.joint_diameter_m))
-            yield self._list(
-                "joints",
-                number,
-                Marker.SPHERE_LIST,
-                header,
-                size,
-                [points[j] for j in joints],
-                colours,
-            )
+            marker = self._marker(header, "joints", number, Marker.SPHERE_LIST)
+            marker.scale = Vector3(**dict.fromkeys("xyz", self._config.joint_diameter_m))
+            marker.points = [points[j] for j in joints]
+            marker.colors = colours
+            yield marker
 
         for j in joints if self._config.ellipsoids else ():
             yield from self._ellipsoid(
                 pose.covariance_m2[j], j, points[j], number * JOINT_COUNT + j, header
             )
 
-    def _list(self, ns, number, kind, header, scale, points, colours) -> Marker:
-        pose = Pose(orientation=Quaternion(w=1.0))
-        marker = Marker(
-            header=header,
-            ns=ns,
-            id=number,
-            type=kind,
-            pose=pose,
-            scale=scale,
-            lifetime=self._lifetime,
-        )
-        marker.points = points
-        marker.colors = colours
+    def _marker(self, header: Header, ns: str, number: int, kind: int) -> Marker:
+        """A marker at the origin, to be filled in."""
+        marker = Marker(header=header, ns=ns, id=number, type=kind, lifetime=self._lifetime)
+        marker.pose = Pose(orientation=Quaternion(w=1.0))
         marker.color = ColorRGBA(r=1.0, g=1.0, b=1.0, a=1.0)
 
         return marker
@@ -184,38 +169,22 @@ class MarkerBuilder:
     def _ellipsoid(
         self, covariance: np.ndarray, j: int, at: Point, number: int, header: Header
     ) -> Iterator[Marker]:
-        axes = ellipsoid(covariance)
-        if axes is None:
+        shape = ellipsoid_of(covariance)
+        if shape is None:
             return
 
-        deviations, (x, y, z, w) = axes
+        std, quaternion = shape
+        x, y, z, w = quaternion.tolist()
         # RViz refuses a size of zero.
-        sizes = np.maximum(2 * self._config.sigma * deviations, 1e-4).tolist()
+        sizes = np.maximum(2 * self._config.sigma * std, 1e-4).tolist()
         pose = Pose(position=at, orientation=Quaternion(x=x, y=y, z=z, w=w))
-        marker = Marker(header=header, ns="covariance", id=number, type=Marker.SPHERE, pose=pose)
-        marker.lifetime = self._lifetime
+        marker = self._marker(header, "covariance", number, Marker.SPHERE)
+        marker.pose = pose
         marker.scale = Vector3(x=sizes[0], y=sizes[1], z=sizes[2])
         marker.color = self._ellipsoid_colours[_SIDES[j]]
         yield marker
 
 
-def ellipsoid(
-    covariance: np.ndarray,
-) -> tuple[np.ndarray, tuple[float, float, float, float]] | None:
-    """Standard deviations (3,) along the principal axes of a covariance (3, 3), and the axes'
-    quaternion x, y, z, w.
-
-    None where the covariance is not finite or is zero.
-    """
-    if not np.isfinite(covariance).all() or not np.any(covariance):
-        return None
-
-    variances, axes = np.linalg.eigh(covariance)
-    axes[:, 0] *= np.sign(np.linalg.det(axes))  # a mirrored frame is no rotation
-
-    return np.sqrt(np.maximum(variances, 0.0)), quaternion_xyzw(axes)
-
-
 def _colour(side: str, alpha: float) -> ColorRGBA:
-    r, g, b = SIDE_RGB[side]
-    return ColorRGBA(r=r, g=g, b=b, a=alpha)
+    red, green, blue = rgb_of(side)
+    return ColorRGBA(r=red / 255, g=green / 255, b=blue / 255, a=alpha)

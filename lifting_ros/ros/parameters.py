@@ -32,7 +32,8 @@ class QosConfig:
         default="best_available",
         metadata={
             "description": (
-                "best_available does as the publishers do; best_effort reaches every publisher"
+                "best_available matches the publishers; best_effort is compatible with every "
+                "publisher"
             ),
             "choices": ("best_available", "best_effort", "reliable"),
         },
@@ -57,7 +58,7 @@ class DepthConfig:
     tolerance_s: float = field(
         default=0.02,
         metadata={
-            "description": "how far its stamp may be from the image's",
+            "description": "largest difference of its stamp from the image's",
             "unit": "s",
             "range": (0.0, 1.0),
         },
@@ -94,13 +95,13 @@ class TfConfig:
         default=False, metadata={"description": "frames of bodies and joints on /tf", "live": True}
     )
     prefix: str = field(
-        default="", metadata={"description": "before the names of those frames", "live": True}
+        default="", metadata={"description": "prefix of the names of those frames", "live": True}
     )
     bodies: int = field(
         default=8,
         metadata={
             "description": (
-                "most bodies on /tf: frames never vanish from TF, so that names are used again"
+                "largest number of bodies on /tf; frames never vanish from TF, so names are reused"
             ),
             "range": (1, 1000),
         },
@@ -115,8 +116,8 @@ class NodeConfig:
         default=True,
         metadata={
             "description": (
-                "configure and activate at the start; false: wait for somebody to do it (ros2 "
-                "lifecycle)"
+                "configure and activate at the start; false: wait for lifecycle transitions "
+                "(ros2 lifecycle)"
             )
         },
     )
@@ -133,7 +134,7 @@ class NodeConfig:
     lazy: bool = field(
         default=True,
         metadata={
-            "description": "take images only while somebody listens to what comes of them",
+            "description": "take images only while an output has subscribers",
             "live": True,
         },
     )
@@ -150,7 +151,7 @@ class NodeConfig:
     rectified: bool = field(
         default=False,
         metadata={
-            "description": "the images are rectified: P of camera_info holds instead of K and D",
+            "description": "the images are rectified: P of camera_info applies instead of K and D",
             "live": True,
         },
     )
@@ -164,14 +165,14 @@ class NodeConfig:
     queue: int = field(
         default=1,
         metadata={
-            "description": "images that wait while one is worked on; 1: always the newest",
+            "description": "images that wait while one is processed; 1: only the newest",
             "range": (1, 10000),
         },
     )
     warn_period_s: float = field(
         default=5.0,
         metadata={
-            "description": "a warning is repeated no more often than this",
+            "description": "shortest time before a warning is repeated",
             "unit": "s",
             "range": (0.0, 3600.0),
             "live": True,
@@ -181,8 +182,7 @@ class NodeConfig:
         default=False,
         metadata={
             "description": (
-                "also people as REP 155 has them, on /humans/bodies; wants hri_msgs, which has to "
-                "be installed"
+                "also publish people as in REP 155, on /humans/bodies; needs hri_msgs installed"
             )
         },
     )

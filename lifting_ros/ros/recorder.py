@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +15,7 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rosbags.interfaces import Qos
 
 from lifting_ros.errors import DataError
+from lifting_ros.io.atomic import discard, partial_path
 from lifting_ros.ros import signals
 from lifting_ros.ros.bag_format import BagWriter, bag_qos
 from lifting_ros.ros.message_types import stamp_reader, typestore_of
@@ -46,8 +46,8 @@ class Recorder(Node):
             raise DataError(f"--out {out}: exists already")
 
         self._out = out
-        self._beside = out.with_name(out.name + ".partial")
-        shutil.rmtree(self._beside, ignore_errors=True)
+        self._beside = partial_path(out)
+        discard(self._beside)
         self._writer = BagWriter(self._beside / out.name)
         self._waiting = {self.resolve_topic_name(topic) for topic in topics}
         self.failure: OSError | None = None
@@ -121,7 +121,7 @@ class Recorder(Node):
                 return
 
         (self._beside / self._out.name).rename(self._out)
-        self._beside.rmdir()
+        discard(self._beside)
         missed = f"; nobody published {', '.join(sorted(self._waiting))}" if self._waiting else ""
         _say(f"{sum(self._writer.counts.values())} messages in {self._out}{missed}")
 

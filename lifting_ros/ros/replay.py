@@ -20,7 +20,7 @@ from std_msgs.msg import Header
 
 from lifting_ros.config import ConfigError
 from lifting_ros.errors import DataError
-from lifting_ros.io.frame_source import FrameSource, Losses, open_source
+from lifting_ros.io.images import Losses, open_source
 from lifting_ros.ros.camera_yaml import (
     FOCAL_PER_LONG_SIDE,
     camera_yaml_to_info,
@@ -104,7 +104,11 @@ class Replay(Node):
             "replay", automatically_declare_parameters_from_overrides=True, **node_options
         )
         self.config = declare(self, ReplayConfig)
-        self._source = _open(self.config.source)
+        try:
+            self._source = open_source(self.config.source)
+        except DataError as error:
+            raise DataError(f"source: {error}") from None
+
         self._calibration = (
             camera_yaml_to_info(self.config.camera_yaml) if self.config.camera_yaml else None
         )
@@ -205,17 +209,6 @@ class Replay(Node):
             rclpy.spin_once(self, timeout_sec=max(0.0, due - time.monotonic()))
             if time.monotonic() >= due:
                 return
-
-
-def _open(name: str) -> FrameSource:
-    if not name:
-        raise DataError(
-            "source: expected a video file, a folder of images or a camera device, got ''"
-        )
-    try:
-        return open_source(name)
-    except DataError as error:
-        raise DataError(f"source {error}") from None
 
 
 def limited(frame: np.ndarray, max_width: int, max_height: int) -> np.ndarray:

@@ -97,8 +97,8 @@ def cost_at(deviations: float) -> float:
 def assign(cost: np.ndarray, gate_cost: float) -> np.ndarray:
     """Row of each column (M,), -1 for none, that minimises the sum of costs (T, M).
 
-    NaN marks pairs that are impossible. An unassigned pair costs `gate_cost`, so that two bad pairs
-    are not made only to have more pairs.
+    NaN marks pairs that are impossible. Leaving a person unassigned costs `gate_cost`, so that a
+    bad pair is never made only to have one more pair.
     """
     gain = np.fmin(cost - gate_cost, 0.0)  # NaN gains nothing
     rows, columns = linear_sum_assignment(gain)

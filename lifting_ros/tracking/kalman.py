@@ -184,7 +184,14 @@ def _predict(mean, covariance, seconds, density):
 
 
 @compiled
-def _update(mean, covariance, measured, noise, speed_std, share):
+def _update(  # noqa: C901 - one compiled loop
+    mean,
+    covariance,
+    measured,
+    noise,
+    speed_std,
+    share,
+):
     """`update`, in place; share (n,) is added to."""
     size = measured.shape[1]
     lower = np.empty((size, size))

@@ -88,14 +88,12 @@ class TrackerConfig:
     )
     smooth: bool = field(
         default=True,
-        metadata={
-            "description": "publish joints as the filter has them; false: as each image gives them"
-        },
+        metadata={"description": "publish the filter's joints; false: those of each image alone"},
     )
     lag_s: float = field(
         default=0.0,
         metadata={
-            "description": "publish this much later, smoothed by what came since; 0: at once",
+            "description": "delay of the output, in which later frames smooth it; 0: no delay",
             "unit": "s",
             "range": (0, LONGEST_S),
         },
@@ -103,7 +101,7 @@ class TrackerConfig:
     retention_s: float = field(
         default=2.0,
         metadata={
-            "description": "how long at most a person out of sight keeps its id",
+            "description": "longest time for which a person out of sight keeps its id",
             "unit": "s",
             "range": (0.0, 60.0),
         },
@@ -127,7 +125,8 @@ class TrackerConfig:
         default=5.0,
         metadata={
             "description": (
-                "standard deviations from the prediction beyond which it is another person"
+                "distance from the prediction, in standard deviations, beyond which it is "
+                "another person"
             ),
             "range": (1.0, 100.0),
         },
@@ -152,7 +151,8 @@ class TrackerConfig:
         default=0.05,
         metadata={
             "description": (
-                "share of the root's covariance that is new in each frame; the rest stays"
+                "share of the root's covariance that is independent in each frame; the rest is "
+                "a constant bias"
             ),
             "range": (1e-4, 1.0),
         },
@@ -161,7 +161,8 @@ class TrackerConfig:
         default=0.1,
         metadata={
             "description": (
-                "share of a joint's covariance that is new in each frame; the rest stays"
+                "share of a joint's covariance that is independent in each frame; the rest is a "
+                "constant bias"
             ),
             "range": (1e-4, 1.0),
         },
@@ -224,8 +225,8 @@ class Tracker:
         """Add the persons of the image of `stamp_ns`; returns the frames that are due, oldest
         first.
 
-        With lag_s = 0 that is this frame. A stamp that is not later than the last one (a bag that
-        loops) forgets all persons, and returns the frames that were waiting.
+        With lag_s = 0 that is this frame. A stamp that is not later than the last one means that a
+        bag has started again: all persons are forgotten, and the waiting frames are returned.
         """
         persons = tuple(persons)
         if not self.config.enabled:

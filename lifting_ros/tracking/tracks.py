@@ -15,7 +15,7 @@ from lifting_ros.tracking.kalman import Motion
 from lifting_ros.types import LIMB_COUNT, JointStatus, Person, Skeleton3D
 
 STATURE_M = 1.7
-"""Height of a person that fills its box: gives the pixels per metre of the motion of keypoints."""
+"""Assumed height of a person that fills its box; it gives the pixels per metre of keypoints."""
 
 KEYPOINT_NOISE = 0.03
 """Standard deviation (std) of a keypoint that has no covariance, divided by the side of the box."""

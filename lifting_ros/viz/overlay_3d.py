@@ -16,6 +16,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Polygon
 
+from lifting_ros.geometry.ellipsoids import ellipse_of
 from lifting_ros.skeleton import JOINT_NAMES, LIMBS
 from lifting_ros.types import JointStatus, Person, Skeleton3D
 from lifting_ros.viz.palette import COLOURS, FLOOR, GRID, INK, colour_of, side_of
@@ -34,7 +35,8 @@ _APART_M = 1.2
 
 
 class View(NamedTuple):
-    """Orthographic view of the optical frame, from the right of the camera and a little above."""
+    """Orthographic view of the optical frame, from the right of the camera and slightly above
+    it."""
 
     plane: np.ndarray
     """(2, 3) projection onto the picture: right and up."""
@@ -68,18 +70,6 @@ def make_view(azimuth_deg: float = AZIMUTH_DEG, elevation_deg: float = ELEVATION
     return View(plane, np.cos(e) * ahead - np.sin(e) * up)
 
 
-def ellipse_of(covariance: np.ndarray, sigma: float = 1.0) -> tuple[np.ndarray, float] | None:
-    """Both diameters and the angle (degrees) of a (2, 2) covariance's ellipse; None if it is not
-    finite."""
-    if not np.isfinite(covariance).all():
-        return None
-
-    variances, axes = np.linalg.eigh(covariance)
-    diameters = 2 * sigma * np.sqrt(np.maximum(variances, 0))
-    angle = np.degrees(np.arctan2(axes[1, 0], axes[0, 0]))
-    return diameters, float(angle)
-
-
 def add_ellipses(
     axes: Axes, centre: np.ndarray, covariance: np.ndarray, *styles: Mapping[str, Any]
 ) -> None:
@@ -89,6 +79,7 @@ def add_ellipses(
         return
 
     (width, height), angle = ellipse
+
     for style in styles:
         axes.add_patch(Ellipse(tuple(centre), width, height, angle=angle, **style))
 

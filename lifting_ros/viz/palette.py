@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The colours of people in pictures and in the viewer."""
+"""The colours of people in pictures, in the viewer and in RViz."""
 
 from __future__ import annotations
 
@@ -21,3 +21,9 @@ def side_of(name: str) -> str:
 def colour_of(name: str) -> str:
     """Colour of a joint or keypoint by its name, as #rrggbb."""
     return COLOURS[side_of(name)]
+
+
+def rgb_of(name: str) -> tuple[int, int, int]:
+    """The same as red, green and blue, 0 to 255."""
+    red, green, blue = bytes.fromhex(colour_of(name)[1:])
+    return red, green, blue

@@ -16,10 +16,11 @@ import cv2
 import numpy as np
 
 from lifting_ros.errors import LiftingError
+from lifting_ros.geometry.ellipsoids import ellipsoid_of
 from lifting_ros.io.pose_table import PoseFrame
 from lifting_ros.skeleton import JOINT_NAMES, KEYPOINT_LIMBS, KEYPOINT_NAMES, LIMBS
 from lifting_ros.types import JointStatus, Skeleton2D, Skeleton3D
-from lifting_ros.viz.palette import colour_of
+from lifting_ros.viz.palette import rgb_of
 
 TIMELINE = "stamp"
 _CLOCK_BEGINS_NS = 10**17
@@ -158,7 +159,7 @@ class SkeletonViewer:
         # Covariances
         shapes = {}
         for j in joints:
-            shape = ellipsoid(pose.covariance_m2[j])
+            shape = ellipsoid_of(pose.covariance_m2[j])
             if shape is not None:
                 shapes[j] = shape
 
@@ -203,22 +204,6 @@ class SkeletonViewer:
         self._stream.disconnect()
 
 
-def ellipsoid(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Standard deviations (3,) along the principal axes of a covariance (3, 3), and the axes'
-    quaternion x, y, z, w (4,).
-
-    None for a covariance that is not finite or is zero.
-    """
-    from scipy.spatial.transform import Rotation
-
-    if not np.isfinite(covariance).all() or not np.any(covariance):
-        return None
-
-    variances, axes = np.linalg.eigh(covariance)
-    axes[:, 0] *= np.sign(np.linalg.det(axes))  # a mirrored frame is not a rotation
-    return np.sqrt(np.maximum(variances, 0.0)), Rotation.from_matrix(axes).as_quat()
-
-
 def to_jpeg(message: Any) -> bytes | None:
     """An Image or CompressedImage as a JPEG; None if it does not decode."""
     from rosbags.image import message_to_cvimage
@@ -249,4 +234,4 @@ def _colours(pose: Skeleton3D, joints: Iterable[int]) -> list[tuple[int, ...]]:
 
 def _rgba(name: str, alpha: int) -> tuple[int, ...]:
     """Colour of a joint or keypoint by its name."""
-    return (*bytes.fromhex(colour_of(name)[1:]), alpha)
+    return (*rgb_of(name), alpha)

@@ -17,9 +17,9 @@ from matroska import write_video
 import lifting_ros
 from lifting_ros.cli.main import main
 from lifting_ros.cli.overlay_writer import chosen
-from lifting_ros.cli.source import read_camera
 from lifting_ros.estimator import Estimate
-from lifting_ros.io.frame_source import open_source
+from lifting_ros.io.camera_files import read_camera_file
+from lifting_ros.io.images import open_source
 
 PACKAGE = Path(lifting_ros.__file__).parent
 CLIP = PACKAGE / "demo" / "walk_and_sit.mp4"
@@ -364,7 +364,7 @@ def test_a_calibration_fits_images_of_another_size(tmp_path):
         "image_width: 640\nimage_height: 480\n"
         "camera_matrix: {data: [500, 0, 319.5, 0, 510, 239.5, 0, 0, 1]}\n"
     )
-    half = read_camera(str(path), 320, 240)
+    half = read_camera_file(path).camera(320, 240)
     np.testing.assert_allclose(half.matrix, [[250, 0, 159.5], [0, 255, 119.5], [0, 0, 1]])
 
 

@@ -146,7 +146,7 @@ def test_an_npz_shows_the_same_poses(calls, bag, tmp_path):
         (["other.npz", "--topic", "/x"], "--topic and --image are for bags"),
     ],
 )
-def test_bad_input_is_one_line_and_leaves_nothing(
+def test_bad_input_is_one_line_and_leaves_nothing(  # noqa: PLR0913 - cases and fixtures
     calls, bag, tmp_path, monkeypatch, capfd, arguments, line
 ):
     monkeypatch.chdir(tmp_path)

@@ -358,7 +358,7 @@ def test_data_with_a_licence_keeps_the_split_and_nothing_else(data, tmp_path, mo
         ("negatives", "names.npz", ("sample_",), ("house_", "traffic_")),
     ],
 )
-def test_every_photograph_without_a_licence_statement_goes(
+def test_every_photograph_without_a_licence_statement_goes(  # noqa: PLR0913 - cases and fixtures
     data, tmp_path, monkeypatch, folder, file, licensed, none
 ):
     """The names are those of the data's README. What is left and its split, which is now its own,

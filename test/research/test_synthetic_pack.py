@@ -110,7 +110,7 @@ def test_killed_run_leaves_no_pack_and_no_process(tmp_path):
     children = _wait_for(
         lambda: (
             _children(run.pid)
-            if len(_children(run.pid)) >= 2 and list(out.glob("*.part.npy"))
+            if len(_children(run.pid)) >= 2 and list(out.glob("*.partial.npy"))
             else None
         )
     )

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from ros_support import camera_info
 
-from lifting_ros.cli.source import read_camera
 from lifting_ros.config import ConfigError
+from lifting_ros.io.camera_files import read_camera_file
 from lifting_ros.ros.calibration import camera_info_to_camera
 from lifting_ros.ros.camera_yaml import camera_yaml_to_info, guessed_info, resized_info
 from lifting_ros.ros.conversions import ConversionError
@@ -183,7 +183,7 @@ def test_fisheye_file_gives_the_angles_of_a_fisheye(tmp_path, lens):
     assert degrees == pytest.approx(50.7, abs=0.1)  # read as k1 k2 p1 p2: 41.8
 
     from_info = camera_info_to_camera(camera_yaml_to_info(str(path)), 640, 480)
-    for camera in (from_info, read_camera(str(path), 640, 480)):
+    for camera in (from_info, read_camera_file(path).camera(640, 480)):
         found = np.rad2deg(np.arctan(camera.rays(right_edge)[0]))
         assert found == pytest.approx(degrees, abs=1e-3)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from ros_support import covariances, header, person
+from ros_support import header, person
 from visualization_msgs.msg import Marker
 
 from lifting_ros.ros.debug_image import debug_image
-from lifting_ros.ros.markers import SIDE_RGB, MarkerBuilder, MarkerConfig, ellipsoid
+from lifting_ros.ros.markers import MarkerBuilder, MarkerConfig
 from lifting_ros.skeleton import JOINT_NAMES
+from lifting_ros.viz.palette import rgb_of
 
 
 def builder(**config) -> MarkerBuilder:
@@ -78,8 +79,8 @@ def test_colours_tell_side_and_status():
     )
     joints = next(m for m in array.markers if m.ns == "joints")
     for j, (name, colour) in enumerate(zip(JOINT_NAMES, joints.colors, strict=True)):
-        side = name.split("_")[0] if name.split("_")[0] in SIDE_RGB else "trunk"
-        assert (colour.r, colour.g, colour.b) == pytest.approx(SIDE_RGB[side])
+        rgb = np.array([colour.r, colour.g, colour.b])
+        np.testing.assert_allclose(255 * rgb, rgb_of(name))
         assert colour.a == pytest.approx(0.25 if j in (3, 13) else 1.0)
 
 
@@ -113,13 +114,6 @@ def matrix_of(q) -> np.ndarray:
             [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
         ]
     )
-
-
-def test_ellipsoid_of_an_unknown_covariance_is_none():
-    assert ellipsoid(np.full((3, 3), np.nan)) is None and ellipsoid(np.zeros((3, 3))) is None
-    deviations, _ = ellipsoid(np.diag([4.0, 1.0, 9.0]))
-    np.testing.assert_allclose(deviations, [1, 2, 3])
-    assert ellipsoid(covariances(np.random.default_rng(8), 1, 3)[0]) is not None
 
 
 def test_lifetime_is_passed_on():

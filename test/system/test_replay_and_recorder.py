@@ -160,9 +160,9 @@ def bad_sources(tmp_path) -> dict[str, dict]:
     (tmp_path / "text.mp4").write_text("no video")
     return {
         "source: expected a video file": {},
-        "source /nowhere.mp4: no such file or folder": {"source": "/nowhere.mp4"},
-        f"source {tmp_path}/empty: no images": {"source": tmp_path / "empty"},
-        f"source {tmp_path}/text.mp4: does not open as a video": {"source": tmp_path / "text.mp4"},
+        "source: /nowhere.mp4: no such file or folder": {"source": "/nowhere.mp4"},
+        f"source: {tmp_path}/empty: no images": {"source": tmp_path / "empty"},
+        f"source: {tmp_path}/text.mp4: does not open as a video": {"source": tmp_path / "text.mp4"},
         "speed: unknown parameter": {"speed": 2},
         "/nowhere.yaml: not a readable YAML file": {
             "source": "FOLDER",

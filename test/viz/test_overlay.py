@@ -11,7 +11,7 @@ from people import CAMERA, make_poses, see, small_prior
 from lifting_ros.lifting.lifting import Lifter
 from lifting_ros.types import JointStatus, Person, Skeleton2D, Skeleton3D
 from lifting_ros.viz.overlay import contact_sheet, draw_overlay
-from lifting_ros.viz.overlay_3d import ellipse_of, make_view, placed, room_around
+from lifting_ros.viz.overlay_3d import make_view, placed, room_around
 
 GREY = np.full((480, 640, 3), 90, np.uint8)
 
@@ -150,20 +150,6 @@ def test_people_stand_upright_and_depth_goes_to_the_right():
     assert ahead[0] > origin[0] and ahead[1] > origin[1]
     np.testing.assert_allclose(view.plane @ view.plane.T, np.eye(2), atol=1e-12)
     np.testing.assert_allclose(view.plane @ view.away, 0, atol=1e-12)
-
-
-def test_the_ellipse_is_that_of_the_covariance():
-    rng = np.random.default_rng(0)
-    samples = rng.multivariate_normal([0, 0], [[4.0, 1.5], [1.5, 1.0]], 20000)
-    (width, height), angle = ellipse_of(np.cov(samples.T))
-    turned = samples @ np.array(
-        [
-            [np.cos(np.radians(angle)), -np.sin(np.radians(angle))],
-            [np.sin(np.radians(angle)), np.cos(np.radians(angle))],
-        ]
-    )
-    np.testing.assert_allclose(turned.std(0), [width / 2, height / 2], rtol=1e-3)
-    assert ellipse_of(np.full((2, 2), np.nan)) is None
 
 
 def test_people_without_a_place_stand_side_by_side():

@@ -64,7 +64,7 @@ class Picture(NamedTuple):
     """(M,) bool; where False, nothing is learnt from the place."""
 
 
-def open_montages(
+def open_montages(  # noqa: PLR0913 - the data and the settings of montages
     data: Path,
     side: str,
     teacher: Detector,

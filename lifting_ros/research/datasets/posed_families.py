@@ -79,7 +79,7 @@ class Stance(NamedTuple):
     """(N, 2) height of the ankle over that of a flat foot."""
 
 
-def trunk(
+def trunk(  # noqa: PLR0913 - the degrees of freedom of a trunk
     figure: Figure,
     draw: Draw,
     lean: np.ndarray,
@@ -131,7 +131,7 @@ def stance(
     return Stance(ankles, toes, lifted)
 
 
-def settle(
+def settle(  # noqa: PLR0913 - the degrees of freedom of a stance
     figure: Figure,
     draw: Draw,
     feet: Stance,
@@ -477,7 +477,7 @@ def ankle_on_knee(figure: Figure, draw: Draw, rows: np.ndarray) -> None:
     figure.rest[~rows] = kept[1][~rows]
 
 
-def _sit(
+def _sit(  # noqa: PLR0913 - the parts of a seated figure
     draw: Draw,
     bodies: Bodies,
     seat: tuple[float, float],

@@ -208,7 +208,7 @@ class Figure:
         self.fits = np.ones(self.count, bool)
         """(N,) whether everything that was asked for was reached."""
 
-    def hold_trunk(
+    def hold_trunk(  # noqa: PLR0913 - the degrees of freedom of a trunk
         self,
         lean_deg: np.ndarray,
         side_deg: np.ndarray | float = 0.0,

@@ -64,7 +64,7 @@ class LabelConfig:
         return ~np.any(rejected, axis=0)
 
 
-def quality_of(
+def quality_of(  # noqa: PLR0913 - one argument for each source of evidence
     found: Reconstruction,
     poses: LiftedPoses,
     other: LiftedPoses,

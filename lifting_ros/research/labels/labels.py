@@ -9,8 +9,6 @@ its covariances, and what speaks for it and against it (QUALITY).
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +17,7 @@ import numpy as np
 
 from lifting_ros.errors import DataError
 from lifting_ros.io.arrays import check_shape, read_arrays, read_images
+from lifting_ros.io.atomic import replacing_folder
 from lifting_ros.research.datasets.pack import WINDOW_BOXES, WINDOW_PX, box_transform, cut_square
 from lifting_ros.research.datasets.splits import every_ninth
 
@@ -95,10 +94,7 @@ def write_labels(
 ) -> None:
     """Write labels, and files `more` by name, into a new folder, whole or not at all;
     FileExistsError where there is something already."""
-    folder = Path(folder).absolute()
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as work:
-        beside = Path(work) / folder.name
-        beside.mkdir()
+    with replacing_folder(folder) as beside:
         np.save(beside / "images.npy", labels.windows)
         arrays = {
             name: value
@@ -116,13 +112,6 @@ def write_labels(
 
         for name, content in (more or {}).items():
             (beside / name).write_bytes(content)
-
-        try:
-            os.replace(beside, folder)  # an empty folder may be there, nothing else
-        except OSError as error:
-            raise FileExistsError(
-                f"{folder}: cannot be written ({error.strerror}); expected a new or empty folder"
-            ) from None
 
 
 def read_labels(folder: str | Path) -> Labels:

@@ -158,7 +158,17 @@ def _hinge(natural, bend):
     return axis - against * natural + 1e-3 * natural
 
 
-def _arm(turns, rig, shape, arm, chest, side, letter, roll, curl):
+def _arm(  # noqa: PLR0913 - a limb needs the whole figure
+    turns,
+    rig,
+    shape,
+    arm,
+    chest,
+    side,
+    letter,
+    roll,
+    curl,
+):
     def rest(bone, child):
         return shape.heads_m[rig.index(child)] - shape.heads_m[rig.index(bone)]
 
@@ -188,7 +198,15 @@ def _arm(turns, rig, shape, arm, chest, side, letter, roll, curl):
         turns[bone] = hand @ turn(knuckles, share * curl)
 
 
-def _leg(turns, rig, shape, leg, pelvis, side, lowest):
+def _leg(  # noqa: PLR0913 - a limb needs the whole figure
+    turns,
+    rig,
+    shape,
+    leg,
+    pelvis,
+    side,
+    lowest,
+):
     names = [f"{side}UpLeg", f"{side}Leg", f"{side}Foot"]
     hip, knee, ankle = (shape.heads_m[rig.index(name)] for name in names)
     thigh = unit(leg[1] - leg[0])

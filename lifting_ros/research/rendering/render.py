@@ -165,7 +165,7 @@ class Scene:
         return found >= 0 if found.dtype.kind == "i" else found.astype(bool)
 
 
-def render(
+def render(  # noqa: PLR0913 - settings, most with defaults
     scene: Scene,
     materials,
     light: Light,

@@ -12,7 +12,12 @@ NEAR_M = 0.05
 
 
 @compiled
-def covered_pixels(vertices, faces, K, window):
+def covered_pixels(  # noqa: C901 - one compiled loop
+    vertices,
+    faces,
+    K,
+    window,
+):
     """Pixels (P, 2) int32 column, row inside the window (left, top, right, bottom) that a triangle
     may touch, row by row.
 
@@ -116,7 +121,18 @@ def rays_through(pixels, K, samples):
 
 
 @compiled
-def surfaces(prim, u, v, far, start, directions, faces, vertices, normals, rest):
+def surfaces(  # noqa: PLR0913 - compiled: plain arrays
+    prim,
+    u,
+    v,
+    far,
+    start,
+    directions,
+    faces,
+    vertices,
+    normals,
+    rest,
+):
     """Of the rays that met a triangle (prim >= 0): ray (N,), face (N,), point (N, 3), unit normal
     (N, 3), rest position (N, 3).
 
@@ -171,7 +187,18 @@ def surfaces(prim, u, v, far, start, directions, faces, vertices, normals, rest)
 
 
 @compiled
-def lighting(normal, albedo, gloss, lit, toward, view, up, sun, sky, ground):
+def lighting(  # noqa: PLR0913 - compiled: plain arrays
+    normal,
+    albedo,
+    gloss,
+    lit,
+    toward,
+    view,
+    up,
+    sun,
+    sky,
+    ground,
+):
     """Colours (N, 3) in [0, 1] under a sky, a floor and lamps. lit (L, N) bool, toward (L, 3), view
     (N, 3) rays, colours (3,)."""
     out = np.empty_like(albedo)

@@ -44,7 +44,7 @@ class SyntheticPeople:
     """An endless, repeatable source of pictures: window(i), crowd(i), empty(i) depend on the seed,
     the subjects and i alone."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - sources of pictures, most with defaults
         self,
         body_dir,
         mocap_npz,
@@ -214,7 +214,7 @@ def turned(pose, angle: float) -> np.ndarray:
     return pose @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]])
 
 
-def write_pack(
+def write_pack(  # noqa: PLR0913 - the description of a pack, most with defaults
     out_dir,
     n: int,
     size: int,
@@ -250,7 +250,7 @@ def write_pack(
     return Path(out_dir)
 
 
-def write_scenes(
+def write_scenes(  # noqa: PLR0913 - the description of a pack, most with defaults
     out_dir,
     n: int,
     size,

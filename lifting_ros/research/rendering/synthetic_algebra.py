@@ -43,7 +43,15 @@ def place_bones(parents, rest_heads, rotations, root) -> np.ndarray:
     )
 
 
-def skin(rest, rest_normals, bone_index, bone_weight, rotations, rest_heads, heads):
+def skin(  # noqa: PLR0913 - the arrays of a skinned mesh
+    rest,
+    rest_normals,
+    bone_index,
+    bone_weight,
+    rotations,
+    rest_heads,
+    heads,
+):
     """Linear blend skinning: posed vertices (V, 3) and unit normals (V, 3), both float32.
 
     rest, rest_normals (V, 3); bone_index, bone_weight (V, k); rotations (B, 3, 3); rest_heads and

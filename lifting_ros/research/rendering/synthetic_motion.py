@@ -119,7 +119,15 @@ def facing(angle: float) -> np.ndarray:
     return turn(UP, angle)
 
 
-def figure(build: Build, upper, pelvis, angle, ankles, lean=0.0, rest=0.0) -> np.ndarray:
+def figure(  # noqa: PLR0913 - the degrees of freedom of a figure
+    build: Build,
+    upper,
+    pelvis,
+    angle,
+    ankles,
+    lean=0.0,
+    rest=0.0,
+) -> np.ndarray:
     """A pose (17, 3): pelvis (3,), heading and forward lean in radians, ankles (2, 3) left and
     right, `rest` from 0 (arms hang) to 1 (hands on the thighs). upper (17, 3): upper body that
     faces +z."""
@@ -169,7 +177,15 @@ def blend_upper(pose, upper, angle: float, share: float) -> np.ndarray:
     return share * upper + (1 - share) * (pose - pose[0]) @ facing(angle)
 
 
-def halt(build, upper, pose, speed, frames: int, fps: float, plant_front: bool = True):
+def halt(  # noqa: PLR0913 - the state of a walk and its sampling
+    build,
+    upper,
+    pose,
+    speed,
+    frames: int,
+    fps: float,
+    plant_front: bool = True,
+):
     """From the last pose of a walk to standing beside the planted foot, the front or the rear one;
     the other closes up.
 

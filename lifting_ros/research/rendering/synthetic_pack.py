@@ -26,7 +26,6 @@ from lifting_ros.io.atomic import replacing
 from lifting_ros.io.progress import Progress
 from lifting_ros.research.rendering.render_errors import RenderError
 
-PART = "part.npy"
 # of what rendered packs hold, and of those that tell none; where `lifting train` needs an older one
 # it is made again
 VERSION = 1
@@ -46,16 +45,14 @@ def render_pictures(
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
 
-    for left in [*out.glob(f"*.{PART}"), out / "labels.npz"]:
-        left.unlink(missing_ok=True)
+    (out / "labels.npz").unlink(missing_ok=True)
 
-    part = out / f"images.{os.getpid()}.{PART}"
-    np.lib.format.open_memmap(part, "w+", np.uint8, (count, size[1], size[0], 3)).flush()
-    workers = min(workers or len(os.sched_getaffinity(0)), max(count, 1))
-    job = partial(_render, make_source, pick, part)
-    samples = [None] * count
+    with replacing(out / "images.npy", keep_suffix=True) as part:
+        np.lib.format.open_memmap(part, "w+", np.uint8, (count, size[1], size[0], 3)).flush()
+        workers = min(workers or len(os.sched_getaffinity(0)), max(count, 1))
+        job = partial(_render, make_source, pick, part)
+        samples = [None] * count
 
-    try:
         with closing(
             job(range(count)) if workers == 1 else _in_processes(job, count, workers)
         ) as done:
@@ -69,10 +66,6 @@ def render_pictures(
                 f"{out}: a rendering process ended before its pictures were made (killed, or out "
                 "of memory?)"
             )
-
-        os.replace(part, out / "images.npy")
-    finally:
-        part.unlink(missing_ok=True)
 
     return samples
 

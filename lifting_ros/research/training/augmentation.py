@@ -105,7 +105,7 @@ _COVERED_WEIGHT = 0.3
 """Weight of a label that is covered by another person, relative to what it was."""
 
 
-def augment(
+def augment(  # noqa: PLR0913 - a picture, its labels and how to change them
     image: np.ndarray,
     keypoints: np.ndarray,
     size_px: int,

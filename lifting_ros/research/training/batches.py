@@ -51,7 +51,7 @@ class Batches(Dataset):
     that have a share.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the recipe's values, and the place among processes
         self,
         packs: list[Pack],
         shares: tuple[str, ...],

@@ -158,7 +158,7 @@ def best_of(trials: list[Trial]) -> tuple[int, int]:
     return chosen.components, chosen.basis
 
 
-def cross_validate(
+def cross_validate(  # noqa: PLR0913 - the data and the settings of a trial
     mocap: Mocap,
     weights: np.ndarray,
     fold: np.ndarray,

@@ -201,7 +201,7 @@ def with_varied_build(
     return positions_m, weights, own
 
 
-def fit_prior(
+def fit_prior(  # noqa: PLR0913 - options with defaults
     mocap: Mocap,
     components: int = 3,
     basis: int = 25,

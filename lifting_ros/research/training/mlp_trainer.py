@@ -226,7 +226,7 @@ class PictureTrainer(Trainer):
         return network.eval()
 
 
-def run_training(
+def run_training(  # noqa: PLR0913 - options with defaults
     trainer: PictureTrainer,
     source: PictureSource,
     folder: Path,

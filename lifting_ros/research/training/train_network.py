@@ -339,7 +339,7 @@ def _optimiser(config: TrainConfig, network: nn.Module) -> torch.optim.Optimizer
     )
 
 
-def train(
+def train(  # noqa: PLR0913 - options with defaults
     config: TrainConfig,
     packs: list[Pack],
     fusion: nn.Module,

@@ -321,7 +321,7 @@ class RelativeTrainer(PictureTrainer):
         }
 
 
-def train_relative(
+def train_relative(  # noqa: PLR0913 - options with defaults
     config: RelativeTrainConfig,
     mocap: Mocap,
     folder: Path,

@@ -11,7 +11,7 @@ import pytest
 from matroska import write_video
 
 from lifting_ros.errors import DataError
-from lifting_ros.io.frame_source import Losses, open_source
+from lifting_ros.io.images import Losses, open_source
 
 FRAMES = [np.full((48, 64, 3), 6 * k, np.uint8) for k in range(40)]
 UNEVEN_MS = [0, 33, 133, 166, 566, 1236, 1253, 1286, 1386, 1419, 1819, 2489, 2506, 2546]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames of an image, a folder of images, a video, a camera device or a stream, through OpenCV."""
+"""Images from files, folders, videos, camera devices and streams, through OpenCV."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _FOLDER_FPS = 10.0
 """Rate at which the images of a folder are shown."""
 _UNKNOWN_FPS = 30.0
-"""Rate of a video or a device that does not tell its own."""
+"""Rate of a video or a device that does not state its own."""
 _COUNTING_SUFFIXES = (".3gp", ".avi", ".m4v", ".mov", ".mp4")
 """Containers that store their number of frames; of others it is estimated from the duration."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
@@ -32,7 +32,7 @@ _NAMED = 5
 
 @dataclass
 class Losses:
-    """What of a source came, and what did not; filled by `FrameSource.stamped`."""
+    """What of a source came, and what did not; filled by `ImageSource.stamped`."""
 
     came: int = 0
     """Frames that were read."""
@@ -72,7 +72,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class FrameSource:
+class ImageSource:
     """An image, a folder of images, a video, a camera device or a stream."""
 
     name: str
@@ -201,17 +201,23 @@ class _FrameClock:
         return stamp_ns
 
 
-def open_source(name: str) -> FrameSource:
-    """Look at a source without reading its frames; DataError where it cannot be used."""
+def open_source(name: str) -> ImageSource:
+    """Look at a source without reading its frames; DataError where it cannot be used.
+
+    name: of a file or a folder, a device (`0`, `/dev/video0`) or a URL.
+    """
+    if not name:
+        raise DataError("expected a video file, a folder of images or a camera device, got ''")
+
     path = Path(name)
     if path.is_dir():
         images = folder_images(path)
         if not images:
             raise DataError(f"{name}: no images ({', '.join(IMAGE_SUFFIXES)}) in this folder")
-        return FrameSource(name, _FOLDER_FPS, len(images), live=False, images=images)
+        return ImageSource(name, _FOLDER_FPS, len(images), live=False, images=images)
 
     if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-        return FrameSource(name, _FOLDER_FPS, 1, live=False, images=(path,))
+        return ImageSource(name, _FOLDER_FPS, 1, live=False, images=(path,))
 
     is_device = name.isdigit() or name.startswith("/dev/")
     is_url = bool(_URL.match(name))
@@ -230,7 +236,19 @@ def open_source(name: str) -> FrameSource:
 
     # A URL with a known number of frames is a video on a server.
     live = is_device or (is_url and not count)
-    return FrameSource(name, fps, round(count), live)
+    return ImageSource(name, fps, round(count), live)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """(H, W, 3) uint8 RGB; DataError where the file is not an image."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+
+    image = decoded(path)
+    if image is None:
+        raise DataError(f"{path}: does not decode as an image")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def folder_images(folder: Path) -> tuple[Path, ...]:

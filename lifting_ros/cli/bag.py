@@ -261,7 +261,14 @@ def track(
         tracker.add(answer)
         if answer is not None:
             warnings.release()
-    return tracker.end()
+    tracked = tracker.end()
+    if tracker.late:
+        print(
+            f"lifting bag: the stamps of {tracker.late} of {len(tracked)} images are not later than"
+            " the one before: their persons have no ids",
+            file=sys.stderr,
+        )
+    return tracked
 
 
 def write(

@@ -128,17 +128,26 @@ def ros_header(header: Any) -> Header:
 
 
 class OfflineTracker:
-    """Adds ids and velocities; with `smooth`, every frame is smoothed over the whole bag."""
+    """Adds ids and velocities; with `smooth`, every frame is smoothed over the whole bag.
+
+    The persons of a late or repeated frame are not tracked: they have no ids.
+    """
 
     def __init__(self, config: TrackerConfig, smooth: bool):
         self._tracker = Tracker(replace(config, lag_s=LONGEST_S) if smooth else config)
         self._answers: list[Answer | None] = []
+        self._is_tracked: list[bool] = []
         self._tracked: list[tuple[Person, ...]] = []
+        self.late = 0
+        """Frames that are late or repeated."""
 
     def add(self, answer: Answer | None) -> None:
         """Add the next image's answer, or None."""
         self._answers.append(answer)
-        if answer is not None:
+        is_late = answer is not None and self._tracker.drop_if_late(answer.stamp_ns)
+        self.late += is_late
+        self._is_tracked.append(answer is not None and not is_late)
+        if self._is_tracked[-1]:
             self._tracked += [
                 frame.persons for frame in self._tracker.update(answer.stamp_ns, answer.persons)
             ]
@@ -149,6 +158,6 @@ class OfflineTracker:
         tracked = iter(self._tracked)
 
         return [
-            None if answer is None else replace(answer, persons=next(tracked))
-            for answer in self._answers
+            replace(answer, persons=next(tracked)) if is_tracked else answer
+            for answer, is_tracked in zip(self._answers, self._is_tracked, strict=True)
         ]

@@ -144,6 +144,13 @@ class Worker:
         config = self._context.config()
         header = job.message.header
         stamp = stamp_ns(job.message)
+        if self._tracker.drop_if_late(stamp):
+            self._drop(
+                "late or repeated",
+                f"{config.input} not used: its stamp, {stamp / 1e9:.3f} s, is not later than that"
+                " of the one before",
+            )
+            return
         clock = Clock()
 
         # Estimate, in the frame of the message

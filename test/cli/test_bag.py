@@ -261,6 +261,32 @@ def test_unusable_images_are_counted_and_no_other_is_lost(light, tmp_path, capsy
     ] == read_raw(source)
 
 
+@pytest.mark.parametrize(
+    ("order", "ids", "late"),
+    [
+        ((0, 1, 3, 2, 4), [1, 1, 1, 0, 1], 1),
+        ((0, 1, 1, 2), [1, 1, 0, 1], 1),
+        ((0, 1, -100, -99), [1, 1, 2, 2], 0),
+        ((None, None, None), [1, 2, 3], 0),
+    ],
+    ids=["swapped", "repeated", "jump", "no clock"],
+)
+def test_images_of_any_stamps_are_all_answered(light, tmp_path, capsys, order, ids, late):
+    stamps = [0 if k is None else START_NS + k * PERIOD_NS for k in order]
+    messages = [
+        ("/cam/image_raw", START_NS + place * PERIOD_NS, image(np.full_like(RGB, 200), stamp_ns))
+        for place, stamp_ns in enumerate(stamps)
+    ]
+    source = write_bag(tmp_path / "in", messages)
+    for option in ("--smooth", "--no-smooth"):
+        assert bag(source, tmp_path / "out.mcap", option) == 0
+        found = [message for _, message in poses(tmp_path / "out.mcap")]
+        assert [stamp(message) for message in found] == stamps
+        assert [message.skeletons[0].id for message in found] == ids
+        said = f"lifting bag: the stamps of {late} of {len(ids)} images are not later"
+        assert (said in capsys.readouterr().err) == bool(late)
+
+
 def test_poses_only_and_another_namespace(light, tmp_path):
     source = write_bag(tmp_path / "in", scene())
     assert bag(source, tmp_path / "out.mcap", "--poses-only", "--namespace", "/robot/people") == 0

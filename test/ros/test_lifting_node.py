@@ -672,6 +672,25 @@ def test_a_stream_that_starts_again_starts_other_tracks(stage):
     assert ids[0] == ids[1] and ids[2] == ids[3] and len(set(ids)) == 3 and ids == sorted(ids)
 
 
+def test_a_late_image_is_dropped_and_counted_and_nobody_is_new(stage):
+    """15 Hz, with the fourth and the fifth image swapped, and the last one sent twice."""
+    s = stage()
+    s.connect()
+    figure = person(np.random.default_rng(2), invalid=())
+    s.estimator.answer = lambda call: [figure]
+    answers = [s.ask(seconds=20 + k / 15) for k in (0, 1, 2, 4)]
+    dropped = s.node.tally.total_dropped
+    for k, count in ((3, 1), (4, 2)):
+        s.send(seconds=20 + k / 15)
+        s.until(lambda count=count: dropped["late or repeated"] == count, "the count")
+    answers.append(s.ask(seconds=20 + 5 / 15))
+
+    assert [a.skeletons[0].id for a in answers] == [1] * 5
+    assert np.isfinite(answers[-1].skeletons[0].joints[3].velocity.x)
+    assert len(s.received["/lifting/skeletons_3d"]) == 5 and len(s.estimator.calls) == 5
+    assert s.diagnostics()["dropped, late or repeated"] == "2"
+
+
 def test_with_a_lag_each_frame_comes_later_under_its_own_stamp(stage):
     s = stage(tracking__lag_s=2.0)
     s.connect()
@@ -700,11 +719,11 @@ def test_images_of_equal_stamp_keep_their_headers(stage, monkeypatch):
         s.send(message, seconds)
         s.until(lambda: len(s.estimator.calls) > known, "the image")
 
-    for seconds, frame in ((20.0, "first"), (20.0, "second"), (21.0, "third")):
+    for seconds, frame in ((0.0, "first"), (0.0, "second"), (1.0, "third")):
         send(seconds, frame)
     update = worker._tracker.update
     monkeypatch.setattr(worker._tracker, "update", lambda *_: 1 / 0)
-    send(22.0, "fails")
+    send(1.5, "fails")
     s.until(lambda: s.node.tally.total_dropped["failed (ZeroDivisionError)"])
     assert not worker._pending
     monkeypatch.setattr(worker._tracker, "update", update)
@@ -712,7 +731,7 @@ def test_images_of_equal_stamp_keep_their_headers(stage, monkeypatch):
         send(seconds, frame)
     s.until(lambda: len(answers) >= 2, "what is due")
     assert [(answer.header.stamp.sec, answer.header.frame_id) for answer in answers] == [
-        (20, "first"),
+        (0, "first"),
         (23, "fourth"),
     ]
     assert len(worker._pending) == 1

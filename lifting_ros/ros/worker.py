@@ -6,6 +6,7 @@ The executor's thread puts messages into the queue; the worker estimates, tracks
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -79,6 +80,10 @@ class Worker:
         """One entry for each frame that the tracker holds, in its order."""
         self._queue = NewestQueue(context.config().queue)
         self._running = False
+        self._is_showing = False
+        """Whether something was published since the outputs were cleared."""
+        self._heard_s = 0.0
+        """Monotonic time of the last message, or of the end of the work on it."""
         self._busy = Lock()
         """Held while a message is being answered."""
         self._thread = Thread(target=self._run, name="worker", daemon=True)
@@ -87,6 +92,7 @@ class Worker:
     def enqueue(self, job: Job) -> None:
         """Add a message; never blocks. A full queue drops its oldest message."""
         self._tally.received()
+        self._heard_s = time.monotonic()
         if self._queue.put(job):
             self._tally.dropped("a newer one came")
 
@@ -106,6 +112,18 @@ class Worker:
         with self._busy:
             self._clear_outputs()
 
+    def clear_if_silent(self, silence_s: float) -> None:
+        """Clear the outputs, once, if no message has come for so long; 0: never. Does not block."""
+        if not (silence_s and self._is_showing and self._running):
+            return
+        if not self._busy.acquire(blocking=False):
+            return
+        try:
+            if time.monotonic() - self._heard_s > silence_s:
+                self._clear_outputs()
+        finally:
+            self._busy.release()
+
     def close(self) -> None:
         """Pause and end the thread."""
         self.pause()
@@ -113,6 +131,7 @@ class Worker:
         self._thread.join()
 
     def _clear_outputs(self) -> None:
+        self._is_showing = False
         try:
             self._outputs.clear()
         except Exception:  # rclpy's exception types are private
@@ -124,7 +143,9 @@ class Worker:
             with self._busy:
                 # The worker may have been paused between `get` and here.
                 if self._running:
+                    self._is_showing = True
                     self.answer(job)
+                    self._heard_s = time.monotonic()
 
     def answer(self, job: Job) -> None:
         """Estimate and publish. Any failure is counted and reported; the next message is not

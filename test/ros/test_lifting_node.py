@@ -774,6 +774,45 @@ def test_nobody_is_shown_any_more_when_the_work_ends(stage, end):
     assert {m.header.frame_id for m in markers[-1].markers} == {FRAME}
 
 
+def test_people_are_taken_back_when_the_camera_falls_silent(stage):
+    from visualization_msgs.msg import Marker
+
+    s = stage(silence_s=0.3)
+    markers = s.listen(MarkerArray, "/lifting/markers")
+    s.connect()
+    s.until(lambda: s.node._outputs._is_wanted("~/markers"), "the listener")
+    s.ask()
+    s.until(lambda: len(markers) >= 2, "the end of the markers")
+    shown = {(m.ns, m.id) for m in markers[0].markers}
+    assert shown and shown == {(m.ns, m.id) for m in markers[1].markers}
+    assert {m.action for m in markers[1].markers} == {Marker.DELETE}
+
+    s.spin(1.0)
+    assert len(markers) == 2  # once
+    assert s.ask().skeletons  # and it goes on
+    s.until(lambda: len(markers) >= 4)
+    assert {m.action for m in markers[2].markers} == {Marker.ADD}
+
+
+def test_people_stay_while_an_image_is_worked_on(stage):
+    """A network that takes longer than the silence."""
+    import threading
+
+    s = stage(silence_s=0.2)
+    markers = s.listen(MarkerArray, "/lifting/markers")
+    s.connect()
+    s.until(lambda: s.node._outputs._is_wanted("~/markers"), "the listener")
+    gate = threading.Event()
+    answer, s.estimator.answer = s.estimator.answer, lambda call: (gate.wait(30), answer(call))[1]
+    s.send()
+    s.until(lambda: s.estimator.calls)
+    s.spin(1.0)
+    assert not markers
+    gate.set()
+    s.until(lambda: markers)
+    assert markers[0].markers
+
+
 # --- nothing ends it ---
 
 

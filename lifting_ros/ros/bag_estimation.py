@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from lifting_ros.estimator import PoseEstimator
+from lifting_ros.io.brightness_range import BrightnessRange
 from lifting_ros.ros.bag_input import COMPRESSED, IMAGE, INFO, InputBag
 from lifting_ros.ros.calibration import usable_camera
 from lifting_ros.ros.conversions import ConversionError, compressed_to_rgb, header_ns, image_to_rgb
@@ -90,6 +91,7 @@ class ImageEstimation:
         self.connections = bag.of_topic(topic, IMAGE, COMPRESSED)
         self._topic = topic
         self._up = np.array(config.up)
+        self._brightness = BrightnessRange(warn)
 
     def answers(self, estimator: PoseEstimator) -> Iterator[Answer | None]:
         """One Answer per message of the topic, in order; None for an unusable image."""
@@ -106,7 +108,7 @@ class ImageEstimation:
         message = self._bag.decode(connection, data)
         header = ros_header(message.header)
         image = (image_to_rgb if connection.msgtype == IMAGE else compressed_to_rgb)(
-            replace(message, header=header)
+            replace(message, header=header), self._brightness
         )
         answer = Answer(header, ())
         camera = usable_camera(

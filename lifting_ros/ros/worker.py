@@ -21,6 +21,7 @@ from lifting_ros.estimator import Clock, KeypointLifter
 from lifting_ros.geometry.body_frame import in_frame
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.geometry.transform_tree import TransformError
+from lifting_ros.io.brightness_range import BrightnessRange
 from lifting_ros.ros.calibration import usable_camera
 from lifting_ros.ros.conversions import ConversionError, depth_to_metres, header_ns, message_to_rgb
 from lifting_ros.ros.diagnostics import Tally
@@ -76,6 +77,7 @@ class Worker:
         self._tally = tally
         self._context = context
 
+        self._brightness = BrightnessRange(context.warn)
         self._pending: deque[_Pending] = deque()
         """One entry for each frame that the tracker holds, in its order."""
         self._queue = NewestQueue(context.config().queue)
@@ -241,7 +243,7 @@ class Worker:
             clock.mark("lift")
             return persons, None
 
-        image = message_to_rgb(message)
+        image = message_to_rgb(message, self._brightness)
         depth = self._depth(job.depth, config)
         clock.mark("convert")
         camera = self._camera(message, image.shape[1::-1], config)

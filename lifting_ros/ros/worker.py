@@ -20,7 +20,7 @@ from std_msgs.msg import Header
 from lifting_ros.estimator import Clock, KeypointLifter
 from lifting_ros.geometry.body_frame import in_frame
 from lifting_ros.geometry.camera import Camera
-from lifting_ros.geometry.transform_tree import TransformError
+from lifting_ros.geometry.transform_tree import TransformError, plain_frame
 from lifting_ros.io.brightness_range import BrightnessRange
 from lifting_ros.ros.calibration import usable_camera
 from lifting_ros.ros.conversions import ConversionError, depth_to_metres, header_ns, message_to_rgb
@@ -181,8 +181,9 @@ class Worker:
 
         # Transform to the target frame
         frame_3d = ""
-        if config.tf.target_frame and config.tf.target_frame != header.frame_id:
-            frame_3d = config.tf.target_frame
+        target = plain_frame(config.tf.target_frame)
+        if target and target != plain_frame(header.frame_id):
+            frame_3d = target
             try:
                 transform = self._context.transforms.lookup(
                     frame_3d, header.frame_id, stamp, config.tf.timeout_s

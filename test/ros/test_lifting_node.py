@@ -541,6 +541,31 @@ def test_target_frame_moves_the_3d_part_alone(stage):
     )
 
 
+@pytest.mark.parametrize("target", ["map", "/map"])
+def test_leading_slashes_of_frames_mean_nothing(stage, target):
+    s = stage(tf__target_frame=target)
+    s.connect()
+    static_tf(s).publish(transform("/map", f"/{FRAME}", 0, move=(1.0, 2.0, 3.0)))
+    figure = person(np.random.default_rng(7))
+    s.estimator.answer = lambda call: [figure]
+    s.until(lambda: s.node._transforms._tree._edges)
+    for frame_id in (FRAME, f"/{FRAME}"):
+        message = image(RGB, "rgb8")
+        message.header.frame_id = frame_id
+        answer = s.ask(message)
+        assert answer.header.frame_id == "map"
+        x = answer.skeletons[0].joints[10].position.x
+        assert x == pytest.approx(figure.skeleton_3d.joints_m[10, 0] + 1, abs=1e-6)
+
+
+def test_an_image_in_the_target_frame_needs_no_transform(stage):
+    s = stage(tf__target_frame=FRAME, tf__timeout_s=0.0)
+    s.connect()
+    message = image(RGB, "rgb8")
+    message.header.frame_id = f"/{FRAME}"
+    assert s.ask(message).skeletons
+
+
 def test_target_frame_applies_to_3d_topics_only(stage):
     s = stage(tf__target_frame="map", tf__publish=True)
     hypotheses, markers = (

@@ -123,7 +123,7 @@ class LiftingNode(LifecycleNode):
 
     def _begin(self) -> None:
         config = self.parameters.value
-        self._inputs = Inputs(self, config, self._enqueue)
+        self._inputs = Inputs(self, config, self._enqueue, self._warn)
         needs_tf = config.tf.target_frame or config.tf.gravity_frame
         self._transforms = TransformListener(self) if needs_tf else None
         context = WorkerContext(

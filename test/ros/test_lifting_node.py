@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -317,7 +318,9 @@ def test_subscriptions_follow_their_publishers(stage, first, second):
         ]
         assert offered == [ReliabilityPolicy[policy]]
         before = len(s.received["/lifting/skeletons_3d"])
-        publisher.publish(image(RGB, "rgb8"))
+        message = image(RGB, "rgb8")
+        message.header.stamp.sec += before  # the second one is later
+        publisher.publish(message)
         s.until(lambda b=before: len(s.received["/lifting/skeletons_3d"]) > b)
         s.peer.destroy_publisher(publisher)
         s.until(lambda: not s.peer.get_subscriptions_info_by_topic("/image"))
@@ -410,8 +413,6 @@ def test_an_image_gets_the_camera_info_of_its_own_stamp(stage):
 
 
 def test_compressed_images_follow_image_transport_names(stage):
-    import cv2
-
     s = stage(image_transport="compressed")
     s.listen()
     s.publisher(CompressedImage, "image/compressed")
@@ -422,6 +423,58 @@ def test_compressed_images_follow_image_transport_names(stage):
     )
     s.until(lambda: s.received["/lifting/skeletons_3d"])
     np.testing.assert_array_equal(s.estimator.calls[-1]["image"], RGB)
+
+
+def png(pixels: np.ndarray) -> CompressedImage:
+    return CompressedImage(format="png", data=cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())
+
+
+@pytest.mark.parametrize(
+    ("transport", "topic", "kind"),
+    [
+        ("raw", "image", CompressedImage),  # image:=/camera/image_raw/compressed
+        ("raw", "image/compressed", CompressedImage),
+        ("compressed", "image", CompressedImage),
+        ("compressed", "image", Image),
+    ],
+)
+def test_images_that_are_there_are_used_and_it_is_said(stage, monkeypatch, transport, topic, kind):
+    said = []
+    monkeypatch.setattr(lifting_node.LiftingNode, "_log", lambda self, text: said.append(text))
+    s = stage(image_transport=transport)
+    answers = s.listen()
+    s.publisher(kind, topic)
+    s.until(lambda: s.subscribed(topic), "the subscription")
+    s.send(image(RGB, "rgb8") if kind is Image else png(RGB), topic=topic)
+    s.until(lambda: answers)
+    np.testing.assert_array_equal(s.estimator.calls[-1]["image"], RGB)
+    asked = "Image on /image" if transport == "raw" else "CompressedImage on /image/compressed"
+    line = f"image: nobody publishes {asked}, so {kind.__name__} on /{topic} is used"
+    assert said.count(line) == 1
+    assert s.node._expected_topic() == f"/{topic}"
+
+
+def test_the_transport_that_was_asked_for_is_used_once_it_is_there(stage):
+    s = stage()
+    s.listen()
+    s.publisher(CompressedImage, "image/compressed")
+    s.until(lambda: s.subscribed("image/compressed"), "the other subscription")
+    s.connect()
+    s.until(lambda: not s.subscribed("image/compressed"), "the end of the other one")
+    assert s.ask().skeletons and s.node._expected_topic() == "/image"
+
+
+def test_a_topic_without_images_is_named_with_its_type(stage, monkeypatch):
+    said = []
+    monkeypatch.setattr(lifting_node.LiftingNode, "_log", lambda self, text: said.append(text))
+    s = stage()
+    s.listen()
+    s.publisher(CameraInfo, "image")
+    s.until(lambda: said, "the warning")
+    assert said[0] == (
+        "image: /image has sensor_msgs/msg/CameraInfo, expected sensor_msgs/msg/Image or"
+        " sensor_msgs/msg/CompressedImage"
+    )
 
 
 def test_a_depth_image_of_the_same_moment_goes_along(stage):

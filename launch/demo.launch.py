@@ -175,7 +175,7 @@ def _replay(given: dict[str, str]) -> Node:
 
 
 def _camera_info(given: dict[str, str]) -> str:
-    folder, slash, _ = given["image"].rpartition("/")
+    folder, slash, _ = given["image"].removesuffix("/compressed").rpartition("/")
     return given["camera_info"] or f"{folder}{slash}camera_info"
 
 

@@ -205,7 +205,7 @@ def _value(name: str, text: str) -> bool | ParameterValue:
 
 def _remappings(given: dict[str, str]) -> list[tuple[str, str]]:
     """Topics of the node and what they are called here."""
-    beside = given["image"].rpartition("/")
+    beside = given["image"].removesuffix("/compressed").rpartition("/")
     topics = given | {"camera_info": given["camera_info"] or f"{beside[0]}{beside[1]}camera_info"}
 
     return [

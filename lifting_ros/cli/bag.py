@@ -180,7 +180,7 @@ def add_poses(args: argparse.Namespace, config: NodeConfig, bag: InputBag, topic
     answers = track(args, config, images.answers(estimator), count, warnings)
     used = [answer for answer in answers if answer is not None]
     if not used:
-        reason = next(iter(warnings.kept), "there is none")
+        reason = next(iter(warnings.kept.values()), "there is none")
         raise CommandError(
             f"{args.bag}: none of the {len(answers)} images on {topic} can be used ({reason})"
         )
@@ -261,7 +261,14 @@ def track(
         tracker.add(answer)
         if answer is not None:
             warnings.release()
-    return tracker.end()
+    tracked = tracker.end()
+    if tracker.late:
+        print(
+            f"lifting bag: the stamps of {tracker.late} of {len(tracked)} images are not later than"
+            " the one before: their persons have no ids",
+            file=sys.stderr,
+        )
+    return tracked
 
 
 def write(

@@ -81,8 +81,16 @@ class _Edge:
         del self.poses[:old]
 
 
+def plain_frame(name: str) -> str:
+    """The name of a frame without the leading slash that ROS 1 gave it; tf2 takes it off, too."""
+    return name.removeprefix("/")
+
+
 class TransformTree:
-    """The transforms of the last `keep_ns` nanoseconds. Not thread-safe."""
+    """The transforms of the last `keep_ns` nanoseconds. Not thread-safe.
+
+    Frames are the same with and without a leading slash.
+    """
 
     def __init__(self, keep_ns: int = 10 * 10**9):
         self._keep_ns = keep_ns
@@ -104,6 +112,8 @@ class TransformTree:
         numbers are not a pose, or if the names are empty or equal.
         """
         pose = _pose_matrix(translation_m, quaternion_xyzw)
+        parent = plain_frame(parent)
+        child = plain_frame(child)
 
         # Such an entry would replace the real parent of the frame.
         if not parent or not child or parent == child:
@@ -139,6 +149,8 @@ class TransformTree:
         Poses are interpolated between the two published ones next to the stamp, never
         extrapolated. Raises TransformError if the transform is not known.
         """
+        source = plain_frame(source)
+        target = plain_frame(target)
         if not source or not target:
             raise TransformError(
                 f"{source or target}: no transform to a frame without a name (frame_id is empty)"

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from lifting_ros.errors import DataError
+from lifting_ros.io.brightness_range import BrightnessRange, decoded_bgr
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _FOLDER_FPS = 10.0
@@ -100,8 +101,9 @@ class ImageSource:
         yield from self._of_files(losses) if self.images else self._of_capture(losses)
 
     def _of_files(self, losses: Losses) -> Iterator[Frame]:
+        brightness = BrightnessRange()
         for place, path in enumerate(self.images):
-            image = decoded(path)
+            image = decoded(path, brightness)
             if image is None:
                 losses.unreadable.append(path.name)
                 continue
@@ -269,11 +271,15 @@ def natural_key(name: str) -> list[str | int]:
     return [int(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
-def decoded(path: Path) -> np.ndarray | None:
-    """An image file, (H, W, 3) uint8 BGR; None where it does not decode."""
+def decoded(path: Path, brightness: BrightnessRange | None = None) -> np.ndarray | None:
+    """An image file, (H, W, 3) uint8 BGR; None where it does not decode.
+
+    brightness: of the camera that took it, for an image of 16 bits; None: of this image.
+    """
     try:
-        return cv2.imread(str(path), cv2.IMREAD_COLOR)
-    except cv2.error:  # a header that claims too many pixels
+        data = np.fromfile(path, np.uint8)
+        return decoded_bgr(data, brightness or BrightnessRange()) if len(data) else None
+    except (cv2.error, OSError):  # such as a header that claims too many pixels
         return None
 
 

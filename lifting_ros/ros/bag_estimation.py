@@ -15,6 +15,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
 from lifting_ros.estimator import PoseEstimator
+from lifting_ros.io.brightness_range import BrightnessRange
 from lifting_ros.ros.bag_input import COMPRESSED, IMAGE, INFO, InputBag
 from lifting_ros.ros.calibration import usable_camera
 from lifting_ros.ros.conversions import ConversionError, compressed_to_rgb, header_ns, image_to_rgb
@@ -90,6 +91,7 @@ class ImageEstimation:
         self.connections = bag.of_topic(topic, IMAGE, COMPRESSED)
         self._topic = topic
         self._up = np.array(config.up)
+        self._brightness = BrightnessRange(warn)
 
     def answers(self, estimator: PoseEstimator) -> Iterator[Answer | None]:
         """One Answer per message of the topic, in order; None for an unusable image."""
@@ -106,7 +108,7 @@ class ImageEstimation:
         message = self._bag.decode(connection, data)
         header = ros_header(message.header)
         image = (image_to_rgb if connection.msgtype == IMAGE else compressed_to_rgb)(
-            replace(message, header=header)
+            replace(message, header=header), self._brightness
         )
         answer = Answer(header, ())
         camera = usable_camera(
@@ -128,17 +130,26 @@ def ros_header(header: Any) -> Header:
 
 
 class OfflineTracker:
-    """Adds ids and velocities; with `smooth`, every frame is smoothed over the whole bag."""
+    """Adds ids and velocities; with `smooth`, every frame is smoothed over the whole bag.
+
+    The persons of a late or repeated frame are not tracked: they have no ids.
+    """
 
     def __init__(self, config: TrackerConfig, smooth: bool):
         self._tracker = Tracker(replace(config, lag_s=LONGEST_S) if smooth else config)
         self._answers: list[Answer | None] = []
+        self._is_tracked: list[bool] = []
         self._tracked: list[tuple[Person, ...]] = []
+        self.late = 0
+        """Frames that are late or repeated."""
 
     def add(self, answer: Answer | None) -> None:
         """Add the next image's answer, or None."""
         self._answers.append(answer)
-        if answer is not None:
+        is_late = answer is not None and self._tracker.drop_if_late(answer.stamp_ns)
+        self.late += is_late
+        self._is_tracked.append(answer is not None and not is_late)
+        if self._is_tracked[-1]:
             self._tracked += [
                 frame.persons for frame in self._tracker.update(answer.stamp_ns, answer.persons)
             ]
@@ -149,6 +160,6 @@ class OfflineTracker:
         tracked = iter(self._tracked)
 
         return [
-            None if answer is None else replace(answer, persons=next(tracked))
-            for answer in self._answers
+            replace(answer, persons=next(tracked)) if is_tracked else answer
+            for answer, is_tracked in zip(self._answers, self._is_tracked, strict=True)
         ]

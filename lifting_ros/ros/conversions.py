@@ -7,6 +7,7 @@ ConversionError for a message that cannot be used.
 from __future__ import annotations
 
 import array
+import sys
 from collections.abc import Sequence
 
 import cv2
@@ -18,6 +19,7 @@ from std_msgs.msg import Header
 
 from lifting_ros import __version__, skeleton
 from lifting_ros.errors import LiftingError
+from lifting_ros.io.brightness_range import BrightnessRange, decoded_bgr
 from lifting_ros.msg import Joint3D, Skeleton2DArray, Skeleton3DArray, SkeletonInfo
 from lifting_ros.msg import Skeleton2D as Skeleton2DMsg
 from lifting_ros.msg import Skeleton3D as Skeleton3DMsg
@@ -51,9 +53,11 @@ _PIXEL_BYTES = {
         for bits in (8, 16)
     },
 }
+_PLANAR = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
+"""Encodings with a plane of brightness, and one of colours that is half as high."""
 _DEPTH = {"32FC1": (np.float32, 1.0), "16UC1": (np.uint16, 0.001), "mono16": (np.uint16, 0.001)}
 """Encodings of depth images: type, and metres per unit."""
-ENCODINGS = (*_PIXEL_BYTES, *_ALIASES)
+ENCODINGS = (*_PIXEL_BYTES, *_PLANAR, *_ALIASES)
 """Encodings of sensor_msgs/Image that can be read."""
 
 
@@ -61,13 +65,16 @@ class ConversionError(LiftingError):
     """A message that cannot be used; the text is one line and starts with the field."""
 
 
-def image_to_rgb(message: Image) -> np.ndarray:
+def image_to_rgb(message: Image, brightness: BrightnessRange | None = None) -> np.ndarray:
     """(H, W, 3) uint8 RGB, contiguous.
 
-    The array of an rgb8 image shares the message's memory: do not write to it. ConversionError if
-    encoding, size, step and data do not fit together.
+    brightness: the camera's, for images of 16 bits. The array of an rgb8 image shares the message's
+    memory: do not write to it. ConversionError if encoding, size, step and data do not fit
+    together.
     """
     encoding = _ALIASES.get(message.encoding, message.encoding)
+    if encoding in _PLANAR:
+        return _planar_to_rgb(message)
     if encoding not in _PIXEL_BYTES:
         raise ConversionError(
             f"encoding: expected one of {', '.join(ENCODINGS)}, got {message.encoding!r}"
@@ -79,6 +86,8 @@ def image_to_rgb(message: Image) -> np.ndarray:
 
     if message.step != row or message.encoding != encoding:
         message = _repacked(message, encoding, row)
+    if brightness is not None and encoding.endswith("16"):
+        message = _stretched(message, row, brightness)
 
     try:
         return np.ascontiguousarray(bridge.to_rgb(message))
@@ -88,13 +97,39 @@ def image_to_rgb(message: Image) -> np.ndarray:
         ) from None
 
 
-def _checked_row(message: Image, encoding: str, pixel_bytes: int) -> int:
-    """Bytes of a row without padding."""
+def _planar_to_rgb(message: Image) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a semi-planar image: H rows of brightness, then H / 2 of colours."""
+    if message.height % 2:
+        raise ConversionError(
+            f"height: expected an even number of pixels in {message.encoding}, got {message.height}"
+        )
+    row = _checked_row(message, message.encoding, 1, message.height * 3 // 2)
+    pixels = _tight(message, row, message.height * 3 // 2)
+    return cv2.cvtColor(pixels, _PLANAR[message.encoding])
+
+
+def _stretched(message: Image, row: int, brightness: BrightnessRange) -> Image:
+    """An image of 16 bits without padding, over the whole range."""
+    order = ">" if message.is_bigendian else "<"
+    numbers = _tight(message, row).view(np.dtype(np.uint16).newbyteorder(order))
+    pixels = numbers.reshape(message.height, message.width, -1)
+    stretched = brightness.stretched(pixels, message.encoding == "mono16")
+    if stretched is pixels:
+        return message
+
+    out = _repacked(message, message.encoding, row)
+    out.is_bigendian = int(sys.byteorder == "big")
+    out.data = _as_bytes(stretched)
+    return out
+
+
+def _checked_row(message: Image, encoding: str, pixel_bytes: int, rows: int = 0) -> int:
+    """Bytes of a row without padding. rows: of the data; 0: as many as the image has."""
     if message.width == 0 or message.height == 0:
         raise ConversionError(
             f"width, height: expected an image, got {message.width}x{message.height}"
         )
-    if encoding.startswith("yuv422") and message.width % 2:
+    if encoding.startswith(("yuv422", "nv")) and message.width % 2:
         raise ConversionError(
             f"width: expected an even number of pixels in {encoding}, got {message.width}"
         )
@@ -107,25 +142,26 @@ def _checked_row(message: Image, encoding: str, pixel_bytes: int) -> int:
         )
 
     # The last row may come without its padding.
-    needed = message.step * (message.height - 1) + row
+    rows = rows or message.height
+    needed = message.step * (rows - 1) + row
     if len(message.data) < needed:
+        extent = "step x height" if rows == message.height else "step x height x 3 / 2"
         raise ConversionError(
-            f"data: expected {message.step * message.height} bytes (step x height), got "
-            f"{len(message.data)}"
+            f"data: expected {message.step * rows} bytes ({extent}), got {len(message.data)}"
         )
 
     return row
 
 
-def _tight(message: Image, row: int) -> np.ndarray:
-    """(H, row) uint8: the data without padding; a view if there is none."""
+def _tight(message: Image, row: int, height: int = 0) -> np.ndarray:
+    """(H, row) uint8: the data without padding; a view if there is none. height: H, 0: the
+    image's."""
+    height = height or message.height
     data = np.frombuffer(message.data, np.uint8)
     if message.step == row:
-        return data[: row * message.height].reshape(message.height, row)  # H, row
+        return data[: row * height].reshape(height, row)  # H, row
 
-    rows = np.lib.stride_tricks.as_strided(
-        data, (message.height, row), (message.step, 1), writeable=False
-    )
+    rows = np.lib.stride_tricks.as_strided(data, (height, row), (message.step, 1), writeable=False)
 
     return np.ascontiguousarray(rows)
 
@@ -144,9 +180,15 @@ def _repacked(message: Image, encoding: str, row: int) -> Image:
     return out
 
 
-def message_to_rgb(message: Image | CompressedImage) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of either kind of image; ConversionError if it cannot be used."""
-    return image_to_rgb(message) if isinstance(message, Image) else compressed_to_rgb(message)
+def message_to_rgb(
+    message: Image | CompressedImage, brightness: BrightnessRange | None = None
+) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of either kind of image; ConversionError if it cannot be used.
+
+    brightness: the camera's, for images of 16 bits.
+    """
+    to_rgb = image_to_rgb if isinstance(message, Image) else compressed_to_rgb
+    return to_rgb(message, brightness)
 
 
 def depth_to_metres(message: Image) -> np.ndarray:
@@ -167,13 +209,18 @@ def depth_to_metres(message: Image) -> np.ndarray:
     return rows.view(number).astype(np.float32) * np.float32(metres)  # H, W
 
 
-def compressed_to_rgb(message: CompressedImage) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a JPEG or PNG image; ConversionError where it does not decode."""
+def compressed_to_rgb(
+    message: CompressedImage, brightness: BrightnessRange | None = None
+) -> np.ndarray:
+    """(H, W, 3) uint8 RGB of a JPEG or PNG image; ConversionError where it does not decode.
+
+    brightness: the camera's, for images of 16 bits.
+    """
     if not len(message.data):
         raise ConversionError("data: expected a compressed image, got 0 bytes")
 
     try:
-        bgr = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+        bgr = decoded_bgr(np.frombuffer(message.data, np.uint8), brightness)
     except cv2.error:
         bgr = None
 

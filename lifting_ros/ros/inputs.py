@@ -5,7 +5,7 @@ publishers' quality of service."""
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from rclpy.event_handler import SubscriptionEventCallbacks
@@ -18,6 +18,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from lifting_ros.msg import ForeignKeypoints2DArray, Skeleton2DArray
 from lifting_ros.ros.conversions import header_ns
 from lifting_ros.ros.parameters import NodeConfig, QosConfig
+
+_PATIENCE = 10
+"""Looks at the graph, a tenth of a second apart, before a topic is used that was not asked for."""
 
 _INFOS = 30
 """camera_info messages kept to find the one that belongs to an image."""
@@ -49,11 +52,21 @@ class Channel:
         self.topic = node.resolve_topic_name(topic)
         self._node = node
         self._kind = kind
+        self.kind = kind.__name__
         self._name = topic
+        self._type = type_name(kind)
         self._take = take
         self._qos = qos
         self._subscription: Subscription | None = None
         self._made_for: frozenset = frozenset()
+
+    def types_there(self) -> set[str]:
+        """The types of what is published on the topic."""
+        return {info.topic_type for info in self._node.get_publishers_info_by_topic(self._name)}
+
+    def has_publishers(self) -> bool:
+        """Whether anybody publishes on the topic what it is made for."""
+        return self._type in self.types_there()
 
     def subscribe_if(self, wanted: bool) -> None:
         """Subscribe, remake or destroy the subscription to match the publishers; destroy it if not
@@ -61,7 +74,9 @@ class Channel:
         offers = frozenset()
         if wanted:
             profiles = (
-                info.qos_profile for info in self._node.get_publishers_info_by_topic(self._name)
+                info.qos_profile
+                for info in self._node.get_publishers_info_by_topic(self._name)
+                if info.topic_type == self._type
             )
             offers = frozenset((profile.reliability, profile.durability) for profile in profiles)
 
@@ -98,40 +113,96 @@ class Channel:
         )
 
 
+class ImageChannel:
+    """The subscription to images: the first of some channels, or another one that has publishers
+    where that has none for a second.
+
+    say: called with one line where another one is used, or what is published is no image.
+    """
+
+    def __init__(self, channels: Sequence[Channel], say: Callable[[str], None]):
+        self._channels = channels
+        self._chosen = channels[0]
+        self._say = say
+        self._missing = 0
+        """Looks in a row at which the first one had no publishers, and others had some."""
+
+    @property
+    def topic(self) -> str:
+        """The topic in use."""
+        return self._chosen.topic
+
+    def subscribe_if(self, wanted: bool) -> None:
+        """As `Channel.subscribe_if`; call it ten times a second."""
+        if wanted:
+            self._choose()
+        for channel in self._channels:
+            channel.subscribe_if(wanted and channel is self._chosen)
+
+    def _choose(self) -> None:
+        first = self._channels[0]
+        there = [channel for channel in self._channels if channel.has_publishers()]
+        foreign = set() if there else first.types_there()
+        if first in there or not (there or foreign):
+            self._chosen = first
+            self._missing = 0
+            return
+
+        # A camera that starts announces its topics one after the other.
+        self._missing += 1
+        if self._missing < _PATIENCE or self._chosen in there[:1]:
+            return
+        if foreign:
+            self._say(
+                f"image: {first.topic} has {', '.join(sorted(foreign))}, expected"
+                " sensor_msgs/msg/Image or sensor_msgs/msg/CompressedImage"
+            )
+            return
+        self._chosen = there[0]
+        self._say(
+            f"image: nobody publishes {first.kind} on {first.topic}, so {self._chosen.kind} on"
+            f" {self._chosen.topic} is used"
+        )
+
+
 class Inputs:
     """All subscriptions of the node; calls `take` with a Job for each message to be answered."""
 
-    def __init__(self, node: Node, config: NodeConfig, take: Callable[[Job], None]):
+    def __init__(
+        self,
+        node: Node,
+        config: NodeConfig,
+        take: Callable[[Job], None],
+        warn: Callable[[str], None],
+    ):
         self._take = take
         self._pairs = DepthPairs(config.depth.tolerance_s) if config.depth.enabled else None
         self._infos: deque[CameraInfo] = deque(maxlen=_INFOS)
-        self.channels = [
-            Channel(node, kind, topic, callback, config.qos)
-            for kind, topic, callback in self._topics(node, config)
-        ]
-        self.main_topic = self.channels[0].topic
 
-    def _topics(
-        self, node: Node, config: NodeConfig
-    ) -> list[tuple[type, str, Callable[[Any], None]]]:
-        infos = [(CameraInfo, "camera_info", self._on_camera_info)]
+        def channel(kind: type, topic: str, callback: Callable[[Any], None]) -> Channel:
+            return Channel(node, kind, topic, callback, config.qos)
+
+        infos = channel(CameraInfo, "camera_info", self._on_camera_info)
+        self.channels: list[Channel | ImageChannel]
         if config.input == "keypoints":
-            return [
-                (Skeleton2DArray, "keypoints", self._on_keypoints),
-                (ForeignKeypoints2DArray, "foreign_keypoints", self._on_keypoints),
-                *infos,
+            self.channels = [
+                channel(Skeleton2DArray, "keypoints", self._on_keypoints),
+                channel(ForeignKeypoints2DArray, "foreign_keypoints", self._on_keypoints),
+                infos,
             ]
+            return
 
-        kind, topic = Image, "image"
-        if config.image_transport == "compressed":
-            # As in image_transport, the suffix is appended to the remapped name.
-            kind, topic = CompressedImage, node.resolve_topic_name("image") + "/compressed"
-
-        return [
-            (kind, topic, self._on_image),
-            *infos,
-            *([(Image, "depth", self._on_depth)] if self._pairs else []),
+        images = [
+            channel(kind, topic, self._on_image) for kind, topic in _image_topics(node, config)
         ]
+        self.channels = [ImageChannel(images, warn), infos]
+        if self._pairs:
+            self.channels.append(channel(Image, "depth", self._on_depth))
+
+    @property
+    def main_topic(self) -> str:
+        """The topic that is answered."""
+        return self.channels[0].topic
 
     def subscribe_if(self, wanted: bool) -> None:
         """Subscribe to the topics that have publishers, if wanted; else unsubscribe from all."""
@@ -162,6 +233,24 @@ class Inputs:
     def _on_depth(self, message: Image) -> None:
         for job in self._pairs.add_depth(message):
             self._take(job)
+
+
+def type_name(kind: type) -> str:
+    """The name of a message's type, such as sensor_msgs/msg/Image."""
+    return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+
+
+def _image_topics(node: Node, config: NodeConfig) -> list[tuple[type, str]]:
+    """Where images may come from, what the configuration asks for first."""
+    # As in image_transport, the suffix is appended to the remapped name. Some name the compressed
+    # topic itself.
+    name = node.resolve_topic_name("image")
+    raw = (Image, "image")
+    compressed = (CompressedImage, f"{name}/compressed")
+    named = (CompressedImage, "image")
+    if config.image_transport == "compressed":
+        return [compressed, named, raw]
+    return [raw, named, compressed]
 
 
 class DepthPairs:

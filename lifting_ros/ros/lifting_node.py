@@ -123,7 +123,7 @@ class LiftingNode(LifecycleNode):
 
     def _begin(self) -> None:
         config = self.parameters.value
-        self._inputs = Inputs(self, config, self._enqueue)
+        self._inputs = Inputs(self, config, self._enqueue, self._warn)
         needs_tf = config.tf.target_frame or config.tf.gravity_frame
         self._transforms = TransformListener(self) if needs_tf else None
         context = WorkerContext(
@@ -189,9 +189,11 @@ class LiftingNode(LifecycleNode):
         self._transforms = None
 
     def _poll_graph(self) -> None:
-        """Subscribe or unsubscribe as publishers and listeners come and go."""
+        """Subscribe or unsubscribe as publishers and listeners come and go, and take back what is
+        shown of a camera that has fallen silent."""
         if self._worker is not None:
             self._subscribe_if(self._is_wanted())
+            self._worker.clear_if_silent(self.parameters.value.silence_s)
 
     def _subscribe_if(self, wanted: bool) -> None:
         """Subscribe where there are publishers, and let the worker run; or stop both.

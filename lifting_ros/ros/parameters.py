@@ -178,6 +178,17 @@ class NodeConfig:
             "live": True,
         },
     )
+    silence_s: float = field(
+        default=1.0,
+        metadata={
+            "description": (
+                "markers and /humans are cleared after this time without an image; 0: they stay"
+            ),
+            "unit": "s",
+            "range": (0.0, 3600.0),
+            "live": True,
+        },
+    )
     hri: bool = field(
         default=False,
         metadata={

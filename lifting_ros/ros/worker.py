@@ -6,6 +6,7 @@ The executor's thread puts messages into the queue; the worker estimates, tracks
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,8 @@ from std_msgs.msg import Header
 from lifting_ros.estimator import Clock, KeypointLifter
 from lifting_ros.geometry.body_frame import in_frame
 from lifting_ros.geometry.camera import Camera
-from lifting_ros.geometry.transform_tree import TransformError
+from lifting_ros.geometry.transform_tree import TransformError, plain_frame
+from lifting_ros.io.brightness_range import BrightnessRange
 from lifting_ros.ros.calibration import usable_camera
 from lifting_ros.ros.conversions import ConversionError, depth_to_metres, header_ns, message_to_rgb
 from lifting_ros.ros.diagnostics import Tally
@@ -75,10 +77,15 @@ class Worker:
         self._tally = tally
         self._context = context
 
+        self._brightness = BrightnessRange(context.warn)
         self._pending: deque[_Pending] = deque()
         """One entry for each frame that the tracker holds, in its order."""
         self._queue = NewestQueue(context.config().queue)
         self._running = False
+        self._is_showing = False
+        """Whether something was published since the outputs were cleared."""
+        self._heard_s = 0.0
+        """Monotonic time of the last message, or of the end of the work on it."""
         self._busy = Lock()
         """Held while a message is being answered."""
         self._thread = Thread(target=self._run, name="worker", daemon=True)
@@ -87,6 +94,7 @@ class Worker:
     def enqueue(self, job: Job) -> None:
         """Add a message; never blocks. A full queue drops its oldest message."""
         self._tally.received()
+        self._heard_s = time.monotonic()
         if self._queue.put(job):
             self._tally.dropped("a newer one came")
 
@@ -106,6 +114,18 @@ class Worker:
         with self._busy:
             self._clear_outputs()
 
+    def clear_if_silent(self, silence_s: float) -> None:
+        """Clear the outputs, once, if no message has come for so long; 0: never. Does not block."""
+        if not (silence_s and self._is_showing and self._running):
+            return
+        if not self._busy.acquire(blocking=False):
+            return
+        try:
+            if time.monotonic() - self._heard_s > silence_s:
+                self._clear_outputs()
+        finally:
+            self._busy.release()
+
     def close(self) -> None:
         """Pause and end the thread."""
         self.pause()
@@ -113,6 +133,7 @@ class Worker:
         self._thread.join()
 
     def _clear_outputs(self) -> None:
+        self._is_showing = False
         try:
             self._outputs.clear()
         except Exception:  # rclpy's exception types are private
@@ -124,7 +145,9 @@ class Worker:
             with self._busy:
                 # The worker may have been paused between `get` and here.
                 if self._running:
+                    self._is_showing = True
                     self.answer(job)
+                    self._heard_s = time.monotonic()
 
     def answer(self, job: Job) -> None:
         """Estimate and publish. Any failure is counted and reported; the next message is not
@@ -144,6 +167,13 @@ class Worker:
         config = self._context.config()
         header = job.message.header
         stamp = stamp_ns(job.message)
+        if self._tracker.drop_if_late(stamp):
+            self._drop(
+                "late or repeated",
+                f"{config.input} not used: its stamp, {stamp / 1e9:.3f} s, is not later than that"
+                " of the one before",
+            )
+            return
         clock = Clock()
 
         # Estimate, in the frame of the message
@@ -151,8 +181,9 @@ class Worker:
 
         # Transform to the target frame
         frame_3d = ""
-        if config.tf.target_frame and config.tf.target_frame != header.frame_id:
-            frame_3d = config.tf.target_frame
+        target = plain_frame(config.tf.target_frame)
+        if target and target != plain_frame(header.frame_id):
+            frame_3d = target
             try:
                 transform = self._context.transforms.lookup(
                     frame_3d, header.frame_id, stamp, config.tf.timeout_s
@@ -213,7 +244,7 @@ class Worker:
             clock.mark("lift")
             return persons, None
 
-        image = message_to_rgb(message)
+        image = message_to_rgb(message, self._brightness)
         depth = self._depth(job.depth, config)
         clock.mark("convert")
         camera = self._camera(message, image.shape[1::-1], config)

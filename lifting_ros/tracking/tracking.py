@@ -59,6 +59,9 @@ FIRST_RETENTION_S = 0.25
 """A track that is not seen is kept for this time plus the time that it was seen: most of what is
 seen once is a false alarm."""
 
+LATE_IN_A_ROW = 10
+"""Late frames in a row, each later than the one before, after which time itself has gone back."""
+
 ROOT_SPEED_MPS = 1.0
 """Standard deviation (std) of the root's velocity before it is measured."""
 
@@ -220,13 +223,33 @@ class Tracker:
         self._tracks = Tracks.blank(np.zeros(0, int), 0)
         self._waiting: deque[_Step] = deque()
         self._shown: dict[int, Person] = {}
+        self._late_ns: list[int] = []
+
+    def drop_if_late(self, stamp_ns: int) -> bool:
+        """Whether a frame is late or repeated, and has to be left out: do not `update` with it.
+
+        It is if its stamp is not later than the last one, by up to `retention_s`. It is not where
+        time has gone back: by more than that, or for LATE_IN_A_ROW frames in a row (a bag shorter
+        than that, in a loop). Nor is it where there is no time: at a stamp of zero.
+        """
+        last_ns = self._stamp_ns
+        if not self.config.enabled or last_ns is None or not stamp_ns or stamp_ns > last_ns:
+            self._late_ns = []
+            return False
+        if last_ns - stamp_ns > 1e9 * self.config.retention_s:
+            return False
+
+        goes_on = self._late_ns and stamp_ns > self._late_ns[-1]
+        self._late_ns = [*self._late_ns, stamp_ns] if goes_on else [stamp_ns]
+        return len(self._late_ns) < LATE_IN_A_ROW
 
     def update(self, stamp_ns: int, persons: Sequence[Person]) -> list[TrackedFrame]:
         """Add the persons of the image of `stamp_ns`; returns the frames that are due, oldest
         first.
 
         With lag_s = 0 that is this frame. A stamp that is not later than the last one means that a
-        bag has started again: all persons are forgotten, and the waiting frames are returned.
+        bag has started again: all persons are forgotten, and the waiting frames are returned;
+        `drop_if_late` says beforehand whether that is a late frame only.
         """
         persons = tuple(persons)
         if not self.config.enabled:

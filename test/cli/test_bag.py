@@ -261,6 +261,56 @@ def test_unusable_images_are_counted_and_no_other_is_lost(light, tmp_path, capsy
     ] == read_raw(source)
 
 
+@pytest.mark.parametrize(
+    ("order", "ids", "late"),
+    [
+        ((0, 1, 3, 2, 4), [1, 1, 1, 0, 1], 1),
+        ((0, 1, 1, 2), [1, 1, 0, 1], 1),
+        ((0, 1, -100, -99), [1, 1, 2, 2], 0),
+        ((None, None, None), [1, 2, 3], 0),
+    ],
+    ids=["swapped", "repeated", "jump", "no clock"],
+)
+def test_images_of_any_stamps_are_all_answered(light, tmp_path, capsys, order, ids, late):
+    stamps = [0 if k is None else START_NS + k * PERIOD_NS for k in order]
+    messages = [
+        ("/cam/image_raw", START_NS + place * PERIOD_NS, image(np.full_like(RGB, 200), stamp_ns))
+        for place, stamp_ns in enumerate(stamps)
+    ]
+    source = write_bag(tmp_path / "in", messages)
+    for option in ("--smooth", "--no-smooth"):
+        assert bag(source, tmp_path / "out.mcap", option) == 0
+        found = [message for _, message in poses(tmp_path / "out.mcap")]
+        assert [stamp(message) for message in found] == stamps
+        assert [message.skeletons[0].id for message in found] == ids
+        said = f"lifting bag: the stamps of {late} of {len(ids)} images are not later"
+        assert (said in capsys.readouterr().err) == bool(late)
+
+
+def test_why_no_image_is_usable_is_said(light, tmp_path, capsys):
+    messages = [
+        ("/cam/image_raw", START_NS + k, image(RGB, START_NS + k, "nv24")) for k in range(2)
+    ]
+    source = write_bag(tmp_path / "in", messages)
+    assert bag(source, tmp_path / "out.mcap") == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"lifting bag: {source}: none of the 2 images on /cam/image_raw can be")
+    assert "(image not used: encoding: expected one of rgb8, " in line
+    assert line.endswith("got 'nv24')\n")
+
+
+def test_semi_planar_images_are_read(light, tmp_path):
+    messages = []
+    for number, encoding in enumerate(("nv12", "nv21")):
+        message = image(np.full((36, 32), 128, np.uint8), START_NS + number, encoding)
+        message.height = 24
+        message.step = 32
+        messages.append(("/cam/image_raw", START_NS + number, message))
+    assert bag(write_bag(tmp_path / "in", messages), tmp_path / "out.mcap") == 0
+    assert [asked[0].shape for asked in Estimator.asked] == [(24, 32, 3)] * 2
+    assert [asked[0][0, 0].tolist() for asked in Estimator.asked] == [[130, 130, 130]] * 2
+
+
 def test_poses_only_and_another_namespace(light, tmp_path):
     source = write_bag(tmp_path / "in", scene())
     assert bag(source, tmp_path / "out.mcap", "--poses-only", "--namespace", "/robot/people") == 0
@@ -432,12 +482,11 @@ def test_the_estimator_places_the_person_and_repeats_its_bytes(tmp_path):
         ("/cam/image_raw", START_NS + k * PERIOD_NS, image(p, START_NS + k * PERIOD_NS))
         for k, p in enumerate(pictures)
     ]
-    grey = (
-        "/cam/image_raw",
-        START_NS + 3 * PERIOD_NS,
-        image(cv2.cvtColor(pictures[2], cv2.COLOR_RGB2GRAY), 9, "mono8"),
-    )
-    source = write_bag(tmp_path / "in", [*messages, grey])
+    gray = cv2.cvtColor(pictures[2], cv2.COLOR_RGB2GRAY)
+    grey = ("/cam/image_raw", START_NS + 3 * PERIOD_NS, image(gray, 9, "mono8"))
+    ten_bits = gray.astype(np.uint16) * 4
+    infrared = ("/cam/image_raw", START_NS + 4 * PERIOD_NS, image(ten_bits, 99, "mono16"))
+    source = write_bag(tmp_path / "in", [*messages, grey, infrared])
     written = []
     for name in ("a", "b"):
         assert (
@@ -446,7 +495,10 @@ def test_the_estimator_places_the_person_and_repeats_its_bytes(tmp_path):
         written.append((tmp_path / f"{name}.mcap").read_bytes())
     assert written[0] == written[1]
     found = [message.skeletons for _, message in poses(tmp_path / "a.mcap")]
-    assert [len(skeletons) for skeletons in found[:3]] == [0, 1, 1]
+    assert [len(skeletons) for skeletons in found] == [0, 1, 1, 1, 1]
+    flat = [message.skeletons for _, message in poses(tmp_path / "a.mcap", ADDED[0])]
+    boxes = [skeletons[0].box for skeletons in flat[3:]]
+    np.testing.assert_allclose(boxes[1], boxes[0], atol=8)
     with np.load(CLIP.with_name("walk_and_sit_truth.npz"), allow_pickle=False) as truth:
         expected = np.linalg.norm(truth["joints_m"][[100, 101], 0], axis=-1)
     for (skeleton,), distance in zip(found[1:3], expected, strict=True):

@@ -43,6 +43,20 @@ def test_chains_are_composed_and_branches_meet():
     np.testing.assert_array_equal(tree.lookup("camera", "camera", 5 * SECOND), np.eye(4))
 
 
+@pytest.mark.parametrize("broadcast", [("map", "camera"), ("/map", "/camera"), ("/map", "camera")])
+@pytest.mark.parametrize("asked", [("map", "camera"), ("/map", "/camera"), ("map", "/camera")])
+def test_a_leading_slash_means_nothing(broadcast, asked):
+    rng, tree = np.random.default_rng(8), TransformTree()
+    place = chain(rng, tree, list(broadcast))
+    np.testing.assert_allclose(tree.lookup(*asked, SECOND), place, atol=1e-12)
+
+
+@pytest.mark.parametrize("names", [("/", "camera"), ("map", "/"), ("/camera", "camera")])
+def test_slash_alone_is_no_name_and_no_other_frame(names):
+    with pytest.raises(ValueError, match="expected two frames"):
+        TransformTree().add(*names, 0, (0, 0, 0), (0, 0, 0, 1))
+
+
 def test_steady_motion_is_interpolated_exactly():
     tree, axis = TransformTree(), np.array([1.0, 2.0, 2.0]) / 3
     for stamp in (2, 1, 3):  # out of order

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import array
 import dataclasses
 
 import cv2
@@ -11,9 +12,10 @@ import pytest
 from lifting_ros.msg import Skeleton2DArray, Skeleton3DArray
 from rclpy.serialization import deserialize_message, serialize_message
 from ros_support import FRAME, header, image, person
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Image
 
 from lifting_ros import skeleton
+from lifting_ros.io.brightness_range import BrightnessRange
 from lifting_ros.ros import conversions
 from lifting_ros.ros.conversions import (
     ConversionError,
@@ -89,7 +91,7 @@ def packed_yuv(rgb: np.ndarray, luma_first: bool) -> np.ndarray:
 
 
 @pytest.mark.parametrize("padding", [0, 5])
-@pytest.mark.parametrize("encoding", conversions.ENCODINGS)
+@pytest.mark.parametrize("encoding", [e for e in conversions.ENCODINGS if e[:2] != "nv"])
 def test_every_encoding_gives_the_picture(encoding, padding):
     is_grey = encoding in ("mono8", "8UC1", "mono16", "16UC1")
     expected = (
@@ -104,6 +106,102 @@ def test_every_encoding_gives_the_picture(encoding, padding):
     tolerance = 6 if encoding.startswith(("bayer", "yuv", "uyvy", "yuyv")) else 1
     inner = np.s_[2:-2, 2:-2]
     np.testing.assert_allclose(rgb[inner].astype(int), expected[inner].astype(int), atol=tolerance)
+
+
+def semi_planar(encoding: str, padding: int = 0) -> Image:
+    """SMOOTH_RGB as nv12 or nv21: a plane of brightness, then a row of colours for two of it."""
+    luma_first = packed_yuv(SMOOTH_RGB, luma_first=True)
+    chroma = luma_first[0::2, :, 1]
+    if encoding == "nv21":
+        chroma = chroma.reshape(len(chroma), -1, 2)[..., ::-1].reshape(chroma.shape)
+    message = image(np.concatenate([luma_first[..., 0], chroma]), encoding, padding)
+    message.height = HEIGHT
+    return message
+
+
+@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize("encoding", ["nv12", "nv21"])
+def test_semi_planar_image_gives_the_picture(encoding, padding):
+    rgb = image_to_rgb(semi_planar(encoding, padding))
+    assert rgb.shape == (HEIGHT, WIDTH, 3) and rgb.flags.c_contiguous
+    np.testing.assert_allclose(rgb.astype(int), SMOOTH_RGB.astype(int), atol=8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"width": WIDTH - 1}, "width: expected an even number of pixels in nv12"),
+        ({"height": HEIGHT - 1}, "height: expected an even number of pixels in nv12"),
+        ({"step": WIDTH - 2}, f"step: expected at least {WIDTH} bytes"),
+        ({"data": bytes(WIDTH * HEIGHT)}, r"data: expected 288 bytes \(step x height x 3 / 2\)"),
+    ],
+)
+def test_bad_semi_planar_image_is_one_line(changes, words):
+    message = semi_planar("nv12")
+    for name, value in changes.items():
+        setattr(message, name, value)
+    with pytest.raises(ConversionError, match=words):
+        image_to_rgb(message)
+
+
+RAMP = np.tile(np.arange(1024, dtype=np.uint16), (64, 1))
+"""A picture from black to white on 10 bits."""
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize(("shift", "offset"), [(0, 0), (2, 0), (0, 8000)])
+def test_few_bits_of_sixteen_are_stretched(shift, offset, big_endian):
+    """10 and 12 bits of an infrared camera, and a band in the middle of a thermal one's."""
+    said = []
+    pixels = (RAMP << shift) + np.uint16(offset)
+    message = image(pixels, "mono16", 3, big_endian=big_endian)
+    brightness = BrightnessRange(said.append)
+    for _ in range(3):
+        rgb = image_to_rgb(message, brightness)
+    expected = np.repeat(np.arange(1024)[None, :, None] / 1023 * 255, 3, -1)
+    np.testing.assert_allclose(rgb.astype(float), np.broadcast_to(expected, rgb.shape), atol=3)
+    low, high = (np.percentile(pixels, share) for share in (0.5, 99.5))
+    assert said == [
+        f"encoding: 16 bits, of which {low:.0f} to {high:.0f} are used; that range is stretched"
+    ]
+    assert image_to_rgb(message).max() <= 36  # what it was
+
+
+def test_colours_of_few_bits_keep_their_proportions():
+    pixels = encoded(SMOOTH_RGB, "rgb16") // 257 * 4
+    rgb = image_to_rgb(image(pixels, "rgb16"), BrightnessRange()).astype(float)
+    scale = 255 / np.percentile(SMOOTH_RGB, 99.5)
+    np.testing.assert_allclose(rgb, np.minimum(SMOOTH_RGB * scale, 255), atol=2)
+
+
+def test_a_whole_range_stays_as_it_is():
+    said = []
+    contrasts = RNG.integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+    for encoding in ("mono16", "rgb16"):
+        message = image(encoded(contrasts, encoding), encoding)
+        rgb = image_to_rgb(message, BrightnessRange(said.append))
+        np.testing.assert_array_equal(rgb, image_to_rgb(message))
+    assert said == []
+
+
+def test_the_range_follows_the_camera_without_flicker():
+    brightness = BrightnessRange()
+    first = brightness.stretched(RAMP, True)
+    brighter = brightness.stretched(RAMP * 2, True)
+    for _ in range(60):
+        last = brightness.stretched(RAMP * 2, True)
+    first, brighter, last = (float(picture[0, 400]) for picture in (first, brighter, last))
+    assert first == pytest.approx(400 / 1023 * 65535, abs=500)
+    assert 1.7 < brighter / first < 2.0  # it was brighter, and is shown so
+    assert last == pytest.approx(first, abs=500)
+
+
+def test_compressed_image_of_sixteen_bits_is_stretched():
+    data = array.array("B", cv2.imencode(".png", RAMP)[1].tobytes())
+    message = CompressedImage(format="mono16; png compressed", data=data)
+    rgb = compressed_to_rgb(message, BrightnessRange())
+    assert rgb[0, 512].tolist() == pytest.approx([127.5] * 3, abs=3)
+    assert rgb.max() == 255 and rgb.min() == 0
 
 
 @pytest.mark.parametrize("encoding", ["mono16", "rgb16", "bayer_rggb16"])

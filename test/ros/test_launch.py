@@ -195,6 +195,7 @@ def test_parameters_of_arguments_exist(nodes):
 def test_camera_info_is_beside_the_images_unless_it_is_named(nodes):
     for given, wanted in (
         ({"image": "/cam/image_raw"}, "/cam/camera_info"),
+        ({"image": "/cam/image_raw/compressed"}, "/cam/camera_info"),
         ({"image": "image_rect"}, "camera_info"),
         ({"image": "/cam/image_raw", "camera_info": "/info"}, "/info"),
     ):

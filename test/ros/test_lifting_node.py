@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -317,7 +318,9 @@ def test_subscriptions_follow_their_publishers(stage, first, second):
         ]
         assert offered == [ReliabilityPolicy[policy]]
         before = len(s.received["/lifting/skeletons_3d"])
-        publisher.publish(image(RGB, "rgb8"))
+        message = image(RGB, "rgb8")
+        message.header.stamp.sec += before  # the second one is later
+        publisher.publish(message)
         s.until(lambda b=before: len(s.received["/lifting/skeletons_3d"]) > b)
         s.peer.destroy_publisher(publisher)
         s.until(lambda: not s.peer.get_subscriptions_info_by_topic("/image"))
@@ -410,8 +413,6 @@ def test_an_image_gets_the_camera_info_of_its_own_stamp(stage):
 
 
 def test_compressed_images_follow_image_transport_names(stage):
-    import cv2
-
     s = stage(image_transport="compressed")
     s.listen()
     s.publisher(CompressedImage, "image/compressed")
@@ -422,6 +423,58 @@ def test_compressed_images_follow_image_transport_names(stage):
     )
     s.until(lambda: s.received["/lifting/skeletons_3d"])
     np.testing.assert_array_equal(s.estimator.calls[-1]["image"], RGB)
+
+
+def png(pixels: np.ndarray) -> CompressedImage:
+    return CompressedImage(format="png", data=cv2.imencode(".png", pixels[..., ::-1])[1].tobytes())
+
+
+@pytest.mark.parametrize(
+    ("transport", "topic", "kind"),
+    [
+        ("raw", "image", CompressedImage),  # image:=/camera/image_raw/compressed
+        ("raw", "image/compressed", CompressedImage),
+        ("compressed", "image", CompressedImage),
+        ("compressed", "image", Image),
+    ],
+)
+def test_images_that_are_there_are_used_and_it_is_said(stage, monkeypatch, transport, topic, kind):
+    said = []
+    monkeypatch.setattr(lifting_node.LiftingNode, "_log", lambda self, text: said.append(text))
+    s = stage(image_transport=transport)
+    answers = s.listen()
+    s.publisher(kind, topic)
+    s.until(lambda: s.subscribed(topic), "the subscription")
+    s.send(image(RGB, "rgb8") if kind is Image else png(RGB), topic=topic)
+    s.until(lambda: answers)
+    np.testing.assert_array_equal(s.estimator.calls[-1]["image"], RGB)
+    asked = "Image on /image" if transport == "raw" else "CompressedImage on /image/compressed"
+    line = f"image: nobody publishes {asked}, so {kind.__name__} on /{topic} is used"
+    assert said.count(line) == 1
+    assert s.node._expected_topic() == f"/{topic}"
+
+
+def test_the_transport_that_was_asked_for_is_used_once_it_is_there(stage):
+    s = stage()
+    s.listen()
+    s.publisher(CompressedImage, "image/compressed")
+    s.until(lambda: s.subscribed("image/compressed"), "the other subscription")
+    s.connect()
+    s.until(lambda: not s.subscribed("image/compressed"), "the end of the other one")
+    assert s.ask().skeletons and s.node._expected_topic() == "/image"
+
+
+def test_a_topic_without_images_is_named_with_its_type(stage, monkeypatch):
+    said = []
+    monkeypatch.setattr(lifting_node.LiftingNode, "_log", lambda self, text: said.append(text))
+    s = stage()
+    s.listen()
+    s.publisher(CameraInfo, "image")
+    s.until(lambda: said, "the warning")
+    assert said[0] == (
+        "image: /image has sensor_msgs/msg/CameraInfo, expected sensor_msgs/msg/Image or"
+        " sensor_msgs/msg/CompressedImage"
+    )
 
 
 def test_a_depth_image_of_the_same_moment_goes_along(stage):
@@ -539,6 +592,31 @@ def test_target_frame_moves_the_3d_part_alone(stage):
     np.testing.assert_allclose(
         [at.x, at.y, at.z], figure.skeleton_3d.joints_m[10] + [1, 2, 3], atol=1e-6
     )
+
+
+@pytest.mark.parametrize("target", ["map", "/map"])
+def test_leading_slashes_of_frames_mean_nothing(stage, target):
+    s = stage(tf__target_frame=target)
+    s.connect()
+    static_tf(s).publish(transform("/map", f"/{FRAME}", 0, move=(1.0, 2.0, 3.0)))
+    figure = person(np.random.default_rng(7))
+    s.estimator.answer = lambda call: [figure]
+    s.until(lambda: s.node._transforms._tree._edges)
+    for frame_id in (FRAME, f"/{FRAME}"):
+        message = image(RGB, "rgb8")
+        message.header.frame_id = frame_id
+        answer = s.ask(message)
+        assert answer.header.frame_id == "map"
+        x = answer.skeletons[0].joints[10].position.x
+        assert x == pytest.approx(figure.skeleton_3d.joints_m[10, 0] + 1, abs=1e-6)
+
+
+def test_an_image_in_the_target_frame_needs_no_transform(stage):
+    s = stage(tf__target_frame=FRAME, tf__timeout_s=0.0)
+    s.connect()
+    message = image(RGB, "rgb8")
+    message.header.frame_id = f"/{FRAME}"
+    assert s.ask(message).skeletons
 
 
 def test_target_frame_applies_to_3d_topics_only(stage):
@@ -672,6 +750,25 @@ def test_a_stream_that_starts_again_starts_other_tracks(stage):
     assert ids[0] == ids[1] and ids[2] == ids[3] and len(set(ids)) == 3 and ids == sorted(ids)
 
 
+def test_a_late_image_is_dropped_and_counted_and_nobody_is_new(stage):
+    """15 Hz, with the fourth and the fifth image swapped, and the last one sent twice."""
+    s = stage()
+    s.connect()
+    figure = person(np.random.default_rng(2), invalid=())
+    s.estimator.answer = lambda call: [figure]
+    answers = [s.ask(seconds=20 + k / 15) for k in (0, 1, 2, 4)]
+    dropped = s.node.tally.total_dropped
+    for k, count in ((3, 1), (4, 2)):
+        s.send(seconds=20 + k / 15)
+        s.until(lambda count=count: dropped["late or repeated"] == count, "the count")
+    answers.append(s.ask(seconds=20 + 5 / 15))
+
+    assert [a.skeletons[0].id for a in answers] == [1] * 5
+    assert np.isfinite(answers[-1].skeletons[0].joints[3].velocity.x)
+    assert len(s.received["/lifting/skeletons_3d"]) == 5 and len(s.estimator.calls) == 5
+    assert s.diagnostics()["dropped, late or repeated"] == "2"
+
+
 def test_with_a_lag_each_frame_comes_later_under_its_own_stamp(stage):
     s = stage(tracking__lag_s=2.0)
     s.connect()
@@ -700,11 +797,11 @@ def test_images_of_equal_stamp_keep_their_headers(stage, monkeypatch):
         s.send(message, seconds)
         s.until(lambda: len(s.estimator.calls) > known, "the image")
 
-    for seconds, frame in ((20.0, "first"), (20.0, "second"), (21.0, "third")):
+    for seconds, frame in ((0.0, "first"), (0.0, "second"), (1.0, "third")):
         send(seconds, frame)
     update = worker._tracker.update
     monkeypatch.setattr(worker._tracker, "update", lambda *_: 1 / 0)
-    send(22.0, "fails")
+    send(1.5, "fails")
     s.until(lambda: s.node.tally.total_dropped["failed (ZeroDivisionError)"])
     assert not worker._pending
     monkeypatch.setattr(worker._tracker, "update", update)
@@ -712,7 +809,7 @@ def test_images_of_equal_stamp_keep_their_headers(stage, monkeypatch):
         send(seconds, frame)
     s.until(lambda: len(answers) >= 2, "what is due")
     assert [(answer.header.stamp.sec, answer.header.frame_id) for answer in answers] == [
-        (20, "first"),
+        (0, "first"),
         (23, "fourth"),
     ]
     assert len(worker._pending) == 1
@@ -753,6 +850,45 @@ def test_nobody_is_shown_any_more_when_the_work_ends(stage, end):
         m.action for m in markers[-1].markers
     } == {Marker.DELETE}
     assert {m.header.frame_id for m in markers[-1].markers} == {FRAME}
+
+
+def test_people_are_taken_back_when_the_camera_falls_silent(stage):
+    from visualization_msgs.msg import Marker
+
+    s = stage(silence_s=0.3)
+    markers = s.listen(MarkerArray, "/lifting/markers")
+    s.connect()
+    s.until(lambda: s.node._outputs._is_wanted("~/markers"), "the listener")
+    s.ask()
+    s.until(lambda: len(markers) >= 2, "the end of the markers")
+    shown = {(m.ns, m.id) for m in markers[0].markers}
+    assert shown and shown == {(m.ns, m.id) for m in markers[1].markers}
+    assert {m.action for m in markers[1].markers} == {Marker.DELETE}
+
+    s.spin(1.0)
+    assert len(markers) == 2  # once
+    assert s.ask().skeletons  # and it goes on
+    s.until(lambda: len(markers) >= 4)
+    assert {m.action for m in markers[2].markers} == {Marker.ADD}
+
+
+def test_people_stay_while_an_image_is_worked_on(stage):
+    """A network that takes longer than the silence."""
+    import threading
+
+    s = stage(silence_s=0.2)
+    markers = s.listen(MarkerArray, "/lifting/markers")
+    s.connect()
+    s.until(lambda: s.node._outputs._is_wanted("~/markers"), "the listener")
+    gate = threading.Event()
+    answer, s.estimator.answer = s.estimator.answer, lambda call: (gate.wait(30), answer(call))[1]
+    s.send()
+    s.until(lambda: s.estimator.calls)
+    s.spin(1.0)
+    assert not markers
+    gate.set()
+    s.until(lambda: markers)
+    assert markers[0].markers
 
 
 # --- nothing ends it ---

@@ -15,6 +15,7 @@ from lifting_ros.tracking.association import assign, cost_at, costs
 from lifting_ros.tracking.kalman import Motion
 from lifting_ros.tracking.tracking import (
     ACCELERATION_LASTS_S,
+    LATE_IN_A_ROW,
     LONGEST_S,
     Tracker,
     TrackerConfig,
@@ -238,6 +239,62 @@ def test_ids_count_on_after_a_bag_loops():
         p.id for f in rest for p in f.persons
     } == {2}
     assert rest[0].stamp_ns == 0 and rest[0].persons[0].age_s == 0.0
+
+
+def in_order_of_arrival(tracker: Tracker, stamps: list[int], lifted) -> list[list[int] | None]:
+    """The ids of each frame; None for one that is dropped."""
+    ids = []
+    for stamp_ns, one in zip(stamps, lifted):
+        if tracker.drop_if_late(stamp_ns):
+            ids.append(None)
+        else:
+            ids.append([p.id for p in tracker.update(stamp_ns, [one])[0].persons])
+    return ids
+
+
+@pytest.mark.parametrize(
+    ("order", "dropped"), [([0, 1, 2, 4, 3, 5, 6], [4]), ([0, 1, 2, 2, 3, 4], [3])]
+)
+def test_late_and_repeated_frames_are_dropped_and_nobody_is_new(order, dropped):
+    lifted = walker()[1][::2]
+    stamps = [10**18 + stamp(k, 15.0) for k in order]
+    tracker = Tracker()
+    ids = in_order_of_arrival(tracker, stamps, [lifted[k] for k in order])
+    assert ids == [None if place in dropped else [1] for place in range(len(order))]
+
+    velocities = Tracker()
+    kept = [k for place, k in enumerate(order) if place not in dropped]
+    for k in kept:
+        expected = velocities.update(10**18 + stamp(k, 15.0), [lifted[k]])[0].persons[0]
+    after = max(order) + 1
+    last = 10**18 + stamp(after, 15.0)
+    (found,) = tracker.update(last, [lifted[after]])[0].persons
+    (expected,) = velocities.update(last, [lifted[after]])[0].persons
+    np.testing.assert_array_equal(found.velocity_mps, expected.velocity_mps)
+    assert np.isfinite(found.velocity_mps).all()
+
+
+def test_a_jump_back_begins_anew():
+    _, lifted = walker()
+    seconds = [10.0, 10.1, 8.0, 8.1]
+    stamps = [round(at * 1e9) for at in seconds]
+    assert in_order_of_arrival(Tracker(), stamps, lifted) == [[1], [1], [2], [2]]
+
+
+def test_a_loop_shorter_than_the_retention_begins_anew():
+    _, lifted = walker()
+    stamps = [10**9 + stamp(k) for k in range(20)]
+    ids = in_order_of_arrival(Tracker(), stamps * 2, lifted[:20] * 2)
+    dropped = LATE_IN_A_ROW - 1
+    assert ids == [[1]] * 20 + [None] * dropped + [[2]] * (20 - dropped)
+
+
+def test_a_clock_that_stands_still_drops_and_zero_is_no_time():
+    _, lifted = walker()
+    assert in_order_of_arrival(Tracker(), [5] * 15, lifted) == [[1]] + [None] * 14
+    assert in_order_of_arrival(Tracker(), [0] * 3, lifted) == [[1], [2], [3]]
+    untracked = Tracker(TrackerConfig(enabled=False))
+    assert in_order_of_arrival(untracked, [5, 5, 4], lifted) == [[0]] * 3
 
 
 def test_a_jump_forward_drops_the_tracks():

@@ -69,8 +69,9 @@ docs: build  ## build the pages of docs/ as HTML in out/docs
 pip-install-check: check-system  ## pip install . in a plain virtual environment
 	@tools/check_pip_install.sh
 
-fuzz: build  ## feed 10,000 malformed inputs to `lifting lift`
+fuzz: build  ## feed 10,000 malformed inputs to `lifting lift`, and 10,000 files as they are found to the other verbs
 	@$(BIN)/python bench/fuzz_lift.py
+	@$(BIN)/python bench/fuzz_files.py
 
 clean:  ## remove everything that was built
 	rm -rf $(VENV) build install log dist *.egg-info .mypy_cache .pytest_cache .ruff_cache

@@ -83,8 +83,10 @@ def test_while_the_node_works_once_or_more(processes, peer, number, pauses_s):
     node = processes.start("node", "--ros-args", "-p", "lazy:=false")
     images = peer.node.create_publisher(Image, "image", 1)
     peer.wait(lambda: images.get_subscription_count(), "the subscription", node)
-    for _ in range(20):
-        images.publish(image(RGB, "rgb8"))
+    for number in range(20):
+        message = image(RGB, "rgb8")
+        message.header.stamp.sec += number
+        images.publish(message)
         time.sleep(0.01)
     for pause in pauses_s:
         time.sleep(pause)

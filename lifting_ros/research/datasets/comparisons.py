@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which of two joints is farther from the camera: comparisons as a crowd of annotators gives them,
-simulated where the truth is known."""
+"""Comparisons of two joints by depth: which one is farther from the camera, as a simulated crowd of
+annotators answers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import NamedTuple
 import numpy as np
 
 ANNOTATORS = ("exact", "constant", "crowd")
-"""Who never errs, who errs as often whatever the distance, and who errs as the workers of the
-paper's study did."""
+"""Kinds of annotators: always right; wrong at a constant rate; wrong as often as the workers of the
+paper's study."""
 
 CROWD_LEAST = 0.5
 """Share of right answers of the crowd for two joints of equal depth."""
 
 CROWD_PER_M = 1.25
-"""What each metre of depth between them adds: min(50 + 1.25 |dz in cm|, 100) %."""
+"""Increase of that share per metre of difference in depth: min(50 + 1.25 |dz in cm|, 100) %."""
 
 
 class Comparisons(NamedTuple):
@@ -31,8 +31,8 @@ class Comparisons(NamedTuple):
 
 
 def probability_correct(apart_m: np.ndarray, annotator: str, correct: float = 1.0) -> np.ndarray:
-    """How often an annotator is right about two joints `apart_m` apart in depth; `correct` is the
-    constant annotator's rate."""
+    """Probability of a right answer for two joints `apart_m` apart in depth; `correct` is the
+    constant annotator's."""
     if annotator == "crowd":
         return np.minimum(CROWD_LEAST + CROWD_PER_M * np.abs(apart_m), 1.0)
     return np.full(np.shape(apart_m), correct if annotator == "constant" else 1.0)
@@ -46,26 +46,30 @@ def simulate(
     correct: float = 1.0,
     tolerance_m: float = 0.0,
 ) -> Comparisons:
-    """Compare `count` random pairs (0: all) of joints of M people of depths (M, J); within the
-    tolerance they are called equally far.
+    """Compare `count` random pairs (0: all) of joints of M persons, depths (M, J); joints within
+    the tolerance count as equally far.
 
-    Who errs says the opposite; of two equally far joints, either.
+    A wrong answer is the opposite one; for two equally far joints, either of them.
     """
     people, joints = depth_m.shape
     every = np.array(list(combinations(range(joints), 2)))
 
     if count:
-        chosen = rng.random((people, len(every))).argpartition(min(count, len(every)) - 1, axis=1)[
-            :, :count
-        ]
+        last = min(count, len(every)) - 1
+        order = rng.random((people, len(every))).argpartition(last, axis=1)
+        chosen = order[:, :count]
         pairs = every[chosen]  # M, K, 2
     else:
         pairs = np.broadcast_to(every, (people, *every.shape))
 
-    first, second = (np.take_along_axis(depth_m, pairs[..., side], 1) for side in (0, 1))
+    first = np.take_along_axis(depth_m, pairs[..., 0], 1)
+    second = np.take_along_axis(depth_m, pairs[..., 1], 1)
     apart = first - second
+
     truth = np.where(np.abs(apart) <= tolerance_m, 0, np.sign(apart))
     wrong = rng.random(apart.shape) >= probability_correct(apart, annotator, correct)
-    other = np.where(truth == 0, rng.choice([-1, 1], apart.shape), -truth)
+    either = rng.choice([-1, 1], apart.shape)
+    other = np.where(truth == 0, either, -truth)
+    label = np.where(wrong, other, truth)
 
-    return Comparisons(pairs.astype(np.int16), np.where(wrong, other, truth).astype(np.int8))
+    return Comparisons(pairs.astype(np.int16), label.astype(np.int8))

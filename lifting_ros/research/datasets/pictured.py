@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Motion capture as a fixed set of annotated pictures: people in view frames, as a learned lifter
-meets them, with the truth beside them.
+"""Motion capture as a fixed set of annotated pictures: persons in view frames, the input of a
+learned lifter, with their true joints.
 
-A picture is a pose seen once by a camera of its own. What an annotator says of it (`comparisons`)
-belongs to the picture, so that an error made once is made in every epoch.
+A picture is a pose seen once by its own camera. The answers of annotators (`comparisons`) belong to
+the picture: a wrong answer is the same in every epoch.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Seen(NamedTuple):
     points: np.ndarray
     """(N, 14, 2) rays of the keypoints, noisy."""
     deviation: np.ndarray
-    """(N, 14) as the lifter is told, on the rays."""
+    """(N, 14) standard deviation given to the lifter, on the rays."""
     visible: np.ndarray
     """(N, 14) bool."""
 
@@ -147,9 +147,9 @@ HALVES = (
 def disturb(rays: np.ndarray, rng: np.random.Generator, how: Disturbance) -> Seen:
     """Keypoints of rays (N, 17, 2) as a detector finds them.
 
-    The std of the Gaussian noise differs from picture to picture, up to `noise_px`, and from
-    keypoint to keypoint; how many keypoints are missing does too, few more often than many. The
-    lifter is told the std, and 2 px where it is less.
+    The standard deviation of the Gaussian noise differs between pictures, up to `noise_px`, and
+    between keypoints. Up to `missing` keypoints are missing, few of them most of the time. The
+    lifter is given the standard deviation, at least 2 px.
     """
     points = rays[:, list(KEYPOINT_TO_JOINT)].astype(np.float64)
     count, joints = points.shape[:2]

@@ -29,7 +29,7 @@ class Sight:
     noise_px: float = field(
         default=10.0,
         metadata={
-            "description": "largest deviation of the keypoints in the other views",
+            "description": "largest standard deviation of the keypoints in the other views",
             "unit": "px",
             "range": (0.0, 100.0),
         },
@@ -53,17 +53,24 @@ class Sight:
     blind: float = field(
         default=0.15,
         metadata={
-            "description": "share of views whose up is not told, rolled",
+            "description": "share of views whose up is unknown to the lifter, with a roll",
             "range": (0.0, 0.9),
         },
     )
     roll_deg: float = field(
         default=15.0,
-        metadata={"description": "deviation of that roll", "unit": "deg", "range": (0.0, 180.0)},
+        metadata={
+            "description": "standard deviation of that roll",
+            "unit": "deg",
+            "range": (0.0, 180.0),
+        },
     )
     uncalibrated: float = field(
         default=0.15,
-        metadata={"description": "share of views whose camera is not told", "range": (0.0, 0.9)},
+        metadata={
+            "description": "share of views whose camera is unknown to the lifter",
+            "range": (0.0, 0.9),
+        },
     )
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Do the covariances tell the truth? Coverage of their ellipsoids at every level, NEES, and a
-picture of the curve."""
+"""Coverage of the covariances: the share of truths inside their ellipsoids at each level, NEES, and
+a plot of the curve."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Calibration(NamedTuple):
     coverage: np.ndarray
     """(19,) share of truths inside the ellipsoid of each of LEVELS."""
     nees: float
-    """Mean squared Mahalanobis distance over the degrees of freedom: 1 where the covariances are
-    right, more where too sharp."""
+    """Mean squared Mahalanobis distance divided by the degrees of freedom: 1 for right covariances,
+    more for covariances that are too small."""
     count: int
 
 
@@ -47,16 +47,19 @@ def calibration(distance: np.ndarray, freedom: int) -> Calibration:
     if not len(distance):
         return Calibration(np.full(len(LEVELS), np.nan), float("nan"), 0)
 
-    inside = distance[:, None] <= chi2.ppf(np.array(LEVELS) / 100, freedom)
+    probability = np.array(LEVELS) / 100
+    limit = chi2.ppf(probability, freedom)
+    inside = distance[:, None] <= limit
+    nees = float(distance.mean() / freedom)
 
-    return Calibration(inside.mean(0), float(distance.mean() / freedom), len(distance))
+    return Calibration(inside.mean(0), nees, len(distance))
 
 
 def calibrate(poses: LiftedPoses, truth_m: np.ndarray) -> dict[str, Calibration]:
     """Calibration by NAMES of lifted persons against the truth (N, 17, 3), metres, optical frame.
 
-    Joints about the root, without the root itself; its range along the viewing ray and its place
-    where the lifter says them.
+    Joints are relative to the root and exclude it. The root's range along the viewing ray and its
+    place are measured where the lifter gives them.
     """
     error = poses.joints_m - poses.root_m[:, None] - truth_m + truth_m[:, :1]
     kinds = {"observed joints": JointStatus.OBSERVED, "inferred joints": JointStatus.INFERRED}
@@ -65,8 +68,10 @@ def calibrate(poses: LiftedPoses, truth_m: np.ndarray) -> dict[str, Calibration]
     for name, kind in kinds.items():
         chosen = poses.status == kind
         chosen[:, 0] = False
-        found[name] = calibration(mahalanobis(error[chosen], poses.covariance_m2[chosen]), 3)
+        distance = mahalanobis(error[chosen], poses.covariance_m2[chosen])
+        found[name] = calibration(distance, 3)
 
+    # The root.
     placed = (poses.status > 0).all(1) & np.isfinite(poses.root_covariance_m2).all((1, 2))
     root = poses.root_m[placed]
     covariance = poses.root_covariance_m2[placed]
@@ -80,7 +85,7 @@ def calibrate(poses: LiftedPoses, truth_m: np.ndarray) -> dict[str, Calibration]
 
 
 def calibration_row(result: Calibration, levels: tuple[int, ...] = LEVELS) -> dict[str, float]:
-    """Coverage in % by level, NEES a degree of freedom and the number of errors."""
+    """Coverage in % by level, NEES per degree of freedom and the number of errors."""
     share = dict(zip(LEVELS, result.coverage, strict=True))
     row = {f"{level} %": 100 * float(share[level]) for level in levels}
     row["NEES"] = result.nees
@@ -89,7 +94,7 @@ def calibration_row(result: Calibration, levels: tuple[int, ...] = LEVELS) -> di
 
 
 def draw(results: dict[str, dict[str, Calibration]], path: Path) -> None:
-    """Reliability curves, one panel a protocol, three a row, as PNG; whole or not at all."""
+    """Reliability curves as PNG, one panel per protocol, three per row; written whole or not."""
     rows = -(-len(results) // 3)
     figure = Figure(figsize=(13, 4.6 * rows), layout="constrained")
     FigureCanvasAgg(figure)

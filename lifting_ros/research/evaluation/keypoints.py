@@ -33,7 +33,7 @@ SURE_OF_OTHERS = 0.3
 
 
 class Answers(NamedTuple):
-    """What a network says of N crops, in pixels of its input, by stage and (M) maps."""
+    """Output of a network for N crops, in pixels of its input, by stage and (M) maps."""
 
     keypoints_px: np.ndarray
     """(S, M, N, 14, 2); NaN where a stage has no such maps."""

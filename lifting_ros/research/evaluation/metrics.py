@@ -15,9 +15,11 @@ def pck(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2) -> 
     predicted_px: (N, 14, 2); keypoints: (N, 14, 3) with 1 where labelled. Returns (14,), NaN for a
     keypoint that is nowhere labelled.
     """
-    distance = np.linalg.norm(predicted_px - keypoints[..., :2], axis=-1)
+    missed = predicted_px - keypoints[..., :2]
+    distance = np.linalg.norm(missed, axis=-1)
     torso = torso_px(keypoints)
-    counted = (keypoints[..., 2] > 0) & np.isfinite(torso)[:, None]
+    labelled = keypoints[..., 2] > 0
+    counted = labelled & np.isfinite(torso)[:, None]
 
     with np.errstate(invalid="ignore"):
         correct = (distance <= alpha * torso[:, None]) & counted
@@ -35,8 +37,8 @@ def mean_pck(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2
 
 
 def swapped(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2) -> float:
-    """Share of keypoints taken for the other side's: within `alpha` torsos of the other side's
-    label, and not of its own.
+    """Share of keypoints with left and right swapped: within `alpha` torsos of the other side's
+    label, and not of their own.
 
     predicted_px: (N, 14, 2); keypoints: (N, 14, 3) with 1 where labelled. Of those counts whose two
     sides are labelled; NaN if none.
@@ -44,14 +46,17 @@ def swapped(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2)
     flip = list(KEYPOINT_FLIP)
     paired = np.array(KEYPOINT_FLIP) != np.arange(len(KEYPOINT_FLIP))
     near = alpha * torso_px(keypoints)[:, None]
-    own, other = (
-        np.linalg.norm(predicted_px - k[..., :2], axis=-1) for k in (keypoints, keypoints[:, flip])
-    )
-    counted = (keypoints[..., 2] > 0) & (keypoints[:, flip, 2] > 0) & np.isfinite(near) & paired
+    opposite = keypoints[:, flip]
+    own = np.linalg.norm(predicted_px - keypoints[..., :2], axis=-1)
+    other = np.linalg.norm(predicted_px - opposite[..., :2], axis=-1)
 
-    return (
-        float(((own > near) & (other <= near))[counted].mean()) if counted.any() else float("nan")
-    )
+    labelled = (keypoints[..., 2] > 0) & (opposite[..., 2] > 0)
+    counted = labelled & np.isfinite(near) & paired
+    if not counted.any():
+        return float("nan")
+
+    taken = (own > near) & (other <= near)
+    return float(taken[counted].mean())
 
 
 def mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -82,13 +87,17 @@ def pa_mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     (N,)."""
     p = predicted - predicted.mean(1, keepdims=True)
     t = truth - truth.mean(1, keepdims=True)
-    u, s, vt = np.linalg.svd(np.swapaxes(p, 1, 2) @ t)
-    sign = np.where(np.linalg.det(u @ vt) < 0, -1.0, 1.0)
+    product = np.swapaxes(p, 1, 2) @ t
+    u, s, vt = np.linalg.svd(product)
+
+    # Without reflection.
+    determinant = np.linalg.det(u @ vt)
+    sign = np.where(determinant < 0, -1.0, 1.0)
     s[:, -1] *= sign
     vt[:, -1] *= sign[:, None]
+
     square = (p**2).sum((1, 2))
     scale = s.sum(-1) / np.maximum(square, 1e-12)
-
     aligned = scale[:, None, None] * p @ (u @ vt)
     return np.linalg.norm(aligned - t, axis=-1).mean(-1)
 
@@ -117,8 +126,8 @@ def depth_and_across(predicted: np.ndarray, truth: np.ndarray) -> tuple[float, f
 
 
 def wrong_orders(joints: np.ndarray, pairs: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Whether joints (N, J, 3) are in another order of depth than told, 0 or 1; NaN where told to
-    be equally far, or not lifted.
+    """Whether the depth order of joints (N, J, 3) contradicts the label, 0 or 1; NaN where the
+    label says equally far, or where the person was not lifted.
 
     pairs (N, K, 2) numbers of joints, label (N, K) 1 where the first is farther (z, optical frame),
     -1 where the second is. Returns (N, K).

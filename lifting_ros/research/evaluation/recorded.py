@@ -27,7 +27,7 @@ from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_TO_JOINT
 EVERY = 64
 """Every how many frames of Human3.6M count: 50 frames a second show little new."""
 MODEL_NOISE_PX = 2.0
-"""Deviation of exact keypoints that the lifters are told."""
+"""Standard deviation given to the lifters for exact keypoints, px."""
 
 _PAIRS = np.array(list(combinations(range(JOINT_COUNT), 2)))
 

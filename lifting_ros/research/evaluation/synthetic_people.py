@@ -32,7 +32,7 @@ from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 TITLES = ("rendered people, mm", "calibration of keypoints on rendered people, % inside")
 
 EXACT_NOISE_PX = 0.5
-"""Deviation in pixels of the crop that the lifter is told of exact keypoints."""
+"""Standard deviation given to the lifter for exact keypoints, pixels of the crop."""
 
 
 class RenderedPeople(NamedTuple):

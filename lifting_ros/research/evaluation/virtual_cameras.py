@@ -16,7 +16,7 @@ from lifting_ros.research.datasets.virtual_cameras import make_views
 from lifting_ros.skeleton import KEYPOINT_COUNT, KEYPOINT_NAMES
 
 MODEL_NOISE_PX = 2.0
-"""Keypoint deviation told to the lifter where the keypoints are exact."""
+"""Standard deviation given to the lifter for exact keypoints."""
 
 LEGS = tuple(
     i for i, name in enumerate(KEYPOINT_NAMES) if name.split("_")[-1] in ("hip", "knee", "ankle")
@@ -29,7 +29,7 @@ class Protocol:
     aimed at the person."""
 
     noise_px: float = 0.0
-    """Standard deviation of the keypoints; the lifter is told."""
+    """Standard deviation of the keypoints; the lifter knows it."""
     missing: int = 0
     """Random keypoints taken away from each person."""
     hidden: tuple[int, ...] = ()
@@ -42,9 +42,9 @@ class Protocol:
     """Relative deviation of sizes to which people are scaled: the recorded ones are all but of one
     size."""
     gravity: bool = True
-    """Whether the lifter is told where up is."""
+    """Whether the lifter knows where up is."""
     calibrated: bool = True
-    """Whether it is told K."""
+    """Whether it knows K."""
 
 
 PROTOCOLS = {
@@ -76,7 +76,7 @@ class Trial(NamedTuple):
     """(N, 14, 2, 2)."""
     camera: Camera | None
     up: np.ndarray
-    """(N, 3) in the optical frame, NaN where it is not told."""
+    """(N, 3) in the optical frame, NaN where it is unknown to the lifter."""
     joints_m: np.ndarray
     """(N, 17, 3) in the optical frame: the truth."""
 

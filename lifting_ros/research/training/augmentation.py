@@ -33,7 +33,7 @@ class AugmentationConfig:
     )
     shift: float = field(
         default=0.08,
-        metadata={"description": "standard deviation of the shift over the crop's side"},
+        metadata={"description": "standard deviation of the shift, divided by the crop's side"},
     )
     colour: float = field(
         default=0.25,
@@ -69,7 +69,7 @@ class AugmentationConfig:
         default=0.2,
         metadata={
             "description": (
-                "share of crops as a bad camera gives them: few pixels, motion blur, JPEG, dark"
+                "share of crops as from a bad camera: few pixels, motion blur, JPEG, darkness"
             )
         },
     )

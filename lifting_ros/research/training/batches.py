@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training batches from packs: batch `step` of a seed is always the same, however often a training
-was stopped and however many processes share it."""
+"""Training batches from packs. A batch depends on seed and step alone: not on interruptions, nor on
+the number of processes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PACKS = (*PHOTO_SETS, "synthetic", *NOBODY)
 
 
 class Batch(NamedTuple):
-    """Crops and what is known of them."""
+    """Crops and their labels."""
 
     images: Tensor
     """(N, 3, S, S) uint8 RGB."""
@@ -47,8 +47,8 @@ class Batch(NamedTuple):
 class Batches(Dataset):
     """Item `step` is that step's Batch: the part of it that process `rank` of `world` trains on.
 
-    A pack without a row to train on is as good as absent; DataError where that is all of those
-    that have a share.
+    A pack without training rows counts as absent. DataError if no pack with a share has training
+    rows.
     """
 
     def __init__(  # noqa: PLR0913 - the recipe's values, and the place among processes
@@ -145,8 +145,8 @@ class Batches(Dataset):
 
 
 def parse_shares(shares: Sequence[str]) -> dict[str, float]:
-    """Share by pack of entries like `lspet=0.3`; ConfigError for what is none, for a pack that does
-    not exist, and where all are 0."""
+    """Share by pack, from entries such as `lspet=0.3`. ConfigError for a malformed entry, for an
+    unknown pack, and if all shares are 0."""
     values = {}
     for entry in shares:
         name, _, number = str(entry).partition("=")

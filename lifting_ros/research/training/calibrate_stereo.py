@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How large the stereoscopic lifter's errors are on people it has not learnt from: what makes its
-deviations covariances."""
+"""Calibrates the covariances of the stereoscopic lifter: measures its errors on people who are not
+in the training set."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lifting_ros.research.datasets.stereo_views import StereoViews
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 
 LEAST_SEEN = 6
-"""Keypoints from which the place of a person says something."""
+"""Fewest visible keypoints of a person whose place is measured."""
 
 
 def calibrated(lifter: StereoLifter, views: StereoViews) -> StereoLifter:
@@ -24,8 +24,8 @@ def calibrated(lifter: StereoLifter, views: StereoViews) -> StereoLifter:
 
 
 def residuals(lifter: StereoLifter, views: StereoViews) -> StereoErrors:
-    """Factors that bring the mean squared error of each axis over the network's variances to one,
-    and the root's deviations."""
+    """Factors that make the mean squared error of each axis, divided by the variance, equal to
+    one, and the standard deviations of the root."""
     view = views.view
     with torch.inference_mode():
         found = lifter.network(

@@ -33,10 +33,16 @@ def calibration_rows(mocap: Mocap) -> np.ndarray:
     clip; if it has too few clips, its last eighth."""
     wanted = [i for i, name in enumerate(mocap.subjects) if name in CALIBRATION_SUBJECTS]
     rows = np.isin(mocap.subject_id, wanted)
-    if not rows.any():
-        rows = np.isin(mocap.clip_id, np.unique(mocap.clip_id)[3::7])
+    if rows.any():
+        return rows
 
-    return rows if rows.any() else np.arange(len(rows)) >= 7 * len(rows) // 8
+    every_seventh = np.unique(mocap.clip_id)[3::7]
+    rows = np.isin(mocap.clip_id, every_seventh)
+    if rows.any():
+        return rows
+
+    first = 7 * len(rows) // 8
+    return np.arange(len(rows)) >= first
 
 
 def fit_spread(network: ResidualMLP, source: PictureSource, steps: int, normalised: bool) -> None:
@@ -69,11 +75,18 @@ def fit_spread(network: ResidualMLP, source: PictureSource, steps: int, normalis
 def surprise(factors: Tensor, missed: Tensor) -> Tensor:
     """Negative log density (...) of a Gaussian, without its constant. factors (..., 3, 3): lower
     triangular Cholesky factors of the covariances; missed (..., 3): errors."""
-    a = missed[..., 0] / factors[..., 0, 0]
-    b = (missed[..., 1] - factors[..., 1, 0] * a) / factors[..., 1, 1]
-    c = (missed[..., 2] - factors[..., 2, 0] * a - factors[..., 2, 1] * b) / factors[..., 2, 2]
+    x, y, z = missed.unbind(-1)
+    first, second, third = factors.unbind(-2)  # rows of the Cholesky factor
 
-    return factors.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * (a * a + b * b + c * c)
+    # Forward substitution: the errors whitened.
+    a = x / first[..., 0]
+    b = (y - second[..., 0] * a) / second[..., 1]
+    c = (z - third[..., 0] * a - third[..., 1] * b) / third[..., 2]
+
+    diagonal = factors.diagonal(dim1=-2, dim2=-1)
+    log_determinant = diagonal.log().sum(-1)
+    square = a * a + b * b + c * c
+    return log_determinant + 0.5 * square
 
 
 def fit_inflation(
@@ -84,43 +97,47 @@ def fit_inflation(
     views: int = 3000,
     posed: float = 0.0,
 ) -> None:
-    """Scale the covariances of inferred joints, observed joints and the root to match the errors on
-    `strangers`. In place.
+    """Scale the covariances of inferred joints, observed joints and the root, in place, to match
+    the errors on `strangers`: people who are not in the training set.
 
     Scaled so that the 80th percentile of the squared Mahalanobis distance matches the chi-square
-    quantile. The mean would not do: the spine is elsewhere in the skeletons of some recordings,
-    which made all inferred joints four times as uncertain.
+    quantile. The mean is not robust: some recordings place the spine elsewhere, and with the mean
+    the covariances of all inferred joints were four times too wide.
 
-    Rare poses get more weight. Strangers are few and of few sizes, so they are rescaled to sizes
-    drawn from the lifter's stature prior: the size's own share of a covariance is not scaled here.
-    posed: share of generated poses, which borrow from the strangers.
+    Rare poses get more weight. The strangers are few and of few sizes, so they are rescaled to
+    sizes drawn from the lifter's stature prior. The part of a covariance that comes from the
+    unknown size is not scaled. posed: share of generated poses, which borrow from the strangers.
     """
     rng = np.random.default_rng((seed, 9))
     known, weight, _ = training_poses(strangers, posed, seed)
     chosen = rng.choice(len(weight), views, p=weight / weight.sum())
     poses = known.positions_m[chosen]
     size = np.sqrt((limb_lengths(poses) ** 2).sum(-1))
-    seen = make_views(poses * (rng.normal(*lifter.size, views) / size)[:, None, None], 1, (seed, 9))
-    about = disturb(seen.joints_m[..., :2] / seen.joints_m[..., 2:], rng, how)
+    rescale = rng.normal(*lifter.size, views) / size
+    seen = make_views(poses * rescale[:, None, None], 1, (seed, 9))
+
+    rays = seen.joints_m[..., :2] / seen.joints_m[..., 2:]
+    about = disturb(rays, rng, how)
     keypoints = seen.camera.to_pixels(about.points)
     variance = (about.deviation * seen.camera.focal_px) ** 2
     covariance = variance[..., None, None] * np.eye(2)
 
-    # One round is not enough, because the size's own share of a covariance is not scaled.
+    # Several rounds: the part of a covariance that comes from the size is not scaled.
     for _ in range(_ROUNDS):
         poses = lifter.lift(
             keypoints, about.visible.astype(float), covariance, seen.camera, seen.up
         )
         error = poses.joints_m - poses.root_m[:, None] - seen.joints_m + seen.joints_m[:, :1]
-        kinds = [poses.status == kind for kind in (JointStatus.INFERRED, JointStatus.OBSERVED)]
-        kinds[0][:, 0] = False
-        factors = [inflation_of(error[kind], poses.covariance_m2[kind]) for kind in kinds]
+        inferred = poses.status == JointStatus.INFERRED
+        observed = poses.status == JointStatus.OBSERVED
+        inferred[:, 0] = False
+        factors = [inflation_of(error[k], poses.covariance_m2[k]) for k in (inferred, observed)]
+
         placed = poses.status[:, 0] > 0
-        factors.append(
-            inflation_of(
-                (poses.root_m - seen.joints_m[:, 0])[placed], poses.root_covariance_m2[placed]
-            )
-        )
+        root_error = poses.root_m - seen.joints_m[:, 0]
+        root_factor = inflation_of(root_error[placed], poses.root_covariance_m2[placed])
+        factors.append(root_factor)
+
         lifter.network.inflation *= torch.tensor(factors, dtype=torch.float32)
 
 

@@ -13,8 +13,10 @@ from lifting_ros.io.atomic import replacing
 def draw_curves(
     training: list[dict[str, float]], validation: list[dict[str, float]], path: Path
 ) -> None:
-    """Write `path` (PNG) from rows with a `step` and named values; losses are smoothed over a
-    fiftieth of the rows."""
+    """Write `path` (PNG) from rows with a `step` and named values.
+
+    Losses are smoothed by a running mean over one fiftieth of the rows.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -43,32 +45,44 @@ def draw_curves(
 
 
 def _losses(rows: list[dict[str, float]]) -> dict[str, dict[str, str]]:
-    """Name -> line style of the stages' losses, or of every loss where there are no stages; a
-    colour a stage."""
+    """Line style by name: of the losses of the stages, one colour per stage, or of every loss if
+    there are no stages."""
     names = _names(rows)
-    stages = [n for n in names if n.startswith("stage")]
+    stages = [name for name in names if name.startswith("stage")]
+    others = [name for name in names if name != "rate"]
     styles = {}
 
-    for name in stages or [n for n in names if n != "rate"]:
-        number = (
-            names.index(name) if not stages else int(name.split("_")[0].removeprefix("stage")) - 1
-        )
-        styles[name] = {"color": f"C{number}", "linestyle": "--" if name.endswith("fused") else "-"}
+    for name in stages or others:
+        if stages:
+            stage = name.split("_")[0].removeprefix("stage")
+            number = int(stage) - 1
+        else:
+            number = names.index(name)
+
+        dashed = name.endswith("fused")
+        styles[name] = {"color": f"C{number}", "linestyle": "--" if dashed else "-"}
 
     return styles
 
 
 def _names(rows: list[dict[str, float]]) -> list[str]:
-    return [n for n in (rows[0] if rows else ()) if n != "step"]
+    if not rows:
+        return []
+    return [name for name in rows[0] if name != "step"]
 
 
 def _column(rows: list[dict[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
-    return np.array([row["step"] for row in rows]), np.array([row[name] for row in rows])
+    steps = [row["step"] for row in rows]
+    values = [row[name] for row in rows]
+    return np.array(steps), np.array(values)
 
 
 def _smooth(values: np.ndarray, width: int) -> np.ndarray:
     """Running mean over `width` values, shorter at the start."""
     total = np.cumsum(values)
-    before = np.concatenate([np.zeros(width), total[:-width]])[: len(values)]
-    count = np.minimum(np.arange(len(values)) + 1, width)
+    shifted = np.concatenate([np.zeros(width), total[:-width]])
+    before = shifted[: len(values)]
+
+    number = np.arange(len(values)) + 1
+    count = np.minimum(number, width)
     return (total - before) / count

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training in several processes, one a GPU, as `torchrun` starts them on one machine or several;
-alone where it did not.
+"""Training in several processes, one per GPU, started by `torchrun` on one machine or several; a
+single process without it.
 
-Only the first process of all keeps states and writes results: machines need no common disk.
+Only the first process writes states and results: the machines need no common disk.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from lifting_ros.device import choose_device
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=24)
-"""How long a process waits for another: one renders and cuts packs, or validates, while the rest
-have nothing to do."""
+"""How long a process waits for another: the others wait while one renders, cuts packs or
+validates."""
 
 
 def rank_and_world() -> tuple[int, int]:
@@ -55,8 +55,8 @@ def join(device: str) -> torch.device:
 
 @contextmanager
 def first_alone():
-    """What stands inside is done by each machine's first process before its others begin: making
-    files that they then only read."""
+    """Run the body in the first process of each machine before the others, which then only read
+    the files that it made."""
     first = int(os.environ.get("LOCAL_RANK", 0)) == 0
     several = rank_and_world()[1] > 1
     if not first:
@@ -68,7 +68,7 @@ def first_alone():
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What make() gives the first process, in all of them; so with a ValueError that it raises."""
+    """The result of make() in the first process, sent to all; a ValueError is raised in all."""
     if not distributed.is_initialized():
         return make()
 
@@ -88,15 +88,17 @@ def from_first(make: Callable[[], T]) -> T:
 
 
 def leave() -> None:
-    """Part from the other processes."""
+    """Leave the group of processes."""
     if distributed.is_initialized():
         distributed.destroy_process_group()
 
 
 def in_step(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network with batch norms over the crops of all processes, where they have GPUs; gloo has
-    no such thing: on CPUs every process goes by its own crops, and the first one's running
-    statistics are kept."""
+    """The network with batch norms over the crops of all processes, if they have GPUs.
+
+    gloo does not support that: on CPUs each process normalises its own crops, and the running
+    statistics of the first one are kept.
+    """
     alone = rank_and_world()[1] == 1 or device.type != "cuda"
     return network if alone else nn.SyncBatchNorm.convert_sync_batchnorm(network)
 

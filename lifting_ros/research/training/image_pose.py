@@ -2,9 +2,8 @@
 """From the crop of a person straight to 17 joints: the baseline that labelled photographs train
 (ICCV workshop 2019).
 
-A small head reads the features F and the trunk's last layer of a `full` or `lite` network, which
-stays as it is; there are no keypoints on the way and no geometry. So it says how far a picture
-alone leads, and is no lifter of the node.
+A small head reads the features F and the trunk's last layer of a frozen `full` or `lite` network.
+It uses neither keypoints nor geometry: a baseline for comparison, not a lifter of the node.
 """
 
 from __future__ import annotations
@@ -46,8 +45,8 @@ class ImagePoseHead(nn.Module):
     """Features (N, F, h, h) and the trunk's last layer (N, c) to joints (N, 17, 3) about the root,
     divided by the person's size.
 
-    Limbs are what is learnt, each joint from its parent: those of a person are of like size, their
-    ends are not.
+    The head predicts limbs, each joint relative to its parent: limbs are of similar length, joint
+    positions are not.
     """
 
     def __init__(self, config: ImagePoseConfig, features: int, side: int, deep: int):

@@ -44,10 +44,10 @@ class PictureTrainConfig(Schedule):
         },
     )
     samples: int = field(
-        default=4_000_000, metadata={"description": "pictures seen in all", "range": (1, 10**9)}
+        default=4_000_000, metadata={"description": "training pictures in all", "range": (1, 10**9)}
     )
     batch: int = field(
-        default=256, metadata={"description": "pictures a step", "range": (2, 65536)}
+        default=256, metadata={"description": "pictures per step", "range": (2, 65536)}
     )
     learning_rate: float = field(
         default=1e-3, metadata={"description": "peak rate of Adam", "range": (0.0, 1.0)}
@@ -84,7 +84,7 @@ class PictureTrainConfig(Schedule):
     noise_px: float = field(
         default=8.0,
         metadata={
-            "description": "largest deviation of keypoints in the other pictures",
+            "description": "largest standard deviation of keypoints in the other pictures",
             "unit": "px",
             "range": (0.0, 100.0),
         },
@@ -113,7 +113,7 @@ class PictureTrainConfig(Schedule):
     spread_steps: int = field(
         default=1500,
         metadata={
-            "description": "steps at the end in which the covariances alone are learnt",
+            "description": "last steps, in which only the covariances are learnt",
             "range": (0, 10**6),
         },
     )
@@ -143,7 +143,7 @@ class Batch(NamedTuple):
     encoded: Tensor
     """(B, 44)."""
     pictures: Pictured
-    """(B, ...) mirrored as the input is, else undisturbed."""
+    """(B, ...) mirrored as the input is, but without noise."""
     rows: np.ndarray
     """(B,) into the set."""
     mirrored: np.ndarray
@@ -159,8 +159,8 @@ def balanced_pictures(mocap: Mocap, count: int, seed: int, posed: float = 0.0) -
 
 
 class PictureSource:
-    """Makes batches. Batch `step` of a seed is always the same, so that a resumed training sees
-    what an unbroken one would have seen."""
+    """Makes batches. A batch depends on seed and step alone, so that a resumed training equals an
+    unbroken one."""
 
     def __init__(
         self,

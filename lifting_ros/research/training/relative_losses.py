@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The four terms of relative-depth supervision ("It's all Relative", BMVC 2018): each says a number
-for every person of a batch.
+"""The four terms of relative-depth supervision ("It's all Relative", BMVC 2018), one value per
+person of a batch.
 
-Poses are (N, J, 3) in millimetres of their own, view frame: x right, y down, z away. In the paper
-the ranking term divides a difference of depths by the mean of such differences over the batch, so
-that a person's loss depends on who else is in it and is not defined where all depths are equal.
-Here it is divided by the mean over the person's own pairs of joints, and a little of the person's
-size (LEAST_DEPTH): one person's loss is one person's, whatever the unit of the pose. As in the
-paper it stays as it is when a person is made flatter or deeper; with a fixed unit of depth
-annotators who err flatten people.
+Poses are (N, J, 3) in the network's own millimetres, view frame: x right, y down, z away.
+
+In the paper the ranking term divides a difference in depth by the mean difference of the batch. A
+person's loss then depends on the rest of the batch, and it is undefined where all depths are equal.
+Here it is divided by the mean over the person's own pairs of joints, plus a small share of the
+person's size (LEAST_DEPTH), so that it depends on this person alone and on no unit. As in the
+paper, scaling a person's depth does not change the term. With a fixed unit of depth, wrong answers
+of annotators flatten the poses.
 """
 
 from __future__ import annotations
@@ -17,14 +18,18 @@ import torch
 from torch import Tensor
 
 LEAST_DEPTH = 0.001
-"""What is added to the mean difference, over the size (root of the sum of squared limb lengths): a
-200th of what it is of people. With a twentieth long trainings made everybody flat, which is what
-the ranking asks of a network that is not sure of itself."""
+"""Added to the mean difference in depth, as a share of the size (root of the sum of squared limb
+lengths): about 1/200 of the mean difference of real people. With 1/20, long trainings made every
+pose flat: the ranking term rewards small depths where the network is unsure."""
+
 MOST = 85.0
-"""The ranking's largest exponent."""
+"""Largest exponent of the ranking term."""
+
 TINY = 1e-8
+"""Added under square roots, so that their gradient at zero is finite."""
+
 LEAST_DISTANCE = 100.0
-"""Millimetres before the camera at which the perspective ends."""
+"""Smallest distance from the camera in the perspective projection, mm."""
 
 
 def distances(squares: Tensor) -> Tensor:
@@ -34,8 +39,10 @@ def distances(squares: Tensor) -> Tensor:
 
 def limb_lengths(joints: Tensor, limbs: list[tuple[int, int]]) -> Tensor:
     """(N, L) of poses (N, J, 3)."""
-    starts, ends = (list(side) for side in zip(*limbs))
-    return distances((joints[:, ends] - joints[:, starts]).square().sum(-1))
+    starts = [start for start, _ in limbs]
+    ends = [end for _, end in limbs]
+    along = joints[:, ends] - joints[:, starts]
+    return distances(along.square().sum(-1))
 
 
 def ranking(
@@ -48,19 +55,28 @@ def ranking(
     The paper draws one of a picture's comparisons each time it is seen, in either order: the same
     on average, since exchanging both changes nothing.
     """
-    depth = joints[..., 2].gather(1, pairs.flatten(1)).view(pairs.shape)  # N, K, 2
-    apart = (depth[..., 0] - depth[..., 1]) / depth_unit(joints, limbs)[:, None]  # N, K
-    ordered = torch.log1p(torch.exp((-slope * label * apart).clamp(max=MOST)))
+    each = joints[..., 2].gather(1, pairs.flatten(1))
+    depth = each.view(pairs.shape)  # N, K, 2
+    unit = depth_unit(joints, limbs)
+    apart = (depth[..., 0] - depth[..., 1]) / unit[:, None]  # N, K
 
-    return torch.where(label == 0, apart.square(), ordered).mean(1)
+    exponent = -slope * label * apart
+    ordered = torch.log1p(torch.exp(exponent.clamp(max=MOST)))
+    equal = apart.square()
+
+    return torch.where(label == 0, equal, ordered).mean(1)
 
 
 def depth_unit(joints: Tensor, limbs: list[tuple[int, int]]) -> Tensor:
     """Mean difference in depth (N,) of all pairs of joints, and LEAST_DEPTH of the size."""
     count = joints.shape[1]
     depth = joints[..., 2]
-    mean = (depth[:, :, None] - depth[:, None]).abs().sum((1, 2)) / (count * (count - 1))
-    return mean + LEAST_DEPTH * limb_lengths(joints, limbs).square().sum(1).sqrt()
+    apart = depth[:, :, None] - depth[:, None]  # N, J, J
+    mean = apart.abs().sum((1, 2)) / (count * (count - 1))
+
+    lengths = limb_lengths(joints, limbs)
+    size = lengths.square().sum(1).sqrt()
+    return mean + LEAST_DEPTH * size
 
 
 def reprojection(
@@ -78,16 +94,20 @@ def reprojection(
         away = (joints[..., 2:] + 1.0 / scale[:, None, None]).clamp(min=LEAST_DISTANCE)
         seen = focal_px[:, None, None] * joints[..., :2] / away
 
-    return distances((seen - target_px).square().sum(-1)).mean(1)
+    missed = seen - target_px
+    return distances(missed.square().sum(-1)).mean(1)
 
 
 def root_offset(joints: Tensor, root: int) -> Tensor:
     """L_root (N,): how far from the origin the root is."""
-    return distances(joints[:, root].square().sum(-1))
+    offset = joints[:, root]
+    return distances(offset.square().sum(-1))
 
 
 def skeleton(joints: Tensor, ratios: Tensor, limbs: list[tuple[int, int]], unit: int) -> Tensor:
-    """L_skel (N,): mean difference of the limbs' lengths over that of limb `unit`, the right shin,
-    from ratios (L,) or (N, L)."""
+    """L_skel (N,): mean difference of the limb lengths, divided by that of limb `unit` (the right
+    shin), from ratios (L,) or (N, L)."""
     lengths = limb_lengths(joints, limbs)
-    return distances((lengths / lengths[:, unit : unit + 1] - ratios).square()).mean(1)
+    relative = lengths / lengths[:, unit : unit + 1]
+    missed = relative - ratios
+    return distances(missed.square()).mean(1)

@@ -26,7 +26,8 @@ MAY_CHANGE = {
     "network.noise_blur",
     "network.noise_floor",
 }
-"""Its length, its data, and what is fitted after the training."""
+"""Values of the recipe that a resumed training may change: length, data, and what is fitted after
+the training."""
 _LENGTH = ("samples", "decay")
 
 
@@ -85,8 +86,8 @@ def load_state(path: Path, trainer, start: bool = False) -> None:
 
 
 def _refuse_other(path: Path, step: int, kept: dict, config) -> None:
-    """CheckpointError where the recipe kept differs in what both know and MAY_CHANGE does not name,
-    or when the rate falls, if it has."""
+    """CheckpointError if the saved recipe differs in a value that both have and that MAY_CHANGE
+    does not name, or if the length changes after the learning rate began to fall."""
     asked = _flat(json.loads(json.dumps(dataclasses.asdict(config))))  # tuples become lists
     before = dataclasses.replace(
         config, **{name: kept[name] for name in _LENGTH if name in kept and name in asked}

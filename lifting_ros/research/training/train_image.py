@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the network from image to 3D on labels that `lifting label` made; nothing else tells
-it what people look like in 3D."""
+"""Training of the network from image to 3D. Labels from `lifting label` are its only 3D
+supervision."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class ImageTrainConfig(Schedule):
     samples: int = field(
         default=60_000, metadata={"description": "training crops in all", "range": (1, 10**9)}
     )
-    batch: int = field(default=32, metadata={"description": "crops a step", "range": (2, 65536)})
+    batch: int = field(default=32, metadata={"description": "crops per step", "range": (2, 65536)})
     learning_rate: float = field(
         default=1e-3, metadata={"description": "peak rate of AdamW", "range": (0.0, 1.0)}
     )
     weight_decay: float = field(
-        default=0.02, metadata={"description": "pull of the weights to zero", "range": (0.0, 10.0)}
+        default=0.02, metadata={"description": "weight decay", "range": (0.0, 10.0)}
     )
     warmup: float = field(
         default=0.05,
@@ -67,8 +67,8 @@ class ImageTrainer(Trainer):
         super().__init__(config, head, optimiser)
 
     def make(self, labels: LabelSet) -> LabelCrops:
-        """The batch of this step: always the same for a seed, so that a resumed training sees what
-        an unbroken one would have seen."""
+        """The batch of this step. It depends on seed and step alone, so that a resumed training
+        equals an unbroken one."""
         config = self.config
         rng = np.random.default_rng((self.config.seed, self.step))
 
@@ -109,8 +109,8 @@ def train_image(
     evaluate: Callable[[ImagePose], dict[str, float]] | None = None,
     every: int = 500,
 ) -> ImagePose:
-    """Train to the end of the recipe, going on from `folder` where a state is kept there;
-    DataError where there are no labels.
+    """Train to the end of the recipe, resuming from the state in `folder`, if there is one.
+    DataError if there are no labels.
 
     `evaluate` gets the averaged network every `every` steps; what it returns goes into
     `folder/validation.csv`.

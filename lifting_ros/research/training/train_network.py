@@ -67,7 +67,7 @@ class TrainConfig(Schedule):
     trunk_teaches: float = field(
         default=0.3,
         metadata={
-            "description": "weight of the trunk's own answer where a keypoint has no label",
+            "description": "weight of the trunk's own output where a keypoint has no label",
             "range": (0.0, 1.0),
         },
     )
@@ -76,7 +76,7 @@ class TrainConfig(Schedule):
     )
     batch: int = field(
         default=32,
-        metadata={"description": "crops a step, of all processes together", "range": (1, 65536)},
+        metadata={"description": "crops per step, all processes together", "range": (1, 65536)},
     )
     optimiser: str = field(
         default="adamw",
@@ -140,7 +140,7 @@ class TrainConfig(Schedule):
         ),
         metadata={
             "description": (
-                "share of every pack in a batch; packs that are absent give theirs to the others"
+                "share of each pack in a batch; the shares of absent packs go to the others"
             )
         },
     )
@@ -182,8 +182,11 @@ class TrainConfig(Schedule):
 
     def rate_at(self, step: int) -> float:
         """Linear rise, level, linear fall to zero."""
-        rise = (step + 1) * self.batch / max(self.warmup, 1)
-        fall = (self.steps - step) / max(self.steps - self.level_until, 1)
+        seen = (step + 1) * self.batch
+        rise = seen / max(self.warmup, 1)
+
+        falling = self.steps - self.level_until
+        fall = (self.steps - step) / max(falling, 1)
         return self.learning_rate * min(1.0, rise, fall)
 
     def fused_at(self, step: int) -> bool:
@@ -254,13 +257,16 @@ class NetworkTrainer(Trainer):
     def _taught_by_trunk(
         self, own: Tensor, keypoints: Tensor, weight: Tensor, presence: Tensor, nobody: Tensor
     ):
-        """Keypoints and weights with the trunk's own answer where nothing is labelled and nothing
-        says that it is not there."""
+        """Keypoints and weights, with the trunk's own output where a keypoint has no label and is
+        not known to be absent."""
         cells, score = trunk_labels(own)
-        open_question = (weight == 0) & ~(presence == 0) & ~nobody[:, None] & (score > 0)
         points = belief_maps.cells_to_pixels(cells, self.config.network.stride)
-        keypoints = torch.where(open_question[..., None], points, keypoints)
-        return keypoints, torch.where(open_question, self.config.trunk_teaches * score, weight)
+        known_absent = (presence == 0) | nobody[:, None]
+        taught = (weight == 0) & ~known_absent & (score > 0)
+
+        keypoints = torch.where(taught[..., None], points, keypoints)
+        weight = torch.where(taught, self.config.trunk_teaches * score, weight)
+        return keypoints, weight
 
     def _forward(self, images: Tensor):
         fusion = self.network.fusion
@@ -311,8 +317,8 @@ def freeze(trunk: Trunk, trained: str) -> None:
 
 
 _DEEP_FROM = 10
-"""The first of the trunk's blocks that "deep" trains: the coarse half of the backbone, behind the
-last tap of the pyramid."""
+"""First block of the trunk that "deep" trains: the coarse half of the backbone, after the last
+output that the pyramid reads."""
 
 
 def _optimiser(config: TrainConfig, network: nn.Module) -> torch.optim.Optimizer:
@@ -324,9 +330,8 @@ def _optimiser(config: TrainConfig, network: nn.Module) -> torch.optim.Optimizer
         {"params": [p for p in learnt if id(p) in trunk], "scale": config.trunk_rate},
     ]
     groups = [group for group in groups if group["params"]]
-    if (
-        config.optimiser == "sgd"
-    ):  # fused it cannot begin with a weight in the middle, as when the fusion joins
+    if config.optimiser == "sgd":
+        # not fused: that cannot start when some weights have no momentum yet, as when fusion joins
         return torch.optim.SGD(
             groups,
             config.learning_rate,
@@ -391,4 +396,5 @@ def train(  # noqa: PLR0913 - options with defaults
 
 def save_trained(path: Path, weights: dict[str, Tensor], config: TrainConfig, card: dict) -> None:
     """Write what ships: the averaged weights in fp16 with their recipe."""
-    save_network(path, weights, config.network, {"recipe": dataclasses.asdict(config)} | card)
+    recipe = dataclasses.asdict(config)
+    save_network(path, weights, config.network, {"recipe": recipe} | card)

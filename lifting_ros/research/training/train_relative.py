@@ -53,11 +53,13 @@ from lifting_ros.research.training.relative_losses import (
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 
 UNIT_MM = 100.0
-"""What the pose head's numbers are multiplied by at the start; the factors are learned."""
+"""Initial factor of the pose head's outputs; the factors are learned."""
+
 FIRST = 0.1
-"""What the pose head's random weights are multiplied by at the start."""
+"""Initial factor of the pose head's random weights."""
+
 SCALES = {"orthographic": 1.0, "perspective": 0.001}
-"""Largest scale of either camera: pixels a millimetre; one over the distance in millimetres."""
+"""Largest scale of either camera: pixels per millimetre; 1 / distance in millimetres."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +92,12 @@ class RelativeTrainConfig(PictureTrainConfig):
     )
     comparisons: int = field(
         default=32,
-        metadata={"description": "compared pairs a picture; 0: all pairs", "range": (0, 136)},
+        metadata={"description": "compared pairs per picture; 0: all pairs", "range": (0, 136)},
     )
     tolerance_m: float = field(
         default=0.0,
         metadata={
-            "description": "joints so near in depth are called equally far",
+            "description": "joints closer in depth than this count as equally far",
             "unit": "m",
             "range": (0.0, 1.0),
         },
@@ -126,7 +128,7 @@ class RelativeTrainConfig(PictureTrainConfig):
     label_noise_px: float = field(
         default=0.0,
         metadata={
-            "description": "their half width, or deviation, at f = 1150 px",
+            "description": "their half width, or standard deviation, at f = 1150 px",
             "unit": "px",
             "range": (0.0, 200.0),
         },
@@ -143,11 +145,11 @@ class RelativeTrainConfig(PictureTrainConfig):
     )
     reprojection_weight: float = field(
         default=0.1,
-        metadata={"description": "weight of the reprojection, a px", "range": (0.0, 1e3)},
+        metadata={"description": "weight of the reprojection error, per px", "range": (0.0, 1e3)},
     )
     root_weight: float = field(
         default=1.0,
-        metadata={"description": "weight of the root's offset, a mm", "range": (0.0, 1e3)},
+        metadata={"description": "weight of the root's offset, per mm", "range": (0.0, 1e3)},
     )
     skeleton_weight: float = field(
         default=1.0, metadata={"description": "weight of the skeleton term", "range": (0.0, 1e3)}
@@ -258,7 +260,8 @@ def pixels_of(rays: np.ndarray, which: JointSet) -> tuple[np.ndarray, np.ndarray
     rays = rays.astype(np.float64)
     observed = rays[:, list(KEYPOINT_TO_JOINT)]
     centred = observed - observed.mean(1, keepdims=True)
-    focal = PIXELS / np.sqrt((centred**2).sum(-1).mean(1))
+    square = (centred**2).sum(-1)
+    focal = PIXELS / np.sqrt(square.mean(1))
 
     own = rays[:, list(which.joints)]
     about_root = own - own[:, which.root : which.root + 1]
@@ -266,7 +269,7 @@ def pixels_of(rays: np.ndarray, which: JointSet) -> tuple[np.ndarray, np.ndarray
 
 
 class RelativeTrainer(PictureTrainer):
-    """The four terms of the loss; the pose comes in millimetres of the network's own."""
+    """Training with the four terms of the loss; poses are in the network's own millimetres."""
 
     def __init__(self, config: RelativeTrainConfig, annotated: Annotated):
         self.annotated = annotated
@@ -274,16 +277,17 @@ class RelativeTrainer(PictureTrainer):
         super().__init__(config, config.joints)
 
     def prepared(self, network: ResidualMLP, config: RelativeTrainConfig) -> ResidualMLP:
-        """It begins with the mean picture, flat: from random joints the shortest way to limbs of
-        right proportion is a shin of metres in depth, over which all others are short, and out of
-        there no way leads."""
+        """The network, initialised to the mean picture with zero depth.
+
+        From random joints, training ends in a local minimum: one shin is metres long in depth, and
+        all other limbs are short relative to it.
+        """
         pixels, focal = pixels_of(self.annotated.pictures.rays, self.which)
-        pixels_a_mm = (
-            0.5
-            * SCALES[config.camera]
-            * (focal[:, None, None] if config.camera == "perspective" else 1.0)
-        )
-        network.middle[:, :2] = torch.from_numpy((pixels / pixels_a_mm).mean(0))
+        camera = focal[:, None, None] if config.camera == "perspective" else 1.0
+        pixels_per_mm = 0.5 * SCALES[config.camera] * camera
+        joints_mm = pixels / pixels_per_mm
+
+        network.middle[:, :2] = torch.from_numpy(joints_mm.mean(0))
         network.pose.weight.data.mul_(FIRST)
         network.unit.data.fill_(UNIT_MM)
         network.completion.copy_(torch.from_numpy(self.annotated.completion))

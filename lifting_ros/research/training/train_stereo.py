@@ -2,11 +2,11 @@
 """Training of the stereoscopic lifter: motion capture seen by pairs of virtual cameras drawn afresh
 every step.
 
-Both networks learn at once, the second from what the first makes of the second view, as it will be
-used. Some subjects of the training set are kept from both (`covariance_head.calibration_rows`): on
-them the covariances are calibrated. In the paper the two learn one after the other, both from
-squares of standardised numbers; here it is the distance of keypoints and of joints, which a few
-lost ones rule less.
+Both networks learn at once: the second one reads the view that the first one predicts, as it does
+when lifting. Some subjects are held back (`covariance_head.calibration_rows`) to calibrate the
+covariances. In the paper the two networks learn one after the other from squared standardised
+errors. Here the loss is the distance of keypoints and of joints, which is less sensitive to
+outliers.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from lifting_ros.research.training.fit_prior import stature, training_poses, var
 from lifting_ros.research.training.trainer import Schedule, Trainer, run
 
 STATISTICS_VIEWS = 8192
-"""Views of the training set from which means and deviations are taken."""
+"""Number of views from which means and standard deviations are taken."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class StereoTrainConfig(Schedule):
     samples: int = field(
         default=3_000_000, metadata={"description": "training views in all", "range": (1, 10**9)}
     )
-    batch: int = field(default=256, metadata={"description": "views a step", "range": (2, 65536)})
+    batch: int = field(default=256, metadata={"description": "views per step", "range": (2, 65536)})
     learning_rate: float = field(
         default=1e-3, metadata={"description": "peak rate of Adam", "range": (0.0, 1.0)}
     )
@@ -87,8 +87,8 @@ class StereoTrainConfig(Schedule):
 
 
 class StereoSource:
-    """Batch `step` of a seed is always the same views, so that a resumed training sees what an
-    unbroken one would have seen."""
+    """Makes batches of views. A batch depends on seed and step alone, so that a resumed training
+    equals an unbroken one."""
 
     def __init__(self, mocap: Mocap, config: StereoTrainConfig):
         poses, weight, _ = training_poses(mocap, config.posed, config.seed)
@@ -112,7 +112,7 @@ class StereoSource:
         return make_stereo_views(poses, config.sight, config.network.baseline, rng)
 
     def statistics(self) -> Statistics:
-        """Means and deviations of the training set, from views of their own."""
+        """Means and standard deviations of the training set, from separate views."""
         views = self.make(self.config.steps, STATISTICS_VIEWS)
         shift = (views.right - views.left)[..., 0]
         apart = np.sqrt(np.mean((shift - shift.mean(1, keepdims=True)) ** 2))
@@ -121,7 +121,7 @@ class StereoSource:
         )
         context, joints = (torch.from_numpy(value) for value in both)
         shift = torch.tensor([shift.mean(), apart])
-        context[1].clamp_(min=1e-3)  # what is always the same, as the noise in a recipe without any
+        context[1].clamp_(min=1e-3)  # constant inputs, such as the noise in a recipe without noise
 
         return Statistics(context, shift, joints)
 
@@ -140,8 +140,8 @@ class StereoTrainer(Trainer):
         )
 
     def train_step(self, views: StereoViews) -> dict[str, float]:
-        """One optimiser step; returns the mean errors of the second view (over the extent) and of
-        the joints (over the person's size)."""
+        """Take one optimiser step; returns the mean errors of the second view (divided by the
+        person's extent) and of the joints (divided by the person's size)."""
         self.begin_step()
         given = [
             torch.from_numpy(v).float()
@@ -165,9 +165,9 @@ class StereoTrainer(Trainer):
 def losses(
     found: StereoOutput, right: Tensor, joints: Tensor, view_weight: float
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """What is minimised, and its parts: mean distances in the second view (N, 14, 2) and of the
-    joints (N, 17, 3), and how far the deviations are from what the errors are, as a negative log
-    likelihood that moves the deviations alone."""
+    """The loss and its parts: mean distances in the second view (N, 14, 2) and of the joints (N,
+    17, 3), and the negative log likelihood of the errors, whose gradient reaches only the standard
+    deviations."""
     parts = {"joints": _distance(found.joints, joints)}
     loss = parts["joints"]
 
@@ -183,7 +183,9 @@ def losses(
 
 
 def _distance(found: Tensor, truth: Tensor) -> Tensor:
-    return ((found - truth).square().sum(-1) + 1e-8).sqrt().mean()
+    missed = found - truth
+    square = missed.square().sum(-1)
+    return (square + 1e-8).sqrt().mean()
 
 
 def train_stereo(
@@ -193,8 +195,8 @@ def train_stereo(
     evaluate: Callable[[StereoLifter], dict[str, float]] | None = None,
     every: int = 1000,
 ) -> StereoLifter:
-    """Train on the poses of `mocap` to the end of the recipe, going on from `folder` where a state
-    is kept there, then calibrate.
+    """Train on the poses of `mocap` to the end of the recipe, then calibrate the covariances.
+    Resumes from the state in `folder`, if there is one.
 
     `evaluate` gets the averaged network every `every` steps; what it returns goes into
     `folder/validation.csv`.
@@ -217,8 +219,8 @@ def train_stereo(
 
 
 def averaged(trainer: StereoTrainer, size: tuple[float, float]) -> StereoLifter:
-    """A lifter of the averaged weights, not calibrated; mean and deviation of people's size,
-    metres."""
+    """A lifter of the averaged weights, not calibrated. size: mean and standard deviation of the
+    size of people, metres."""
     network = StereoNetwork(trainer.config.network)
     network.load_state_dict(trainer.average)
     return StereoLifter(network.eval(), *size, search=trainer.config.search)

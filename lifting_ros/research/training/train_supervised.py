@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the supervised baseline: the same network and pictures as for relative depth, told
-the joints in 3D."""
+"""Training of the supervised baseline: the network and pictures of relative depth, with 3D joints
+as labels."""
 
 from __future__ import annotations
 
@@ -67,11 +67,16 @@ class SupervisedTrainer(PictureTrainer):
         return network
 
     def loss(self, pose: Pose, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        missed = pose.joints - torch.from_numpy(batch.pictures.joints)  # B, 17, 3
+        truth = torch.from_numpy(batch.pictures.joints)
+        missed = pose.joints - truth  # B, 17, 3
         distance = (missed.square().sum(-1) + 1e-8).sqrt().mean()
-        # the root is always where it is
-        squared = (missed[:, 1:] / self.network.unit[1:]).square().mean()
-        return squared if self.config.loss == "squared" else distance, {"distance": distance.item()}
+
+        # without the root, which is the origin
+        standardised = missed[:, 1:] / self.network.unit[1:]
+        squared = standardised.square().mean()
+
+        loss = squared if self.config.loss == "squared" else distance
+        return loss, {"distance": distance.item()}
 
 
 def train_supervised(
@@ -82,8 +87,8 @@ def train_supervised(
     every: int = 1000,
     errors: KeypointErrors | None = None,
 ) -> SupervisedLifter:
-    """Train on `mocap` but for those poses that its covariances are made honest on, going on from
-    `folder` where a state is kept there.
+    """Train on `mocap` without the poses that calibrate the covariances; resumes from the state in
+    `folder`, if there is one.
 
     `evaluate` gets a lifter of the averaged network every `every` steps; what it returns goes into
     `folder/validation.csv`. errors: those that the 2D side made on rendered people, to train with.

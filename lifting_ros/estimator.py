@@ -6,6 +6,7 @@ Read `PoseEstimator.estimate` first. torch is imported when a PoseEstimator is m
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from lifting_ros.lifting.request import UP
 from lifting_ros.prior.ppca import MixturePPCA
 from lifting_ros.protocols import PoseLifter
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_FLIP
-from lifting_ros.types import Detection, FoundKeypoints, Person, Skeleton2D
+from lifting_ros.types import Detection, FoundKeypoints, LiftedPoses, Person, Skeleton2D
 
 if TYPE_CHECKING:
     import torch
@@ -261,6 +262,7 @@ class KeypointLifter:
 
         up = np.asarray(up, np.float64)
         poses = self.lifter.lift(keypoints, usable, covariance, camera, up, measured)
+        poses = widen(poses, self.config.lifting, measured is not None)
 
         persons = []
         for index, skeleton in enumerate(skeletons):
@@ -275,6 +277,22 @@ class KeypointLifter:
             )
 
         return persons
+
+
+def widen(poses: LiftedPoses, config: LifterConfig, has_depth: bool) -> LiftedPoses:
+    """The poses with covariances that hold for keypoints found in images.
+
+    has_depth: whether the depth of the joints was measured; the root's covariance then stays.
+
+    A lifter takes the keypoints' errors for independent and Gaussian. Those of a network belong
+    together and have heavy tails.
+    """
+    root_inflation = 1.0 if has_depth else config.root_inflation
+    return dataclasses.replace(
+        poses,
+        covariance_m2=config.joint_inflation * poses.covariance_m2,
+        root_covariance_m2=root_inflation * poses.root_covariance_m2,
+    )
 
 
 class PoseEstimator(KeypointLifter):

@@ -189,9 +189,8 @@ def train_detector(args: argparse.Namespace) -> None:
     config = read_recipe(training.DetectorTrainConfig(), args.recipe)
     published = read_multipose(args.trunk)
     sources = (config, published, Path(args.data))
-    work = Path(args.work)
-    held_back = training.open_training_montages(*sources, "validation", work)
-    montages = training.open_training_montages(*sources, "train", work)
+    montages = training.open_training_montages(*sources, "train")
+    held_back = training.open_training_montages(*sources, "validation")
 
     def evaluate(weights: dict[str, torch.Tensor]) -> Quality:
         return training.validate(weights, held_back)

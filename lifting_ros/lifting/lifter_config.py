@@ -58,9 +58,9 @@ class LifterConfig:
         },
     )
     prior_scale: float = field(
-        default=0.87,
+        default=1.0,
         metadata={
-            "description": "factor on the prior's standard deviations, tuned for unseen people",
+            "description": "factor on the prior's standard deviations",
             "range": (0.1, 10.0),
         },
     )
@@ -68,6 +68,26 @@ class LifterConfig:
         default=4.0,
         metadata={
             "description": "factor on the standard deviations of limb lengths",
+            "range": (0.1, 100.0),
+        },
+    )
+    joint_inflation: float = field(
+        default=1.55,
+        metadata={
+            "description": (
+                "factor on the covariances of joints about the root, for keypoints found in "
+                "images; fitted on rendered people"
+            ),
+            "range": (0.1, 100.0),
+        },
+    )
+    root_inflation: float = field(
+        default=1.9,
+        metadata={
+            "description": (
+                "factor on the covariance of the root, for keypoints found in images; fitted on "
+                "rendered people"
+            ),
             "range": (0.1, 100.0),
         },
     )

@@ -18,7 +18,6 @@ import numpy as np
 from lifting_ros.detection.detector import keypoint_boxes, overlaps, person_boxes
 from lifting_ros.detection.multipose_detector import Detector
 from lifting_ros.io.progress import Progress
-from lifting_ros.research.datasets.crowd_pack import CrowdPack
 from lifting_ros.research.datasets.keypoints2d import (
     PhotoSet,
     keypoint_box,
@@ -26,7 +25,6 @@ from lifting_ros.research.datasets.keypoints2d import (
     read_photo_set,
 )
 from lifting_ros.research.datasets.negatives import read_negatives
-from lifting_ros.research.datasets.scenes import LEAST_SEEN
 from lifting_ros.research.datasets.splits import rows_of
 
 SIDE_PX = 352
@@ -64,17 +62,11 @@ class Picture(NamedTuple):
     """(M,) bool; where False, nothing is learnt from the place."""
 
 
-def open_montages(  # noqa: PLR0913 - the data and the settings of montages
-    data: Path,
-    side: str,
-    teacher: Detector,
-    most: int,
-    empty_share: float,
-    seed: int,
-    rendered: CrowdPack | None = None,
+def open_montages(
+    data: Path, side: str, teacher: Detector, most: int, empty_share: float, seed: int
 ) -> Montages:
     """Montages of the photographs of a side (see `splits.rows_of`) in `data`/keypoints2d and
-    `data`/negatives, and of rendered crowds and rooms; errors as `read_photo_set`.
+    `data`/negatives; errors as `read_photo_set`.
 
     most: photographs of a data set, drawn with `seed`.
     """
@@ -87,31 +79,7 @@ def open_montages(  # noqa: PLR0913 - the data and the settings of montages
             people.append(teach(teacher, photos, chosen))
 
     empty = [empty_picture(image) for image in read_negatives(data / "negatives", side)]
-    if rendered is not None:
-        crowds, rooms = rendered_pictures(rendered)
-        people.append(crowds)
-        empty += rooms
     return Montages(people, empty, empty_share, seed)
-
-
-def rendered_pictures(pack: CrowdPack) -> tuple[list[Picture], list[Picture]]:
-    """The crowds of a pack, and its pictures without people."""
-    crowds = []
-    rooms = []
-    for number, image in enumerate(pack.images):
-        rows = np.flatnonzero(pack.picture == number)
-        picture = empty_picture(np.asarray(image))
-        if not len(rows):
-            rooms.append(picture)
-            continue
-
-        # (0, 0) is the centre of a pixel, before and after
-        factor = picture.image.shape[1] / image.shape[1]
-        points = (pack.keypoints[rows, :, :2] + 0.5) * factor - 0.5
-        tight = np.concatenate([points.min(1), points.max(1)], 1)
-        boxes = person_boxes(tight, picture.image.shape[1::-1])
-        crowds.append(picture._replace(boxes=boxes, sure=pack.seen[rows] >= LEAST_SEEN))
-    return crowds, rooms
 
 
 def teach(teacher: Detector, photos: PhotoSet, rows: Sequence[int]) -> list[Picture]:

@@ -24,7 +24,6 @@ from lifting_ros.detection.detector import DetectorConfig
 from lifting_ros.detection.multipose import MultiPose, PersonMaps
 from lifting_ros.detection.multipose_detector import Detector
 from lifting_ros.keypoints.trunk import STRIDE
-from lifting_ros.research.datasets.crowd_pack import open_crowd_pack
 from lifting_ros.research.datasets.montage import DOUBT, Montages, Picture, open_montages
 from lifting_ros.research.evaluation.montages import montage_row
 from lifting_ros.research.training.trainer import Schedule, Trainer, run
@@ -77,17 +76,6 @@ class DetectorTrainConfig(Schedule):
         default=400,
         metadata={"description": "most photographs of a data set", "range": (1, 10**7)},
     )
-    crowds: int = field(
-        default=400,
-        metadata={"description": "rendered pictures of crowds; 0: none", "range": (0, 10**6)},
-    )
-    rooms: int = field(
-        default=800,
-        metadata={
-            "description": "rendered pictures that show nobody, used with the crowds",
-            "range": (0, 10**6),
-        },
-    )
     empty_share: float = field(
         default=0.2,
         metadata={"description": "share of places where nobody is", "range": (0.0, 1.0)},
@@ -107,30 +95,18 @@ class DetectorTrainConfig(Schedule):
 TEACHER_SIDE_PX = 256
 """Long side of the photographs that the published network marks: it was trained at that."""
 
-CROWD_SIZE = (640, 480)
-"""Width and height of rendered crowds and rooms, px."""
-
 VALIDATION_MONTAGES = 100
 
 VALIDATION_SCORE = 0.2
 
 
 def open_training_montages(
-    config: DetectorTrainConfig, published: MultiPose, data: Path, side: str, work: Path
+    config: DetectorTrainConfig, published: MultiPose, data: Path, side: str
 ) -> Montages:
-    """Montages of a side (see `splits.rows_of`), their people marked by the published network.
-
-    Rendered pictures are of the training side alone, and kept in `work`.
-    """
+    """Montages of a side (see `splits.rows_of`), their people marked by the published network."""
     marks = DetectorConfig(score=DOUBT, long_side_px=TEACHER_SIDE_PX, overlap=0.6)
     teacher = Detector(copy.deepcopy(published), marks)
-    rendered = None
-    if side == "train" and config.crowds > 0:
-        folder = work / f"crowds{config.crowds}_{config.rooms}"
-        rendered = open_crowd_pack(folder, data, side, CROWD_SIZE, config.crowds, config.rooms)
-    return open_montages(
-        data, side, teacher, config.photographs, config.empty_share, config.seed, rendered
-    )
+    return open_montages(data, side, teacher, config.photographs, config.empty_share, config.seed)
 
 
 def detector_of(weights: dict[str, Tensor]) -> MultiPose:

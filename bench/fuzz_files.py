@@ -73,6 +73,8 @@ class Case(NamedTuple):
     """Images that an answer must account for; None where the input does not say."""
     must: int | None = None
     """Exit status that alone is right; None where the input leaves a choice."""
+    unstated: int = 0
+    """Inputs that may be lost in silence."""
 
 
 class Nobody:
@@ -138,7 +140,9 @@ def cut_video(rng: Rng, folder: Path) -> Case:
     data = video(suffix)
     name = f"clip{suffix}"
     (folder / name).write_bytes(data[: int(rng.integers(0, len(data) + 1))])
-    return Case(["estimate", name, "--out", "out.npz"], name, FRAMES)
+    # Matroska stores the duration alone: a last frame of two periods looks like a lost one
+    unstated = 1 if suffix == ".mkv" else 0
+    return Case(["estimate", name, "--out", "out.npz"], name, FRAMES, unstated=unstated)
 
 
 def changed_video(rng: Rng, folder: Path) -> Case:
@@ -321,7 +325,7 @@ def faults(case: Case, folder: Path) -> tuple[int | str, list[str]]:
     elif case.inputs is not None:
         answers = answers_in(folder)
         stated = stated_losses(lines)
-        if answers + stated != case.inputs:
+        if not case.inputs - case.unstated <= answers + stated <= case.inputs:
             wrong.append(f"{answers} answers and {stated} stated losses of {case.inputs} inputs")
     return status, wrong
 

@@ -58,3 +58,16 @@ def test_the_judge_sees_a_silent_loss(tmp_path, monkeypatch, status, error, out,
     found = fuzz_files.faults(case, tmp_path)[1]
     assert len(found) == len(wrong)
     assert all(text.startswith(start) for text, start in zip(found, wrong))
+
+
+@pytest.mark.parametrize(("out", "faults"), [(3, 0), (2, 0), (1, 1), (4, 1)])
+def test_the_judge_forgives_what_nobody_can_see(tmp_path, monkeypatch, out, faults):
+    def call(argv):
+        np.savez("out.npz", frame_count=out, joints_m=np.zeros((out, 17, 3)))
+        return 0, ""
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fuzz_files, "call", call)
+    argv = ["estimate", "in.mkv", "--out", "out.npz"]
+    case = fuzz_files.Case(argv, "in.mkv", 3, unstated=1)
+    assert len(fuzz_files.faults(case, tmp_path)[1]) == faults

@@ -96,7 +96,7 @@ def test_an_empty_file_gives_an_empty_answer(tmp_path):
         ({"confidence": np.full((6, 14), "a")}, "confidence"),
         ({"K": np.zeros((3, 3))}, "K"),
         ({"K": np.full((3, 3), np.nan)}, "K"),
-        ({"D": np.zeros(3)}, "D"),
+        ({"D": np.full(3, 0.1)}, "D"),
         ({"up": np.zeros((5, 3))}, "up"),
         ({"keypoint_covariance_px2": np.zeros((6, 14, 2))}, "keypoint_covariance_px2"),
     ],

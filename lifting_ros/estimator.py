@@ -81,7 +81,7 @@ class EstimatorConfig:
         default="", metadata={"description": "pose prior (.npz); empty: the one that ships"}
     )
     min_person_score: float = field(
-        default=0.78,
+        default=0.8,
         metadata={
             "description": "persons with a lower score (detector and keypoints) are dropped",
             "range": (0.0, 1.0),

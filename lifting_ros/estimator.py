@@ -459,7 +459,7 @@ def person_score(detection: float, presence: np.ndarray) -> float:
 
 
 def drop_repeated(
-    skeletons: list[Skeleton2D], near: float = 0.15, most: float = 0.4
+    skeletons: list[Skeleton2D], near: float = 0.15, most: float = 0.5
 ) -> list[Skeleton2D]:
     """Skeletons best first, each person once.
 

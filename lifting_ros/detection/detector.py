@@ -42,6 +42,17 @@ class DetectorConfig:
             "live": True,
         },
     )
+    coarse_share: float = field(
+        default=0.5,
+        metadata={
+            "description": (
+                "size at which the detector sees the image once more, divided by long_side_px, for "
+                "people who fill the image or are cut off by its border; 0: not"
+            ),
+            "range": (0.0, 1.0),
+            "live": True,
+        },
+    )
     max_persons: int = field(
         default=0,
         metadata={

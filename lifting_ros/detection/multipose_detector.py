@@ -67,24 +67,35 @@ class Detector:
     def find_persons(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Boxes (N, 4) of whole persons with their clothes, cut to the image, and scores (N,),
         each person once, best first."""
-        tensor, scale = self._network_input(image)
+        long_sides = [self.config.long_side_px]
+        if self.config.coarse_share > 0:
+            long_sides.append(round(self.config.coarse_share * self.config.long_side_px))
+
+        found = [self._find_at(image, max(side, 1)) for side in long_sides]
+        boxes = np.concatenate([boxes for boxes, _ in found])
+        scores = np.concatenate([scores for _, scores in found])
+
+        kept = suppress(boxes, scores, self.config.overlap)
+        return boxes[kept], scores[kept]
+
+    def _find_at(self, image: np.ndarray, long_side_px: int) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (N, 4), cut to the image, and scores (N,), seen at one size."""
+        tensor, scale = self._network_input(image, long_side_px)
         with torch.inference_mode():
             maps = self.network(tensor)
 
         boxes, scores = self._candidates(maps)
         boxes = (boxes + 0.5) / scale - 0.5
         limit = np.array([*image.shape[1::-1]] * 2) - 1.0
-        boxes = np.clip(boxes, 0, limit)
-        kept = suppress(boxes, scores, self.config.overlap)
-        return boxes[kept], scores[kept]
+        return np.clip(boxes, 0, limit), scores
 
-    def _network_input(self, image: np.ndarray) -> tuple[Tensor, np.ndarray]:
+    def _network_input(self, image: np.ndarray, long_side_px: int) -> tuple[Tensor, np.ndarray]:
         """Network input (1, 3, h, w), and the scale (4,) from image pixels to input pixels.
 
         The input is padded with grey, right of the image and below it.
         """
         height, width = image.shape[:2]
-        factor = self.config.long_side_px / max(height, width)
+        factor = long_side_px / max(height, width)
         h = max(1, round(height * factor))
         w = max(1, round(width * factor))
 

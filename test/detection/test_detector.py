@@ -22,6 +22,7 @@ from lifting_ros.io.checkpoint import CheckpointError, load_tensors, save_tensor
 from lifting_ros.keypoints.trunk import STRIDE
 
 SHIPPED = WEIGHTS / "detector.safetensors"
+ONE_SIZE = {"coarse_share": 0.0}
 STEM_BIAS = "backbone.stem.bias"
 LONG_SIDE = 320
 WIDE = (320, 256)
@@ -69,7 +70,7 @@ def blank(size: tuple[int, int]) -> np.ndarray:
 
 def found(*persons, size: tuple[int, int] = WIDE, **config) -> list:
     """Detections in a blank image in which the network sees these persons."""
-    return Detector(Said(*persons), DetectorConfig(**config)).detect(blank(size))
+    return Detector(Said(*persons), DetectorConfig(**ONE_SIZE | config)).detect(blank(size))
 
 
 def inset(box: np.ndarray) -> np.ndarray:
@@ -143,7 +144,7 @@ def test_persons_come_best_first_and_a_limit_keeps_the_best():
 def test_input_is_as_long_as_asked_for_and_padded(long_side, seen):
     said = Said()
     image = np.full((720, 1280, 3), (255, 0, 51), np.uint8)
-    Detector(said, DetectorConfig(long_side_px=long_side)).detect(image)
+    Detector(said, DetectorConfig(long_side_px=long_side, coarse_share=0)).detect(image)
     assert tuple(said.image.shape) == (1, 3, *seen)
 
     rows = long_side * 720 // 1280
@@ -299,3 +300,33 @@ def test_person_boxes_undo_keypoint_boxes():
     persons = np.array([[100.0, 60, 200, 240], [0, 30, 60, 479], [300, 0, 639, 100]])
     np.testing.assert_allclose(person_boxes(keypoint_boxes(persons, size), size), persons)
     assert person_boxes(np.zeros((0, 4)), size).shape == (0, 4)
+
+
+class SaidAtEachSize(torch.nn.Module):
+    """Says other persons of an image as long as `long_side` than of a smaller one."""
+
+    def __init__(self, fine: Said, coarse: Said, long_side: int):
+        super().__init__()
+        self.fine, self.coarse, self.long_side = fine, coarse, long_side
+
+    def forward(self, image: torch.Tensor) -> PersonMaps:
+        is_fine = max(image.shape[-2:]) == self.long_side
+        return self.fine(image) if is_fine else self.coarse(image)
+
+
+def test_image_is_seen_at_two_sizes():
+    """Half as large a box in half as large an image is the same person."""
+    both, small, large = (40, 40, 90, 200), (200, 60, 220, 120), (120, 10, 300, 250)
+    half = [(np.array(box) + 0.5) / 2 - 0.5 for box in (both, large)]
+    fine = Said((both, 3.0), (small, 2.0))
+    coarse = Said((tuple(half[0]), 2.5), (tuple(half[1]), 1.0))
+    network = SaidAtEachSize(fine, coarse, LONG_SIDE)
+
+    found = Detector(network, DetectorConfig()).detect(blank(WIDE))
+    expected = [both, small, large]
+    for person, box in zip(found, expected, strict=True):
+        np.testing.assert_allclose(person.box_px, inset(np.array(box)), atol=1e-3)
+    assert max(coarse.image.shape[-2:]) == LONG_SIDE // 2
+
+    alone = Detector(network, DetectorConfig(**ONE_SIZE)).detect(blank(WIDE))
+    assert len(alone) == 2

@@ -104,7 +104,7 @@ def open_training_montages(
     config: DetectorTrainConfig, published: MultiPose, data: Path, side: str
 ) -> Montages:
     """Montages of a side (see `splits.rows_of`), their people marked by the published network."""
-    marks = DetectorConfig(score=DOUBT, long_side_px=TEACHER_SIDE_PX, overlap=0.6)
+    marks = DetectorConfig(score=DOUBT, long_side_px=TEACHER_SIDE_PX, coarse_share=0, overlap=0.6)
     teacher = Detector(copy.deepcopy(published), marks)
     return open_montages(data, side, teacher, config.photographs, config.empty_share, config.seed)
 
@@ -118,7 +118,7 @@ def detector_of(weights: dict[str, Tensor]) -> MultiPose:
 
 def validate(weights: dict[str, Tensor], montages: Montages) -> dict[str, float]:
     """The row of `montage_row` at VALIDATION_SCORE and the detector's default input."""
-    config = DetectorConfig(score=VALIDATION_SCORE)
+    config = DetectorConfig(score=VALIDATION_SCORE, coarse_share=0)
     return montage_row(Detector(detector_of(weights), config), montages, VALIDATION_MONTAGES)
 
 

@@ -68,7 +68,7 @@ class StereoTrainConfig(Schedule):
         default=0.5, metadata={"description": "share of mirrored poses", "range": (0.0, 1.0)}
     )
     posed: float = field(
-        default=0.0,
+        default=0.35,
         metadata={
             "description": "share of generated poses: sitting, squatting, lying and their like",
             "range": (0.0, 0.9),

@@ -35,6 +35,16 @@ from lifting_ros.research.training.mlp_trainer import (
 class SupervisedTrainConfig(PictureTrainConfig):
     """The recipe of the supervised baseline; `config/train_supervised.yaml` ships."""
 
+    samples: int = field(
+        default=3_000_000, metadata={"description": "pictures seen in all", "range": (1, 10**9)}
+    )
+    posed: float = field(
+        default=0.35,
+        metadata={
+            "description": "share of generated poses: sitting, squatting, lying and their like",
+            "range": (0.0, 0.9),
+        },
+    )
     half: float = field(
         default=0.15,
         metadata={

@@ -15,10 +15,17 @@ KEYPOINT_INSET = (0.10, 0.04, 0.10, 0.08)
 """Inset of the left, top, right and bottom side of the keypoints' box from the person's box,
 divided by the width or height of the person's box."""
 
+_INSET = np.array(KEYPOINT_INSET)
+
 _INWARDS = np.array([1, 1, -1, -1])
+"""Which way each side moves when a box shrinks."""
 
 _AT_BORDER_PX = 1.5
 """A side nearer than this to the border of the image counts as lying at the border."""
+
+
+ImageSize = tuple[int, int]
+"""Width and height, px."""
 
 
 @dataclass(frozen=True)
@@ -82,12 +89,18 @@ class DetectorConfig:
 
 def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Intersection over union (N,) of one box (4,) with boxes (N, 4)."""
-    low = np.maximum(box[:2], boxes[:, :2])
-    high = np.minimum(box[2:], boxes[:, 2:])
-    shared = np.clip(high - low, 0, None).prod(-1)
+    lows = boxes[:, :2]
+    highs = boxes[:, 2:]
+    low = np.maximum(box[:2], lows)
+    high = np.minimum(box[2:], highs)
+    sides = np.clip(high - low, 0, None)
+    shared = sides.prod(-1)
 
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
-    area = (box[2:] - box[:2]).prod()
+    extents = highs - lows
+    areas = extents.prod(-1)
+    own_extent = box[2:] - box[:2]
+    area = own_extent.prod()
+
     union = areas + area - shared
     return shared / np.maximum(union, 1e-9)
 
@@ -110,35 +123,61 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, overlap: float) -> list[int]
     return kept
 
 
-def keypoint_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def keypoint_boxes(boxes: np.ndarray, size: ImageSize) -> np.ndarray:
     """Boxes (N, 4) around the keypoints, from boxes (N, 4) of persons in an image of `size` (w, h).
 
     A side at the border of the image stays there, because the person continues beyond it.
     """
-    limit = np.array([*size, *size]) - 1.0
+    limit = _last_pixel(size)
     boxes = np.clip(boxes, 0, limit)
-    inset = np.array(KEYPOINT_INSET) * _sides(boxes)
-    return np.where(_at_border(boxes, limit), boxes, boxes + _INWARDS * inset)
+    sides = _sides(boxes)
+    at_border = _at_border(boxes, limit)
+
+    inset = _INSET * sides
+    inner = boxes + _INWARDS * inset
+    return np.where(at_border, boxes, inner)
 
 
-def person_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def person_boxes(boxes: np.ndarray, size: ImageSize) -> np.ndarray:
     """Boxes (N, 4) of persons, from boxes (N, 4) around their keypoints: the inverse of
     `keypoint_boxes`, cut to the image."""
-    limit = np.array([*size, *size]) - 1.0
+    limit = _last_pixel(size)
     boxes = np.clip(boxes, 0, limit)
-    inset = np.where(_at_border(boxes, limit), 0, KEYPOINT_INSET)  # (N, 4)
-    kept = 1 - np.tile(inset[:, :2] + inset[:, 2:], 2)
-    outer = boxes - _INWARDS * inset * _sides(boxes) / kept
+    sides = _sides(boxes)
+    at_border = _at_border(boxes, limit)
+
+    # What the inset has left of a side of the person's box
+    inset = np.where(at_border, 0, _INSET)
+    both = inset[:, :2] + inset[:, 2:]
+    kept = 1 - np.tile(both, 2)
+
+    outset = inset * sides / kept
+    outer = boxes - _INWARDS * outset
     return np.clip(outer, 0, limit)
+
+
+def _last_pixel(size: ImageSize) -> np.ndarray:
+    """(4,) largest coordinates x, y, x, y in an image of `size` (w, h)."""
+    corner = [*size]
+    corners = np.array(corner * 2)
+    return corners - 1.0
 
 
 def _sides(boxes: np.ndarray) -> np.ndarray:
     """(N, 4) width, height, width, height."""
-    return np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+    low = boxes[:, :2]
+    high = boxes[:, 2:]
+    sides = high - low
+    return np.tile(sides, 2)
 
 
 def _at_border(boxes: np.ndarray, limit: np.ndarray) -> np.ndarray:
     """(N, 4) which sides lie at the border of the image."""
-    low = boxes[:, :2] < _AT_BORDER_PX
-    high = boxes[:, 2:] > limit[2:] - _AT_BORDER_PX
-    return np.concatenate([low, high], 1)
+    low = boxes[:, :2]
+    high = boxes[:, 2:]
+    farthest = limit[2:]
+    last = farthest - _AT_BORDER_PX
+
+    at_low = low < _AT_BORDER_PX
+    at_high = high > last
+    return np.concatenate([at_low, at_high], 1)

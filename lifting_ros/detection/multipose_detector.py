@@ -26,6 +26,10 @@ _PADDING = 128
 """Grey value right of the image and below it."""
 
 
+Scored = tuple[np.ndarray, np.ndarray]
+"""Boxes (N, 4) and their scores (N,)."""
+
+
 class Detector:
     """Finds persons in images.
 
@@ -64,29 +68,33 @@ class Detector:
 
         return detections
 
-    def find_persons(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def find_persons(self, image: np.ndarray) -> Scored:
         """Boxes (N, 4) of whole persons with their clothes, cut to the image, and scores (N,),
         each person once, best first."""
-        long_sides = [self.config.long_side_px]
-        if self.config.coarse_share > 0:
-            long_sides.append(round(self.config.coarse_share * self.config.long_side_px))
+        config = self.config
+        boxes, scores = self._find_at(image, config.long_side_px)
+        if config.coarse_share > 0:
+            coarse_px = round(config.coarse_share * config.long_side_px)
+            more_boxes, more_scores = self._find_at(image, max(coarse_px, 1))
+            boxes = np.concatenate([boxes, more_boxes])
+            scores = np.concatenate([scores, more_scores])
 
-        found = [self._find_at(image, max(side, 1)) for side in long_sides]
-        boxes = np.concatenate([boxes for boxes, _ in found])
-        scores = np.concatenate([scores for _, scores in found])
-
-        kept = suppress(boxes, scores, self.config.overlap)
+        kept = suppress(boxes, scores, config.overlap)
         return boxes[kept], scores[kept]
 
-    def _find_at(self, image: np.ndarray, long_side_px: int) -> tuple[np.ndarray, np.ndarray]:
+    def _find_at(self, image: np.ndarray, long_side_px: int) -> Scored:
         """Boxes (N, 4), cut to the image, and scores (N,), seen at one size."""
         tensor, scale = self._network_input(image, long_side_px)
         with torch.inference_mode():
             maps = self.network(tensor)
 
         boxes, scores = self._candidates(maps)
-        boxes = (boxes + 0.5) / scale - 0.5
-        limit = np.array([*image.shape[1::-1]] * 2) - 1.0
+        from_corner = (boxes + 0.5) / scale
+        boxes = from_corner - 0.5
+
+        height, width = image.shape[:2]
+        corner = [width, height]
+        limit = np.array(corner * 2) - 1.0
         return np.clip(boxes, 0, limit), scores
 
     def _network_input(self, image: np.ndarray, long_side_px: int) -> tuple[Tensor, np.ndarray]:
@@ -95,37 +103,57 @@ class Detector:
         The input is padded with grey, right of the image and below it.
         """
         height, width = image.shape[:2]
-        factor = long_side_px / max(height, width)
+        longer = max(height, width)
+        factor = long_side_px / longer
         h = max(1, round(height * factor))
         w = max(1, round(width * factor))
 
         # torch warns of arrays that it cannot write to
         writable = np.require(image, requirements=["C", "W"])
-        tensor = torch.from_numpy(writable).permute(2, 0, 1)[None]  # (1, 3, H, W)
-        small = nn.functional.interpolate(tensor, (h, w), mode="bilinear", antialias=True)
+        tensor = torch.from_numpy(writable)
+        planes = tensor.permute(2, 0, 1)[None]  # (1, 3, H, W)
+        small = nn.functional.interpolate(
+            planes,
+            size=(h, w),
+            mode="bilinear",
+            antialias=True,
+        )
 
-        padded_size = (_next_multiple(h), _next_multiple(w))
-        padded = torch.full((1, 3, *padded_size), _PADDING, dtype=torch.uint8)
+        shape = (1, 3, _next_multiple(h), _next_multiple(w))
+        padded = torch.full(shape, _PADDING, dtype=torch.uint8)
         padded[..., :h, :w] = small
 
-        tensor = padded.to(self.device, self.dtype).div_(255)
-        tensor = tensor.contiguous(memory_format=torch.channels_last)
-        return tensor, np.array([w / width, h / height] * 2)
+        values = padded.to(self.device, self.dtype)
+        values = values.div_(255)
+        values = values.contiguous(memory_format=torch.channels_last)
 
-    def _candidates(self, maps: PersonMaps) -> tuple[np.ndarray, np.ndarray]:
+        scale = [w / width, h / height]
+        return values, np.array(scale * 2)
+
+    def _candidates(self, maps: PersonMaps) -> Scored:
         """Boxes (N, 4) in input pixels, and scores (N,), of the maxima of the centre map that
         reach the minimum score."""
-        score = maps.centre[0].float().sigmoid()
-        highest = nn.functional.max_pool2d(score[None], kernel_size=3, stride=1, padding=1)[0]
-        is_maximum = score == highest
-        row, column = torch.where(is_maximum & (score >= self.config.score))
+        logits = maps.centre[0].float()
+        score = logits.sigmoid()
+        highest = nn.functional.max_pool2d(
+            score[None],
+            kernel_size=3,
+            stride=1,
+            padding=1,
+        )
+        is_maximum = score == highest[0]
+        is_likely = score >= self.config.score
+        row, column = torch.where(is_maximum & is_likely)
 
-        offset = maps.offset[0].float()[:, row, column]  # (2, n) y, x
-        size = maps.size[0].float()[:, row, column].clamp(min=0)
-        centre_y = row + offset[0]
-        centre_x = column + offset[1]
-        half_height = size[0] / 2
-        half_width = size[1] / 2
+        offset = maps.offset[0].float()
+        offset_y, offset_x = offset[:, row, column]
+        size = maps.size[0].float()
+        height, width = size[:, row, column].clamp(min=0)
+
+        centre_y = row + offset_y
+        centre_x = column + offset_x
+        half_height = height / 2
+        half_width = width / 2
         sides = [
             centre_x - half_width,
             centre_y - half_height,
@@ -135,7 +163,12 @@ class Detector:
 
         # Cells are measured from the image's corner, pixels from the centre of the first one
         boxes = STRIDE * torch.stack(sides, 1) - 0.5
-        return boxes.double().cpu().numpy(), score[row, column].double().cpu().numpy()
+        return _to_numpy(boxes), _to_numpy(score[row, column])
+
+
+def _to_numpy(values: Tensor) -> np.ndarray:
+    exact = values.double()
+    return exact.cpu().numpy()
 
 
 def _next_multiple(side: int) -> int:

@@ -107,6 +107,7 @@ class ImageSource:
             if image is None:
                 losses.unreadable.append(path.name)
                 continue
+
             losses.came += 1
             yield Frame(round(place * 1e9 / self.fps), image, path.name)
 
@@ -123,15 +124,18 @@ class ImageSource:
         clock = _FrameClock(self.fps)
         skipped = 0
         failed = 0  # in a row
+
         try:
             while failed <= self._patience(losses.came + skipped):
                 image = _read(capture)
                 if image is None:
                     failed += 1
                     continue
+
                 losses.came += 1
                 skipped += failed
                 failed = 0
+
                 stamp_ns = clock.stamp_ns(capture.get(cv2.CAP_PROP_POS_MSEC))
                 yield Frame(stamp_ns, image, self.name)
         finally:
@@ -139,6 +143,7 @@ class ImageSource:
 
         if not losses.came:
             raise DataError(f"{self.name}: no frame can be read")
+
         losses.missing = 0 if self.live else self._missing(losses.came, skipped, clock)
 
     def _patience(self, read: int) -> int:
@@ -149,6 +154,7 @@ class ImageSource:
         """
         if self.live:
             return 0
+
         return min(max(self.count - read, _LEAST_PATIENCE), _MOST_PATIENCE)
 
     def _missing(self, came: int, skipped: int, clock: _FrameClock) -> int:
@@ -194,6 +200,7 @@ class _FrameClock:
         seconds -= self._first_s
         if not seconds > self._last_s:
             seconds = self._last_s + 1 / self._fps
+
         place = round(seconds * self._fps)
         self._is_even = self._is_even and abs(place / self._fps - seconds) <= _ROUNDING_S
         stamp_ns = round(place * 1e9 / self._fps) if self._is_even else round(seconds * 1e9)
@@ -216,6 +223,7 @@ def open_source(name: str) -> ImageSource:
         images = folder_images(path)
         if not images:
             raise DataError(f"{name}: no images ({', '.join(IMAGE_SUFFIXES)}) in this folder")
+
         return ImageSource(name, _FOLDER_FPS, len(images), live=False, images=images)
 
     if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
@@ -230,6 +238,7 @@ def open_source(name: str) -> ImageSource:
     fps = capture.get(cv2.CAP_PROP_FPS)
     count = 0.0 if is_device else max(0.0, capture.get(cv2.CAP_PROP_FRAME_COUNT))
     capture.release()
+
     if not 0 < fps < 1000:
         # Where the rate varies, the container may give that of its clock, and the number of ticks.
         if fps > 0 and path.suffix.lower() not in _COUNTING_SUFFIXES:
@@ -250,6 +259,7 @@ def read_image(path: str | Path) -> np.ndarray:
     image = decoded(path)
     if image is None:
         raise DataError(f"{path}: does not decode as an image")
+
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -294,6 +304,7 @@ def _capture(name: str, is_file: bool) -> cv2.VideoCapture:
     if not capture.isOpened():
         kind = "video" if is_file else "camera or a stream"
         raise DataError(f"{name}: does not open as a {kind}")
+
     return capture
 
 
@@ -303,4 +314,5 @@ def _read(capture: cv2.VideoCapture) -> np.ndarray | None:
         is_there, image = capture.read()
     except cv2.error:
         return None
+
     return image if is_there else None

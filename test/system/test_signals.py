@@ -83,9 +83,9 @@ def test_while_the_node_works_once_or_more(processes, peer, number, pauses_s):
     node = processes.start("node", "--ros-args", "-p", "lazy:=false")
     images = peer.node.create_publisher(Image, "image", 1)
     peer.wait(lambda: images.get_subscription_count(), "the subscription", node)
-    for number in range(20):
+    for second in range(20):
         message = image(RGB, "rgb8")
-        message.header.stamp.sec += number
+        message.header.stamp.sec += second
         images.publish(message)
         time.sleep(0.01)
     for pause in pauses_s:

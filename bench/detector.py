@@ -22,16 +22,16 @@ from tqdm import tqdm
 
 from lifting_ros.cli.files import write_json
 from lifting_ros.detection.detector import DetectorConfig
-from lifting_ros.detection.multipose_detector import Detector
 from lifting_ros.device import use_threads
 from lifting_ros.estimator import EstimatorConfig, PoseEstimator
+from lifting_ros.protocols import PersonDetector
 from lifting_ros.research.datasets.crowd_pack import TUNE_PICTURES, open_crowd_pack
 from lifting_ros.research.datasets.keypoints2d import photo_sets_in, read_photo_set
 from lifting_ros.research.datasets.negatives import read_negatives
 from lifting_ros.research.datasets.scene_parts import Scene
 from lifting_ros.research.evaluation.detection import (
-    LEAST_SCORE,
     Judged,
+    at_any_score,
     crowd_scenes,
     detection_row,
     judge_all,
@@ -71,7 +71,7 @@ def sweep(judged: dict[str, Judged], scores: np.ndarray) -> dict[str, dict[str, 
     return rows
 
 
-def cpu_ms(detector: Detector, rounds: int = 30) -> float:
+def cpu_ms(detector: PersonDetector, rounds: int = 30) -> float:
     """CPU time of one 640 x 480 picture, the middle of `rounds`."""
     image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
     times = []
@@ -133,7 +133,7 @@ def main() -> int:
     )
     use_threads(config.threads)
     estimator = PoseEstimator(config)
-    alone = Detector(estimator.detector.network, DetectorConfig(score=LEAST_SCORE))
+    alone = at_any_score(estimator.detector)
     finders = {"detector": of_detector(alone)} | (
         {} if args.alone else {"estimator": of_estimator(estimator)}
     )

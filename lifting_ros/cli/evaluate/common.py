@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,11 +109,13 @@ def check(args: argparse.Namespace) -> None:
         require_folder_of("--json", args.json)
 
 
-def make_estimators(args: argparse.Namespace) -> dict[str, PoseEstimator]:
+def make_estimators(args: argparse.Namespace, detector: str = "") -> dict[str, PoseEstimator]:
     """The estimator that ships, under the name "", and one for each file of --weights.
 
-    The latter are named by the file's stem, or by its path where two stems are the same.
+    The latter are named by the file's stem, or by its path where two stems are the same. detector:
+    weights of all their detectors; empty: those that ship.
     """
+    from lifting_ros.detection.detector import DetectorConfig
     from lifting_ros.device import use_threads
     from lifting_ros.estimator import EstimatorConfig, PoseEstimator
 
@@ -125,10 +128,12 @@ def make_estimators(args: argparse.Namespace) -> dict[str, PoseEstimator]:
         weights[path.stem if stems_differ else str(path)] = str(path)
 
     use_threads()
-    return {
-        name: PoseEstimator(EstimatorConfig(weights=file, prior=args.prior))
-        for name, file in weights.items()
-    }
+    common = EstimatorConfig(prior=args.prior, detector=DetectorConfig(weights=detector))
+    estimators = {}
+    for name, file in weights.items():
+        estimators[name] = PoseEstimator(dataclasses.replace(common, weights=file))
+
+    return estimators
 
 
 def title_of(title: str, network: str) -> str:

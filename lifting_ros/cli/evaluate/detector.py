@@ -23,6 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_data(parser, "keypoints2d/, negatives/, body/ and mocap/")
     common.add_work(parser)
     common.add_networks(parser)
+    parser.add_argument(
+        "--detector",
+        default="",
+        metavar="D.safetensors",
+        help="detector weights (default: those that ship)",
+    )
     common.add_pictures(parser)
     add_json(parser)
 
@@ -32,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     common.check(args)
     tables = {}
-    for name, estimator in common.make_estimators(args).items():
+    for name, estimator in common.make_estimators(args, args.detector).items():
         title = common.title_of("persons found", name)
         most = args.pictures or None
         tables[title] = detection_table(estimator, Path(args.data), Path(args.work), most)

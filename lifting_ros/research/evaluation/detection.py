@@ -4,6 +4,7 @@ training here has seen."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifting_ros.detection.multipose_detector import Detector
 from lifting_ros.estimator import PoseEstimator
 from lifting_ros.io.progress import Progress
+from lifting_ros.protocols import PersonDetector
 from lifting_ros.research.datasets.crowd_pack import CrowdPack, open_crowd_pack
 from lifting_ros.research.datasets.keypoints2d import keypoint_box, photo_sets_in, read_photo_set
 from lifting_ros.research.datasets.matching import REPEATED, RIGHT, UNKNOWN, judge
@@ -65,8 +66,7 @@ def detection_table(
     nobody is, a picture; pictures: with such a box.
     """
     crowds = open_crowd_pack(work / "crowds" / "validation", data, "validation", SIZE, *PICTURES)
-    every = dataclasses.replace(estimator.detector.config, score=LEAST_SCORE, max_persons=0)
-    alone = Detector(estimator.detector.network, every, estimator.device)
+    alone = at_any_score(estimator.detector)
     finders = {
         "detector": (of_detector(alone), estimator.detector.config.score),
         "estimator": (of_estimator(estimator), 0.0),
@@ -146,7 +146,14 @@ def window_scenes(images: list[np.ndarray], each: int) -> Iterator[Scene]:
             yield empty_scene(random_window(image, (320, 240), np.random.default_rng((index, n))))
 
 
-def of_detector(detector: Detector) -> Find:
+def at_any_score(detector: PersonDetector) -> PersonDetector:
+    """The same detector, set to find everybody from LEAST_SCORE on."""
+    other = copy.copy(detector)
+    other.config = dataclasses.replace(detector.config, score=LEAST_SCORE, max_persons=0)
+    return other
+
+
+def of_detector(detector: PersonDetector) -> Find:
     """The detector alone."""
 
     def find(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

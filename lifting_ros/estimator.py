@@ -255,14 +255,18 @@ class KeypointLifter:
         usable = np.where(confidence >= self.config.min_keypoint_confidence, confidence, 0.0)
 
         measured = None
+        has_depth = np.zeros(len(skeletons), bool)
         if depth is not None and camera is not None:
-            from lifting_ros.lifting.depth import measure_depth  # few cameras have depth
+            # Few cameras have depth
+            from lifting_ros.lifting.depth import measure_depth
+            from lifting_ros.lifting.depth_fusion import read_depth
 
             measured = measure_depth(depth, keypoints, usable, image_size)
+            _, has_depth = read_depth(measured, len(skeletons))
 
         up = np.asarray(up, np.float64)
         poses = self.lifter.lift(keypoints, usable, covariance, camera, up, measured)
-        poses = widen(poses, self.config.lifting, measured is not None)
+        poses = widen(poses, self.config.lifting, has_depth)
 
         persons = []
         for index, skeleton in enumerate(skeletons):
@@ -279,15 +283,15 @@ class KeypointLifter:
         return persons
 
 
-def widen(poses: LiftedPoses, config: LifterConfig, has_depth: bool) -> LiftedPoses:
+def widen(poses: LiftedPoses, config: LifterConfig, has_depth: np.ndarray) -> LiftedPoses:
     """The poses with covariances that hold for keypoints found in images.
 
-    has_depth: whether the depth of the joints was measured; the root's covariance then stays.
+    has_depth: (N,) whose joints have a measured depth; the covariance of their root stays.
 
     A lifter takes the keypoints' errors for independent and Gaussian. Those of a network belong
     together and have heavy tails.
     """
-    root_inflation = 1.0 if has_depth else config.root_inflation
+    root_inflation = np.where(has_depth, 1.0, config.root_inflation)[:, None, None]
     return dataclasses.replace(
         poses,
         covariance_m2=config.joint_inflation * poses.covariance_m2,

@@ -21,13 +21,15 @@ from lifting_ros.estimator import (
     drop_repeated,
     network_and_detector,
     person_score,
+    widen,
 )
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import sha256_of
 from lifting_ros.keypoints.belief_maps import encode
+from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.research.evaluation.metrics import pck
 from lifting_ros.skeleton import KEYPOINT_FLIP, KEYPOINT_TO_JOINT
-from lifting_ros.types import Detection, Skeleton2D
+from lifting_ros.types import Detection, LiftedPoses, Skeleton2D
 
 CLIP = Path(__file__).parents[1] / "lifting_ros" / "demo" / "walk_and_sit.mp4"
 
@@ -278,3 +280,17 @@ def test_a_missing_file_is_one_line(field, tmp_path):
     with pytest.raises(ValueError, match="nothing-here") as error:
         PoseEstimator(EstimatorConfig(**{field: str(tmp_path / "nothing-here")}))
     assert "\n" not in str(error.value)
+
+
+def test_covariances_are_widened_for_images_alone():
+    """By both factors; the root's stays for each person whose depth was measured."""
+    poses = LiftedPoses.invalid(2, 1)
+    poses = dataclasses.replace(
+        poses,
+        covariance_m2=np.ones_like(poses.covariance_m2),
+        root_covariance_m2=np.ones_like(poses.root_covariance_m2),
+    )
+    config = LifterConfig(joint_inflation=3.0, root_inflation=5.0)
+    wide = widen(poses, config, np.array([True, False]))
+    assert (wide.covariance_m2 == 3).all()
+    assert (wide.root_covariance_m2[0] == 1).all() and (wide.root_covariance_m2[1] == 5).all()

@@ -79,7 +79,7 @@ class DetectorConfig:
     min_side_px: float = field(
         default=16.0,
         metadata={
-            "description": "minimum of the longer side of a person's box",
+            "description": "minimum of the longer side of the box around a person's keypoints",
             "unit": "px",
             "range": (0.0, 1e4),
             "live": True,

@@ -73,7 +73,7 @@ class Detector:
         each person once, best first."""
         config = self.config
         boxes, scores = self._find_at(image, config.long_side_px)
-        if config.coarse_share > 0:
+        if 0 < config.coarse_share < 1:
             coarse_px = round(config.coarse_share * config.long_side_px)
             more_boxes, more_scores = self._find_at(image, max(coarse_px, 1))
             boxes = np.concatenate([boxes, more_boxes])

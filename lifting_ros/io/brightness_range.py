@@ -60,8 +60,16 @@ class BrightnessRange:
         is_grey: black is what the darkest pixels have; else it is 0, which keeps the colours.
         """
         every = max(1, int(np.sqrt(pixels[..., :1].size / _SAMPLES)))
-        black, white = np.percentile(pixels[::every, ::every], _PERCENTILES)
-        self._follow(black if is_grey else 0.0, white)
+        colours = pixels[::every, ::every]
+        if pixels.ndim == 3:
+            colours = colours[..., :3]  # alpha is none
+
+        black, white = np.percentile(colours, _PERCENTILES)
+        black = black if is_grey else 0.0
+        if white - black < _LEAST_SPAN and not self._is_narrow:
+            return pixels  # a black image says nothing about the camera
+
+        self._follow(black, white)
 
         span = max(self._white - self._black, _LEAST_SPAN)
         if not self._is_narrow:

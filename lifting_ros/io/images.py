@@ -229,7 +229,7 @@ def open_source(name: str) -> ImageSource:
     if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
         return ImageSource(name, _FOLDER_FPS, 1, live=False, images=(path,))
 
-    is_device = name.isdigit() or name.startswith("/dev/")
+    is_device = name.isdecimal() or name.startswith("/dev/")
     is_url = bool(_URL.match(name))
     if not (is_device or is_url or path.is_file()):
         raise DataError(f"{name}: no such file or folder; nor is it a camera device or a URL")
@@ -300,7 +300,7 @@ def listed(names: list[str]) -> str:
 
 
 def _capture(name: str, is_file: bool) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(int(name) if name.isdigit() else name)
+    capture = cv2.VideoCapture(int(name) if name.isdecimal() else name)
     if not capture.isOpened():
         kind = "video" if is_file else "camera or a stream"
         raise DataError(f"{name}: does not open as a {kind}")

@@ -91,7 +91,12 @@ def _read_group(folder: Path, group: dict) -> dict[str, np.ndarray]:
     start = 0
 
     for entry in group["weights"]:
-        stored = entry.get("quantization", {}).get("dtype", entry["dtype"])
+        quantization = entry.get("quantization", {})
+        if "scale" in quantization:
+            kind = quantization["dtype"]
+            raise ValueError(f"{entry['name']}: weights in {kind}, expected float16")
+
+        stored = quantization.get("dtype", entry["dtype"])
         kind = np.dtype(_TYPES[stored])
         count = int(np.prod(entry["shape"], dtype=np.int64))
         value = np.frombuffer(raw, kind, count, start).reshape(entry["shape"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The detector's weights from the published MoveNet MultiPose:
+"""Detector weights from the published MoveNet MultiPose:
 
 python -m lifting_ros.research.import_detector models/movenet-multipose.json OUT.safetensors
 """

@@ -85,7 +85,7 @@ class Worker:
         self._is_showing = False
         """Whether something was published since the outputs were cleared."""
         self._heard_s = 0.0
-        """Monotonic time of the last message, or of the end of the work on it."""
+        """Monotonic time at which the work on the last message that is used began or ended."""
         self._busy = Lock()
         """Held while a message is being answered."""
         self._thread = Thread(target=self._run, name="worker", daemon=True)
@@ -94,7 +94,6 @@ class Worker:
     def enqueue(self, job: Job) -> None:
         """Add a message; never blocks. A full queue drops its oldest message."""
         self._tally.received()
-        self._heard_s = time.monotonic()
         if self._queue.put(job):
             self._tally.dropped("a newer one came")
 
@@ -145,9 +144,7 @@ class Worker:
             with self._busy:
                 # The worker may have been paused between `get` and here.
                 if self._running:
-                    self._is_showing = True
                     self.answer(job)
-                    self._heard_s = time.monotonic()
 
     def answer(self, job: Job) -> None:
         """Estimate and publish. Any failure is counted and reported; the next message is not
@@ -170,10 +167,13 @@ class Worker:
         if self._tracker.drop_if_late(stamp):
             self._drop(
                 "late or repeated",
-                f"{config.input} not used: its stamp, {stamp / 1e9:.3f} s, is not later than that"
-                " of the one before",
+                f"{config.input} not used: late or repeated: its stamp, {stamp / 1e9:.3f} s,"
+                " is not later than that of the one before",
             )
             return
+
+        self._heard_s = time.monotonic()
+        self._is_showing = True
         clock = Clock()
 
         # Estimate, in the frame of the message

@@ -9,6 +9,8 @@ place, a half body.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -162,15 +164,20 @@ def open_errors(people: Path, work: Path) -> KeypointErrors:
 
     people: a pack of windows that `lifting render` made; DataError in one line for another folder.
     """
-    config = EstimatorConfig(min_person_score=0.0)
-    network, _ = network_and_detector(config)
-    of_people = sha256_of(people / "labels.npz")[:8] if (people / "labels.npz").is_file() else ""
-    kept = work / f"keypoint_errors_{sha256_of(network)[:8]}_{of_people}.npz"
+    labels_file = people / "labels.npz"
+    if not labels_file.is_file():
+        raise DataError(f"{people}: not a pack of rendered people (no labels.npz)")
+
+    config = EstimatorConfig(device="cpu", min_person_score=0.0)
+    files = [*network_and_detector(config), labels_file]
+    depends_on = [sha256_of(file) for file in files] + [repr(dataclasses.asdict(config))]
+    key = hashlib.sha256("".join(depends_on).encode()).hexdigest()
+    kept = work / f"keypoint_errors_{key[:16]}.npz"
     if kept.is_file():
         return read_errors(kept)
 
     expected = {"joints_camera_m": ("N", 17, 3), "K": ("N", 3, 3)}
-    labels = read_arrays(people / "labels.npz", expected)
+    labels = read_arrays(labels_file, expected)
     images = read_images(people / "images.npy")
     seen = labels["joints_camera_m"][:, list(KEYPOINT_TO_JOINT)]
     projected = np.einsum("nab,nkb->nka", labels["K"], seen)

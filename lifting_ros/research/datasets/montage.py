@@ -17,6 +17,7 @@ import numpy as np
 
 from lifting_ros.detection.detector import keypoint_boxes, overlaps, person_boxes
 from lifting_ros.detection.multipose_detector import Detector
+from lifting_ros.errors import DataError
 from lifting_ros.io.progress import Progress
 from lifting_ros.research.datasets.keypoints2d import (
     PhotoSet,
@@ -78,6 +79,9 @@ def open_montages(
         if len(chosen):
             people.append(teach(teacher, photos, chosen))
 
+    if not people:
+        raise DataError(f"{data}: no photograph of the side {side!r} in keypoints2d/")
+
     empty = [empty_picture(image) for image in read_negatives(data / "negatives", side)]
     return Montages(people, empty, empty_share, seed)
 
@@ -90,9 +94,11 @@ def teach(teacher: Detector, photos: PhotoSet, rows: Sequence[int]) -> list[Pict
     pictures = []
     for row in Progress(rows, desc=f"people of {photos.name}", unit="photo", leave=False):
         image = photos.image(row)
-        factor = min(1.0, SIDE_PX / max(image.shape[:2]))
-        image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-        keypoints = photos.keypoints[row] * np.array([factor, factor, 1])
+        small = _shrunk(image)
+        ratio = np.divide(small.shape[1::-1], image.shape[1::-1])
+        keypoints = photos.keypoints[row].astype(float)
+        keypoints[:, :2] = (keypoints[:, :2] + 0.5) * ratio - 0.5
+        image = small
 
         boxes, scores = teacher.find_persons(image)
         picture = Picture(image, boxes, scores >= SURE)
@@ -115,9 +121,15 @@ def _with_labelled(picture: Picture, box: np.ndarray) -> Picture:
 
 def empty_picture(image: np.ndarray) -> Picture:
     """A picture that shows nobody."""
-    factor = min(1.0, SIDE_PX / max(image.shape[:2]))
-    small = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
-    return Picture(small, np.zeros((0, 4)), np.zeros(0, bool))
+    return Picture(_shrunk(image), np.zeros((0, 4)), np.zeros(0, bool))
+
+
+def _shrunk(image: np.ndarray) -> np.ndarray:
+    """The image, at most SIDE_PX long."""
+    height, width = image.shape[:2]
+    factor = min(1.0, SIDE_PX / max(height, width))
+    size = (max(1, round(factor * width)), max(1, round(factor * height)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 class Montages:

@@ -149,7 +149,8 @@ def disturb(rays: np.ndarray, rng: np.random.Generator, how: Disturbance) -> See
 
     The standard deviation of the Gaussian noise differs between pictures, up to `noise_px`, and
     between keypoints. Up to `missing` keypoints are missing, few of them most of the time. The
-    lifter is given the standard deviation, at least 2 px.
+    lifter is given the standard deviation, at least 2 px. Real errors bring their own standard
+    deviations and missing keypoints.
     """
     points = rays[:, list(KEYPOINT_TO_JOINT)].astype(np.float64)
     count, joints = points.shape[:2]

@@ -94,7 +94,7 @@ class PictureTrainConfig(Schedule):
         metadata={"description": "most keypoints missing in the other pictures", "range": (0, 12)},
     )
     real: float = field(
-        default=0.6,
+        default=0.0,
         metadata={
             "description": (
                 "share of the pictures that are not exact with errors that the 2D side made on "

@@ -60,7 +60,7 @@ class DetectorTrainConfig(Schedule):
     )
     clip: float = field(
         default=2.0,
-        metadata={"description": "largest norm of a step's gradient", "range": (0.0, 1e6)},
+        metadata={"description": "largest norm of a step's gradient; 0: any", "range": (0.0, 1e6)},
     )
     ema: float = field(
         default=0.998,
@@ -117,7 +117,7 @@ def detector_of(weights: dict[str, Tensor]) -> MultiPose:
 
 
 def validate(weights: dict[str, Tensor], montages: Montages) -> dict[str, float]:
-    """The row of `montage_row` at VALIDATION_SCORE and the detector's default input."""
+    """The row of `montage_row` at VALIDATION_SCORE and one size, the default one."""
     config = DetectorConfig(score=VALIDATION_SCORE, coarse_share=0)
     return montage_row(Detector(detector_of(weights), config), montages, VALIDATION_MONTAGES)
 

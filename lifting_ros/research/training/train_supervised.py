@@ -36,13 +36,23 @@ class SupervisedTrainConfig(PictureTrainConfig):
     """The recipe of the supervised baseline; `config/train_supervised.yaml` ships."""
 
     samples: int = field(
-        default=3_000_000, metadata={"description": "pictures seen in all", "range": (1, 10**9)}
+        default=3_000_000, metadata={"description": "training pictures in all", "range": (1, 10**9)}
     )
     posed: float = field(
         default=0.35,
         metadata={
             "description": "share of generated poses: sitting, squatting, lying and their like",
             "range": (0.0, 0.9),
+        },
+    )
+    real: float = field(
+        default=0.6,
+        metadata={
+            "description": (
+                "share of the pictures that are not exact with errors that the 2D side made on "
+                "rendered people, where these are given; the others have Gaussian noise"
+            ),
+            "range": (0.0, 1.0),
         },
     )
     half: float = field(

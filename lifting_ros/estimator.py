@@ -392,6 +392,7 @@ class PoseEstimator(KeypointLifter):
 
         boxes = [detection.box_px for detection in detections]
         found = self.network.find(image, boxes, mirrored)
+        found = [drop_outside(one, image.shape[1::-1]) for one in found]
         return [_skeleton_2d(*pair) for pair in zip(found, detections)]
 
 
@@ -431,6 +432,15 @@ def check_image(image: np.ndarray) -> None:
     height, width = image.shape[:2]
     if height == 0 or width == 0:
         raise ImageError(f"image: expected at least one pixel, got {width} x {height}")
+
+
+def drop_outside(found: FoundKeypoints, size: tuple[int, int]) -> FoundKeypoints:
+    """The keypoints with confidence 0 where they lie outside an image of `size` (w, h): the
+    network places hips that are just below the border there, and nobody sees them."""
+    points = found.keypoints_px
+    limit = np.array(size) - 0.5
+    is_inside = ((points >= -0.5) & (points <= limit)).all(1)
+    return dataclasses.replace(found, confidence=np.where(is_inside, found.confidence, 0.0))
 
 
 def _skeleton_2d(found: FoundKeypoints, detection: Detection) -> Skeleton2D:

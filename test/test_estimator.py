@@ -18,6 +18,7 @@ from lifting_ros.estimator import (
     EstimatorConfig,
     KeypointLifter,
     PoseEstimator,
+    drop_outside,
     drop_repeated,
     network_and_detector,
     person_score,
@@ -29,7 +30,7 @@ from lifting_ros.keypoints.belief_maps import encode
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.research.evaluation.metrics import pck
 from lifting_ros.skeleton import KEYPOINT_FLIP, KEYPOINT_TO_JOINT
-from lifting_ros.types import Detection, LiftedPoses, Skeleton2D
+from lifting_ros.types import Detection, FoundKeypoints, LiftedPoses, Skeleton2D
 
 CLIP = Path(__file__).parents[1] / "lifting_ros" / "demo" / "walk_and_sit.mp4"
 
@@ -294,3 +295,11 @@ def test_covariances_are_widened_for_images_alone():
     wide = widen(poses, config, np.array([True, False]))
     assert (wide.covariance_m2 == 3).all()
     assert (wide.root_covariance_m2[0] == 1).all() and (wide.root_covariance_m2[1] == 5).all()
+
+
+def test_keypoints_outside_the_image_are_not_seen():
+    points = np.zeros((14, 2))
+    points[:4] = [[-0.4, 0], [319.4, 239.4], [-0.6, 5], [5, 240]]
+    found = FoundKeypoints(points, np.full(14, 0.7), np.zeros((14, 2, 2)), np.ones(14))
+    confidence = drop_outside(found, (320, 240)).confidence
+    assert confidence[:2].tolist() == [0.7, 0.7] and confidence[2:4].tolist() == [0, 0]

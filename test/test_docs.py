@@ -404,3 +404,9 @@ def test_pages_build_without_a_warning(tmp_path):
     ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_no_placeholder_is_left():
+    cards = (ROOT / "lifting_ros" / "weights").glob("*.md")
+    for path in (*PAGES, *cards, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))):
+        assert "@@" not in path.read_text(encoding="utf-8"), path

@@ -106,7 +106,14 @@ def test_a_child_that_dies_is_reported_with_its_last_lines(folder, tmp_path):
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_nothing_is_left_after_a_signal(folder, tmp_path, sent):
-    demo = Demo("--video", folder, "--out", tmp_path / "out")
+    """Of so many images that the demo cannot end before the signal."""
+    many = tmp_path / "many"
+    many.mkdir()
+    image = next(folder.iterdir()).read_bytes()
+    for number in range(2000):
+        (many / f"{number}.png").write_bytes(image)
+
+    demo = Demo("--video", many, "--out", tmp_path / "out")
     end = time.monotonic() + LIMIT_S
     while len(demo.alive()) < 4:
         assert time.monotonic() < end and demo.process.poll() is None

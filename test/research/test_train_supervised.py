@@ -51,6 +51,8 @@ def test_it_learns(tmp_path, loss):
         ema=0.99,
         loss=loss,
         spread_steps=200,
+        posed=0.0,
+        half=0.0,
     )
     lifter = train_supervised(recipe, mocap(600), tmp_path)
     joints, keypoints = see(make_poses(100, seed=7))

@@ -8,7 +8,9 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 _END_WITHIN_S = 15.0
@@ -41,14 +43,16 @@ class Children:
             command = [sys.executable, "-m", module, *arguments]
             # In a session of its own a child does not get the terminal's Ctrl-C: this process does,
             # and ends the children in order.
-            self._running[name] = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=self._env,
-                start_new_session=True,
-            )
+            # A signal that came between its start and its name here would leave it alone.
+            with _signals_later():
+                self._running[name] = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=self._env,
+                    start_new_session=True,
+                )
 
     def check(self, *may_end: str) -> None:
         """Raise ChildDied unless all children run.
@@ -117,6 +121,28 @@ class Children:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+
+
+@contextmanager
+def _signals_later() -> Iterator[None]:
+    """SIGINT and SIGTERM are handled at the end of the block; for the main thread."""
+    came: list[int] = []
+    numbers: tuple[int, ...] = ()
+    if threading.current_thread() is threading.main_thread():
+        numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def note(number: int, _: object) -> None:
+        came.append(number)
+
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in came:
+        signal.raise_signal(number)
 
 
 def _peak_memory_kb(pid: int) -> int:

@@ -284,12 +284,11 @@ class KeypointLifter:
 
 
 def widen(poses: LiftedPoses, config: LifterConfig, has_depth: np.ndarray) -> LiftedPoses:
-    """The poses with covariances that hold for keypoints found in images.
+    """The poses with covariances multiplied by `joint_inflation` and `root_inflation`.
 
-    has_depth: (N,) whose joints have a measured depth; the covariance of their root stays.
-
-    A lifter takes the keypoints' errors for independent and Gaussian. Those of a network belong
-    together and have heavy tails.
+    A lifter assumes independent, Gaussian errors of the keypoints. A network's errors are
+    correlated and have heavy tails. has_depth: (N,) persons with measured depth, whose root
+    covariance is not changed.
     """
     root_inflation = np.where(has_depth, 1.0, config.root_inflation)[:, None, None]
     return dataclasses.replace(
@@ -435,8 +434,10 @@ def check_image(image: np.ndarray) -> None:
 
 
 def drop_outside(found: FoundKeypoints, size: tuple[int, int]) -> FoundKeypoints:
-    """The keypoints with confidence 0 where they lie outside an image of `size` (w, h): the
-    network places hips that are just below the border there, and nobody sees them."""
+    """The same, with confidence 0 for keypoints outside an image of `size` (w, h).
+
+    The crop extends beyond the image. The network sometimes finds hips just below its border.
+    """
     points = found.keypoints_px
     limit = np.array(size) - 0.5
     is_inside = ((points >= -0.5) & (points <= limit)).all(1)

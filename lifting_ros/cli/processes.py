@@ -43,7 +43,7 @@ class Children:
             command = [sys.executable, "-m", module, *arguments]
             # In a session of its own a child does not get the terminal's Ctrl-C: this process does,
             # and ends the children in order.
-            # A signal that came between its start and its name here would leave it alone.
+            # A signal between the start and the assignment would leave an orphan
             with _signals_later():
                 self._running[name] = subprocess.Popen(
                     command,
@@ -125,7 +125,7 @@ class Children:
 
 @contextmanager
 def _signals_later() -> Iterator[None]:
-    """SIGINT and SIGTERM are handled at the end of the block; for the main thread."""
+    """Defer SIGINT and SIGTERM to the end of the block. Does nothing outside the main thread."""
     came: list[int] = []
     numbers: tuple[int, ...] = ()
     if threading.current_thread() is threading.main_thread():

@@ -53,8 +53,8 @@ class DetectorConfig:
         default=0.5,
         metadata={
             "description": (
-                "size at which the detector sees the image once more, divided by long_side_px, for "
-                "people who fill the image or are cut off by its border; 0: not"
+                "second, smaller input size, divided by long_side_px; finds people who fill the "
+                "image or are cut off by its border; 0: one size only"
             ),
             "range": (0.0, 1.0),
             "live": True,

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MoveNet MultiPose as a person detector: the trunk, and the heads that say where a person's centre
-is and how large the person's box is (CenterNet, Zhou et al. 2019).
+"""MoveNet MultiPose as a person detector (CenterNet, Zhou et al. 2019): the trunk, and
+heads for the centre and the size of each person's box.
 
-Its keypoint heads are left out. Training starts from the published weights.
+The keypoint heads are left out. Training starts from the published weights.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -219,22 +220,23 @@ def open_source(name: str) -> ImageSource:
         raise DataError("expected a video file, a folder of images or a camera device, got ''")
 
     path = Path(name)
-    if path.is_dir():
+    is_file = os.path.isfile(name)  # unlike Path's, False for a name that is too long
+    if os.path.isdir(name):
         images = folder_images(path)
         if not images:
             raise DataError(f"{name}: no images ({', '.join(IMAGE_SUFFIXES)}) in this folder")
 
         return ImageSource(name, _FOLDER_FPS, len(images), live=False, images=images)
 
-    if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
+    if path.suffix.lower() in IMAGE_SUFFIXES and is_file:
         return ImageSource(name, _FOLDER_FPS, 1, live=False, images=(path,))
 
     is_device = name.isdecimal() or name.startswith("/dev/")
     is_url = bool(_URL.match(name))
-    if not (is_device or is_url or path.is_file()):
+    if not (is_device or is_url or is_file):
         raise DataError(f"{name}: no such file or folder; nor is it a camera device or a URL")
 
-    capture = _capture(name, path.is_file())
+    capture = _capture(name, is_file)
     fps = capture.get(cv2.CAP_PROP_FPS)
     count = 0.0 if is_device else max(0.0, capture.get(cv2.CAP_PROP_FRAME_COUNT))
     capture.release()

@@ -22,11 +22,11 @@ PASSES = 5
 """Gauss-Newton passes without depths; outliers among the rays are reweighted from the second on."""
 
 FREEDOM = 4.0
-"""Degrees of freedom of the rays' Student t distribution: a keypoint may lie on something else,
-with confidence."""
+"""Degrees of freedom of the Student t distribution of the rays. Its heavy tails limit the effect of
+a confident keypoint on the wrong object."""
 
 PASSES_WITH_DEPTH = 6
-"""Gauss-Newton passes with depths, among which there are outliers too."""
+"""Gauss-Newton passes with depths; outliers among the depths are reweighted too."""
 
 _LEAST_DISTANCE = 0.1
 """Least distance from the camera to the middle of a person, metres."""
@@ -180,7 +180,7 @@ def _weigh_rays(
 ) -> _RayFit:
     """Return the noise of the rays' equations at a state (V, 4).
 
-    robust: whether rays far from their joints get the lower weight of a Student t distribution.
+    robust: whether rays are weighted by the Student t distribution of their residuals.
     """
     middle = (problem.ahead * state).sum(1)
     distance = np.maximum(middle, _LEAST_DISTANCE)

@@ -6,17 +6,20 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lifting_ros.detection.multipose import MultiPose
 from lifting_ros.errors import LiftingError
 from lifting_ros.io.checkpoint import reason
 from lifting_ros.keypoints.trunk import Trunk
+
+Network = TypeVar("Network", bound=nn.Module)
 
 _TYPES = {"float32": "<f4", "float16": "<f2", "int32": "<i4", "bool": "|b1", "uint8": "|u1"}
 _TRUNK_HEADS = {"heat": "kpt_heatmap_0", "centre": "center_0", "regression": "kpt_regress_0"}
@@ -112,26 +115,29 @@ def _read_group(folder: Path, group: dict) -> dict[str, np.ndarray]:
 def read_trunk(path: str | Path) -> Trunk:
     """The trunk of a published MoveNet SinglePose, unchanged. GraphModelError for another
     network."""
-    model = read_graph_model(path)
-    try:
-        layers = _Layers(model)
-        trunk = Trunk(layers.width())
-        trunk.load_state_dict(layers.features() | layers.heads(_TRUNK_HEADS))
-    except _OTHER_NETWORK as error:
-        raise GraphModelError(f"{path}: not a MoveNet ({reason(error)})") from None
-    return trunk.eval()
+    return _read_network(path, Trunk, _TRUNK_HEADS, "MoveNet")
 
 
 def read_multipose(path: str | Path) -> MultiPose:
     """The published MoveNet MultiPose without its keypoint heads. GraphModelError for another
     network."""
+    return _read_network(path, MultiPose, _PERSON_HEADS, "MoveNet MultiPose")
+
+
+def _read_network(
+    path: str | Path, make: Callable[[float], Network], heads: dict[str, str], name: str
+) -> Network:
+    """A network made by make(width), with the weights of a file.
+
+    heads: published name of each head; name: of the network, for the error.
+    """
     model = read_graph_model(path)
     try:
         layers = _Layers(model)
-        network = MultiPose(layers.width())
-        network.load_state_dict(layers.features() | layers.heads(_PERSON_HEADS))
+        network = make(layers.width())
+        network.load_state_dict(layers.features() | layers.heads(heads))
     except _OTHER_NETWORK as error:
-        raise GraphModelError(f"{path}: not a MoveNet MultiPose ({reason(error)})") from None
+        raise GraphModelError(f"{path}: not a {name} ({reason(error)})") from None
     return network.eval()
 
 

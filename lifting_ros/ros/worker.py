@@ -85,7 +85,7 @@ class Worker:
         self._is_showing = False
         """Whether something was published since the outputs were cleared."""
         self._heard_s = 0.0
-        """Monotonic time at which the work on the last message that is used began or ended."""
+        """Monotonic time at which the last usable message was answered."""
         self._busy = Lock()
         """Held while a message is being answered."""
         self._thread = Thread(target=self._run, name="worker", daemon=True)
@@ -162,7 +162,6 @@ class Worker:
 
     def _answer(self, job: Job) -> None:
         config = self._context.config()
-        header = job.message.header
         stamp = stamp_ns(job.message)
         if self._tracker.drop_if_late(stamp):
             self._drop(
@@ -172,8 +171,12 @@ class Worker:
             )
             return
 
-        self._heard_s = time.monotonic()
         self._is_showing = True
+        self._estimate_and_publish(job, stamp, config)
+        self._heard_s = time.monotonic()
+
+    def _estimate_and_publish(self, job: Job, stamp: int, config: NodeConfig) -> None:
+        header = job.message.header
         clock = Clock()
 
         # Estimate, in the frame of the message

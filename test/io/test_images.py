@@ -186,3 +186,10 @@ def test_stream_is_live_and_read_to_its_end(server):
 def test_stream_that_is_not_there_is_one_line(url):
     with pytest.raises(DataError, match=f"^{url}: does not open as a camera or a stream$"):
         open_source(url)
+
+
+@pytest.mark.parametrize("name", ["²", "x" * 300])
+def test_odd_names_are_one_line(name):
+    with pytest.raises(DataError) as error:
+        open_source(name)
+    assert "\n" not in str(error.value)

@@ -172,6 +172,14 @@ def test_unknown_type_of_weights_is_one_line(tiny):
     assert "string" in refusal(read_graph_model, tiny)
 
 
+def test_weights_with_a_scale_are_refused(tiny):
+    model = json.loads(tiny.read_text())
+    (kernel,) = [w for g in model["weightsManifest"] for w in g["weights"] if w["name"] == "kernel"]
+    kernel["quantization"] = {"dtype": "uint8", "scale": 0.1, "min": -1.0}
+    tiny.write_text(json.dumps(model))
+    assert "kernel: weights in uint8, expected float16" in refusal(read_graph_model, tiny)
+
+
 @pytest.mark.parametrize(
     ("read", "name"), [(read_trunk, "not a MoveNet"), (read_multipose, "not a MoveNet MultiPose")]
 )

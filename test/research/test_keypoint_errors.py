@@ -6,12 +6,15 @@ import pytest
 from people import make_poses
 
 from lifting_ros.errors import DataError
+from lifting_ros.research.datasets import keypoint_errors as module
 from lifting_ros.research.datasets.keypoint_errors import (
+    LEAST_ROWS,
     VIEWS,
     KeypointErrors,
     carry_over,
     extents,
     measure_errors,
+    open_errors,
     read_errors,
     save_errors,
     view_of,
@@ -108,6 +111,48 @@ def test_errors_stay_with_their_view(points):
     carried = carry_over(errors, points, np.random.default_rng(0))
     np.testing.assert_allclose(carried.confidence[:, 0], view_of(points) / 10)
     assert len(np.unique(view_of(points))) >= 3
+
+
+def test_rare_view_uses_the_errors_of_all(points):
+    rare = view_of(points)[0]
+    views = np.where(np.arange(600) < LEAST_ROWS - 1, rare, (rare + 1) % VIEWS)
+    confidence = np.repeat((views[:, None] == rare) * 1.0, 14, 1)
+    errors = errors_with(600, view=views, confidence=confidence)
+    same = np.repeat(points[:1], 400, 0)
+    carried = carry_over(errors, same, np.random.default_rng(0))
+    assert 0 < carried.confidence[:, 0].mean() < 0.2
+
+
+def test_errors_are_measured_once_for_one_detector(points, tmp_path, monkeypatch):
+    people, work = tmp_path / "people", tmp_path / "work"
+    people.mkdir()
+    views = make_views(make_poses(4), 1, 0)
+    matrix = np.repeat(views.camera.matrix[None], 4, 0)
+    np.savez(people / "labels.npz", joints_camera_m=views.joints_m, K=matrix)
+    np.save(people / "images.npy", np.zeros((4, 8, 8, 3), np.uint8))
+    network, detector = tmp_path / "network", tmp_path / "detector"
+    network.write_bytes(b"n")
+    detector.write_bytes(b"d")
+    made = []
+
+    def make(config):
+        made.append(config)
+        return Estimator(views.keypoints_px, np.zeros((14, 2)))
+
+    monkeypatch.setattr(module, "network_and_detector", lambda config: (network, detector))
+    monkeypatch.setattr(module, "PoseEstimator", make)
+    first, again = (open_errors(people, work) for _ in range(2))
+    assert len(made) == 1 and np.array_equal(first.offset, again.offset)
+    assert np.abs(first.offset).max() < 1e-3  # K projects the joints to where they were found
+
+    detector.write_bytes(b"another")
+    open_errors(people, work)
+    assert len(made) == 2
+
+
+def test_folder_without_people_is_one_line(tmp_path):
+    with pytest.raises(DataError, match="not a pack of rendered people"):
+        open_errors(tmp_path, tmp_path)
 
 
 def test_view_turns_with_the_person(points):

@@ -4,8 +4,15 @@
 import numpy as np
 import pytest
 
+from lifting_ros.errors import DataError
 from lifting_ros.research.datasets import montage as module
-from lifting_ros.research.datasets.montage import Montages, Picture, empty_picture, teach
+from lifting_ros.research.datasets.montage import (
+    Montages,
+    Picture,
+    empty_picture,
+    open_montages,
+    teach,
+)
 
 BOX = np.array([30.0, 20, 59, 99])
 
@@ -33,11 +40,12 @@ def test_boxes_lie_on_the_people(number, monkeypatch):
         round(box[1]) + 2 : round(box[3]) - 1, round(box[0]) + 2 : round(box[2]) - 1
     ]
     assert inside.size and (inside == 255).all()
-    area = (box[2:] - box[:2]).prod()
-    white = (made.image == 255).all(-1).sum()
-    background = made.image[0, 0]
-    if not (background == 255).all():
-        assert white <= area * 1.1 + 200
+    if box[0] >= 3:
+        column = made.image[round((box[1] + box[3]) / 2), round(box[0]) - 3]
+        assert (column < 255).any()
+    if box[1] >= 3:
+        row = made.image[round(box[1]) - 3, round((box[0] + box[2]) / 2)]
+        assert (row < 255).any()
 
 
 def test_people_of_all_cells_are_kept(monkeypatch):
@@ -97,3 +105,15 @@ def test_labelled_person_unknown_to_the_teacher_is_added():
     assert taught.sure.tolist() == [True, True]
     left, top, right, bottom = taught.boxes[0]
     assert left < 32 and top < 26 and right > 56 and bottom > 92
+
+
+@pytest.mark.parametrize("shape", [(1, 2000, 3), (2000, 1, 3), (1, 1, 3)])
+def test_thin_pictures_are_taken(shape):
+    image = empty_picture(np.zeros(shape, np.uint8)).image
+    assert min(image.shape[:2]) == 1 and max(image.shape[:2]) <= module.SIDE_PX
+
+
+def test_no_photograph_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "photo_sets_in", lambda folder: ())
+    with pytest.raises(DataError, match="no photograph of the side 'train'"):
+        open_montages(tmp_path, "train", Teacher(), 3, 0.1, 0)

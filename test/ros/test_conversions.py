@@ -196,6 +196,24 @@ def test_the_range_follows_the_camera_without_flicker():
     assert last == pytest.approx(first, abs=500)
 
 
+def test_black_first_image_says_nothing_about_the_camera():
+    said = []
+    brightness = BrightnessRange(said.append)
+    black = np.zeros_like(RAMP)
+    assert brightness.stretched(black, True) is black
+    full = (RAMP * 64).astype(np.uint16)
+    np.testing.assert_array_equal(brightness.stretched(full, True), full)
+    assert not said
+
+
+def test_alpha_is_no_brightness():
+    brightness = BrightnessRange()
+    colours = np.repeat(RAMP[..., None], 3, 2)
+    alpha = np.full_like(RAMP, 65535)[..., None]
+    stretched = brightness.stretched(np.concatenate([colours, alpha], 2), True)
+    assert stretched[..., :3].max() == 65535
+
+
 def test_compressed_image_of_sixteen_bits_is_stretched():
     data = array.array("B", cv2.imencode(".png", RAMP)[1].tobytes())
     message = CompressedImage(format="mono16; png compressed", data=data)

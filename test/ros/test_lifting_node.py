@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 
 import cv2
 import numpy as np
@@ -750,9 +751,11 @@ def test_a_stream_that_starts_again_starts_other_tracks(stage):
     assert ids[0] == ids[1] and ids[2] == ids[3] and len(set(ids)) == 3 and ids == sorted(ids)
 
 
-def test_a_late_image_is_dropped_and_counted_and_nobody_is_new(stage):
+def test_a_late_image_is_dropped_and_counted_and_nobody_is_new(stage, monkeypatch):
     """15 Hz, with the fourth and the fifth image swapped, and the last one sent twice."""
-    s = stage()
+    said = []
+    monkeypatch.setattr(lifting_node.LiftingNode, "_log", lambda self, text: said.append(text))
+    s = stage(warn_period_s=3600.0)
     s.connect()
     figure = person(np.random.default_rng(2), invalid=())
     s.estimator.answer = lambda call: [figure]
@@ -767,6 +770,7 @@ def test_a_late_image_is_dropped_and_counted_and_nobody_is_new(stage):
     assert np.isfinite(answers[-1].skeletons[0].joints[3].velocity.x)
     assert len(s.received["/lifting/skeletons_3d"]) == 5 and len(s.estimator.calls) == 5
     assert s.diagnostics()["dropped, late or repeated"] == "2"
+    assert sum("late or repeated" in line for line in said) == 1  # in a period of warnings
 
 
 def test_with_a_lag_each_frame_comes_later_under_its_own_stamp(stage):
@@ -889,6 +893,37 @@ def test_people_stay_while_an_image_is_worked_on(stage):
     gate.set()
     s.until(lambda: markers)
     assert markers[0].markers
+
+
+def test_people_stay_for_the_silence_after_a_slow_answer(stage):
+    from visualization_msgs.msg import Marker
+
+    s = stage(silence_s=1.0)
+    markers = s.listen(MarkerArray, "/lifting/markers")
+    s.connect()
+    s.until(lambda: s.node._outputs._is_wanted("~/markers"), "the listener")
+    answer, s.estimator.answer = s.estimator.answer, lambda call: (time.sleep(1.5), answer(call))[1]
+    s.send()
+    s.until(lambda: markers)
+    s.spin(0.5)
+    assert len(markers) == 1
+    s.until(lambda: len(markers) == 2, "the end of the markers")
+    assert {m.action for m in markers[1].markers} == {Marker.DELETE}
+
+
+def test_camera_that_repeats_its_last_image_is_silent(stage):
+    from visualization_msgs.msg import Marker
+
+    s = stage(silence_s=0.3)
+    markers = s.listen(MarkerArray, "/lifting/markers")
+    s.connect()
+    s.until(lambda: s.node._outputs._is_wanted("~/markers"), "the listener")
+    s.ask(seconds=20.0)
+    end = time.monotonic() + 20
+    while len(markers) < 2 and time.monotonic() < end:
+        s.send(seconds=20.0)
+        s.spin(0.1)
+    assert {m.action for m in markers[1].markers} == {Marker.DELETE}
 
 
 # --- nothing ends it ---

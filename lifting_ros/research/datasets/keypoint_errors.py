@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors that the 2D side really makes: measured on rendered people, whose keypoints are known, and
-carried over to other people.
+"""Measured errors of the 2D side: detector and keypoint network run on rendered people, whose
+keypoints are known. The errors are then applied to other people.
 
-An error is carried over whole, from one person to another in a similar view, so that errors of
-several keypoints that belong together stay together: a confused side, a limb put on the wrong
-place, a half body.
+All 14 errors of one person are applied together, to a person in a similar view. So correlated
+errors stay correlated: exchanged sides, a misplaced limb, a half body.
 """
 
 from __future__ import annotations
@@ -31,16 +30,17 @@ VIEWS = 6
 """Kinds of views: from the front, the side and behind; trunk upright or not."""
 
 LEAST_ROWS = 30
-"""Views with fewer people borrow from all."""
+"""A view with fewer people uses the errors of all views."""
 
 _MATCH = 0.3
-"""Least IoU of a person and the answer to it."""
+"""Minimum IoU of a person and the skeleton found for it."""
 
 _SIDE = 0.3
-"""Width of the shoulders, divided by the extent, below which a person is seen from the side."""
+"""A person whose shoulders are narrower, divided by the extent, is seen from the side."""
 
 _CONFUSED = 0.5
-"""A keypoint is the other side's if it lies that many times nearer to the other side's."""
+"""A keypoint is exchanged if its distance from the other side's true keypoint is less than this
+fraction of the distance from its own."""
 
 _SHOULDERS = [KEYPOINT_NAMES.index(name) for name in ("right_shoulder", "left_shoulder")]
 _HIPS = [KEYPOINT_NAMES.index(name) for name in ("right_hip", "left_hip")]
@@ -51,13 +51,13 @@ class KeypointErrors(NamedTuple):
     distance of the 14 true keypoints from their mean."""
 
     offset: np.ndarray
-    """(M, 14, 2) answer minus the true keypoint that it belongs to."""
+    """(M, 14, 2) found keypoint minus its true one; minus the other side's where exchanged."""
     swapped: np.ndarray
-    """(M, 14) bool: the answer belongs to the other side's keypoint."""
+    """(M, 14) bool: exchanged with the other side's keypoint."""
     confidence: np.ndarray
     """(M, 14) in [0, 1]."""
     deviation: np.ndarray
-    """(M, 14) std of the answer as the network tells it."""
+    """(M, 14) std that the network reports."""
     view: np.ndarray
     """(M,) kind of view, 0 to VIEWS - 1."""
 
@@ -83,8 +83,8 @@ def measure_errors(
 
 
 def _answer_to(true: np.ndarray, found: list[Skeleton2D]) -> Skeleton2D | None:
-    """The skeleton whose box overlaps that of the true keypoints (14, 2) most; None if none
-    does."""
+    """The skeleton whose box has the largest IoU with the box of the true keypoints (14, 2); None
+    below _MATCH."""
     box = keypoint_box(np.concatenate([true, np.ones((len(true), 1))], 1))
     shared = [overlaps(box, skeleton.box_px[None])[0] for skeleton in found]
     best = int(np.argmax(shared)) if shared else -1
@@ -129,18 +129,18 @@ def view_of(points: np.ndarray) -> np.ndarray:
 
 
 class Carried(NamedTuple):
-    """Keypoints of N people with the errors of others."""
+    """Keypoints of N people with measured errors."""
 
     points: np.ndarray
     """(N, 14, 2)."""
     deviation: np.ndarray
-    """(N, 14) their std as the network tells it, in the same unit."""
+    """(N, 14) std that the network reports, in the unit of `points`."""
     confidence: np.ndarray
     """(N, 14)."""
 
 
 def carry_over(errors: KeypointErrors, points: np.ndarray, rng: np.random.Generator) -> Carried:
-    """Keypoints (N, 14, 2), exact, with the errors of people seen in a similar view."""
+    """Exact keypoints (N, 14, 2) with the measured errors of people in a similar view."""
     chosen = rng.integers(0, len(errors.view), len(points))
     view = view_of(points)
     for kind in range(VIEWS):
@@ -160,7 +160,7 @@ def carry_over(errors: KeypointErrors, points: np.ndarray, rng: np.random.Genera
 
 
 def open_errors(people: Path, work: Path) -> KeypointErrors:
-    """Errors of the 2D side that ships on rendered people, measured once and kept in `work`.
+    """Errors of the shipped detector and network on rendered people; measured once, kept in `work`.
 
     people: a pack of windows that `lifting render` made; DataError in one line for another folder.
     """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Montages that a person detector learns from: photographs at many sizes beside one another, and
-the boxes of the people in them.
+"""Training pictures of the person detector: montages of photographs at many sizes, with the boxes
+of the people in them.
 
-A photograph has one labelled person. The published detector, which is good at people who fill the
-picture, marks the others. In a montage the same people are small.
+Each photograph has one labelled person. The published detector (the teacher) marks the others in
+the single photograph, where they are large. In the montage the same people are small.
 """
 
 from __future__ import annotations
@@ -29,27 +29,28 @@ from lifting_ros.research.datasets.negatives import read_negatives
 from lifting_ros.research.datasets.splits import rows_of
 
 SIDE_PX = 352
-"""Photographs are kept at most that long."""
+"""Long side to which photographs are reduced, px."""
 
 SURE = 0.4
-"""Score of the teacher from which somebody is there."""
+"""Minimum teacher score of a box that counts as a person."""
 
 DOUBT = 0.06
-"""Score of the teacher below which nobody is there."""
+"""Teacher boxes with a lower score count as background."""
 
 _SAME = 0.4
-"""IoU from which the teacher's box is that of the labelled person."""
+"""Minimum IoU of the labelled person and the teacher's box of it."""
 
 _GRIDS = ((1, 1), (2, 1), (1, 2), (2, 2), (3, 2), (2, 3), (3, 3), (4, 3))
 """Columns and rows of a montage."""
 
 _GRID_SHARES = (0.25, 0.1, 0.1, 0.15, 0.1, 0.1, 0.12, 0.08)
+"""Share of the montages with each grid."""
 
 _LEAST_LEFT = 0.4
-"""Share of a box inside the picture below which it is in doubt."""
+"""A box with a smaller share inside the picture is in doubt."""
 
 _LEAST_SIDE_PX = 10.0
-"""Longer side of a box below which it is in doubt."""
+"""A box whose longer side is shorter is in doubt, px."""
 
 
 class Picture(NamedTuple):
@@ -60,7 +61,7 @@ class Picture(NamedTuple):
     boxes: np.ndarray
     """(M, 4) boxes of persons (not of keypoints): x0, y0, x1, y1 px."""
     sure: np.ndarray
-    """(M,) bool; where False, nothing is learnt from the place."""
+    """(M,) bool; False: in doubt, the loss ignores the box."""
 
 
 def open_montages(
@@ -87,7 +88,7 @@ def open_montages(
 
 
 def teach(teacher: Detector, photos: PhotoSet, rows: Sequence[int]) -> list[Picture]:
-    """Photographs with the boxes of everybody whom the teacher or a label shows.
+    """Photographs with the boxes of the people found by the teacher and of the labelled person.
 
     teacher: finds persons from a score of DOUBT on.
     """
@@ -177,8 +178,8 @@ class Montages:
 
 
 def _fit(picture: Picture, cell: tuple[int, int], rng: np.random.Generator) -> Picture:
-    """The picture, half of them mirrored, at a random size and place in a cell (w, h); what
-    sticks out is cut off."""
+    """The picture at a random size and place, cropped to a cell (w, h); mirrored in half of the
+    calls."""
     width, height = cell
     h, w = picture.image.shape[:2]
     scale = min(width / w, height / h) * float(np.exp(rng.uniform(-0.5, 0.5)))
@@ -217,7 +218,7 @@ def _mirrored(picture: Picture) -> Picture:
 
 
 def _recoloured(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Other brightness, contrast and colour balance; some blurred or noisy."""
+    """The image with random brightness, contrast and colour balance; blur or noise in some."""
     gain = np.exp(rng.normal(0, 0.2) + rng.normal(0, 0.06, 3))
     offset = rng.normal(0, 12)
     changed = image * gain + offset

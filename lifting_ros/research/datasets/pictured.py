@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lifting_ros.estimator import EstimatorConfig
 from lifting_ros.lifting.observation import PITCH_STEP, into_views, to_rays
 from lifting_ros.research.datasets.keypoint_errors import KeypointErrors, carry_over
 from lifting_ros.research.datasets.virtual_cameras import FOCAL_PX, look
@@ -29,11 +30,11 @@ PITCHED = 0.3
 PITCH_DEG = (-20.0, 45.0)
 """Range of that pitch, positive downwards."""
 
-LEAST_CONFIDENCE = 0.15
-"""Confidence from which the lifter uses a keypoint."""
+LEAST_CONFIDENCE = EstimatorConfig.min_keypoint_confidence
+"""Minimum confidence of a keypoint that the lifter uses."""
 
 LEAST_SEEN = 4
-"""Keypoints that stay visible."""
+"""Minimum number of visible keypoints."""
 
 BLOCK = 20_000
 
@@ -124,11 +125,11 @@ class Disturbance(NamedTuple):
     missing: int = 9
     """Most keypoints that are missing at random."""
     real: float = 0.0
-    """Share of the other pictures with errors of the 2D side instead of Gaussian noise."""
+    """Share of the other pictures that have measured errors in place of Gaussian noise."""
     half: float = 0.0
     """Share of all pictures in which a part of the body is out of view."""
     errors: KeypointErrors | None = None
-    """The errors of `real`."""
+    """Measured errors of the 2D side; None: Gaussian noise only."""
 
 
 HALVES = (
@@ -141,7 +142,7 @@ HALVES = (
     ("left_elbow", "left_wrist", "left_knee", "left_ankle"),
     ("right_elbow", "right_wrist", "right_knee", "right_ankle"),
 )
-"""Parts of the body that are out of view together; keypoints whose names contain one of these."""
+"""Parts of names of the keypoints that are out of view together; one of these rows is drawn."""
 
 
 def disturb(rays: np.ndarray, rng: np.random.Generator, how: Disturbance) -> Seen:
@@ -149,7 +150,7 @@ def disturb(rays: np.ndarray, rng: np.random.Generator, how: Disturbance) -> See
 
     The standard deviation of the Gaussian noise differs between pictures, up to `noise_px`, and
     between keypoints. Up to `missing` keypoints are missing, few of them most of the time. The
-    lifter is given the standard deviation, at least 2 px. Real errors bring their own standard
+    lifter is given the standard deviation, at least 2 px. Measured errors have their own standard
     deviations and missing keypoints.
     """
     points = rays[:, list(KEYPOINT_TO_JOINT)].astype(np.float64)
@@ -186,7 +187,7 @@ def _make_real(
     errors: KeypointErrors,
     rng: np.random.Generator,
 ) -> None:
-    """Give `rows` of `seen` the errors of the 2D side, in place."""
+    """Replace the Gaussian noise of `rows` of `seen` by measured errors, in place."""
     carried = carry_over(errors, points[rows], rng)
     seen.points[rows] = carried.points
     seen.deviation[rows] = carried.deviation

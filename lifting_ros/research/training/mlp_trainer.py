@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -135,6 +135,12 @@ class PictureTrainConfig(Schedule):
             half=self.half,
             errors=errors,
         )
+
+
+def with_default(recipe: type, name: str, default: Any) -> Any:
+    """The field `name` of a recipe, for a subclass of it with another default."""
+    (metadata,) = [known.metadata for known in fields(recipe) if known.name == name]
+    return field(default=default, metadata=metadata)
 
 
 class Batch(NamedTuple):

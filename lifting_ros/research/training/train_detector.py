@@ -2,8 +2,8 @@
 """Training of the person detector on montages, from published weights: resumable, the same samples
 for the same seed.
 
-The published network finds people who fill the picture. Here it learns to find small ones too, with
-its own answers to the large ones as labels. The backbone is frozen; pyramid and heads are trained.
+The published network finds people who fill the picture. It marks them in photographs, and learns to
+find them in montages, where they are small. The backbone is frozen; pyramid and heads are trained.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LEAST_SPREAD = 0.6
 """Least std of a target, cells."""
 
 _IGNORED = 0.6
-"""Part of the width and height of a doubtful box in which nothing is learnt."""
+"""Central part of a doubtful box, divided by its width and height, that the loss ignores."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class Targets(NamedTuple):
     centre: Tensor
     """(N, h, w) 1 at the centre of a person, falling to 0 around it."""
     counted: Tensor
-    """(N, h, w) bool: where nobody may be found; False in doubtful boxes."""
+    """(N, h, w) bool: cells that the loss of false alarms counts; False in doubtful boxes."""
     peaks: Tensor
     """(M, 3) montage, row and column of every person's centre."""
     size: Tensor

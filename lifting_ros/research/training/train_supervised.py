@@ -28,6 +28,7 @@ from lifting_ros.research.training.mlp_trainer import (
     PictureTrainer,
     balanced_pictures,
     run_training,
+    with_default,
 )
 
 
@@ -35,33 +36,10 @@ from lifting_ros.research.training.mlp_trainer import (
 class SupervisedTrainConfig(PictureTrainConfig):
     """The recipe of the supervised baseline; `config/train_supervised.yaml` ships."""
 
-    samples: int = field(
-        default=3_000_000, metadata={"description": "training pictures in all", "range": (1, 10**9)}
-    )
-    posed: float = field(
-        default=0.35,
-        metadata={
-            "description": "share of generated poses: sitting, squatting, lying and their like",
-            "range": (0.0, 0.9),
-        },
-    )
-    real: float = field(
-        default=0.6,
-        metadata={
-            "description": (
-                "share of the pictures that are not exact with errors that the 2D side made on "
-                "rendered people, where these are given; the others have Gaussian noise"
-            ),
-            "range": (0.0, 1.0),
-        },
-    )
-    half: float = field(
-        default=0.15,
-        metadata={
-            "description": "share of the pictures in which a part of the body is out of view",
-            "range": (0.0, 1.0),
-        },
-    )
+    samples: int = with_default(PictureTrainConfig, "samples", 3_000_000)
+    posed: float = with_default(PictureTrainConfig, "posed", 0.35)
+    real: float = with_default(PictureTrainConfig, "real", 0.6)
+    half: float = with_default(PictureTrainConfig, "half", 0.15)
     loss: str = field(
         default="squared",
         metadata={

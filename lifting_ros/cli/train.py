@@ -104,8 +104,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--synthetic",
         default="",
         metavar="FOLDER",
-        help="rendered people, instead of those made here; for `supervised`: to learn the errors "
-        "that the 2D side makes on them; for `image`: to measure on",
+        help="rendered people, instead of those made here; for `supervised`: the errors of the 2D "
+        "side are measured on them and used in training; for `image`: to measure on",
     )
     parser.add_argument(
         "--every",

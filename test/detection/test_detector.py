@@ -290,7 +290,7 @@ def test_neighbouring_cells_of_one_person_are_one():
     """Only maxima of the centre map are persons, even if their boxes do not overlap."""
     flank = ((20, 20, 30, 30), 2.0)
     peak = ((24, 20, 64, 120), 3.0)
-    beside = ((40, 66, 50, 76), 2.5)  # a cell next to the peak's
+    beside = ((44, 66, 54, 76), 2.5)  # a cell next to the peak's
     assert len(found(peak, beside, min_side_px=0.0, overlap=1.0)) == 1
     assert len(found(peak, flank, min_side_px=0.0, overlap=1.0)) == 2
 

@@ -14,13 +14,13 @@ from lifting_ros.research.datasets.montage import (
     teach,
 )
 
-BOX = np.array([30.0, 20, 59, 99])
+BOX = np.array([20.0, 20, 49, 99])
 
 
 def picture(sure: bool = True) -> Picture:
-    """A white person on black."""
+    """A white person on black, left of the middle."""
     image = np.zeros((120, 90, 3), np.uint8)
-    image[20:100, 30:60] = 255
+    image[20:100, 20:50] = 255
     return Picture(image, BOX[None], np.array([sure]))
 
 
@@ -77,7 +77,7 @@ class Photos:
     """One photograph with a labelled person."""
 
     name = "photos"
-    keypoints = np.array([[[32.0, 26, 1], [56, 92, 1], [40, 50, 0]]])
+    keypoints = np.array([[[22.0, 26, 1], [46, 92, 1], [30, 50, 0]]])
 
     def image(self, row):
         return picture().image
@@ -104,7 +104,7 @@ def test_labelled_person_unknown_to_the_teacher_is_added():
     (taught,) = teach(Teacher(((0, 0, 10, 30), 0.9)), Photos(), [0])
     assert taught.sure.tolist() == [True, True]
     left, top, right, bottom = taught.boxes[0]
-    assert left < 32 and top < 26 and right > 56 and bottom > 92
+    assert left < 22 and top < 26 and right > 46 and bottom > 92
 
 
 @pytest.mark.parametrize("shape", [(1, 2000, 3), (2000, 1, 3), (1, 1, 3)])

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the arms of generated poses do: hang, rest on thighs, hips, a desk or the floor, hold or
-point, or stay as they were recorded."""
+"""Arm poses of generated people: hanging, resting on thighs, hips, a desk or the floor, holding,
+pointing, or as recorded."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from lifting_ros.research.datasets.posed_figure import (
 LEAST_FOLD_DEG = 32.0
 """Smallest angle between upper arm and forearm."""
 MISSED_M = 0.03
-"""A hand that ends farther from where it should be has not reached it."""
+"""Largest distance of a hand from its goal."""
 ONE_HANDED = ("own", "hang", "thigh", "hip", "front", "face", "up", "aside", "seat", "armrest")
-"""What one hand does while the other does something else."""
+"""Goals that one hand can have without the other."""
 
 
 class Goal(NamedTuple):

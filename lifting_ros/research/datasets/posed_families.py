@@ -2,8 +2,8 @@
 """Families of poses that motion capture seldom holds: sitting, kneeling, squatting, bending, lying
 and their like, as joint angles with contact and balance.
 
-Each family draws figures that face +z; not all of them keep the limits, which is for the caller to
-check. Angles are in degrees, lengths in metres of a body of MEAN_SIZE_M.
+Each family draws figures that face +z. The caller checks the joint limits and rejects some.
+Angles are in degrees, lengths in metres of a body of MEAN_SIZE_M.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from lifting_ros.research.datasets.posed_figure import (
 )
 
 SETTLING = 12
-"""Rounds in which a standing figure is moved over its feet."""
+"""Iterations that move the centre of mass of a standing figure over its feet."""
 OFF_BALANCE_M = 0.008
-"""Largest distance of the centre of mass from where it was to be."""
+"""Largest distance of the centre of mass from its target."""
 DORSIFLEXION_DEG = 42.0
-"""How far a shank leans ahead of the vertical over a foot whose heel is down."""
+"""Largest forward lean of the shank from the vertical, heel on the floor."""
 LEAN_BACK_DEG = 32.0
-"""How far it leans back."""
+"""Largest backward lean of the shank from the vertical."""
 
 
 class Draw:

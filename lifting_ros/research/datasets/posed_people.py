@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Poses that motion capture lacks, generated: sitting, kneeling, squatting, bending, lying and
-their like, on bodies of varied build, also half way from and to recorded poses.
+"""Generator of poses that motion capture lacks: sitting, kneeling, squatting, bending, lying and
+similar, on bodies of varied build. Some are blended with recorded poses.
 
 `python -m lifting_ros.research.datasets.posed_people MOCAP.npz --sheet OUT.png --count N --seed S`
 draws some of every family.
@@ -53,19 +53,19 @@ from lifting_ros.skeleton import JOINT_COUNT, JOINT_FLIP, limb_lengths
 BATCH = 4096
 """Most figures that are drawn at once."""
 ROUNDS = 400
-"""Batches after which a family is given up."""
+"""Largest number of batches per family."""
 REST_M = 0.002
-"""How exactly what touches must touch."""
+"""Largest error of a contact height."""
 BLENDINGS = 5
-"""Recorded poses that a generated one is tried to be blended with before it stays as it is."""
+"""Attempts to blend a generated pose with a recorded one before it is kept unblended."""
 HELD_OUT_SEED = 2**31
 """Added to the seeds of poses to measure on; seeds of recipes are smaller."""
 GENERATED = "generated"
 """Added to the name of a subject from whom generated poses borrow."""
 UNBLENDED = ("lie", "all_fours")
-"""Families that are not blended: half way to somebody who stands they would be falling."""
+"""Families that are not blended: a mean with a standing pose would not be balanced."""
 BLENDED_SHARE = (0.15, 0.85)
-"""Range of the way towards the recorded pose."""
+"""Range of the weight of the recorded pose."""
 
 
 class PosedPeople(NamedTuple):
@@ -109,7 +109,7 @@ def generate_people(
     """`count` generated poses; the same seed and recordings give the same bytes.
 
     mocap: recordings that lend upper bodies, limb lengths and the poses to blend with. families:
-    names of FAMILIES, all by default, in the shares that stand there. blended: share of poses that
+    names of FAMILIES, all by default, in the shares given there. blended: share of poses that
     are blended with a recorded one; they touch the floor, and neither `rest_m` nor `support_m` is
     known of them.
 

@@ -97,8 +97,8 @@ class PictureTrainConfig(Schedule):
         default=0.0,
         metadata={
             "description": (
-                "share of the pictures that are not exact with errors that the 2D side made on "
-                "rendered people, where these are given; the others have Gaussian noise"
+                "share of the inexact pictures with measured errors of the 2D side (--synthetic); "
+                "the others have Gaussian noise"
             ),
             "range": (0.0, 1.0),
         },

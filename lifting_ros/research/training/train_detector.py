@@ -48,7 +48,9 @@ class DetectorTrainConfig(Schedule):
     samples: int = field(
         default=12_000, metadata={"description": "montages in all", "range": (1, 10**9)}
     )
-    batch: int = field(default=8, metadata={"description": "montages a step", "range": (1, 65536)})
+    batch: int = field(
+        default=8, metadata={"description": "montages per step", "range": (1, 65536)}
+    )
     learning_rate: float = field(
         default=3e-5, metadata={"description": "largest rate", "range": (0.0, 10.0)}
     )
@@ -67,18 +69,23 @@ class DetectorTrainConfig(Schedule):
         metadata={"description": "decay of the averaged weights", "range": (0.0, 1.0)},
     )
     size_weight: float = field(
-        default=0.1, metadata={"description": "weight of the boxes' sizes", "range": (0.0, 10.0)}
+        default=0.1,
+        metadata={"description": "weight of the loss of the boxes' sizes", "range": (0.0, 10.0)},
     )
     offset_weight: float = field(
-        default=1.0, metadata={"description": "weight of the boxes' offsets", "range": (0.0, 10.0)}
+        default=1.0,
+        metadata={"description": "weight of the loss of the boxes' centres", "range": (0.0, 10.0)},
     )
     photographs: int = field(
         default=400,
-        metadata={"description": "most photographs of a data set", "range": (1, 10**7)},
+        metadata={"description": "largest number of photographs per data set", "range": (1, 10**7)},
     )
     empty_share: float = field(
         default=0.2,
-        metadata={"description": "share of places where nobody is", "range": (0.0, 1.0)},
+        metadata={
+            "description": "share of cells that show a photograph without people",
+            "range": (0.0, 1.0),
+        },
     )
     seed: int = field(
         default=0,

@@ -129,14 +129,14 @@ class TrainConfig(Schedule):
     )
     shares: tuple[str, ...] = field(
         default=(
-            "lspet=0.26",
+            "lspet=0.25",
             "street=0.10",
-            "gym=0.09",
+            "gym=0.08",
             "people=0.12",
-            "scenes=0.25",
-            "synthetic=0.10",
+            "scenes=0.24",
+            "synthetic=0.09",
             "negatives=0.02",
-            "alarms=0.06",
+            "alarms=0.10",
         ),
         metadata={
             "description": (

@@ -137,6 +137,8 @@ def test_networks_stand_side_by_side(rendered, weights, tmp_path, monkeypatch):
         (["rendered", "/nowhere"], "not a pack of rendered people"),
         (["rendered", ".", "--people", "0"], "--people"),
         (["robustness", "--data", ".", "--pictures", "-1"], "--pictures"),
+        (["fusion", "--data", ".", "--people", "0"], "--people"),
+        (["fusion", "--data", ".", "--rendered", "/nowhere"], "not a pack of rendered people"),
         (["detector", "--data", ".", "--json", "/nowhere/f.json"], "--json"),
     ],
 )

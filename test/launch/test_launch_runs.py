@@ -2,6 +2,7 @@
 """The launch files run with ROS' own launch, until skeletons come out. Skipped where launch_ros
 cannot be imported."""
 
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import bags
 import cv2
 import pytest
+from ament_index_python import get_packages_with_prefixes
 from launch_support import WAIT_S, environment, start
 from rosbags.rosbag2 import StoragePlugin
 from system_support import Peer, stamp_ns
@@ -33,6 +35,13 @@ def launch_file(importable, domain, tmp_path):
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
         process.communicate(timeout=WAIT_S)
+
+
+@pytest.fixture
+def without_tools():
+    """Skips where rviz2 and ros2bag are installed, which the test wants to be missing."""
+    if {"rviz2", "ros2bag"} & set(get_packages_with_prefixes()):
+        pytest.skip("rviz2 and ros2bag are installed")
 
 
 def test_demo_ends_with_its_source_and_every_answer_is_recorded(launch_file, tmp_path):
@@ -67,7 +76,29 @@ def test_demo_says_that_the_source_is_wrong_and_ends(launch_file, tmp_path):
     assert "none.mp4: no such file or folder" in output and "lifting_replay" in output
 
 
-def test_demo_plays_a_bag_under_its_own_clock(launch_file, tmp_path):
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (("lifting.launch.py", "rviz:=true"), "rviz:=true: the package rviz2 is not installed"),
+        (("demo.launch.py", "rviz:=true"), "rviz:=true: the package rviz2 is not installed"),
+        (("demo.launch.py", "bag:=none"), "bag:=: the package ros2bag is not installed"),
+        (("demo.launch.py", "cameras:=front"), "cameras: the demo has one camera"),
+        (("demo.launch.py", "fps:=fast"), "fps:=fast: expected a number"),
+    ],
+)
+def test_nothing_is_started_if_something_is_missing(launch_file, without_tools, given, text):
+    process = launch_file(*given)
+    output, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 1 and text in output
+    assert "process started" not in output, output
+
+
+def test_demo_plays_a_bag_under_its_own_clock(launch_file, tmp_path, monkeypatch):
+    index = tmp_path / "share" / "ament_index" / "resource_index" / "packages"
+    index.mkdir(parents=True)
+    (index / "ros2bag").touch()
+    prefixes = [*os.environ["AMENT_PREFIX_PATH"].split(os.pathsep), str(tmp_path)]
+    monkeypatch.setenv("AMENT_PREFIX_PATH", os.pathsep.join(prefixes))
     shutil.copy(Path(__file__).parent / "ros2_stand_in.py", tmp_path / "ros2")
     stamps = [bags.START_NS + k * 10**9 for k in range(3)]
     messages = []

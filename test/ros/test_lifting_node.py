@@ -193,6 +193,26 @@ def test_frames_on_tf_are_wanted_even_where_nobody_else_listens(stage):
     s.until(s.subscribed)
 
 
+def test_tf_is_advertised_only_while_it_is_asked_for(stage):
+    s = stage()
+    frames = s.listen(TFMessage, "/tf")
+    s.connect()
+    s.ask()
+    names = [info.node_name for info in s.peer.get_publishers_info_by_topic("/tf")]
+    assert "lifting" not in names
+
+    for wanted in (True, False, True):
+        assert s.node.set_parameters([Parameter("tf.publish", value=wanted)])[0].successful
+        s.until(lambda wanted=wanted: (s.peer.count_publishers("/tf") > 0) == wanted)
+    s.until(lambda: s.node.count_subscribers("/tf"))
+    frames.clear()
+    s.ask()
+    s.until(lambda: frames, "frames")
+
+    assert change(s, Transition.TRANSITION_DEACTIVATE) and change(s, Transition.TRANSITION_CLEANUP)
+    s.until(lambda: s.peer.count_publishers("/tf") == 0)
+
+
 def test_the_diagnostics_say_what_state_it_is_in(stage):
     s = stage()
     assert s.diagnostics()["message"] == "idle"

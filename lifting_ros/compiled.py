@@ -3,14 +3,19 @@
 
 A lift takes a few thousand multiplications, which is less than the overhead of one call of an array
 library.
+
+Compiling is slow, and happens once per installation: this module's logger says so while it lasts.
 """
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
+from numba.core import event
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,3 +36,54 @@ def compiled(function: F) -> F:
         return numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no cache folder can be written, as in a read-only container
         return numba.njit(**_OPTIONS)(function)
+
+
+class CompilationLog(event.Listener):
+    """Logs, from QUIET_S seconds of compilation on, that and what is compiled.
+
+    numba calls it under its compiler lock, for what is compiled and not for what is loaded from the
+    cache; a function within the compilation of another one that calls it.
+    """
+
+    QUIET_S = 1.0
+    """A loop or two need no line."""
+    PERIOD_S = 5.0
+    """Shortest time between two lines."""
+
+    def __init__(self, say: Callable[[str], None], now: Callable[[], float] = time.monotonic):
+        self._say = say
+        self._now = now
+        self._functions = 0
+        self._depth = 0
+        self._before_s = 0.0
+        """Time that compilations took which have ended."""
+        self._start_s = 0.0
+        self._next_line_s = self.QUIET_S
+
+    def on_start(self, event: event.Event) -> None:
+        """A compilation begins."""
+        if self._depth == 0:
+            self._start_s = self._now()
+        self._depth += 1
+        self._report()
+
+    def on_end(self, event: event.Event) -> None:
+        """A compilation has ended."""
+        self._functions += 1
+        self._report()
+        self._depth -= 1
+        if self._depth == 0:
+            self._before_s += self._now() - self._start_s
+
+    def _report(self) -> None:
+        spent_s = self._before_s + self._now() - self._start_s
+        if spent_s < self._next_line_s:
+            return
+        self._next_line_s = spent_s + self.PERIOD_S
+        self._say(
+            "compiling numerical loops, which takes up to a minute, once per installation:"
+            f" {self._functions} functions in {spent_s:.0f} s so far"
+        )
+
+
+event.register("numba:compile", CompilationLog(logging.getLogger(__name__).info))

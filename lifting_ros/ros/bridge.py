@@ -44,7 +44,7 @@ QUATERNIONS_BY = "tf_transformations" if _quaternion_from_matrix else "transform
 
 
 def to_rgb(message: Image) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a valid Image: rows without padding, the byte order of this machine, an
+    """(H, W, 3) uint8 RGB of a valid Image: rows without padding, this machine's byte order, an
     encoding that both libraries know."""
     if _cv_bridge:
         return _cv_bridge.imgmsg_to_cv2(message, "rgb8")

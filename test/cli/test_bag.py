@@ -217,9 +217,7 @@ def test_estimate_of_a_bag_speaks_in_its_own_name(light, tmp_path, capsys):
     assert sum("1 of 3 images on /cam/image_raw not used" in line for line in said["late"]) == 1
     assert sum("stamps of 1 of 3 images are not later" in line for line in said["late"]) == 1
     assert sum("image not used: encoding: " in line for line in said["late"]) == 1
-    assert {line.split(":")[0] for lines in said.values() for line in lines} == {
-        "lifting estimate"
-    }
+    assert {line.split(":")[0] for lines in said.values() for line in lines} == {"lifting estimate"}
 
 
 def test_camera_info_is_the_latest_at_the_image_or_the_first(light, tmp_path):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which library converts images: cv_bridge where it converts one, else rosbags-image; and what it is
-given."""
+"""Which library converts images: cv_bridge where it converts one, else rosbags-image; and what it
+is given."""
 
 from __future__ import annotations
 

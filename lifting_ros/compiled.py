@@ -12,18 +12,26 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numba
 from numba.core import event
 
 F = TypeVar("F", bound=Callable[..., Any])
+_log = logging.getLogger(__name__)
 
 # No flag assumes that values are finite, so NaN and infinity keep their meaning.
+#
+# A function becomes part of those that call it. Otherwise each caller would bring its own optimised
+# copy of it, of which the linker takes the first that is loaded: the last bits would depend on what
+# ran before, and on whether it was compiled in this process or loaded. It is also compiled once
+# instead of twice. Each place of a call is compiled by itself: call large functions in one place.
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
     "fastmath": {"contract", "reassoc", "arcp", "nsz"},
+    "inline": "always",
 }
 
 
@@ -35,7 +43,17 @@ def compiled(function: F) -> F:
     try:
         return numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no cache folder can be written, as in a read-only container
+        warn_of_no_cache()
         return numba.njit(**_OPTIONS)(function)
+
+
+@lru_cache(maxsize=1)
+def warn_of_no_cache() -> None:
+    """Log, once, that nothing that is compiled will be kept."""
+    _log.warning(
+        "numerical loops will be compiled at every start, as their folder cannot be written;"
+        " set NUMBA_CACHE_DIR to one that can"
+    )
 
 
 class CompilationLog(event.Listener):
@@ -86,4 +104,4 @@ class CompilationLog(event.Listener):
         )
 
 
-event.register("numba:compile", CompilationLog(logging.getLogger(__name__).info))
+event.register("numba:compile", CompilationLog(_log.info))

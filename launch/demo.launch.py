@@ -25,6 +25,7 @@ from launch.event_handlers import OnProcessExit
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.event_handlers import OnStateTransition
 from launch_ros.parameter_descriptions import ParameterValue
 
 import lifting_ros
@@ -33,6 +34,11 @@ from lifting_ros.ros.packages import require_package
 CLIP = Path(lifting_ros.__file__).parent / "demo" / "walk_and_sit.mp4"
 LAST_ANSWERS_S = 2.0
 """What the node has when the replay ends is worked on and recorded."""
+END = {
+    "sigterm_timeout": LaunchConfiguration("sigterm_timeout", default="15"),
+    "sigkill_timeout": LaunchConfiguration("sigkill_timeout", default="15"),
+}
+"""As in lifting.launch.py."""
 OUTPUTS = ("skeletons_2d", "skeletons_3d", "markers", "info")
 ARGUMENTS = [
     DeclareLaunchArgument(
@@ -63,8 +69,9 @@ ARGUMENTS = [
     DeclareLaunchArgument("rate", default_value="1.0", description="how fast the bag is played"),
     DeclareLaunchArgument(
         "delay",
-        default_value="10.0",
-        description="seconds for the node to load, before the bag is played",
+        default_value="2.0",
+        description="seconds from when the node is active to the bag's first message; "
+        "the topics connect meanwhile",
     ),
     DeclareLaunchArgument(
         "loop",
@@ -150,12 +157,19 @@ def _settings(context: LaunchContext) -> list:
 
 def _actions(context: LaunchContext) -> list:
     given = dict(context.launch_configurations)
+
+    # The replay waits for subscribers by itself; a bag is played once the node is active
     player = _bag(given) if given["bag"] else _replay(given)
+    play = player
+    if given["bag"]:
+        when_active = OnStateTransition(goal_state="active", entities=[player], handle_once=True)
+        play = RegisterEventHandler(when_active)
+
     ended = RegisterEventHandler(
         OnProcessExit(on_exit=lambda event, context: _on_exit(event, context, player, given))
     )
 
-    return [ended, *([_recorder(given)] if given["record"] else []), player]
+    return [ended, *([_recorder(given)] if given["record"] else []), play]
 
 
 def _on_exit(event, context: LaunchContext, player, given: dict[str, str]) -> list:
@@ -194,6 +208,7 @@ def _replay(given: dict[str, str]) -> Node:
         remappings=[("image", given["image"]), ("camera_info", _camera_info(given))],
         respawn=given["loop"] == "true",
         respawn_delay=0.5,
+        **END,
     )
 
 
@@ -228,4 +243,5 @@ def _recorder(given: dict[str, str]) -> Node:
             *(f"{node}/{output}" for output in OUTPUTS),
             _camera_info(given),
         ],
+        **END,
     )

@@ -8,7 +8,7 @@ An argument that is empty leaves what the parameter file says; one that is given
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
-from launch_ros.actions import Node
+from launch_ros.actions import LifecycleNode, Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
@@ -28,6 +28,12 @@ PARAMETERS = {
     "use_sim_time": "use_sim_time",
 }
 """Arguments that are parameters of the node, and the names of those."""
+END = {
+    "sigterm_timeout": LaunchConfiguration("sigterm_timeout", default="15"),
+    "sigkill_timeout": LaunchConfiguration("sigkill_timeout", default="15"),
+}
+"""Seconds from SIGINT to SIGTERM, and from there to SIGKILL: a loaded computer takes more than
+launch's five."""
 ARGUMENTS = [
     DeclareLaunchArgument(
         "namespace", default_value="", description="namespace of the node and of its topics"
@@ -171,9 +177,9 @@ def _nodes(context: LaunchContext) -> list[Node]:
     return nodes
 
 
-def _lifting(given: dict[str, str], camera: str) -> Node:
+def _lifting(given: dict[str, str], camera: str) -> LifecycleNode:
     overrides = _overrides(given, camera)
-    return Node(
+    return LifecycleNode(
         package="lifting_ros",
         executable="lifting_node",
         name=given["name"],
@@ -182,6 +188,7 @@ def _lifting(given: dict[str, str], camera: str) -> Node:
         parameters=[given["params_file"], *([overrides] if overrides else [])],
         remappings=_remappings(given),
         arguments=["--ros-args", "--log-level", given["log_level"]],
+        **END,
     )
 
 

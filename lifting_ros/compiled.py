@@ -3,22 +3,35 @@
 
 A lift takes a few thousand multiplications, which is less than the overhead of one call of an array
 library.
+
+Compiling is slow, and happens once per installation: this module's logger says so while it lasts.
 """
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numba
+from numba.core import event
 
 F = TypeVar("F", bound=Callable[..., Any])
+_log = logging.getLogger(__name__)
 
 # No flag assumes that values are finite, so NaN and infinity keep their meaning.
+#
+# A function becomes part of those that call it. Otherwise each caller would bring its own optimised
+# copy of it, of which the linker takes the first that is loaded: the last bits would depend on what
+# ran before, and on whether it was compiled in this process or loaded. It is also compiled once
+# instead of twice. Each place of a call is compiled by itself: call large functions in one place.
 _OPTIONS: dict[str, Any] = {
     "nogil": True,
     "error_model": "numpy",
     "fastmath": {"contract", "reassoc", "arcp", "nsz"},
+    "inline": "always",
 }
 
 
@@ -30,4 +43,65 @@ def compiled(function: F) -> F:
     try:
         return numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no cache folder can be written, as in a read-only container
+        warn_of_no_cache()
         return numba.njit(**_OPTIONS)(function)
+
+
+@lru_cache(maxsize=1)
+def warn_of_no_cache() -> None:
+    """Log, once, that nothing that is compiled will be kept."""
+    _log.warning(
+        "numerical loops will be compiled at every start, as their folder cannot be written;"
+        " set NUMBA_CACHE_DIR to one that can"
+    )
+
+
+class CompilationLog(event.Listener):
+    """Logs, from QUIET_S seconds of compilation on, that and what is compiled.
+
+    numba calls it under its compiler lock, for what is compiled and not for what is loaded from the
+    cache; a function within the compilation of another one that calls it.
+    """
+
+    QUIET_S = 1.0
+    """A loop or two need no line."""
+    PERIOD_S = 5.0
+    """Shortest time between two lines."""
+
+    def __init__(self, say: Callable[[str], None], now: Callable[[], float] = time.monotonic):
+        self._say = say
+        self._now = now
+        self._functions = 0
+        self._depth = 0
+        self._before_s = 0.0
+        """Time that compilations took which have ended."""
+        self._start_s = 0.0
+        self._next_line_s = self.QUIET_S
+
+    def on_start(self, event: event.Event) -> None:
+        """A compilation begins."""
+        if self._depth == 0:
+            self._start_s = self._now()
+        self._depth += 1
+        self._report()
+
+    def on_end(self, event: event.Event) -> None:
+        """A compilation has ended."""
+        self._functions += 1
+        self._report()
+        self._depth -= 1
+        if self._depth == 0:
+            self._before_s += self._now() - self._start_s
+
+    def _report(self) -> None:
+        spent_s = self._before_s + self._now() - self._start_s
+        if spent_s < self._next_line_s:
+            return
+        self._next_line_s = spent_s + self.PERIOD_S
+        self._say(
+            "compiling numerical loops, which takes up to a minute, once per installation:"
+            f" {self._functions} functions in {spent_s:.0f} s so far"
+        )
+
+
+event.register("numba:compile", CompilationLog(_log.info))

@@ -20,7 +20,7 @@ def imported_by(statement: str) -> set[str]:
     """Modules that a fresh interpreter has imported after `statement`."""
     code = f"{statement}\nimport sys\nprint(*sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=1800
     )
     return set(done.stdout.split())
 

@@ -141,7 +141,9 @@ build_package() {
 import lifting_ros, rclpy
 from lifting_ros.estimator import PoseEstimator
 from lifting_ros.msg import Skeleton3DArray
+from lifting_ros.tracking.tracking import Tracker
 PoseEstimator()  # compiles the loops of the lifter, which stay on disk
+Tracker()        # and those of the tracker
 from tf2_msgs.msg import TFMessage
 print("ready:", lifting_ros.__file__, Skeleton3DArray.__module__)'
 }

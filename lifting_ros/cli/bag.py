@@ -39,8 +39,11 @@ if TYPE_CHECKING:
 
     Answers = Sequence[Answer | None]
 
+PROGRAM = "lifting bag"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(program=parser.prog)  # `lifting estimate BAG` runs this verb, too
     parser.add_argument("bag", metavar="IN", type=Path, help="the bag with images")
     parser.add_argument(
         "--out", required=True, metavar="OUT.mcap", type=Path, help="the bag to write; see above"
@@ -113,11 +116,18 @@ def run(args: argparse.Namespace) -> int:
     config = make_config(args)
     with InputBag(args.bag) as bag:
         counts = bag.counts(IMAGE, COMPRESSED)
-        topic = choose_topic(args.bag, counts, args.image, "--image", "images")
+        option = own_option(args, "--image")
+        topic = choose_topic(args.bag, counts, args.image, option, "images")
         if not args.poses_only:
-            check_free(bag, args.namespace)
+            hint = f"choose another {own_option(args, '--namespace')}, or --poses-only"
+            check_free(bag, args.namespace, hint)
         add_poses(args, config, bag, topic)
     return 0
+
+
+def own_option(args: argparse.Namespace, option: str) -> str:
+    """An option of this verb, as the user of `args.program` has to be told of it."""
+    return option if args.program == PROGRAM else f"{option} of `{PROGRAM}`"
 
 
 def _interrupt(*_) -> None:
@@ -157,7 +167,8 @@ def make_config(args: argparse.Namespace) -> NodeConfig:
     }
     for name, value in without_effect.items():
         if value:
-            print(f"lifting bag: {args.params}: {name} is not used with bags", file=sys.stderr)
+            text = f"{args.params}: {name} is not used with bags"
+            print(f"{args.program}: {text}", file=sys.stderr)
 
     estimator = config.estimator
     if args.device:
@@ -171,7 +182,7 @@ def add_poses(args: argparse.Namespace, config: NodeConfig, bag: InputBag, topic
     from lifting_ros.estimator import PoseEstimator
     from lifting_ros.ros.bag_estimation import ImageEstimation
 
-    warnings = Warnings()
+    warnings = Warnings(args.program)
     images = ImageEstimation(bag, topic, find_camera_infos(args, bag, topic), config, warnings)
     use_threads(config.estimator.threads)
     estimator = PoseEstimator(config.estimator)
@@ -188,9 +199,8 @@ def add_poses(args: argparse.Namespace, config: NodeConfig, bag: InputBag, topic
     write(args, config, bag, images.connections, answers, estimator)
     if len(used) < len(answers):
         unused = len(answers) - len(used)
-        print(
-            f"lifting bag: {unused} of {len(answers)} images on {topic} not used", file=sys.stderr
-        )
+        text = f"{unused} of {len(answers)} images on {topic} not used"
+        print(f"{args.program}: {text}", file=sys.stderr)
 
     people = sum(len(answer.persons) for answer in used)
     occupied = sum(bool(answer.persons) for answer in used)
@@ -203,7 +213,8 @@ class Warnings:
     Before that image they are kept: where no image can be used there is one error and no warning.
     """
 
-    def __init__(self):
+    def __init__(self, program: str):
+        self._program = program
         self.kept: dict[str, str] = {}
         """Kind -> the first text of that kind; the kind is what stands before its second colon."""
         self._released = False
@@ -225,7 +236,7 @@ class Warnings:
     def _print(self, text: str) -> None:
         from lifting_ros.io.progress import Progress
 
-        Progress.write(f"lifting bag: {text}", file=sys.stderr)
+        Progress.write(f"{self._program}: {text}", file=sys.stderr)
 
 
 def find_camera_infos(
@@ -264,8 +275,8 @@ def track(
     tracked = tracker.end()
     if tracker.late:
         print(
-            f"lifting bag: the stamps of {tracker.late} of {len(tracked)} images are not later than"
-            " the one before: their persons have no ids",
+            f"{args.program}: the stamps of {tracker.late} of {len(tracked)} images are not later"
+            " than the one before: their persons have no ids",
             file=sys.stderr,
         )
     return tracked

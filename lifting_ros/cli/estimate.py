@@ -155,13 +155,13 @@ def run_bag(args: argparse.Namespace) -> None:
 
 
 def call_bag(args: argparse.Namespace, out: str, *options: str) -> None:
-    """Run `lifting bag` on the source."""
+    """Run `lifting bag` on the source, in this verb's name."""
     from lifting_ros.cli import bag
 
     words = [args.source, "--out", out, "--device", args.device, *options]
     if args.camera:
         words += ["--camera", args.camera]
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser("lifting estimate")
     bag.add_arguments(parser)
     bag.run(parser.parse_args(words))
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -45,7 +48,8 @@ def main(argv: list[str] | None = None) -> int:
     args = make_parser(verb, module).parse_args(rest)
 
     try:
-        return module.run(args) or 0
+        with log_shown(verb):
+            return module.run(args) or 0
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -61,6 +65,20 @@ def main(argv: list[str] | None = None) -> int:
 
     print(f"lifting {verb}: {message}", file=sys.stderr)
     return status
+
+
+@contextmanager
+def log_shown(verb: str) -> Iterator[None]:
+    """Within the block, what the package logs is on standard error, in the verb's name."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter(f"lifting {verb}: %(message)s"))
+    package = logging.getLogger("lifting_ros")
+    package.setLevel(logging.INFO)
+    package.addHandler(handler)
+    try:
+        yield
+    finally:
+        package.removeHandler(handler)
 
 
 def split_verb(words: list[str]) -> tuple[str, list[str]]:

@@ -158,22 +158,25 @@ def fuse_depths(
         variance = measured[n, index, 1]
         depths = JointDepths(index, z, variance)
 
-        # All modes once
-        for m in range(modes):
-            if shortlist.plan_row[n, m] >= 0:
-                case = _make_case(plans, views, shortlist, n, m, depths)
-                fused = FusedMode(states[m], places[m], covariance)
-                added = _fuse_mode(case, body, 1, scratch, fused)
-                found[m] = _in_metres(fused, case.frame, body.size_m)
-                evidence[m] = shortlist.score[n, m] + added
+        # All modes once, then the best until it settles; `_fuse_mode` is called in one place, as
+        # each call is compiled by itself
+        best = 0
+        for step in range(modes + 1):
+            is_first = step < modes
+            if step == modes:
+                best = evidence.argmax()
+            m = step if is_first else best
+            if shortlist.plan_row[n, m] < 0:
+                continue
 
-        # The best until it settles
-        best = evidence.argmax()
-        case = _make_case(plans, views, shortlist, n, best, depths)
-        fused = FusedMode(states[best], places[best], covariance)
-        _fuse_mode(case, body, PASSES, scratch, fused)
-        found[best] = _in_metres(fused, case.frame, body.size_m)
-        _write_covariances(fused, case, body.size_m, out.relative[n], out.root[n])
+            case = _make_case(plans, views, shortlist, n, m, depths)
+            fused = FusedMode(states[m], places[m], covariance)
+            added = _fuse_mode(case, body, 1 if is_first else PASSES, scratch, fused)
+            found[m] = _in_metres(fused, case.frame, body.size_m)
+            if is_first:
+                evidence[m] = shortlist.score[n, m] + added
+            else:
+                _write_covariances(fused, case, body.size_m, out.relative[n], out.root[n])
 
         # Weights and joints in order
         joints = out.joints[n]
@@ -222,20 +225,29 @@ def _fuse_mode(
     latents = np.empty(LATENTS, np.float32)
     estimate = Estimate(latents, np.empty(3, np.float32))
 
-    # Keypoints and limbs
-    limbs, far = run_pass(problem, body, problem.first_depth, True, scratch, estimate)
-    state[:LATENTS] = latents
-    state[LATENTS] = 0.0
-    fused.place[:] = estimate.place
-
+    limbs = np.float32(0.0)
+    far = float(problem.first_depth)
     evidence = 0.0
-    for _ in range(passes):
+    for done in range(passes + 1):
         # Linearise the depths at the last estimate
-        rows, predicted = _linearise_depths(case, body.size_m, fused)
+        fresh = done == 0
+        if fresh:
+            rows = np.empty((0, 0))
+            predicted = np.empty(0)
+        else:
+            rows, predicted = _linearise_depths(case, body.size_m, fused)
+            latents[:] = state[:LATENTS]
 
-        # Keypoints and limbs again
-        latents[:] = state[:LATENTS]
-        _, reached = run_pass(problem, body, np.float32(far), False, scratch, estimate)
+        # Keypoints and limbs
+        added, reached = run_pass(problem, body, np.float32(far), fresh, scratch, estimate)
+        if fresh:
+            limbs = added
+            far = float(reached)
+            state[:LATENTS] = latents
+            state[LATENTS] = 0.0
+            fused.place[:] = estimate.place
+            continue
+
         expected = np.zeros(_STATE)
         expected[:LATENTS] = latents
         _write_limb_posterior(case, scratch, body.size_std_m / body.size_m, fused.covariance)

@@ -229,8 +229,8 @@ class Lifter:
     def warm_up(self, depth: bool = False) -> None:
         """Compile and tabulate in advance what the first calls would wait for.
 
-        Compiling takes about 15 s, once per installation. Tables are made for the usual pitches of
-        a camera. depth: also compile what depths require, which takes as long again.
+        What is compiled stays on disk, for every later process. Tables are made for the usual
+        pitches of a camera. depth: also compile what depths require, which takes as long again.
         """
         index = np.arange(KEYPOINT_COUNT)
         columns = index % 4 * 20.0

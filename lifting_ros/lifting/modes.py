@@ -508,26 +508,27 @@ def refine_modes(
     reached = np.empty(modes, np.float32)
 
     for n in range(count):
-        # All modes once
-        for m in range(modes):
-            evidence[m] = -np.inf
-            if shortlist.plan_row[n, m] >= 0:
-                problem = make_problem(plans, views, shortlist, n, m)
-                estimate = Estimate(latents[m], place[m])
-                limbs, reached[m] = run_pass(
-                    problem, body, problem.first_depth, True, scratch, estimate
-                )
-                evidence[m] = shortlist.score[n, m] + limbs
-        order = np.argsort(-evidence)
+        # All modes once, then the best until it settles: the last pass must be the last one to
+        # write `scratch`. `run_pass` is called in one place, as each call is compiled by itself.
+        evidence[:] = -np.inf
+        best = 0
+        order = np.arange(modes)
+        for step in range(modes + max(iterations - 1, 1)):
+            is_first = step < modes
+            if step == modes:
+                order = np.argsort(-evidence)
+                best = order[0]
+            m = step if is_first else best
+            if shortlist.plan_row[n, m] < 0:
+                continue
 
-        # The best until it settles. Its last pass must be the last one to write `scratch`.
-        best = order[0]
-        problem = make_problem(plans, views, shortlist, n, best)
-        estimate = Estimate(latents[best], place[best])
-        if iterations == 1:
-            run_pass(problem, body, problem.first_depth, True, scratch, estimate)
-        for _ in range(iterations - 1):
-            _, reached[best] = run_pass(problem, body, reached[best], False, scratch, estimate)
+            problem = make_problem(plans, views, shortlist, n, m)
+            estimate = Estimate(latents[m], place[m])
+            fresh = is_first or iterations == 1
+            depth = problem.first_depth if fresh else reached[m]
+            limbs, reached[m] = run_pass(problem, body, depth, fresh, scratch, estimate)
+            if is_first:
+                evidence[m] = shortlist.score[n, m] + limbs
 
         # Covariances of the best, then joints and weights of all
         frame = views.frame[shortlist.view_row[n, best]]

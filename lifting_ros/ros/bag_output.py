@@ -37,14 +37,12 @@ _INNER_NAME = "poses"
 output."""
 
 
-def check_free(bag: InputBag, namespace: str) -> None:
-    """DataError in one line where the bag has one of the topics with poses already."""
+def check_free(bag: InputBag, namespace: str, hint: str) -> None:
+    """DataError in one line, with `hint` at its end, where the bag has one of the topics with poses
+    already."""
     there = sorted({c.topic for c in bag.connections} & {f"{namespace}/{name}" for name in TYPES})
     if there:
-        raise DataError(
-            f"{bag.path}: has {', '.join(there)} already; choose another --namespace, or "
-            "--poses-only"
-        )
+        raise DataError(f"{bag.path}: has {', '.join(there)} already; {hint}")
 
 
 @contextmanager

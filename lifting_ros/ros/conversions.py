@@ -57,6 +57,8 @@ _PLANAR = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
 """Encodings with a plane of brightness, and one of colours that is half as high."""
 _DEPTH = {"32FC1": (np.float32, 1.0), "16UC1": (np.uint16, 0.001), "mono16": (np.uint16, 0.001)}
 """Encodings of depth images: type, and metres per unit."""
+_IS_BIGENDIAN = sys.byteorder == "big"
+"""Byte order of this machine, as in the field of Image."""
 ENCODINGS = (*_PIXEL_BYTES, *_PLANAR, *_ALIASES)
 """Encodings of sensor_msgs/Image that can be read."""
 
@@ -84,7 +86,8 @@ def image_to_rgb(message: Image, brightness: BrightnessRange | None = None) -> n
     if encoding == "rgb8":
         return _tight(message, row).reshape(message.height, message.width, 3)  # H, W, 3
 
-    if message.step != row or message.encoding != encoding:
+    is_foreign = bool(message.is_bigendian) != _IS_BIGENDIAN
+    if message.step != row or message.encoding != encoding or is_foreign:
         message = _repacked(message, encoding, row)
     if brightness is not None and encoding.endswith("16"):
         message = _stretched(message, row, brightness)
@@ -109,16 +112,15 @@ def _planar_to_rgb(message: Image) -> np.ndarray:
 
 
 def _stretched(message: Image, row: int, brightness: BrightnessRange) -> Image:
-    """An image of 16 bits without padding, over the whole range."""
-    order = ">" if message.is_bigendian else "<"
-    numbers = _tight(message, row).view(np.dtype(np.uint16).newbyteorder(order))
+    """An image of 16 bits over the whole range; `message` has no padding and this machine's byte
+    order."""
+    numbers = _tight(message, row).view(np.uint16)
     pixels = numbers.reshape(message.height, message.width, -1)
     stretched = brightness.stretched(pixels, message.encoding == "mono16")
     if stretched is pixels:
         return message
 
     out = _repacked(message, message.encoding, row)
-    out.is_bigendian = int(sys.byteorder == "big")
     out.data = _as_bytes(stretched)
     return out
 
@@ -167,6 +169,12 @@ def _tight(message: Image, row: int, height: int = 0) -> np.ndarray:
 
 
 def _repacked(message: Image, encoding: str, row: int) -> Image:
+    """The same image without padding, in this machine's byte order: cv_bridge swaps bytes with a
+    method that NumPy 2 does not have."""
+    data = _tight(message, row)
+    if encoding.endswith("16") and bool(message.is_bigendian) != _IS_BIGENDIAN:
+        data = data.view(np.uint16).byteswap().view(np.uint8)
+
     out = Image(
         header=message.header,
         height=message.height,
@@ -174,8 +182,8 @@ def _repacked(message: Image, encoding: str, row: int) -> Image:
         encoding=encoding,
         step=row,
     )
-    out.is_bigendian = message.is_bigendian
-    out.data = _as_bytes(_tight(message, row))
+    out.is_bigendian = int(_IS_BIGENDIAN)
+    out.data = _as_bytes(data)
 
     return out
 

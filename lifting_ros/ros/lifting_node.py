@@ -189,11 +189,13 @@ class LiftingNode(LifecycleNode):
         self._transforms = None
 
     def _poll_graph(self) -> None:
-        """Subscribe or unsubscribe as publishers and listeners come and go, and take back what is
-        shown of a camera that has fallen silent."""
+        """Subscribe or unsubscribe as publishers and listeners come and go, advertise /tf while it
+        is asked for, and take back what is shown of a camera that has fallen silent."""
         if self._worker is not None:
+            config = self.parameters.value
+            self._outputs.advertise_tf_if(config.tf.publish)
             self._subscribe_if(self._is_wanted())
-            self._worker.clear_if_silent(self.parameters.value.silence_s)
+            self._worker.clear_if_silent(config.silence_s)
 
     def _subscribe_if(self, wanted: bool) -> None:
         """Subscribe where there are publishers, and let the worker run; or stop both.

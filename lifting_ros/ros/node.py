@@ -26,8 +26,10 @@ def main(args: list[str] | None = None) -> int:
 def _make():
     # Imported late: torch takes seconds, and wrong arguments should be reported at once.
     from lifting_ros.ros.lifting_node import LiftingNode
+    from lifting_ros.ros.runtime import forward_log
 
     node = LiftingNode()
+    forward_log(node)
     if node.parameters.value.autostart:
         node.start()
 
@@ -35,4 +37,4 @@ def _make():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signals.leave(main())

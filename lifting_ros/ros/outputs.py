@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 
 import numpy as np
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import Image
@@ -45,6 +47,8 @@ class Outputs:
     """Everything that the node publishes about persons.
 
     Its publishers are managed by the lifecycle: they send nothing while the node is not active.
+    Those of /tf and /humans exist only while they are asked for; nobody publishes there while the
+    node is not active.
     """
 
     def __init__(self, node: LifecycleNode, config: NodeConfig):
@@ -53,7 +57,9 @@ class Outputs:
             topic: self._publisher(kind, topic, 10) for topic, kind in TOPICS.items()
         }
         self._info = self._publisher(SkeletonInfo, "~/info", LATCHED)
-        self._tf = self._publisher(TFMessage, "/tf", 100)
+        self._tf: Publisher | None = None
+        """None while `tf.publish` is off."""
+        self._tf_lock = Lock()
         self._humans: Humans | None = None
         self._published_model: str | None = None
         """The model that ~/info names; None before it is published."""
@@ -76,10 +82,25 @@ class Outputs:
         self._humans = Humans(self._node) if config.hri else None
 
     def cleanup(self) -> None:
-        """Destroy what `configure` created."""
+        """Destroy the optional publishers."""
+        self.advertise_tf_if(False)
         if self._humans is not None:
             self._humans.close()
             self._humans = None
+
+    def advertise_tf_if(self, wanted: bool) -> None:
+        """Create the publisher of /tf, or destroy it if not wanted."""
+        with self._tf_lock:
+            if wanted and self._tf is None:
+                self._tf = self._node.create_publisher(
+                    TFMessage,
+                    "/tf",
+                    100,
+                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                )
+            elif not wanted and self._tf is not None:
+                self._node.destroy_publisher(self._tf)
+                self._tf = None
 
     def publish_info(self, config: NodeConfig, estimator: KeypointLifter) -> None:
         """Publish ~/info (latched), and start with no markers and no body numbers."""
@@ -138,7 +159,10 @@ class Outputs:
             self._publishers["~/debug_image"].publish(debug_image(image, persons, header))
 
         if config.tf.publish:
-            self._tf.publish(self._frames.build(persons, header_3d, config.tf.prefix))
+            frames = self._frames.build(persons, header_3d, config.tf.prefix)
+            with self._tf_lock:
+                if self._tf is not None:
+                    self._tf.publish(frames)
 
     def publish_2d(
         self,

@@ -101,14 +101,31 @@ class Recorder(Node):
         except OSError as error:
             self._fail(error)
 
+    def _record_arrived(self) -> None:
+        """Record the messages that the middleware has received and the executor has not taken.
+
+        The context may have ended by now; the subscriptions still have them.
+        """
+        for subscription in self.subscriptions:
+            for _ in range(_DEPTH):
+                with subscription.handle:
+                    taken = subscription.handle.take_message(
+                        subscription.msg_type, subscription.raw
+                    )
+                if taken is None:
+                    break
+                subscription.callback(taken[0])
+
     def _fail(self, error: OSError) -> None:
         self.failure = error
         _say(f"{self._out}: {error.strerror or error}: the recording ends here")
 
     def close(self) -> None:
-        """Finish the bag and move it to its place; after a disk failure, with what was written."""
+        """Finish the bag, with what has arrived by now, and move it to its place; after a disk
+        failure, with what was written."""
         if self.failure is None:
             try:
+                self._record_arrived()
                 self._writer.close()
             except OSError as error:
                 self._fail(error)

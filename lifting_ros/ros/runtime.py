@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import sys
 import threading
 import time
@@ -129,6 +130,29 @@ def _end(node: Node | None) -> None:
     # a signal's own thread may end the context between the look at it and its end
     with contextlib.suppress(RuntimeError):
         rclpy.try_shutdown()
+
+
+class RosLog(logging.Handler):
+    """Forwards what the package logs to a node's logger."""
+
+    def __init__(self, node: Node):
+        super().__init__(logging.INFO)
+        self._logger = node.get_logger()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record's text as information, or as a warning from that level on."""
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            self._logger.warning(text)
+        else:
+            self._logger.info(text)
+
+
+def forward_log(node: Node) -> None:
+    """Let what the package logs from here on appear in the log of `node`; for entry points."""
+    package = logging.getLogger("lifting_ros")
+    package.setLevel(logging.INFO)
+    package.addHandler(RosLog(node))
 
 
 class Throttle:

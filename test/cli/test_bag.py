@@ -192,6 +192,34 @@ def test_of_several_cameras_one_has_to_be_chosen(light, tmp_path, capsys):
     assert len(read_raw(tmp_path / "out.mcap")) == len(read_raw(source)) + 3 * 3 + 1
 
 
+def test_estimate_of_a_bag_speaks_in_its_own_name(light, tmp_path, capsys):
+    """It runs `lifting bag`, and has not all of its options."""
+    late = [("/cam/image_raw", START_NS + k, image(RGB, START_NS - k)) for k in range(2)]
+    unfit = [("/cam/image_raw", START_NS + 5, image(RGB, START_NS + 5, "x11"))]
+    several = [*late, ("/right/image_raw", START_NS + 9, image(RGB, START_NS + 9))]
+    posed = tmp_path / "posed.mcap"
+    assert bag(write_bag(tmp_path / "late", [*late, *unfit]), posed) == 0
+    capsys.readouterr()
+
+    said = {}
+    for name, source in {
+        "late": tmp_path / "late",
+        "several": write_bag(tmp_path / "several", several),
+        "posed": posed,
+    }.items():
+        main(["estimate", str(source), "--out", str(tmp_path / f"{name}.out.mcap")])
+        said[name] = capsys.readouterr().err.strip().splitlines()
+
+    (several_line,) = said["several"]
+    (posed_line,) = said["posed"]
+    assert "choose one with --image of `lifting bag`: " in several_line
+    assert "choose another --namespace of `lifting bag`" in posed_line
+    assert sum("1 of 3 images on /cam/image_raw not used" in line for line in said["late"]) == 1
+    assert sum("stamps of 1 of 3 images are not later" in line for line in said["late"]) == 1
+    assert sum("image not used: encoding: " in line for line in said["late"]) == 1
+    assert {line.split(":")[0] for lines in said.values() for line in lines} == {"lifting estimate"}
+
+
 def test_camera_info_is_the_latest_at_the_image_or_the_first(light, tmp_path):
     """Stamps of zero, so that only the times in the bag can tell."""
     infos = [

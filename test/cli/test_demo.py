@@ -22,7 +22,7 @@ from lifting_ros.cli.demo import camera_arguments, make_plan, parameters
 from lifting_ros.io.bag_poses import read_bag
 
 PACKAGE = Path(lifting_ros.__file__).parent
-LIMIT_S = 600
+LIMIT_S = 1800
 """Against hanging only."""
 needs_weights = pytest.mark.skipif(
     not (

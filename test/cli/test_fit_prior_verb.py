@@ -48,7 +48,7 @@ def test_same_seed_same_bytes_on_any_number_of_threads(mocap, tmp_path, monkeypa
             command,
             check=True,
             env=os.environ | {"OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
-            timeout=120,
+            timeout=1800,
         )
         content.append(out.read_bytes())
     assert content[0] == content[1] == content[2]

@@ -157,7 +157,7 @@ def test_no_ros_is_needed(bag, tmp_path):
         "sys.exit(main(sys.argv[1:]))\n"
     )
     command = [sys.executable, "-c", code, "poses", str(bag), "--out", str(tmp_path / "poses.csv")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0 and "3 persons in 2 of 3 frames" in done.stdout, done.stderr
 
 

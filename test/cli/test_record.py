@@ -177,13 +177,13 @@ def publish(peer: Peer, publisher, count: int, process: subprocess.Popen, log: P
     """Numbered messages of 100 kB, from when the recorder is there until it ends."""
     end = time.monotonic() + WAIT_S
     peer.wait(
-        lambda: publisher.get_subscription_count() or process.poll() is not None, log.read_text()
+        lambda: "recording /words" in log.read_text() or process.poll() is not None,
+        "the recorder",
     )
-    time.sleep(1.0)  # a subscriber that is known here does not know the publisher yet
     for k in itertools.count():
         peer.wait(
             lambda: publisher.get_subscription_count() or process.poll() is not None,
-            log.read_text(),
+            "the subscription",
         )
         if k == count or process.poll() is not None:
             return
@@ -210,7 +210,6 @@ def test_recording_ends_with_0_on_a_signal(tmp_path, words):
     process = start(log, "-m", "lifting_ros.cli.main", "record", "--out", str(bag), "/words")
     publish(*words, 5, process, log)
     words[1].wait_for_all_acked()
-    time.sleep(1.0)  # acknowledged by the middleware, which is not yet in the bag
     process.send_signal(signal.SIGINT)
     assert process.wait(WAIT_S) == 0, log.read_text()
     assert f"5 messages in {bag}" in log.read_text() and len(recorded(bag)) == 5

@@ -15,6 +15,8 @@ from launch_testing.actions import ReadyToTest
 from launch_testing.asserts import assertExitCodes
 from lifting_ros.msg import Skeleton3DArray
 
+WAIT_S = 300.0
+"""A limit against hanging, not a measure."""
 DEMO = Path(__file__).parents[2] / "launch" / "demo.launch.py"
 
 
@@ -34,7 +36,7 @@ class TestSkeletons(unittest.TestCase):
         rclpy.init()
         node, seen = rclpy.create_node("listener"), []
         node.create_subscription(Skeleton3DArray, "/lifting/skeletons_3d", seen.append, 10)
-        end = time.monotonic() + 200
+        end = time.monotonic() + WAIT_S
         while not any(message.skeletons for message in seen) and time.monotonic() < end:
             rclpy.spin_once(node, timeout_sec=0.5)
         node.destroy_node()

@@ -24,6 +24,9 @@ from lifting_ros.research.evaluation.synthetic_people import read_rendered
 from lifting_ros.research.rendering.synthetic_pack import VERSION, save_labels
 from lifting_ros.skeleton import KEYPOINT_NAMES, LSP_TO_KEYPOINT
 
+LIMIT_S = 600
+"""Against hanging only."""
+
 
 def half(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -500,7 +503,7 @@ def test_pack_is_made_once_by_two_processes(tmp_path, monkeypatch):
     def write(folder):
         made.append(folder)
         folder.mkdir(exist_ok=True)
-        assert go_on.wait(60)
+        assert go_on.wait(LIMIT_S)
         save_labels(folder, {})
 
     monkeypatch.setattr(made_once, "version_of", version_seen)
@@ -508,9 +511,9 @@ def test_pack_is_made_once_by_two_processes(tmp_path, monkeypatch):
     for thread in both:
         thread.start()
     assert all(
-        asked.acquire(timeout=60) for _ in range(3)
+        asked.acquire(timeout=LIMIT_S) for _ in range(3)
     )  # one twice, before and after it has the lock; the other once
     go_on.set()
     for thread in both:
-        thread.join(60)
+        thread.join(LIMIT_S)
     assert len(made) == 1 and version_of(folder) == VERSION

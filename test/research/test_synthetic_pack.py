@@ -24,6 +24,8 @@ from lifting_ros.research.rendering.synthetic_pack import (
 from lifting_ros.research.rendering.synthetic_picture import SyntheticPerson, SyntheticSample
 
 SIZE = (12, 8)
+LIMIT_S = 600
+"""Against hanging only."""
 
 
 def numbered(source, index):
@@ -86,7 +88,7 @@ from functools import partial
 import test_synthetic_pack as made
 if __name__ == "__main__":
     try:
-        made.render_pictures(r"{out}", partial(str, "slow"), made.numbered, 500, made.SIZE, 2)
+        made.render_pictures(r"{out}", partial(str, "slow"), made.numbered, 20_000, made.SIZE, 2)
         made.save_labels(r"{out}", dict())
     except KeyboardInterrupt:
         sys.exit(130)
@@ -94,7 +96,7 @@ if __name__ == "__main__":
 
 
 def _start(tmp_path, out, **options):
-    """A process that renders slowly in two more, into `out`."""
+    """A process that renders in two more, into `out`, for longer than any test waits."""
     script = tmp_path / "write.py"
     script.write_text(SCRIPT.format(out=out), encoding="utf-8")
     path = os.pathsep.join([str(Path(__file__).parent), *sys.path])
@@ -134,9 +136,9 @@ def test_interrupt_is_silent_and_leaves_no_process(tmp_path, rendering):
             lambda: _children(run.pid) if len(_children(run.pid)) >= 3 else None
         )  # with multiprocessing's tracker
         if rendering:
-            _wait_for(lambda: re.search(r"\b[1-9]\d*/500", (tmp_path / "said").read_text()))
+            _wait_for(lambda: re.search(r"\b[1-9]\d*/20000", (tmp_path / "said").read_text()))
         os.killpg(run.pid, signal.SIGINT)
-        assert run.wait(60) == 130
+        assert run.wait(LIMIT_S) == 130
     text = (tmp_path / "said").read_text()
     assert "Traceback" not in text and "KeyboardInterrupt" not in text
     _wait_for(lambda: not any(_alive(pid) for pid in children))
@@ -159,8 +161,8 @@ def _alive(pid):
         return False
 
 
-def _wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
+def _wait_for(condition):
+    end = time.monotonic() + LIMIT_S
     while time.monotonic() < end:
         answer = condition()
         if answer:

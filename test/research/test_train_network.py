@@ -451,7 +451,7 @@ def test_two_processes_give_the_same_weights(tmp_path):
         "2",
         str(tmp_path / "run_it.py"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr[-2000:]
     first, second = (
         torch.load(tmp_path / str(rank) / "average.pt", weights_only=True) for rank in (0, 1)
@@ -500,9 +500,9 @@ def test_a_killed_training_leaves_a_whole_state(tmp_path):
     code = IN_A_PROCESS + (f"t.run(Path({str(tmp_path)!r}), t.config(samples=80000), every=3)")
     child = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "state.safetensors").exists() and time.monotonic() < deadline:
-            assert child.poll() is None
+        deadline = time.monotonic() + 1800
+        while not (tmp_path / "state.safetensors").exists():
+            assert child.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
     finally:
         child.kill()

@@ -9,6 +9,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from threading import Event
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,7 +27,8 @@ from lifting_ros.estimator import Estimate, EstimatorConfig
 from lifting_ros.ros.inputs import stamp_ns
 from lifting_ros.ros.lifting_node import LiftingNode
 
-WAIT_S = 60.0
+WAIT_S = 300.0
+"""A limit against hanging, not a measure."""
 RGB = np.random.default_rng(3).integers(0, 255, (24, 32, 3), np.uint8)
 _domains = itertools.count()
 
@@ -79,6 +81,18 @@ class Stage:
     def _make(self, config: EstimatorConfig) -> FakeEstimator:
         self.estimator = FakeEstimator(config)
         return self.estimator
+
+    def hold_answers(self) -> Event:
+        """Let the estimator answer only when the event that is returned is set."""
+        gate = Event()
+        answer = self.estimator.answer
+
+        def wait(call):
+            gate.wait(WAIT_S)
+            return answer(call)
+
+        self.estimator.answer = wait
+        return gate
 
     def listen(
         self, kind: type = Skeleton3DArray, topic: str = "/lifting/skeletons_3d", qos=50

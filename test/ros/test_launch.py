@@ -33,7 +33,8 @@ NAMES = {
     "launch.launch_description_sources": "PythonLaunchDescriptionSource",
     "launch.substitutions": "LaunchConfiguration PathJoinSubstitution",
     "launch_ros": "",
-    "launch_ros.actions": "Node",
+    "launch_ros.actions": "LifecycleNode Node",
+    "launch_ros.event_handlers": "OnStateTransition",
     "launch_ros.parameter_descriptions": "ParameterValue",
     "launch_ros.substitutions": "FindPackageShare",
 }
@@ -266,15 +267,22 @@ def test_rviz_that_is_not_installed_is_named(nodes, install):
         nodes(rviz="true")
 
 
+def handlers(actions, name: str) -> list[dict]:
+    """What the event handlers of a kind were made of."""
+    registered = [a.args[0] for a in actions if kind(a) == "RegisterEventHandler"]
+    return [handler.kwargs for handler in registered if kind(handler) == name]
+
+
 def demo(launched, **given):
     context, actions = launched("demo.launch.py", **given)
+    later = [entity for one in handlers(actions, "OnStateTransition") for entity in one["entities"]]
     (player,) = (
         a
-        for a in actions
+        for a in [*actions, *later]
         if kind(a) == "ExecuteProcess" or a.kwargs.get("executable") == "lifting_replay"
     )
-    (handler,) = (a.args[0].kwargs["on_exit"] for a in actions if kind(a) == "RegisterEventHandler")
-    return context, actions, player, handler
+    (ended,) = handlers(actions, "OnProcessExit")
+    return context, actions, player, ended["on_exit"]
 
 
 def test_demo_plays_the_clip_to_a_node_that_is_not_lazy(launched):
@@ -316,10 +324,33 @@ def test_bag_is_played_with_its_clock(launched, install):
         "--rate",
         "1.0",
         "--delay",
-        "10.0",
+        "2.0",
         "--loop",
     ]
     assert context.launch_configurations["use_sim_time"] == "true"
+
+
+def test_bag_waits_for_the_active_node_not_for_a_time(launched):
+    """However long it compiles and loads; a video's replay waits for subscribers by itself."""
+    _, actions, player, _ = demo(launched, bag="there")
+    (when,) = handlers(actions, "OnStateTransition")
+    assert when == {"goal_state": "active", "entities": [player], "handle_once": True}
+    assert player not in actions
+    (node,) = launched("lifting.launch.py")[1]
+    assert kind(node) == "LifecycleNode"  # only then launch hears of its states
+
+    _, actions, player, _ = demo(launched)
+    assert player in actions and not handlers(actions, "OnStateTransition")
+
+
+def test_processes_have_time_to_end_before_launch_kills_them(launched):
+    _, actions, replay, _ = demo(launched, record="poses")
+    (recorder,) = (a for a in actions if a.kwargs.get("executable") == "lifting_recorder")
+    (node,) = launched("lifting.launch.py")[1]
+    for process in (replay, recorder, node):
+        for name in ("sigterm_timeout", "sigkill_timeout"):
+            value = process.kwargs[name]
+            assert (value.name, value.kwargs) == (name, {"default": "15"})
 
 
 def test_what_the_user_says_is_kept(launched, install):

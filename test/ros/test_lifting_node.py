@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
-import time
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -35,7 +35,7 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from lifting_ros.config import ConfigError
-from lifting_ros.ros import lifting_node, outputs
+from lifting_ros.ros import lifting_node, outputs, worker
 from lifting_ros.ros.conversions import persons_to_array_2d
 from lifting_ros.ros.inputs import Job, stamp_ns
 
@@ -193,6 +193,26 @@ def test_frames_on_tf_are_wanted_even_where_nobody_else_listens(stage):
     s.until(s.subscribed)
 
 
+def test_tf_is_advertised_only_while_it_is_asked_for(stage):
+    s = stage()
+    frames = s.listen(TFMessage, "/tf")
+    s.connect()
+    s.ask()
+    names = [info.node_name for info in s.peer.get_publishers_info_by_topic("/tf")]
+    assert "lifting" not in names
+
+    for wanted in (True, False, True):
+        assert s.node.set_parameters([Parameter("tf.publish", value=wanted)])[0].successful
+        s.until(lambda wanted=wanted: (s.peer.count_publishers("/tf") > 0) == wanted)
+    s.until(lambda: s.node.count_subscribers("/tf"))
+    frames.clear()
+    s.ask()
+    s.until(lambda: frames, "frames")
+
+    assert change(s, Transition.TRANSITION_DEACTIVATE) and change(s, Transition.TRANSITION_CLEANUP)
+    s.until(lambda: s.peer.count_publishers("/tf") == 0)
+
+
 def test_the_diagnostics_say_what_state_it_is_in(stage):
     s = stage()
     assert s.diagnostics()["message"] == "idle"
@@ -224,6 +244,7 @@ def test_tf_is_listened_to_only_while_it_is_needed(stage):
     for _ in range(2):
         s.listen()
         s.until(lambda: s.subscribed() and topics() == {"lifting"}, "the subscriptions")
+        s.until(lambda: s.node._transforms._tree._edges, "the transform")
         assert s.ask().header.frame_id == "map"  # latched transforms come again
         s.peer.destroy_subscription(list(s.peer.subscriptions)[-1])
         s.until(lambda: not topics(), "the end of the subscriptions")
@@ -268,8 +289,8 @@ def test_disabling_drops_the_queue_and_stops_publishing(stage):
 
     s = stage(queue=10, qos__depth=10)
     s.connect()
-    gate, answers = threading.Event(), s.received["/lifting/skeletons_3d"]
-    answer, s.estimator.answer = s.estimator.answer, lambda call: (gate.wait(30), answer(call))[1]
+    gate = s.hold_answers()
+    answers = s.received["/lifting/skeletons_3d"]
     first = s.send()
     s.until(lambda: s.estimator.calls)
     for n in range(5):
@@ -661,8 +682,9 @@ def test_transforms_are_forgotten_when_time_jumps_back(stage):
 
     at(100)
     static_tf(s).publish(transform("base", FRAME, 0))
-    for seconds in (100, 102):
-        moving.publish(transform("map", "base", seconds))
+    # in one message, so that the second is there when the first is
+    both = [transform("map", "base", seconds).transforms[0] for seconds in (100, 102)]
+    moving.publish(TFMessage(transforms=both))
     s.until(lambda: edges() == {"base", FRAME})
     assert s.ask(seconds=101.0).header.frame_id == "map"
     at(99)
@@ -878,14 +900,11 @@ def test_people_are_taken_back_when_the_camera_falls_silent(stage):
 
 def test_people_stay_while_an_image_is_worked_on(stage):
     """A network that takes longer than the silence."""
-    import threading
-
     s = stage(silence_s=0.2)
     markers = s.listen(MarkerArray, "/lifting/markers")
     s.connect()
     s.until(lambda: s.node._outputs._is_wanted("~/markers"), "the listener")
-    gate = threading.Event()
-    answer, s.estimator.answer = s.estimator.answer, lambda call: (gate.wait(30), answer(call))[1]
+    gate = s.hold_answers()
     s.send()
     s.until(lambda: s.estimator.calls)
     s.spin(1.0)
@@ -895,18 +914,28 @@ def test_people_stay_while_an_image_is_worked_on(stage):
     assert markers[0].markers
 
 
-def test_people_stay_for_the_silence_after_a_slow_answer(stage):
+def test_people_stay_for_the_silence_after_a_slow_answer(stage, monkeypatch):
     from visualization_msgs.msg import Marker
 
+    now_s = [100.0]
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
     s = stage(silence_s=1.0)
     markers = s.listen(MarkerArray, "/lifting/markers")
     s.connect()
     s.until(lambda: s.node._outputs._is_wanted("~/markers"), "the listener")
-    answer, s.estimator.answer = s.estimator.answer, lambda call: (time.sleep(1.5), answer(call))[1]
-    s.send()
-    s.until(lambda: markers)
+    answer = s.estimator.answer
+
+    def slow_answer(call):
+        now_s[0] += 1.5
+        return answer(call)
+
+    s.estimator.answer = slow_answer
+    s.ask()
+    s.until(lambda: markers and not s.node._worker._busy.locked())
+    now_s[0] += 0.9
     s.spin(0.5)
     assert len(markers) == 1
+    now_s[0] += 0.2
     s.until(lambda: len(markers) == 2, "the end of the markers")
     assert {m.action for m in markers[1].markers} == {Marker.DELETE}
 
@@ -919,10 +948,12 @@ def test_camera_that_repeats_its_last_image_is_silent(stage):
     s.connect()
     s.until(lambda: s.node._outputs._is_wanted("~/markers"), "the listener")
     s.ask(seconds=20.0)
-    end = time.monotonic() + 20
-    while len(markers) < 2 and time.monotonic() < end:
+
+    def are_taken_back() -> bool:
         s.send(seconds=20.0)
-        s.spin(0.1)
+        return len(markers) >= 2
+
+    s.until(are_taken_back, "the end of the markers")
     assert {m.action for m in markers[1].markers} == {Marker.DELETE}
 
 
@@ -946,12 +977,9 @@ def test_a_device_that_runs_out_of_memory_costs_that_frame_alone(stage):
 
 
 def test_slow_network_gets_the_newest_image(stage):
-    import threading
-
     s = stage()
     s.connect()
-    gate = threading.Event()
-    answer, s.estimator.answer = s.estimator.answer, lambda call: (gate.wait(30), answer(call))[1]
+    gate = s.hold_answers()
     first = s.send()
     s.until(lambda: s.estimator.calls)
     later = []
@@ -1079,12 +1107,9 @@ def test_diagnostics_tell_what_runs(stage):
 
 
 def test_frames_that_take_long_are_not_called_missing(stage):
-    import threading
-
     s = stage()
     s.connect()
-    gate = threading.Event()
-    answer, s.estimator.answer = s.estimator.answer, lambda call: (gate.wait(30), answer(call))[1]
+    gate = s.hold_answers()
     s.send()
     s.until(lambda: s.estimator.calls)
     told = {}

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import cv2
@@ -12,14 +13,19 @@ from lifting_ros.msg import Skeleton3DArray
 from system_support import stamp_ns
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (400, 24, 32, 3), np.uint8)
+TIMES = 100
+"""How often the images are in the folder: they last for half an hour."""
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """More images than the tests see."""
+    """More images than the tests see, however long a node takes to start."""
     out = tmp_path_factory.mktemp("images")
     for i, frame in enumerate(FRAMES):
-        cv2.imwrite(str(out / f"{i:04}.png"), frame)
+        file = out / f"{i:05}.png"
+        cv2.imwrite(str(file), frame)
+        for again in range(1, TIMES):
+            os.link(file, out / f"{i + again * len(FRAMES):05}.png")
     return out
 
 

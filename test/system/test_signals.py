@@ -135,7 +135,7 @@ sys.exit(run("trivial", Trivial, spin, []))
 @pytest.mark.parametrize(
     ("busy_s", "word", "twice", "closes"),
     [
-        ((9, 0, 0), "making", False, False),
+        ((WAIT_S, 0, 0), "making", False, False),
         ((0, 0, 0), "ticking", False, True),
         ((0, 0.3, 0), "ticking", True, True),
         ((0, 0, 0.5), "ticking", True, True),
@@ -153,13 +153,16 @@ def test_any_node_of_the_package(domain, number, busy_s, word, twice, closes):
     with subprocess.Popen(
         command, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
-        said = []
-        while word not in said:
-            said.append(process.stdout.readline().strip())
-            assert said[-1], process.stderr.read()
-        for _ in range(2 if twice else 1):
-            process.send_signal(number)
-            time.sleep(0.1)
-        out, err = process.communicate(timeout=WAIT_S)
+        try:
+            said = []
+            while word not in said:
+                said.append(process.stdout.readline().strip())
+                assert said[-1], process.stderr.read()
+            for _ in range(2 if twice else 1):
+                process.send_signal(number)
+                time.sleep(0.1)
+            out, err = process.communicate(timeout=WAIT_S / 2)
+        finally:
+            process.kill()
     assert process.returncode == 0 and not err, err
     assert ("closing" in said + out.split()) == closes

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiled loops: the same bits whatever was loaded before, and a log that says that they are being
+compiled."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+
+import numba
+import pytest
+
+from lifting_ros import compiled as module
+from lifting_ros.compiled import CompilationLog, compiled
+from lifting_ros.lifting import modes, moments, observation, scoring
+from lifting_ros.lifting.lifters import WEIGHTS
+from lifting_ros.lifting.lifting import Lifter
+from lifting_ros.prior.ppca import MixturePPCA
+
+INNER = (
+    modes.run_pass,
+    modes.make_problem,
+    modes._write_covariances,
+    moments._write_moments,
+    observation._turn_rays,
+    observation._find_seen,
+    scoring._score_block,
+    scoring._centre,
+)
+"""Functions that only compiled functions call."""
+
+
+def test_called_functions_are_part_of_their_callers():
+    """A function compiled by itself is linked to some caller's copy of it: which, and so the last
+    bits, depends on what was loaded before."""
+    Lifter(MixturePPCA.load(WEIGHTS / "prior.npz")).warm_up()
+    assert modes.refine_modes.signatures and scoring.score_masked.signatures
+    alone = [function.py_func.__name__ for function in INNER if function.signatures]
+    assert alone == []
+
+
+@pytest.mark.slow
+def test_compiling_process_gives_the_bytes_of_a_loading_one(tmp_path):
+    code = """
+import hashlib
+import numpy as np
+from numba.core import event
+from lifting_ros.geometry.camera import Camera
+from lifting_ros.lifting.lifters import WEIGHTS
+from lifting_ros.lifting.lifting import Lifter
+from lifting_ros.prior.ppca import MixturePPCA
+
+class Count(event.Listener):
+    number = 0
+    def on_start(self, event):
+        self.number += 1
+    def on_end(self, event):
+        pass
+
+count = Count()
+event.register("numba:compile", count)
+lifter = Lifter(MixturePPCA.load(WEIGHTS / "prior.npz"))
+rng = np.random.default_rng(0)
+person = np.stack([np.arange(14) % 4 * 20.0, np.arange(14) * 15.0], -1)
+digest = hashlib.sha256()
+for number in range(20):
+    keypoints = person + rng.normal(0, 10, (2, 14, 2))
+    confidence = np.ones((2, 14)) if number % 2 else rng.uniform(0, 1, (2, 14))
+    camera = Camera(np.diag([500.0, 500.0, 1.0]))
+    for values in vars(lifter.lift(keypoints, confidence, camera=camera)).values():
+        digest.update(np.ascontiguousarray(values).tobytes())
+print(count.number, digest.hexdigest())
+"""
+    env = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
+        ).stdout.split()
+        for _ in range(2)
+    ]
+    (compilations, first), (loaded, second) = said
+    assert int(compilations) > 0 and int(loaded) == 0
+    assert first == second
+
+
+@pytest.fixture
+def log():
+    """A CompilationLog, its lines, and the clock that it reads, in seconds."""
+    lines = []
+    clock = [50.0]
+    return CompilationLog(lines.append, lambda: clock[0]), lines, clock
+
+
+def compile_for(log: CompilationLog, clock: list[float], *seconds: float) -> None:
+    """A compilation that lasts so long before, within and after another one."""
+    log.on_start(None)
+    for inner, spent in enumerate(seconds):
+        if inner % 2:
+            log.on_start(None)
+        clock[0] += spent
+        if inner % 2:
+            log.on_end(None)
+    log.on_end(None)
+
+
+def test_short_compilations_are_not_logged(log):
+    listener, lines, clock = log
+    for _ in range(9):
+        compile_for(listener, clock, 0.1)
+        clock[0] += 100.0  # not spent on compiling
+    assert lines == []
+
+
+def test_long_compilations_are_logged_every_five_seconds(log):
+    listener, lines, clock = log
+    compile_for(listener, clock, 1.5, 0.5, 1.0)
+    compile_for(listener, clock, 2.0)
+    compile_for(listener, clock, 2.0)
+    compile_for(listener, clock, 30.0)
+    counted = [line.partition("installation: ")[2] for line in lines]
+    assert counted == [
+        "0 functions in 2 s so far",
+        "4 functions in 7 s so far",
+        "5 functions in 37 s so far",
+    ]
+    assert all(line.startswith("compiling numerical loops") for line in lines)
+
+
+def test_compilation_is_logged_and_loading_is_not(caplog, monkeypatch):
+    monkeypatch.setattr(CompilationLog, "QUIET_S", 0.0)
+    listener = CompilationLog(logging.getLogger("lifting_ros.compiled").info)
+    caplog.set_level(logging.INFO, "lifting_ros")
+
+    @numba.njit
+    def double(x):
+        return 2 * x
+
+    with numba.core.event.install_listener("numba:compile", listener):
+        assert double(3) == 6
+        assert "compiling numerical loops" in caplog.text
+        caplog.clear()
+        assert double(4) == 8
+    assert not caplog.text
+
+
+def test_without_a_cache_folder_it_compiles_and_warns(monkeypatch, caplog):
+    real = numba.njit
+
+    def without_cache(**options):
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return real(**options)
+
+    monkeypatch.setattr(module.numba, "njit", without_cache)
+    module.warn_of_no_cache.cache_clear()
+    functions = [compiled(lambda x: x + 1), compiled(lambda x: x + 2)]
+    assert [function(1) for function in functions] == [2, 3]
+    assert caplog.text.count("NUMBA_CACHE_DIR") == 1

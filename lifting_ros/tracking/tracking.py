@@ -34,6 +34,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from lifting_ros.detection.detector import box_of_keypoints
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, ROOT
 from lifting_ros.tracking import kalman
 from lifting_ros.tracking.association import assign, cost_at, costs
@@ -46,7 +47,7 @@ from lifting_ros.tracking.tracks import (
     tracked_person,
     update_limbs,
 )
-from lifting_ros.types import Person
+from lifting_ros.types import Person, Skeleton2D
 
 LONGEST_S = 1e9
 """Longer than any recording."""
@@ -224,6 +225,7 @@ class Tracker:
         self._waiting: deque[_Step] = deque()
         self._shown: dict[int, Person] = {}
         self._late_ns: list[int] = []
+        self._last: _Step | None = None
 
     def drop_if_late(self, stamp_ns: int) -> bool:
         """Whether a frame is late or repeated, and has to be left out: do not `update` with it.
@@ -264,6 +266,7 @@ class Tracker:
         self._waiting.append(step)
         self._stamp_ns = stamp_ns
         self._tracks = step.tracks
+        self._last = step
 
         # Integers: stamps have more digits than a float
         lag_ns = round(1e9 * self.config.lag_s)
@@ -276,6 +279,40 @@ class Tracker:
             return []
 
         return self._publish(self._waiting[-1].stamp_ns)
+
+    def expected(self, stamp_ns: int) -> list[Skeleton2D]:
+        """The 2D skeletons of the persons in the last frame, where the tracks predict them at
+        `stamp_ns`; confidences, covariances and scores are those of the last frame.
+
+        None where nothing is predicted: without tracking, and at a stamp that is not later than
+        the last one. Does not change the tracks.
+        """
+        last = self._last
+        if last is None or stamp_ns <= last.stamp_ns:
+            return []
+
+        tracks = self._predict(stamp_ns)
+        row_of_id = {int(track_id): row for row, track_id in enumerate(tracks.ids)}
+        expected = []
+        for person, last_row in zip(last.persons, last.rows):
+            if last_row < 0:
+                continue
+
+            row = row_of_id.get(int(last.tracks.ids[last_row]))
+            if row is not None:
+                keypoints = tracks.pixels.mean[row, :, :2]
+                expected.append(_moved(person.skeleton_2d, keypoints))
+
+        return expected
+
+    def count_lost(self, stamp_ns: int) -> int:
+        """Number of persons who keep their ids at `stamp_ns` but were not in the last frame."""
+        last = self._last
+        if last is None or stamp_ns <= last.stamp_ns:
+            return 0
+
+        tracks = self._predict(stamp_ns)
+        return int((tracks.seen_ns < last.stamp_ns).sum())
 
     def _step(self, stamp_ns: int, persons: tuple[Person, ...]) -> _Step:
         """One step of the filter."""
@@ -519,6 +556,12 @@ class Tracker:
         kept = set(tracks.ids.tolist())
         self._shown = {i: person for i, person in self._shown.items() if i in kept}
         return TrackedFrame(step.stamp_ns, tuple(persons))
+
+
+def _moved(skeleton: Skeleton2D, keypoints_px: np.ndarray) -> Skeleton2D:
+    """A skeleton with its keypoints (14, 2) elsewhere; its box follows."""
+    box = box_of_keypoints(keypoints_px, skeleton.confidence, skeleton.box_px)
+    return replace(skeleton, keypoints_px=keypoints_px, box_px=box)
 
 
 def _positions(state: Motion, size: int) -> tuple[np.ndarray, np.ndarray]:

@@ -607,3 +607,58 @@ def test_waiting_frames_are_not_searched_at_every_frame():
     tracker._waiting = Counted()
     assert not any(tracker.update(stamp(k), ()) for k in range(100)) and Counted.looked_at == 100
     assert [frame.stamp_ns for frame in tracker.flush()] == [stamp(k) for k in range(100)]
+
+
+def test_expected_skeletons_are_where_people_will_be():
+    """Nearer than where they were, at twice the frames' period too; scores and confidences stay."""
+    lifted = lift(walk(straight((-1.5, 3), (1.5, 3), 2.0, FPS), FPS), np.random.default_rng(0))
+    tracker = Tracker()
+    for k in range(30):
+        tracker.update(stamp(k), [lifted[k]])
+
+    for ahead in (1, 2, 4):
+        (expected,) = tracker.expected(stamp(29 + ahead))
+        true = lifted[29 + ahead].skeleton_2d
+        last = lifted[29].skeleton_2d
+        assert np.abs(expected.box_px - true.box_px).max() < np.abs(last.box_px - true.box_px).max()
+        assert expected.score == last.score
+        np.testing.assert_array_equal(expected.confidence, last.confidence)
+
+
+def test_expectations_do_not_change_the_tracks():
+    rng = np.random.default_rng(2)
+    frames, _ = frames_of(crossing(rng, 3), rng)
+    asked, plain = Tracker(TrackerConfig(lag_s=0.1)), Tracker(TrackerConfig(lag_s=0.1))
+    for k, persons in enumerate(frames):
+        asked.expected(stamp(k))
+        asked.count_lost(stamp(k))
+        for one, other in zip(asked.update(stamp(k), persons), plain.update(stamp(k), persons)):
+            assert ids_of([one.persons]) == ids_of([other.persons])
+            for mine, theirs in zip(one.persons, other.persons, strict=True):
+                np.testing.assert_array_equal(mine.skeleton_3d.joints_m, theirs.skeleton_3d.joints_m)
+                np.testing.assert_array_equal(mine.velocity_mps, theirs.velocity_mps)
+
+
+def test_lost_persons_are_counted_while_they_keep_ids():
+    lifted = lift(walk(straight((-1, 3), (1, 3), 4.0, FPS), FPS), np.random.default_rng(0))
+    tracker = Tracker(TrackerConfig(retention_s=1.0))
+    assert tracker.count_lost(stamp(0)) == 0 and tracker.expected(stamp(0)) == []
+    for k in range(60):
+        tracker.update(stamp(k), [lifted[k]])
+    assert tracker.count_lost(stamp(60)) == 0 and len(tracker.expected(stamp(60))) == 1
+
+    tracker.update(stamp(60), [])
+    assert tracker.count_lost(stamp(61)) == 1 and tracker.expected(stamp(61)) == []
+    assert tracker.count_lost(stamp(59 + 31)) == 0
+
+
+def test_nobody_is_expected_at_an_earlier_stamp_or_untracked():
+    lifted = lift(walk(straight((-1, 3), (1, 3), 1.0, FPS), FPS), np.random.default_rng(0))
+    tracker, untracked = Tracker(), Tracker(TrackerConfig(enabled=False))
+    for one in (tracker, untracked):
+        one.update(stamp(5), [lifted[5]])
+    assert tracker.expected(stamp(5)) == tracker.expected(stamp(4)) == []
+    assert len(tracker.expected(stamp(6))) == 1 and untracked.expected(stamp(6)) == []
+    assert tracker.expected(stamp(6) + 10**10) == []
+    tracker.reset()
+    assert tracker.expected(stamp(6)) == []

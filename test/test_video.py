@@ -232,6 +232,6 @@ def test_time_of_a_failed_following_counts():
 
 
 def test_wrong_image_is_one_line():
-    video = VideoEstimator(WalkersEstimator([]), Tracker())
+    video = VideoEstimator(WalkersEstimator([], config(5)), Tracker())
     with pytest.raises(ImageError, match="^image: expected"):
         video.estimate(1, np.zeros((4, 4), np.uint8))

@@ -255,7 +255,7 @@ class WalkersEstimator:
     The detector finds everybody in a frame. A crop finds the person whose box fits it best.
     """
 
-    def __init__(self, frames: list[list[Person]], config: EstimatorConfig = EstimatorConfig()):
+    def __init__(self, frames: list[list[Person]], config: EstimatorConfig):
         self.frames = frames
         self.config = config
         self.detected: list[int] = []

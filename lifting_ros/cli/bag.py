@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lifting_ros.ros.bag_estimation import Answer
     from lifting_ros.ros.bag_input import InputBag
     from lifting_ros.ros.parameters import NodeConfig
+    from lifting_ros.tracking.tracking import Tracker
 
     Answers = Sequence[Answer | None]
 

@@ -635,7 +635,9 @@ def test_expectations_do_not_change_the_tracks():
         for one, other in zip(asked.update(stamp(k), persons), plain.update(stamp(k), persons)):
             assert ids_of([one.persons]) == ids_of([other.persons])
             for mine, theirs in zip(one.persons, other.persons, strict=True):
-                np.testing.assert_array_equal(mine.skeleton_3d.joints_m, theirs.skeleton_3d.joints_m)
+                np.testing.assert_array_equal(
+                    mine.skeleton_3d.joints_m, theirs.skeleton_3d.joints_m
+                )
                 np.testing.assert_array_equal(mine.velocity_mps, theirs.velocity_mps)
 
 

@@ -43,7 +43,7 @@ class VideoEstimator:
 
     - `detector.every` frames or LONGEST_FOLLOWED_S have passed since the last detection,
     - the size of the image has changed,
-    - a person who keeps an id was not in the last frame, or came back unsure,
+    - somebody was lost up to `tracking.retention_s` ago, or came back unsure in the last frame,
     - two persons are close to each other,
     - or somebody is lost, unsure or elsewhere when followed; the same frame is then detected.
     """
@@ -96,7 +96,7 @@ class VideoEstimator:
         every = self.estimator.config.detector.every
         passed_ns = stamp_ns - self._detected_ns
         is_due = self._followed + 1 >= every or passed_ns > 1e9 * LONGEST_FOLLOWED_S
-        if is_due or size != self._size or self.tracker.count_lost(stamp_ns):
+        if is_due or size != self._size or self.tracker.misses_somebody(stamp_ns):
             return []
 
         expected = self.tracker.expected(stamp_ns)

@@ -226,6 +226,9 @@ class Tracker:
         self._shown: dict[int, Person] = {}
         self._late_ns: list[int] = []
         self._last: _Step | None = None
+        self._forgotten_ns: int | None = None
+        """Stamp of the last frame that showed anyone whose track was dropped since; None: nobody's
+        was."""
 
     def drop_if_late(self, stamp_ns: int) -> bool:
         """Whether a frame is late or repeated, and has to be left out: do not `update` with it.
@@ -263,6 +266,10 @@ class Tracker:
             self.reset()
 
         step = self._step(stamp_ns, persons)
+        dropped = ~np.isin(self._tracks.ids, step.tracks.ids)
+        if dropped.any():
+            newest_ns = int(self._tracks.seen_ns[dropped].max())
+            self._forgotten_ns = max(newest_ns, self._forgotten_ns or newest_ns)
         self._waiting.append(step)
         self._stamp_ns = stamp_ns
         self._tracks = step.tracks
@@ -305,14 +312,19 @@ class Tracker:
 
         return expected
 
-    def count_lost(self, stamp_ns: int) -> int:
-        """Number of persons who keep their ids at `stamp_ns` but were not in the last frame."""
+    def misses_somebody(self, stamp_ns: int) -> bool:
+        """Whether somebody was last seen before the last frame, and at most `retention_s` before
+        `stamp_ns`; also somebody who was seen so briefly that the id is forgotten by now."""
         last = self._last
         if last is None or stamp_ns <= last.stamp_ns:
-            return 0
+            return False
 
-        tracks = self._predict(stamp_ns)
-        return int((tracks.seen_ns < last.stamp_ns).sum())
+        # Somebody who keeps the id, or whose track was dropped
+        earliest_ns = stamp_ns - round(1e9 * self.config.retention_s)
+        seen_ns = last.tracks.seen_ns
+        is_missing = (seen_ns < last.stamp_ns) & (seen_ns >= earliest_ns)
+        is_forgotten = self._forgotten_ns is not None and self._forgotten_ns >= earliest_ns
+        return bool(is_missing.any()) or is_forgotten
 
     def _step(self, stamp_ns: int, persons: tuple[Person, ...]) -> _Step:
         """One step of the filter."""

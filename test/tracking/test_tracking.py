@@ -631,7 +631,7 @@ def test_expectations_do_not_change_the_tracks():
     asked, plain = Tracker(TrackerConfig(lag_s=0.1)), Tracker(TrackerConfig(lag_s=0.1))
     for k, persons in enumerate(frames):
         asked.expected(stamp(k))
-        asked.count_lost(stamp(k))
+        asked.misses_somebody(stamp(k))
         for one, other in zip(asked.update(stamp(k), persons), plain.update(stamp(k), persons)):
             assert ids_of([one.persons]) == ids_of([other.persons])
             for mine, theirs in zip(one.persons, other.persons, strict=True):
@@ -641,17 +641,31 @@ def test_expectations_do_not_change_the_tracks():
                 np.testing.assert_array_equal(mine.velocity_mps, theirs.velocity_mps)
 
 
-def test_lost_persons_are_counted_while_they_keep_ids():
+def test_lost_persons_are_missed_for_the_retention_time():
+    """Those who were seen twice only, and have no id any more, as well."""
     lifted = lift(walk(straight((-1, 3), (1, 3), 4.0, FPS), FPS), np.random.default_rng(0))
-    tracker = Tracker(TrackerConfig(retention_s=1.0))
-    assert tracker.count_lost(stamp(0)) == 0 and tracker.expected(stamp(0)) == []
-    for k in range(60):
-        tracker.update(stamp(k), [lifted[k]])
-    assert tracker.count_lost(stamp(60)) == 0 and len(tracker.expected(stamp(60))) == 1
+    for seen in (60, 2):
+        tracker = Tracker(TrackerConfig(retention_s=1.0))
+        assert not tracker.misses_somebody(stamp(0)) and tracker.expected(stamp(0)) == []
+        for k in range(seen):
+            tracker.update(stamp(k), [lifted[k]])
+        assert not tracker.misses_somebody(stamp(seen))
+        assert len(tracker.expected(stamp(seen))) == 1
 
-    tracker.update(stamp(60), [])
-    assert tracker.count_lost(stamp(61)) == 1 and tracker.expected(stamp(61)) == []
-    assert tracker.count_lost(stamp(59 + 31)) == 0
+        missed = []
+        for k in range(seen, seen + 40):
+            tracker.update(stamp(k), [])
+            assert tracker.expected(stamp(k + 1)) == []
+            missed.append(tracker.misses_somebody(stamp(k + 1)))
+        assert missed == [True] * 29 + [False] * 11
+
+
+def test_who_is_found_again_is_not_missed():
+    lifted = lift(walk(straight((-1, 3), (1, 3), 4.0, FPS), FPS), np.random.default_rng(0))
+    tracker = Tracker()
+    for k in range(40):
+        tracker.update(stamp(k), [] if 30 <= k < 36 else [lifted[k]])
+    assert not tracker.misses_somebody(stamp(40))
 
 
 def test_nobody_is_expected_at_an_earlier_stamp_or_untracked():

@@ -227,8 +227,8 @@ class Tracker:
         self._late_ns: list[int] = []
         self._last: _Step | None = None
         self._forgotten_ns: int | None = None
-        """Stamp of the last frame that showed anyone whose track was dropped since; None: nobody's
-        was."""
+        """Stamp of the last frame that showed anyone of those whose tracks were dropped while they
+        were lost; None: nobody's was."""
 
     def drop_if_late(self, stamp_ns: int) -> bool:
         """Whether a frame is late or repeated, and has to be left out: do not `update` with it.
@@ -266,10 +266,7 @@ class Tracker:
             self.reset()
 
         step = self._step(stamp_ns, persons)
-        dropped = ~np.isin(self._tracks.ids, step.tracks.ids)
-        if dropped.any():
-            newest_ns = int(self._tracks.seen_ns[dropped].max())
-            self._forgotten_ns = max(newest_ns, self._forgotten_ns or newest_ns)
+        self._note_forgotten(step.tracks)
         self._waiting.append(step)
         self._stamp_ns = stamp_ns
         self._tracks = step.tracks
@@ -286,6 +283,16 @@ class Tracker:
             return []
 
         return self._publish(self._waiting[-1].stamp_ns)
+
+    def _note_forgotten(self, after: Tracks) -> None:
+        """Note whose tracks are dropped in `after`, if they were lost already in the last frame:
+        after a gap in time nobody is looked for."""
+        before = self._tracks
+        was_lost = before.seen_ns < (self._stamp_ns or 0)
+        forgotten = was_lost & ~np.isin(before.ids, after.ids)
+        if forgotten.any():
+            newest_ns = int(before.seen_ns[forgotten].max())
+            self._forgotten_ns = max(newest_ns, self._forgotten_ns or newest_ns)
 
     def expected(self, stamp_ns: int) -> list[Skeleton2D]:
         """The 2D skeletons of the persons in the last frame, where the tracks predict them at

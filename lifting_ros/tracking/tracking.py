@@ -60,6 +60,9 @@ FIRST_RETENTION_S = 0.25
 """A track that is not seen is kept for this time plus the time that it was seen: most of what is
 seen once is a false alarm."""
 
+SEARCH_S = 1.0
+"""Time for which somebody lost is missed at least, even if the id is forgotten earlier."""
+
 LATE_IN_A_ROW = 10
 """Late frames in a row, each later than the one before, after which time itself has gone back."""
 
@@ -320,18 +323,25 @@ class Tracker:
         return expected
 
     def misses_somebody(self, stamp_ns: int) -> bool:
-        """Whether somebody was last seen before the last frame, and at most `retention_s` before
-        `stamp_ns`; also somebody who was seen so briefly that the id is forgotten by now."""
+        """Whether somebody was not in the last frame but keeps the id at `stamp_ns`, or was lost up
+        to SEARCH_S ago: people who cross are seen so briefly at times that their ids are forgotten
+        earlier."""
         last = self._last
         if last is None or stamp_ns <= last.stamp_ns:
             return False
 
-        # Somebody who keeps the id, or whose track was dropped
-        earliest_ns = stamp_ns - round(1e9 * self.config.retention_s)
-        seen_ns = last.tracks.seen_ns
-        is_missing = (seen_ns < last.stamp_ns) & (seen_ns >= earliest_ns)
-        is_forgotten = self._forgotten_ns is not None and self._forgotten_ns >= earliest_ns
-        return bool(is_missing.any()) or is_forgotten
+        # Who keeps the id
+        tracks = self._predict(stamp_ns)
+        if (tracks.seen_ns < last.stamp_ns).any():
+            return True
+
+        # Whose id is forgotten
+        lost_ns = last.tracks.seen_ns[last.tracks.seen_ns < last.stamp_ns].tolist()
+        if self._forgotten_ns is not None:
+            lost_ns.append(self._forgotten_ns)
+
+        search_ns = 1e9 * min(SEARCH_S, self.config.retention_s)
+        return any(stamp_ns - seen_ns <= search_ns for seen_ns in lost_ns)
 
     def _step(self, stamp_ns: int, persons: tuple[Person, ...]) -> _Step:
         """One step of the filter."""

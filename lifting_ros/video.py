@@ -43,7 +43,7 @@ class VideoEstimator:
 
     - `detector.every` frames or LONGEST_FOLLOWED_S have passed since the last detection,
     - the size of the image has changed,
-    - somebody is lost and keeps the id, was lost up to a second ago, or was unsure when last seen,
+    - somebody was lost up to two seconds ago, or was unsure in the last frame,
     - two persons are close to each other,
     - or somebody is lost, unsure or elsewhere when followed; the same frame is then detected.
     """

@@ -60,8 +60,9 @@ FIRST_RETENTION_S = 0.25
 """A track that is not seen is kept for this time plus the time that it was seen: most of what is
 seen once is a false alarm."""
 
-SEARCH_S = 1.0
-"""Time for which somebody lost is missed at least, even if the id is forgotten earlier."""
+SEARCH_S = 2.0
+"""Time for which somebody lost is missed, even if the id is forgotten earlier; at most
+`retention_s`. With 1 s, one of two people who cross twice reappeared unsearched."""
 
 LATE_IN_A_ROW = 10
 """Late frames in a row, each later than the one before, after which time itself has gone back."""

@@ -642,9 +642,9 @@ def test_expectations_do_not_change_the_tracks():
 
 
 def test_lost_persons_are_missed_for_the_retention_time():
-    """For a second at least, also those who were seen twice only and have no id any more."""
+    """Also those who were seen twice only, and have no id any more: for two seconds."""
     lifted = lift(walk(straight((-1, 3), (1, 3), 4.0, FPS), FPS), np.random.default_rng(0))
-    for seen, retention_s, frames in ((60, 1.5, 44), (60, 0.5, 14), (2, 1.5, 29)):
+    for seen, retention_s, frames in ((60, 1.5, 44), (60, 0.5, 14), (2, 1.5, 44), (2, 3.0, 59)):
         tracker = Tracker(TrackerConfig(retention_s=retention_s))
         assert not tracker.misses_somebody(stamp(0)) and tracker.expected(stamp(0)) == []
         for k in range(seen):
@@ -653,11 +653,11 @@ def test_lost_persons_are_missed_for_the_retention_time():
         assert len(tracker.expected(stamp(seen))) == 1
 
         missed = []
-        for k in range(seen, seen + 50):
+        for k in range(seen, seen + 70):
             tracker.update(stamp(k), [])
             assert tracker.expected(stamp(k + 1)) == []
             missed.append(tracker.misses_somebody(stamp(k + 1)))
-        assert missed == [True] * frames + [False] * (50 - frames)
+        assert missed == [True] * frames + [False] * (70 - frames)
 
 
 def test_who_is_found_again_is_not_missed():

@@ -86,7 +86,7 @@ class Nobody:
     def __init__(self, config):
         self.config = config
 
-    def estimate(self, image, camera=None, up=None) -> Estimate:
+    def estimate(self, image, camera=None, up=None, depth=None, detections=None) -> Estimate:
         """One person, wherever."""
         return Estimate((somebody(),), {})
 

@@ -233,6 +233,8 @@ def measure(
                 f"image_transport:={transport}",
                 "-p",
                 "threads:=1",
+                "-p",
+                "detector.every:=1",  # as the bare estimator, which knows of no stream
             )
             camera.wait(children)
             camera.play(messages[:20], 5.0)

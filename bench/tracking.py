@@ -8,7 +8,8 @@ id that fits it best (IDF1 is the harmonic mean of that over what is there and w
 against the nearest box (greedy, IoU). Joints: error in mm against the truth, relative to the root
 and without the mean error of each joint, which no smoothing can see; their jitter, the rms of
 second differences; and by how much they lag behind. --mocap: recorded motion for the joints instead
-of walkers. --json FILE writes the figures.
+of walkers. Following: the same crossings with a detector that runs every so many frames
+(`detector.every`); its share of the frames, and ids as above. --json FILE writes the figures.
 """
 
 from __future__ import annotations
@@ -25,10 +26,15 @@ from scipy.optimize import linear_sum_assignment
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "test"))
 
-from walkers import crossing, frames_of, lift, straight, walk
+from walkers import WalkersEstimator, crossing, frames_of, lift, numbered_image, straight, walk
 
-from lifting_ros.detection.detector import overlaps
+from lifting_ros.detection.detector import DetectorConfig, overlaps
+from lifting_ros.estimator import EstimatorConfig
 from lifting_ros.tracking.tracking import Tracker, TrackerConfig
+from lifting_ros.video import VideoEstimator
+
+EVERY = (1, 2, 3, 5, 10, 15)
+"""Values of `detector.every` that are compared."""
 
 
 class NearestBox:
@@ -119,6 +125,47 @@ def crossings(make, count: int, seeds: int, fps: float, metric: bool) -> dict[st
         "switches": int(switches.sum()),
         "runs_with_switches": int((switches > 0).sum()),
         "runs": seeds,
+        "right_id": float(share.mean()),
+        "idf1": float(score.mean()),
+    }
+
+
+def count_people(names: list[list[int]]) -> int:
+    """Number of persons in all frames that are no false alarms."""
+    return sum(name >= 0 for one in names for name in one)
+
+
+def following(every: int, count: int, seeds: int, fps: float) -> dict[str, float]:
+    """Figures over `seeds` crossings of `count` people of whom the detector sees every n-th frame;
+    `found` is the share of the people found by a detector in every frame that are found."""
+    config = EstimatorConfig(detector=DetectorConfig(every=every))
+    rows = []
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        frames, names = frames_of(crossing(rng, count, fps=fps), rng)
+        estimator = WalkersEstimator(frames, config)
+        tracker = Tracker()
+        video = VideoEstimator(estimator, tracker)
+        ids = []
+        who = []
+
+        for number, (persons, walkers) in enumerate(zip(frames, names)):
+            name_of = {id(person): name for person, name in zip(persons, walkers)}
+            stamp_ns = round((number + 1) * 1e9 / fps)
+            estimate = video.estimate(stamp_ns, numbered_image(number))
+            (frame,) = tracker.update(stamp_ns, estimate.persons)
+            ids.append([person.id for person in frame.persons])
+            who.append([name_of[id(person)] for person in estimate.persons])
+
+        detected = len(estimator.detected) / len(frames)
+        found = count_people(who) / count_people(names)
+        rows.append((detected, found, *identity(ids, who)))
+
+    detected, found, switches, share, score = np.array(rows).T
+    return {
+        "detected": float(detected.mean()),
+        "found": float(found.mean()),
+        "switches": int(switches.sum()),
         "right_id": float(share.mean()),
         "idf1": float(score.mean()),
     }
@@ -243,6 +290,20 @@ def main() -> int:
             runs = f"{row['runs_with_switches']}/{row['runs']}"
             print(
                 f"{title:44}{row['switches']:10}{runs:>10}{row['right_id']:10.3f}{row['idf1']:8.3f}"
+            )
+
+    figures["following"] = {}
+    print(
+        f"\n{'following':34}{'detected':>10}{'found':>8}{'switches':>10}{'right id':>10}{'IDF1':>8}"
+    )
+    for count in (2, 3):
+        for every in EVERY:
+            row = following(every, count, args.seeds, args.fps)
+            title = f"{count} people, detector.every {every}"
+            figures["following"][title] = row
+            print(
+                f"{title:34}{row['detected']:10.3f}{row['found']:8.3f}{row['switches']:10}"
+                f"{row['right_id']:10.3f}{row['idf1']:8.3f}"
             )
 
     people = motions(args.mocap, 4.0, args.fps, args.people)

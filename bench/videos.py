@@ -7,12 +7,14 @@ where it is a frame later, and these two lie together. Sides are exchanged betwe
 the arms and legs of the one fit those of the other better with left and right exchanged. Both of
 confident keypoints, of people followed from frame to frame by their boxes. --sheets DIR draws
 --frames frames of each video, the nearest person alone: orange is the person's right, blue the
-left. --json FILE writes the figures.
+left. --every N follows people between frames that are detected (`detector.every`), as the node
+does; otherwise each frame stands alone. --json FILE writes the figures.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,7 +29,9 @@ from lifting_ros.device import use_threads
 from lifting_ros.estimator import EstimatorConfig, PoseEstimator
 from lifting_ros.keypoints.crop import crop_around
 from lifting_ros.skeleton import KEYPOINT_FLIP, KEYPOINT_LIMBS, KEYPOINT_NAMES
+from lifting_ros.tracking.tracking import Tracker
 from lifting_ros.types import Skeleton2D
+from lifting_ros.video import VideoEstimator
 
 SURE = 0.3
 """Least confidence of a keypoint that counts."""
@@ -49,6 +53,26 @@ def frames(video: Path, most: int = 0) -> Iterator[np.ndarray]:
         if not read:
             return
         yield np.ascontiguousarray(image[..., ::-1])
+
+
+def find_in_stream(
+    estimator: PoseEstimator, video: Path, most: int = 0
+) -> tuple[list[list[Skeleton2D]], int]:
+    """The persons of each frame as the node finds them, and how many frames were detected."""
+    fps = cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FPS)
+    tracker = Tracker()
+    stream = VideoEstimator(estimator, tracker)
+    found = []
+    detected = 0
+
+    for number, image in enumerate(frames(video, most)):
+        stamp_ns = round((number + 1) * 1e9 / fps)
+        estimate = stream.estimate(stamp_ns, image)
+        tracker.update(stamp_ns, estimate.persons)
+        found.append([person.skeleton_2d for person in estimate.persons])
+        detected += estimate.detected
+
+    return found, detected
 
 
 def follow(found: list[list[Skeleton2D]]) -> list[list[tuple[int, Skeleton2D]]]:
@@ -176,6 +200,9 @@ def main() -> int:
         "--most", type=int, default=0, metavar="N", help="frames of each video (default all)"
     )
     parser.add_argument(
+        "--every", type=int, default=0, metavar="N", help="as a stream, with detector.every N"
+    )
+    parser.add_argument(
         "--frames", type=int, default=50, metavar="N", help="frames of a sheet (default 50)"
     )
     parser.add_argument(
@@ -184,21 +211,26 @@ def main() -> int:
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
     args = parser.parse_args()
     use_threads()
-    estimator = PoseEstimator(EstimatorConfig(weights=args.weights))
+    config = EstimatorConfig(weights=args.weights)
+    detector = dataclasses.replace(config.detector, every=max(args.every, 1))
+    estimator = PoseEstimator(dataclasses.replace(config, detector=detector))
     rows = {}
 
     for video in args.videos:
-        total = len(
-            found := [
+        if args.every:
+            found, detected = find_in_stream(estimator, video, args.most)
+        else:
+            found = [
                 estimator.find_keypoints(image, estimator.detector.detect(image))
                 for image in frames(video, args.most)
             ]
-        )
+            detected = len(found)
+        total = len(found)
         if not total:
             print(f"{video}: not a readable video", file=sys.stderr)
             return 2
 
-        rows[video.stem] = row(found)
+        rows[video.stem] = row(found) | {"detected": float(detected)}
 
         if args.sheets:
             chosen = set(np.linspace(0, total - 1, min(args.frames, total)).astype(int).tolist())

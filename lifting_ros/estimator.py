@@ -17,7 +17,7 @@ import numpy as np
 
 from lifting_ros.backends import make_detector, make_network
 from lifting_ros.config import ConfigError
-from lifting_ros.detection.detector import DetectorConfig, overlaps
+from lifting_ros.detection.detector import DetectorConfig, box_of_keypoints, overlaps
 from lifting_ros.device import choose_device
 from lifting_ros.errors import LiftingError
 from lifting_ros.geometry.camera import Camera
@@ -43,12 +43,6 @@ DETECTOR_SHARE = 0.1
 COUNTED_KEYPOINTS = 4
 """Number of keypoints, the most probable ones, that a person's score is computed from. Half of a
 person may be out of view, so not all count."""
-
-SEEN_CONFIDENCE = 0.1
-"""Keypoints of at least this confidence span a person's box."""
-
-LEAST_SEEN = 4
-"""With fewer keypoints seen, the box is the detector's."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +153,8 @@ class Estimate:
     persons: tuple[Person, ...]
     seconds: dict[str, float]
     """Wall time of each step: detect, network, lift."""
+    detected: bool = True
+    """Whether the detector ran; False: the persons were looked for in given places alone."""
 
 
 def network_and_detector(config: EstimatorConfig) -> tuple[Path, Path]:
@@ -326,6 +322,7 @@ class PoseEstimator(KeypointLifter):
         camera: Camera | None = None,
         up: Sequence[float] | np.ndarray = UP,
         depth: np.ndarray | None = None,
+        detections: Sequence[Detection] | None = None,
     ) -> Estimate:
         """Find and lift every person in an image.
 
@@ -334,6 +331,7 @@ class PoseEstimator(KeypointLifter):
         up: (3,) direction of up in the optical frame; NaN if unknown.
         depth: (H', W') metres, of the same view; 0 or NaN where nothing was measured. Used only
         with a camera.
+        detections: where to look for persons; None: where the detector finds them.
 
         ImageError for an image of another shape or type.
         """
@@ -341,8 +339,10 @@ class PoseEstimator(KeypointLifter):
         clock = Clock()
 
         # Persons
-        detections = self.detector.detect(image)
-        clock.mark("detect")
+        detected = detections is None
+        if detections is None:
+            detections = self.detector.detect(image)
+            clock.mark("detect")
 
         # Keypoints
         skeletons = self.find_keypoints(image, detections)
@@ -351,7 +351,7 @@ class PoseEstimator(KeypointLifter):
         # Joints
         persons = self.lift(skeletons, camera, up, depth, image.shape[1::-1])
         clock.mark("lift")
-        return Estimate(tuple(persons), clock.seconds)
+        return Estimate(tuple(persons), clock.seconds, detected)
 
     def find_keypoints(
         self, image: np.ndarray, detections: Sequence[Detection]
@@ -446,11 +446,7 @@ def drop_outside(found: FoundKeypoints, size: tuple[int, int]) -> FoundKeypoints
 
 def _skeleton_2d(found: FoundKeypoints, detection: Detection) -> Skeleton2D:
     """One person's keypoints with their box and the person's score."""
-    seen = found.keypoints_px[found.confidence >= SEEN_CONFIDENCE]
-    box = detection.box_px
-    if len(seen) >= LEAST_SEEN:
-        box = np.concatenate([seen.min(0), seen.max(0)])
-
+    box = box_of_keypoints(found.keypoints_px, found.confidence, detection.box_px)
     return Skeleton2D(
         keypoints_px=found.keypoints_px,
         confidence=found.confidence,

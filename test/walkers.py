@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lifting_ros.detection.detector import overlaps
+from lifting_ros.estimator import Estimate, EstimatorConfig
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
 from lifting_ros.types import JointStatus, Person, Skeleton2D, Skeleton3D
@@ -233,3 +235,47 @@ def frames_of(
         persons.append([there[i][0] for i in order])
         names.append([there[i][1] for i in order])
     return persons, names
+
+
+CROP_OVERLAP = 0.3
+"""Least overlap (IoU) of a crop's box with a person's in which the person is found."""
+
+
+def numbered_image(number: int, size: tuple[int, int] = (8, 8)) -> np.ndarray:
+    """An image of `size` (w, h) that tells a WalkersEstimator which frame it is."""
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    image[0, 0, 0] = number % 256
+    image[0, 0, 1] = number // 256
+    return image
+
+
+class WalkersEstimator:
+    """Stands for `PoseEstimator` on frames of walkers.
+
+    The detector finds everybody in a frame. A crop finds the person whose box fits it best.
+    """
+
+    def __init__(self, frames: list[list[Person]], config: EstimatorConfig):
+        self.frames = frames
+        self.config = config
+        self.detected: list[int] = []
+        """Numbers of the frames in which the detector ran."""
+        self.followed: list[int] = []
+        """Numbers of the frames in which persons were looked for in given places."""
+
+    def estimate(self, image, camera=None, up=None, depth=None, detections=None) -> Estimate:
+        number = int(image[0, 0, 0]) + 256 * int(image[0, 0, 1])
+        persons = self.frames[number]
+        if detections is None:
+            self.detected.append(number)
+            return Estimate(tuple(persons), {"detect": 0.002, "network": 0.001})
+
+        self.followed.append(number)
+        boxes = np.array([person.skeleton_2d.box_px for person in persons]).reshape(-1, 4)
+        found = []
+        for detection in detections:
+            fits = overlaps(detection.box_px, boxes)
+            if fits.max(initial=0.0) >= CROP_OVERLAP:
+                found.append(int(fits.argmax()))
+        chosen = [persons[index] for index in sorted(set(found))]
+        return Estimate(tuple(chosen), {"network": 0.001}, detected=False)

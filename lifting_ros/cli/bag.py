@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from lifting_ros.ros.bag_estimation import Answer
     from lifting_ros.ros.bag_input import InputBag
     from lifting_ros.ros.parameters import NodeConfig
+    from lifting_ros.tracking.tracking import Tracker
 
     Answers = Sequence[Answer | None]
 
@@ -180,7 +181,8 @@ def add_poses(args: argparse.Namespace, config: NodeConfig, bag: InputBag, topic
     """Estimate every image, then write the bag; CommandError where no image can be used."""
     from lifting_ros.device import use_threads
     from lifting_ros.estimator import PoseEstimator
-    from lifting_ros.ros.bag_estimation import ImageEstimation
+    from lifting_ros.ros.bag_estimation import ImageEstimation, bag_tracker
+    from lifting_ros.video import VideoEstimator
 
     warnings = Warnings(args.program)
     images = ImageEstimation(bag, topic, find_camera_infos(args, bag, topic), config, warnings)
@@ -188,7 +190,9 @@ def add_poses(args: argparse.Namespace, config: NodeConfig, bag: InputBag, topic
     estimator = PoseEstimator(config.estimator)
 
     count = sum(connection.msgcount for connection in images.connections)
-    answers = track(args, config, images.answers(estimator), count, warnings)
+    tracker = bag_tracker(config.tracking, args.smooth)
+    video = VideoEstimator(estimator, tracker)
+    answers = track(images.answers(video), tracker, count, warnings)
     used = [answer for answer in answers if answer is not None]
     if not used:
         reason = next(iter(warnings.kept.values()), "there is none")
@@ -258,24 +262,20 @@ def find_camera_infos(
 
 
 def track(
-    args: argparse.Namespace,
-    config: NodeConfig,
-    answers: Iterable[Answer | None],
-    count: int,
-    warnings: Warnings,
+    answers: Iterable[Answer | None], tracker: Tracker, count: int, warnings: Warnings
 ) -> Answers:
     """Every answer, with the persons' ids and velocities; None for images that are not used."""
     from lifting_ros.ros.bag_estimation import OfflineTracker
 
-    tracker = OfflineTracker(config.tracking, args.smooth)
+    offline = OfflineTracker(tracker)
     for answer in progress(answers, "estimating", count):
-        tracker.add(answer)
+        offline.add(answer)
         if answer is not None:
             warnings.release()
-    tracked = tracker.end()
-    if tracker.late:
+    tracked = offline.end()
+    if offline.late:
         print(
-            f"{args.program}: the stamps of {tracker.late} of {len(tracked)} images are not later"
+            f"{args.program}: the stamps of {offline.late} of {len(tracked)} images are not later"
             " than the one before: their persons have no ids",
             file=sys.stderr,
         )

@@ -220,10 +220,12 @@ def estimate_frames(
     from lifting_ros.io.images import Losses
     from lifting_ros.io.progress import Progress
     from lifting_ros.tracking.tracking import Tracker, TrackerConfig
+    from lifting_ros.video import VideoEstimator
 
     track = args.track if args.track is not None else not source.images
     lag_s = 0.0 if source.live else SMOOTHING_LAG_S
     tracker = Tracker(TrackerConfig(enabled=track, lag_s=lag_s))
+    video = VideoEstimator(estimator, tracker)
     limit = args.max_frames or None
     total = min(filter(None, (limit, source.count)), default=None)
 
@@ -243,7 +245,7 @@ def estimate_frames(
             for frame in bar:
                 image = frame.rgb
                 camera = cameras.of(image, frame.name) if cameras else None
-                persons = estimator.estimate(image, camera).persons
+                persons = video.estimate(frame.stamp_ns, image, camera).persons
                 waiting_images.append(image)
                 take(tracker.update(frame.stamp_ns, persons))
         except KeyboardInterrupt:

@@ -24,6 +24,13 @@ _AT_BORDER_PX = 1.5
 """A side nearer than this to the border of the image counts as lying at the border."""
 
 
+SEEN_CONFIDENCE = 0.1
+"""Keypoints of at least this confidence span a person's box."""
+
+LEAST_SEEN = 4
+"""With fewer keypoints seen, the box is taken from elsewhere."""
+
+
 ImageSize = tuple[int, int]
 """Width and height, px."""
 
@@ -85,6 +92,30 @@ class DetectorConfig:
             "live": True,
         },
     )
+    every: int = field(
+        default=5,
+        metadata={
+            "description": (
+                "the detector sees every n-th image of a stream, and each in which somebody "
+                "tracked is lost or unsure; in between, people are looked for where the tracker "
+                "expects them; 1: every image"
+            ),
+            "range": (1, 1000),
+            "live": True,
+        },
+    )
+
+
+def box_of_keypoints(
+    keypoints_px: np.ndarray, confidence: np.ndarray, otherwise: np.ndarray
+) -> np.ndarray:
+    """Box (4,) around the keypoints (14, 2) that are seen, by their confidence (14,); `otherwise`
+    if they are fewer than LEAST_SEEN."""
+    seen = keypoints_px[confidence >= SEEN_CONFIDENCE]
+    if len(seen) < LEAST_SEEN:
+        return otherwise
+
+    return np.concatenate([seen.min(0), seen.max(0)])
 
 
 def overlaps(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:

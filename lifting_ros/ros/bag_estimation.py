@@ -14,7 +14,6 @@ from rosbags.interfaces import Connection
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 
-from lifting_ros.estimator import PoseEstimator
 from lifting_ros.io.brightness_range import BrightnessRange
 from lifting_ros.ros.bag_input import COMPRESSED, IMAGE, INFO, InputBag
 from lifting_ros.ros.calibration import usable_camera
@@ -23,6 +22,7 @@ from lifting_ros.ros.message_types import stamp_reader, typestore_of
 from lifting_ros.ros.parameters import NodeConfig
 from lifting_ros.tracking.tracking import LONGEST_S, Tracker, TrackerConfig
 from lifting_ros.types import Person
+from lifting_ros.video import VideoEstimator
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class Answer:
     header: Header
     """Of the image."""
     persons: tuple[Person, ...]
+    is_late: bool = False
+    """Whether the image is late or repeated: its persons are not tracked."""
 
     @property
     def stamp_ns(self) -> int:
@@ -93,24 +95,29 @@ class ImageEstimation:
         self._up = np.array(config.up)
         self._brightness = BrightnessRange(warn)
 
-    def answers(self, estimator: PoseEstimator) -> Iterator[Answer | None]:
-        """One Answer per message of the topic, in order; None for an unusable image."""
+    def answers(self, video: VideoEstimator) -> Iterator[Answer | None]:
+        """One Answer per message of the topic, in order; None for an unusable image.
+
+        Each has to be added to an OfflineTracker with the tracker of `video` before the next one is
+        asked for: that one depends on it.
+        """
         for connection, time_ns, data in self._bag.messages(self.connections):
             try:
-                yield self._answer(estimator, connection, time_ns, data)
+                yield self._answer(video, connection, time_ns, data)
             except ConversionError as error:
                 self._warn(f"image not used: {error}")
                 yield None
 
     def _answer(
-        self, estimator: PoseEstimator, connection: Connection, time_ns: int, data: bytes
+        self, video: VideoEstimator, connection: Connection, time_ns: int, data: bytes
     ) -> Answer:
         message = self._bag.decode(connection, data)
         header = ros_header(message.header)
+        is_late = video.tracker.drop_if_late(header_ns(header))
         image = (image_to_rgb if connection.msgtype == IMAGE else compressed_to_rgb)(
             replace(message, header=header), self._brightness
         )
-        answer = Answer(header, ())
+        answer = Answer(header, (), is_late)
         camera = usable_camera(
             lambda: self._infos(time_ns, answer.stamp_ns),
             image.shape[1::-1],
@@ -119,7 +126,11 @@ class ImageEstimation:
             f"for {self._topic}",
         )
 
-        return replace(answer, persons=tuple(estimator.estimate(image, camera, self._up).persons))
+        if is_late:
+            estimate = video.estimator.estimate(image, camera, self._up)
+        else:
+            estimate = video.estimate(answer.stamp_ns, image, camera, self._up)
+        return replace(answer, persons=tuple(estimate.persons))
 
 
 def ros_header(header: Any) -> Header:
@@ -129,14 +140,19 @@ def ros_header(header: Any) -> Header:
     )
 
 
+def bag_tracker(config: TrackerConfig, smooth: bool) -> Tracker:
+    """The tracker of a bag; with `smooth`, every frame is smoothed over the whole bag."""
+    return Tracker(replace(config, lag_s=LONGEST_S) if smooth else config)
+
+
 class OfflineTracker:
-    """Adds ids and velocities; with `smooth`, every frame is smoothed over the whole bag.
+    """Adds ids and velocities to the answers of a bag.
 
     The persons of a late or repeated frame are not tracked: they have no ids.
     """
 
-    def __init__(self, config: TrackerConfig, smooth: bool):
-        self._tracker = Tracker(replace(config, lag_s=LONGEST_S) if smooth else config)
+    def __init__(self, tracker: Tracker):
+        self._tracker = tracker
         self._answers: list[Answer | None] = []
         self._is_tracked: list[bool] = []
         self._tracked: list[tuple[Person, ...]] = []
@@ -146,7 +162,7 @@ class OfflineTracker:
     def add(self, answer: Answer | None) -> None:
         """Add the next image's answer, or None."""
         self._answers.append(answer)
-        is_late = answer is not None and self._tracker.drop_if_late(answer.stamp_ns)
+        is_late = answer is not None and answer.is_late
         self.late += is_late
         self._is_tracked.append(answer is not None and not is_late)
         if self._is_tracked[-1]:

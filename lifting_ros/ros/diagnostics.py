@@ -36,6 +36,8 @@ class Tally:
         self._persons = 0
         self._dropped = Counter()
         self._received = 0
+        self._detected = 0
+        self._followed = 0
 
     def received(self) -> None:
         """Count an image that arrived."""
@@ -47,6 +49,14 @@ class Tally:
         with self._lock:
             self._dropped[cause] += 1
             self.total_dropped[cause] += 1
+
+    def estimated(self, detected: bool) -> None:
+        """Count an estimated image: whether the detector ran, or persons were followed."""
+        with self._lock:
+            if detected:
+                self._detected += 1
+            else:
+                self._followed += 1
 
     def answered(self, age_s: float, seconds: Mapping[str, float], persons: int) -> None:
         """Count an answered image: its age, seconds per step and number of persons."""
@@ -67,6 +77,8 @@ class Tally:
                 "rate [Hz]": f"{len(ages) / period_s:.1f}",
             }
             values["persons"] = str(self._persons)
+            values["frames detected"] = str(self._detected)
+            values["frames followed"] = str(self._followed)
             totals = sorted(self.total_dropped.items())
             self._clear()
 

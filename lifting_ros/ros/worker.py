@@ -33,6 +33,7 @@ from lifting_ros.ros.skeleton_messages import message_to_skeletons
 from lifting_ros.ros.transforms import TransformListener
 from lifting_ros.tracking.tracking import TrackedFrame, Tracker
 from lifting_ros.types import Person
+from lifting_ros.video import VideoEstimator
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class Worker:
     ):
         self._estimator = estimator
         self._tracker = tracker
+        self._video = VideoEstimator(estimator, tracker)
         self._outputs = outputs
         self._tally = tally
         self._context = context
@@ -251,7 +253,8 @@ class Worker:
         depth = self._depth(job.depth, config)
         clock.mark("convert")
         camera = self._camera(message, image.shape[1::-1], config)
-        estimate = self._estimator.estimate(image, camera, up, depth)
+        estimate = self._video.estimate(stamp_ns(message), image, camera, up, depth)
+        self._tally.estimated(estimate.detected)
         clock.take(estimate.seconds)
         return estimate.persons, image
 

@@ -34,6 +34,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from lifting_ros.detection.detector import box_of_keypoints
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, ROOT
 from lifting_ros.tracking import kalman
 from lifting_ros.tracking.association import assign, cost_at, costs
@@ -46,7 +47,7 @@ from lifting_ros.tracking.tracks import (
     tracked_person,
     update_limbs,
 )
-from lifting_ros.types import Person
+from lifting_ros.types import Person, Skeleton2D
 
 LONGEST_S = 1e9
 """Longer than any recording."""
@@ -58,6 +59,10 @@ density of the white noise."""
 FIRST_RETENTION_S = 0.25
 """A track that is not seen is kept for this time plus the time that it was seen: most of what is
 seen once is a false alarm."""
+
+SEARCH_S = 2.0
+"""Time for which somebody lost is missed, even if the id is forgotten earlier; at most
+`retention_s`. With 1 s, one of two people who cross twice reappeared unsearched."""
 
 LATE_IN_A_ROW = 10
 """Late frames in a row, each later than the one before, after which time itself has gone back."""
@@ -224,6 +229,10 @@ class Tracker:
         self._waiting: deque[_Step] = deque()
         self._shown: dict[int, Person] = {}
         self._late_ns: list[int] = []
+        self._last: _Step | None = None
+        self._forgotten_ns: int | None = None
+        """Stamp of the last frame that showed anyone of those whose tracks were dropped while they
+        were lost; None: nobody's was."""
 
     def drop_if_late(self, stamp_ns: int) -> bool:
         """Whether a frame is late or repeated, and has to be left out: do not `update` with it.
@@ -261,9 +270,11 @@ class Tracker:
             self.reset()
 
         step = self._step(stamp_ns, persons)
+        self._note_forgotten(step.tracks)
         self._waiting.append(step)
         self._stamp_ns = stamp_ns
         self._tracks = step.tracks
+        self._last = step
 
         # Integers: stamps have more digits than a float
         lag_ns = round(1e9 * self.config.lag_s)
@@ -276,6 +287,62 @@ class Tracker:
             return []
 
         return self._publish(self._waiting[-1].stamp_ns)
+
+    def _note_forgotten(self, after: Tracks) -> None:
+        """Note whose tracks are dropped in `after`, if they were lost already in the last frame:
+        after a gap in time nobody is looked for."""
+        before = self._tracks
+        was_lost = before.seen_ns < (self._stamp_ns or 0)
+        forgotten = was_lost & ~np.isin(before.ids, after.ids)
+        if forgotten.any():
+            newest_ns = int(before.seen_ns[forgotten].max())
+            self._forgotten_ns = max(newest_ns, self._forgotten_ns or newest_ns)
+
+    def expected(self, stamp_ns: int) -> list[Skeleton2D]:
+        """The 2D skeletons of the persons in the last frame, where the tracks predict them at
+        `stamp_ns`; confidences, covariances and scores are those of the last frame.
+
+        None where nothing is predicted: without tracking, and at a stamp that is not later than
+        the last one. Does not change the tracks.
+        """
+        last = self._last
+        if last is None or stamp_ns <= last.stamp_ns:
+            return []
+
+        tracks = self._predict(stamp_ns)
+        row_of_id = {int(track_id): row for row, track_id in enumerate(tracks.ids)}
+        expected = []
+        for person, last_row in zip(last.persons, last.rows):
+            if last_row < 0:
+                continue
+
+            row = row_of_id.get(int(last.tracks.ids[last_row]))
+            if row is not None:
+                keypoints = tracks.pixels.mean[row, :, :2]
+                expected.append(_moved(person.skeleton_2d, keypoints))
+
+        return expected
+
+    def misses_somebody(self, stamp_ns: int) -> bool:
+        """Whether somebody was not in the last frame but keeps the id at `stamp_ns`, or was lost up
+        to SEARCH_S ago: people who cross are seen so briefly at times that their ids are forgotten
+        earlier."""
+        last = self._last
+        if last is None or stamp_ns <= last.stamp_ns:
+            return False
+
+        # Who keeps the id
+        tracks = self._predict(stamp_ns)
+        if (tracks.seen_ns < last.stamp_ns).any():
+            return True
+
+        # Whose id is forgotten
+        lost_ns = last.tracks.seen_ns[last.tracks.seen_ns < last.stamp_ns].tolist()
+        if self._forgotten_ns is not None:
+            lost_ns.append(self._forgotten_ns)
+
+        search_ns = 1e9 * min(SEARCH_S, self.config.retention_s)
+        return any(stamp_ns - seen_ns <= search_ns for seen_ns in lost_ns)
 
     def _step(self, stamp_ns: int, persons: tuple[Person, ...]) -> _Step:
         """One step of the filter."""
@@ -519,6 +586,12 @@ class Tracker:
         kept = set(tracks.ids.tolist())
         self._shown = {i: person for i, person in self._shown.items() if i in kept}
         return TrackedFrame(step.stamp_ns, tuple(persons))
+
+
+def _moved(skeleton: Skeleton2D, keypoints_px: np.ndarray) -> Skeleton2D:
+    """A skeleton with its keypoints (14, 2) elsewhere; its box follows."""
+    box = box_of_keypoints(keypoints_px, skeleton.confidence, skeleton.box_px)
+    return replace(skeleton, keypoints_px=keypoints_px, box_px=box)
 
 
 def _positions(state: Motion, size: int) -> tuple[np.ndarray, np.ndarray]:

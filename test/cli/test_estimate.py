@@ -267,7 +267,7 @@ class Recorder:
         self.config = config
         Recorder.seen = []
 
-    def estimate(self, image, camera=None):
+    def estimate(self, image, camera=None, up=None, depth=None):
         focal_px = camera.matrix[0, 0] if camera else None
         Recorder.seen.append((image.shape[1::-1], focal_px))
         return Estimate((), {})

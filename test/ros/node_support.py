@@ -46,10 +46,12 @@ class FakeEstimator:
     def retune(self, config: EstimatorConfig) -> None:
         self.config = config
 
-    def estimate(self, image, camera=None, up=None, depth=None) -> Estimate:
+    def estimate(self, image, camera=None, up=None, depth=None, detections=None) -> Estimate:
         self.calls.append({"image": image, "camera": camera, "up": np.array(up), "depth": depth})
         return Estimate(
-            tuple(self.answer(self.calls[-1])), {"detect": 0.001, "network": 0.002, "lift": 0.0}
+            tuple(self.answer(self.calls[-1])),
+            {"detect": 0.001, "network": 0.002, "lift": 0.0},
+            detected=detections is None,
         )
 
     def lift(self, skeletons, camera=None, up=None):
@@ -64,6 +66,7 @@ class Stage:
         self.context = Context()
         rclpy.init(context=self.context, domain_id=1 + (os.getpid() + next(_domains)) % 100)
         overrides.setdefault("silence_s", 0.0)  # a slow machine is silent, too
+        overrides.setdefault("detector__every", 1)  # one call of the estimator an image
         given = [
             Parameter(name.replace("__", "."), value=value) for name, value in overrides.items()
         ]

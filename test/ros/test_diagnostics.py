@@ -30,6 +30,16 @@ def test_rates_ages_steps_and_drops_of_a_period():
     assert expected.items() <= values.items()
 
 
+def test_detected_and_followed_frames_of_a_period():
+    tally = Tally()
+    for detected in (True, False, False, False):
+        tally.estimated(detected)
+    values, _, _ = tally.take(1.0)
+    assert (values["frames detected"], values["frames followed"]) == ("1", "3")
+    values, _, _ = tally.take(1.0)
+    assert (values["frames detected"], values["frames followed"]) == ("0", "0")
+
+
 def test_a_period_starts_afresh_but_drops_are_counted_on():
     tally = Tally()
     tally.answered(0.1, {}, 1)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bag played to the node gives the poses that `lifting bag` gives, bit by bit."""
+"""A bag played to the node gives the poses that `lifting bag` gives, bit by bit: people are
+detected and followed in the same frames."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from lifting_ros.msg import Skeleton3DArray
 from ros_support import camera_info
 from ros_support import image as image_message
@@ -20,6 +22,7 @@ import bags
 from rosbags.highlevel import AnyReader
 
 from lifting_ros.cli.main import main
+from lifting_ros.detection.multipose_detector import Detector
 
 FRAMES = bags.frames(range(40, 48))
 STAMPS = [bags.START_NS + k * bags.PERIOD_NS for k in range(len(FRAMES))]
@@ -49,7 +52,21 @@ def values(skeletons) -> list[list[float]]:
     return rows
 
 
-def test_live_replay_gives_the_poses_of_the_bag(processes, peer, tmp_path):
+@pytest.fixture
+def detected(monkeypatch) -> list[int]:
+    """Grows by one at each call of the detector in this process."""
+    calls: list[int] = []
+    detect = Detector.detect
+
+    def counted(detector, image):
+        calls.append(len(calls))
+        return detect(detector, image)
+
+    monkeypatch.setattr(Detector, "detect", counted)
+    return calls
+
+
+def test_live_replay_gives_the_poses_of_the_bag(processes, peer, tmp_path, detected):
     messages = []
     for stamp, frame in zip(STAMPS, FRAMES):
         messages += [
@@ -66,6 +83,7 @@ def test_live_replay_gives_the_poses_of_the_bag(processes, peer, tmp_path):
         connections = [c for c in reader.connections if c.topic == "/lifting/skeletons_3d"]
         offline = [reader.deserialize(raw, c.msgtype) for c, _, raw in reader.messages(connections)]
     assert sum(bool(m.skeletons) for m in offline) == len(FRAMES)
+    assert 0 < len(detected) < len(FRAMES)
 
     node = processes.start("node", "--ros-args", "--params-file", str(params))
     peer.listen(Skeleton3DArray, "/lifting/skeletons_3d")

@@ -607,3 +607,74 @@ def test_waiting_frames_are_not_searched_at_every_frame():
     tracker._waiting = Counted()
     assert not any(tracker.update(stamp(k), ()) for k in range(100)) and Counted.looked_at == 100
     assert [frame.stamp_ns for frame in tracker.flush()] == [stamp(k) for k in range(100)]
+
+
+def test_expected_skeletons_are_where_people_will_be():
+    """Nearer than where they were, at twice the frames' period too; scores and confidences stay."""
+    lifted = lift(walk(straight((-1.5, 3), (1.5, 3), 2.0, FPS), FPS), np.random.default_rng(0))
+    tracker = Tracker()
+    for k in range(30):
+        tracker.update(stamp(k), [lifted[k]])
+
+    for ahead in (1, 2, 4):
+        (expected,) = tracker.expected(stamp(29 + ahead))
+        true = lifted[29 + ahead].skeleton_2d
+        last = lifted[29].skeleton_2d
+        assert np.abs(expected.box_px - true.box_px).max() < np.abs(last.box_px - true.box_px).max()
+        assert expected.score == last.score
+        np.testing.assert_array_equal(expected.confidence, last.confidence)
+
+
+def test_expectations_do_not_change_the_tracks():
+    rng = np.random.default_rng(2)
+    frames, _ = frames_of(crossing(rng, 3), rng)
+    asked, plain = Tracker(TrackerConfig(lag_s=0.1)), Tracker(TrackerConfig(lag_s=0.1))
+    for k, persons in enumerate(frames):
+        asked.expected(stamp(k))
+        asked.misses_somebody(stamp(k))
+        for one, other in zip(asked.update(stamp(k), persons), plain.update(stamp(k), persons)):
+            assert ids_of([one.persons]) == ids_of([other.persons])
+            for mine, theirs in zip(one.persons, other.persons, strict=True):
+                np.testing.assert_array_equal(
+                    mine.skeleton_3d.joints_m, theirs.skeleton_3d.joints_m
+                )
+                np.testing.assert_array_equal(mine.velocity_mps, theirs.velocity_mps)
+
+
+def test_lost_persons_are_missed_for_the_retention_time():
+    """Also those who were seen twice only, and have no id any more: for two seconds."""
+    lifted = lift(walk(straight((-1, 3), (1, 3), 4.0, FPS), FPS), np.random.default_rng(0))
+    for seen, retention_s, frames in ((60, 1.5, 44), (60, 0.5, 14), (2, 1.5, 44), (2, 3.0, 59)):
+        tracker = Tracker(TrackerConfig(retention_s=retention_s))
+        assert not tracker.misses_somebody(stamp(0)) and tracker.expected(stamp(0)) == []
+        for k in range(seen):
+            tracker.update(stamp(k), [lifted[k]])
+        assert not tracker.misses_somebody(stamp(seen))
+        assert len(tracker.expected(stamp(seen))) == 1
+
+        missed = []
+        for k in range(seen, seen + 70):
+            tracker.update(stamp(k), [])
+            assert tracker.expected(stamp(k + 1)) == []
+            missed.append(tracker.misses_somebody(stamp(k + 1)))
+        assert missed == [True] * frames + [False] * (70 - frames)
+
+
+def test_who_is_found_again_is_not_missed():
+    lifted = lift(walk(straight((-1, 3), (1, 3), 4.0, FPS), FPS), np.random.default_rng(0))
+    tracker = Tracker()
+    for k in range(40):
+        tracker.update(stamp(k), [] if 30 <= k < 36 else [lifted[k]])
+    assert not tracker.misses_somebody(stamp(40))
+
+
+def test_nobody_is_expected_at_an_earlier_stamp_or_untracked():
+    lifted = lift(walk(straight((-1, 3), (1, 3), 1.0, FPS), FPS), np.random.default_rng(0))
+    tracker, untracked = Tracker(), Tracker(TrackerConfig(enabled=False))
+    for one in (tracker, untracked):
+        one.update(stamp(5), [lifted[5]])
+    assert tracker.expected(stamp(5)) == tracker.expected(stamp(4)) == []
+    assert len(tracker.expected(stamp(6))) == 1 and untracked.expected(stamp(6)) == []
+    assert tracker.expected(stamp(6) + 10**10) == []
+    tracker.reset()
+    assert tracker.expected(stamp(6)) == []

@@ -4,9 +4,8 @@ by status and joint by joint, with the errors beside it.
 
 On rendered people (`rendered_people`) the estimate stands as it is. On videos with motion-capture
 truth (`video_truth`) the camera is not known, and the estimate is aligned with the truth first; its
-covariances are turned and scaled with it. The similarity takes seven degrees of freedom, so that
-for J joints right covariances have a NEES between 1 - 7 / (3 J), if they are all alike and round,
-and 1.
+covariances are turned and scaled with it. The alignment hides a part of the error: four of the
+three times J degrees of freedom.
 """
 
 from __future__ import annotations

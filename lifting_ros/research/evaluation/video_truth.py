@@ -3,7 +3,9 @@
 
 The .npz holds `time_s` (T,), rising, `joints_m` (T, K, 3) in any frame, metres, and `joint_names`
 (K,), as `right_knee` or `rknee`. The frame at time t is compared with the joints at time t. The
-camera is not known: each person is aligned with the truth by a similarity.
+camera is not known: each person is aligned with the truth by a similarity. PA-MPJPE is the error
+then; for the coverage both are put on the middle of their hips, because covariances are about the
+root.
 """
 
 from __future__ import annotations
@@ -29,6 +31,9 @@ VIDEO_SUFFIX = ".mp4"
 
 LEAST_JOINTS = 4
 """Joints that a similarity requires, and one more to measure anything."""
+
+HIPS = (JOINT_NAMES.index("right_hip"), JOINT_NAMES.index("left_hip"))
+"""The root lies between them; not every truth has a root, and where it lies differs."""
 
 _SHORT_SIDES = {"r": "right_", "l": "left_"}
 
@@ -130,13 +135,24 @@ def measure_video(frames: Sequence[TrackedFrame], truth: Truth) -> Covered:
     aligned = align(joints_m, truth_m)
     error_m = aligned.joints - truth_m
     return Covered(
-        error_m=error_m,
+        error_m=about_hips(error_m, truth.joints),
         covariance_m2=aligned.covariance(covariance.reshape(*joints_m.shape, 3)),
         status=status.reshape(joints_m.shape[:2]),
         names=tuple(JOINT_NAMES[joint] for joint in joints),
         errors_mm={"PA-MPJPE": 1e3 * np.linalg.norm(error_m, axis=-1).mean(-1)},
         sought=len(within),
     )
+
+
+def about_hips(error_m: np.ndarray, joints: tuple[int, ...]) -> np.ndarray:
+    """Errors (N, K, 3) without that of the middle of the hips, as covariances are about the root.
+
+    joints: (K,) numbers of JOINT_NAMES; without both hips the errors stay as they are.
+    """
+    hips = [index for index, joint in enumerate(joints) if joint in HIPS]
+    if len(hips) < len(HIPS):
+        return error_m
+    return error_m - error_m[:, hips].mean(1, keepdims=True)
 
 
 def _is_within(frame: TrackedFrame, truth: Truth) -> bool:

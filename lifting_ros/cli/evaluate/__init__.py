@@ -17,8 +17,11 @@ SUBVERBS = {
     "fusion": "what the fusion with the prior is worth, in 2D and 3D",
     "detector": "persons found and false alarms, on photographs and rendered scenes",
     "rendered": "2D and 3D, on rendered people with exact labels",
+    "coverage": "the ellipsoids, on rendered people and videos through the whole pipeline",
     "lifting": "the pose prior's lifter in detail, on the motion capture of DATA",
     "lifters": "every lifter in one table, on the motion capture of DATA",
+    "subjects": "settings of the prior, on people left out of its fit",
+    "paper": "single Gaussian and mixture by action, and errors by stage, as in the paper",
     "recorded": "every lifter, on Human3.6M, MPI-INF-3DHP or Leeds Sports Pose",
 }
 

@@ -15,6 +15,10 @@ from lifting_ros.io.arrays import read_arrays
 VALIDATION_SUBJECTS = ("cmu02", "cmu07", "cmu16", "cmu94")
 """Validation subjects of a file that has them and does not name its own."""
 
+MIXED_SUBJECTS = ("cmu_unk",)
+"""Names of recordings of unknown people, who may be any of the other subjects. They are trained on
+and never held out."""
+
 VALIDATION_EVERY = 5
 """Of any other file every fifth subject is a validation subject."""
 
@@ -37,6 +41,8 @@ class Mocap(NamedTuple):
     """Names by subject_id; empty if the file has none."""
     validation_ids: tuple[int, ...] | None = None
     """Values of subject_id of the validation subjects; None for `default_validation_ids`."""
+    clips: tuple[str, ...] = ()
+    """Names by clip_id; empty if the file has none."""
 
     def select(self, rows: np.ndarray) -> Mocap:
         """The poses of a boolean or integer index. The validation subjects stay the same."""
@@ -47,6 +53,7 @@ class Mocap(NamedTuple):
             self.own_proportions[rows],
             self.subjects,
             self._validation_ids(),
+            self.clips,
         )
 
     def validation_rows(self) -> np.ndarray:
@@ -97,8 +104,9 @@ def read_mocap(path: str | Path, validation_subjects: Sequence[str] = ()) -> Moc
     """Read a file of motion capture.
 
     It holds `positions` (N, 17, 3) and `subject_id` (N,). Optional: `clip_id` (N,), `source_id`
-    (N,), `subjects` (S,) and `sources` (R,), the names that ids are indices of, `joints` (17,),
-    `up` and `units`, and `validation_subjects` (V,), names or ids of those to hold out.
+    (N,), `subjects` (S,), `clips` (L,) and `sources` (R,), the names that ids are indices of,
+    `joints` (17,), `up` and `units`, and `validation_subjects` (V,), names or ids of those to hold
+    out.
 
     validation_subjects: names or ids, instead of the file's.
 
@@ -110,6 +118,7 @@ def read_mocap(path: str | Path, validation_subjects: Sequence[str] = ()) -> Moc
         "clip_id": ("N",),
         "source_id": ("N",),
         "subjects": ("S",),
+        "clips": ("L",),
         "sources": ("R",),
         "joints": (17,),
         "up": (),
@@ -118,6 +127,7 @@ def read_mocap(path: str | Path, validation_subjects: Sequence[str] = ()) -> Moc
     }
     data = read_arrays(path, required, optional)
     _check_ids(data, "subject_id", "subjects", path)
+    _check_ids(data, "clip_id", "clips", path)
     _check_ids(data, "source_id", "sources", path)
     for name, expected in (("up", "y"), ("units", "m")):
         if name in data and str(data[name]) != expected:
@@ -140,7 +150,8 @@ def read_mocap(path: str | Path, validation_subjects: Sequence[str] = ()) -> Moc
         validation_ids = default_validation_ids(subject_id, subjects)
 
     clip_id = data.get("clip_id", subject_id)
-    return Mocap(positions, subject_id, clip_id, own_proportions, subjects, validation_ids)
+    clips = tuple(str(name) for name in data.get("clips", ())) if "clip_id" in data else ()
+    return Mocap(positions, subject_id, clip_id, own_proportions, subjects, validation_ids, clips)
 
 
 def _check_ids(data: dict[str, np.ndarray], ids: str, names: str, path: str | Path) -> None:

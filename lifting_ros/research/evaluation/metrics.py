@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lifting_ros.research.evaluation.procrustes import align
 from lifting_ros.skeleton import KEYPOINT_FLIP, LIMBS, torso_px
 
 
@@ -85,21 +86,8 @@ def n_mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def pa_mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """MPJPE after Procrustes alignment (rotation, scale, translation; no reflection), (N, J, 3) ->
     (N,)."""
-    p = predicted - predicted.mean(1, keepdims=True)
-    t = truth - truth.mean(1, keepdims=True)
-    product = np.swapaxes(p, 1, 2) @ t
-    u, s, vt = np.linalg.svd(product)
-
-    # Without reflection.
-    determinant = np.linalg.det(u @ vt)
-    sign = np.where(determinant < 0, -1.0, 1.0)
-    s[:, -1] *= sign
-    vt[:, -1] *= sign[:, None]
-
-    square = (p**2).sum((1, 2))
-    scale = s.sum(-1) / np.maximum(square, 1e-12)
-    aligned = scale[:, None, None] * p @ (u @ vt)
-    return np.linalg.norm(aligned - t, axis=-1).mean(-1)
+    aligned = align(predicted, truth).joints
+    return np.linalg.norm(aligned - truth, axis=-1).mean(-1)
 
 
 def flipped_limbs(predicted: np.ndarray, truth: np.ndarray, least_m: float = 0.05) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from lifting_ros.estimator import EstimatorConfig, PoseEstimator
+from lifting_ros.estimator import EstimatorConfig, KeypointLifter, PoseEstimator
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import sha256_of
 from lifting_ros.lifting.stereo import StereoLifter
@@ -37,10 +37,13 @@ _LEAST_DISTANCE_M = 1e-9
 class Labeller:
     """Labels people with the stereoscopic lifter, and with the estimator's lifter beside it."""
 
-    def __init__(self, config: EstimatorConfig, lifter: Path):
-        """Load the estimator and a stereoscopic lifter; LiftingError where that fails."""
+    def __init__(self, config: EstimatorConfig, lifter: Path, annotated: bool = False):
+        """Load the estimator and a stereoscopic lifter; LiftingError where that fails.
+
+        annotated: the keypoints of all people are known, so that no network is required.
+        """
         self._lifter = StereoLifter.load(lifter)
-        self._estimator = PoseEstimator(config)
+        self._estimator = KeypointLifter(config) if annotated else PoseEstimator(config)
         sha256 = {
             "weights": self._estimator.weights_sha256,
             "prior": self._estimator.prior_sha256,
@@ -55,6 +58,16 @@ class Labeller:
         image: (H, W, 3) uint8 RGB; number: its index, which is kept.
         """
         people = self._estimator.find_keypoints(image, self._estimator.detector.detect(image))
+        return self.label_people(image, number, camera, people)
+
+    def label_people(
+        self,
+        image: np.ndarray,
+        number: int,
+        camera: Camera | None,
+        people: Sequence[Skeleton2D],
+    ) -> Columns | None:
+        """As `label`, of people whose keypoints are known."""
         if not people:
             return None
 

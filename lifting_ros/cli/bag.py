@@ -261,6 +261,7 @@ def track(
         tracker.add(answer)
         if answer is not None:
             warnings.release()
+
     tracked = tracker.end()
     if tracker.late:
         print(

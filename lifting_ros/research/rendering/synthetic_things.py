@@ -46,7 +46,7 @@ def join_parts(parts) -> Body:
         count += len(part.vertices)
 
     vertices = np.concatenate([part.vertices for part in parts]).astype(np.float32)
-    all_faces = np.concatenate(faces)
+    all_faces = np.concatenate(faces).astype(np.int64)
     mesh = Mesh(
         vertices_m=vertices,
         normals=np.concatenate([part.normals for part in parts]).astype(np.float32),

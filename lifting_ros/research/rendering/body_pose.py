@@ -27,6 +27,9 @@ SIDES = (("Left", "L", (4, 5, 6), (11, 12, 13)), ("Right", "R", (1, 2, 3), (14, 
 MAX_HEEL_PITCH = np.radians(50.0)
 """Largest angle of a foot whose heel is raised, radians."""
 
+_LIMB_BONES = ("UpLeg", "Leg", "Foot", "Arm", "ForeArm", "Hand")
+"""Bones whose heads are joints of a leg and of an arm."""
+
 
 @dataclass(frozen=True)
 class PosedBody:
@@ -67,6 +70,7 @@ class _Limb(NamedTuple):
     side: str
     """Left or Right, the prefix of the bones."""
     letter: str
+    """L or R, the prefix of the thumb."""
 
 
 def bone_rotations(
@@ -173,10 +177,6 @@ def body_joints(
     legs = [*right[:3], *left[:3]]
     arms = [*left[3:], *right[3:]]
     return np.array([pelvis, *legs, *spine, *arms])
-
-
-_LIMB_BONES = ("UpLeg", "Leg", "Foot", "Arm", "ForeArm", "Hand")
-"""Bones whose heads are joints of a leg and of an arm."""
 
 
 def _trunk(pose):

@@ -17,6 +17,15 @@ from lifting_ros.research.rendering.render_textures import fabric, random_colour
 FOOT = 2.2
 """Arm or leg coordinate of a hand or foot (hip 0, knee 1, ankle 2)."""
 
+_HAIR_COLOURS = (
+    (0.03, 0.025, 0.02),
+    (0.09, 0.05, 0.03),
+    (0.22, 0.12, 0.06),
+    (0.5, 0.36, 0.18),
+    (0.3, 0.1, 0.05),
+)
+"""RGB in [0, 1]."""
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -234,16 +243,6 @@ def _skirt(model, area, rng):
     height = _middle(area.height_m, faces)
     hem = rng.uniform(-0.75, -0.25)
     return faces[height > hem]
-
-
-_HAIR_COLOURS = (
-    (0.03, 0.025, 0.02),
-    (0.09, 0.05, 0.03),
-    (0.22, 0.12, 0.06),
-    (0.5, 0.36, 0.18),
-    (0.3, 0.1, 0.05),
-)
-"""RGB in [0, 1]."""
 
 
 def _hair(model, area, shape, rng, male):

@@ -24,6 +24,9 @@ from lifting_ros.research.rendering.render_kernels import (
 SHADOW_OFFSET_M = 0.004
 """Distance from the surface at which shadow rays begin."""
 
+_FOLDS = ((23, 11, 17), (-41, 29, 13), (61, -47, 37))
+"""Wave vectors of the folds of cloth, radians per metre."""
+
 
 @dataclass(frozen=True)
 class Material:
@@ -286,10 +289,6 @@ def _lit(scene, hits, normal, toward):
     lit = np.zeros(len(normal), bool)
     lit[front] = ~blocked
     return lit
-
-
-_FOLDS = ((23, 11, 17), (-41, 29, 13), (61, -47, 37))
-"""Wave vectors of the folds of cloth, radians per metre."""
 
 
 def crease(normal, rest, amount) -> np.ndarray:

@@ -24,6 +24,12 @@ SIDES = 20
 RINGS = 10
 """Rings of triangles of a ball."""
 
+_RAIL_START_M = -0.45
+"""x of the left end of the rail."""
+
+_HANGER_GAP_M = 0.7
+"""Distance between two garments."""
+
 
 class Part(NamedTuple):
     """Triangles of one material."""
@@ -261,13 +267,6 @@ def plant(rng, photos) -> Body:
         parts.append(ball(centre, radii, leaves, rng.uniform(0.7, 1.2)))
 
     return join_parts(parts)
-
-
-_RAIL_START_M = -0.45
-"""x of the left end of the rail."""
-
-_HANGER_GAP_M = 0.7
-"""Distance between two garments."""
 
 
 def hung_clothes(rng, outfit: Outfit) -> Body:

@@ -192,7 +192,7 @@ def add_poses(args: argparse.Namespace, config: NodeConfig, bag: InputBag, topic
     count = sum(connection.msgcount for connection in images.connections)
     tracker = bag_tracker(config.tracking, args.smooth)
     video = VideoEstimator(estimator, tracker)
-    answers = track(images.answers(video), tracker, count, warnings)
+    answers = track(images.answers(video), tracker, count, warnings, args.program)
     used = [answer for answer in answers if answer is not None]
     if not used:
         reason = next(iter(warnings.kept.values()), "there is none")
@@ -262,7 +262,11 @@ def find_camera_infos(
 
 
 def track(
-    answers: Iterable[Answer | None], tracker: Tracker, count: int, warnings: Warnings
+    answers: Iterable[Answer | None],
+    tracker: Tracker,
+    count: int,
+    warnings: Warnings,
+    program: str,
 ) -> Answers:
     """Every answer, with the persons' ids and velocities; None for images that are not used."""
     from lifting_ros.ros.bag_estimation import OfflineTracker
@@ -272,10 +276,11 @@ def track(
         offline.add(answer)
         if answer is not None:
             warnings.release()
+
     tracked = offline.end()
     if offline.late:
         print(
-            f"{args.program}: the stamps of {offline.late} of {len(tracked)} images are not later"
+            f"{program}: the stamps of {offline.late} of {len(tracked)} images are not later"
             " than the one before: their persons have no ids",
             file=sys.stderr,
         )

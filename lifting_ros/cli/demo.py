@@ -169,6 +169,7 @@ def make_plan(args: argparse.Namespace, work: Path) -> Plan:
     camera = args.camera
     if not camera and not args.video:
         camera = str(CLIP.with_suffix(".yaml"))
+
     cameras_of(source, camera)
 
     path = Path(source.name)

@@ -63,6 +63,7 @@ def write_report(report: Path, bag: Path, picture: Path, limit_fps: float, peak_
     stamps = "each with the stamp of its image"
     if foreign:
         stamps = f"and {foreign} with a stamp that no image had"
+
     lost = read_losses(report)
     rows = {
         "frames sent": f"{len(sent)}",
@@ -128,4 +129,5 @@ def draw(
     for k in chosen(persons):
         image = cv2.imread(str(images / f"{kept[k].stamp_ns}.jpg"))[..., ::-1]
         frames.append(SheetFrame(kept[k].index, image, persons[k]))
+
     write_sheet(picture, frames)

@@ -115,6 +115,7 @@ def check(args: argparse.Namespace) -> None:
     if args.overlay:
         require_suffix("--overlay", args.overlay, ".png", ".mp4")
         require_folder_of("--overlay", args.overlay)
+
     require_at_least("--max-frames", args.max_frames, 0)
     if args.out.endswith(".mcap"):
         check_ros()
@@ -202,6 +203,7 @@ def cameras_of(source: ImageSource, path: str | None) -> Cameras | None:
 
     if not path:
         return None
+
     cameras = Cameras(path)
     for frame in islice(source.stamped(), None if source.images else 1):
         cameras.of(frame.bgr, frame.name)

@@ -121,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
     more = {}
     if args.sheet:
         more["sheet.png"] = draw_sheet(labels, spread_rows(labels, args.sheet))
+
     write_labels(args.out, labels, more)
 
     median_mm = 1e3 * float(np.median(labels.quality["expected_error_m"]))

@@ -103,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
     arrays = {}
     for field in dataclasses.fields(LiftedPoses):
         arrays[field.name] = np.concatenate([getattr(part, field.name) for part in parts])
+
     write_npz(args.out, arrays)
     return 0
 

@@ -91,6 +91,7 @@ class Children:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+
         self.check(name)
         del self._running[name]
 

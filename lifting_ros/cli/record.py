@@ -62,6 +62,7 @@ def check(args: argparse.Namespace) -> None:
     """Raise CommandError for what is wrong before anything is made."""
     if args.out.exists():
         raise CommandError(f"--out {args.out}: exists already")
+
     require_folder_of("--out", args.out)
 
     for topic in (*args.topics, *args.image, args.namespace):

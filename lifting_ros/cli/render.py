@@ -92,6 +92,7 @@ def check(args: argparse.Namespace) -> None:
         folder = Path(args.data) / name
         if not folder.is_dir():
             raise CommandError(f"{folder}: no such folder")
+
     require_at_least("--count", args.count, 1)
     require_at_least("--seed", args.seed, 0)
     require_at_least("--workers", args.workers, 0)

@@ -153,6 +153,7 @@ def check(args: argparse.Namespace) -> None:
         folders = ("keypoints2d", "negatives")
     elif args.what in LIFTERS:
         folders = ("mocap",)
+
     for name in folders:
         folder = Path(args.data) / name
         if not folder.is_dir():
@@ -272,6 +273,7 @@ def train_network(args: argparse.Namespace) -> None:
     }
     if args.trunk:
         card["trunk"] = published_files(args.trunk)
+
     save_trained(Path(args.out), weights, dataclasses.replace(config, network=network), card)
     print(f"{args.out}: {quality}")
 
@@ -344,6 +346,7 @@ def train_lifter(args: argparse.Namespace) -> None:
         train = partial(train, crowd=crowd, start=Path(args.start) if args.start else None)
     if args.what == "supervised" and args.synthetic:
         train = partial(train, errors=open_errors(Path(args.synthetic), Path(args.work)))
+
     training_poses = mocap.select(~mocap.validation_rows())
     lifter = train(config, training_poses, folder_of(args), evaluate, args.every)
 

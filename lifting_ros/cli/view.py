@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
     with replacing(args.save) as partial, SkeletonViewer(partial) as viewer:
         show(viewer, args.source, frames, image_topic)
+
     print(f"{len(frames)} frames: {args.save}")
     return 0
 

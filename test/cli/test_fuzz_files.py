@@ -16,7 +16,7 @@ COUNT = 60
 
 
 @pytest.mark.filterwarnings("default")  # the fuzzing listens to warnings itself
-def test_no_file_ends_in_a_traceback_and_nothing_is_lost_in_silence():
+def test_fuzzed_files_are_one_line_and_lose_nothing():
     outcomes, wrong = fuzz_files.fuzz(COUNT, seed=1)
     assert dict(wrong) == {}
     assert set(outcomes) == set(fuzz_files.KINDS)

@@ -100,7 +100,7 @@ def test_packs_are_named_by_all_that_they_depend_on(data, tmp_path, rendering):
     assert rendering == {f"alarms_rooms0_seed0_{detector}": (None, 32)}
 
 
-def test_bad_photographs_are_told_before_anything_is_rendered(tmp_path, rendering):
+def test_bad_photographs_are_reported_before_rendering(tmp_path, rendering):
     broken = write_data(tmp_path / "data")
     (broken / "keypoints2d" / "people" / "images.tar").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="people/images.tar: not a readable tar"):
@@ -108,7 +108,7 @@ def test_bad_photographs_are_told_before_anything_is_rendered(tmp_path, renderin
     assert not rendering
 
 
-def test_without_the_renderer_there_is_one_line_with_a_way_out(data, tmp_path, monkeypatch, capsys):
+def test_missing_renderer_is_one_line_with_a_remedy(data, tmp_path, monkeypatch, capsys):
     def missing(*_, **__):
         raise RendererMissingError(
             "rendering people needs the package embreex: pip install embreex"

@@ -13,6 +13,7 @@ from lifting_ros.research.datasets.scene_parts import Cutout
 from lifting_ros.research.training import augmentation
 from lifting_ros.research.training.augmentation import (
     AugmentationConfig,
+    Sample,
     Scenery,
     anonymise,
     augment,
@@ -92,7 +93,7 @@ def test_a_mirrored_crop_is_the_mirror_image_of_the_plain_one():
         np.testing.assert_array_equal(plain.presence[list(KEYPOINT_FLIP)], turned.presence)
 
 
-def test_as_many_faces_are_hidden_as_the_recipe_says(monkeypatch):
+def test_recipe_sets_the_share_of_hidden_faces(monkeypatch):
     """Half of the crops are mirrored: their labels are others than the window's."""
     pack, given = make_pack(), []
 
@@ -114,7 +115,7 @@ def test_as_many_faces_are_hidden_as_the_recipe_says(monkeypatch):
         assert abs(len(hidden) / 120 - share) < 0.1 and np.array_equal(hidden, given)
 
 
-def test_a_patch_covers_part_of_a_person_and_no_label_goes():
+def test_occluding_patch_keeps_the_labels():
     pack = make_pack()
     for row in range(8):
         free, held = (
@@ -152,7 +153,7 @@ def test_a_bad_camera_moves_nothing():
         )
 
 
-def test_an_anonymous_person_is_changed_at_the_head_alone():
+def test_anonymise_changes_the_head_alone():
     """Crown and neck, the first two keypoints, say where; without a label of both nothing is
     changed."""
     pack, mosaics = make_pack(), 0
@@ -182,7 +183,7 @@ def known(keypoints: np.ndarray, absent: np.ndarray) -> np.ndarray:
     return np.where(absent, 0.0, np.where(keypoints[:, 2] > 0, 1.0, np.nan))
 
 
-def test_what_is_labelled_is_there_and_the_rest_is_unknown():
+def test_labelled_keypoints_are_present_others_unknown():
     pack = make_pack()
     _, moved, presence = augment(
         pack.images[0], pack.keypoints[0], 64, STILL, np.random.default_rng(0)
@@ -243,7 +244,7 @@ def line_of(before: np.ndarray, after: np.ndarray) -> tuple[int, int, float]:
 
 
 @pytest.mark.parametrize("things", [(), (np.full((40, 40, 3), 250, np.uint8),)])
-def test_what_lies_beyond_a_cut_is_absent(things):
+def test_keypoints_beyond_a_cut_are_absent(things):
     """Near the line, which is known to half a pixel here, nothing is claimed; what lies before it
     stays."""
     pack, directions, gone = make_pack(), set(), 0
@@ -253,7 +254,7 @@ def test_what_lies_beyond_a_cut_is_absent(things):
         absent = np.arange(14) == 7
         before = known(keypoints, absent)
         cut, left, presence = augmentation._cut_off(
-            image, keypoints, before, things, np.random.default_rng(seed)
+            Sample(image, keypoints, before), things, np.random.default_rng(seed)
         )
         if cut is image:
             continue
@@ -315,14 +316,14 @@ def white_person() -> Cutout:
     )
 
 
-def test_a_pasted_neighbour_makes_what_it_covers_doubtful():
+def test_pasted_neighbour_lowers_weight_of_covered_labels():
     pack, covered = make_pack(), 0
     image = np.zeros((64, 64, 3), np.uint8)
     for seed in range(24):
         keypoints = pack.keypoints[seed % 12]
         before = known(keypoints, np.arange(14) == 5)
         pasted, left, presence = augmentation._paste_person(
-            image, keypoints, before, [white_person()], np.random.default_rng(seed)
+            Sample(image, keypoints, before), [white_person()], np.random.default_rng(seed)
         )
         x, y = np.round(keypoints[:, :2]).astype(int).T
         under = (keypoints[:, 2] > 0) & (pasted[y, x] > 0).all(-1)

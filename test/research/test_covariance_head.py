@@ -26,7 +26,7 @@ def mocap(count: int, subjects: tuple[str, ...] = ()) -> Mocap:
     return Mocap(make_poses(count, seed=6), ids, ids, np.ones(count, bool), subjects)
 
 
-def test_surprise_is_a_gaussian_s():
+def test_surprise_is_the_negative_log_density():
     torch.manual_seed(0)
     factors = torch.randn(5, 4, 3, 3, dtype=torch.float64).tril()
     factors.diagonal(dim1=-2, dim2=-1).abs_().add_(0.1)
@@ -37,7 +37,7 @@ def test_surprise_is_a_gaussian_s():
     torch.testing.assert_close(surprise(factors, missed), -truth - 1.5 * np.log(2 * np.pi))
 
 
-def test_strangers_are_the_subjects_held_back_else_some_clips():
+def test_calibration_rows_are_held_back_subjects_or_clips():
     named = mocap(64, ("cmu01", CALIBRATION_SUBJECTS[1], *(f"x{k}" for k in range(14))))
     assert (calibration_rows(named) == (named.subject_id == 1)).all()
     assert set(mocap(64).clip_id[calibration_rows(mocap(64))]) == {3, 10}
@@ -59,7 +59,7 @@ def test_inflation_is_robust_to_a_displaced_joint():
     assert 4 < inflation_of(errors, covariance) < 7.5
 
 
-def test_factors_make_the_errors_as_large_as_the_covariances_say():
+def test_factors_match_the_covariances_to_the_errors():
     """Of weights that have learnt nothing, whose errors are far larger than they say."""
     poses = make_poses(200, seed=6)
     size = float(np.sqrt((limb_lengths(poses) ** 2).sum(-1)).mean())

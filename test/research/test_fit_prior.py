@@ -77,7 +77,7 @@ def test_varied_bodies_keep_directions_and_symmetry():
 
 
 @pytest.mark.parametrize("most", [10_000, 100])
-def test_half_of_the_poses_are_of_varied_build_and_nobody_s_own(monkeypatch, most):
+def test_half_of_the_poses_have_varied_build(monkeypatch, most):
     monkeypatch.setattr("lifting_ros.research.training.fit_prior.COPIES_BELOW", most)
     poses = make_poses(300)
     more, weights, own = with_varied_build(poses, np.arange(300.0), np.ones(300, bool))
@@ -124,7 +124,7 @@ def test_people_recorded_together_are_left_out_together():
     assert np.bincount(fold).min() >= 40
 
 
-def test_where_one_person_is_most_of_the_data_takes_are_left_out():
+def test_takes_are_left_out_if_one_person_dominates():
     mocap = recorded({0: (30, 20), 1: (40,), 3: (60, 50), 4: (60, 50)})
     fold = folds(mocap, 4)
     for clip in range(7):

@@ -44,7 +44,7 @@ def test_only_forward_bent_knees_are_reported():
         assert excess_deg(bent)[0] == pytest.approx(beyond, abs=1e-6)
 
 
-def test_angles_are_those_of_a_figure_that_is_bent_by_hand():
+def test_angles_of_a_figure_with_known_bends():
     """y up, facing z: the left thigh 30 degrees behind, the right one 60 before, shoulders turned
     by 50, the left elbow bent by 100."""
     at = {name: np.zeros(3) for name in JOINT_NAMES}
@@ -171,7 +171,7 @@ def test_the_limits_that_ship_are_the_defaults():
     assert {f.name for f in dataclasses.fields(LabelConfig)} == set(QUALITY)
 
 
-def test_the_sheet_goes_from_the_worst_to_the_best_and_says_why():
+def test_sheet_is_sorted_from_worst_to_best_with_scores():
     labels = make_labels()
     rows = spread_rows(labels, 4)
     assert (

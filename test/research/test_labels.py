@@ -43,7 +43,7 @@ def test_existing_bag_is_kept_and_nothing_half_written(tmp_path):
     ]
 
 
-def test_a_full_disk_is_called_that_and_what_lies_beside_stays(tmp_path, monkeypatch):
+def test_full_disk_is_named_and_other_files_stay(tmp_path, monkeypatch):
     (tmp_path / "l.partial").mkdir()
     (tmp_path / "l.partial" / "mine.txt").write_text("")
 

@@ -48,7 +48,7 @@ def test_ranking_is_its_equation(which):
 
 
 @pytest.mark.parametrize("which", SETS)
-def test_several_comparisons_are_their_mean_in_either_order(which):
+def test_ranking_is_the_mean_of_comparisons_in_any_order(which):
     joints, (pairs, label) = poses(which), pairs_and_labels(which)
     limbs, other = list(which.limbs), pairs.roll(1, 0)
     both = ranking(joints, torch.cat([pairs, other], 1), torch.cat([label, -label], 1), limbs)
@@ -132,7 +132,7 @@ def test_gradients_are_the_differences(which):
 
 
 @pytest.mark.parametrize("which", SETS)
-def test_a_persons_loss_does_not_depend_on_who_else_is_there(which):
+def test_loss_of_a_person_is_independent_of_the_batch(which):
     joints, (pairs, label) = poses(which).detach(), pairs_and_labels(which)
     crowd = joints.clone()
     crowd[1:] *= 1000.0
@@ -150,7 +150,7 @@ def test_a_persons_loss_does_not_depend_on_who_else_is_there(which):
         assert term(joints[:1], 1)[0] == term(joints, PEOPLE)[0] == term(crowd, PEOPLE)[0]
 
 
-def test_the_ranking_knows_no_unit_and_bears_equal_depths():
+def test_ranking_has_no_unit_and_is_finite_at_equal_depths():
     which = SETS[0]
     joints, (pairs, label) = poses(which).detach(), pairs_and_labels(which)
     limbs = list(which.limbs)

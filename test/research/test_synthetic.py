@@ -37,7 +37,7 @@ def _rig():
     return np.array([-1, 0, 1]), heads, rest, index, weight
 
 
-def test_skinning_leaves_the_rest_pose_alone():
+def test_skinning_keeps_the_rest_pose():
     parents, heads, rest, index, weight = _rig()
     same = np.tile(np.eye(3), (3, 1, 1))
     placed = body_pose.place_bones(parents, heads, same, heads[0])
@@ -49,7 +49,7 @@ def test_skinning_leaves_the_rest_pose_alone():
     np.testing.assert_allclose(normals, body_pose.unit(rest), atol=1e-6)
 
 
-def test_skinning_moves_a_body_that_turns_as_a_whole_rigidly():
+def test_skinning_of_one_common_rotation_is_rigid():
     parents, heads, rest, index, weight = _rig()
     R = _random_turns(np.random.default_rng(0), 1)[0]
     turns, root = np.tile(R, (3, 1, 1)), np.array([3.0, -1, 2])
@@ -128,7 +128,7 @@ def test_the_normals_of_the_body_point_outwards(body):
     assert 1.05 * volume < litres(shape.vertices_m + 0.005 * shape.normals) < 1.5 * volume
 
 
-def test_camera_sees_its_target_in_the_middle_with_up_upwards():
+def test_camera_target_is_in_the_middle_and_up_is_up():
     R, t = look_at(np.array([1.0, 1.5, 4.0]), np.array([0.0, 1.0, 0.0]))
     camera = Camera(np.array([[500, 0, 319.5], [0, 500, 239.5], [0, 0, 1.0]]), R, t, (640, 480))
     px = camera.project(np.array([[0.0, 1.0, 0.0], [0.0, 1.5, 0.0]]) @ R.T + t)
@@ -259,7 +259,7 @@ def test_a_pack_is_whole(people, tmp_path):
     assert sorted(p.name for p in out.iterdir()) == ["images.npy", "labels.npz"]
 
 
-def test_a_body_far_away_has_fewer_triangles_in_the_same_place(people):
+def test_distant_body_has_fewer_triangles_in_same_place(people):
     rng = np.random.default_rng(1)
     for _ in range(3):
         person = people._person(rng)

@@ -49,7 +49,7 @@ def _somebody(x=0.0, z=3.0):
     return Body(mesh, thing.materials, np.array([x, 0, z]) + 0.97 * way * [0.6, 0.5, 0.5])
 
 
-def test_what_stands_before_a_person_hides_it():
+def test_thing_in_front_of_a_person_hides_it():
     from lifting_ros.research.rendering.synthetic_picture import label
 
     person, wall = _somebody(), join_parts([box([-2, -2, 1.4], [0, 2, 1.5], GREY)])
@@ -85,7 +85,7 @@ def test_self_occluded_keypoints_are_labelled_not_visible():
     assert middle.sum() > 4 and not result.visible[middle].any() and result.labelled[middle].all()
 
 
-def test_joined_people_are_numbered_and_things_are_nobody():
+def test_joined_people_are_numbered_and_things_are_not():
     mesh, materials = join([_somebody(), _somebody(1.0), sample_thing(np.random.default_rng(0))])
     assert set(mesh.person) == {0, 1, -1} and mesh.faces.max() == len(mesh.vertices_m) - 1
     assert mesh.material.max() == len(materials) - 1
@@ -145,7 +145,7 @@ def test_coarse_triangles_stay_near_surface_facing_out():
     np.testing.assert_array_equal(different[goal], different)
 
 
-def test_every_pixel_in_which_something_is_seen_gets_rays():
+def test_every_covered_pixel_gets_rays():
     rng = np.random.default_rng(3)
     things = [
         sample_thing(rng).moved([rng.uniform(-1, 1), rng.uniform(-1, 0), 4]) for _ in range(3)
@@ -160,7 +160,7 @@ def test_every_pixel_in_which_something_is_seen_gets_rays():
     assert {tuple(every[r]) for r in met} <= covered
 
 
-def test_what_reaches_behind_the_camera_is_not_lost():
+def test_triangles_reaching_behind_the_camera_are_kept():
     triangle = np.array([[-1, 0.5, -1], [1, 0.5, -1], [0, 0.5, 9]], np.float32)
     whole = covered_pixels(triangle, np.array([[0, 1, 2]], np.int32), K, np.array([0, 0, 160, 120]))
     assert len(whole) == 160 * 120
@@ -185,7 +185,7 @@ def test_sizes_in_a_crowd_span_the_range():
     assert share.min() > 0.08
 
 
-def test_somebody_is_placed_on_the_floor_as_tall_as_wanted():
+def test_person_is_placed_on_floor_at_wanted_height():
     rng = np.random.default_rng(5)
     upright = np.zeros((17, 3))
     upright[:, 1] = np.linspace(0, 1.7, 17)

@@ -103,7 +103,7 @@ def test_training_learns_and_leaves_the_backbone_alone():
         assert torch.equal(value, before[name]) == name.startswith("backbone"), name
 
 
-def test_stopped_training_goes_on_as_if_it_had_not(tmp_path, montages):
+def test_stopped_training_resumes_to_the_same_result(tmp_path, montages):
     config = DetectorTrainConfig(samples=6, batch=1)
     first = MultiPose(0.35).state_dict()
 

@@ -53,7 +53,7 @@ def test_it_learns_and_the_features_stay(trunk, labels, tmp_path):
     assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())
 
 
-def test_a_killed_training_goes_on_as_if_it_had_not_been(trunk, labels, tmp_path):
+def test_killed_training_resumes_to_the_same_result(trunk, labels, tmp_path):
     whole = train_image(SMALL, labels, trunk, tmp_path / "whole")
 
     class Killed(Exception):

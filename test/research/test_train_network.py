@@ -178,7 +178,7 @@ def test_fusion_joins_when_the_recipe_says():
         assert torch.equal(before, trainer.network.fusion.weight_logit) == (step < 5)
 
 
-def test_the_rate_rises_stays_and_falls_to_nothing():
+def test_rate_rises_stays_level_and_falls_to_zero():
     cfg = config(samples=800, warmup=80, decay=0.25)
     rates = [cfg.rate_at(step) for step in range(cfg.steps)]
     assert (
@@ -200,7 +200,7 @@ def test_longer_recipe_resumes_from_level_state(tmp_path):
         torch.testing.assert_close(extended[name], value, atol=1e-3, rtol=1e-2, msg=name)
 
 
-def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path):
+def test_resumed_training_equals_an_uninterrupted_one(tmp_path):
     whole = run(tmp_path / "whole", config())
     short = config()
     (tmp_path / "broken").mkdir()
@@ -283,7 +283,7 @@ def test_training_with_level_rate_can_be_extended(tmp_path):
         torch.testing.assert_close(longer[name], value, atol=1e-3, rtol=1e-2, msg=name)
 
 
-def test_a_state_of_earlier_versions_keeps_no_recipe_and_goes_on(tmp_path):
+def test_state_of_earlier_version_without_recipe_resumes(tmp_path):
     save_state(tmp_path / "s", part_of(config(), 3))
     tensors, header = load_tensors(tmp_path / "s")
     save_tensors(tmp_path / "s", tensors, {"step": header["step"]})
@@ -479,7 +479,7 @@ def test_every_machine_makes_its_files_once(monkeypatch, rank, local, order):
     assert ", ".join(happened) == order
 
 
-def test_what_the_first_process_cannot_read_is_told_by_all(monkeypatch):
+def test_read_error_of_first_process_is_raised_in_all(monkeypatch):
     """The others get its error in place of what it read."""
     sent = []
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
@@ -520,7 +520,7 @@ def test_what_is_saved_can_be_run(tmp_path):
     assert torch.isfinite(network(torch.rand(1, 3, 32, 32)).stages[-1].fused).all()
 
 
-def test_what_was_trained_without_fusion_runs_without(tmp_path):
+def test_network_trained_without_fusion_runs_without_it(tmp_path):
     cfg = config(samples=16, network=dataclasses.replace(NETWORK, fusion=False), fusion_from=0)
     save_trained(tmp_path / "w.safetensors", run(tmp_path, cfg), cfg, {"seed": 0})
     network = load_network(tmp_path / "w.safetensors", small_prior())
@@ -557,7 +557,7 @@ def test_rows_that_set_thresholds_are_never_drawn():
 
 
 @pytest.mark.parametrize("rows", [slice(0, 0), slice(10, 12)])
-def test_a_pack_without_a_row_to_train_on_is_as_good_as_absent(rows):
+def test_pack_without_training_rows_counts_as_absent(rows):
     """Empty, or of the validation side alone."""
     pack = make_pack()
     none = Pack("alarms", pack.images[rows], pack.keypoints[rows], pack.validation[rows])
@@ -572,7 +572,7 @@ def test_a_pack_without_a_row_to_train_on_is_as_good_as_absent(rows):
         Batches([none], cfg.shares, cfg.batch, 32, cfg.augmentation, cfg.seed, cfg.steps)
 
 
-def test_what_is_pasted_is_of_training_pictures_alone():
+def test_pasted_parts_come_from_training_pictures():
     pack = make_pack()
     empty = pack._replace(name="negatives", keypoints=np.zeros_like(pack.keypoints))
     cfg = config(shares=("street=0.5", "negatives=0.5"))
@@ -582,7 +582,7 @@ def test_what_is_pasted_is_of_training_pictures_alone():
     np.testing.assert_array_equal(np.stack(batches.scenery.things), empty.images[:10])
 
 
-def test_a_batch_says_what_is_in_the_picture_and_what_is_not():
+def test_batch_has_the_presence_of_keypoints():
     """One keypoint is not labelled: it is absent, or that is unknown; where nobody is, all are
     absent."""
     pack = make_pack()
@@ -705,7 +705,7 @@ def test_a_trunk_that_sees_little_labels_nothing():
     assert trunk_labels(trunk_maps() * 0.3)[1].count_nonzero() == 0
 
 
-def test_the_trunk_teaches_open_questions_alone():
+def test_trunk_teaches_only_unlabelled_keypoints():
     """Of four pictures: one of nobody, one with all keypoints absent, one labelled, one of which
     nothing is known."""
     cfg = config(trunk_teaches=0.5)
@@ -728,7 +728,7 @@ def test_the_trunk_teaches_open_questions_alone():
     assert counted[3, :2].count_nonzero() == 0
 
 
-def test_pictures_of_nobody_are_not_taught_whatever_is_said():
+def test_trunk_teaches_nothing_in_pictures_of_nobody():
     """That nobody is there counts alone."""
     unknown = torch.full((1, 14), torch.nan)
     taught = trainer_of(config())._taught_by_trunk(
@@ -744,7 +744,7 @@ DEEP = (*PYRAMID, *(f"backbone.blocks.{n}." for n in range(10, 17)), "backbone.l
 @pytest.mark.parametrize(
     ("trained", "parts"), [("frozen", ()), ("pyramid", PYRAMID), ("deep", DEEP)]
 )
-def test_of_the_trunk_only_what_the_recipe_says_is_trained(trained, parts):
+def test_recipe_sets_which_trunk_layers_are_trained(trained, parts):
     cfg = config(trunk_trained=trained, fusion_from=8, samples=24, trunk_rate=0.5)
     trainer = trainer_of(cfg)
     stages = {name: p.clone() for name, p in trainer.network.stages.named_parameters()}

@@ -124,7 +124,7 @@ def test_every_variant_takes_its_steps(changes):
 
 
 @pytest.mark.parametrize("camera", ["orthographic", "perspective"])
-def test_the_loss_is_the_four_terms_by_their_own_weights(camera):
+def test_loss_is_the_weighted_sum_of_four_terms(camera):
     weights = {
         "relative_weight": 2.0,
         "reprojection_weight": 3.0,
@@ -234,7 +234,7 @@ def test_joints_without_keypoints_are_linear_in_the_others():
     np.testing.assert_allclose(found[:, list(which.joints)], poses[:, list(which.joints)])
 
 
-def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path):
+def test_killed_training_resumes_to_the_same_result(tmp_path):
     recipe = dataclasses.replace(SMALL, network=ResidualMLPConfig(width=32, blocks=1, dropout=0.3))
     killed_and_resumed(partial(train_relative, recipe, mocap()), tmp_path)
     other = dataclasses.replace(recipe, comparisons=3)
@@ -279,7 +279,7 @@ def test_photographs_are_pictures_of_their_keypoints():
         as_pictures(photographs()._replace(train=np.zeros(40, bool)))
 
 
-def test_a_training_goes_on_photographs_from_another_s_state(tmp_path):
+def test_training_on_photographs_starts_from_other_state(tmp_path):
     """As the paper goes from motion capture to Leeds Sports Pose: fourteen joints, and what one
     training knows the next begins with."""
     recipe = dataclasses.replace(SMALL, joints=14, samples=640)

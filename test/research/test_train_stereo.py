@@ -115,7 +115,7 @@ def test_calibration_finds_the_errors_that_were_made():
 
 
 @pytest.mark.parametrize("synthesis", [True, False])
-def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path, synthesis):
+def test_killed_training_resumes_to_the_same_result(tmp_path, synthesis):
     recipe = dataclasses.replace(
         SMALL, network=StereoConfig(width=32, blocks=1, dropout=0.3, synthesis=synthesis)
     )
@@ -129,7 +129,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path, synthesis):
         )
 
 
-def test_the_same_step_is_the_same_views_and_another_is_not():
+def test_views_depend_on_the_step():
     source = StereoSource(mocap(), SMALL)
     np.testing.assert_equal(
         source.make(3)._asdict(), StereoSource(mocap(), SMALL).make(3)._asdict()

@@ -67,12 +67,12 @@ def test_it_learns(tmp_path, loss):
     assert all(0.4 < found[kind].nees < 2.5 for kind in ("observed joints", "inferred joints"))
 
 
-def test_a_killed_training_goes_on_as_if_it_had_not_been(tmp_path):
+def test_killed_training_resumes_to_the_same_result(tmp_path):
     recipe = dataclasses.replace(SMALL, network=ResidualMLPConfig(width=32, blocks=1, dropout=0.3))
     killed_and_resumed(partial(train_supervised, recipe, mocap()), tmp_path)
 
 
-def test_the_same_step_is_the_same_batch_and_another_is_not():
+def test_batch_depends_on_the_step():
     pictures = balanced_pictures(mocap(), 200, 0)
     one, other = (PictureSource(pictures, SMALL).make(3) for _ in range(2))
     assert torch.equal(one.encoded, other.encoded) and (one.rows == other.rows).all()
@@ -131,7 +131,7 @@ def test_surprise_is_the_density_of_a_gaussian():
     torch.testing.assert_close(-surprise(factors, missed) - 1.5 * np.log(2 * np.pi), exact)
 
 
-def test_the_learning_rate_rises_and_falls_to_nothing():
+def test_learning_rate_rises_and_falls_to_zero():
     trainer = SupervisedTrainer(
         dataclasses.replace(SMALL, warmup=0.2), balanced_pictures(mocap(), 50, 0)
     )

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Does a pose bend where people bend? Angles of the large joints against what motion capture shows
-of them."""
+"""Angles of the large joints of a pose, compared with those found in motion capture."""
 
 from __future__ import annotations
 
@@ -17,72 +16,94 @@ LIMITS_DEG = {
     "knee back": 5.0,
     "hip back": 35.0,
 }
-"""The largest angles of the training subjects of the motion capture whose proportions are their
-own, in steps of five."""
+"""Largest angles of the training subjects of the motion capture whose skeletons have their own
+proportions, in steps of five degrees."""
 
 
 def angles_deg(joints: np.ndarray) -> dict[str, np.ndarray]:
-    """Angles (N,) in degrees of poses (N, 17, 3) in any right-handed frame and unit; NaN where a
-    limb has no length.
+    """Angles (N,) in degrees by name, of poses (N, 17, 3) in any right-handed frame and unit; NaN
+    where a limb has no length.
 
-    fold: between the two limbs that meet, 0 when straight. knee back: how far a shank is bent
-    forwards of its thigh, in the plane across the hips. hip back: of the thigh behind the trunk.
-    twist: between the lines through hips and shoulders, about the trunk.
+    fold: between two limbs, 0 when straight. knee back: of a shank that is bent forwards of its
+    thigh, in the plane perpendicular to the line through the hips. hip back: of a thigh behind the
+    trunk. twist: between the lines through hips and shoulders, about the trunk.
     """
     at = {name: joints[:, index] for index, name in enumerate(JOINT_NAMES)}
-    across = _unit(at["left_hip"] - at["right_hip"])
-    trunk = _unit(at["thorax"] - at["pelvis"])
-    ahead = _unit(np.cross(across, trunk))
+
+    # Body frame
+    hips = _unit(at["left_hip"] - at["right_hip"])
+    shoulders = at["left_shoulder"] - at["right_shoulder"]
+    trunk = at["thorax"] - at["pelvis"]
+    up = _unit(trunk)
+    ahead = _unit(np.cross(hips, up))
+
+    # Trunk
+    lower_spine = at["spine"] - at["pelvis"]
+    upper_spine = at["thorax"] - at["spine"]
+    head = at["head_top"] - at["thorax"]
     found = {
-        "spine fold": _between(at["spine"] - at["pelvis"], at["thorax"] - at["spine"]),
-        "head fold": _between(at["thorax"] - at["pelvis"], at["head_top"] - at["thorax"]),
-        "twist": _twist(across, at["left_shoulder"] - at["right_shoulder"], trunk),
+        "spine fold": _between(lower_spine, upper_spine),
+        "head fold": _between(trunk, head),
+        "twist": _twist(hips, shoulders, up),
     }
 
+    # Limbs
     for side in ("left", "right"):
         thigh = _unit(at[f"{side}_knee"] - at[f"{side}_hip"])
         shank = _unit(at[f"{side}_ankle"] - at[f"{side}_knee"])
-        upper = at[f"{side}_elbow"] - at[f"{side}_shoulder"]
-        lower = at[f"{side}_wrist"] - at[f"{side}_elbow"]
+        upper_arm = at[f"{side}_elbow"] - at[f"{side}_shoulder"]
+        forearm = at[f"{side}_wrist"] - at[f"{side}_elbow"]
+        bent = -(np.cross(thigh, shank) * hips).sum(-1)
+        behind = -(thigh * ahead).sum(-1)
+
         found[f"{side} knee fold"] = _between(thigh, shank)
-        found[f"{side} elbow fold"] = _between(upper, lower)
-        found[f"{side} knee back"] = _degrees(-(np.cross(thigh, shank) * across).sum(-1))
-        found[f"{side} hip back"] = _degrees(-(thigh * ahead).sum(-1))
+        found[f"{side} elbow fold"] = _between(upper_arm, forearm)
+        found[f"{side} knee back"] = _degrees(bent)
+        found[f"{side} hip back"] = _degrees(behind)
 
     return found
 
 
 def excess_deg(joints: np.ndarray) -> np.ndarray:
-    """By how much the worst angle (N,) of each pose (N, 17, 3) is beyond its limit; 0 where none
-    is, NaN where nothing is known."""
-    angles = angles_deg(joints)
-    beyond = [
-        np.maximum(
-            angles[name] - LIMITS_DEG[name.removeprefix("left ").removeprefix("right ")], 0.0
-        )
-        for name in angles
-    ]
+    """Largest excess (N,) of an angle over its limit, degrees, of poses (N, 17, 3); 0 where no
+    angle is beyond its limit, NaN where an angle is NaN."""
+    beyond = []
+    for name, angle in angles_deg(joints).items():
+        kind = name.removeprefix("left ").removeprefix("right ")
+        beyond.append(np.maximum(angle - LIMITS_DEG[kind], 0.0))
 
     return np.max(beyond, axis=0)
 
 
-def _twist(across: np.ndarray, shoulders: np.ndarray, trunk: np.ndarray) -> np.ndarray:
+def _twist(
+    across: np.ndarray,
+    shoulders: np.ndarray,
+    up: np.ndarray,
+) -> np.ndarray:
+    """Angle of two vectors (N, 3) about a third one, degrees."""
 
     def flattened(vectors: np.ndarray) -> np.ndarray:
-        along = (vectors * trunk).sum(-1, keepdims=True)
-        return vectors - along * trunk
+        along = (vectors * up).sum(-1, keepdims=True)
+        return vectors - along * up
 
     return _between(flattened(across), flattened(shoulders))
 
 
 def _between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.degrees(np.arccos(np.clip((_unit(a) * _unit(b)).sum(-1), -1, 1)))
+    """Angle between vectors (N, 3), degrees."""
+    cosine = (_unit(a) * _unit(b)).sum(-1)
+    angle = np.arccos(np.clip(cosine, -1, 1))
+    return np.degrees(angle)
 
 
 def _degrees(sine: np.ndarray) -> np.ndarray:
-    return np.degrees(np.arcsin(np.clip(sine, -1, 1)))
+    """Angle of a sine (N,), degrees."""
+    angle = np.arcsin(np.clip(sine, -1, 1))
+    return np.degrees(angle)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Unit vectors (N, 3); NaN for those without a length."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.where(length > 0, length, np.nan)
+    usable = np.where(length > 0, length, np.nan)
+    return vectors / usable

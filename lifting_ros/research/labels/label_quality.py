@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far a 3D label made from a photograph can be believed: several opinions that fail in
-different ways, and thresholds on each."""
+"""How reliable the 3D labels of photographs are: several scores that fail in different ways, and a
+threshold for each."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from lifting_ros.types import LiftedPoses
 
 @dataclass(frozen=True)
 class LabelConfig:
-    """Which labels are accepted; `config/label.yaml` is the one that ships. A score that cannot be
-    told speaks against nobody."""
+    """Thresholds of the scores of a good label; `config/label.yaml` is the one that ships. A score
+    that is NaN rejects no label."""
 
     confidence: float = field(
         default=0.45,
@@ -36,11 +36,11 @@ class LabelConfig:
     )
     limb_ratios: float = field(
         default=0.13,
-        metadata={"description": f"largest of {QUALITY['limb_ratios']}", "range": (0.0, 10.0)},
+        metadata={"description": f"largest {QUALITY['limb_ratios']}", "range": (0.0, 10.0)},
     )
     joint_limits_deg: float = field(
         default=15.0,
-        metadata={"description": f"most of {QUALITY['joint_limits_deg']}", "range": (0.0, 180.0)},
+        metadata={"description": f"largest {QUALITY['joint_limits_deg']}", "range": (0.0, 180.0)},
     )
     views: float = field(
         default=0.2, metadata={"description": f"largest {QUALITY['views']}", "range": (0.0, 100.0)}
@@ -55,11 +55,14 @@ class LabelConfig:
     )
 
     def accepts(self, quality: dict[str, np.ndarray]) -> np.ndarray:
-        """Boolean (N,) of qualities (N,) by name."""
+        """Boolean (N,): whether each label is good. quality: scores (N,) by name."""
         limits = dataclasses.asdict(self)
-        rejected = [quality["confidence"] < limits.pop("confidence")]
+        least = limits.pop("confidence")
+
+        rejected = [quality["confidence"] < least]
         for name, limit in limits.items():
-            rejected.append(quality[name] > limit)  # false for NaN
+            above = quality[name] > limit  # False for NaN
+            rejected.append(above)
 
         return ~np.any(rejected, axis=0)
 
@@ -73,25 +76,28 @@ def quality_of(  # noqa: PLR0913 - one argument for each source of evidence
     usual_limbs: np.ndarray,
     baseline: float,
 ) -> dict[str, np.ndarray]:
-    """QUALITY (N,) by name.
+    """Scores (N,) by the names of QUALITY.
 
-    found and poses: of the stereoscopic lifter; other: of another one; person_score (N,) and
-    confidence (N, 14) of the keypoints; usual_limbs (16,): mean limb lengths over the person's size
-    (of `MixturePPCA.limbs_`); baseline: of the second view.
+    found, poses: of the stereoscopic lifter; other: of another lifter; person_score (N,) and
+    confidence (N, 14): of the keypoints; usual_limbs (16,): mean limb lengths divided by the
+    person's size (of `MixturePPCA.limbs_`); baseline: of the second view.
     """
-    joints, others = (p.joints_m - p.root_m[:, None] for p in (poses, other))
+    joints = poses.joints_m - poses.root_m[:, None]
+    others = other.joints_m - other.root_m[:, None]
+
     lengths = limb_lengths(joints)
     size = np.sqrt((lengths**2).sum(-1, keepdims=True))
-    trace = np.trace(poses.covariance_m2[:, 1:], axis1=-2, axis2=-1)
+    odd = np.abs(lengths / size - usual_limbs)
+    variance = np.trace(poses.covariance_m2[:, 1:], axis1=-2, axis2=-1)
 
     return {
         "confidence": person_score * confidence.mean(-1),
         "reprojection": found.placed.cost,
-        "limb_ratios": np.abs(lengths / size - usual_limbs).max(-1),
+        "limb_ratios": odd.max(-1),
         "joint_limits_deg": excess_deg(joints),
         "views": view_gap(found, joints / size[..., None], baseline),
         "lifters_m": n_mpjpe(others, joints),
-        "expected_error_m": np.sqrt(trace.mean(-1)),
+        "expected_error_m": np.sqrt(variance.mean(-1)),
     }
 
 
@@ -102,35 +108,50 @@ def label_rows(
     trial: Trial,
     config: LabelConfig | None = None,
 ) -> dict[str, dict[str, float]]:
-    """What the limits are worth where the truth is known: mean errors in mm of labels that they
-    accept and of those they refuse."""
-    given = trial.keypoints_px, trial.confidence, trial.covariance_px2, trial.camera, trial.up
-    found = lifter.reconstruct(*given)
-    poses = lifter.finish(found, trial.camera is not None)
-    second = other.lift(*given)
-    sure = np.ones(len(trial.confidence))
-    quality = quality_of(
-        found, poses, second, sure, trial.confidence, usual_limbs, lifter.network.config.baseline
+    """Mean errors, mm, and shares, percent, of the labels that the thresholds accept and of those
+    that they refuse, where the truth is known."""
+    # Lift with both lifters
+    request = (
+        trial.keypoints_px,
+        trial.confidence,
+        trial.covariance_px2,
+        trial.camera,
+        trial.up,
     )
-    lifted = (poses.status > 0).all(1)
-    rows = {}
-    good = (config or LabelConfig()).accepts(quality) & lifted
-    joints = (poses.joints_m - poses.root_m[:, None])[:, None]
+    found = lifter.reconstruct(*request)
+    poses = lifter.finish(found, trial.camera is not None)
+    second = other.lift(*request)
 
+    # Score
+    certain = np.ones(len(trial.confidence))
+    baseline = lifter.network.config.baseline
+    quality = quality_of(found, poses, second, certain, trial.confidence, usual_limbs, baseline)
+    lifted = (poses.status > 0).all(1)
+    good = (config or LabelConfig()).accepts(quality) & lifted
+
+    joints = (poses.joints_m - poses.root_m[:, None])[:, None]
+    rows = {}
     for name, chosen in (("good labels", good), ("refused labels", lifted & ~good)):
-        rows[name] = {
-            m: float(v.mean()) if len(v) else float("nan")
-            for m, v in errors(joints[chosen], trial.joints_m[chosen]).items()
-        }
-        rows[name] |= {"share %": 100 * float(chosen.mean())}
+        row = {}
+        for metric, values in errors(joints[chosen], trial.joints_m[chosen]).items():
+            row[metric] = float(values.mean()) if len(values) else float("nan")
+        row["share %"] = 100 * float(chosen.mean())
+        rows[name] = row
 
     return rows
 
 
-def view_gap(found: Reconstruction, joints: np.ndarray, baseline: float) -> np.ndarray:
-    """Root mean square distance (N,) over the extent between the second view and that of poses (N,
-    17, 3; optical frame, about the root, over the size) where the search put them; NaN without view
-    synthesis."""
+def view_gap(
+    found: Reconstruction,
+    joints: np.ndarray,
+    baseline: float,
+) -> np.ndarray:
+    """Root mean square distance (N,) between the second view of the network and that of poses,
+    divided by the person's extent; NaN without view synthesis.
+
+    joints: (N, 17, 3) in the optical frame, about the root, divided by the size; they are placed
+    where the search of the lifter found them.
+    """
     if found.right is None:
         return np.full(len(joints), np.nan)
 
@@ -138,5 +159,4 @@ def view_gap(found: Reconstruction, joints: np.ndarray, baseline: float) -> np.n
     placed = turned + found.placed.root[:, None]
     difference = found.right - second_view(placed, baseline)
     square = (difference**2).sum(-1).mean(-1)
-
     return np.sqrt(square) / found.view.extent

@@ -52,7 +52,12 @@ class Labeller:
         self.about: dict[str, Any] = {"sha256": sha256, "size_m": self._lifter.size_m}
         """What the labels are made with."""
 
-    def label(self, image: np.ndarray, number: int, camera: Camera | None) -> Columns | None:
+    def label(
+        self,
+        image: np.ndarray,
+        number: int,
+        camera: Camera | None,
+    ) -> Columns | None:
         """Columns (n, ...) by name of the people of one image; None where nobody is found.
 
         image: (H, W, 3) uint8 RGB; number: its index, which is kept.
@@ -105,7 +110,10 @@ class Labeller:
 
 
 def join_labels(
-    parts: Sequence[Columns], images: Sequence[str], limits: LabelConfig, about: dict[str, Any]
+    parts: Sequence[Columns],
+    images: Sequence[str],
+    limits: LabelConfig,
+    about: dict[str, Any],
 ) -> Labels:
     """The labels of all images, from the columns of those where somebody was found.
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """3D labels of photographs, as `lifting label` writes them and networks are trained on them.
 
-A folder of labels is also a pack (`data.pack`): `images.npy` has a square window around each
-person, `labels.npz` its keypoints in pixels of the window. Beside them stand the pose in 3D with
-its covariances, and what speaks for it and against it (QUALITY).
+A folder of labels is also a pack (`datasets.pack`): `images.npy` has a square window around each
+person, `labels.npz` its keypoints in pixels of the window. It also has the pose in 3D with its
+covariances, and scores of its reliability (QUALITY).
 """
 
 from __future__ import annotations
@@ -26,21 +26,27 @@ VERSION = 1
 QUALITY = {
     "confidence": "mean confidence of the 14 keypoints times the person's score, in [0, 1]",
     "reprojection": (
-        "mean distance of the network's pose from the keypoints' rays, over the person's size"
+        "mean distance of the network's pose from the rays of the keypoints, divided by the "
+        "person's size"
     ),
     "limb_ratios": (
-        "how much the least usual limb is longer or shorter than people's mostly are, both over "
-        "their size"
+        "difference of a limb's length from people's mean, both divided by the person's size"
     ),
-    "joint_limits_deg": "how far the worst joint bends beyond what motion capture shows, degrees",
+    "joint_limits_deg": "excess of an angle over those found in motion capture, degrees",
     "views": (
-        "root mean square gap between the second view and the pose seen from there, over the "
+        "root mean square distance of the second view from that of the pose, divided by the "
         "person's extent"
     ),
     "lifters_m": "mean distance of the joints from another lifter's after the best scale, metres",
-    "expected_error_m": "root mean square error of a joint that the covariances expect, metres",
+    "expected_error_m": "root mean square error of a joint according to the covariances, metres",
 }
-"""What is said of each label; NaN where it cannot be said."""
+"""The scores of a label and what they mean; NaN where a score cannot be computed."""
+
+_PLAIN = ("keypoints", "joints_m", "covariance_m2", "toward", "image_index")
+"""Fields that are stored as they are."""
+
+_FLAGS = ("good", "validation")
+"""Boolean fields."""
 
 
 class Labels(NamedTuple):
@@ -60,7 +66,7 @@ class Labels(NamedTuple):
     good: np.ndarray
     """(N,) bool: accepted by the thresholds in `about`."""
     validation: np.ndarray
-    """(N,) bool: every ninth photograph."""
+    """(N,) bool: in a validation photograph, which is every ninth."""
     image_index: np.ndarray
     """(N,) into `images`."""
     images: tuple[str, ...]
@@ -68,7 +74,7 @@ class Labels(NamedTuple):
     quality: dict[str, np.ndarray]
     """(N,) each, by the names of QUALITY."""
     about: dict
-    """What made them: weights, thresholds, version."""
+    """How the labels were made: SHA-256 of weights, thresholds, mean size."""
 
 
 def cut_windows(
@@ -77,31 +83,34 @@ def cut_windows(
     keypoints_px: Sequence[np.ndarray],
     confidence: Sequence[np.ndarray],
 ):
-    """Windows (S, S, 3) around boxes (4,) of one photograph, with keypoints (14, 3) in their
-    pixels."""
+    """Yields for each person of a photograph the window (S, S, 3) around the box (4,), and the
+    keypoints (14, 3) in pixels of the window."""
     for box, points, seen in zip(boxes_px, keypoints_px, confidence, strict=True):
         transform = box_transform(box, WINDOW_PX, WINDOW_BOXES)
-        known = (seen > 0) & np.isfinite(points).all(-1)
-        moved = np.where(known[:, None], points, 0.0) @ transform[:, :2].T + transform[:, 2]
-        yield (
-            cut_square(image, transform, WINDOW_PX),
-            np.where(known[:, None], np.column_stack([moved, seen]), 0.0),
-        )
+        known = ((seen > 0) & np.isfinite(points).all(-1))[:, None]
+        usable = np.where(known, points, 0.0)
+        moved = usable @ transform[:, :2].T + transform[:, 2]
+
+        keypoints = np.where(known, np.column_stack([moved, seen]), 0.0)
+        yield cut_square(image, transform, WINDOW_PX), keypoints
 
 
 def write_labels(
-    folder: str | Path, labels: Labels, more: Mapping[str, bytes] | None = None
+    folder: str | Path,
+    labels: Labels,
+    more: Mapping[str, bytes] | None = None,
 ) -> None:
-    """Write labels, and files `more` by name, into a new folder, whole or not at all;
-    FileExistsError where there is something already."""
+    """Write labels into a new folder, whole or not at all; more: content of other files by name.
+
+    FileExistsError where the folder holds something.
+    """
+    stored = (*_PLAIN, *_FLAGS)
+    arrays = {name: value for name, value in labels._asdict().items() if name in stored}
+    for name in QUALITY:
+        arrays[f"quality_{name}"] = labels.quality[name]
+
     with replacing_folder(folder) as beside:
         np.save(beside / "images.npy", labels.windows)
-        arrays = {
-            name: value
-            for name, value in labels._asdict().items()
-            if name not in ("windows", "images", "quality", "about")
-        }
-        arrays |= {f"quality_{name}": labels.quality[name] for name in QUALITY}
         np.savez(
             beside / "labels.npz",
             images=np.array(labels.images, str),
@@ -115,61 +124,63 @@ def write_labels(
 
 
 def read_labels(folder: str | Path) -> Labels:
-    """Read what `write_labels` wrote; FileNotFoundError where there is nothing, DataError in one
-    line where it is damaged or another's."""
-    folder = Path(folder)
-    n = "N"
-    shapes = {
-        "keypoints": (n, 14, 3),
-        "joints_m": (n, 17, 3),
-        "covariance_m2": (n, 17, 3, 3),
-        "toward": (n, 3),
-        "good": (n,),
-        "validation": (n,),
-        "image_index": (n,),
-        "images": ("M",),
-        "about": (),
-        "version": (),
-        **{f"quality_{name}": (n,) for name in QUALITY},
-    }
-    arrays = read_arrays(folder / "labels.npz", shapes)
-    if int(arrays["version"]) != VERSION:
-        raise DataError(
-            f"{folder / 'labels.npz'}: version: expected {VERSION}, got {arrays['version']}"
-        )
+    """Read what `write_labels` wrote.
 
-    windows = read_images(folder / "images.npy")
-    check_shape(
-        windows, (len(arrays["joints_m"]), "H", "W", 3), {}, f"{folder / 'images.npy'}: windows"
-    )
-    if not np.isin(arrays["image_index"], np.arange(len(arrays["images"]))).all():
-        raise DataError(
-            f"{folder / 'labels.npz'}: image_index: expected numbers of the "
-            f"{len(arrays['images'])} images"
-        )
-
+    FileNotFoundError where there is nothing; DataError in one line for a damaged file or one of
+    another version.
+    """
+    path = Path(folder) / "labels.npz"
+    arrays = _read_arrays(path)
     try:
         about = json.loads(str(arrays["about"]))
     except json.JSONDecodeError as error:
-        raise DataError(f"{folder / 'labels.npz'}: about: not readable ({error})") from None
+        raise DataError(f"{path}: about: not readable ({error})") from None
 
-    quality = {name: arrays[f"quality_{name}"] for name in QUALITY}
-    plain = {
-        name: arrays[name]
-        for name in ("keypoints", "joints_m", "covariance_m2", "toward", "image_index")
-    }
-    flags = {name: arrays[name].astype(bool) for name in ("good", "validation")}
+    images = Path(folder) / "images.npy"
+    windows = read_images(images)
+    expected = (len(arrays["joints_m"]), "H", "W", 3)
+    check_shape(windows, expected, {}, f"{images}: windows")
 
     return Labels(
-        windows,
-        **plain,
-        **flags,
+        windows=windows,
+        **{name: arrays[name] for name in _PLAIN},
+        **{name: arrays[name].astype(bool) for name in _FLAGS},
         images=tuple(map(str, arrays["images"])),
-        quality=quality,
+        quality={name: arrays[f"quality_{name}"] for name in QUALITY},
         about=about,
     )
 
 
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of `labels.npz`; errors as `read_labels`."""
+    shapes = {
+        "keypoints": ("N", 14, 3),
+        "joints_m": ("N", 17, 3),
+        "covariance_m2": ("N", 17, 3, 3),
+        "toward": ("N", 3),
+        "good": ("N",),
+        "validation": ("N",),
+        "image_index": ("N",),
+        "images": ("M",),
+        "about": (),
+        "version": (),
+    }
+    for name in QUALITY:
+        shapes[f"quality_{name}"] = ("N",)
+
+    arrays = read_arrays(path, shapes)
+    if int(arrays["version"]) != VERSION:
+        raise DataError(f"{path}: version: expected {VERSION}, got {arrays['version']}")
+
+    count = len(arrays["images"])
+    if not np.isin(arrays["image_index"], np.arange(count)).all():
+        raise DataError(f"{path}: image_index: expected numbers of the {count} images")
+    return arrays
+
+
 def validation_images(image_index: np.ndarray, images: int) -> np.ndarray:
-    """Boolean (N,): persons of every ninth of so many photographs."""
+    """Boolean (N,): whether each person's photograph is a validation photograph (every ninth).
+
+    image_index: (N,); images: number of photographs.
+    """
     return every_ninth(images)[image_index]

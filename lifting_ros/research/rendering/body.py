@@ -16,9 +16,15 @@ from lifting_ros.errors import LiftingError
 from lifting_ros.research.rendering.render_detail import coarsen
 
 METRES_PER_UNIT = 0.1
+
 BONES_PER_VERTEX = 4
-DETAIL_M = (0.0, 0.003, 0.007, 0.015)  # how far the surfaces of the coarser meshes may be off
-BEND_M = 0.03  # how far off a vertex counts that hangs on another bone
+
+DETAIL_M = (0.0, 0.003, 0.007, 0.015)
+"""Levels of detail: the largest error of the surface, metres."""
+
+BEND_M = 0.03
+"""Error that a merge of two vertices on different bones counts as, metres."""
+
 SURFACES = (
     "body",
     "helper-tights",
@@ -55,7 +61,7 @@ class Rig:
 
 @dataclass(frozen=True)
 class Traits:
-    """What a body looks like; every mix adds up to 1."""
+    """What a body looks like. Each mix maps names of targets to shares that add up to 1."""
 
     race: dict
     gender: dict
@@ -85,7 +91,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class BodyModel:
-    """Mesh, rig and weights; `shape` makes one person of them."""
+    """Mesh, rig and skin weights; `shape` returns the body of one person."""
 
     base_m: np.ndarray
     """(V, 3) unshaped vertices, metres."""
@@ -93,7 +99,7 @@ class BodyModel:
     """Surface name -> (F, 3) triangles."""
     rig: Rig
     bone_index: np.ndarray
-    """(V, 4) int32, bones that move a vertex."""
+    """(V, 4) int32, the bones that move each vertex."""
     bone_weight: np.ndarray
     """(V, 4) float32, rows add up to 1."""
     groups: dict
@@ -103,16 +109,18 @@ class BodyModel:
 
     @cached_property
     def all_faces(self) -> np.ndarray:
-        """(F, 3) triangles of every surface."""
+        """(F, 3) triangles of all surfaces."""
         return np.concatenate([self.faces[name] for name in SURFACES])
 
     @cached_property
     def details(self) -> list:
-        """For each level of DETAIL_M an array (V,): the vertex that stands for each vertex."""
-        weights = np.zeros((len(self.base_m), len(self.rig.names)), np.float32)
+        """For each level of DETAIL_M an array (V,): the vertex that replaces each vertex."""
+        count = len(self.base_m)
+        weights = np.zeros((count, len(self.rig.names)), np.float32)
         np.put_along_axis(weights, self.bone_index, self.bone_weight, axis=1)
+
         coarser = coarsen(self.base_m, self.all_faces, DETAIL_M[1:], BEND_M * weights)
-        return [np.arange(len(self.base_m)), *coarser]
+        return [np.arange(count), *coarser]
 
     def shape(self, traits: Traits) -> Shape:
         """The body with these traits, standing on y = 0 in the rest pose."""
@@ -121,20 +129,22 @@ class BodyModel:
             index, delta = self._target(name)
             vertices[index] += np.float32(weight) * delta
 
+        # Put the feet on y = 0
         skin = self.groups["body"]
         vertices[:, 1] -= vertices[skin, 1].min()
-        rig = self.rig
+        highest = np.argmax(vertices[skin, 1])
 
         return Shape(
             vertices_m=vertices,
             normals=vertex_normals(vertices, self.all_faces),
-            heads_m=np.stack([vertices[index].mean(0) for index in rig.head_vertices]),
-            tails_m=np.stack([vertices[index].mean(0) for index in rig.tail_vertices]),
-            crown=int(skin[np.argmax(vertices[skin, 1])]),
+            heads_m=_means(vertices, self.rig.head_vertices),
+            tails_m=_means(vertices, self.rig.tail_vertices),
+            crown=int(skin[highest]),
             traits=traits,
         )
 
     def _target(self, name: str):
+        """Vertex numbers (n,) and their offsets (n, 3), metres, of a target."""
         if name not in self.cache:
             path = self.folder / "targets" / f"{name}.target.gz"
             self.cache[name] = _read_target(path)
@@ -142,39 +152,48 @@ class BodyModel:
 
 
 def load_body(folder) -> BodyModel:
-    """Reads `base.obj`, the rig, the weights and the vertex groups of `folder`.
+    """The body in `folder`: `base.obj`, the rig, the skin weights and the vertex groups.
 
-    Raises BodyDataError with the file's name when one is missing or unreadable.
+    BodyDataError with the file's name where a file is missing.
     """
     folder = Path(folder)
     vertices, faces = _read_obj(_existing(folder / "base.obj"))
-    groups = {
-        name: np.concatenate([np.arange(first, last + 1) for first, last in ranges])
-        for name, ranges in _read_json(folder / "basemesh_vertex_groups.json").items()
-    }
+    groups = _read_groups(folder / "basemesh_vertex_groups.json")
     rig = _make_rig(_read_json(folder / "rig.cmu_mb.json"), groups)
 
+    # Skin weights
     with gzip.open(_existing(folder / "weights.cmu_mb.json.gz"), "rt") as stream:
         weights = json.load(stream)["weights"]
-
     bone_index, bone_weight = _strongest_bones(weights, rig, len(vertices))
+
     by_surface = {name: _faces_inside(faces, groups[name]) for name in SURFACES}
 
-    return BodyModel(vertices, by_surface, rig, bone_index, bone_weight, groups, folder)
+    return BodyModel(
+        vertices,
+        by_surface,
+        rig,
+        bone_index,
+        bone_weight,
+        groups,
+        folder,
+    )
 
 
 def sample_traits(rng: np.random.Generator) -> Traits:
-    """A plausible person: mostly one gender, mostly grown up, of ordinary build."""
-    races = dict(
-        zip(("african", "asian", "caucasian"), rng.dirichlet([0.3, 0.5, 0.6]), strict=True)
-    )
+    """A plausible person: mostly of one gender, mostly adult, of ordinary build."""
+    african, asian, caucasian = rng.dirichlet([0.3, 0.5, 0.6])
     male = float(np.clip(rng.integers(2) + rng.normal(0, 0.15), 0, 1))
+
+    # Age
     old = float(rng.beta(0.9, 1.6))
-    child = float(rng.uniform(0.2, 0.7)) if rng.random() < 0.08 else 0.0
-    ages = {"child": child, "young": (1 - child) * (1 - old), "old": (1 - child) * old}
+    child = 0.0
+    if rng.random() < 0.08:
+        child = float(rng.uniform(0.2, 0.7))
+    adult = 1 - child
+    ages = {"child": child, "young": adult * (1 - old), "old": adult * old}
 
     return Traits(
-        race=races,
+        race={"african": african, "asian": asian, "caucasian": caucasian},
         gender={"male": male, "female": 1 - male},
         age=ages,
         muscle=three_way(rng.beta(2, 2), "minmuscle", "averagemuscle", "maxmuscle"),
@@ -183,45 +202,62 @@ def sample_traits(rng: np.random.Generator) -> Traits:
     )
 
 
-def three_way(value: float, low: str, middle: str, high: str) -> dict:
-    """Mix of three targets for a slider `value` in [0, 1] whose middle is 0.5."""
+def three_way(
+    value: float,
+    low: str,
+    middle: str,
+    high: str,
+) -> dict:
+    """Mix of three targets for a slider `value` in [0, 1]; at 0.5 it is `middle` alone."""
     side = 2 * value - 1
     return {low: max(-side, 0.0), middle: 1 - abs(side), high: max(side, 0.0)}
 
 
 def target_mix(traits: Traits) -> dict:
-    """Target name -> weight, without the zeros."""
+    """Weight of each target by name; targets with a negligible weight are left out."""
+    extreme = "maxheight" if traits.height > 0 else "minheight"
+    amount = abs(traits.height)
     mix = {}
-    for gender, g in traits.gender.items():
-        for age, a in traits.age.items():
-            for race, r in traits.race.items():
-                mix[f"{race}-{gender}-{age}"] = g * a * r
+    for gender, gender_share in traits.gender.items():
+        for age, age_share in traits.age.items():
+            who = f"{gender}-{age}"
+            share = gender_share * age_share
+            for race, race_share in traits.race.items():
+                mix[f"{race}-{who}"] = share * race_share
 
-            for muscle, m in traits.muscle.items():
-                for weight, w in traits.weight.items():
-                    mix[f"universal-{gender}-{age}-{muscle}-{weight}"] = g * a * m * w
+            for muscle, muscle_share in traits.muscle.items():
+                build = share * muscle_share
+                for weight, weight_share in traits.weight.items():
+                    mix[f"universal-{who}-{muscle}-{weight}"] = build * weight_share
 
-            way = "max" if traits.height > 0 else "min"
-            mix[f"height/{gender}-{age}-averagemuscle-averageweight-{way}height"] = (
-                g * a * abs(traits.height)
-            )
+            mix[f"height/{who}-averagemuscle-averageweight-{extreme}"] = share * amount
 
     return {name: weight for name, weight in mix.items() if weight > 1e-4}
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(V, 3) unit normals, area-weighted over the triangles around each vertex; (0, 1, 0) where
-    there are none."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
+    """(V, 3) unit normals: the mean of the triangles around each vertex, weighted by their areas;
+    (0, 1, 0) where there are none."""
+    a = vertices[faces[:, 0]]
+    b = vertices[faces[:, 1]]
+    c = vertices[faces[:, 2]]
     face = np.cross(b - a, c - a)
+
     corner = faces.T.reshape(-1)  # (3F,)
-    sums = [np.bincount(corner, np.tile(face[:, k], 3), len(vertices)) for k in range(3)]
-    summed = np.stack(sums, axis=1)
+    summed = np.empty((len(vertices), 3))
+    for axis in range(3):
+        weights = np.tile(face[:, axis], 3)
+        summed[:, axis] = np.bincount(corner, weights, len(vertices))
 
     length = np.linalg.norm(summed, axis=1, keepdims=True)
     unit = summed / np.maximum(length, 1e-12)
     normals = np.where(length > 1e-12, unit, [0.0, 1.0, 0.0])
     return normals.astype(np.float32)
+
+
+def _means(vertices: np.ndarray, groups) -> np.ndarray:
+    """(B, 3) mean of each group of vertices."""
+    return np.stack([vertices[numbers].mean(0) for numbers in groups])
 
 
 def _existing(path: Path) -> Path:
@@ -234,70 +270,101 @@ def _read_json(path: Path) -> dict:
     return json.loads(_existing(path).read_text())
 
 
+def _read_groups(path: Path) -> dict:
+    """Vertex numbers by the name of the group; the file has the first and last of each range."""
+    groups = {}
+    for name, ranges in _read_json(path).items():
+        parts = [np.arange(first, last + 1) for first, last in ranges]
+        groups[name] = np.concatenate(parts)
+
+    return groups
+
+
 def _read_target(path: Path):
     with gzip.open(_existing(path), "rt") as stream:
         text = "".join(line for line in stream if not line.startswith("#"))
-    # (n, 4); the base's own shape is an empty file
+
+    # The target of the base's own shape is an empty file
     rows = np.array(text.split(), np.float32).reshape(-1, 4)
-    return rows[:, 0].astype(np.int64), rows[:, 1:4] * np.float32(METRES_PER_UNIT)
+    numbers = rows[:, 0].astype(np.int64)
+    offsets = rows[:, 1:4] * np.float32(METRES_PER_UNIT)
+    return numbers, offsets
 
 
 def _read_obj(path: Path):
+    """Vertices (V, 3), metres, and triangles (F, 3); polygons become fans of triangles."""
     vertices = []
     faces = []
     for line in path.read_text().splitlines():
-        if line.startswith("v "):
-            vertices.append([float(value) for value in line.split()[1:4]])
-        elif line.startswith("f "):
-            corners = [int(corner.split("/")[0]) - 1 for corner in line.split()[1:]]
-            faces.extend(
-                [corners[0], corners[k], corners[k + 1]] for k in range(1, len(corners) - 1)
-            )
+        kind, _, rest = line.partition(" ")
+        words = rest.split()
+        if kind == "v":
+            vertices.append([float(word) for word in words[:3]])
+        elif kind == "f":
+            corners = [int(word.split("/")[0]) - 1 for word in words]
+            for second, third in zip(corners[1:], corners[2:]):
+                faces.append([corners[0], second, third])
 
-    return np.array(vertices, np.float32) * np.float32(METRES_PER_UNIT), np.array(faces, np.int64)
+    scaled = np.array(vertices, np.float32) * np.float32(METRES_PER_UNIT)
+    return scaled, np.array(faces, np.int64)
 
 
 def _faces_inside(faces: np.ndarray, members: np.ndarray) -> np.ndarray:
+    """The triangles whose three corners are members."""
     inside = np.zeros(faces.max() + 1, bool)
-    inside[members[members < len(inside)]] = True
+    known = members[members < len(inside)]
+    inside[known] = True
     return faces[inside[faces].all(axis=1)]
 
 
 def _make_rig(bones: dict, groups: dict) -> Rig:
-    def vertices(end):
-        return (
-            groups[end["cube_name"]]
-            if end["strategy"] == "CUBE"
-            else np.array(end["vertex_indices"])
-        )
+    def vertices_of(end):
+        if end["strategy"] == "CUBE":
+            return groups[end["cube_name"]]
+        return np.array(end["vertex_indices"])
 
+    names = _parents_first(bones)
+    parents = []
+    for name in names:
+        parent = bones[name]["parent"]
+        parents.append(names.index(parent) if parent else -1)
+
+    return Rig(
+        names=tuple(names),
+        parents=np.array(parents),
+        head_vertices=tuple(vertices_of(bones[name]["head"]) for name in names),
+        tail_vertices=tuple(vertices_of(bones[name]["tail"]) for name in names),
+    )
+
+
+def _parents_first(bones: dict) -> list:
+    """Names of the bones, depth first from the root; children in alphabetical order."""
     order = []
 
     def visit(parent):
-        for name in sorted(name for name, bone in bones.items() if bone["parent"] == parent):
+        children = [name for name, bone in bones.items() if bone["parent"] == parent]
+        for name in sorted(children):
             order.append(name)
             visit(name)
 
     visit("")
-
-    return Rig(
-        names=tuple(order),
-        parents=np.array(
-            [order.index(bones[n]["parent"]) if bones[n]["parent"] else -1 for n in order]
-        ),
-        head_vertices=tuple(vertices(bones[n]["head"]) for n in order),
-        tail_vertices=tuple(vertices(bones[n]["tail"]) for n in order),
-    )
+    return order
 
 
-def _strongest_bones(weights: dict, rig: Rig, count: int):
+def _strongest_bones(
+    weights: dict,
+    rig: Rig,
+    count: int,
+):
+    """Numbers and weights (V, BONES_PER_VERTEX) of the bones that move each vertex most."""
     dense = np.zeros((count, len(rig.names)), np.float32)
     for bone, pairs in weights.items():
         if bone in rig.names and pairs:
-            rows = np.array(pairs, np.float64)
-            dense[rows[:, 0].astype(int), rig.index(bone)] = rows[:, 1]
+            vertex, weight = np.array(pairs, np.float64).T
+            dense[vertex.astype(int), rig.index(bone)] = weight
 
-    index = np.argsort(-dense, axis=1, kind="stable")[:, :BONES_PER_VERTEX]
+    order = np.argsort(-dense, axis=1, kind="stable")
+    index = order[:, :BONES_PER_VERTEX]
     weight = np.take_along_axis(dense, index, axis=1)
     total = weight.sum(1, keepdims=True)
 

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Posing the body: from 17 mocap joints to bone rotations, linear blend skinning, and the body's
-own 17 joints.
+"""Poses the body: bone rotations from 17 mocap joints, linear blend skinning, and the 17 joints of
+the posed body.
 
-All poses are metres, y up, in the joint order of the package (Human3.6M).
+All poses are in metres, y up, in the joint order of the package (Human3.6M).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from lifting_ros.research.rendering.body import BodyModel, Shape
+from lifting_ros.research.rendering.body import BodyModel, Rig, Shape
 from lifting_ros.research.rendering.synthetic_algebra import (
     between,
     frame,
@@ -22,12 +23,17 @@ from lifting_ros.research.rendering.synthetic_algebra import (
 
 UP = np.array([0.0, 1.0, 0.0])
 SIDES = (("Left", "L", (4, 5, 6), (11, 12, 13)), ("Right", "R", (1, 2, 3), (14, 15, 16)))
+"""Prefix and letter of a side's bones, joints of its leg and of its arm."""
 MAX_HEEL_PITCH = np.radians(50.0)
+"""Largest angle of a foot whose heel is raised, radians."""
+
+_LIMB_BONES = ("UpLeg", "Leg", "Foot", "Arm", "ForeArm", "Hand")
+"""Bones whose heads are joints of a leg and of an arm."""
 
 
 @dataclass(frozen=True)
 class PosedBody:
-    """Where the bones of a body are, y up, metres."""
+    """Bones and joints of a posed body, metres, y up."""
 
     rotations: np.ndarray
     """(B, 3, 3) from rest to world."""
@@ -38,12 +44,14 @@ class PosedBody:
 
     def moved(self, R, t) -> "PosedBody":
         """In another frame: X -> R X + t with R (3, 3) a rotation and t (3,) metres."""
-        return PosedBody(R @ self.rotations, self.heads_m @ R.T + t, self.joints_m @ R.T + t)
+        heads = self.heads_m @ R.T + t
+        joints = self.joints_m @ R.T + t
+        return PosedBody(R @ self.rotations, heads, joints)
 
 
 @dataclass(frozen=True)
 class Manner:
-    """What 17 joints leave open: radians."""
+    """Angles that 17 joints do not determine, radians."""
 
     head_yaw: float = 0.0
     head_pitch: float = 0.0
@@ -52,48 +60,87 @@ class Manner:
     finger_curl: float = 0.3
 
 
-def bone_rotations(model: BodyModel, shape: Shape, pose_m, manner: Manner = Manner()) -> np.ndarray:
-    """(B, 3, 3) rotation of every bone from rest to world, for a pose (17, 3) in metres, y up."""
-    pose = np.asarray(pose_m, float)
-    rig = model.rig
-    turns = {}
-    pelvis, chest = _trunk(pose)
+class _Limb(NamedTuple):
+    """An arm or a leg of the pose, and the bones it moves."""
 
+    joints: np.ndarray
+    """(3, 3) from the trunk outwards."""
+    trunk: np.ndarray
+    """(3, 3) rotation of the chest or the pelvis."""
+    side: str
+    """Left or Right, the prefix of the bones."""
+    letter: str
+    """L or R, the prefix of the thumb."""
+
+
+def bone_rotations(
+    model: BodyModel,
+    shape: Shape,
+    pose_m,
+    manner: Manner = Manner(),
+) -> np.ndarray:
+    """(B, 3, 3) rotation of each bone from rest to world, for a pose (17, 3) in metres, y up."""
+    pose = np.asarray(pose_m, float)
+    rest = _RestPose(model.rig, shape)
+    turns = {}
+
+    # Trunk and head
+    pelvis, chest = _trunk(pose)
     for name in ("Hips", "LHipJoint", "RHipJoint"):
         turns[name] = pelvis
-
     for name, share in (("LowerBack", 0.35), ("Spine", 0.75), ("Spine1", 1.0)):
         turns[name] = between(pelvis, chest, share)
+    _head(turns, rest, pose, chest, manner)
 
-    _head(turns, rig, shape, pose, chest, manner)
+    # Limbs
+    lowest = pose[[3, 6], 1].min()
+    for (side, letter, leg, arm), roll in zip(SIDES, manner.hand_roll):
+        upper_limb = _Limb(pose[list(arm)], chest, side, letter)
+        _arm(turns, rest, upper_limb, roll, manner.finger_curl)
+        lower_limb = _Limb(pose[list(leg)], pelvis, side, letter)
+        _leg(turns, rest, lower_limb, lowest)
 
-    for k, (side, letter, leg, arm) in enumerate(SIDES):
-        _arm(
-            turns,
-            rig,
-            shape,
-            pose[list(arm)],
-            chest,
-            side,
-            letter,
-            manner.hand_roll[k],
-            manner.finger_curl,
-        )
-        _leg(turns, rig, shape, pose[list(leg)], pelvis, side, pose[[3, 6], 1].min())
+    return np.stack([turns[name] for name in model.rig.names])
 
-    return np.stack([turns[name] for name in rig.names])
+
+class _RestPose:
+    """Directions between the bone heads of a shape at rest."""
+
+    def __init__(self, rig: Rig, shape: Shape):
+        self._rig = rig
+        self._heads = shape.heads_m
+        self.crown = shape.vertices_m[shape.crown]
+
+    def head(self, bone: str) -> np.ndarray:
+        """(3,) metres."""
+        return self._heads[self._rig.index(bone)]
+
+    def along(self, bone: str, child: str) -> np.ndarray:
+        """(3,) from the head of a bone to that of another one."""
+        return self.head(child) - self.head(bone)
 
 
 def pose_body(
-    model: BodyModel, shape: Shape, pose_m, manner: Manner = Manner(), floor: bool = True
+    model: BodyModel,
+    shape: Shape,
+    pose_m,
+    manner: Manner = Manner(),
+    floor: bool = True,
 ) -> PosedBody:
-    """The body in the pose (17, 3). The pelvis stays where the pose has it (scaled to the body's
-    legs when `floor`, which also lowers or lifts the body until its lowest skin touches y = 0)."""
+    """The body in the pose (17, 3), with the pelvis where the pose has it.
+
+    floor: raise or lower the body until its lowest skin vertex is at y = 0.
+    """
     pose = np.asarray(pose_m, float)
     rotations = bone_rotations(model, shape, pose, manner)
     heads = place_bones(model.rig.parents, shape.heads_m, rotations, np.zeros(3))
-    first, last = model.groups["body"][[0, -1]]  # one range
-    part = slice(first, last + 1) if floor else slice(shape.crown, shape.crown + 1)
+
+    # Without the floor only the crown is needed
+    part = slice(shape.crown, shape.crown + 1)
+    if floor:
+        first, last = model.groups["body"][[0, -1]]  # the numbers are one range
+        part = slice(first, last + 1)
+
     vertices, _ = skin(
         shape.vertices_m[part],
         shape.normals[part],
@@ -103,128 +150,137 @@ def pose_body(
         shape.heads_m,
         heads,
     )
-    joints = body_joints(model, heads, vertices[shape.crown - part.start])
-    shift = pose[0] - joints[0]
+    crown = vertices[shape.crown - part.start]
+    joints = body_joints(model, heads, crown)
 
+    shift = pose[0] - joints[0]
     if floor:
         shift[1] = -vertices[:, 1].min()
-
     return PosedBody(rotations, heads + shift, joints + shift)
 
 
-def body_joints(model: BodyModel, heads, crown) -> np.ndarray:
-    """(17, 3) the package's joints, read off the posed rig: bone heads (B, 3) and the top of the
-    head (3,)."""
-    rig = model.rig
-    at = {name: heads[k] for k, name in enumerate(rig.names)}
-    # where motion capture puts it: between skull base and crown
-    nose = at["Head"] + 0.3 * (crown - at["Head"])
-    left, right = (
-        [at[side + bone] for bone in ("UpLeg", "Leg", "Foot", "Arm", "ForeArm", "Hand")]
-        for side in ("Left", "Right")
-    )
+def body_joints(
+    model: BodyModel,
+    heads,
+    crown,
+) -> np.ndarray:
+    """(17, 3) joints of the posed rig, from bone heads (B, 3) and the top of the head (3,)."""
+    at = dict(zip(model.rig.names, heads))
+    left = [at[f"Left{bone}"] for bone in _LIMB_BONES]
+    right = [at[f"Right{bone}"] for bone in _LIMB_BONES]
     pelvis = (left[0] + right[0]) / 2
 
-    return np.array(
-        [pelvis, *right[:3], *left[:3], at["Spine"], at["Neck"], nose, crown, *left[3:], *right[3:]]
-    )
+    # Motion capture has it between the base of the skull and the crown
+    nose = at["Head"] + 0.3 * (crown - at["Head"])
+
+    spine = [at["Spine"], at["Neck"], nose, crown]
+    legs = [*right[:3], *left[:3]]
+    arms = [*left[3:], *right[3:]]
+    return np.array([pelvis, *legs, *spine, *arms])
 
 
 def _trunk(pose):
-    across = unit(pose[4] - pose[1])
-    pelvis = frame(pose[7] - pose[0], across)
-    # the upper spine alone is short and noisy
-    chest_up = unit(pose[8] - pose[7]) + unit(pose[8] - pose[0])
-    chest = frame(chest_up, unit(pose[11] - pose[14]))
-    rest = frame(UP, np.array([1.0, 0, 0]))
+    """Rotations (3, 3) of pelvis and chest."""
+    root = pose[0]
+    spine = pose[7]
+    thorax = pose[8]
+    hips = pose[4] - pose[1]
+    shoulders = pose[11] - pose[14]
 
+    # The upper spine alone is short and noisy
+    chest_up = unit(thorax - spine) + unit(thorax - root)
+
+    pelvis = frame(spine - root, unit(hips))
+    chest = frame(chest_up, unit(shoulders))
+    rest = frame(UP, np.array([1.0, 0, 0]))
     return pelvis @ rest.T, chest @ rest.T
 
 
-def _head(turns, rig, shape, pose, chest, manner):
-    rest = shape.vertices_m[shape.crown] - shape.heads_m[rig.index("Neck")]
-    tilt = swing(chest @ rest, pose[10] - pose[8])
+def _head(turns, rest, pose, chest, manner):
+    """Add the rotations of neck and head."""
+    at_rest = rest.crown - rest.head("Neck")
+    tilt = swing(chest @ at_rest, pose[10] - pose[8])
     head = between(np.eye(3), tilt, 0.85) @ chest
     head = head @ turn(UP, manner.head_yaw) @ turn([1, 0, 0], manner.head_pitch)
+
     turns["Neck"] = between(chest, head, 0.4)
     turns["Neck1"] = between(chest, head, 0.7)
     turns["Head"] = head
 
 
 def _hinge(natural, bend):
-    """Axis of an elbow or knee: the bend's own where it bends, else the one it has by nature."""
+    """Axis of an elbow or knee: that of the bend, or the natural one where the limb is straight."""
     axis = bend + 0.25 * natural
     against = min(float(axis @ natural), 0.0)
     return axis - against * natural + 1e-3 * natural
 
 
-def _arm(  # noqa: PLR0913 - a limb needs the whole figure
-    turns,
-    rig,
-    shape,
-    arm,
-    chest,
-    side,
-    letter,
-    roll,
-    curl,
-):
-    def rest(bone, child):
-        return shape.heads_m[rig.index(child)] - shape.heads_m[rig.index(bone)]
+def _arm(turns, rest, arm, roll, curl):
+    """Add the rotations of the bones of an arm; roll of the hand and curl of the fingers in
+    radians."""
+    side = arm.side
+    chest = arm.trunk
+    shoulder, elbow, wrist = arm.joints
+    upper_rest = rest.along(f"{side}Arm", f"{side}ForeArm")
+    fore_rest = rest.along(f"{side}ForeArm", f"{side}Hand")
+    upper = unit(elbow - shoulder)
+    fore = unit(wrist - elbow)
 
-    upper = rest(f"{side}Arm", f"{side}ForeArm")
-    fore = rest(f"{side}ForeArm", f"{side}Hand")
-    target_upper = unit(arm[1] - arm[0])
-    target_fore = unit(arm[2] - arm[1])
-    raised = max(float(target_upper @ chest[:, 1]), -0.2) + 0.2
-    shrug = between(
-        np.eye(3), swing(chest[:, 0] * (1 if letter == "L" else -1), target_upper), 0.22 * raised
-    )
+    # The shoulder follows a raised arm
+    outwards = 1 if arm.letter == "L" else -1
+    raised = max(float(upper @ chest[:, 1]), -0.2) + 0.2
+    whole = swing(chest[:, 0] * outwards, upper)
+    shrug = between(np.eye(3), whole, 0.22 * raised)
     turns[f"{side}Shoulder"] = shrug @ chest
-    elbow = unit(np.cross(unit(upper), unit(fore)))
-    hanging = swing(chest @ upper, target_upper) @ chest
-    axis = _hinge(hanging @ elbow, np.cross(target_upper, target_fore))
-    turns[f"{side}Arm"] = frame(target_upper, axis) @ frame(upper, elbow).T
-    forearm = frame(target_fore, axis) @ frame(fore, elbow).T
-    turns[f"{side}ForeArm"] = turn(target_fore, 0.4 * roll) @ forearm
-    hand = turn(target_fore, roll) @ forearm
 
-    for bone in (f"{side}Hand", f"{letter}Thumb"):
-        turns[bone] = hand
+    # Upper arm and forearm bend about one axis
+    axis_rest = unit(np.cross(unit(upper_rest), unit(fore_rest)))
+    hanging = swing(chest @ upper_rest, upper) @ chest
+    axis = _hinge(hanging @ axis_rest, np.cross(upper, fore))
+    turns[f"{side}Arm"] = frame(upper, axis) @ frame(upper_rest, axis_rest).T
+    forearm = frame(fore, axis) @ frame(fore_rest, axis_rest).T
+    turns[f"{side}ForeArm"] = turn(fore, 0.4 * roll) @ forearm
 
-    knuckles = np.cross(unit(fore), elbow) * (1 if letter == "L" else -1)
+    # Hand and fingers
+    hand = turn(fore, roll) @ forearm
+    turns[f"{side}Hand"] = hand
+    turns[f"{arm.letter}Thumb"] = hand
+    knuckles = np.cross(unit(fore_rest), axis_rest) * outwards
+    turns[f"{side}FingerBase"] = hand @ turn(knuckles, 0.6 * curl)
+    turns[f"{side}HandFinger1"] = hand @ turn(knuckles, curl)
 
-    for bone, share in ((f"{side}FingerBase", 0.6), (f"{side}HandFinger1", 1.0)):
-        turns[bone] = hand @ turn(knuckles, share * curl)
 
+def _leg(turns, rest, leg, lowest):
+    """Add the rotations of the bones of a leg. lowest: height of the lower ankle, metres."""
+    names = [f"{leg.side}{bone}" for bone in ("UpLeg", "Leg", "Foot", "ToeBase")]
+    pelvis = leg.trunk
+    hip, knee, ankle = leg.joints
+    thigh_rest = rest.along(names[0], names[1])
+    shin_rest = rest.along(names[1], names[2])
+    toe_rest = rest.along(names[2], names[3])
+    thigh = unit(knee - hip)
+    shin = unit(ankle - knee)
 
-def _leg(  # noqa: PLR0913 - a limb needs the whole figure
-    turns,
-    rig,
-    shape,
-    leg,
-    pelvis,
-    side,
-    lowest,
-):
-    names = [f"{side}UpLeg", f"{side}Leg", f"{side}Foot"]
-    hip, knee, ankle = (shape.heads_m[rig.index(name)] for name in names)
-    thigh = unit(leg[1] - leg[0])
-    shin = unit(leg[2] - leg[1])
+    # Thigh and shin bend about one axis
     across = np.array([1.0, 0, 0])
-    hanging = swing(pelvis @ (knee - hip), thigh) @ pelvis
+    hanging = swing(pelvis @ thigh_rest, thigh) @ pelvis
     axis = _hinge(unit(hanging @ across), np.cross(thigh, shin))
-    turns[names[0]] = frame(thigh, axis) @ frame(knee - hip, across).T
-    turns[names[1]] = frame(shin, axis) @ frame(ankle - knee, across).T
-    toe = shape.heads_m[rig.index(f"{side}ToeBase")] - ankle
-    turns[names[2]], turns[f"{side}ToeBase"] = _foot(
-        turns[names[1]], axis, shin, leg[2][1] - lowest, toe
-    )
+    turns[names[0]] = frame(thigh, axis) @ frame(thigh_rest, across).T
+    shin_turn = frame(shin, axis) @ frame(shin_rest, across).T
+    turns[names[1]] = shin_turn
+
+    height = ankle[1] - lowest
+    foot, toes = _foot(shin_turn, axis, shin, height, toe_rest)
+    turns[names[2]] = foot
+    turns[names[3]] = toes
 
 
 def _foot(shin_turn, axis, shin, height, toe):
-    """Foot and toe rotations: flat on the floor (heel up as the ankle rises) under an upright shin,
-    else as it."""
+    """Rotations (3, 3) of foot and toes.
+
+    Under an upright shin near the floor the foot is level, with the heel raised by the `height` of
+    the ankle; otherwise it continues the shin.
+    """
     level = np.array([axis[0], 0.0, axis[2]])
     standing = np.clip((-shin[1] - 0.45) / 0.3, 0, 1)
     near_floor = np.clip((0.30 - height) / 0.2, 0, 1)
@@ -232,9 +288,11 @@ def _foot(shin_turn, axis, shin, height, toe):
     if upright <= 0 or np.linalg.norm(level) < 0.3:
         return shin_turn, shin_turn
 
-    flat = frame(UP, level) @ frame(UP, np.array([1.0, 0, 0])).T
+    rest = frame(UP, np.array([1.0, 0, 0]))
+    flat = frame(UP, level) @ rest.T
     slope = np.clip(height / np.linalg.norm(toe), 0, 1)
     pitch = min(np.arcsin(slope), MAX_HEEL_PITCH)
     foot = between(shin_turn, turn(level, pitch) @ flat, upright)
 
-    return foot, between(foot, flat, 0.6 * upright)
+    toes = between(foot, flat, 0.6 * upright)
+    return foot, toes

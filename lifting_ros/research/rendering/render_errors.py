@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why pictures of synthetic people cannot be made; apart from the renderer, so that the command
-line knows them without loading it."""
+"""Errors of rendering. They are apart from the renderer so that the command line can catch them
+without importing it."""
 
 from lifting_ros.errors import LiftingError
 
 
 class RenderError(LiftingError):
-    """Pictures that cannot be made; the text is one line."""
+    """Pictures cannot be rendered; the text is one line."""
 
 
 class RendererMissingError(RenderError):

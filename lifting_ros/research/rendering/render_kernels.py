@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The inner loops of the ray caster, compiled: pixels that need rays, surfaces that rays meet,
-light, and samples put into pixels."""
+"""The compiled loops of the ray caster: pixels that need rays, surfaces that rays meet, lighting,
+and the sum of the samples of each pixel."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from lifting_ros.compiled import compiled
 
 NEAR_M = 0.05
+"""Vertices with a smaller z are behind the camera."""
 
 
 @compiled
@@ -18,8 +19,8 @@ def covered_pixels(  # noqa: C901 - one compiled loop
     K,
     window,
 ):
-    """Pixels (P, 2) int32 column, row inside the window (left, top, right, bottom) that a triangle
-    may touch, row by row.
+    """Pixels (P, 2) int32 column, row, inside the window (left, top, right, bottom), that the box
+    around a triangle covers; row by row.
 
     vertices (V, 3) float32, faces (F, 3) int32, K (3, 3) float64, window (4,) int64.
     """
@@ -47,29 +48,29 @@ def covered_pixels(  # noqa: C901 - one compiled loop
         if ahead == 0:
             continue
 
-        if ahead < 3:  # reaches behind the camera: anywhere
+        if ahead < 3:  # reaches behind the camera and may be anywhere
             low_x = -1e9
             low_y = -1e9
             high_x = 1e9
             high_y = 1e9
 
-        first = int(max(np.floor(low_x), left)) - left
-        last = int(min(np.ceil(high_x), right - 1)) - left
+        first_column = int(max(np.floor(low_x), left)) - left
+        last_column = int(min(np.ceil(high_x), right - 1)) - left
+        first_row = int(max(np.floor(low_y), top)) - top
+        last_row = int(min(np.ceil(high_y), bottom - 1)) - top
 
-        for row in range(
-            int(max(np.floor(low_y), top)) - top, int(min(np.ceil(high_y), bottom - 1)) - top + 1
-        ):
-            for column in range(first, last + 1):
-                mask[row, column] = True
+        for i in range(first_row, last_row + 1):
+            for j in range(first_column, last_column + 1):
+                mask[i, j] = True
 
     pixels = np.empty((mask.sum(), 2), np.int32)
     n = 0
 
-    for row in range(mask.shape[0]):
-        for column in range(mask.shape[1]):
-            if mask[row, column]:
-                pixels[n, 0] = column + left
-                pixels[n, 1] = row + top
+    for i in range(mask.shape[0]):
+        for j in range(mask.shape[1]):
+            if mask[i, j]:
+                pixels[n, 0] = j + left
+                pixels[n, 1] = i + top
                 n += 1
 
     return pixels
@@ -77,8 +78,8 @@ def covered_pixels(  # noqa: C901 - one compiled loop
 
 @compiled
 def shown_areas(vertices, faces):
-    """Middles (F, 3) of the triangles and the areas (F,) in the picture, up to a factor, of those
-    that face a camera at the origin."""
+    """Centres (F, 3) of the triangles, and their areas (F,) in the picture up to a common factor;
+    0 for those that do not face a camera at the origin."""
     middle = np.empty((len(faces), 3), np.float32)
     area = np.zeros(len(faces), np.float32)
 
@@ -92,7 +93,8 @@ def shown_areas(vertices, faces):
             i = (k + 1) % 3
             j = (k + 2) % 3
             middle[f, k] = (a[k] + b[k] + c[k]) / 3
-            along += ((b[i] - a[i]) * (c[j] - a[j]) - (b[j] - a[j]) * (c[i] - a[i])) * middle[f, k]
+            normal = (b[i] - a[i]) * (c[j] - a[j]) - (b[j] - a[j]) * (c[i] - a[i])
+            along += normal * middle[f, k]
 
         if middle[f, 2] > NEAR_M and along < 0:
             area[f] = -along / middle[f, 2] ** 3
@@ -102,8 +104,8 @@ def shown_areas(vertices, faces):
 
 @compiled
 def rays_through(pixels, K, samples):
-    """Directions (P samples samples, 3) float32 with z = 1: `samples` rays each way through every
-    pixel (P, 2) column, row."""
+    """Directions (P * samples * samples, 3) float32 with z = 1 through pixels (P, 2) column, row;
+    `samples` rays per pixel along each axis."""
     out = np.empty((len(pixels) * samples * samples, 3), np.float32)
     n = 0
 
@@ -133,11 +135,11 @@ def surfaces(  # noqa: PLR0913 - compiled: plain arrays
     normals,
     rest,
 ):
-    """Of the rays that met a triangle (prim >= 0): ray (N,), face (N,), point (N, 3), unit normal
-    (N, 3), rest position (N, 3).
+    """Number of the ray (N,) and of the triangle (N,), point (N, 3), unit normal (N, 3) and rest
+    position (N, 3) of the rays that meet a triangle (prim >= 0).
 
-    prim, u, v, far (R,), start and directions (R, 3), the rest as in a mesh. Normals face the
-    viewer where the triangle's back is seen.
+    prim, u, v, far (R,): answers of Embree; start and directions (R, 3); the others as in a mesh.
+    Where the back of a triangle is seen, the normal is turned towards the viewer.
     """
     count = 0
     for r in range(len(prim)):
@@ -168,9 +170,11 @@ def surfaces(  # noqa: PLR0913 - compiled: plain arrays
             smooth = w * normals[a, k] + u[r] * normals[b, k] + v[r] * normals[c, k]
             i = (k + 1) % 3
             j = (k + 2) % 3
-            flat = (vertices[b, i] - vertices[a, i]) * (vertices[c, j] - vertices[a, j]) - (
-                vertices[b, j] - vertices[a, j]
-            ) * (vertices[c, i] - vertices[a, i])
+            first_i = vertices[b, i] - vertices[a, i]
+            first_j = vertices[b, j] - vertices[a, j]
+            second_i = vertices[c, i] - vertices[a, i]
+            second_j = vertices[c, j] - vertices[a, j]
+            flat = first_i * second_j - first_j * second_i
             normal[n, k] = smooth
             length2 += smooth * smooth
             toward += smooth * directions[r, k]
@@ -199,15 +203,17 @@ def lighting(  # noqa: PLR0913 - compiled: plain arrays
     sky,
     ground,
 ):
-    """Colours (N, 3) in [0, 1] under a sky, a floor and lamps. lit (L, N) bool, toward (L, 3), view
-    (N, 3) rays, colours (3,)."""
+    """Colours (N, 3) in [0, 1] under a sky, a floor and lamps.
+
+    lit (L, N) bool: where the light of each lamp arrives; toward (L, 3): directions to the lamps;
+    view (N, 3): directions of the rays; up (3,); colours (3,).
+    """
     out = np.empty_like(albedo)
     half = np.empty(3, np.float32)
 
     for n in range(len(normal)):
-        above = np.float32(0.5) + np.float32(0.5) * (
-            normal[n, 0] * up[0] + normal[n, 1] * up[1] + normal[n, 2] * up[2]
-        )
+        upwards = normal[n, 0] * up[0] + normal[n, 1] * up[1] + normal[n, 2] * up[2]
+        above = np.float32(0.5) + np.float32(0.5) * upwards
         direct = np.float32(0)
         shine = np.float32(0)
 
@@ -235,25 +241,24 @@ def lighting(  # noqa: PLR0913 - compiled: plain arrays
                 along2 = max(along, np.float32(0)) ** 2 / length2
                 along4 = along2 * along2
                 along8 = along4 * along4
-                shine += gloss[n] * along8 * along8 * along8 * along4 * along2  # to the power 30
+                shine += gloss[n] * along8 * along8 * along8 * along4 * along2  # power 30
 
         for i in range(3):
             lamp = (albedo[n, i] * direct + shine) * sun[i] / len(toward)
-            out[n, i] = min(
-                max(
-                    albedo[n, i] * (above * sky[i] + (1 - above) * ground[i]) + lamp, np.float32(0)
-                ),
-                np.float32(1),
-            )
+            ambient = above * sky[i] + (1 - above) * ground[i]
+            colour = albedo[n, i] * ambient + lamp
+            out[n, i] = min(max(colour, np.float32(0)), np.float32(1))
 
     return out
 
 
 @compiled
 def pooled(pixels, rays_a_pixel, ray, colour, shape):
-    """Samples put into pixels: colour (H, W, 3) times alpha, alpha (H, W).
+    """Picture (H, W, 3), multiplied by alpha, and alpha (H, W): the means over the rays of each
+    pixel.
 
-    pixels (P, 2); ray (N,) in the order of the pixels, colour (N, 3); shape (H, W).
+    pixels (P, 2) column, row; ray (N,): numbers of the rays that met something, in the order of the
+    pixels; colour (N, 3); shape (H, W).
     """
     image = np.zeros((shape[0], shape[1], 3), np.float32)
     alpha = np.zeros(shape, np.float32)
@@ -270,7 +275,7 @@ def pooled(pixels, rays_a_pixel, ray, colour, shape):
 
 @compiled
 def sphere_colours(sphere, normal):
-    """(N, 3) colours that a lit sphere (S, S, 3) shows at unit normals (N, 3)."""
+    """(N, 3) colours of a lit sphere (S, S, 3) at unit normals (N, 3)."""
     out = np.empty_like(normal)
     half = (len(sphere) - 1) / 2
     for n in range(len(normal)):

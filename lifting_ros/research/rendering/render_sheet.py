@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A contact sheet of a pack of synthetic pictures, to look at: the pictures with the labelled
-skeletons drawn in."""
+"""A contact sheet of a pack of synthetic pictures: the pictures with the labelled skeletons drawn
+in."""
 
 from __future__ import annotations
 
@@ -12,14 +12,22 @@ import numpy as np
 from lifting_ros.io.arrays import read_arrays, read_images
 from lifting_ros.skeleton import KEYPOINT_LIMBS, KEYPOINT_TO_JOINT
 
-# BGR: hidden or outside, behind the own body, visible
 COLOURS = np.array([[60, 60, 255], [0, 190, 255], [80, 230, 60]])
-ENLARGE_TO = 320  # px, so that small pictures can be looked at
+"""BGR of keypoints: hidden or outside, behind the own body, visible."""
+ENLARGE_TO = 320
+"""Small pictures are enlarged to about this side, px."""
 
 
-def contact_sheet(folder, count: int = 24, columns: int = 6) -> np.ndarray:
-    """(H, W, 3) uint8 BGR: the first pictures of a pack side by side; keypoints green where
-    visible, orange behind the own body, red where something else hides them or the picture ends."""
+def contact_sheet(
+    folder,
+    count: int = 24,
+    columns: int = 6,
+) -> np.ndarray:
+    """(H, W, 3) uint8 BGR: the first pictures of a pack side by side.
+
+    Keypoints are green where visible, orange behind the own body, and red where something else
+    hides them or they are outside the picture.
+    """
     expected = {
         "keypoints": ("M", 14, 3),
         "self_occluded": ("M", 14),
@@ -29,45 +37,62 @@ def contact_sheet(folder, count: int = 24, columns: int = 6) -> np.ndarray:
     labels = read_arrays(Path(folder) / "labels.npz", expected)
     images = read_images(Path(folder) / "images.npy")[:count]
     picture = labels.get("picture", np.arange(len(labels["keypoints"])))
-    state = (1 + ~labels["self_occluded"]) * (labels["keypoints"][..., 2] > 0)
-    tiles = []
+    labelled = labels["keypoints"][..., 2] > 0
+    state = (1 + ~labels["self_occluded"]) * labelled
 
+    tiles = []
     for number, image in enumerate(images):
         scale = max(ENLARGE_TO // max(image.shape[:2]), 1)
-        tile = cv2.resize(
-            image[:, :, ::-1], None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC
-        )
+        bgr = image[:, :, ::-1]
+        tile = cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
         for person in np.flatnonzero(picture == number):
-            flat = (
-                labels["joints_camera_m"][person][list(KEYPOINT_TO_JOINT)] @ labels["K"][number].T
-            )
-            draw_person(
-                tile,
-                scale * (flat[:, :2] / np.maximum(flat[:, 2:], 1e-6) + 0.5) - 0.5,
-                state[person],
-            )
+            joints = labels["joints_camera_m"][person][list(KEYPOINT_TO_JOINT)]
+            flat = joints @ labels["K"][number].T
+            px = flat[:, :2] / np.maximum(flat[:, 2:], 1e-6)
+            draw_person(tile, scale * (px + 0.5) - 0.5, state[person])
 
         tiles.append(tile)
 
-    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % columns)
+    # Fill the last row
+    empty = -len(tiles) % columns
+    tiles += [np.zeros_like(tiles[0])] * empty
 
-    return np.vstack([np.hstack(tiles[k : k + columns]) for k in range(0, len(tiles), columns)])
+    rows = [np.hstack(tiles[first : first + columns]) for first in range(0, len(tiles), columns)]
+    return np.vstack(rows)
 
 
-def draw_person(image: np.ndarray, keypoints_px: np.ndarray, state: np.ndarray) -> None:
-    """Draw keypoints (14, 2) into the image (H, W, 3) BGR; state (14,): index into COLOURS, the
-    worse end colours a limb."""
-    at = np.rint(np.clip(8 * keypoints_px, -1e6, 1e6)).astype(int)  # in eighths of a pixel
+def draw_person(
+    image: np.ndarray,
+    keypoints_px: np.ndarray,
+    state: np.ndarray,
+) -> None:
+    """Draw keypoints (14, 2) into the image (H, W, 3) BGR.
+
+    state (14,): index into COLOURS; a limb has the colour of its end with the lower state.
+    """
+    eighths = np.rint(np.clip(8 * keypoints_px, -1e6, 1e6)).astype(int)
+    places = eighths.tolist()
+    colours = COLOURS[state].tolist()
+
     for a, b in KEYPOINT_LIMBS:
+        colour = COLOURS[min(state[a], state[b])].tolist()
         cv2.line(
             image,
-            at[a].tolist(),
-            at[b].tolist(),
-            COLOURS[min(state[a], state[b])].tolist(),
+            places[a],
+            places[b],
+            colour,
             1,
             cv2.LINE_AA,
             shift=3,
         )
 
-    for point, kind in zip(at, state, strict=True):
-        cv2.circle(image, point.tolist(), 16, COLOURS[kind].tolist(), -1, cv2.LINE_AA, shift=3)
+    for place, colour in zip(places, colours, strict=True):
+        cv2.circle(
+            image,
+            place,
+            16,
+            colour,
+            -1,
+            cv2.LINE_AA,
+            shift=3,
+        )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Synthetic people: the CC0 body in motion-capture poses, dressed and rendered before photographs,
-with exact labels.
+"""Synthetic people: the CC0 body in motion-capture poses, dressed and rendered in front of
+photographs, with exact labels.
 
-Needs the folder of the body, a motion-capture file (`positions`, `clip_id`, `subject_id`,
+Requires the folder of the body, a motion-capture file (`positions`, `clip_id`, `subject_id`,
 `subjects`) and the package `embreex`.
 """
 
@@ -33,16 +33,28 @@ from lifting_ros.research.rendering.synthetic_scene import sample_camera, spread
 from lifting_ros.research.rendering.synthetic_things import hung_clothes, sample_thing, turned_body
 from lifting_ros.skeleton import JOINT_FLIP, KEYPOINT_TO_JOINT
 
-WARDROBE = 100  # bodies with clothes that are made before old ones are worn again, in other colours
-ROOMS = 0.3  # share of whole pictures in a rendered room
-GENERATED = 4000  # generated poses of one source
-# ends the seeds of the pictures of held-out subjects; those of the others must stay what they were
+WARDROBE = 100
+"""Number of dressed bodies; they are used again with other fabrics."""
+ROOMS = 0.3
+"""Share of whole pictures that show a rendered room."""
+GENERATED = 4000
+"""Number of generated poses of one source."""
 HELD_OUT = 7
+"""Last number of the seeds of pictures of held-out subjects."""
+
+_CROWD_THINGS = (0.3, 0.25, 0.2, 0.15, 0.1)
+"""Probability of each number of things in a crowd, from 0."""
+
+_ROOM_THINGS = (0.12, 0.16, 0.16, 0.16, 0.12, 0.12, 0.08, 0.08)
+"""Probability of each number of things in a picture without people, from 0."""
+
+_LEAST_LABELLED = 6
+"""Fewest labelled keypoints of a main person."""
 
 
 class SyntheticPeople:
-    """An endless, repeatable source of pictures: window(i), crowd(i), empty(i) depend on the seed,
-    the subjects and i alone."""
+    """An endless, repeatable source of pictures: window(i), crowd(i) and empty(i) depend only on
+    the seed, the subjects and i."""
 
     def __init__(  # noqa: PLR0913 - sources of pictures, most with defaults
         self,
@@ -54,9 +66,9 @@ class SyntheticPeople:
         subjects: str = "training",
         posed: float = 0.0,
     ):
-        """body_dir: folder of the body. mocap_npz: motion capture, metres, y up. backgrounds: list
-        of photographs (H, W, 3) uint8 RGB without people, or None for painted ones. size: (W, H)
-        px. subjects: whose poses, see `load_poses`. posed: share of people in generated poses
+        """body_dir: folder of the body. mocap_npz: motion capture, metres, y up. backgrounds:
+        photographs (H, W, 3) uint8 RGB without people; None for painted ones. size: (W, H) px.
+        subjects: whose poses, see `load_poses`. posed: share of people in generated poses
         (`posed_people`), which borrow from these subjects."""
         self.model = _body_of(str(body_dir))
         self.poses, self.clips = load_poses(mocap_npz, subjects)
@@ -65,13 +77,21 @@ class SyntheticPeople:
         self.photos = list(backgrounds or [])
         self.seed = int(seed)
         self.size = tuple(size)
-        # those that are held out have clothes, cameras and scenes of their own
-        self.wardrobe, self.apart = (2, ()) if subjects == "training" else (5, (HELD_OUT,))
         self._outfits = {}
 
-    def window(self, index: int, side: int, boxes: float) -> SyntheticSample:
-        """A square picture around one main person, `boxes` times the longer side of the box of its
-        keypoints."""
+        # Held-out subjects have clothes, cameras and scenes of their own
+        training = subjects == "training"
+        self.wardrobe = 2 if training else 5
+        self.apart = () if training else (HELD_OUT,)
+
+    def window(
+        self,
+        index: int,
+        side: int,
+        boxes: float,
+    ) -> SyntheticSample:
+        """A square picture around one main person, `boxes` times as large as the longer side of the
+        box of its keypoints; side: px."""
         rng = self._stream(index, 1)
         count = int(rng.choice([1, 2, 3], p=[0.65, 0.25, 0.1]))
         posed = [self._person(rng) for _ in range(count)]
@@ -84,89 +104,119 @@ class SyntheticPeople:
         return compose(rng, people, [], camera, self.photos)
 
     def crowd(self, index: int) -> SyntheticSample:
-        """A whole picture of 2 to 12 people of any size from an eighth of the picture's height up,
-        among things."""
+        """A whole picture of up to 12 people among things; people are at least an eighth of the
+        picture tall."""
         rng = self._stream(index, 3)
         camera = floor_camera(rng, self.size)
-        taken = []
         heights = crowd_heights(rng, int(rng.integers(2, 13)), self.size[1])
-        people = [place(rng, self._person(rng), camera, px, taken) for px in heights]
-        things = self._things(rng, camera, int(rng.choice(5, p=[0.3, 0.25, 0.2, 0.15, 0.1])), taken)
-        backdrop = self._backdrop(rng, camera, taken)
 
+        taken = []
+        people = []
+        for height_px in heights:
+            person = place(rng, self._person(rng), camera, height_px, taken)
+            if person is not None:
+                people.append(person)
+
+        things = self._things(rng, camera, _CROWD_THINGS, taken)
+        backdrop = self._backdrop(rng, camera, taken)
         return compose(
-            rng, [body for body in people if body], things, camera, self.photos, backdrop
+            rng,
+            people,
+            things,
+            camera,
+            self.photos,
+            backdrop,
         )
 
     def empty(self, index: int) -> SyntheticSample:
-        """A whole picture with nobody in it: a photograph, a painted background or a rendered room,
-        at times with rendered things."""
+        """A whole picture without people: a photograph, a painted background or a rendered room, in
+        most cases with rendered things."""
         rng = self._stream(index, 4)
         camera = floor_camera(rng, self.size)
         taken = []
-        things = self._things(
+        things = self._things(rng, camera, _ROOM_THINGS, taken)
+        backdrop = self._backdrop(rng, camera, taken)
+        return compose(
             rng,
+            [],
+            things,
             camera,
-            int(rng.choice(8, p=[0.12, 0.16, 0.16, 0.16, 0.12, 0.12, 0.08, 0.08])),
-            taken,
+            self.photos,
+            backdrop,
         )
 
-        return compose(rng, [], things, camera, self.photos, self._backdrop(rng, camera, taken))
-
     def _backdrop(self, rng, camera, taken):
-        return room_picture(rng, camera, taken, self.photos) if rng.random() < ROOMS else None
+        """A rendered room, or None for any other background."""
+        if rng.random() < ROOMS:
+            return room_picture(rng, camera, taken, self.photos)
+        return None
 
     def _stream(self, index: int, kind: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, int(index), kind, *self.apart])
+        """The random numbers of picture `index` of a kind."""
+        seed = [self.seed, int(index), kind, *self.apart]
+        return np.random.default_rng(seed)
 
-    def _things(self, rng, camera, count, taken):
+    def _things(self, rng, camera, odds, taken):
+        """Things at free places; odds: probability of each number of things."""
+        count = int(rng.choice(len(odds), p=odds))
         things = []
         for _ in range(count):
             height_px = self.size[1] * np.exp(rng.uniform(np.log(0.1), np.log(1.0)))
-            things.append(place(rng, self._thing(rng), camera, height_px, taken))
-        return [thing for thing in things if thing]
+            thing = place(rng, self._thing(rng), camera, height_px, taken)
+            if thing is not None:
+                things.append(thing)
+
+        return things
 
     def _thing(self, rng):
         if rng.random() > 0.25:
             return sample_thing(rng, self.photos)
-        return turned_body(
-            hung_clothes(rng, self._outfit(int(rng.integers(WARDROBE)))), rng.uniform(0, 2 * np.pi)
-        )
+
+        clothes = hung_clothes(rng, self._any_outfit(rng))
+        return turned_body(clothes, rng.uniform(0, 2 * np.pi))
 
     def _person(self, rng):
-        outfit = self._outfit(int(rng.integers(WARDROBE)))
+        """A person in a random outfit, pose and heading, above the origin."""
+        outfit = self._any_outfit(rng)
         pose = self._pose(rng)
         pose = turned(pose - pose[0] * [1, 0, 1], rng.uniform(0, 2 * np.pi))
-
         if rng.random() < 0.5:
             pose = (pose * [-1, 1, 1])[list(JOINT_FLIP)]
 
         manner = Manner(
-            rng.normal(0, 0.3),
-            rng.normal(0, 0.12),
-            tuple(rng.normal(0, 0.5, 2)),
-            rng.uniform(0, 0.9),
-        )
-        materials = tuple(
-            fabric(rng, self.photos) if layer.garment else layer.material for layer in outfit.layers
+            head_yaw=rng.normal(0, 0.3),
+            head_pitch=rng.normal(0, 0.12),
+            hand_roll=tuple(rng.normal(0, 0.5, 2)),
+            finger_curl=rng.uniform(0, 0.9),
         )
 
-        return Figure(outfit, pose_body(self.model, outfit.shape, pose, manner), materials)
+        # The same clothes of other fabrics
+        materials = []
+        for layer in outfit.layers:
+            materials.append(fabric(rng, self.photos) if layer.garment else layer.material)
+
+        posed = pose_body(self.model, outfit.shape, pose, manner)
+        return Figure(outfit, posed, tuple(materials))
 
     def _pose(self, rng):
+        """A pose (17, 3): generated, or a frame of a clip; all clips are equally likely."""
         if self.generated is not None and rng.random() < self.posed:
             return self.generated[rng.integers(len(self.generated))].astype(float)
+
         clip = self.clips[rng.integers(len(self.clips))]
         return self.poses[rng.choice(clip)].astype(float)
 
-    def _outfit(self, number):
-        """A dressed body, made from the seed and its number; cached for the next pictures."""
+    def _any_outfit(self, rng) -> Outfit:
+        return self._outfit(int(rng.integers(WARDROBE)))
+
+    def _outfit(self, number: int) -> Outfit:
+        """A dressed body, which depends on the seed and its number alone; cached."""
         if number not in self._outfits:
             rng = np.random.default_rng([self.seed, number, self.wardrobe])
             traits = sample_traits(rng)
             shape = self.model.shape(traits)
-            garments = tuple(dress(self.model, shape, rng, self.photos))
-            self._outfits[number] = Outfit(self.model, shape, garments)
+            layers = tuple(dress(self.model, shape, rng, self.photos))
+            self._outfits[number] = Outfit(self.model, shape, layers)
 
         return self._outfits[number]
 
@@ -177,18 +227,21 @@ def _body_of(folder: str):
 
 
 def load_poses(mocap_npz, subjects: str = "training"):
-    """Poses (N, 17, 3) in metres, y up, and the pose numbers of every clip.
+    """Poses (N, 17, 3) in metres, y up, and a list with the pose numbers of each clip.
 
-    subjects: "validation" for the held-out subjects alone, "training" for all others.
-
-    ValueError for another word; DataError as `read_mocap` raises it, or if there are no such poses.
+    subjects: "validation" for the held-out subjects alone, "training" for all others. ValueError
+    for another word; DataError as `read_mocap` raises it, or if there are no such poses.
     """
     chosen = _mocap_of(mocap_npz, subjects)
     clips = [np.flatnonzero(chosen.clip_id == number) for number in np.unique(chosen.clip_id)]
     return chosen.positions_m, clips
 
 
-def generate_poses(mocap_npz, subjects: str, seed: int) -> np.ndarray:
+def generate_poses(
+    mocap_npz,
+    subjects: str,
+    seed: int,
+) -> np.ndarray:
     """Generated poses (GENERATED, 17, 3) in metres, y up, on bodies of these subjects; errors as
     `load_poses`."""
     chosen = _mocap_of(mocap_npz, subjects)
@@ -200,8 +253,11 @@ def _mocap_of(mocap_npz, subjects: str) -> Mocap:
         raise ValueError(f'subjects: expected "training" or "validation", got {subjects!r}')
 
     mocap = read_mocap(mocap_npz)
-    held_out = mocap.validation_rows()
-    chosen = mocap.select(held_out if subjects == "validation" else ~held_out)
+    rows = mocap.validation_rows()
+    if subjects == "training":
+        rows = ~rows
+
+    chosen = mocap.select(rows)
     if not len(chosen.positions_m):
         raise DataError(f"{mocap_npz}: expected poses of the {subjects} subjects, found none")
     return chosen
@@ -227,25 +283,38 @@ def write_pack(  # noqa: PLR0913 - the description of a pack, most with defaults
     workers: int | None = None,
     posed: float = 0.0,
 ) -> Path:
-    """Writes `images.npy` (n, size, size, 3) uint8 RGB and `labels.npz` of one main person a
-    picture into out_dir. posed: as for `SyntheticPeople`.
+    """Write `images.npy` (n, size, size, 3) uint8 RGB and `labels.npz` of one main person per
+    picture into out_dir; returns its path.
 
-    labels: keypoints (n, 14, 3) x, y in px and 1 where labelled (0, 0, 0 elsewhere); self_occluded
-    (n, 14); box (n, 4) x0, y0, x1, y1; joints_camera_m (n, 17, 3); K (n, 3, 3); up (n, 3) in the
-    camera's frame; validation (n,), True for the held-out subjects. The picture is a square around
-    the person, `boxes` times the longer side of the keypoints' box. The same pictures whatever the
-    number of `workers` (see `render_pictures`). `labels.npz` comes last: a folder with it is whole.
+    A picture is a square around the person, `boxes` times as large as the longer side of the box of
+    the keypoints. The labels are keypoints (n, 14, 3) x, y in px and 1 where labelled (0, 0, 0
+    elsewhere); self_occluded (n, 14); box (n, 4) x0, y0, x1, y1; joints_camera_m (n, 17, 3); K (n,
+    3, 3); up (n, 3) in the camera's frame; validation (n,), True for the held-out subjects.
+
+    posed: as for `SyntheticPeople`. The pictures do not depend on the number of `workers` (see
+    `render_pictures`). `labels.npz` is written last: a folder with it is complete.
     """
+    square = (size, size)
     make = partial(
-        SyntheticPeople, body_dir, mocap_npz, backgrounds, seed, (size, size), subjects, posed
+        SyntheticPeople,
+        body_dir,
+        mocap_npz,
+        backgrounds,
+        seed,
+        square,
+        subjects,
+        posed,
     )
     pick = partial(_main_person, n=n, size=size, boxes=boxes)
-    save_labels(
+    samples = render_pictures(
         out_dir,
-        window_labels(
-            render_pictures(out_dir, make, pick, n, (size, size), workers), subjects == "validation"
-        ),
+        make,
+        pick,
+        n,
+        square,
+        workers,
     )
+    save_labels(out_dir, window_labels(samples, subjects == "validation"))
 
     return Path(out_dir)
 
@@ -263,33 +332,47 @@ def write_scenes(  # noqa: PLR0913 - the description of a pack, most with defaul
     workers: int | None = None,
     posed: float = 0.0,
 ) -> Path:
-    """Writes `images.npy` (n, H, W, 3) uint8 RGB and `labels.npz` of crowds, or of rooms without
-    people, into out_dir; size (W, H). posed: as for `SyntheticPeople`.
+    """Write `images.npy` (n, H, W, 3) uint8 RGB and `labels.npz` of crowds, or of rooms without
+    people, into out_dir; returns its path. size (W, H) px.
 
-    labels of the P people of all pictures: picture (P,) which one they are in; keypoints (P, 14, 3)
-    x, y in px, also where hidden or outside, and 1 where labelled; self_occluded (P, 14); box (P,
-    4); seen (P,), see SyntheticPerson; joints_camera_m (P, 17, 3). Of the pictures: K (n, 3, 3); up
-    (n, 3); validation (n,). Otherwise as `write_pack`.
+    The labels of the P people of all pictures are picture (P,), the number of the picture;
+    keypoints (P, 14, 3) x, y in px, also where hidden or outside, and 1 where labelled;
+    self_occluded (P, 14); box (P, 4); seen (P,), see SyntheticPerson; joints_camera_m (P, 17, 3).
+    Those of the pictures are K (n, 3, 3), up (n, 3) and validation (n,). Otherwise as `write_pack`.
     """
+    size = tuple(size)
     make = partial(
-        SyntheticPeople, body_dir, mocap_npz, backgrounds, seed, tuple(size), subjects, posed
+        SyntheticPeople,
+        body_dir,
+        mocap_npz,
+        backgrounds,
+        seed,
+        size,
+        subjects,
+        posed,
     )
     pick = SyntheticPeople.crowd if people else SyntheticPeople.empty
-    save_labels(
+    samples = render_pictures(
         out_dir,
-        crowd_labels(
-            render_pictures(out_dir, make, pick, n, size, workers), subjects == "validation"
-        ),
+        make,
+        pick,
+        n,
+        size,
+        workers,
     )
+    save_labels(out_dir, crowd_labels(samples, subjects == "validation"))
 
     return Path(out_dir)
 
 
 def _main_person(source, index, n, size, boxes):
-    """The first try of picture `index` in which the main person shows at least six joints."""
+    """The first attempt at picture `index` whose main person has enough labelled keypoints.
+
+    RenderError after 20 attempts.
+    """
     for attempt in range(20):
         sample = source.window(index + attempt * n, size, boxes)
-        if sample.people[0].labelled.sum() >= 6:
+        if sample.people[0].labelled.sum() >= _LEAST_LABELLED:
             return sample
 
     raise RenderError(f"picture {index}: no try showed six joints of the main person")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotations of bones, and skinning: compiled, for a person takes some hundred of them."""
+"""Rotations of bones, and skinning. The loops are compiled: a person takes some hundred
+rotations."""
 
 from __future__ import annotations
 
@@ -20,11 +21,15 @@ def turn(axis, angle: float) -> np.ndarray:
 
 
 def swing(start, end) -> np.ndarray:
-    """(3, 3) smallest rotation that turns direction `start` (3,) into `end` (3,)."""
+    """(3, 3) smallest rotation from direction `start` (3,) to direction `end` (3,)."""
     return _swing(_vector(start), _vector(end))
 
 
-def between(first, second, share: float) -> np.ndarray:
+def between(
+    first,
+    second,
+    share: float,
+) -> np.ndarray:
     """(3, 3) rotation the fraction `share` of the way from `first` (3, 3) to `second` (3, 3)."""
     return _between(_vector(first), _vector(second), float(share))
 
@@ -36,11 +41,12 @@ def frame(direction, side) -> np.ndarray:
 
 
 def place_bones(parents, rest_heads, rotations, root) -> np.ndarray:
-    """(B, 3) posed bone heads: forward kinematics with world rotations (B, 3, 3); the root bone's
-    head is at `root`."""
-    return _place_bones(
-        np.asarray(parents, np.int64), _vector(rest_heads), _vector(rotations), _vector(root)
-    )
+    """(B, 3) heads of the posed bones: forward kinematics with world rotations (B, 3, 3).
+
+    root (3,): head of the root bone; parents (B,); rest_heads (B, 3).
+    """
+    numbers = np.asarray(parents, np.int64)
+    return _place_bones(numbers, _vector(rest_heads), _vector(rotations), _vector(root))
 
 
 def skin(  # noqa: PLR0913 - the arrays of a skinned mesh
@@ -75,18 +81,21 @@ def _vector(values):
 
 @compiled
 def _cross(a, b):
-    return np.array(
-        [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]]
-    )
+    x = a[1] * b[2] - a[2] * b[1]
+    y = a[2] * b[0] - a[0] * b[2]
+    z = a[0] * b[1] - a[1] * b[0]
+    return np.array([x, y, z])
 
 
 @compiled
 def _unit(a):
-    return a / max(np.sqrt(a[0] * a[0] + a[1] * a[1] + a[2] * a[2]), 1e-12)
+    length = np.sqrt(a[0] * a[0] + a[1] * a[1] + a[2] * a[2])
+    return a / max(length, 1e-12)
 
 
 @compiled
 def _turn(axis, angle):
+    """Rodrigues' formula."""
     x, y, z = _unit(axis)
     s = np.sin(angle)
     c = 1 - np.cos(angle)
@@ -112,27 +121,33 @@ def _swing(start, end):
     if cosine > 0:
         return np.eye(3)
 
-    return _turn(_cross(start, np.array([start[2] + 0.3, start[0], start[1]])), np.pi)
+    # Opposite directions: half a turn about any perpendicular axis
+    other = np.array([start[2] + 0.3, start[0], start[1]])
+    return _turn(_cross(start, other), np.pi)
 
 
 @compiled
 def _between(first, second, share):
+    # The rotation from the first to the second
     delta = np.zeros((3, 3))
     for i in range(3):
         for j in range(3):
             for k in range(3):
                 delta[i, j] += second[i, k] * first[j, k]
 
-    axis = np.array(
-        [delta[2, 1] - delta[1, 2], delta[0, 2] - delta[2, 0], delta[1, 0] - delta[0, 1]]
-    )
+    # Its axis and angle
+    x = delta[2, 1] - delta[1, 2]
+    y = delta[0, 2] - delta[2, 0]
+    z = delta[1, 0] - delta[0, 1]
+    axis = np.array([x, y, z])
     length = np.sqrt(axis[0] ** 2 + axis[1] ** 2 + axis[2] ** 2)
     if length <= 1e-9:
         return first.copy()
+    angle = np.arctan2(length, delta[0, 0] + delta[1, 1] + delta[2, 2] - 1)
 
-    part = _turn(axis, share * np.arctan2(length, delta[0, 0] + delta[1, 1] + delta[2, 2] - 1))
+    # A share of it, after the first
+    part = _turn(axis, share * angle)
     out = np.zeros((3, 3))
-
     for i in range(3):
         for j in range(3):
             for k in range(3):
@@ -144,13 +159,14 @@ def _between(first, second, share):
 @compiled
 def _frame(direction, side):
     first = _unit(direction)
-    second = _unit(side - (side[0] * first[0] + side[1] * first[1] + side[2] * first[2]) * first)
+    along = side[0] * first[0] + side[1] * first[1] + side[2] * first[2]
+    second = _unit(side - along * first)
     third = _cross(first, second)
+
     out = np.empty((3, 3))
     out[:, 0] = first
     out[:, 1] = second
     out[:, 2] = third
-
     return out
 
 
@@ -166,9 +182,8 @@ def _place_bones(parents, rest_heads, rotations, root):
 
             heads[bone, i] = heads[parent, i]
             for j in range(3):
-                heads[bone, i] += rotations[parent, i, j] * (
-                    rest_heads[bone, j] - rest_heads[parent, j]
-                )
+                along = rest_heads[bone, j] - rest_heads[parent, j]
+                heads[bone, i] += rotations[parent, i, j] * along
 
     return heads
 

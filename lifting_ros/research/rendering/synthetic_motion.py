@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A short motion for the demo clip: a recorded walk in, a turn, sitting down and rising, and a
+"""A short motion for the demo clip: a recorded walk in, a turn, sitting down, getting up, and a
 recorded walk out.
 
-World: metres, y up, floor at y = 0. Poses are (17, 3). The walks are motion capture carried over to
-the body's bone lengths; between them two-bone inverse kinematics keeps planted feet where they are.
+World: metres, y up, floor at y = 0. Poses are (17, 3). The walks are motion capture with the body's
+bone lengths. Between them, two-bone inverse kinematics keeps the planted feet in place.
 """
 
 from dataclasses import dataclass
@@ -14,91 +14,116 @@ from lifting_ros.research.rendering.body import BodyModel, Shape
 from lifting_ros.research.rendering.body_pose import UP, turn, unit
 from lifting_ros.skeleton import JOINT_FLIP
 
-LEGS = (((4, 5, 6), 1.0), ((1, 2, 3), -1.0))  # left, right and their sign along the body's left
+LEGS = (((4, 5, 6), 1.0), ((1, 2, 3), -1.0))
+"""Joints of the left and the right leg, and their sign along the body's left."""
 ARMS = ((11, 12, 13), (14, 15, 16))
+"""Joints of the left and the right arm."""
 STEP_HEIGHT_M = 0.07
+"""Height of an ankle in the middle of a step, relative to the floor."""
 
 
 @dataclass(frozen=True)
 class Build:
-    """The body's measures that a motion must respect, metres."""
+    """The measures of a body that a motion depends on, metres."""
 
     hip: float
     """From the pelvis to a hip joint."""
     thigh: float
     shin: float
     ankle: float
-    """Height of the ankle over the floor."""
+    """Height of the ankle above the floor."""
 
     @property
     def standing(self) -> float:
-        """Height of the pelvis of somebody who stands, knees not quite straight."""
+        """Height of the pelvis when standing with slightly bent knees."""
         return self.ankle + 0.985 * (self.thigh + self.shin)
 
 
 def build_of(model: BodyModel, shape: Shape) -> Build:
     """The measures of a shaped body."""
-    hip, knee, ankle = (
-        shape.heads_m[model.rig.index(name)] for name in ("LeftUpLeg", "LeftLeg", "LeftFoot")
+    hip = shape.heads_m[model.rig.index("LeftUpLeg")]
+    knee = shape.heads_m[model.rig.index("LeftLeg")]
+    ankle = shape.heads_m[model.rig.index("LeftFoot")]
+
+    return Build(
+        hip=abs(hip[0]),
+        thigh=np.linalg.norm(knee - hip),
+        shin=np.linalg.norm(ankle - knee),
+        ankle=ankle[1],
     )
-    return Build(abs(hip[0]), np.linalg.norm(knee - hip), np.linalg.norm(ankle - knee), ankle[1])
 
 
-def resample(poses: np.ndarray, fps: float, new_fps: float) -> np.ndarray:
+def resample(
+    poses: np.ndarray,
+    fps: float,
+    new_fps: float,
+) -> np.ndarray:
     """Poses (F, 17, 3) at another frame rate, by cubic (Catmull-Rom) interpolation of the
     positions."""
-    at = np.arange(0, len(poses) - 1 + 1e-9, fps / new_fps)
-    k = np.clip(at.astype(int), 0, len(poses) - 2)
+    last = len(poses) - 1
+    at = np.arange(0, last + 1e-9, fps / new_fps)
+    k = np.clip(at.astype(int), 0, last - 1)
     s = (at - k)[:, None, None]
-    before, first, second, after = (poses[np.clip(k + d, 0, len(poses) - 1)] for d in (-1, 0, 1, 2))
 
-    return first + 0.5 * s * (
-        second
-        - before
-        + s
-        * (
-            2 * before
-            - 5 * first
-            + 4 * second
-            - after
-            + s * (3 * (first - second) + after - before)
-        )
-    )
+    before = poses[np.clip(k - 1, 0, last)]
+    first = poses[k]
+    second = poses[k + 1]
+    after = poses[np.clip(k + 2, 0, last)]
+
+    # The cubic in Horner's form
+    cubic = 3 * (first - second) + after - before
+    square = 2 * before - 5 * first + 4 * second - after
+    return first + 0.5 * s * (second - before + s * (square + s * cubic))
 
 
 def leg_length(poses: np.ndarray) -> float:
     """Median length of the left thigh and shin over poses (F, 17, 3), metres."""
-    return float(np.median(np.linalg.norm(poses[:, [5, 6]] - poses[:, [4, 5]], axis=2).sum(1)))
+    bones = poses[:, [5, 6]] - poses[:, [4, 5]]
+    lengths = np.linalg.norm(bones, axis=2)
+    return float(np.median(lengths.sum(1)))
 
 
-def carry_over(pose: np.ndarray, build: Build, leg_m: float) -> np.ndarray:
-    """The pose (17, 3) of somebody with legs of `leg_m`, on the body: same directions, own hip
-    width and bone lengths."""
+def carry_over(
+    pose: np.ndarray,
+    build: Build,
+    leg_m: float,
+) -> np.ndarray:
+    """A pose (17, 3) of a person with legs of `leg_m`, carried over to another body: the directions
+    of the bones stay, hip width and bone lengths are those of the body."""
     out = pose * (build.thigh + build.shin) / leg_m
     left = unit(pose[4] - pose[1])
     for (hip, knee, ankle), sign in LEGS:
+        thigh = unit(pose[knee] - pose[hip])
+        shin = unit(pose[ankle] - pose[knee])
         out[hip] = out[0] + sign * build.hip * left
-        out[knee] = out[hip] + build.thigh * unit(pose[knee] - pose[hip])
-        out[ankle] = out[knee] + build.shin * unit(pose[ankle] - pose[knee])
+        out[knee] = out[hip] + build.thigh * thigh
+        out[ankle] = out[knee] + build.shin * shin
 
     return out
 
 
-def bend(start, end, first: float, second: float, pole) -> np.ndarray:
-    """Where the middle joint of a two-bone chain lies that reaches from start towards end, bent
-    towards `pole`."""
+def bend(
+    start,
+    end,
+    first: float,
+    second: float,
+    pole,
+) -> np.ndarray:
+    """Middle joint (3,) of a chain of two bones from start (3,) towards end (3,), bent towards the
+    direction `pole` (3,); first, second: lengths of the bones."""
     shortest = abs(first - second) + 1e-3
     longest = first + second - 1e-3
     reach = np.clip(np.linalg.norm(end - start), shortest, longest)
+
     along = unit(end - start)
     aside = unit(pole - (pole @ along) * along)
     x = (first**2 - second**2 + reach**2) / (2 * reach)
-
-    return start + x * along + np.sqrt(max(first**2 - x**2, 0)) * aside
+    y = np.sqrt(max(first**2 - x**2, 0))
+    return start + x * along + y * aside
 
 
 def upper_body(poses: np.ndarray) -> np.ndarray:
-    """(17, 3) mean upper body of a walk relative to the pelvis, seen from a body that faces +z."""
+    """(17, 3) mean upper body of a walk, symmetric, about the pelvis; the body faces +z."""
     mean = np.zeros((17, 3))
     for pose in poses:
         turn = facing(heading(pose))
@@ -109,13 +134,13 @@ def upper_body(poses: np.ndarray) -> np.ndarray:
 
 
 def heading(pose: np.ndarray) -> float:
-    """Angle about y, radians, of the direction that the hips face; 0 is +z."""
+    """Direction in which the hips face: angle about y from +z, radians."""
     left = pose[4] - pose[1]
     return float(np.arctan2(-left[2], left[0]))
 
 
 def facing(angle: float) -> np.ndarray:
-    """(3, 3) rotation about y by `angle` radians: turns +z into the heading."""
+    """(3, 3) rotation about y by `angle` radians, from +z to that heading."""
     return turn(UP, angle)
 
 
@@ -123,62 +148,80 @@ def figure(  # noqa: PLR0913 - the degrees of freedom of a figure
     build: Build,
     upper,
     pelvis,
-    angle,
+    angle: float,
     ankles,
-    lean=0.0,
-    rest=0.0,
+    lean: float = 0.0,
+    rest: float = 0.0,
 ) -> np.ndarray:
-    """A pose (17, 3): pelvis (3,), heading and forward lean in radians, ankles (2, 3) left and
-    right, `rest` from 0 (arms hang) to 1 (hands on the thighs). upper (17, 3): upper body that
-    faces +z."""
+    """A pose (17, 3) with the pelvis (3,) and the left and right ankles (2, 3).
+
+    upper: (17, 3) upper body that faces +z, about the pelvis; angle: heading; lean: of the trunk,
+    forwards; both in radians. rest: from 0 (arms hang) to 1 (hands on the thighs).
+    """
     R = facing(angle)
     out = pelvis + upper @ (R @ turn([1, 0, 0], lean)).T
     out[0] = pelvis
 
-    for k, ((hip, knee, ankle), sign) in enumerate(LEGS):
+    for (leg, sign), arm, target in zip(LEGS, ARMS, ankles):
+        # Leg
+        hip, knee, ankle = leg
+        forwards = R @ [0.12 * sign, 0.15, 1.0]
         out[hip] = pelvis + R @ [sign * build.hip, 0, 0]
-        out[knee] = bend(out[hip], ankles[k], build.thigh, build.shin, R @ [0.12 * sign, 0.15, 1.0])
-        out[ankle] = out[knee] + build.shin * unit(ankles[k] - out[knee])
-        shoulder, elbow, wrist = ARMS[k]
-        hand = 0.3 * out[hip] + 0.7 * out[knee] + [0, 0.10, 0]
-        out[wrist] += rest * (hand - out[wrist])
-        first, second = (
-            np.linalg.norm(upper[a] - upper[b]) for a, b in ((elbow, shoulder), (wrist, elbow))
-        )
-        out[elbow] = bend(out[shoulder], out[wrist], first, second, R @ [0.5 * sign, -0.2, -1.0])
+        out[knee] = bend(out[hip], target, build.thigh, build.shin, forwards)
+        out[ankle] = out[knee] + build.shin * unit(target - out[knee])
+
+        # Arm
+        shoulder, elbow, wrist = arm
+        backwards = R @ [0.5 * sign, -0.2, -1.0]
+        on_thigh = 0.3 * out[hip] + 0.7 * out[knee] + [0, 0.10, 0]
+        out[wrist] += rest * (on_thigh - out[wrist])
+        first = np.linalg.norm(upper[elbow] - upper[shoulder])
+        second = np.linalg.norm(upper[wrist] - upper[elbow])
+        out[elbow] = bend(out[shoulder], out[wrist], first, second, backwards)
 
     return out
 
 
 def ease(s):
-    """Smooth 0 to 1 with level ends."""
+    """From 0 to 1 smoothly, level at both ends."""
     s = np.clip(s, 0, 1)
     return s * s * s * (s * (6 * s - 15) + 10)
 
 
 def step(start, end, s: float) -> np.ndarray:
-    """An ankle on its way from start to end (3,), lifted in between."""
-    return (
-        start + ease(s) * (end - start) + STEP_HEIGHT_M * np.sin(np.pi * np.clip(s, 0, 1)) ** 2 * UP
-    )
+    """An ankle at the share s of a step from start to end (3,), lifted in between."""
+    done = np.clip(s, 0, 1)
+    lifted = STEP_HEIGHT_M * np.sin(np.pi * done) ** 2
+    along = ease(s) * (end - start)
+    return start + along + lifted * UP
 
 
-def stance(build: Build, centre, angle: float) -> np.ndarray:
-    """(2, 3) ankles, left and right, of somebody standing at `centre` on the floor."""
+def stance(
+    build: Build,
+    centre,
+    angle: float,
+) -> np.ndarray:
+    """(2, 3) left and right ankles of a person who stands at `centre` on the floor."""
     spread = facing(angle) @ [0.85 * build.hip, 0, 0]
     ankles = np.array([centre + spread, centre - spread])
     on_floor = ankles * [1, 0, 1]
     return on_floor + [0, build.ankle, 0]
 
 
-def blend_upper(pose, upper, angle: float, share: float) -> np.ndarray:
-    """(17, 3) upper body facing +z: a share of `upper`, the rest from the pose whose heading is
-    `angle`."""
-    return share * upper + (1 - share) * (pose - pose[0]) @ facing(angle)
+def blend_upper(
+    pose,
+    upper,
+    angle: float,
+    share: float,
+) -> np.ndarray:
+    """(17, 3) upper body that faces +z: a share of `upper`, and the rest from a pose with the
+    heading `angle`."""
+    own = (1 - share) * (pose - pose[0]) @ facing(angle)
+    return share * upper + own
 
 
 def halt(  # noqa: PLR0913 - the state of a walk and its sampling
-    build,
+    build: Build,
     upper,
     pose,
     speed,
@@ -186,39 +229,45 @@ def halt(  # noqa: PLR0913 - the state of a walk and its sampling
     fps: float,
     plant_front: bool = True,
 ):
-    """From the last pose of a walk to standing beside the planted foot, the front or the rear one;
-    the other closes up.
+    """From the last pose of a walk to standing; one foot stays planted, the other one closes up.
 
-    speed (3,) m/s of the pelvis. Returns a list of `frames` poses and the centre of the stance.
+    speed (3,) of the pelvis, m/s; plant_front: whether the front foot is planted, or the rear one.
+    Returns a list of `frames` poses and the centre (3,) of the stance.
     """
     angle = heading(pose)
     ankles = pose[[6, 3]]
     ahead = ankles @ facing(angle)[:, 2]
     planted = int(np.argmax(ahead) if plant_front else np.argmin(ahead))
-    centre = (ankles[planted] - stance(build, np.zeros(3), angle)[planted]) * [1, 0, 1]
+
+    # Stance at the end
+    offset = stance(build, np.zeros(3), angle)[planted]
+    centre = (ankles[planted] - offset) * [1, 0, 1]
     goal = centre + [0, build.standing, 0]
     target = stance(build, centre, angle)
-    out = []
 
+    slope = np.asarray(speed) * frames / fps
+    poses = []
     for k in range(1, frames + 1):
         s = k / frames
-        pelvis = _hermite(pose[0], goal, np.asarray(speed) * frames / fps, s)
-        feet = [
-            ankles[f] + ease(2 * s) * (target[f] - ankles[f])
-            if f == planted
-            else step(ankles[f], target[f], s)
-            for f in range(2)
-        ]
-        out.append(
-            figure(build, blend_upper(pose, upper, angle, ease(s)), pelvis, angle, np.array(feet))
-        )
+        pelvis = _hermite(pose[0], goal, slope, s)
+        feet = [step(ankles[f], target[f], s) for f in range(2)]
+        feet[planted] = ankles[planted] + ease(2 * s) * (target[planted] - ankles[planted])
+        blended = blend_upper(pose, upper, angle, ease(s))
+        poses.append(figure(build, blended, pelvis, angle, np.array(feet)))
 
-    return out, centre
+    return poses, centre
 
 
-def set_off(build, upper, pose, speed, frames: int, fps: float):
-    """From standing to the first pose of a walk, over the foot that stays behind: poses and the
-    stance's centre."""
+def set_off(
+    build: Build,
+    upper,
+    pose,
+    speed,
+    frames: int,
+    fps: float,
+):
+    """From standing to the first pose of a walk, over the foot that stays behind; arguments and
+    results as for `halt`."""
     reversed_speed = -np.asarray(speed)
     backwards, centre = halt(
         build,
@@ -232,43 +281,77 @@ def set_off(build, upper, pose, speed, frames: int, fps: float):
     return backwards[-2::-1], centre
 
 
-def turn_round(build, upper, centre, start: float, end: float, frames: int) -> list:
-    """Standing poses that turn on the spot from heading start to end in two steps."""
+def turn_round(
+    build: Build,
+    upper,
+    centre,
+    start: float,
+    end: float,
+    frames: int,
+) -> list:
+    """Poses that turn on the spot from heading `start` to `end` in two steps."""
     from_feet = stance(build, centre, start)
     to_feet = stance(build, centre, end)
-    first = 0 if end > start else 1  # the foot on the inside of the turn goes first
-    out = []
+    first = 0 if end > start else 1  # the foot on the inside of the turn
 
+    poses = []
     for k in range(1, frames + 1):
         s = k / frames
-        share = [np.clip(2 * s - (f != first), 0, 1) for f in range(2)]
-        feet = np.array([step(from_feet[f], to_feet[f], share[f]) for f in range(2)])
-        pelvis = centre + [0, build.standing - 0.01 * np.sin(np.pi * s), 0]
-        out.append(figure(build, upper, pelvis, start + ease(s) * (end - start), feet))
+        feet = []
+        for foot in range(2):
+            share = np.clip(2 * s - (foot != first), 0, 1)
+            feet.append(step(from_feet[foot], to_feet[foot], share))
 
-    return out
+        height = build.standing - 0.01 * np.sin(np.pi * s)
+        pelvis = centre + [0, height, 0]
+        angle = start + ease(s) * (end - start)
+        poses.append(figure(build, upper, pelvis, angle, np.array(feet)))
+
+    return poses
 
 
-def sit_down(build, upper, centre, angle: float, seat_m: float, frames: int) -> list:
-    """Poses from standing to sitting; `seat_m` is the pelvis's height when seated."""
+def sit_down(
+    build: Build,
+    upper,
+    centre,
+    angle: float,
+    seat_m: float,
+    frames: int,
+) -> list:
+    """Poses from standing to sitting; `seat_m` is the height of the pelvis when seated."""
     feet = stance(build, centre, angle)
     back = facing(angle) @ [0, 0, -0.92 * build.thigh]
-    out = []
 
+    poses = []
     for k in range(1, frames + 1):
         s = k / frames
         down = ease(s)
-        lean = np.radians(46 * np.sin(np.pi * s**0.85) ** 2 + 4 * ease(s))
-        pelvis = (
-            centre
-            + ease(1.15 * s) * back
-            + [0, build.standing + down * (seat_m - build.standing), 0]
+        height = build.standing + down * (seat_m - build.standing)
+        pelvis = centre + ease(1.15 * s) * back + [0, height, 0]
+        lean = np.radians(46 * np.sin(np.pi * s**0.85) ** 2 + 4 * down)
+        hands = ease(1.2 * s - 0.2)
+        poses.append(
+            figure(
+                build,
+                upper,
+                pelvis,
+                angle,
+                feet,
+                lean,
+                hands,
+            )
         )
-        out.append(figure(build, upper, pelvis, angle, feet, lean, ease(1.2 * s - 0.2)))
 
-    return out
+    return poses
 
 
-def _hermite(start, end, start_slope, s: float):
+def _hermite(
+    start,
+    end,
+    start_slope,
+    s: float,
+):
+    """Cubic from start to end, with the slope 0 at the end."""
     gone = 3 * s**2 - 2 * s**3
-    return (1 - gone) * start + gone * end + (s**3 - 2 * s**2 + s) * start_slope
+    sloped = s**3 - 2 * s**2 + s
+    return (1 - gone) * start + gone * end + sloped * start_slope

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many synthetic pictures into a folder, in several processes: the same pictures however many there
-are, and whole or not there.
+"""Renders many pictures into a folder, in several processes. The pictures do not depend on the
+number of processes, and a folder is never half-written.
 
-`images.npy` (n, H, W, 3) uint8 RGB comes first, `labels.npz` last: a folder with it is whole.
-Everything before has another name.
+`images.npy` (n, H, W, 3) uint8 RGB is written first and `labels.npz` last: a folder with
+`labels.npz` is complete. Files that are not complete have other names.
 """
 
 from __future__ import annotations
@@ -26,39 +26,42 @@ from lifting_ros.io.atomic import replacing
 from lifting_ros.io.progress import Progress
 from lifting_ros.research.rendering.render_errors import RenderError
 
-# of what rendered packs hold, and of those that tell none; where `lifting train` needs an older one
-# it is made again
 VERSION = 1
+"""Version of rendered packs, and of the folders made from them; a folder without a version counts
+as this one. `lifting train` makes folders of an older version again."""
 
 
 def render_pictures(
-    out_dir, make_source: Callable, pick: Callable, count: int, size, workers: int | None = None
+    out_dir,
+    make_source: Callable,
+    pick: Callable,
+    count: int,
+    size,
+    workers: int | None = None,
 ) -> list:
     """Write `images.npy` with the pictures pick(source, index), index 0 to count - 1, size (W, H);
     returns their samples without images.
 
-    make_source() is called once a process; both must be picklable. workers: None for one process a
-    core. Several processes are started afresh: a script that calls this must guard its own start
-    with `if __name__ == "__main__"`. RenderError when one ends early. Not for two calls at once in
-    one folder: see `made_once`.
+    make_source() is called once per process; both functions must be picklable. workers: None for
+    one process per core. Several processes are spawned: a script that calls this must protect its
+    entry point with `if __name__ == "__main__"`. RenderError if a process ends early. Two calls
+    must not write to the same folder at once: see `made_once`.
     """
     out = Path(out_dir)
     out.mkdir(parents=True, exist_ok=True)
-
     (out / "labels.npz").unlink(missing_ok=True)
+    workers = min(workers or len(os.sched_getaffinity(0)), max(count, 1))
+    samples = [None] * count
 
     with replacing(out / "images.npy", keep_suffix=True) as part:
-        np.lib.format.open_memmap(part, "w+", np.uint8, (count, size[1], size[0], 3)).flush()
-        workers = min(workers or len(os.sched_getaffinity(0)), max(count, 1))
-        job = partial(_render, make_source, pick, part)
-        samples = [None] * count
+        shape = (count, size[1], size[0], 3)
+        np.lib.format.open_memmap(part, "w+", np.uint8, shape).flush()
 
-        with closing(
-            job(range(count)) if workers == 1 else _in_processes(job, count, workers)
-        ) as done:
-            for index, sample in Progress(
-                done, total=count, desc=f"rendering {out.name}", unit="picture"
-            ):
+        job = partial(_render, make_source, pick, part)
+        done = job(range(count)) if workers == 1 else _in_processes(job, count, workers)
+        with closing(done):
+            progress = Progress(done, total=count, desc=f"rendering {out.name}", unit="picture")
+            for index, sample in progress:
                 samples[index] = sample
 
         if any(sample is None for sample in samples):
@@ -71,56 +74,55 @@ def render_pictures(
 
 
 def save_labels(out_dir, arrays: dict) -> None:
-    """`labels.npz` with the format's version, beside its place first; the last file of a pack."""
+    """Write `labels.npz` with the version, whole or not at all; the last file of a pack."""
     out = Path(out_dir)
     with replacing(out / "labels.npz", keep_suffix=True) as partial:
         np.savez_compressed(partial, **arrays, version=VERSION)
 
 
 def window_labels(samples, validation: bool) -> dict:
-    """Arrays of one main person a picture, see `synthetic.write_pack`."""
-    people = [sample.people[0] for sample in samples]
-    labelled = np.array([person.labelled for person in people], bool).reshape(-1, 14)
-    px = np.array([person.keypoints_px for person in people], np.float32).reshape(-1, 14, 2)
+    """Arrays of the main person of each picture; see `synthetic.write_pack`."""
+    labels = _of_people([sample.people[0] for sample in samples])
+    del labels["seen"]
 
-    return {
-        "keypoints": np.where(
-            labelled[..., None], np.concatenate([px, labelled[..., None]], axis=2), 0
-        ).astype(np.float32),
-        "self_occluded": labelled
-        & ~np.array([person.visible for person in people], bool).reshape(-1, 14),
-        "box": np.array([person.box_px for person in people], np.float32).reshape(-1, 4),
-        "joints_camera_m": np.array(
-            [person.joints_camera_m for person in people], np.float32
-        ).reshape(-1, 17, 3),
-        **_of_pictures(samples, validation),
-    }
+    # Only labelled keypoints have coordinates
+    keypoints = labels["keypoints"]
+    labels["keypoints"] = np.where(keypoints[..., 2:] > 0, keypoints, 0).astype(np.float32)
+    return labels | _of_pictures(samples, validation)
 
 
 def crowd_labels(samples, validation: bool) -> dict:
-    """Arrays of all people of all pictures, see `synthetic.write_scenes`."""
-    people = [(number, person) for number, sample in enumerate(samples) for person in sample.people]
+    """Arrays of all people of all pictures; see `synthetic.write_scenes`."""
+    people = []
+    picture = []
+    for number, sample in enumerate(samples):
+        people.extend(sample.people)
+        picture.extend([number] * len(sample.people))
 
-    def column(name, kind, *shape):
-        return np.array([getattr(person, name) for _, person in people], kind).reshape(-1, *shape)
+    numbers = {"picture": np.array(picture, np.int64)}
+    return numbers | _of_people(people) | _of_pictures(samples, validation)
 
-    labelled = column("labelled", bool, 14)
+
+def _of_people(people) -> dict:
+    """Arrays of P people; keypoints (P, 14, 3): x, y in px and 1 where labelled."""
+    labelled = np.array([person.labelled for person in people], bool).reshape(-1, 14)
+    visible = np.array([person.visible for person in people], bool).reshape(-1, 14)
+    px = np.array([person.keypoints_px for person in people], np.float32)
+    boxes = np.array([person.box_px for person in people], np.float32)
+    joints = np.array([person.joints_camera_m for person in people], np.float32)
+    weight = labelled[..., None].astype(np.float32)
 
     return {
-        "picture": np.array([number for number, _ in people], np.int64),
-        "keypoints": np.concatenate(
-            [column("keypoints_px", np.float32, 14, 2), labelled[..., None].astype(np.float32)],
-            axis=2,
-        ),
-        "self_occluded": labelled & ~column("visible", bool, 14),
-        "box": column("box_px", np.float32, 4),
-        "seen": column("seen", np.float32),
-        "joints_camera_m": column("joints_camera_m", np.float32, 17, 3),
-        **_of_pictures(samples, validation),
+        "keypoints": np.concatenate([px.reshape(-1, 14, 2), weight], axis=2),
+        "self_occluded": labelled & ~visible,
+        "box": boxes.reshape(-1, 4),
+        "seen": np.array([person.seen for person in people], np.float32),
+        "joints_camera_m": joints.reshape(-1, 17, 3),
     }
 
 
-def _of_pictures(samples, validation):
+def _of_pictures(samples, validation) -> dict:
+    """Arrays of the n pictures."""
     matrices = np.array([sample.K for sample in samples], np.float32)
     ups = np.array([sample.up for sample in samples], np.float32)
     return {
@@ -130,8 +132,13 @@ def _of_pictures(samples, validation):
     }
 
 
-def _render(make_source, pick, part: Path, indices) -> Iterator:
-    """Pictures into the file `part`; yields (index, sample without its image)."""
+def _render(
+    make_source,
+    pick,
+    part: Path,
+    indices,
+) -> Iterator:
+    """Render pictures into the file `part`; yields (index, sample without its image)."""
     source = make_source()
     images = np.lib.format.open_memmap(part, "r+")
     for index in indices:
@@ -142,8 +149,12 @@ def _render(make_source, pick, part: Path, indices) -> Iterator:
     images.flush()
 
 
-def _in_processes(job, count: int, workers: int) -> Iterator:
-    """What `job` yields for 0 to count - 1, shared out over processes, as it comes."""
+def _in_processes(
+    job,
+    count: int,
+    workers: int,
+) -> Iterator:
+    """What `job` yields for 0 to count - 1 in several processes, in the order in which it comes."""
     ends = []
     processes = []
 
@@ -167,16 +178,21 @@ def _in_processes(job, count: int, workers: int) -> Iterator:
             process.join()
 
 
-def _start(job, count: int, workers: int, ends: list, processes: list) -> None:
-    """Adds the processes and our ends of their pipes."""
-    # a fork would inherit the ray caster's threads half-dead
+def _start(
+    job,
+    count: int,
+    workers: int,
+    ends: list,
+    processes: list,
+) -> None:
+    """Start the processes; adds them, and our ends of their pipes, to the lists."""
+    # Not forked: the threads of the ray caster would not survive
     context = multiprocessing.get_context("spawn")
     with _interrupted_later():
         for first in range(workers):
             ours, theirs = context.Pipe(duplex=False)
-            process = context.Process(
-                target=_work, args=(job, range(first, count, workers), theirs), daemon=True
-            )
+            indices = range(first, count, workers)
+            process = context.Process(target=_work, args=(job, indices, theirs), daemon=True)
             process.start()
             theirs.close()
             processes.append(process)
@@ -185,28 +201,37 @@ def _start(job, count: int, workers: int, ends: list, processes: list) -> None:
 
 @contextmanager
 def _interrupted_later() -> Iterator[None]:
-    """Processes started inside never hear Ctrl-C: who started them ends them, and is itself
-    interrupted at the end of the block."""
-    resource_tracker.ensure_running()  # its start would lift the block
+    """Block SIGINT; an interrupt that came meanwhile is raised at the end of the block.
+
+    Processes that are started inside inherit the blocked signal: this process ends them.
+    """
+    resource_tracker.ensure_running()  # started inside, it would unblock the signal
     heard = []
-    handled = threading.current_thread() is threading.main_thread()
-    # of signals that other threads take
-    handler = signal.signal(signal.SIGINT, lambda *_: heard.append(True)) if handled else None
-    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # is inherited
+    in_main_thread = threading.current_thread() is threading.main_thread()
+
+    # A handler for signals that other threads receive, a mask for this thread
+    handler = None
+    if in_main_thread:
+        handler = signal.signal(signal.SIGINT, lambda *_: heard.append(True))
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
-        if handled:
+        if in_main_thread:
             signal.signal(signal.SIGINT, handler)
 
     if heard:
         raise KeyboardInterrupt
 
 
-def _work(job, indices, connection: Connection) -> None:
-    """A process: sends what it makes, and stops when nobody listens any more."""
+def _work(
+    job,
+    indices,
+    connection: Connection,
+) -> None:
+    """Body of a process: sends what the job yields; ends when nobody receives any more."""
     import cv2
 
     cv2.setNumThreads(1)

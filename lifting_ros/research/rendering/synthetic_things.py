@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rendered things that are nobody: furniture, stacks, posts, plants, and clothes that hang without
-a person in them.
+"""Rendered things: furniture, stacks, posts, plants, and clothes on a rail.
 
-Every thing is a `Body` without joints that stands on y = 0 about the origin of the world's frame
-(metres, y up); person -1.
+Each thing is a `Body` without joints, with the number -1 of a person. It stands on y = 0 about the
+origin of the world's frame (metres, y up).
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,89 +20,131 @@ from lifting_ros.research.rendering.synthetic_dress import Outfit
 from lifting_ros.research.rendering.synthetic_scene import Body, join
 
 SIDES = 20
+"""Sides of round parts."""
 RINGS = 10
+"""Rings of triangles of a ball."""
+
+_RAIL_START_M = -0.45
+"""x of the left end of the rail."""
+
+_HANGER_GAP_M = 0.7
+"""Distance between two garments."""
+
+
+class Part(NamedTuple):
+    """Triangles of one material."""
+
+    vertices: np.ndarray
+    """(V, 3) metres."""
+    normals: np.ndarray
+    """(V, 3) unit length."""
+    faces: np.ndarray
+    """(F, 3)."""
+    material: Material
 
 
 def join_parts(parts) -> Body:
-    """One thing of parts (vertices (V, 3), normals (V, 3), faces (F, 3), material)."""
-    start = np.cumsum([0] + [len(part[0]) for part in parts[:-1]])
-    vertices = np.concatenate([part[0] for part in parts]).astype(np.float32)
-    normals = np.concatenate([part[1] for part in parts]).astype(np.float32)
-    faces = np.concatenate([part[2] + first for part, first in zip(parts, start, strict=True)])
-    material = np.repeat(np.arange(len(parts)), [len(part[2]) for part in parts])
-    mesh = Mesh(vertices, normals, vertices, faces, material, np.full(len(faces), -1))
+    """One thing of parts (each a Part)."""
+    faces = []
+    count = 0
+    for part in parts:
+        faces.append(part.faces + count)
+        count += len(part.vertices)
 
-    return Body(mesh, tuple(part[3] for part in parts), np.zeros((17, 3)))
+    vertices = np.concatenate([part.vertices for part in parts]).astype(np.float32)
+    all_faces = np.concatenate(faces).astype(np.int64)
+    mesh = Mesh(
+        vertices_m=vertices,
+        normals=np.concatenate([part.normals for part in parts]).astype(np.float32),
+        rest_m=vertices,
+        faces=all_faces,
+        material=np.repeat(np.arange(len(parts)), [len(part.faces) for part in parts]),
+        person=np.full(len(all_faces), -1),
+    )
+    return Body(mesh, tuple(part.material for part in parts), np.zeros((17, 3)))
 
 
-def box(low, high, material):
+def box(low, high, material) -> Part:
     """An upright box between two corners (3,)."""
-    low = np.asarray(low, float)
-    high = np.asarray(high, float)
+    corners = np.array([low, high], float)
     vertices = []
     normals = []
     faces = []
-
     for axis in range(3):
-        others = [k for k in range(3) if k != axis]
+        first, second = (other for other in range(3) if other != axis)
         for side in (0, 1):
-            corner = np.tile((low, high)[side], (4, 1))
-            for row, (a, b) in enumerate(((0, 0), (1, 0), (1, 1), (0, 1))):
-                corner[row, others] = (low, high)[a][others[0]], (low, high)[b][others[1]]
+            quad = np.tile(corners[side], (4, 1))
+            quad[:, first] = corners[[0, 1, 1, 0], first]
+            quad[:, second] = corners[[0, 0, 1, 1], second]
+            normal = np.eye(3)[axis] * (2 * side - 1)
 
             faces.append(np.array([[0, 1, 2], [0, 2, 3]]) + 4 * len(vertices))
-            vertices.append(corner)
-            normals.append(np.tile(np.eye(3)[axis] * (2 * side - 1), (4, 1)))
+            vertices.append(quad)
+            normals.append(np.tile(normal, (4, 1)))
 
-    return np.concatenate(vertices), np.concatenate(normals), np.concatenate(faces), material
+    return Part(np.concatenate(vertices), np.concatenate(normals), np.concatenate(faces), material)
 
 
-def ball(centre, radii, material, power: float = 1.0):
-    """An ellipsoid; a power below 1 makes it boxier, like a cushion."""
+def ball(
+    centre,
+    radii,
+    material,
+    power: float = 1.0,
+) -> Part:
+    """An ellipsoid; with a power below 1 it is boxier, like a cushion."""
     height = np.linspace(-np.pi / 2, np.pi / 2, RINGS + 1)
     around = np.linspace(0, 2 * np.pi, SIDES + 1)
     up, across = np.meshgrid(height, around, indexing="ij")
     x = np.cos(up) * np.cos(across)
     y = np.sin(up)
     z = np.cos(up) * np.sin(across)
-    way = np.stack([x, y, z], -1).reshape(-1, 3)  # (R S, 3)
+    way = np.stack([x, y, z], -1).reshape(-1, 3)
+    sign = np.sign(way)
+    amount = np.abs(way)
 
-    shape = np.sign(way) * np.abs(way) ** power
-    normals = np.sign(way) * np.abs(way) ** (2 - power) / radii
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+    vertices = np.asarray(centre) + sign * amount**power * radii
+    normals = sign * amount ** (2 - power) / radii
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    normals /= np.maximum(length, 1e-9)
+    return Part(vertices, normals, _grid(RINGS, SIDES), material)
 
-    return np.asarray(centre) + shape * radii, normals, _grid(RINGS, SIDES), material
 
-
-def post(foot, radius: float, height: float, material, top: float | None = None):
-    """An upright cylinder, or a cone cut off at radius `top`, with a lid."""
+def post(
+    foot,
+    radius: float,
+    height: float,
+    material,
+    top: float | None = None,
+) -> Part:
+    """An upright cylinder with a lid, or a cone cut off at the radius `top`."""
     top = radius if top is None else top
-    around = np.linspace(0, 2 * np.pi, SIDES + 1)
-    ring = np.stack([np.cos(around), np.zeros(SIDES + 1), np.sin(around)], 1)
-    lift = np.array([0, height, 0])
-    vertices = np.concatenate(
-        [ring * radius, ring * top + lift, ring * top + lift, np.zeros((SIDES + 1, 3)) + lift]
-    )
+    count = SIDES + 1
+    around = np.linspace(0, 2 * np.pi, count)
+    ring = np.stack([np.cos(around), np.zeros(count), np.sin(around)], 1)
+
+    # Side and lid do not share vertices: their normals differ
+    lower = ring * radius
+    upper = ring * top + np.array([0, height, 0])
+    middle = np.tile([0.0, height, 0], (count, 1))
+    vertices = np.concatenate([lower, upper, upper, middle])
+
     slope = ring + [0, (radius - top) / height, 0]
     slope /= np.linalg.norm(slope, axis=1, keepdims=True)
-    normals = np.concatenate([slope, slope, *[np.tile([0.0, 1, 0], (SIDES + 1, 1))] * 2])
-    side = _grid(1, SIDES)
+    upwards = np.tile([0.0, 1, 0], (count, 1))
+    normals = np.concatenate([slope, slope, upwards, upwards])
 
-    return (
-        np.asarray(foot) + vertices,
-        normals,
-        np.concatenate([side, side + 2 * (SIDES + 1)]),
-        material,
-    )
+    side = _grid(1, SIDES)
+    faces = np.concatenate([side, side + 2 * count])
+    return Part(np.asarray(foot) + vertices, normals, faces, material)
 
 
 def _grid(rows: int, columns: int):
-    corner = (np.arange(rows)[:, None] * (columns + 1) + np.arange(columns)).reshape(-1)
-    a = corner
-    b = corner + 1
-    c = corner + columns + 2
-    d = corner + columns + 1
-
+    """Triangles (2 rows columns, 3) of a grid of vertices, row by row."""
+    starts = np.arange(rows)[:, None] * (columns + 1)
+    a = (starts + np.arange(columns)).reshape(-1)
+    b = a + 1
+    c = a + columns + 2
+    d = a + columns + 1
     return np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
 
 
@@ -115,14 +157,14 @@ def paint(rng: np.random.Generator, photos=()) -> Material:
     amount = rng.uniform(0.02, 0.3)
     fine = rng.uniform(8, 60)
 
-    return Material(
-        lambda rest: colour * (1 - amount + 2 * amount * waves(rest, fine)),
-        gloss=rng.choice([0, 0.05, 0.3]),
-    )
+    def albedo(rest):
+        return colour * (1 - amount + 2 * amount * waves(rest, fine))
+
+    return Material(albedo, gloss=rng.choice([0, 0.05, 0.3]))
 
 
 def stack(rng, photos) -> Body:
-    """One to four boxes on each other, from a crate to a cupboard."""
+    """One to four boxes on top of each other, from a crate to a cupboard."""
     parts = []
     floor = 0.0
     wide = rng.uniform(0.15, 0.6)
@@ -130,10 +172,11 @@ def stack(rng, photos) -> Body:
 
     for _ in range(rng.integers(1, 5)):
         tall = rng.uniform(0.15, 0.8)
-        shift = rng.normal(0, 0.04, 2)
-        low = [shift[0] - wide, floor, shift[1] - deep]
-        high = [shift[0] + wide, floor + tall, shift[1] + deep]
+        x, z = rng.normal(0, 0.04, 2)
+        low = [x - wide, floor, z - deep]
+        high = [x + wide, floor + tall, z + deep]
         parts.append(box(low, high, paint(rng, photos)))
+
         floor += tall
         wide = wide * rng.uniform(0.5, 1.05)
         deep = deep * rng.uniform(0.5, 1.05)
@@ -142,7 +185,8 @@ def stack(rng, photos) -> Body:
 
 
 def cushions(rng, photos) -> Body:
-    """A pile of cloth-covered cushions, bags and balls; sometimes as tall and slim as a person."""
+    """A pile of cushions, bags and balls covered with cloth, at times as tall and slim as a
+    person."""
     parts = []
     floor = 0.0
     wide = rng.uniform(0.15, 0.4)
@@ -150,117 +194,112 @@ def cushions(rng, photos) -> Body:
     for _ in range(rng.integers(1, 7)):
         half = rng.uniform(0.08, 0.3)
         radii = np.array([wide * rng.uniform(0.5, 1.1), half, wide * rng.uniform(0.4, 1.0)])
-        parts.append(
-            ball(
-                [rng.normal(0, 0.05), floor + half, rng.normal(0, 0.05)],
-                radii,
-                fabric(rng, photos),
-                rng.uniform(0.6, 1.0),
-            )
-        )
+        centre = [rng.normal(0, 0.05), floor + half, rng.normal(0, 0.05)]
+        cloth = fabric(rng, photos)
+        parts.append(ball(centre, radii, cloth, rng.uniform(0.6, 1.0)))
         floor += 1.8 * half
 
     return join_parts(parts)
 
 
 def pole(rng, photos) -> Body:
-    """A post, at times with a sign, a lamp or a parasol at the top."""
+    """A post, at times with a lamp, a sign or a parasol at the top."""
     height = rng.uniform(0.8, 3.2)
     radius = rng.uniform(0.015, 0.15)
-    look = paint(rng, photos)
-    parts = [post([0, 0, 0], radius, height, look)]
+    parts = [post([0, 0, 0], radius, height, paint(rng, photos))]
     kind = rng.integers(4)
     wide = rng.uniform(0.1, 0.5)
 
     if kind == 1:
-        parts.append(ball([0, height, 0], np.array([0.4, 0.5, 0.4]) * wide, paint(rng, photos)))
+        radii = np.array([0.4, 0.5, 0.4]) * wide
+        parts.append(ball([0, height, 0], radii, paint(rng, photos)))
     elif kind == 2:
-        parts.append(
-            box([-wide, height - wide, -0.02], [wide, height + wide, 0.02], paint(rng, photos))
-        )
+        low = [-wide, height - wide, -0.02]
+        high = [wide, height + wide, 0.02]
+        parts.append(box(low, high, paint(rng, photos)))
     elif kind == 3:
-        parts.append(
-            post([0, height - 0.4 * wide, 0], 1.5 * wide, wide, paint(rng, photos), top=0.1)
-        )
+        foot = [0, height - 0.4 * wide, 0]
+        parts.append(post(foot, 1.5 * wide, wide, paint(rng, photos), top=0.1))
 
     return join_parts(parts)
 
 
 def furniture(rng, photos) -> Body:
-    """A table, bench, stool or chair of a slab, legs and at times a back."""
+    """A table, bench, stool or chair: a top, four legs and at times a back."""
     wide = rng.uniform(0.2, 0.9)
     deep = rng.uniform(0.2, 0.45)
     high = rng.uniform(0.4, 1.1)
     leg = rng.uniform(0.015, 0.05)
     look = paint(rng, photos)
     wood = paint(rng)
+
     parts = [box([-wide, high - 0.05, -deep], [wide, high, deep], look)]
-    parts += [
-        box([x - leg, 0, z - leg], [x + leg, high - 0.05, z + leg], wood)
-        for x in (leg - wide, wide - leg)
-        for z in (leg - deep, deep - leg)
-    ]
+    for x in (leg - wide, wide - leg):
+        for z in (leg - deep, deep - leg):
+            parts.append(box([x - leg, 0, z - leg], [x + leg, high - 0.05, z + leg], wood))
 
     if high < 0.6 and rng.random() < 0.7:
-        parts.append(
-            box([-wide, high, -deep], [wide, high + rng.uniform(0.3, 0.6), 0.05 - deep], look)
-        )
+        top = high + rng.uniform(0.3, 0.6)
+        parts.append(box([-wide, high, -deep], [wide, top, 0.05 - deep], look))
 
     return join_parts(parts)
 
 
 def plant(rng, photos) -> Body:
-    """A pot with a bush."""
-    pot = rng.uniform(0.1, 0.3)
+    """A bush in a pot."""
+    wide = rng.uniform(0.1, 0.3)
     tall = rng.uniform(0.2, 0.5)
-    parts = [post([0, 0, 0], 0.7 * pot, tall, paint(rng, photos), top=pot)]
-    green = np.array(
-        [rng.uniform(0.05, 0.4), rng.uniform(0.2, 0.5), rng.uniform(0.05, 0.2)], np.float32
-    )
-    leaf = Material(
-        lambda rest: green * (0.3 + 2.8 * waves(rest, 63.0) * waves(rest, 151.0)), bump=0.9
-    )
+    pot = post([0, 0, 0], 0.7 * wide, tall, paint(rng, photos), top=wide)
 
+    red = rng.uniform(0.05, 0.4)
+    green = rng.uniform(0.2, 0.5)
+    blue = rng.uniform(0.05, 0.2)
+    colour = np.array([red, green, blue], np.float32)
+
+    def albedo(rest):
+        return colour * (0.3 + 2.8 * waves(rest, 63.0) * waves(rest, 151.0))
+
+    leaves = Material(albedo, bump=0.9)
+    parts = [pot]
     for _ in range(rng.integers(2, 8)):
         centre = [rng.normal(0, 0.15), tall + rng.uniform(0.05, 1.0), rng.normal(0, 0.15)]
-        parts.append(ball(centre, rng.uniform(0.1, 0.3, 3), leaf, rng.uniform(0.7, 1.2)))
+        radii = rng.uniform(0.1, 0.3, 3)
+        parts.append(ball(centre, radii, leaves, rng.uniform(0.7, 1.2)))
 
     return join_parts(parts)
 
 
 def hung_clothes(rng, outfit: Outfit) -> Body:
-    """One or two garments of an outfit on a rail, pressed flat, without a body in them."""
+    """One or two garments of an outfit, flat as if nobody wears them, at times on a rail."""
     layers = garments(outfit.layers)
-    pick = [layers[k] for k in rng.permutation(len(layers))[: rng.integers(1, 3)]]
+    order = rng.permutation(len(layers))
+    chosen = [layers[number] for number in order[: rng.integers(1, 3)]]
     posed = pose_body(outfit.model, outfit.shape, hanging_pose(rng))
-    parts = []
 
-    for number, layer in enumerate(pick):
+    # Clothes
+    parts = []
+    rest = []
+    for number, layer in enumerate(chosen):
         mesh = replace(outfit, layers=(layer,), _cuts={}).body(posed).mesh
         flat = mesh.vertices_m * np.float32([1, 1, rng.uniform(0.25, 0.8)])
         flat[:, 1] += rng.uniform(1.2, 2.1) - flat[:, 1].max()
-        flat[:, 0] += 0.7 * number
-        parts.append((flat, mesh.normals, mesh.faces, layer.material, mesh.rest_m))
+        flat[:, 0] += _HANGER_GAP_M * number
+        parts.append(Part(flat, mesh.normals, mesh.faces, layer.material))
+        rest.append(mesh.rest_m)
 
-    top = max(part[0][:, 1].max() for part in parts)
-    rail = join_parts(
-        [post([x, 0, 0], 0.02, top + 0.05, paint(rng)) for x in (-0.45, 0.7 * len(pick) - 0.25)]
-        + [
-            box(
-                [-0.45, top + 0.02, -0.015], [0.7 * len(pick) - 0.25, top + 0.05, 0.015], paint(rng)
-            )
-        ]
-    )
-    clothes = join_parts([part[:4] for part in parts])
-    mesh = replace(
-        clothes.mesh, rest_m=np.concatenate([part[4] for part in parts]).astype(np.float32)
-    )
+    clothes = join_parts(parts)
+    textured = replace(clothes.mesh, rest_m=np.concatenate(rest).astype(np.float32))
+    clothes = replace(clothes, mesh=textured)
 
-    return (
-        both(replace(clothes, mesh=mesh), rail)
-        if rng.random() < 0.6
-        else replace(clothes, mesh=mesh)
-    )
+    # Rail: two posts and a bar
+    top = max(part.vertices[:, 1].max() for part in parts)
+    end = _HANGER_GAP_M * len(chosen) - 0.25
+    posts = [post([x, 0, 0], 0.02, top + 0.05, paint(rng)) for x in (_RAIL_START_M, end)]
+    low = [_RAIL_START_M, top + 0.02, -0.015]
+    high = [end, top + 0.05, 0.015]
+    rail = join_parts([*posts, box(low, high, paint(rng))])
+
+    return both(clothes, rail) if rng.random() < 0.6 else clothes
 
 
 def both(first: Body, second: Body) -> Body:
@@ -270,23 +309,21 @@ def both(first: Body, second: Body) -> Body:
 
 
 def hanging_pose(rng) -> np.ndarray:
-    """(17, 3) somebody upright with the arms a little or far off the sides: how clothes hang."""
-    arm = rng.uniform(0.1, 1.3)
-    way = np.array([np.sin(arm), -np.cos(arm), 0.0])
+    """(17, 3) an upright person whose arms hang down or are up to 75 degrees off the sides."""
+    angle = rng.uniform(0.1, 1.3)
+    arm = np.array([np.sin(angle), -np.cos(angle), 0.0])
     leg = np.array([0.04, -1.0, 0.0])
     pose = np.zeros((17, 3))
 
     for hip, shoulder, side in ((1, 14, -1), (4, 11, 1)):
         mirror = np.array([side, 1, 1])
-        pose[hip : hip + 3] = (
-            np.array([0.1 * side, 0, 0]) + np.arange(3)[:, None] * 0.42 * leg * mirror
-        )
+        steps = np.arange(3)[:, None]
+        pose[hip : hip + 3] = np.array([0.1 * side, 0, 0]) + steps * 0.42 * leg * mirror
         pose[shoulder : shoulder + 3] = (
-            np.array([0.18 * side, 0.48, 0]) + np.arange(3)[:, None] * 0.27 * way * mirror
+            np.array([0.18 * side, 0.48, 0]) + steps * 0.27 * arm * mirror
         )
 
-    pose[[7, 8, 9, 10], 1] = 0.25, 0.5, 0.6, 0.75
-
+    pose[[7, 8, 9, 10], 1] = [0.25, 0.5, 0.6, 0.75]
     return pose + [0, 0.9, 0]
 
 
@@ -294,17 +331,15 @@ KINDS = (stack, cushions, pole, furniture, plant)
 
 
 def sample_thing(rng: np.random.Generator, photos=()) -> Body:
-    """Any of the things, turned at random."""
-    return turned_body(KINDS[rng.integers(len(KINDS))](rng, photos), rng.uniform(0, 2 * np.pi))
+    """One of the things, turned at random."""
+    make = KINDS[rng.integers(len(KINDS))]
+    thing = make(rng, photos)
+    return turned_body(thing, rng.uniform(0, 2 * np.pi))
 
 
 def turned_body(body: Body, angle: float) -> Body:
     """The thing turned by `angle` radians about the vertical."""
     R = turn([0, 1, 0], angle)
-    mesh = replace(
-        body.mesh,
-        vertices_m=(body.mesh.vertices_m @ R.T).astype(np.float32),
-        normals=(body.mesh.normals @ R.T).astype(np.float32),
-    )
-
-    return replace(body, mesh=mesh)
+    vertices = (body.mesh.vertices_m @ R.T).astype(np.float32)
+    normals = (body.mesh.normals @ R.T).astype(np.float32)
+    return replace(body, mesh=replace(body.mesh, vertices_m=vertices, normals=normals))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Covariances of a trained lifter: a head learns its errors, and is calibrated on people whom the
-training did not see."""
+"""Covariances of a trained lifter: a head is trained on the errors of the lifter, and calibrated on
+people who are not in the training set."""
 
 from __future__ import annotations
 
@@ -20,17 +20,20 @@ from lifting_ros.skeleton import limb_lengths
 from lifting_ros.types import JointStatus
 
 CALIBRATION_SUBJECTS = ("cmu06", "cmu35", "cmu39")
-"""Held back from the training of learned lifters to calibrate covariances; not used for validation.
-"""
+"""Excluded from the training of learned lifters, to calibrate covariances; not used for
+validation."""
 
 _ROUNDS = 3
+"""Rounds of the calibration."""
 _RATE = 2e-3
+"""Initial learning rate of the head."""
 _SHARE = 0.8
+"""Share of the errors that the covariances shall contain as a Gaussian does."""
 
 
 def calibration_rows(mocap: Mocap) -> np.ndarray:
-    """Boolean (N,): poses of CALIBRATION_SUBJECTS; if the file has none of them, every seventh
-    clip; if it has too few clips, its last eighth."""
+    """Boolean (N,): poses of CALIBRATION_SUBJECTS; of every seventh clip if the file has none of
+    them; the last eighth if it has too few clips."""
     wanted = [i for i, name in enumerate(mocap.subjects) if name in CALIBRATION_SUBJECTS]
     rows = np.isin(mocap.subject_id, wanted)
     if rows.any():
@@ -45,10 +48,15 @@ def calibration_rows(mocap: Mocap) -> np.ndarray:
     return np.arange(len(rows)) >= first
 
 
-def fit_spread(network: ResidualMLP, source: PictureSource, steps: int, normalised: bool) -> None:
+def fit_spread(
+    network: ResidualMLP,
+    source: PictureSource,
+    steps: int,
+    normalised: bool,
+) -> None:
     """Train the covariance head on the errors of the network, whose other weights are frozen.
 
-    In place; deterministic. In relative-depth training this is the only part that sees 3D joints.
+    In place; deterministic. In relative-depth training only this part is trained on 3D joints.
     """
     network.eval().spread.requires_grad_(True)
     optimiser = torch.optim.Adam(network.spread.parameters(), _RATE)
@@ -57,35 +65,38 @@ def fit_spread(network: ResidualMLP, source: PictureSource, steps: int, normalis
         batch = source.make(source.config.steps + step)
         with torch.no_grad():
             features = network.layers(batch.encoded)
-            joints = (
-                network.pose(features).float().unflatten(-1, (network.joints, 3)) * network.unit
-                + network.middle
-            )
-            missed = network.shape(joints, normalised) - torch.from_numpy(batch.pictures.joints)
+            outputs = network.pose(features).float().unflatten(-1, (network.joints, 3))
+            joints = outputs * network.unit + network.middle
+            truth = torch.from_numpy(batch.pictures.joints)
+            missed = network.shape(joints, normalised) - truth
 
         for group in optimiser.param_groups:
             group["lr"] = _RATE * (1 - step / steps)
 
-        loss = surprise(network.factors(features)[:, 1:], missed[:, 1:]).mean()
+        factors = network.factors(features)
+        loss = surprise(factors[:, 1:], missed[:, 1:]).mean()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
 
 
 def surprise(factors: Tensor, missed: Tensor) -> Tensor:
-    """Negative log density (...) of a Gaussian, without its constant. factors (..., 3, 3): lower
-    triangular Cholesky factors of the covariances; missed (..., 3): errors."""
+    """Negative log density (...) of a Gaussian, without its constant.
+
+    factors (..., 3, 3): lower triangular Cholesky factors of the covariances; missed (..., 3):
+    errors.
+    """
     x, y, z = missed.unbind(-1)
     first, second, third = factors.unbind(-2)  # rows of the Cholesky factor
 
-    # Forward substitution: the errors whitened.
+    # Whitened errors, by forward substitution
     a = x / first[..., 0]
     b = (y - second[..., 0] * a) / second[..., 1]
     c = (z - third[..., 0] * a - third[..., 1] * b) / third[..., 2]
+    square = a * a + b * b + c * c
 
     diagonal = factors.diagonal(dim1=-2, dim2=-1)
     log_determinant = diagonal.log().sum(-1)
-    square = a * a + b * b + c * c
     return log_determinant + 0.5 * square
 
 
@@ -108,6 +119,7 @@ def fit_inflation(
     sizes drawn from the lifter's stature prior. The part of a covariance that comes from the
     unknown size is not scaled. posed: share of generated poses, which borrow from the strangers.
     """
+    # Poses of random sizes
     rng = np.random.default_rng((seed, 9))
     known, weight, _ = training_poses(strangers, posed, seed)
     chosen = rng.choice(len(weight), views, p=weight / weight.sum())
@@ -115,34 +127,42 @@ def fit_inflation(
     size = np.sqrt((limb_lengths(poses) ** 2).sum(-1))
     rescale = rng.normal(*lifter.size, views) / size
     seen = make_views(poses * rescale[:, None, None], 1, (seed, 9))
+    truth = seen.joints_m
 
-    rays = seen.joints_m[..., :2] / seen.joints_m[..., 2:]
+    # Their keypoints
+    rays = truth[..., :2] / truth[..., 2:]
     about = disturb(rays, rng, how)
     keypoints = seen.camera.to_pixels(about.points)
+    confidence = about.visible.astype(float)
     variance = (about.deviation * seen.camera.focal_px) ** 2
     covariance = variance[..., None, None] * np.eye(2)
 
-    # Several rounds: the part of a covariance that comes from the size is not scaled.
+    # Several rounds: the part of a covariance that comes from the size is not scaled
     for _ in range(_ROUNDS):
-        poses = lifter.lift(
-            keypoints, about.visible.astype(float), covariance, seen.camera, seen.up
-        )
-        error = poses.joints_m - poses.root_m[:, None] - seen.joints_m + seen.joints_m[:, :1]
-        inferred = poses.status == JointStatus.INFERRED
-        observed = poses.status == JointStatus.OBSERVED
-        inferred[:, 0] = False
-        factors = [inflation_of(error[k], poses.covariance_m2[k]) for k in (inferred, observed)]
+        lifted = lifter.lift(keypoints, confidence, covariance, seen.camera, seen.up)
+        joints = lifted.joints_m - lifted.root_m[:, None]
+        error = joints - truth + truth[:, :1]
 
-        placed = poses.status[:, 0] > 0
-        root_error = poses.root_m - seen.joints_m[:, 0]
-        root_factor = inflation_of(root_error[placed], poses.root_covariance_m2[placed])
+        # Joints
+        inferred = lifted.status == JointStatus.INFERRED
+        observed = lifted.status == JointStatus.OBSERVED
+        inferred[:, 0] = False
+        factors = []
+        for rows in (inferred, observed):
+            factors.append(inflation_of(error[rows], lifted.covariance_m2[rows]))
+
+        # Root
+        placed = lifted.status[:, 0] > 0
+        root_error = lifted.root_m - truth[:, 0]
+        root_factor = inflation_of(root_error[placed], lifted.root_covariance_m2[placed])
         factors.append(root_factor)
 
         lifter.network.inflation *= torch.tensor(factors, dtype=torch.float32)
 
 
 def inflation_of(error: np.ndarray, covariance: np.ndarray) -> float:
-    """Factor in [0.1, 10] that makes covariances (n, 3, 3) match errors (n, 3)."""
+    """Factor in [0.1, 10] by which covariances (n, 3, 3) match errors (n, 3); 1 for fewer than 30
+    errors."""
     if len(error) < 30:
         return 1.0
 

@@ -11,7 +11,9 @@ from lifting_ros.io.atomic import replacing
 
 
 def draw_curves(
-    training: list[dict[str, float]], validation: list[dict[str, float]], path: Path
+    training: list[dict[str, float]],
+    validation: list[dict[str, float]],
+    path: Path,
 ) -> None:
     """Write `path` (PNG) from rows with a `step` and named values.
 
@@ -24,15 +26,17 @@ def draw_curves(
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
 
+    # Losses
     for name, style in _losses(training).items():
         steps, values = _column(training, name)
-        left.plot(steps, _smooth(values, max(1, len(values) // 50)), label=name, **style)
-
+        width = max(1, len(values) // 50)
+        left.plot(steps, _smooth(values, width), label=name, **style)
     left.set(xlabel="step", ylabel="loss", title="losses of the stages (dashed: after fusion)")
 
+    # Validation
     for name in _names(validation):
-        right.plot(*_column(validation, name), marker=".", label=name)
-
+        steps, values = _column(validation, name)
+        right.plot(steps, values, marker=".", label=name)
     right.set(xlabel="step", title="validation")
 
     for axes in (left, right):
@@ -45,19 +49,18 @@ def draw_curves(
 
 
 def _losses(rows: list[dict[str, float]]) -> dict[str, dict[str, str]]:
-    """Line style by name: of the losses of the stages, one colour per stage, or of every loss if
-    there are no stages."""
+    """Line style of each loss by name: of the losses of the stages, one colour per stage, or of all
+    losses if there are no stages."""
     names = _names(rows)
     stages = [name for name in names if name.startswith("stage")]
     others = [name for name in names if name != "rate"]
     styles = {}
 
     for name in stages or others:
+        number = names.index(name)
         if stages:
-            stage = name.split("_")[0].removeprefix("stage")
-            number = int(stage) - 1
-        else:
-            number = names.index(name)
+            stage, _, _ = name.partition("_")
+            number = int(stage.removeprefix("stage")) - 1
 
         dashed = name.endswith("fused")
         styles[name] = {"color": f"C{number}", "linestyle": "--" if dashed else "-"}
@@ -72,9 +75,10 @@ def _names(rows: list[dict[str, float]]) -> list[str]:
 
 
 def _column(rows: list[dict[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
-    steps = [row["step"] for row in rows]
-    values = [row[name] for row in rows]
-    return np.array(steps), np.array(values)
+    """Steps and values of a column, (N,) each."""
+    steps = np.array([row["step"] for row in rows])
+    values = np.array([row[name] for row in rows])
+    return steps, values
 
 
 def _smooth(values: np.ndarray, width: int) -> np.ndarray:

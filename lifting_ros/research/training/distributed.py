@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training in several processes, one per GPU, started by `torchrun` on one machine or several; a
-single process without it.
+"""Training in several processes, one per GPU, which `torchrun` starts on one or several machines.
+Without it there is one process.
 
-Only the first process writes states and results: the machines need no common disk.
+Only the first process writes states and results, so that the machines need no common disk.
 """
 
 from __future__ import annotations
@@ -22,34 +22,35 @@ from lifting_ros.device import choose_device
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=24)
-"""How long a process waits for another: the others wait while one renders, cuts packs or
+"""How long a process waits for the others; they wait while one of them renders, cuts packs or
 validates."""
 
 
 def rank_and_world() -> tuple[int, int]:
-    """This process' number and how many there are: (0, 1) without torchrun."""
-    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    """Number of this process and of all processes; (0, 1) without torchrun."""
+    rank = int(os.environ.get("RANK", 0))
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    return rank, world
 
 
 def join(device: str) -> torch.device:
-    """Meet the other processes; returns the device of this one (each its own GPU where `device` is
-    cuda). ConfigError for one that does not exist."""
+    """Join the group of processes; returns the device of this one, each with a GPU of its own for
+    `cuda`. ConfigError for a device that does not exist."""
     chosen = choose_device(device)
-    if rank_and_world()[1] == 1:
+    _, world = rank_and_world()
+    if world == 1:
         return chosen
 
     if chosen.type == "cuda" and chosen.index is None:
         chosen = choose_device(f"cuda:{os.environ['LOCAL_RANK']}")
+    if distributed.is_initialized():
+        return chosen
 
-    if not distributed.is_initialized():
-        if chosen.type == "cuda":
-            # what NCCL is asked without a tensor at hand happens there
-            torch.cuda.set_device(chosen)
-
-        distributed.init_process_group(
-            "nccl" if chosen.type == "cuda" else "gloo", timeout=PATIENCE
-        )
-
+    backend = "gloo"
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)  # NCCL uses it for requests without a tensor
+        backend = "nccl"
+    distributed.init_process_group(backend, timeout=PATIENCE)
     return chosen
 
 
@@ -72,19 +73,20 @@ def from_first(make: Callable[[], T]) -> T:
     if not distributed.is_initialized():
         return make()
 
-    told = [None, None]
-
+    result = None
+    raised = None
     if distributed.get_rank() == 0:
         try:
-            told[0] = make()
+            result = make()
         except ValueError as error:
-            told[1] = error
+            raised = error
 
-    distributed.broadcast_object_list(told, 0)
-    if told[1] is not None:
-        raise told[1]
-
-    return told[0]
+    sent = [result, raised]
+    distributed.broadcast_object_list(sent, 0)
+    result, raised = sent
+    if raised is not None:
+        raise raised
+    return result
 
 
 def leave() -> None:
@@ -99,16 +101,18 @@ def in_step(network: nn.Module, device: torch.device) -> nn.Module:
     gloo does not support that: on CPUs each process normalises its own crops, and the running
     statistics of the first one are kept.
     """
-    alone = rank_and_world()[1] == 1 or device.type != "cuda"
-    return network if alone else nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    _, world = rank_and_world()
+    if world == 1 or device.type != "cuda":
+        return network
+    return nn.SyncBatchNorm.convert_sync_batchnorm(network)
 
 
 def shared(network: nn.Module, device: torch.device) -> nn.Module:
     """The network with its gradients averaged over the processes."""
-    if rank_and_world()[1] == 1:
+    _, world = rank_and_world()
+    if world == 1:
         return network
 
-    # weights of the fusion have no gradient before it joins
-    return DistributedDataParallel(
-        network, [device.index] if device.type == "cuda" else None, find_unused_parameters=True
-    )
+    # Before the fusion joins, its weights have no gradient
+    devices = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(network, devices, find_unused_parameters=True)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fit of the shipped prior: motion capture in, mixture of PPCA out, frames balanced and proportions
-kept apart (section 4)."""
+"""Fit of the shipped prior: a mixture of PPCA from motion capture, with balanced frames, and
+proportions apart from poses (section 4)."""
 
 from __future__ import annotations
 
@@ -41,18 +41,22 @@ MOST_GENERATED = 100_000
 
 
 class TrainingPoses(NamedTuple):
-    """What a prior or a lifter learns from."""
+    """The poses that a prior or a lifter is trained on."""
 
     mocap: Mocap
     weights: np.ndarray
-    """(N,) of its poses, mean 1 for the recorded ones alone."""
+    """(N,) of its poses; the mean of the recorded ones is 1."""
     donor: np.ndarray
-    """(N,) recorded row that each pose is, or from which it borrows."""
+    """(N,) number of the recorded pose that each pose is, or that it borrows from."""
 
 
-def training_poses(mocap: Mocap, posed: float = 0.0, seed: int = 0) -> TrainingPoses:
-    """The recorded poses, balanced, and generated ones (`posed_people`) that have the share `posed`
-    of the weight. With a share of 0, the recorded poses alone.
+def training_poses(
+    mocap: Mocap,
+    posed: float = 0.0,
+    seed: int = 0,
+) -> TrainingPoses:
+    """The recorded poses, balanced, and generated ones (`posed_people`) with the share `posed` of
+    the total weight.
 
     DataError as `generate_people` raises it, and for a share outside [0, 1).
     """
@@ -62,46 +66,61 @@ def training_poses(mocap: Mocap, posed: float = 0.0, seed: int = 0) -> TrainingP
     recorded = balanced_weights(mocap, seed)
     count = min(len(recorded), MOST_GENERATED) if posed > 0 else 0
     extended, donor = with_generated(mocap, count, seed)
-    generated = np.full(count, posed / (1 - posed) * recorded.sum() / max(count, 1))
-    return TrainingPoses(extended, np.concatenate([recorded, generated]), donor)
+
+    total = posed / (1 - posed) * recorded.sum()
+    generated = np.full(count, total / max(count, 1))
+    weights = np.concatenate([recorded, generated])
+    return TrainingPoses(extended, weights, donor)
 
 
 def balanced_weights(mocap: Mocap, seed: int = 0) -> np.ndarray:
     """Weight of each pose (N,), mean 1, at most 20. Common poses get less weight, so that sitting
     is not lost among walking.
 
-    The poses are turned to face one way and clustered; a pose's weight is proportional to its
-    cluster's size to the power of -0.7.
+    The poses are turned to face one way and clustered; the weight of a pose is proportional to the
+    size of its cluster to the power of -0.7.
     """
-    facing = facing_one_way(normalised_in_blocks(mocap.positions_m)[0])
+    normalised, _ = normalised_in_blocks(mocap.positions_m)
+    facing = facing_one_way(normalised)
     rng = np.random.default_rng(seed)
-    sample = (
-        facing
-        if len(facing) <= CLUSTER_SAMPLE
-        else facing[np.sort(rng.choice(len(facing), CLUSTER_SAMPLE, replace=False))]
-    )
-    centres = cluster_centres(
-        sample,
-        sample[rng.choice(len(sample), min(CLUSTERS, max(1, len(sample) // 20)), replace=False)],
-    )
-    owner = _nearest(facing, centres)
-    weight = np.bincount(owner, minlength=len(centres))[owner] ** -0.7
 
+    # Clusters of a sample
+    sample = facing
+    if len(facing) > CLUSTER_SAMPLE:
+        drawn = rng.choice(len(facing), CLUSTER_SAMPLE, replace=False)
+        sample = facing[np.sort(drawn)]
+    count = min(CLUSTERS, max(1, len(sample) // 20))
+    first = sample[rng.choice(len(sample), count, replace=False)]
+    centres = cluster_centres(sample, first)
+
+    # Weights of all
+    owner = _nearest(facing, centres)
+    sizes = np.bincount(owner, minlength=len(centres))
+    weight = sizes[owner] ** -0.7
     return np.minimum(weight / weight.mean(), 20.0)
 
 
-def cluster_centres(rows: np.ndarray, centres: np.ndarray, rounds: int = 20) -> np.ndarray:
+def cluster_centres(
+    rows: np.ndarray,
+    centres: np.ndarray,
+    rounds: int = 20,
+) -> np.ndarray:
     """Lloyd's k-means of rows (N, 51) from centres (G, 51); an empty cluster keeps its centre."""
     for _ in range(rounds):
         owner = _nearest(rows, centres)
         sums = _sums_by_owner(rows, owner, len(centres))
         count = np.bincount(owner, minlength=len(centres))[:, None]
-        centres = np.where(count, sums / np.maximum(count, 1), centres)
+        means = sums / np.maximum(count, 1)
+        centres = np.where(count, means, centres)
 
     return centres
 
 
-def _sums_by_owner(rows: np.ndarray, owner: np.ndarray, count: int) -> np.ndarray:
+def _sums_by_owner(
+    rows: np.ndarray,
+    owner: np.ndarray,
+    count: int,
+) -> np.ndarray:
     """Sums (count, 51) of the rows (N, 51) that belong to each of `count` clusters."""
     one_hot = np.eye(count)
 
@@ -112,19 +131,22 @@ def _sums_by_owner(rows: np.ndarray, owner: np.ndarray, count: int) -> np.ndarra
 
 
 def _nearest(rows: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Number (N,) of the nearest centre of each row."""
     offset = 0.5 * (centres**2).sum(1)
     across = np.ascontiguousarray(centres.T)
 
     def nearest_of(part: slice) -> np.ndarray:
-        return (product(rows[part], across) - offset).argmax(1)
+        closeness = product(rows[part], across) - offset
+        return closeness.argmax(1)
 
     return np.concatenate(in_blocks(nearest_of, len(rows)))
 
 
 def facing_one_way(rows: np.ndarray) -> np.ndarray:
-    """Poses (N, 51) turned about the vertical until hips and shoulders lie along x."""
+    """Poses (N, 51) turned about the vertical until hips and shoulders are along x."""
     joints = rows.reshape(len(rows), -1, 3)
-    across = joints[:, 4] - joints[:, 1] + joints[:, 11] - joints[:, 14]
+    hips = joints[:, 4] - joints[:, 1]
+    across = hips + joints[:, 11] - joints[:, 14]
     heading = np.arctan2(across[:, 2], across[:, 0])
     return rotate_about_vertical(rows, heading)
 
@@ -138,11 +160,14 @@ def stature(mocap: Mocap) -> tuple[float, float]:
 
     _, sizes = normalised_in_blocks(mocap.positions_m[use])
     subjects = mocap.subject_id[use]
-    each = np.array([sizes[subjects == s].mean() for s in np.unique(subjects)])
+    each = np.array([sizes[subjects == subject].mean() for subject in np.unique(subjects)])
+    count = len(each)
     mean = each.mean()
 
-    # Of somebody who is not among them
-    spread = each.std(ddof=1) * np.sqrt(1 + 1 / len(each)) if len(each) > 1 else 0.0
+    # Std of a person who is not among them
+    spread = 0.0
+    if count > 1:
+        spread = each.std(ddof=1) * np.sqrt(1 + 1 / count)
     spread = max(spread, STATURE_SPREAD_FLOOR * mean)
     return float(mean), float(spread)
 
@@ -153,22 +178,26 @@ def vary_build(
     build: float = BUILD_SPREAD,
     joints: float = JOINT_SPREAD,
 ) -> np.ndarray:
-    """The same limb directions on bodies of other proportions, symmetric, with each joint displaced
-    a little: (N, 17, 3) metres."""
-    length = np.exp(build * rng.standard_normal((len(positions_m), JOINT_COUNT)))
-    length = 0.5 * (length + length[:, list(JOINT_FLIP)])
-    varied = np.array(positions_m)
+    """Poses (N, 17, 3), metres, with the same limb directions on bodies of other, symmetric
+    proportions, and with each joint displaced a little.
 
+    build: relative std of the limb lengths; joints: std of the displacement, divided by the size.
+    """
+    count = len(positions_m)
+    length = np.exp(build * rng.standard_normal((count, JOINT_COUNT)))
+    length = 0.5 * (length + length[:, list(JOINT_FLIP)])
+
+    # Limbs, from the root outwards
+    varied = np.array(positions_m)
     for joint, parent in enumerate(JOINT_PARENTS):
         if parent >= 0:
-            varied[:, joint] = (
-                varied[:, parent]
-                + (positions_m[:, joint] - positions_m[:, parent]) * length[:, joint, None]
-            )
+            limb = positions_m[:, joint] - positions_m[:, parent]
+            varied[:, joint] = varied[:, parent] + limb * length[:, joint, None]
 
-    size = np.linalg.norm(positions_m[:, 1:] - positions_m[:, list(JOINT_PARENTS[1:])], axis=-1)
-    scale = joints * np.sqrt((size**2).sum(-1))[:, None, None]
-
+    # Displacement
+    limbs = positions_m[:, 1:] - positions_m[:, list(JOINT_PARENTS[1:])]
+    size = np.sqrt((np.linalg.norm(limbs, axis=-1) ** 2).sum(-1))
+    scale = joints * size[:, None, None]
     return varied + scale * rng.standard_normal(varied.shape)
 
 
@@ -178,8 +207,9 @@ def with_varied_build(
     own: np.ndarray,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Poses, weights and own proportions, half of them of varied build; otherwise the prior would
-    learn the proportions of a dozen skeletons as fixed."""
+    """Poses (N, 17, 3), weights (N,) and whether the proportions are a person's own (N,); half of
+    the poses are of varied build. Without them the prior would learn the proportions of a dozen
+    skeletons as fixed."""
     rng = np.random.default_rng(seed)
     count = len(positions_m)
 
@@ -212,8 +242,8 @@ def fit_prior(  # noqa: PLR0913 - options with defaults
 ) -> MixturePPCA:
     """The prior fitted to all poses of `mocap`.
 
-    weights: (N,) instead of the balanced ones. vary: put half of the poses on bodies of other
-    proportions. posed: share of generated poses (see `training_poses`); not with `weights`.
+    weights: (N,) instead of the balanced ones. vary: add poses on bodies of other proportions.
+    posed: share of generated poses (see `training_poses`); not with `weights`.
     """
     check_poses(mocap.positions_m, components, basis)
     size = stature(mocap)
@@ -221,15 +251,12 @@ def fit_prior(  # noqa: PLR0913 - options with defaults
     if weights is None:
         mocap, weights, _ = training_poses(mocap, posed, seed)
 
-    own = (
-        mocap.own_proportions
-        if mocap.own_proportions.any()
-        else np.arange(len(mocap.positions_m)) < recorded
-    )
-    prior = MixturePPCA(components, basis, seed)
     positions = mocap.positions_m
-
+    own = mocap.own_proportions
+    if not own.any():
+        own = np.arange(len(positions)) < recorded
     if vary:
         positions, weights, own = with_varied_build(positions, weights, own, seed)
 
+    prior = MixturePPCA(components, basis, seed)
     return prior.fit(positions, weights, size, own)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the crop of a person straight to 17 joints: the baseline that labelled photographs train
-(ICCV workshop 2019).
+"""A network from the crop of a person straight to 17 joints, trained on labelled photographs: a
+baseline for comparison (ICCV workshop 2019), not a lifter of the node.
 
 A small head reads the features F and the trunk's last layer of a frozen `full` or `lite` network.
-It uses neither keypoints nor geometry: a baseline for comparison, not a lifter of the node.
+It uses neither keypoints nor geometry.
 """
 
 from __future__ import annotations
@@ -42,49 +42,53 @@ class ImagePoseConfig:
 
 
 class ImagePoseHead(nn.Module):
-    """Features (N, F, h, h) and the trunk's last layer (N, c) to joints (N, 17, 3) about the root,
-    divided by the person's size.
+    """From features (N, F, h, h) and the trunk's last layer (N, c) to joints (N, 17, 3) about the
+    root, divided by the person's size.
 
     The head predicts limbs, each joint relative to its parent: limbs are of similar length, joint
     positions are not.
     """
 
-    def __init__(self, config: ImagePoseConfig, features: int, side: int, deep: int):
+    def __init__(
+        self,
+        config: ImagePoseConfig,
+        features: int,
+        side: int,
+        deep: int,
+    ):
+        """features, side: F and h; deep: c."""
         super().__init__()
         self.config = config
-        widths = (features, *config.widths)
-        self.body = nn.Sequential(
-            *(conv(a, b, 3, 2) for a, b in zip(widths, widths[1:])), nn.Flatten()
-        )
-
-        for _ in config.widths:
+        layers = []
+        channels = features
+        for width in config.widths:
+            layers.append(conv(channels, width, 3, 2))
+            channels = width
             side = (side + 1) // 2
 
-        inputs = config.widths[-1] * side * side + deep
+        self.body = nn.Sequential(*layers, nn.Flatten())
         self.out = nn.Sequential(
             nn.Dropout(config.dropout),
-            nn.Linear(inputs, config.hidden),
+            nn.Linear(channels * side * side + deep, config.hidden),
             nn.ReLU(),
             nn.Linear(config.hidden, 3 * JOINT_COUNT - 3),
         )
         nn.init.normal_(self.out[-1].weight, std=1e-3)
 
     def forward(self, features: Tensor, deep: Tensor) -> Tensor:
-        # N, 16, 3
-        limbs = (
-            self.out(torch.cat([self.body(features), deep], 1))
-            .float()
-            .unflatten(-1, (JOINT_COUNT - 1, 3))
-        )
+        both = torch.cat([self.body(features), deep], 1)
+        limbs = self.out(both).float().unflatten(-1, (JOINT_COUNT - 1, 3))  # (N, 16, 3)
+
         joints = [torch.zeros_like(limbs[:, 0])]
         for joint in range(1, JOINT_COUNT):
-            joints.append(joints[JOINT_PARENTS[joint]] + limbs[:, joint - 1])
+            parent = joints[JOINT_PARENTS[joint]]
+            joints.append(parent + limbs[:, joint - 1])
 
-        return torch.stack(joints, 1)  # N, 17, 3
+        return torch.stack(joints, 1)  # (N, 17, 3)
 
 
 class ImagePoseNetwork(nn.Module):
-    """The features of a `full` or `lite` network, frozen, and the head."""
+    """The frozen features of a `full` or `lite` network, and the head."""
 
     def __init__(self, trunk: MultistageNetwork, config: ImagePoseConfig = ImagePoseConfig()):
         super().__init__()
@@ -93,17 +97,18 @@ class ImagePoseNetwork(nn.Module):
         with torch.inference_mode():
             features, code = self.trunk(torch.zeros(1, 3, self.input_px, self.input_px))
 
-        self.head = ImagePoseHead(config, features.shape[1], features.shape[2], code.deep.shape[1])
+        _, channels, side, _ = features.shape
+        self.head = ImagePoseHead(config, channels, side, code.deep.shape[1])
 
     def train(self, mode: bool = True) -> ImagePoseNetwork:
-        """The head's mode; the trunk's batch norms never learn from what goes through."""
+        """Set the head's mode; the batch norms of the trunk never learn."""
         self.training = mode
         self.head.train(mode)
         return self
 
     def forward(self, crops: Tensor) -> Tensor:
-        """crops (N, 3, input_px, input_px) in [0, 1] RGB to joints (N, 17, 3) about the root in the
-        frame that looks at the crop's middle, over the person's size."""
+        """From crops (N, 3, input_px, input_px) in [0, 1] RGB to joints (N, 17, 3) about the root,
+        in the frame that looks at the middle of the crop, divided by the person's size."""
         with torch.no_grad():
             features, code = self.trunk(crops)
         return self.head(features, code.deep)
@@ -111,42 +116,50 @@ class ImagePoseNetwork(nn.Module):
 
 @dataclass(frozen=True)
 class ImagePose:
-    """The trained network, with the mean size (metres) of the people its labels were scaled to."""
+    """The trained network, and the mean size (metres) of the people in its training set."""
 
     network: ImagePoseNetwork
     size_m: float
 
     def estimate(self, crops: Tensor) -> np.ndarray:
-        """Joints (N, 17, 3) about the root, metres, of crops (N, 3, S, S) in [0, 1] RGB; frame:
-        optical, turned to the crop's middle."""
+        """Joints (N, 17, 3) about the root, metres, of crops (N, 3, S, S) in [0, 1] RGB; in the
+        optical frame, turned to the middle of the crop."""
         with torch.inference_mode():
             joints = self.network.eval()(crops)
             return self.size_m * joints.double().numpy()
 
-    def save(self, path: str | Path, trunk: str | Path, card: dict) -> None:
-        """Write the head in fp16 with the SHA-256 of the network's weights `trunk` that it reads,
-        whole or not at all."""
-        half = {
-            name: t.half() if t.is_floating_point() else t
-            for name, t in self.network.head.state_dict().items()
+    def save(
+        self,
+        path: str | Path,
+        trunk: str | Path,
+        card: dict,
+    ) -> None:
+        """Write the head in fp16, whole or not at all, with the SHA-256 of the weights file `trunk`
+        whose features it reads."""
+        half = {}
+        for name, value in self.network.head.state_dict().items():
+            half[name] = value.half() if value.is_floating_point() else value
+
+        header = {
+            "image_pose": dataclasses.asdict(self.network.head.config),
+            "trunk_sha256": sha256_of(trunk),
+            "size_m": self.size_m,
+            "card": card,
         }
-        head = dataclasses.asdict(self.network.head.config)
-        save_tensors(
-            path,
-            half,
-            {
-                "image_pose": head,
-                "trunk_sha256": sha256_of(trunk),
-                "size_m": self.size_m,
-                "card": card,
-            },
-        )
+        save_tensors(path, half, header)
 
     @classmethod
-    def load(cls, path: str | Path, trunk: str | Path, prior=None) -> ImagePose:
-        """Read what `save` wrote, with the weights `trunk` it was trained on and their prior (a
-        core.ppca.MixturePPCA) if they are fused; CheckpointError in one line where that cannot be
-        done."""
+    def load(
+        cls,
+        path: str | Path,
+        trunk: str | Path,
+        prior=None,
+    ) -> ImagePose:
+        """Read what `save` wrote.
+
+        trunk: the weights file it was trained on; prior: their MixturePPCA, if they are fused.
+        CheckpointError in one line where that cannot be done.
+        """
         tensors, header = load_tensors(path)
         if header.get("trunk_sha256") not in (None, sha256_of(trunk)):
             raise CheckpointError(
@@ -154,9 +167,8 @@ class ImagePose:
             )
 
         try:
-            network = ImagePoseNetwork(
-                load_network(trunk, prior), from_mapping(ImagePoseConfig, header["image_pose"])
-            )
+            config = from_mapping(ImagePoseConfig, header["image_pose"])
+            network = ImagePoseNetwork(load_network(trunk, prior), config)
             network.head.load_state_dict(tensors)
             size = float(header["size_m"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -13,18 +13,23 @@ from lifting_ros.keypoints.network import NetworkOutput
 from lifting_ros.keypoints.network_paper import PEAK
 
 _FACE = 2
+"""Number of keypoints, the first ones, that the trunk lacks: head top and neck."""
 _BODY = (6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15)
-"""Which of the trunk's 17 keypoints are keypoints 3 to 14 here. The trunk has no head top and no
-neck."""
+"""Which of the trunk's 17 keypoints are the others."""
 
 
 def target_maps(
-    keypoints_px: Tensor, weight: Tensor, stride: int, size: tuple[int, int], sigma: float
+    keypoints_px: Tensor,
+    weight: Tensor,
+    stride: int,
+    size: tuple[int, int],
+    sigma: float,
 ) -> tuple[Tensor, Tensor]:
-    """Target beliefs (N, J, h, w), each summing to one, and how much each keypoint counts, (N, J):
-    its label's weight (N, J) inside the grid, nothing outside."""
+    """Target beliefs (N, J, h, w), each with the sum 1, and the weights of the keypoints (N, J):
+    those of the labels (N, J), or 0 outside the grid."""
     cells = belief_maps.pixels_to_cells(keypoints_px, stride)  # (N, J, 2)
-    limit = torch.tensor([size[1], size[0]], dtype=cells.dtype, device=cells.device) - 0.5
+    height, width = size
+    limit = torch.tensor([width, height], dtype=cells.dtype, device=cells.device) - 0.5
     inside = ((cells > -0.5) & (cells < limit)).all(-1)
     counted = weight * inside
 
@@ -34,7 +39,11 @@ def target_maps(
     return maps / total, counted
 
 
-def belief_cross_entropy(log_belief: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+def belief_cross_entropy(
+    log_belief: Tensor,
+    target: Tensor,
+    counted: Tensor,
+) -> Tensor:
     """Cross-entropy of belief maps (N, J, h, w), averaged over the keypoints with weights `counted`
     (N, J)."""
     product = target * log_belief
@@ -42,7 +51,11 @@ def belief_cross_entropy(log_belief: Tensor, target: Tensor, counted: Tensor) ->
     return _weighted_mean(each, counted)
 
 
-def map_regression(maps: Tensor, target: Tensor, counted: Tensor) -> Tensor:
+def map_regression(
+    maps: Tensor,
+    target: Tensor,
+    counted: Tensor,
+) -> Tensor:
     """Squared distance of belief maps (N, J, h, w) in the unit of their peaks, averaged over the
     maps with weights `counted` (N, J)."""
     missed = maps - target
@@ -56,10 +69,17 @@ def _weighted_mean(each: Tensor, weight: Tensor) -> Tensor:
     return (each * weight).sum() / total
 
 
-def stage_losses(output: NetworkOutput, target: Tensor, counted: Tensor, nobody: Tensor) -> Tensor:
-    """(S, 2): for every stage the loss of its own maps b_t and of the fused maps f_t,
-    cross-entropies where the maps are a softmax, squared distances where they are peaks. target (N,
-    J, h, w), counted (N, J); nobody (N,): pictures known to show no person."""
+def stage_losses(
+    output: NetworkOutput,
+    target: Tensor,
+    counted: Tensor,
+    nobody: Tensor,
+) -> Tensor:
+    """(S, 2): for each stage the loss of its own maps b_t and that of the fused maps f_t.
+
+    Cross-entropies for softmax maps, squared distances for peaks. target (N, J, h, w), counted (N,
+    J); nobody (N,): pictures known to show no person.
+    """
     maps = output.stages[0].raw.shape[1]
     has_background = maps > target.shape[1]
     losses = _peak_losses if has_background else _softmax_losses
@@ -67,7 +87,10 @@ def stage_losses(output: NetworkOutput, target: Tensor, counted: Tensor, nobody:
 
 
 def _softmax_losses(
-    output: NetworkOutput, target: Tensor, counted: Tensor, nobody: Tensor
+    output: NetworkOutput,
+    target: Tensor,
+    counted: Tensor,
+    nobody: Tensor,
 ) -> Tensor:
     rows = []
     for stage in output.stages:
@@ -84,7 +107,12 @@ def _softmax_losses(
     return torch.stack(rows)
 
 
-def _peak_losses(output: NetworkOutput, target: Tensor, counted: Tensor, nobody: Tensor) -> Tensor:
+def _peak_losses(
+    output: NetworkOutput,
+    target: Tensor,
+    counted: Tensor,
+    nobody: Tensor,
+) -> Tensor:
     """The background map counts only where every keypoint is labelled or nobody is in the picture:
     an unlabelled person is not background."""
     there = ~nobody[:, None, None, None]
@@ -112,17 +140,17 @@ def presence_loss(logits: Tensor, presence: Tensor) -> Tensor:
     """Binary cross-entropy of logits (N, J) of keypoints being in view; presence (N, J): 1, 0, or
     NaN where nothing is known."""
     known = presence.isfinite()
-    each = functional.binary_cross_entropy_with_logits(
-        logits, torch.where(known, presence, 0.0), reduction="none"
-    )
+    target = torch.where(known, presence, 0.0)
+    each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return (each * known).sum() / known.sum().clamp_min(1)
 
 
 def trunk_labels(own: Tensor, least: float = 0.3) -> tuple[Tensor, Tensor]:
-    """Keypoints (N, J, 2) in cells as the trunk's own maps (N, 17, h, w) have them, and their
-    scores (N, J), 0 below `least`.
+    """Keypoints (N, J, 2) in cells, from the trunk's own maps (N, 17, h, w), and their scores (N,
+    J), 0 below `least`.
 
-    They serve as labels where a picture has none. Head top and neck score 0: the trunk lacks them.
+    They are used as labels where a picture has none. Head top and neck score 0: the trunk lacks
+    them.
     """
     maps = own[:, list(_BODY)]
     score, cell = maps.flatten(2).max(-1)  # (N, 12)
@@ -130,6 +158,8 @@ def trunk_labels(own: Tensor, least: float = 0.3) -> tuple[Tensor, Tensor]:
     column = cell % width
     row = torch.div(cell, width, rounding_mode="floor")
     points = torch.stack([column, row], -1).to(own.dtype)
-
     score = torch.where(score >= least, score, 0.0)
-    return functional.pad(points, (0, 0, _FACE, 0)), functional.pad(score, (_FACE, 0))
+
+    all_points = functional.pad(points, (0, 0, _FACE, 0))
+    all_scores = functional.pad(score, (_FACE, 0))
+    return all_points, all_scores

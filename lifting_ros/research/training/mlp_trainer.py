@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of a residual network on annotated pictures. Batches depend on seed and step alone, so
-that a resumed training equals an unbroken one."""
+"""Training of a residual network on annotated pictures. A batch depends only on the seed and the
+step, so that a resumed training equals an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from lifting_ros.research.datasets.pictured import (
     picture,
 )
 from lifting_ros.research.training.fit_prior import training_poses
+from lifting_ros.research.training.state import with_prefix
 from lifting_ros.research.training.trainer import STATE, Schedule, Trainer, run
 
 
@@ -137,10 +138,14 @@ class PictureTrainConfig(Schedule):
         )
 
 
-def with_default(recipe: type, name: str, default: Any) -> Any:
-    """The field `name` of a recipe, for a subclass of it with another default."""
-    (metadata,) = [known.metadata for known in fields(recipe) if known.name == name]
-    return field(default=default, metadata=metadata)
+def with_default(
+    recipe: type,
+    name: str,
+    default: Any,
+) -> Any:
+    """The field `name` of a recipe with another default, for a subclass."""
+    (known,) = [known for known in fields(recipe) if known.name == name]
+    return field(default=default, metadata=known.metadata)
 
 
 class Batch(NamedTuple):
@@ -151,22 +156,27 @@ class Batch(NamedTuple):
     pictures: Pictured
     """(B, ...) mirrored as the input is, but without noise."""
     rows: np.ndarray
-    """(B,) into the set."""
+    """(B,) number of each picture in the training set."""
     mirrored: np.ndarray
     """(B,) bool."""
 
 
-def balanced_pictures(mocap: Mocap, count: int, seed: int, posed: float = 0.0) -> Pictured:
-    """`count` pictures of poses of `mocap`, drawn so that common poses do not dominate, a share
-    `posed` of them of generated poses."""
+def balanced_pictures(
+    mocap: Mocap,
+    count: int,
+    seed: int,
+    posed: float = 0.0,
+) -> Pictured:
+    """`count` pictures of poses of `mocap`, drawn so that common poses do not dominate; posed:
+    share of generated poses."""
     poses, weight, _ = training_poses(mocap, posed, seed)
-    chosen = np.random.default_rng((seed, 6)).choice(len(weight), count, p=weight / weight.sum())
+    rng = np.random.default_rng((seed, 6))
+    chosen = rng.choice(len(weight), count, p=weight / weight.sum())
     return picture(poses.positions_m[chosen], seed)
 
 
 class PictureSource:
-    """Makes batches. A batch depends on seed and step alone, so that a resumed training equals an
-    unbroken one."""
+    """Makes batches from pictures. A batch depends only on the seed and the step."""
 
     def __init__(
         self,
@@ -175,7 +185,7 @@ class PictureSource:
         errors: KeypointErrors | None = None,
         calibrated: float = 0.9,
     ):
-        """errors: those that the 2D side made; calibrated: share of the pictures whose camera is
+        """errors: measured errors of the 2D side; calibrated: share of the pictures whose camera is
         known to the lifter."""
         self.pictures = pictures
         self.config = config
@@ -183,15 +193,18 @@ class PictureSource:
         self.calibrated = calibrated
 
     def make(self, step: int) -> Batch:
+        """The batch of a step."""
         config = self.config
-        rng = np.random.default_rng((self.config.seed, step))
-        rows = rng.integers(0, len(self.pictures.pitch), config.batch)
-        mirrored = rng.random(config.batch) < config.mirror
+        count = config.batch
+        rng = np.random.default_rng((config.seed, step))
+        rows = rng.integers(0, len(self.pictures.pitch), count)
+        mirrored = rng.random(count) < config.mirror
         chosen = mirror(self.pictures.select(rows), mirrored)
-        seen = disturb(chosen.rays, rng, self.disturbance)
-        metric = rng.random(config.batch)[:, None] < self.calibrated
 
-        return Batch(torch.from_numpy(encode(*seen, chosen.pitch, metric)), chosen, rows, mirrored)
+        seen = disturb(chosen.rays, rng, self.disturbance)
+        metric = rng.random(count)[:, None] < self.calibrated
+        encoded = encode(*seen, chosen.pitch, metric)
+        return Batch(torch.from_numpy(encoded), chosen, rows, mirrored)
 
 
 class PictureTrainer(Trainer):
@@ -201,17 +214,24 @@ class PictureTrainer(Trainer):
         torch.manual_seed(config.seed)
         network = self.prepared(ResidualMLP(config.network, joints), config)
         network.spread.requires_grad_(False)
-        learned = [p for p in network.parameters() if p.requires_grad]
-        super().__init__(
-            config, network, torch.optim.Adam(learned, config.learning_rate, fused=True)
-        )
+        learned = [value for value in network.parameters() if value.requires_grad]
+        optimiser = torch.optim.Adam(learned, config.learning_rate, fused=True)
+        super().__init__(config, network, optimiser)
 
     @abstractmethod
-    def prepared(self, network: ResidualMLP, config: PictureTrainConfig) -> ResidualMLP:
+    def prepared(
+        self,
+        network: ResidualMLP,
+        config: PictureTrainConfig,
+    ) -> ResidualMLP:
         """The new network, initialised with the statistics of the training set."""
 
     @abstractmethod
-    def loss(self, pose: Pose, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def loss(
+        self,
+        pose: Pose,
+        batch: Batch,
+    ) -> tuple[Tensor, dict[str, float]]:
         """Mean loss of a batch, and its terms for the curves."""
 
     def train_step(self, batch: Batch) -> dict[str, float]:
@@ -263,14 +283,10 @@ def run_training(  # noqa: PLR0913 - options with defaults
 
 
 def load_weights(path: Path, trainer: PictureTrainer) -> None:
-    """Start from the averaged weights of another training's state; CheckpointError in one line if
-    they do not fit."""
+    """Start from the averaged weights in the state of another training; CheckpointError in one line
+    if they do not fit."""
     tensors, _ = load_tensors(path)
-    weights = {
-        name.removeprefix("average."): value
-        for name, value in tensors.items()
-        if name.startswith("average.")
-    }
+    weights = with_prefix(tensors, "average.")
 
     try:
         trainer.network.load_state_dict(weights)

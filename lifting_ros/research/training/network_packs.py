@@ -25,7 +25,10 @@ from lifting_ros.research.training.train_network import TrainConfig
 
 
 def open_training_packs(
-    config: TrainConfig, data: Path, work: Path, people: Path | None = None
+    config: TrainConfig,
+    data: Path,
+    work: Path,
+    people: Path | None = None,
 ) -> list[Pack]:
     """Packs of the photographs in `data`, of rendered people, and of the detector's false alarms.
 
@@ -68,7 +71,11 @@ def open_training_packs(
     return packs
 
 
-def render_once(folder: Path, write: Callable[..., None], data: Path) -> None:
+def render_once(
+    folder: Path,
+    write: Callable[..., None],
+    data: Path,
+) -> None:
     """Make the rendered pictures in `folder` with `write`, where they are not there yet."""
 
     def make(out: Path) -> None:

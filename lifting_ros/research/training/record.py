@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Records a training beside its weights: recipe, seed, revision, CSV and TensorBoard curves, and a
-plot of them."""
+"""Records a training beside its weights: recipe, seed, revision, curves as CSV and TensorBoard
+events, and a plot of them."""
 
 from __future__ import annotations
 
@@ -31,19 +31,25 @@ def revision() -> str:
 def append_row(path: Path, row: dict[str, float]) -> None:
     """Append one row to a CSV; a new file gets a heading."""
     new = not path.exists()
+    texts = {}
+    for name, value in row.items():
+        texts[name] = f"{value:.6g}" if isinstance(value, float) else value
+
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, row.keys())
         if new:
             writer.writeheader()
-        writer.writerow({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()})
+        writer.writerow(texts)
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
     """The rows of such a CSV; none if there is no file."""
     if not path.exists():
         return []
+
     with path.open(newline="") as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        rows = list(csv.DictReader(file))
+    return [{name: float(text) for name, text in row.items()} for row in rows]
 
 
 class RunRecord:
@@ -71,7 +77,7 @@ class RunRecord:
         self._add("training", step, values)
 
     def forget(self, training: int, validation: int) -> None:
-        """Drop the rows of both files from these steps on.
+        """Drop the rows of the two files from these steps on.
 
         They were written after the state that the training is resumed from, and will be written
         again.
@@ -80,21 +86,33 @@ class RunRecord:
             path = self.folder / f"{name}.csv"
             if not path.exists():
                 continue
+
             heading, *rows = path.read_text().splitlines(keepends=True)
-            kept = [row for row in rows if int(row.split(",")[0]) < first]
-            _write(path, "".join([heading, *kept]))
+            kept = [heading]
+            for row in rows:
+                step, _, _ = row.partition(",")
+                if int(step) < first:
+                    kept.append(row)
+            _write(path, "".join(kept))
 
     def validation(self, step: int, values: dict[str, float]) -> None:
         """Append a row to validation.csv and redraw the curves."""
         self._add("validation", step, values)
         self.draw()
 
-    def _add(self, kind: str, step: int, values: dict[str, float]) -> None:
+    def _add(
+        self,
+        kind: str,
+        step: int,
+        values: dict[str, float],
+    ) -> None:
         append_row(self.folder / f"{kind}.csv", {"step": step} | values)
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(f"{kind}/{name}", value, step)
-            self._board.flush()
+        if self._board is None:
+            return
+
+        for name, value in values.items():
+            self._board.add_scalar(f"{kind}/{name}", value, step)
+        self._board.flush()
 
     def draw(self) -> None:
         """Draw `curves.png` from the CSV files: the loss of every stage, and the validation."""

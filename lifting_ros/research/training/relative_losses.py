@@ -39,14 +39,17 @@ def distances(squares: Tensor) -> Tensor:
 
 def limb_lengths(joints: Tensor, limbs: list[tuple[int, int]]) -> Tensor:
     """(N, L) of poses (N, J, 3)."""
-    starts = [start for start, _ in limbs]
-    ends = [end for _, end in limbs]
+    starts, ends = (list(numbers) for numbers in zip(*limbs))
     along = joints[:, ends] - joints[:, starts]
     return distances(along.square().sum(-1))
 
 
 def ranking(
-    joints: Tensor, pairs: Tensor, label: Tensor, limbs: list[tuple[int, int]], slope: float = 2.5
+    joints: Tensor,
+    pairs: Tensor,
+    label: Tensor,
+    limbs: list[tuple[int, int]],
+    slope: float = 2.5,
 ) -> Tensor:
     """L_rel (N,), the mean over K comparisons: pairs (N, K, 2), label (N, K) 1 where the first is
     farther, -1 where the second is, else 0.
@@ -55,15 +58,13 @@ def ranking(
     The paper draws one of a picture's comparisons each time it is seen, in either order: the same
     on average, since exchanging both changes nothing.
     """
-    each = joints[..., 2].gather(1, pairs.flatten(1))
-    depth = each.view(pairs.shape)  # N, K, 2
+    depth = joints[..., 2].gather(1, pairs.flatten(1)).view(pairs.shape)  # (N, K, 2)
     unit = depth_unit(joints, limbs)
-    apart = (depth[..., 0] - depth[..., 1]) / unit[:, None]  # N, K
+    apart = (depth[..., 0] - depth[..., 1]) / unit[:, None]  # (N, K)
 
     exponent = -slope * label * apart
     ordered = torch.log1p(torch.exp(exponent.clamp(max=MOST)))
     equal = apart.square()
-
     return torch.where(label == 0, equal, ordered).mean(1)
 
 
@@ -80,19 +81,24 @@ def depth_unit(joints: Tensor, limbs: list[tuple[int, int]]) -> Tensor:
 
 
 def reprojection(
-    joints: Tensor, scale: Tensor, target_px: Tensor, focal_px: Tensor | None = None
+    joints: Tensor,
+    scale: Tensor,
+    target_px: Tensor,
+    focal_px: Tensor | None = None,
 ) -> Tensor:
     """L_rep (N,): mean distance of the projected joints from target_px (N, J, 2), about the root,
     pixels.
 
-    A scaled orthographic camera, s (x, y); with focal_px (N,) known a perspective one at the
-    distance 1 / s, f (x, y) / (z + 1 / s).
+    With focal_px (N,) the camera is a perspective one at the distance 1 / s, f (x, y) / (z + 1 /
+    s); without, a scaled orthographic one, s (x, y).
     """
+    size = scale[:, None, None]
+    flat = joints[..., :2]
     if focal_px is None:
-        seen = scale[:, None, None] * joints[..., :2]
+        seen = size * flat
     else:
-        away = (joints[..., 2:] + 1.0 / scale[:, None, None]).clamp(min=LEAST_DISTANCE)
-        seen = focal_px[:, None, None] * joints[..., :2] / away
+        away = (joints[..., 2:] + 1.0 / size).clamp(min=LEAST_DISTANCE)
+        seen = focal_px[:, None, None] * flat / away
 
     missed = seen - target_px
     return distances(missed.square().sum(-1)).mean(1)
@@ -104,9 +110,14 @@ def root_offset(joints: Tensor, root: int) -> Tensor:
     return distances(offset.square().sum(-1))
 
 
-def skeleton(joints: Tensor, ratios: Tensor, limbs: list[tuple[int, int]], unit: int) -> Tensor:
-    """L_skel (N,): mean difference of the limb lengths, divided by that of limb `unit` (the right
-    shin), from ratios (L,) or (N, L)."""
+def skeleton(
+    joints: Tensor,
+    ratios: Tensor,
+    limbs: list[tuple[int, int]],
+    unit: int,
+) -> Tensor:
+    """L_skel (N,): mean difference between the limb lengths, divided by that of limb `unit` (the
+    right shin), and ratios (L,) or (N, L)."""
     lengths = limb_lengths(joints, limbs)
     relative = lengths / lengths[:, unit : unit + 1]
     missed = relative - ratios

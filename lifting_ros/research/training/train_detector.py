@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the person detector on montages, from published weights: resumable, the same samples
-for the same seed.
+"""Training of the person detector on montages, from published weights. It can be resumed; the seed
+determines the samples.
 
 The published network finds people who fill the picture. It marks them in photographs, and learns to
 find them in montages, where they are small. The backbone is frozen; pyramid and heads are trained.
@@ -95,23 +95,34 @@ class DetectorTrainConfig(Schedule):
     def rate_at(self, step: int) -> float:
         """Linear rise, then a half cosine to zero."""
         rise = (step + 1) * self.batch / max(self.warmup, 1)
-        fall = 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        angle = math.pi * step / self.steps
+        fall = 0.5 * (1 + math.cos(angle))
         return self.learning_rate * min(1.0, rise) * fall
 
 
 TEACHER_SIDE_PX = 256
-"""Long side of the photographs that the published network marks: it was trained at that."""
+"""Long side of the photographs that the published network marks; it was trained at that size."""
 
 VALIDATION_MONTAGES = 100
+"""Number of montages of a validation."""
 
 VALIDATION_SCORE = 0.2
+"""Least score of a person in the validation."""
 
 
 def open_training_montages(
-    config: DetectorTrainConfig, published: MultiPose, data: Path, side: str
+    config: DetectorTrainConfig,
+    published: MultiPose,
+    data: Path,
+    side: str,
 ) -> Montages:
-    """Montages of a side (see `splits.rows_of`), their people marked by the published network."""
-    marks = DetectorConfig(score=DOUBT, long_side_px=TEACHER_SIDE_PX, coarse_share=0, overlap=0.6)
+    """Montages of a side (see `splits.rows_of`), with people marked by the published network."""
+    marks = DetectorConfig(
+        score=DOUBT,
+        long_side_px=TEACHER_SIDE_PX,
+        coarse_share=0,
+        overlap=0.6,
+    )
     teacher = Detector(copy.deepcopy(published), marks)
     return open_montages(data, side, teacher, config.photographs, config.empty_share, config.seed)
 
@@ -124,9 +135,10 @@ def detector_of(weights: dict[str, Tensor]) -> MultiPose:
 
 
 def validate(weights: dict[str, Tensor], montages: Montages) -> dict[str, float]:
-    """The row of `montage_row` at VALIDATION_SCORE and one size, the default one."""
+    """The row of `montage_row` at VALIDATION_SCORE, with one size of the image."""
     config = DetectorConfig(score=VALIDATION_SCORE, coarse_share=0)
-    return montage_row(Detector(detector_of(weights), config), montages, VALIDATION_MONTAGES)
+    detector = Detector(detector_of(weights), config)
+    return montage_row(detector, montages, VALIDATION_MONTAGES)
 
 
 class Targets(NamedTuple):
@@ -147,11 +159,9 @@ class Targets(NamedTuple):
 def make_targets(pictures: list[Picture]) -> Targets:
     """Targets of montages of one size."""
     height, width = pictures[0].image.shape[:2]
-    shape = (len(pictures), height // STRIDE, width // STRIDE)
-    rows = np.arange(shape[1])[:, None]
-    columns = np.arange(shape[2])
-    centre = np.zeros(shape, np.float32)
-    counted = np.ones(shape, bool)
+    grid = (height // STRIDE, width // STRIDE)
+    centre = np.zeros((len(pictures), *grid), np.float32)
+    counted = np.ones((len(pictures), *grid), bool)
     peaks = []
     sizes = []
     offsets = []
@@ -163,18 +173,13 @@ def make_targets(pictures: list[Picture]) -> Targets:
             x = (left + right) / 2
             y = (top + bottom) / 2
             size = np.array([bottom - top, right - left])
-
             if not sure:
-                near_row = np.abs(rows + 0.5 - y) <= _IGNORED / 2 * size[0] + 1
-                near_column = np.abs(columns + 0.5 - x) <= _IGNORED / 2 * size[1] + 1
-                counted[number] &= ~(near_row & near_column)
+                counted[number] &= ~_central_part(grid, y, x, size)
                 continue
 
-            row = min(int(y), shape[1] - 1)
-            column = min(int(x), shape[2] - 1)
-            spread = max(_LEAST_SPREAD, _SPREAD * math.sqrt(size.prod()))
-            squared = (rows - row) ** 2 + (columns - column) ** 2
-            belief = np.exp(-squared / (2 * spread**2)).astype(np.float32)
+            row = min(int(y), grid[0] - 1)
+            column = min(int(x), grid[1] - 1)
+            belief = _belief(grid, row, column, size)
             centre[number] = np.maximum(centre[number], belief)
             peaks.append((number, row, column))
             sizes.append(size)
@@ -187,6 +192,34 @@ def make_targets(pictures: list[Picture]) -> Targets:
         size=torch.tensor(np.array(sizes), dtype=torch.float32).reshape(-1, 2),
         offset=torch.tensor(offsets, dtype=torch.float32).reshape(-1, 2),
     )
+
+
+def _central_part(
+    grid: tuple[int, int],
+    y: float,
+    x: float,
+    size: np.ndarray,
+) -> np.ndarray:
+    """(h, w) bool: the cells in the central part of a box with its centre at y, x."""
+    rows = np.arange(grid[0])[:, None]
+    columns = np.arange(grid[1])
+    near_row = np.abs(rows + 0.5 - y) <= _IGNORED / 2 * size[0] + 1
+    near_column = np.abs(columns + 0.5 - x) <= _IGNORED / 2 * size[1] + 1
+    return near_row & near_column
+
+
+def _belief(
+    grid: tuple[int, int],
+    row: int,
+    column: int,
+    size: np.ndarray,
+) -> np.ndarray:
+    """(h, w) float32: a Gaussian about a cell, 1 there."""
+    rows = np.arange(grid[0])[:, None]
+    columns = np.arange(grid[1])
+    spread = max(_LEAST_SPREAD, _SPREAD * math.sqrt(size.prod()))
+    squared = (rows - row) ** 2 + (columns - column) ** 2
+    return np.exp(-squared / (2 * spread**2)).astype(np.float32)
 
 
 def detector_losses(maps: PersonMaps, targets: Targets) -> dict[str, Tensor]:
@@ -217,10 +250,10 @@ class DetectorTrainer(Trainer):
     """Training of the pyramid and the heads; the backbone stays as it is."""
 
     def __init__(self, config: DetectorTrainConfig, network: MultiPose):
-        """network: what the training starts from."""
+        """network: with the initial weights."""
         network = network.to(memory_format=torch.channels_last)
         network.backbone.requires_grad_(False)
-        learnt = [p for p in network.parameters() if p.requires_grad]
+        learnt = [value for value in network.parameters() if value.requires_grad]
         optimiser = torch.optim.AdamW(
             learnt, config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
@@ -229,28 +262,29 @@ class DetectorTrainer(Trainer):
     def make(self, montages: Montages, step: int) -> list[Picture]:
         """The batch of a step, the same at each call."""
         size = SIZES[step % len(SIZES)]
-        first = step * self.config.batch
-        return [montages.make(first + index, size) for index in range(self.config.batch)]
+        count = self.config.batch
+        numbers = range(step * count, (step + 1) * count)
+        return [montages.make(number, size) for number in numbers]
 
     def train_step(self, pictures: list[Picture]) -> dict[str, float]:
         """Take one optimiser step; returns the losses by name."""
         self.begin_step()
-        config = self.config
-        images = torch.from_numpy(np.stack([picture.image for picture in pictures]))
-        images = images.permute(0, 3, 1, 2).float().div_(255)
+        stacked = torch.from_numpy(np.stack([picture.image for picture in pictures]))
+        images = stacked.permute(0, 3, 1, 2).float().div_(255)
+        images = images.contiguous(memory_format=torch.channels_last)
         targets = make_targets(pictures)
 
-        maps = self.network.train()(images.contiguous(memory_format=torch.channels_last))
+        config = self.config
+        maps = self.network.train()(images)
         losses = detector_losses(maps, targets)
-        loss = (
-            losses["centre"]
-            + config.size_weight * losses["size"]
-            + config.offset_weight * losses["offset"]
-        )
+        of_size = config.size_weight * losses["size"]
+        of_offset = config.offset_weight * losses["offset"]
+        loss = losses["centre"] + of_size + of_offset
 
         self.descend(loss, config.clip)
 
-        return {"loss": loss.item()} | {name: value.item() for name, value in losses.items()}
+        values = {name: value.item() for name, value in losses.items()}
+        return {"loss": loss.item()} | values
 
 
 def train_detector(
@@ -261,15 +295,16 @@ def train_detector(
     evaluate: Callable[[dict[str, Tensor]], dict[str, float]],
     every: int = 500,
 ) -> dict[str, Tensor]:
-    """Train to the end of the recipe, going on from `folder` where a state is kept there; returns
+    """Train to the end of the recipe, resuming from the state in `folder`, if there is one; returns
     the averaged weights.
 
-    evaluate: gets the averaged weights every `every` steps and at the end; what it returns goes
-    into `folder`/validation.csv.
+    evaluate: called with the averaged weights every `every` steps and at the end; what it returns
+    goes into `folder`/validation.csv.
     """
     trainer = DetectorTrainer(config, network)
     trainer.resume(folder)
-    batches = (trainer.make(montages, step) for step in range(trainer.step, config.steps))
+    steps = range(trainer.step, config.steps)
+    batches = (trainer.make(montages, step) for step in steps)
 
     run(trainer, batches, folder, partial(evaluate, trainer.average), every)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the network from image to 3D. Labels from `lifting label` are its only 3D
+"""Training of the network from image to 3D. The labels of `lifting label` are its only 3D
 supervision."""
 
 from __future__ import annotations
@@ -67,35 +67,27 @@ class ImageTrainer(Trainer):
         super().__init__(config, head, optimiser)
 
     def make(self, labels: LabelSet) -> LabelCrops:
-        """The batch of this step. It depends on seed and step alone, so that a resumed training
-        equals an unbroken one."""
+        """The batch of this step, which depends only on the seed and the step."""
         config = self.config
-        rng = np.random.default_rng((self.config.seed, self.step))
-
-        return labels.disturbed(
-            rng.integers(0, len(labels), config.batch),
-            self.whole.input_px,
-            rng,
-            config.mirror,
-            config.turn_deg,
-        )
+        rng = np.random.default_rng((config.seed, self.step))
+        chosen = rng.integers(0, len(labels), config.batch)
+        return labels.disturbed(chosen, self.whole.input_px, rng, config.mirror, config.turn_deg)
 
     def train_step(self, batch: LabelCrops) -> dict[str, float]:
         """Take one optimiser step; returns the mean distance of a joint from its label, divided by
         the person's size."""
         self.begin_step()
+        truth = torch.from_numpy(batch.joints).float()
         joints = self.whole.train()(torch.from_numpy(batch.crops))
-        loss = (
-            ((joints - torch.from_numpy(batch.joints).float()).square().sum(-1) + 1e-8)
-            .sqrt()
-            .mean()
-        )
+
+        square = (joints - truth).square().sum(-1)
+        loss = (square + 1e-8).sqrt().mean()
         self.descend(loss)
 
         return {"distance": loss.item()}
 
     def averaged(self, trunk: MultistageNetwork, size_m: float) -> ImagePose:
-        """A network of the averaged weights."""
+        """A network with the averaged weights; size_m: mean size of people, metres."""
         network = ImagePoseNetwork(trunk, self.config.network)
         network.head.load_state_dict(self.average)
         return ImagePose(network.eval(), size_m)
@@ -110,10 +102,9 @@ def train_image(
     every: int = 500,
 ) -> ImagePose:
     """Train to the end of the recipe, resuming from the state in `folder`, if there is one.
-    DataError if there are no labels.
 
-    `evaluate` gets the averaged network every `every` steps; what it returns goes into
-    `folder/validation.csv`.
+    evaluate: called with the averaged network every `every` steps; what it returns goes into
+    `folder`/validation.csv. DataError if there are no labels.
     """
     if not len(labels):
         raise DataError("labels: expected at least one good label to train on")
@@ -123,7 +114,10 @@ def train_image(
     batches = (trainer.make(labels) for _ in range(trainer.step, config.steps))
     size_m = float(np.median(labels.size_m))
 
-    validate = None if evaluate is None else lambda: evaluate(trainer.averaged(trunk, size_m))
+    def evaluate_average() -> dict[str, float]:
+        return evaluate(trainer.averaged(trunk, size_m))
+
+    validate = None if evaluate is None else evaluate_average
     run(trainer, batches, folder, validate, every, labels=len(labels))
 
     return trainer.averaged(trunk, size_m)

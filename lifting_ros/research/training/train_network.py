@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the multistage network on packs of photographs: end to end, resumable, the same
-samples for the same seed.
+"""Training of the multistage network on packs of photographs, end to end. It can be resumed; the
+seed determines the samples.
 
-The first `fusion_from` samples train the plain network: belief maps must mean something before they
-can be lifted. Then the fusion layers join and everything, their weights w_t included, is trained
-together. The rate stays level until the last `decay` of the samples, so that a training can be made
-longer afterwards: the state from before the fall, `level.safetensors`, is kept.
+The first `fusion_from` samples train the plain network: belief maps must be meaningful before they
+can be lifted. Then the fusion layers join, and everything is trained together, including their
+weights w_t. The rate stays level until the last `decay` of the samples, so that a training can be
+made longer afterwards: the state before the fall, `level.safetensors`, is kept.
 """
 
 from __future__ import annotations
@@ -185,8 +185,8 @@ class TrainConfig(Schedule):
         seen = (step + 1) * self.batch
         rise = seen / max(self.warmup, 1)
 
-        falling = self.steps - self.level_until
-        fall = (self.steps - step) / max(falling, 1)
+        falling = max(self.steps - self.level_until, 1)
+        fall = (self.steps - step) / falling
         return self.learning_rate * min(1.0, rise, fall)
 
     def fused_at(self, step: int) -> bool:
@@ -255,26 +255,32 @@ class NetworkTrainer(Trainer):
         return {"loss": loss.item()} | values
 
     def _taught_by_trunk(
-        self, own: Tensor, keypoints: Tensor, weight: Tensor, presence: Tensor, nobody: Tensor
+        self,
+        own: Tensor,
+        keypoints: Tensor,
+        weight: Tensor,
+        presence: Tensor,
+        nobody: Tensor,
     ):
         """Keypoints and weights, with the trunk's own output where a keypoint has no label and is
         not known to be absent."""
         cells, score = trunk_labels(own)
         points = belief_maps.cells_to_pixels(cells, self.config.network.stride)
         known_absent = (presence == 0) | nobody[:, None]
-        taught = (weight == 0) & ~known_absent & (score > 0)
+        unlabelled = weight == 0
+        taught = unlabelled & ~known_absent & (score > 0)
 
         keypoints = torch.where(taught[..., None], points, keypoints)
         weight = torch.where(taught, self.config.trunk_teaches * score, weight)
         return keypoints, weight
 
     def _forward(self, images: Tensor):
+        """The network's output; without the fusion before its first step."""
         fusion = self.network.fusion
         self.network.fusion = fusion if self.config.fused_at(self.step) else _NO_FUSION
+        half = self.config.precision == "bfloat16"
         try:
-            with torch.autocast(
-                self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"
-            ):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
                 return self._model.train()(images)
         finally:
             self.network.fusion = fusion
@@ -304,16 +310,17 @@ RECIPES = {
 
 
 def freeze(trunk: Trunk, trained: str) -> None:
-    """Only `trained` of the trunk keeps its gradients: "frozen" nothing, "pyramid" pyramid and
-    heads, "deep" its last blocks too."""
+    """Keep gradients only for the part of the trunk that is `trained`: none of it ("frozen"), the
+    pyramid and heads ("pyramid"), or its last blocks too ("deep")."""
     trunk.requires_grad_(False)
     if trained == "frozen":
         return
-    for part in (trunk.pyramid, trunk.heat):
-        part.requires_grad_(True)
+
+    parts = [trunk.pyramid, trunk.heat]
     if trained == "deep":
-        for part in (*trunk.backbone.blocks[_DEEP_FROM:], trunk.backbone.last):
-            part.requires_grad_(True)
+        parts += [*trunk.backbone.blocks[_DEEP_FROM:], trunk.backbone.last]
+    for part in parts:
+        part.requires_grad_(True)
 
 
 _DEEP_FROM = 10
@@ -323,15 +330,22 @@ output that the pyramid reads."""
 
 def _optimiser(config: TrainConfig, network: nn.Module) -> torch.optim.Optimizer:
     """Groups of parameters, each with the `scale` of its rate."""
-    trunk = {id(p) for name, p in network.named_parameters() if name.startswith("features.trunk.")}
-    learnt = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in learnt if id(p) not in trunk], "scale": 1.0},
-        {"params": [p for p in learnt if id(p) in trunk], "scale": config.trunk_rate},
-    ]
-    groups = [group for group in groups if group["params"]]
+    trunk = []
+    others = []
+    for name, value in network.named_parameters():
+        if not value.requires_grad:
+            continue
+
+        own = trunk if name.startswith("features.trunk.") else others
+        own.append(value)
+
+    groups = []
+    for values, scale in ((others, 1.0), (trunk, config.trunk_rate)):
+        if values:
+            groups.append({"params": values, "scale": scale})
+
     if config.optimiser == "sgd":
-        # not fused: that cannot start when some weights have no momentum yet, as when fusion joins
+        # Not fused: that fails while some weights have no momentum, as when the fusion joins
         return torch.optim.SGD(
             groups,
             config.learning_rate,
@@ -357,14 +371,14 @@ def train(  # noqa: PLR0913 - options with defaults
     trunk: dict[str, Tensor] | None = None,
     people: Sequence[Cutout] = (),
 ) -> dict[str, Tensor]:
-    """Train to the end of the recipe, going on from `folder` where a state is kept there; returns
+    """Train to the end of the recipe, resuming from the state in `folder`, if there is one; returns
     the averaged weights.
 
-    `evaluate` gets the averaged weights every `every` steps; what it returns goes into
-    `folder/validation.csv`. `start`: the state of another training to go on from, where `folder`
-    holds none: of the same recipe made longer, or of a recipe that parts from it there. `trunk`:
-    weights that the trunk starts from; `people`: cut-out persons to paste beside those who are
-    meant. Of several processes only the first reads and writes `folder` and `start`.
+    evaluate: called with the averaged weights every `every` steps; what it returns goes into
+    `folder`/validation.csv. start: where `folder` has no state, the state of another training to
+    start from: of the same recipe made longer, or of a recipe that differs from there on. trunk:
+    initial weights of the trunk. people: cut-out persons to paste beside the labelled ones. Of
+    several processes only the first reads and writes `folder` and `start`.
     """
     rank, world = distributed.rank_and_world()
     trainer = NetworkTrainer(config, fusion, distributed.join(device), trunk)
@@ -387,14 +401,23 @@ def train(  # noqa: PLR0913 - options with defaults
     stream = batches.stream(trainer.step, workers)
 
     validate = None if evaluate is None else partial(evaluate, trainer.average)
-    facts = {"device": str(trainer.device), "processes": world, "crops": batches.counts()}
+    facts = {
+        "device": str(trainer.device),
+        "processes": world,
+        "crops": batches.counts(),
+    }
     run(trainer, stream, folder, validate, every, **facts)
 
     distributed.leave()
     return trainer.average
 
 
-def save_trained(path: Path, weights: dict[str, Tensor], config: TrainConfig, card: dict) -> None:
-    """Write what ships: the averaged weights in fp16 with their recipe."""
+def save_trained(
+    path: Path,
+    weights: dict[str, Tensor],
+    config: TrainConfig,
+    card: dict,
+) -> None:
+    """Write a file to ship: the averaged weights in fp16 with their recipe."""
     recipe = dataclasses.asdict(config)
     save_network(path, weights, config.network, {"recipe": recipe} | card)

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Relative-depth supervision ("It's all Relative", BMVC 2018): 3D from keypoints and from which of
-two joints is farther, told by a crowd.
+"""Relative-depth supervision ("It's all Relative", BMVC 2018): 3D from keypoints and from a crowd's
+answers about which of two joints is farther.
 
-What differs from the paper is said where it is: the normaliser of the ranking (`relative_losses`),
-what the network reads (`encode`: certainties, so that keypoints may be missing; people at one size,
-in a levelled view frame), what it begins with (`prepared`); a rate that falls to zero, averaged
-weights. A crowd that is right of z metres in 50 + 125 z % of the cases has log odds of about 5 z,
-and people's joints are a fifth of a metre apart in depth, so that `slope` 1 asks for the z there is
-and 2.5 for less than half. Depths came out a fifth too flat with 2.5 and right with 1 (five
-comparisons a picture), and both lifted about as well.
+The differences from the paper are documented in the code: the normaliser of the ranking
+(`relative_losses`); the network's input (`encode`: with certainties, so that keypoints may be
+missing; people at one size, in a levelled view frame); its initial state (`prepared`); a rate that
+falls to zero, and averaged weights.
+
+A crowd that is right about z metres in 50 + 125 z % of the cases has log odds of about 5 z. Joints
+of people differ by a fifth of a metre in depth, so that `slope` 1 asks for the true depth and 2.5
+for less than half of it. Depths were a fifth too flat with 2.5 and right with 1 (five comparisons
+per picture); both lifted about as well.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ from lifting_ros.research.training.relative_losses import (
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 
 UNIT_MM = 100.0
-"""Initial factor of the pose head's outputs; the factors are learned."""
+"""Initial factor of the pose head's outputs, mm; the factors are learned."""
 
 FIRST = 0.1
 """Initial factor of the pose head's random weights."""
@@ -157,57 +159,77 @@ class RelativeTrainConfig(PictureTrainConfig):
 
 
 class Annotated(NamedTuple):
-    """Pictures with what was annotated in them; of photographs `pictures.joints` and `size_m` are
-    NaN."""
+    """Pictures and their annotations; `pictures.joints` and `size_m` of photographs are NaN."""
 
     pictures: Pictured
     comparisons: Comparisons
     ratios: np.ndarray
-    """(L,) or (M, L): lengths of the limbs over the right shin's."""
+    """(L,) or (M, L): lengths of the limbs, divided by that of the right shin."""
     completion: np.ndarray
-    """(17, J) of `core.relative.fit_completion`."""
+    """(17, J) of `lifting.relative.fit_completion`."""
 
 
 def annotate(pictures: Pictured, config: RelativeTrainConfig) -> Annotated:
-    """What simulated annotators say of pictures; the keypoints' own errors are in the pictures from
-    now on."""
+    """Answers of simulated annotators about pictures. The pictures of the result have the errors of
+    annotated keypoints."""
     which = JOINT_SETS[config.joints]
     rng = np.random.default_rng((config.seed, 8))
-    depth = (pictures.joints[..., 2] * pictures.size_m[:, None])[:, list(which.joints)]
-    told = simulate(
-        depth, rng, config.comparisons, config.annotator, config.correct, config.tolerance_m
-    )
-    each = ratios(pictures.joints, which)
-    lengths = {"average": each.mean(0), "true": each, "none": each.mean(0)}
-    lengths["person"] = np.array(which.generic) / which.generic[which.shin]
-    noisy = pictures._replace(rays=pictures.rays + label_noise(pictures.rays.shape, config, rng))
 
+    # Comparisons
+    depth = pictures.joints[..., 2] * pictures.size_m[:, None]
+    own_depth = depth[:, list(which.joints)]
+    told = simulate(
+        own_depth,
+        rng,
+        config.comparisons,
+        config.annotator,
+        config.correct,
+        config.tolerance_m,
+    )
+
+    # Limb lengths
+    each = ratios(pictures.joints, which)
+    lengths = each
+    if config.skeleton == "person":
+        lengths = np.array(which.generic) / which.generic[which.shin]
+    elif config.skeleton != "true":
+        lengths = each.mean(0)
+
+    noise = label_noise(pictures.rays.shape, config, rng)
     return Annotated(
-        noisy,
-        told,
-        lengths[config.skeleton].astype(np.float32),
-        fit_completion(pictures.joints[:20_000], which),
+        pictures=pictures._replace(rays=pictures.rays + noise),
+        comparisons=told,
+        ratios=lengths.astype(np.float32),
+        completion=fit_completion(pictures.joints[:20_000], which),
     )
 
 
 def label_noise(
-    shape: tuple[int, ...], config: RelativeTrainConfig, rng: np.random.Generator
+    shape: tuple[int, ...],
+    config: RelativeTrainConfig,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     """Errors of annotated keypoints on the rays, float32."""
     amount = config.label_noise_px / FOCAL_PX
-    if config.label_noise == "uniform":
-        return rng.uniform(-amount, amount, shape).astype(np.float32)
+    if config.label_noise == "none":
+        return np.zeros(shape, np.float32)
 
-    return (amount * (config.label_noise == "normal") * rng.standard_normal(shape)).astype(
-        np.float32
-    )
+    if config.label_noise == "uniform":
+        noise = rng.uniform(-amount, amount, shape)
+    else:
+        noise = amount * rng.standard_normal(shape)
+    return noise.astype(np.float32)
 
 
 def annotated_photographs(
-    crowd: CrowdSet, captured: Annotated, config: RelativeTrainConfig
+    crowd: CrowdSet,
+    captured: Annotated,
+    config: RelativeTrainConfig,
 ) -> Annotated:
-    """Photographs and what a real crowd says of them; the body is that of motion capture, or the
-    one drawn by rule."""
+    """Photographs and the answers of a real crowd about them, with the limb lengths of `captured`.
+
+    ConfigError for a recipe that does not fit photographs.
+    """
     if config.joints != 14 or config.camera != "orthographic" or config.skeleton == "true":
         raise ConfigError(
             "recipe: photographs want joints: 14, camera: orthographic and a skeleton other than "
@@ -215,15 +237,14 @@ def annotated_photographs(
         )
 
     pictures, comparisons = as_pictures(crowd)
-
     return captured._replace(pictures=pictures, comparisons=comparisons)
 
 
 class Target(NamedTuple):
-    """What the loss of a batch needs, as tensors."""
+    """The labels of a batch, as tensors."""
 
     keypoints_px: Tensor
-    """(B, J, 2) about the root, the person at the size of PIXELS."""
+    """(B, J, 2) about the root, with the person at the size of PIXELS."""
     focal_px: Tensor
     """(B,) of the camera that would show the person at that size."""
     pairs: Tensor
@@ -234,29 +255,35 @@ class Target(NamedTuple):
     """(L,) or (B, L)."""
 
 
-def target_of(batch: Batch, annotated: Annotated, which: JointSet) -> Target:
-    """Each picture's comparisons, mirrored where the picture is; its keypoints about the root."""
+def target_of(
+    batch: Batch,
+    annotated: Annotated,
+    which: JointSet,
+) -> Target:
+    """The labels of a batch, mirrored where the picture is."""
     pixels, focal = pixels_of(batch.pictures.rays, which)
-    pairs, label = (values[batch.rows] for values in annotated.comparisons)
-    pairs = np.where(batch.mirrored[:, None, None], np.array(which.flip)[pairs], pairs)  # B, K, 2
-    # mirrored with the person
-    lengths = (
-        annotated.ratios if annotated.ratios.ndim == 1 else ratios(batch.pictures.joints, which)
-    )
-    arrays = (
-        pixels.astype(np.float32),
-        focal.astype(np.float32),
-        pairs.astype(np.int64),
-        label.astype(np.float32),
-        lengths,
-    )
 
-    return Target(*map(torch.from_numpy, arrays))
+    pairs = annotated.comparisons.pairs[batch.rows]  # (B, K, 2)
+    label = annotated.comparisons.label[batch.rows]
+    exchanged = np.array(which.flip)[pairs]
+    pairs = np.where(batch.mirrored[:, None, None], exchanged, pairs)
+
+    lengths = annotated.ratios
+    if lengths.ndim > 1:
+        lengths = ratios(batch.pictures.joints, which)
+
+    return Target(
+        keypoints_px=torch.from_numpy(pixels.astype(np.float32)),
+        focal_px=torch.from_numpy(focal.astype(np.float32)),
+        pairs=torch.from_numpy(pairs.astype(np.int64)),
+        label=torch.from_numpy(label.astype(np.float32)),
+        ratios=torch.from_numpy(lengths),
+    )
 
 
 def pixels_of(rays: np.ndarray, which: JointSet) -> tuple[np.ndarray, np.ndarray]:
-    """Joints (N, J, 2) about the root of rays (N, 17, 2), people at the size of PIXELS, and the
-    focal length (N,) at which they are."""
+    """Joints (N, J, 2) about the root in pixels, with people at the size of PIXELS, and the focal
+    length (N,) for that size; rays (N, 17, 2)."""
     rays = rays.astype(np.float64)
     observed = rays[:, list(KEYPOINT_TO_JOINT)]
     centred = observed - observed.mean(1, keepdims=True)
@@ -264,8 +291,8 @@ def pixels_of(rays: np.ndarray, which: JointSet) -> tuple[np.ndarray, np.ndarray
     focal = PIXELS / np.sqrt(square.mean(1))
 
     own = rays[:, list(which.joints)]
-    about_root = own - own[:, which.root : which.root + 1]
-    return about_root * focal[:, None, None], focal
+    root = own[:, which.root : which.root + 1]
+    return (own - root) * focal[:, None, None], focal
 
 
 class RelativeTrainer(PictureTrainer):
@@ -295,33 +322,36 @@ class RelativeTrainer(PictureTrainer):
         return network
 
     def loss(self, pose: Pose, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        terms = self.terms(pose, target_of(batch, self.annotated, self.which))
-        weights = (
-            self.config.relative_weight,
-            self.config.reprojection_weight,
-            self.config.root_weight,
-            self.config.skeleton_weight,
-        )
-        total = sum(weight * term.mean() for weight, term in zip(weights, terms.values()))
+        config = self.config
+        target = target_of(batch, self.annotated, self.which)
+        means = {name: term.mean() for name, term in self.terms(pose, target).items()}
+        weights = {
+            "relative": config.relative_weight,
+            "reprojection": config.reprojection_weight,
+            "root": config.root_weight,
+            "skeleton": config.skeleton_weight,
+        }
+        total = sum(weights[name] * mean for name, mean in means.items())
 
-        return total, {name: term.mean().item() for name, term in terms.items()}
+        return total, {name: mean.item() for name, mean in means.items()}
 
     def terms(self, pose: Pose, target: Target) -> dict[str, Tensor]:
         """The four terms of each person, (B,) each."""
         config = self.config
-        which = self.which
-        limbs = list(which.limbs)
+        joints = pose.joints
+        limbs = list(self.which.limbs)
         scale = SCALES[config.camera] * pose.scale
         focal = target.focal_px if config.camera == "perspective" else None
-        none = config.skeleton == "none"
+
+        of_skeleton = torch.zeros_like(scale)
+        if config.skeleton != "none":
+            of_skeleton = skeleton(joints, target.ratios, limbs, self.which.shin)
 
         return {
-            "relative": ranking(pose.joints, target.pairs, target.label, limbs, config.slope),
-            "reprojection": reprojection(pose.joints, scale, target.keypoints_px, focal),
-            "root": root_offset(pose.joints, which.root),
-            "skeleton": torch.zeros_like(scale)
-            if none
-            else skeleton(pose.joints, target.ratios, limbs, which.shin),
+            "relative": ranking(joints, target.pairs, target.label, limbs, config.slope),
+            "reprojection": reprojection(joints, scale, target.keypoints_px, focal),
+            "root": root_offset(joints, self.which.root),
+            "skeleton": of_skeleton,
         }
 
 
@@ -334,20 +364,30 @@ def train_relative(  # noqa: PLR0913 - options with defaults
     crowd: CrowdSet | None = None,
     start: Path | None = None,
 ) -> RelativeLifter:
-    """Train on simulated annotations of `mocap`, or on the photographs of `crowd`, going on from
-    `folder` where a state is kept there.
+    """Train on simulated annotations of `mocap`, or on the photographs of `crowd`, resuming from
+    the state in `folder`, if there is one.
 
-    Joints in 3D serve the simulated annotators, and the covariances after the training; the network
-    never sees them. `evaluate` gets a lifter of the averaged network every `every` steps; what it
-    returns goes into `folder/validation.csv`. `start`: the state of another training whose weights
-    are the first ones. ConfigError in one line for a recipe that does not fit photographs.
+    Joints in 3D are used by the simulated annotators, and for the covariances after the training;
+    the network is not trained on them. evaluate: called with a lifter of the averaged network every
+    `every` steps; what it returns goes into `folder`/validation.csv. start: the state of another
+    training, whose averaged weights are the initial ones. ConfigError in one line for a recipe that
+    does not fit photographs.
     """
     strangers = calibration_rows(mocap)
     size = stature(mocap)
     known = mocap.select(~strangers)
-    captured = annotate(balanced_pictures(known, config.images, config.seed, config.posed), config)
-    annotated = captured if crowd is None else annotated_photographs(crowd, captured, config)
-    source = PictureSource(annotated.pictures, config, calibrated=0.9 if crowd is None else 0.0)
+
+    # Annotations
+    pictures = balanced_pictures(known, config.images, config.seed, config.posed)
+    captured = annotate(pictures, config)
+    annotated = captured
+    calibrated = 0.9
+    if crowd is not None:
+        annotated = annotated_photographs(crowd, captured, config)
+        calibrated = 0.0
+
+    # Poses
+    source = PictureSource(annotated.pictures, config, calibrated=calibrated)
     network = run_training(
         RelativeTrainer(config, annotated),
         source,
@@ -357,12 +397,10 @@ def train_relative(  # noqa: PLR0913 - options with defaults
         every,
         start,
     )
-    fit_spread(
-        network,
-        PictureSource(captured.pictures, config),
-        config.spread_steps,
-        RelativeLifter.normalised,
-    )
+
+    # Covariances
+    with_joints = PictureSource(captured.pictures, config)
+    fit_spread(network, with_joints, config.spread_steps, RelativeLifter.normalised)
     lifter = RelativeLifter(network, size)
     fit_inflation(
         lifter, mocap.select(strangers), config.seed, source.disturbance, posed=config.posed

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the stereoscopic lifter: motion capture seen by pairs of virtual cameras drawn afresh
-every step.
+"""Training of the stereoscopic lifter: motion capture seen by pairs of virtual cameras, which are
+drawn anew at each step.
 
-Both networks learn at once: the second one reads the view that the first one predicts, as it does
-when lifting. Some subjects are held back (`covariance_head.calibration_rows`) to calibrate the
-covariances. In the paper the two networks learn one after the other from squared standardised
+Both networks are trained at once: the second one reads the view that the first one predicts, as it
+does when lifting. Some subjects are excluded (`covariance_head.calibration_rows`) to calibrate the
+covariances. In the paper the two networks are trained one after the other on squared standardised
 errors. Here the loss is the distance of keypoints and of joints, which is less sensitive to
 outliers.
 """
@@ -87,8 +87,8 @@ class StereoTrainConfig(Schedule):
 
 
 class StereoSource:
-    """Makes batches of views. A batch depends on seed and step alone, so that a resumed training
-    equals an unbroken one."""
+    """Makes batches of views. A batch depends only on the seed and the step, so that a resumed
+    training equals an uninterrupted one."""
 
     def __init__(self, mocap: Mocap, config: StereoTrainConfig):
         poses, weight, _ = training_poses(mocap, config.posed, config.seed)
@@ -99,31 +99,38 @@ class StereoSource:
     def make(self, step: int, count: int = 0) -> StereoViews:
         """`count` views, a batch by default."""
         config = self.config
-        rng = np.random.default_rng((self.config.seed, step))
         count = count or config.batch
-        poses = self.positions_m[
-            np.searchsorted(self.share, rng.random(count)).clip(max=len(self.share) - 1)
-        ]
-        poses = np.where((rng.random(count) < config.mirror)[:, None, None], mirrored(poses), poses)
-        poses = np.where(
-            (rng.random(count) < config.varied)[:, None, None], vary_build(poses, rng), poses
-        )
+        rng = np.random.default_rng((config.seed, step))
+
+        # Poses, of which common ones do not dominate
+        rows = np.searchsorted(self.share, rng.random(count))
+        rows = rows.clip(max=len(self.share) - 1)
+        poses = self.positions_m[rows]
+
+        # Some mirrored, some on bodies of other proportions
+        is_mirrored = rng.random(count) < config.mirror
+        poses = np.where(is_mirrored[:, None, None], mirrored(poses), poses)
+        is_varied = rng.random(count) < config.varied
+        poses = np.where(is_varied[:, None, None], vary_build(poses, rng), poses)
 
         return make_stereo_views(poses, config.sight, config.network.baseline, rng)
 
     def statistics(self) -> Statistics:
         """Means and standard deviations of the training set, from separate views."""
         views = self.make(self.config.steps, STATISTICS_VIEWS)
-        shift = (views.right - views.left)[..., 0]
-        apart = np.sqrt(np.mean((shift - shift.mean(1, keepdims=True)) ** 2))
-        both = (
-            np.stack([np.nanmean(v, 0), np.nanstd(v, 0)]) for v in (views.context, views.joints)
-        )
-        context, joints = (torch.from_numpy(value) for value in both)
-        shift = torch.tensor([shift.mean(), apart])
-        context[1].clamp_(min=1e-3)  # constant inputs, such as the noise in a recipe without noise
+        context = _mean_and_std(views.context)
+        joints = _mean_and_std(views.joints)
+        context[1].clamp_(min=1e-3)  # for constant inputs, such as the noise in an exact recipe
 
-        return Statistics(context, shift, joints)
+        shift = (views.right - views.left)[..., 0]
+        differences = shift - shift.mean(1, keepdims=True)
+        std = np.sqrt(np.mean(differences**2))
+        return Statistics(context, torch.tensor([shift.mean(), std]), joints)
+
+
+def _mean_and_std(values: np.ndarray) -> Tensor:
+    """(2, ...) over the first axis, without NaN."""
+    return torch.from_numpy(np.stack([np.nanmean(values, 0), np.nanstd(values, 0)]))
 
 
 class StereoTrainer(Trainer):
@@ -133,37 +140,31 @@ class StereoTrainer(Trainer):
         torch.manual_seed(config.seed)
         network = StereoNetwork(config.network)
         network.use(statistics)
-        super().__init__(
-            config,
-            network,
-            torch.optim.Adam(network.parameters(), config.learning_rate, fused=True),
-        )
+        optimiser = torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
+        super().__init__(config, network, optimiser)
 
     def train_step(self, views: StereoViews) -> dict[str, float]:
         """Take one optimiser step; returns the mean errors of the second view (divided by the
         person's extent) and of the joints (divided by the person's size)."""
         self.begin_step()
-        given = [
-            torch.from_numpy(v).float()
-            for v in (views.view.points(), views.view.seen, views.context)
-        ]
-
+        given = (views.view.points(), views.view.seen, views.context)
+        inputs = [torch.from_numpy(value).float() for value in given]
         with torch.autocast("cpu", torch.bfloat16):
-            found = self.network.train()(*given)
+            found = self.network.train()(*inputs)
 
-        loss, parts = losses(
-            found,
-            torch.from_numpy(views.right).float(),
-            torch.from_numpy(views.joints).float(),
-            self.config.view_weight,
-        )
+        right = torch.from_numpy(views.right).float()
+        joints = torch.from_numpy(views.joints).float()
+        loss, parts = losses(found, right, joints, self.config.view_weight)
         self.descend(loss)
 
         return {name: part.item() for name, part in parts.items()}
 
 
 def losses(
-    found: StereoOutput, right: Tensor, joints: Tensor, view_weight: float
+    found: StereoOutput,
+    right: Tensor,
+    joints: Tensor,
+    view_weight: float,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss and its parts: mean distances in the second view (N, 14, 2) and of the joints (N,
     17, 3), and the negative log likelihood of the errors, whose gradient reaches only the standard
@@ -176,8 +177,10 @@ def losses(
         loss = loss + view_weight * parts["view"]
 
     deviation = found.deviation[:, 1:].clamp(min=1e-4)
-    surprise = (found.joints - joints)[:, 1:].detach() / deviation
-    parts["deviation"] = (0.5 * surprise.square() + deviation.log()).mean()
+    missed = (found.joints - joints)[:, 1:].detach()
+    standardised = missed / deviation
+    likelihood = 0.5 * standardised.square() + deviation.log()
+    parts["deviation"] = likelihood.mean()
 
     return loss + parts["deviation"], parts
 
@@ -195,11 +198,11 @@ def train_stereo(
     evaluate: Callable[[StereoLifter], dict[str, float]] | None = None,
     every: int = 1000,
 ) -> StereoLifter:
-    """Train on the poses of `mocap` to the end of the recipe, then calibrate the covariances.
-    Resumes from the state in `folder`, if there is one.
+    """Train on the poses of `mocap` to the end of the recipe, resuming from the state in `folder`,
+    if there is one; then calibrate the covariances.
 
-    `evaluate` gets the averaged network every `every` steps; what it returns goes into
-    `folder/validation.csv`.
+    evaluate: called with the averaged network every `every` steps; what it returns goes into
+    `folder`/validation.csv.
     """
     held = calibration_rows(mocap)
     source = StereoSource(mocap.select(~held), config)
@@ -208,19 +211,23 @@ def train_stereo(
     trainer.resume(folder)
     batches = map(source.make, range(trainer.step, config.steps))
 
-    validate = None if evaluate is None else lambda: evaluate(averaged(trainer, size))
+    def evaluate_average() -> dict[str, float]:
+        return evaluate(averaged(trainer, size))
+
+    validate = None if evaluate is None else evaluate_average
     counts = {"poses": int((~held).sum()), "held_back": int(held.sum())}
     run(trainer, batches, folder, validate, every, **counts)
 
-    return calibrated(
-        averaged(trainer, size),
-        StereoSource(mocap.select(held), config).make(config.steps + 1, STATISTICS_VIEWS),
-    )
+    strangers = StereoSource(mocap.select(held), config)
+    views = strangers.make(config.steps + 1, STATISTICS_VIEWS)
+    return calibrated(averaged(trainer, size), views)
 
 
 def averaged(trainer: StereoTrainer, size: tuple[float, float]) -> StereoLifter:
-    """A lifter of the averaged weights, not calibrated. size: mean and standard deviation of the
+    """A lifter with the averaged weights, not calibrated. size: mean and standard deviation of the
     size of people, metres."""
-    network = StereoNetwork(trainer.config.network)
+    config = trainer.config
+    network = StereoNetwork(config.network)
     network.load_state_dict(trainer.average)
-    return StereoLifter(network.eval(), *size, search=trainer.config.search)
+    mean_m, std_m = size
+    return StereoLifter(network.eval(), mean_m, std_m, search=config.search)

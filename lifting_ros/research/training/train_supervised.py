@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training of the supervised baseline: the network and pictures of relative depth, with 3D joints
-as labels."""
+"""Training of the supervised baseline: the network and the pictures of relative depth, with 3D
+joints as labels."""
 
 from __future__ import annotations
 
@@ -59,22 +59,26 @@ class SupervisedTrainer(PictureTrainer):
 
     def prepared(self, network: ResidualMLP, config: PictureTrainConfig) -> ResidualMLP:
         joints = torch.from_numpy(self._pictures.joints)
-        network.middle.copy_(joints.mean(0))
-        network.unit.data.copy_(joints.std(0).clamp_min(1e-3))
+        mean = joints.mean(0)
+        std = joints.std(0).clamp_min(1e-3)
+
+        network.middle.copy_(mean)
+        network.unit.data.copy_(std)
         network.unit.requires_grad_(False)
         return network
 
     def loss(self, pose: Pose, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         truth = torch.from_numpy(batch.pictures.joints)
-        missed = pose.joints - truth  # B, 17, 3
-        distance = (missed.square().sum(-1) + 1e-8).sqrt().mean()
+        missed = pose.joints - truth  # (B, 17, 3)
+        square = missed.square().sum(-1)
+        distance = (square + 1e-8).sqrt().mean()
+        values = {"distance": distance.item()}
+        if self.config.loss != "squared":
+            return distance, values
 
-        # without the root, which is the origin
+        # Without the root, which is the origin
         standardised = missed[:, 1:] / self.network.unit[1:]
-        squared = standardised.square().mean()
-
-        loss = squared if self.config.loss == "squared" else distance
-        return loss, {"distance": distance.item()}
+        return standardised.square().mean(), values
 
 
 def train_supervised(
@@ -85,15 +89,17 @@ def train_supervised(
     every: int = 1000,
     errors: KeypointErrors | None = None,
 ) -> SupervisedLifter:
-    """Train on `mocap` without the poses that calibrate the covariances; resumes from the state in
+    """Train on `mocap` without the poses that calibrate the covariances, resuming from the state in
     `folder`, if there is one.
 
-    `evaluate` gets a lifter of the averaged network every `every` steps; what it returns goes into
-    `folder/validation.csv`. errors: those that the 2D side made on rendered people, to train with.
+    evaluate: called with a lifter of the averaged network every `every` steps; what it returns goes
+    into `folder`/validation.csv. errors: measured errors of the 2D side on rendered people.
     """
     strangers = calibration_rows(mocap)
     known = mocap.select(~strangers)
     size = stature(mocap)
+
+    # Poses
     pictures = balanced_pictures(known, config.images, config.seed, config.posed)
     source = PictureSource(pictures, config, errors)
     network = run_training(
@@ -104,6 +110,8 @@ def train_supervised(
         evaluate,
         every,
     )
+
+    # Covariances
     fit_spread(network, source, config.spread_steps, SupervisedLifter.normalised)
     lifter = SupervisedLifter(network, size)
     fit_inflation(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop of every network: learning rate, averaged weights (EMA), state, curves."""
+"""The training loop of all networks: learning rate, averaged weights (EMA), state, curves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CURVE_EVERY = 20
 """Steps from one point of the curves to the next."""
 
 STATE = "state.safetensors"
-"""File in the folder of a training that it is resumed from."""
+"""File in the folder of a training from which it is resumed."""
 
 LEVEL_STATE = "level.safetensors"
 """The state from before the learning rate falls: a longer training can start from it."""
@@ -46,21 +46,30 @@ class Schedule:
 
     def rate_at(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
+        warmup = max(1.0, self.warmup * self.steps)
+        rising = min(1.0, (step + 1) / warmup)
+
         done = step / self.steps
-        rising = min(1.0, (step + 1) / max(1.0, self.warmup * self.steps))
         return self.learning_rate * rising * 0.5 * (1 + math.cos(math.pi * done))
 
 
 class Trainer(ABC):
     """Network, optimiser and averaged weights; `training.state` saves and restores it."""
 
-    def __init__(self, config: Any, network: nn.Module, optimiser: torch.optim.Optimizer):
+    def __init__(
+        self,
+        config: Any,
+        network: nn.Module,
+        optimiser: torch.optim.Optimizer,
+    ):
         """config: a recipe, which is a Schedule."""
         self.config = config
         self.step = 0
         self.network = network
         self.optimiser = optimiser
-        self.average = {name: t.detach().clone() for name, t in network.state_dict().items()}
+        self.average = {}
+        for name, value in network.state_dict().items():
+            self.average[name] = value.detach().clone()
 
     @abstractmethod
     def train_step(self, batch: Any) -> dict[str, float]:
@@ -71,10 +80,10 @@ class Trainer(ABC):
         return self.config.rate_at(self.step)
 
     def begin_step(self) -> None:
-        """Set the learning rate and the seed of this step.
+        """Set the learning rate and the seed of this step; call it before the network runs.
 
-        Call it before the network runs. With a seed of its own for each step, dropout in a resumed
-        training is that of an unbroken one. A group of parameters may scale its rate (`scale`).
+        Each step has a seed of its own, so that dropout in a resumed training is that of an
+        uninterrupted one. A group of parameters may scale its rate (`scale`).
         """
         rate = self.learning_rate()
         for group in self.optimiser.param_groups:
@@ -99,14 +108,16 @@ class Trainer(ABC):
     def _update_average(self) -> None:
         """Move the averaged weights towards the network's; integers, such as the counters of batch
         norms, are copied."""
-        # in the first steps the average still holds the initial weights: keep less of it
-        kept = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        # In the first steps the average holds the initial weights: keep less of it
+        young = (1 + self.step) / (10 + self.step)
+        kept = min(self.config.ema, young)
 
         for name, value in self.network.state_dict().items():
+            average = self.average[name]
             if value.is_floating_point():
-                self.average[name].lerp_(value, 1 - kept)
+                average.lerp_(value, 1 - kept)
             else:
-                self.average[name].copy_(value)
+                average.copy_(value)
 
     def resume(self, folder: Path) -> None:
         """Restore the state in `folder`, if there is one."""

@@ -43,8 +43,12 @@ def docstring_lines(tree: ast.AST) -> set[int]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Expr):
             continue
-        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            lines.update(range(node.lineno, node.end_lineno + 1))
+
+        value = node.value
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            numbers = range(node.lineno, node.end_lineno + 1)
+            lines.update(numbers)
+
     return lines
 
 
@@ -79,7 +83,9 @@ def functions_of(path: Path) -> list[Function]:
 def room_of(path: Path) -> str:
     """Name of the folder below the package; `.` for files beside the rooms."""
     folders = path.relative_to(PACKAGE).parts[:-1]
-    return folders[0] if folders else "."
+    if not folders:
+        return "."
+    return folders[0]
 
 
 def main() -> None:

@@ -42,12 +42,14 @@ def write_licensed(
     """Write OUT, which must not exist; return the number of photographs by set. Errors as
     `read_arrays`."""
     counts = {}
-    for name in photo_sets_in(data / "keypoints2d"):
-        source = data / "keypoints2d" / name
+    sets = data / "keypoints2d"
+    for name in photo_sets_in(sets):
+        source = sets / name
+        target = out / "keypoints2d" / name
         arrays = read_arrays(source / "annotations.npz", {"names": ("N",)}, _OPTIONAL)
         files = [str(file) for file in arrays["names"]]
         split = own_split(arrays, validation_of(name, files))
-        counts[name] = _write_set(source, out / "keypoints2d" / name, arrays, split)
+        counts[name] = _write_set(source, target, arrays, split)
 
     source = data / "negatives"
     arrays = read_arrays(source / "names.npz", {"names": ("N",)}, _OPTIONAL)

@@ -658,8 +658,8 @@ def _sit(  # noqa: PLR0913 - the parts of a seated figure
     cross_legs(figure, draw, manner == "crossed")
     ankle_on_knee(figure, draw, manner == "ankle on knee")
 
-    lain_on = height if surface is None else surface
-    doing = Arms(draw.rng, draw.count, arms, lain_on)
+    hands_on = height if surface is None else surface
+    doing = Arms(draw.rng, draw.count, arms, hands_on)
     figure.fits &= doing.place(figure)
     return figure
 

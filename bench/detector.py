@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The person detector over its thresholds, on the pictures held back to set them, and what it
-costs.
+"""Measures the person detector at many thresholds, on the pictures held back to choose them, and
+its CPU time.
 
-Every row is a least score: persons found (recall at IoU 0.5) and repeated in each set, and the
-share of pictures without people that get a false alarm. First of the detector alone, then of the
-whole estimator, whose detector is given --score. The defaults of `detector.score` and
-`min_person_score` were read off these tables; what is reported comes from other pictures. --json
-FILE writes the figures.
+Each row is a minimum score: persons found (recall at IoU 0.5) and found repeatedly in each set, and
+the share of pictures without people that get a false alarm. The first table is that of the detector
+alone, the second that of the whole estimator, whose detector has the score --score. The defaults of
+`detector.score` and `min_person_score` come from these tables; reported figures come from other
+pictures. --json FILE writes the figures.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,36 +44,48 @@ from lifting_ros.research.evaluation.detection import (
 )
 
 ROOMS = ("parts of photographs", "rendered rooms")
+"""The sets without people."""
 
 
 def tune_sets(data: Path, work: Path, most: int) -> dict[str, Callable[[], Iterator[Scene]]]:
     """Scenes held back from the trainings, by name."""
     crowds = open_crowd_pack(work / "crowds" / "tune", data, "tune", (320, 256), *TUNE_PICTURES)
-    sets = {"crowds": lambda: crowd_scenes(crowds, most)}
+    sets: dict[str, Callable[[], Iterator[Scene]]] = {}
+    sets["crowds"] = partial(crowd_scenes, crowds, most)
     for name in photo_sets_in(data / "keypoints2d"):
         photos = read_photo_set(data / "keypoints2d", name)
-        sets[name] = lambda photos=photos: photo_scenes(photos, "tune", most)
+        sets[name] = partial(photo_scenes, photos, "tune", most)
 
     empty = read_negatives(data / "negatives", "tune")
-
-    return sets | {ROOMS[0]: lambda: window_scenes(empty, 6), ROOMS[1]: lambda: room_scenes(crowds)}
+    sets[ROOMS[0]] = partial(window_scenes, empty, 6)
+    sets[ROOMS[1]] = partial(room_scenes, crowds)
+    return sets
 
 
 def sweep(judged: dict[str, Judged], scores: np.ndarray) -> dict[str, dict[str, float]]:
-    """Rows by least score: recall by set, repeated persons in crowds, share of empty pictures with
-    alarms."""
+    """Rows by minimum score: recall by set, precision and repeated persons in crowds, share of
+    empty pictures with alarms."""
     rows = {}
     for score in scores:
-        at = {name: detection_row(one, score) for name, one in judged.items()}
-        row = {name: figures["recall"] for name, figures in at.items() if name not in ROOMS}
-        row |= {"precision": at["crowds"]["precision"], "repeated": at["crowds"]["repeated"]}
-        rows[f"{score:.2f}"] = row | {name: at[name]["pictures"] for name in ROOMS}
+        figures = {name: detection_row(found, score) for name, found in judged.items()}
+        row = {}
+        for name in figures:
+            if name not in ROOMS:
+                row[name] = figures[name]["recall"]
+
+        crowds = figures["crowds"]
+        row["precision"] = crowds["precision"]
+        row["repeated"] = crowds["repeated"]
+        for name in ROOMS:
+            row[name] = figures[name]["pictures"]
+
+        rows[f"{score:.2f}"] = row
 
     return rows
 
 
 def cpu_ms(detector: PersonDetector, rounds: int = 30) -> float:
-    """CPU time of one 640 x 480 picture, the middle of `rounds`."""
+    """CPU time of one 640 x 480 picture, the median of `rounds`, ms."""
     image = np.random.default_rng(0).integers(0, 255, (480, 640, 3), np.uint8)
     times = []
     for _ in range(rounds):
@@ -84,10 +97,13 @@ def cpu_ms(detector: PersonDetector, rounds: int = 30) -> float:
 
 
 def show(title: str, rows: dict[str, dict[str, float]]) -> None:
+    """Print a table."""
     columns = list(next(iter(rows.values())))
-    print(f"\n{title}\n{'':6}" + "".join(f"{c[:13]:>14}" for c in columns))
+    header = "".join(f"{column[:13]:>14}" for column in columns)
+    print(f"\n{title}\n{'':6}{header}")
     for name, row in rows.items():
-        print(f"{name:6}" + "".join(f"{row[c]:14.3f}" for c in columns))
+        cells = "".join(f"{row[column]:14.3f}" for column in columns)
+        print(f"{name:6}{cells}")
 
 
 def main() -> int:
@@ -126,6 +142,7 @@ def main() -> int:
     parser.add_argument("--alone", action="store_true", help="leave out the estimator")
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
     args = parser.parse_args()
+
     config = EstimatorConfig(
         threads=1,
         min_person_score=0.0,
@@ -133,18 +150,18 @@ def main() -> int:
     )
     use_threads(config.threads)
     estimator = PoseEstimator(config)
-    alone = at_any_score(estimator.detector)
-    finders = {"detector": of_detector(alone)} | (
-        {} if args.alone else {"estimator": of_estimator(estimator)}
-    )
+    finders = {"detector": of_detector(at_any_score(estimator.detector))}
+    if not args.alone:
+        finders["estimator"] = of_estimator(estimator)
+
     sets = tune_sets(args.data, args.work, args.most)
     tables = {}
-
     for who, find in finders.items():
-        judged = {
-            name: judge_all(find, tqdm(scenes(), desc=f"{who}, {name}", leave=False))
-            for name, scenes in sets.items()
-        }
+        judged = {}
+        for name, scenes in sets.items():
+            shown = tqdm(scenes(), desc=f"{who}, {name}", leave=False)
+            judged[name] = judge_all(find, shown)
+
         tables[who] = sweep(judged, np.arange(0.05, 1.0, 0.05))
         show(f"{who}, least score", tables[who])
 

@@ -57,9 +57,11 @@ def _people() -> np.ndarray:
 def sane(rng: Rng, count: int | None = None) -> Arrays:
     """A request without a fault: mean people of the prior before a camera."""
     count = int(rng.integers(1, 5)) if count is None else count
-    pose = _people()[rng.integers(0, len(_people()), count)] + 0.03 * rng.standard_normal(
-        (count, 17, 3)
-    )
+    people = _people()
+    mean = people[rng.integers(0, len(people), count)]
+    pose = mean + 0.03 * rng.standard_normal((count, 17, 3))
+
+    # Turned about the vertical, 2 to 8 m away
     angle = rng.uniform(0, 2 * np.pi, count)
     c = np.cos(angle)[:, None]
     s = np.sin(angle)[:, None]
@@ -72,9 +74,8 @@ def sane(rng: Rng, count: int | None = None) -> Arrays:
     arrays = {"keypoints_px": pixels, "confidence": rng.uniform(0.05, 1, (count, 14)), "K": matrix}
 
     if rng.random() < 0.5:
-        arrays["keypoint_covariance_px2"] = np.tile(
-            np.eye(2) * rng.uniform(0.1, 30), (count, 14, 1, 1)
-        )
+        covariance = np.eye(2) * rng.uniform(0.1, 30)
+        arrays["keypoint_covariance_px2"] = np.tile(covariance, (count, 14, 1, 1))
 
     if rng.random() < 0.3:
         arrays["D"] = rng.normal(0, 0.02, rng.choice([4, 5, 8]))
@@ -93,7 +94,7 @@ def sane(rng: Rng, count: int | None = None) -> Arrays:
 
 
 def sprinkle(rng: Rng, array: np.ndarray) -> np.ndarray:
-    """Odd values in some places of a float array, or in all."""
+    """A float array with odd values in some places or in all."""
     array = np.array(array, np.float64)
     where = rng.random(array.shape) < rng.choice([0.02, 0.2, 0.7, 1.1])
     array[where] = rng.choice(ODD, where.sum()) if rng.random() < 0.6 else rng.choice(ODD)
@@ -101,7 +102,7 @@ def sprinkle(rng: Rng, array: np.ndarray) -> np.ndarray:
 
 
 def odd_shape(rng: Rng, array: np.ndarray) -> np.ndarray:
-    """The same numbers, or some of them, in a shape that is not asked for."""
+    """The same numbers, or some of them, in a wrong shape."""
     ways = (
         lambda a: a[None],
         lambda a: a[..., None],

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speed of the lifter beside the plain float64 reference of the tests, in one run, and how far the
-two are apart.
+"""Speed of the lifter and of the plain float64 reference of the tests, in one run, and the largest
+difference of their joints.
 
-Persons are drawn from the prior and seen by the cameras of the virtual-camera protocol. One a call
-on one core, as in a node; any mask and any confidences, each seen for the first time; and many a
-call on all cores. --json FILE writes the figures.
+Persons are drawn from the prior and seen by the cameras of the virtual-camera protocol. The lifter
+is measured with one person per call on one core, as in a node; with masks and confidences that no
+call had before; and with many persons per call on all cores. --json FILE writes the figures.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,23 +35,27 @@ NOISE_PX = 5.0
 def draw_people(prior: MixturePPCA, count: int, seed: int = 0) -> np.ndarray:
     """Poses (N, 17, 3) of the prior: metres, y up, random heading, standing on the floor."""
     rng = np.random.default_rng(seed)
-    component = rng.choice(len(prior.weights_), count, p=prior.weights_ / prior.weights_.sum())
-    amount = rng.standard_normal((count, prior.bases_.shape[1])) * prior.deviations_[component]
-    poses = prior.stature_m_ * (
-        prior.means_[component] + np.einsum("nk,nkja->nja", amount, prior.bases_[component])
-    )
-    angle = rng.uniform(0, 2 * np.pi, count)
-    c = np.cos(angle)
-    s = np.sin(angle)
-    zero = np.zeros(count)
-    one = np.ones(count)
-    turn = np.stack(
-        [np.stack([c, zero, s], -1), np.stack([zero, one, zero], -1), np.stack([-s, zero, c], -1)],
-        -2,
-    )
-    poses = np.einsum("nab,njb->nja", turn, poses)
-    poses[..., 1] -= poses[..., 1].min(1, keepdims=True)
 
+    # Draws of the mixture
+    share = prior.weights_ / prior.weights_.sum()
+    component = rng.choice(len(share), count, p=share)
+    latent = rng.standard_normal((count, prior.bases_.shape[1])) * prior.deviations_[component]
+    offset = np.einsum("nk,nkja->nja", latent, prior.bases_[component])
+    poses = prior.stature_m_ * (prior.means_[component] + offset)
+
+    # Random heading
+    angle = rng.uniform(0, 2 * np.pi, count)
+    cosine = np.cos(angle)
+    sine = np.sin(angle)
+    turn = np.zeros((count, 3, 3))
+    turn[:, 0, 0] = cosine
+    turn[:, 0, 2] = sine
+    turn[:, 1, 1] = 1.0
+    turn[:, 2, 0] = -sine
+    turn[:, 2, 2] = cosine
+    poses = np.einsum("nab,njb->nja", turn, poses)
+
+    poses[..., 1] -= poses[..., 1].min(1, keepdims=True)
     return poses
 
 
@@ -69,29 +74,30 @@ def one_a_call(
     lifter: Lifter, views: Views, keypoints, confidence, covariance, rounds: int
 ) -> np.ndarray:
     """Times of single persons, the first round not counted."""
-    people = [
-        (keypoints[[n]], confidence[[n]], covariance[[n]], views.camera, views.up[[n]])
-        for n in range(len(keypoints))
-    ]
-    calls = [lambda p=p: lifter.lift(*p) for p in people]
-    milliseconds(calls)
+    calls = []
+    for n in range(len(keypoints)):
+        person = (keypoints[[n]], confidence[[n]], covariance[[n]], views.camera, views.up[[n]])
+        calls.append(partial(lifter.lift, *person))
 
+    milliseconds(calls)
     return np.concatenate([milliseconds(calls) for _ in range(rounds)])
 
 
 def first_seen(lifter: Lifter, views: Views, keypoints, covariance, count: int) -> np.ndarray:
     """Times of single persons, each with a mask and confidences that no call had before."""
     rng = np.random.default_rng(1)
-    confidence = rng.uniform(0.05, 1, (count, KEYPOINT_COUNT)) * (
-        rng.random((count, KEYPOINT_COUNT)) > rng.uniform(0, 0.6, (count, 1))
-    )
-    pick = rng.integers(0, len(keypoints), count)
-    people = [
-        (keypoints[[k]], confidence[[n]], covariance[[k]], views.camera, views.up[[k]])
-        for n, k in enumerate(pick)
-    ]
+    shape = (count, KEYPOINT_COUNT)
+    confidence = rng.uniform(0.05, 1, shape)
+    draws = rng.random(shape)
+    missing = rng.uniform(0, 0.6, (count, 1))
+    confidence = confidence * (draws > missing)
 
-    return milliseconds(lambda p=p: lifter.lift(*p) for p in people)
+    calls = []
+    for n, k in enumerate(rng.integers(0, len(keypoints), count)):
+        person = (keypoints[[k]], confidence[[n]], covariance[[k]], views.camera, views.up[[k]])
+        calls.append(partial(lifter.lift, *person))
+
+    return milliseconds(calls)
 
 
 def many_a_call(
@@ -113,20 +119,23 @@ def many_a_call(
 def beside_reference(
     lifter: Lifter, views: Views, keypoints, confidence, covariance, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Times of the reference for single persons, and the greatest distance of a joint, mm."""
-    times = []
-    apart = []
+    """Times (count,) of the reference for single persons, ms, and the largest distance (count,) of
+    a joint, mm."""
     ours = lifter.lift(
         keypoints[:count], confidence[:count], covariance[:count], views.camera, views.up[:count]
     )
 
+    times = []
+    apart = []
     for n in range(count):
         start = time.perf_counter()
         plain = reference_lift(
             lifter, keypoints[n], confidence[n], covariance[n], views.camera, views.up[n]
         )
         times.append(1e3 * (time.perf_counter() - start))
-        apart.append(1e3 * np.linalg.norm(ours.joints_m[n] - plain["joints_m"], axis=-1).max())
+
+        distance = np.linalg.norm(ours.joints_m[n] - plain["joints_m"], axis=-1)
+        apart.append(1e3 * distance.max())
 
     return np.array(times), np.array(apart)
 

@@ -25,6 +25,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from unittest import mock
 
@@ -57,30 +58,30 @@ Row = dict[str, float]
 
 
 class Stopwatch:
-    """Times calls on one device: wall time of each to its end, and CPU time of all threads of this
-    process."""
+    """Times calls on one device: wall time until each has ended, and CPU time of all threads of
+    this process."""
 
     def __init__(self, device: torch.device, seconds: float, by_cpu: bool = False):
-        """by_cpu: take CPU time over the number of threads for wall time."""
+        """by_cpu: use the CPU time divided by the number of threads in place of wall time."""
         self.device = device
         self.seconds = seconds
         self.by_cpu = by_cpu
 
     def median(self, call: Callable[[], object]) -> tuple[float, float]:
-        """Medians in ms of wall and CPU time over LEAST_CALLS calls or more, after two that do not
-        count."""
+        """Medians in ms of wall and CPU time of at least LEAST_CALLS calls, after two that are not
+        counted."""
         for _ in range(2):
             self._once(call)
 
         times = []
         end = time.perf_counter() + self.seconds
-
         while len(times) < LEAST_CALLS or time.perf_counter() < end:
             times.append(self._once(call))
 
         wall, cpu = np.median(times, axis=0)
-
-        return float(cpu / torch.get_num_threads() if self.by_cpu else wall), float(cpu)
+        if self.by_cpu:
+            wall = cpu / torch.get_num_threads()
+        return float(wall), float(cpu)
 
     def _once(self, call: Callable[[], object]) -> tuple[float, float]:
         wall = time.perf_counter()
@@ -89,21 +90,25 @@ class Stopwatch:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-        return 1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - cpu)
+        wall_s = time.perf_counter() - wall
+        cpu_s = time.process_time() - cpu
+        return 1e3 * wall_s, 1e3 * cpu_s
 
 
 def matrix_peak(watch: Stopwatch, dtype: torch.dtype) -> float:
     """Best rate of a square matrix product, GMAC/s."""
     rates = []
     for size in PEAK_SIZES[watch.device.type]:
-        a, b = (torch.rand(size, size, device=watch.device).to(dtype) for _ in range(2))
-        rates.append(size**3 / 1e6 / watch.median(lambda a=a, b=b: a @ b)[0])
+        a = torch.rand(size, size, device=watch.device).to(dtype)
+        b = torch.rand(size, size, device=watch.device).to(dtype)
+        wall, _ = watch.median(partial(torch.matmul, a, b))
+        rates.append(size**3 / 1e6 / wall)
 
     return max(rates)
 
 
 def macs_of(call: Callable[[], object]) -> float:
-    """Multiplications with an addition in matrix products and convolutions of one call, in 1e9."""
+    """Multiply-accumulate operations in matrix products and convolutions of one call, in 1e9."""
     with FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops() / 2e9
@@ -112,7 +117,8 @@ def macs_of(call: Callable[[], object]) -> float:
 def rate_row(
     watch: Stopwatch, call: Callable[[], object], count: int, gmacs: float, peak: float
 ) -> Row:
-    """Milliseconds, crops and GMAC a second and share of the peak of a call for `count` crops."""
+    """Duration in ms, crops and GMAC per second and share of the peak of a call with `count`
+    crops."""
     wall, cpu = watch.median(call)
     rate = 1e3 * gmacs / wall
     row = {
@@ -122,8 +128,9 @@ def rate_row(
         "GMAC/s": rate,
         "% of peak": 100 * rate / peak,
     }
-
-    return row | ({"CPU ms": cpu} if watch.device.type == "cpu" else {})
+    if watch.device.type == "cpu":
+        row["CPU ms"] = cpu
+    return row
 
 
 def inference_row(
@@ -221,41 +228,52 @@ def training_row(
     config = dataclasses.replace(
         recipe, network=network, batch=batch, precision=precision, fusion_from=0
     )
-    layers = build_network(config.network, MixturePPCA.load(WEIGHTS / "prior.npz")).fusion
+    prior = MixturePPCA.load(WEIGHTS / "prior.npz")
+    layers = build_network(config.network, prior).fusion
     trainer = NetworkTrainer(config, layers, watch.device, random_trunk(config.network.variant))
+
+    # A batch of noise
     size = config.network.input_px
     images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)
-    labels = torch.cat([torch.rand(batch, 14, 2) * (size - 1), torch.ones(batch, 14, 1)], -1)
-    data = Batch(images, labels, torch.zeros(batch, dtype=torch.bool), torch.ones(batch, 14))
-    gmacs = macs_of(lambda: trainer.train_step(data))
+    points = torch.rand(batch, 14, 2) * (size - 1)
+    labels = torch.cat([points, torch.ones(batch, 14, 1)], -1)
+    nobody = torch.zeros(batch, dtype=torch.bool)
+    data = Batch(images, labels, nobody, torch.ones(batch, 14))
 
-    return rate_row(watch, lambda: trainer.train_step(data), batch, gmacs, peak)
+    step = partial(trainer.train_step, data)
+    gmacs = macs_of(step)
+    return rate_row(watch, step, batch, gmacs, peak)
 
 
 def random_trunk(variant: str) -> dict[str, torch.Tensor] | None:
-    """Weights that stand for the published trunk's, which the recipes start from; None where the
+    """Random weights in place of the published trunk, which the recipes start from; None if the
     variant has no trunk."""
-    return Trunk(TRUNK_WIDTHS[variant]).state_dict() if variant in TRUNK_WIDTHS else None
+    if variant not in TRUNK_WIDTHS:
+        return None
+
+    trunk = Trunk(TRUNK_WIDTHS[variant])
+    return trunk.state_dict()
 
 
 def augmentation_row(variant: str, watch: Stopwatch) -> Row:
-    """Crops of one window a second in one process."""
+    """Crops of one window per second in one process."""
     recipe = RECIPES[variant]
+    side = recipe.window_px
     rng = np.random.default_rng(0)
-    window = rng.integers(0, 256, (recipe.window_px, recipe.window_px, 3), np.uint8)
-    keypoints = np.concatenate(
-        [rng.uniform(0.27, 0.73, (14, 2)) * recipe.window_px, np.ones((14, 1))], -1
-    ).astype(np.float32)
-    size = recipe.network.input_px
-    alone = Stopwatch(torch.device("cpu"), watch.seconds)
-    wall, cpu = alone.median(lambda: augment(window, keypoints, size, recipe.augmentation, rng))
+    window = rng.integers(0, 256, (side, side, 3), np.uint8)
+    points = rng.uniform(0.27, 0.73, (14, 2)) * side
+    keypoints = np.concatenate([points, np.ones((14, 1))], -1).astype(np.float32)
 
+    size = recipe.network.input_px
+    make_crop = partial(augment, window, keypoints, size, recipe.augmentation, rng)
+    alone = Stopwatch(torch.device("cpu"), watch.seconds)
+    wall, cpu = alone.median(make_crop)
     return {"ms": wall, "crops/s": 1e3 / wall, "CPU ms": cpu}
 
 
 def pipeline_rows(args: argparse.Namespace) -> dict[str, Row]:
-    """Frames a second through the estimator that ships, by threads: as many as cores, and half of
-    them as in the node."""
+    """Frames per second of the shipped estimator, with as many threads as cores and with half of
+    them, as in the node."""
     camera = Camera(np.array([[600.0, 0, 319.5], [0, 600, 239.5], [0, 0, 1]]))
     images = frames(args.frames)
     rows = {}
@@ -278,7 +296,6 @@ def pipeline_row(estimator: PoseEstimator, images: list[np.ndarray], camera: Cam
         estimator.estimate(image, camera)
 
     found = []
-
     for image in images:
         wall = time.perf_counter()
         cpu = time.process_time()
@@ -289,28 +306,33 @@ def pipeline_row(estimator: PoseEstimator, images: list[np.ndarray], camera: Cam
         } | estimate.seconds
         found.append([1e3 * value for value in spent.values()] + [len(estimate.persons)])
 
-    table = dict(zip([*spent, "persons"], np.array(found).T, strict=True))
-    middle = {name: float(np.median(values)) for name, values in table.items() if name != "persons"}
-    p95 = float(np.percentile(table["ms"], 95))
+    *columns, persons = np.array(found).T
+    medians = {}
+    for name, values in zip(spent, columns, strict=True):
+        medians[name] = float(np.median(values))
 
-    return (
-        {"frames/s": 1e3 / middle["ms"]}
-        | middle
-        | {"p95 ms": p95, "persons": float(table["persons"].mean())}
-    )
+    row = {"frames/s": 1e3 / medians["ms"]} | medians
+    row["p95 ms"] = float(np.percentile(columns[0], 95))
+    row["persons"] = float(persons.mean())
+    return row
 
 
 def frames(count: int) -> list[np.ndarray]:
     """Frames of the demo clip from the first with the whole person in view, (480, 640, 3) RGB."""
     video = cv2.VideoCapture(str(CLIP))
-    read = [video.read()[1] for _ in range(FIRST_FRAME + count)]
+    images = []
+    for number in range(FIRST_FRAME + count):
+        _, image = video.read()
+        if number >= FIRST_FRAME:
+            images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
     video.release()
-    return [cv2.cvtColor(image, cv2.COLOR_BGR2RGB) for image in read[FIRST_FRAME:]]
+    return images
 
 
 @contextlib.contextmanager
 def reported(name: str, rows: dict[str, Row]):
-    """Says which row is measured and, where that fails, why; frees the memory after it."""
+    """Print which row is measured, and why if that fails; free the memory afterwards."""
     print(f"{name} ...", file=sys.stderr, flush=True)
     try:
         yield
@@ -324,15 +346,17 @@ def reported(name: str, rows: dict[str, Row]):
 
 
 def print_rows(title: str, rows: dict[str, Row]) -> None:
-    """A table; columns as the rows have them."""
-    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
-    wide = max(map(len, rows), default=0)
-    print(f"\n{title}\n{'':{wide}}" + "".join(f"{column:>13}" for column in columns))
+    """Print a table with the columns of all rows."""
+    columns = {}
+    for row in rows.values():
+        columns |= dict.fromkeys(row)
+
+    width = max(map(len, rows), default=0)
+    header = "".join(f"{column:>13}" for column in columns)
+    print(f"\n{title}\n{'':{width}}{header}")
     for name, row in rows.items():
-        print(
-            f"{name:{wide}}"
-            + "".join(f"{row[c]:13.4g}" if c in row else f"{'-':>13}" for c in columns)
-        )
+        cells = [f"{row[c]:13.4g}" if c in row else f"{'-':>13}" for c in columns]
+        print(f"{name:{width}}" + "".join(cells))
 
 
 def parse() -> argparse.Namespace:

@@ -40,45 +40,50 @@ def mixed_poses(mocap: str, count: int, rng: np.random.Generator) -> np.ndarray:
     for start in range(0, count, BLOCK):
         size = min(BLOCK, count - start)
         lower, upper = source[rng.integers(0, len(source), (2, size))]
-        facing = [np.arctan2(*(p[:, 4] - p[:, 1])[:, [2, 0]].T) for p in (lower, upper)]
-        mixed = np.concatenate([lower[:, :7], turned(upper, facing[1] - facing[0])[:, 7:]], 1)
-        poses[start : start + size] = turned(mixed, rng.uniform(0, 2 * np.pi, size)) + rng.normal(
-            0, 0.005, mixed.shape
-        )
+        aligned = turned(upper, heading(upper) - heading(lower))
+        mixed = np.concatenate([lower[:, :7], aligned[:, 7:]], 1)
+        rotated = turned(mixed, rng.uniform(0, 2 * np.pi, size))
+        noise = rng.normal(0, 0.005, mixed.shape)
+        poses[start : start + size] = rotated + noise
 
     return poses
+
+
+def heading(poses: np.ndarray) -> np.ndarray:
+    """Angle (N,) about the vertical of the line across the hips."""
+    across = poses[:, 4] - poses[:, 1]
+    return np.arctan2(across[:, 2], across[:, 0])
 
 
 def drawn_poses(count: int, rng: np.random.Generator) -> np.ndarray:
     """Poses (N, 17, 3) float32 drawn from the prior that ships."""
     prior = MixturePPCA.load(WEIGHTS)
+    components = len(prior.weights_)
+    share = prior.weights_ / prior.weights_.sum()
     poses = np.empty((count, 17, 3), np.float32)
 
     for start in range(0, count, BLOCK):
-        component = rng.choice(
-            len(prior.weights_), min(BLOCK, count - start), p=prior.weights_ / prior.weights_.sum()
-        )
-        drawn = prior.means_[component] + prior.noises_[
-            component, None, None
-        ] * rng.standard_normal((len(component), 17, 3))
-        for c in range(len(prior.weights_)):
-            own = component == c
-            drawn[own] += np.tensordot(
-                rng.standard_normal((own.sum(), prior.basis)) * prior.deviations_[c],
-                prior.bases_[c],
-                1,
-            )
+        size = min(BLOCK, count - start)
+        component = rng.choice(components, size, p=share)
+        noise = rng.standard_normal((size, 17, 3))
+        drawn = prior.means_[component] + prior.noises_[component, None, None] * noise
 
-        poses[start : start + len(drawn)] = prior.stature_m_ * turned(
-            drawn, rng.uniform(0, 2 * np.pi, len(drawn))
-        )
+        for index in range(components):
+            own = component == index
+            latent = rng.standard_normal((own.sum(), prior.basis)) * prior.deviations_[index]
+            drawn[own] += np.tensordot(latent, prior.bases_[index], 1)
+
+        rotated = turned(drawn, rng.uniform(0, 2 * np.pi, size))
+        poses[start : start + size] = prior.stature_m_ * rotated
 
     return poses
 
 
 def turned(poses: np.ndarray, angle: np.ndarray) -> np.ndarray:
     """Poses (N, 17, 3) turned about the vertical, each by its angle."""
-    return rotate_about_vertical(poses.reshape(len(poses), -1), angle).reshape(poses.shape)
+    rows = poses.reshape(len(poses), -1)
+    rotated = rotate_about_vertical(rows, angle)
+    return rotated.reshape(poses.shape)
 
 
 def run_fit(poses: np.ndarray, args: argparse.Namespace) -> dict[str, float]:
@@ -112,54 +117,57 @@ def plain_step(
     rows = np.concatenate([rows, mirror_rows(rows)])
     weights = np.tile(weights, 2)
     theta = np.concatenate([theta, -theta])
+
+    # A rotation by theta: constant part, cosine part and sine part
     x, y, z = np.moveaxis(rows.reshape(len(rows), -1, 3), -1, 0)
     zero = np.zeros_like(x)
-    parts = [
-        np.stack(p, -1).reshape(len(rows), -1)
-        for p in ((zero, y, zero), (x, zero, z), (-z, zero, x))
-    ]
+    constant = np.stack([zero, y, zero], -1).reshape(len(rows), -1)
+    cosine = np.stack([x, zero, z], -1).reshape(len(rows), -1)
+    sine = np.stack([-z, zero, x], -1).reshape(len(rows), -1)
+
+    # E step
     forms = []
     log_joint = []
-
     for weight, model in zip(mixture.weights, mixture.gaussians):
-        stacked = np.stack([parts[0] - model.mean, parts[1], parts[2]], 1)
+        stacked = np.stack([constant - model.mean, cosine, sine], 1)
         forms.append(stacked @ model.precision() @ stacked.transpose(0, 2, 1))
-        log_joint.append(np.log(weight) + model.log_density(rotate_about_vertical(rows, -theta)))
+        aligned = rotate_about_vertical(rows, -theta)
+        log_joint.append(np.log(weight) + model.log_density(aligned))
 
     joint = np.stack(log_joint, 1)
     evidence = np.logaddexp.reduce(joint, axis=1)
     responsibility = np.exp(joint - evidence[:, None])
     form = np.einsum("nc,cnij->nij", responsibility, np.stack(forms))
 
+    # Rotations
     for _ in range(2):
         theta = theta + newton_step(form, theta)
 
+    # M step
     aligned = rotate_about_vertical(rows, -theta)
     share = responsibility * weights[:, None]
     means = (share.T @ aligned) / share.sum(0)[:, None]
 
-    for c in range(len(means)):
-        np.linalg.eigh(((aligned - means[c]) * share[:, c, None]).T @ (aligned - means[c]))
+    for index in range(len(means)):
+        centred = aligned - means[index]
+        scatter = (centred * share[:, index, None]).T @ centred
+        np.linalg.eigh(scatter)
 
     return float(weights @ evidence / weights.sum()), means
 
 
 def newton_step(form: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    """Changes (N,) of the angles that minimise the quadratic forms (N, 3, 3)."""
     c = np.cos(theta)
     s = np.sin(theta)
+    by_cosine = form[:, 0, 1]
+    by_sine = form[:, 0, 2]
     bent = form[:, 2, 2] - form[:, 1, 1]
     crossed = form[:, 1, 2]
-    first = (
-        2 * (c * form[:, 0, 2] - s * form[:, 0, 1])
-        + 2 * c * s * bent
-        + 2 * (c * c - s * s) * crossed
-    )
-    second = (
-        -2 * (c * form[:, 0, 1] + s * form[:, 0, 2])
-        + 2 * (c * c - s * s) * bent
-        - 8 * c * s * crossed
-    )
+    double = c * c - s * s
 
+    first = 2 * (c * by_sine - s * by_cosine) + 2 * c * s * bent + 2 * double * crossed
+    second = -2 * (c * by_cosine + s * by_sine) + 2 * double * bent - 8 * c * s * crossed
     return np.clip(-first / np.maximum(np.abs(second), 1e-9), -0.5, 0.5)
 
 

@@ -43,8 +43,12 @@ def docstring_lines(tree: ast.AST) -> set[int]:
     for node in ast.walk(tree):
         if not isinstance(node, ast.Expr):
             continue
-        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-            lines.update(range(node.lineno, node.end_lineno + 1))
+
+        value = node.value
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            numbers = range(node.lineno, node.end_lineno + 1)
+            lines.update(numbers)
+
     return lines
 
 
@@ -79,7 +83,9 @@ def functions_of(path: Path) -> list[Function]:
 def room_of(path: Path) -> str:
     """Name of the folder below the package; `.` for files beside the rooms."""
     folders = path.relative_to(PACKAGE).parts[:-1]
-    return folders[0] if folders else "."
+    if not folders:
+        return "."
+    return folders[0]
 
 
 def main() -> None:
@@ -93,27 +99,42 @@ def main() -> None:
 
     print(f"{'room':12} functions  nodes/line  blank  lines  statements  longest line")
     for room, functions in rooms.items():
-        if not functions:
-            continue
+        if functions:
+            print_room(room, functions, longest[room])
 
-        density = statistics.median(function.density for function in functions)
-        lines = statistics.median(function.lines for function in functions)
-        statements = statistics.median(function.statements for function in functions)
-        blank = sum(f.blank for f in functions) / sum(f.lines for f in functions)
-        print(
-            f"{room:12} {len(functions):9}  {density:10.1f}  {blank:5.1%}  {lines:5.0f}"
-            f"  {statements:10.0f}  {longest[room]:12}"
-        )
-
-    loaded = subprocess.run(
-        [sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True
-    ).stdout.split()
-    count = sum(len(Path(name).read_text(encoding="utf-8").splitlines()) for name in loaded)
-    print(f"lifting_ros.estimator imports {len(loaded)} modules of this package, {count} lines")
-
+    print_imports()
     for room in sys.argv[1:]:
-        for function in sorted(rooms[room], key=lambda f: -f.density):
+        for function in sorted(rooms[room], key=lambda function: -function.density):
             print(f"{function.density:6.1f} {function.name}")
+
+
+def print_room(
+    room: str,
+    functions: list[Function],
+    longest: int,
+) -> None:
+    """Print the row of a room."""
+    density = statistics.median(function.density for function in functions)
+    lines = statistics.median(function.lines for function in functions)
+    statements = statistics.median(function.statements for function in functions)
+    all_lines = sum(function.lines for function in functions)
+    all_blank = sum(function.blank for function in functions)
+    print(
+        f"{room:12} {len(functions):9}  {density:10.1f}  {all_blank / all_lines:5.1%}  {lines:5.0f}"
+        f"  {statements:10.0f}  {longest:12}"
+    )
+
+
+def print_imports() -> None:
+    """Print how much of the package `import lifting_ros.estimator` loads."""
+    command = [sys.executable, "-c", IMPORTED]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    count = 0
+    for name in loaded:
+        text = Path(name).read_text(encoding="utf-8")
+        count += len(text.splitlines())
+
+    print(f"lifting_ros.estimator imports {len(loaded)} modules of this package, {count} lines")
 
 
 if __name__ == "__main__":

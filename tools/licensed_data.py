@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A folder of training data with those photographs alone whose origin states a permissive licence.
+"""Makes a folder of training data with only those photographs whose origin states a permissive
+licence.
 
     python tools/licensed_data.py DATA OUT
 
-LSPET and `scenes` go as a whole; of `people` and of the pictures without people those go whose
-names begin as NOT_PERMISSIVE says. Who validates in DATA validates in OUT. OUT holds lists of its
-own and links to everything else in DATA.
+LSPET and `scenes` are left out as a whole; of `people` and of the pictures without people, those
+whose names begin as in NOT_PERMISSIVE. The split of OUT is that of DATA. OUT has its own lists and
+links to everything else in DATA.
 """
 
 from __future__ import annotations
@@ -25,33 +26,35 @@ NOT_PERMISSIVE = {
     "people": ("fall_", "plaza_", "portrait_", "traffic_"),
     "negatives": ("house_", "traffic_"),
 }
-"""How the names of photographs without a licence statement, or with one that obliges those who
-share (`fall_`: ODbL), begin, by set."""
+"""First letters of the names of photographs, by set, whose origin states no licence or one with
+duties for those who share (`fall_`: ODbL)."""
 
 BY_TEACHERS = ("teacher.npz", "votes.npz")
-"""Labels by teachers beside those of a set, a row for each photograph."""
+"""Labels by teachers, beside those of a set; one row per photograph."""
+
+_OPTIONAL = {"validation": ("N",)}
 
 
-def write_licensed(data: Path, out: Path) -> dict[str, int]:
-    """Write OUT, which must not exist; returns the photographs left by set. Errors as those of
+def write_licensed(
+    data: Path,
+    out: Path,
+) -> dict[str, int]:
+    """Write OUT, which must not exist; return the number of photographs by set. Errors as
     `read_arrays`."""
     counts = {}
-    for name in photo_sets_in(data / "keypoints2d"):
-        arrays = read_arrays(
-            data / "keypoints2d" / name / "annotations.npz",
-            {"names": ("N",)},
-            {"validation": ("N",)},
-        )
-        split = own_split(arrays, validation_of(name, [str(n) for n in arrays["names"]]))
-        counts[name] = _write_set(
-            data / "keypoints2d" / name, out / "keypoints2d" / name, arrays, split
-        )
+    sets = data / "keypoints2d"
+    for name in photo_sets_in(sets):
+        source = sets / name
+        target = out / "keypoints2d" / name
+        arrays = read_arrays(source / "annotations.npz", {"names": ("N",)}, _OPTIONAL)
+        files = [str(file) for file in arrays["names"]]
+        split = own_split(arrays, validation_of(name, files))
+        counts[name] = _write_set(source, target, arrays, split)
 
-    arrays = read_arrays(
-        data / "negatives" / "names.npz", {"names": ("N",)}, {"validation": ("N",)}
-    )
+    source = data / "negatives"
+    arrays = read_arrays(source / "names.npz", {"names": ("N",)}, _OPTIONAL)
     split = own_split(arrays, every_ninth(len(arrays["names"])))
-    counts["negatives"] = _write_set(data / "negatives", out / "negatives", arrays, split)
+    counts["negatives"] = _write_set(source, out / "negatives", arrays, split)
 
     for folder in ("body", "mocap"):
         if (data / folder).is_dir():
@@ -61,35 +64,33 @@ def write_licensed(data: Path, out: Path) -> dict[str, int]:
 
 
 def _write_set(
-    source: Path, target: Path, arrays: dict[str, np.ndarray], validation: np.ndarray
+    source: Path,
+    target: Path,
+    arrays: dict[str, np.ndarray],
+    validation: np.ndarray,
 ) -> int:
-    """Write the rows of a set that may stay, if any, to their own folder; returns their number."""
-    begins = NOT_PERMISSIVE.get(source.name, ())
-    stay = np.array(
-        [not str(name).startswith(begins) if begins else True for name in arrays["names"]]
-    )
+    """Write the rows of a set that may stay, if any, to their own folder; return their number."""
+    beginnings = NOT_PERMISSIVE.get(source.name, ())
+    stay = np.array([not str(name).startswith(beginnings) for name in arrays["names"]])
     if not stay.any():
         return 0
 
+    # Lists
+    own_list = "names.npz" if source.name == "negatives" else "annotations.npz"
+    lists = {own_list: arrays | {"validation": validation}}
+    for name in BY_TEACHERS:
+        if (source / name).is_file():
+            lists[name] = read_arrays(source / name, {})
+
     target.mkdir(parents=True)
-    lists = {
-        "names.npz" if source.name == "negatives" else "annotations.npz": arrays
-        | {"validation": validation}
-    }
-    lists |= {
-        name: read_arrays(source / name, {}) for name in BY_TEACHERS if (source / name).is_file()
-    }
-
     for name, columns in lists.items():
-        np.savez(
-            target / name,
-            **{
-                key: values[stay]
-                for key, values in columns.items()
-                if values.shape[:1] == stay.shape
-            },
-        )
+        kept = {}
+        for key, values in columns.items():
+            if values.shape[:1] == stay.shape:
+                kept[key] = values[stay]
+        np.savez(target / name, **kept)
 
+    # Everything else
     for file in source.iterdir():
         if file.suffix != ".npz":
             (target / file.name).symlink_to(file.resolve())
@@ -100,9 +101,6 @@ def _write_set(
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    print(
-        ", ".join(
-            f"{name} {count}"
-            for name, count in write_licensed(Path(sys.argv[1]), Path(sys.argv[2])).items()
-        )
-    )
+
+    written = write_licensed(Path(sys.argv[1]), Path(sys.argv[2]))
+    print(", ".join(f"{name} {count}" for name, count in written.items()))

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs at every start of the virtual environment's Python, from a .pth file: ROS 2 works without
-sourcing anything.
+"""Runs at each start of the virtual environment's Python, from a .pth file, so that ROS 2 works
+without sourcing a setup file.
 
 `make build` copies this file into the environment as `_lifting_ros_env.py`, beside
-`_lifting_ros_paths.py`, which
-records where things were at that moment. Three things are done, each only where it is not done
-already:
+`_lifting_ros_paths.py`, which records where things were at that moment. Three things are done, each
+only if it is not done yet:
+
 - AMENT_PREFIX_PATH, LD_LIBRARY_PATH and the module path lead to the ROS 2 that the package was
-built against. The
-  dynamic linker reads LD_LIBRARY_PATH only at the start of a process, so Python is started over
-  once when it changed.
-  (The ROS wheels do that too, but a child of another environment inherits their mark of having done
-  it.)
-- the checkout comes before the installed packages, so that edits of the sources are live;
-- the Fast DDS profile of this package is the default one: with Fast DDS' own, raw images are lost.
+  built against. The dynamic linker reads LD_LIBRARY_PATH only when a process starts, so Python
+  starts again once if it changed. (The ROS wheels do that too, but a child of another environment
+  inherits their mark of having done it.)
+- The checkout comes before the installed packages, so that changes of the sources take effect.
+- The Fast DDS profile of this package is the default one; with Fast DDS' own, raw images are lost.
 """
 
 import glob
@@ -22,35 +20,42 @@ import sys
 
 import _lifting_ros_paths as paths
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+
 
 def of_another_environment(folder):
-    """True where `folder` is, or lies directly in, a virtual environment that is not this one."""
+    """Whether `folder` is, or lies directly in, a virtual environment that is not this one."""
+    if folder == sys.prefix or folder.startswith(sys.prefix + "/"):
+        return False
+
     outer = folder.split("/lib/python")[0]
-    roots = {folder, os.path.dirname(folder), outer}
-
-    return (
-        not folder.startswith(sys.prefix + "/")
-        and folder != sys.prefix
-        and any(os.path.exists(os.path.join(root, "pyvenv.cfg")) for root in roots)
-    )
+    for root in (folder, os.path.dirname(folder), outer):
+        if os.path.exists(os.path.join(root, "pyvenv.cfg")):
+            return True
+    return False
 
 
-def append(variable, wanted):
-    """Puts `wanted` folders at the end of the path list `variable`; True where that changed it."""
-    before = [p for p in os.environ.get(variable, "").split(os.pathsep) if p]
-    kept = [p for p in before if not of_another_environment(p)]
-    after = kept + [p for p in wanted if p not in kept]
+def append(
+    variable,
+    wanted,
+):
+    """Put `wanted` folders at the end of the path list `variable`; return whether it changed."""
+    value = os.environ.get(variable, "")
+    before = [folder for folder in value.split(os.pathsep) if folder]
+    kept = [folder for folder in before if not of_another_environment(folder)]
+    new = [folder for folder in wanted if folder not in kept]
+    after = kept + new
     os.environ[variable] = os.pathsep.join(after)
-
     return after != before
 
 
 def set_module_path():
-    """Sources and the Python packages of a ROS installation go right before this environment's
-    packages."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    at = sys.path.index(here) if here in sys.path else len(sys.path)
-    sys.path[at:at] = [p for p in [paths.SOURCE, *paths.MODULES] if p and p not in sys.path]
+    """Put the sources and the Python packages of a ROS installation before the packages of this
+    environment."""
+    index = sys.path.index(HERE) if HERE in sys.path else len(sys.path)
+    wanted = [paths.SOURCE, *paths.MODULES]
+    new = [folder for folder in wanted if folder and folder not in sys.path]
+    sys.path[index:index] = new
 
 
 def main():
@@ -58,7 +63,7 @@ def main():
     if paths.FASTDDS_PROFILE and os.path.exists(paths.FASTDDS_PROFILE):
         os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", paths.FASTDDS_PROFILE)
 
-    bundled = glob.glob(os.path.join(os.path.dirname(os.path.abspath(__file__)), "ros_*.libs"))
+    bundled = glob.glob(os.path.join(HERE, "ros_*.libs"))
     os.environ["_ROS_WHEELS_BOOTSTRAP_COMPLETE"] = "1"
     if append("LD_LIBRARY_PATH", paths.LIBRARIES + sorted(bundled)):
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ)

@@ -106,6 +106,7 @@ def _planar_to_rgb(message: Image) -> np.ndarray:
         raise ConversionError(
             f"height: expected an even number of pixels in {message.encoding}, got {message.height}"
         )
+
     row = _checked_row(message, message.encoding, 1, message.height * 3 // 2)
     pixels = _tight(message, row, message.height * 3 // 2)
     return cv2.cvtColor(pixels, _PLANAR[message.encoding])
@@ -201,9 +202,9 @@ def message_to_rgb(
 
 def depth_to_metres(message: Image) -> np.ndarray:
     """(H, W) float32 metres of a depth image (REP 118): 32FC1 metres, 16UC1 or mono16 millimetres;
-    what is 0, NaN or inf is no depth.
+    0, NaN and inf mean no depth.
 
-    ConversionError where encoding, size, step and data do not fit together.
+    ConversionError if encoding, size, step and data do not fit together.
     """
     if message.encoding not in _DEPTH:
         raise ConversionError(
@@ -220,7 +221,7 @@ def depth_to_metres(message: Image) -> np.ndarray:
 def compressed_to_rgb(
     message: CompressedImage, brightness: BrightnessRange | None = None
 ) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of a JPEG or PNG image; ConversionError where it does not decode.
+    """(H, W, 3) uint8 RGB of a JPEG or PNG image; ConversionError if it does not decode.
 
     brightness: the camera's, for images of 16 bits.
     """
@@ -263,7 +264,10 @@ def skeleton_2d_to_msg(skeleton_2d: Skeleton2D, track_id: int = 0) -> Skeleton2D
     message = Skeleton2DMsg(
         id=track_id, score=float(skeleton_2d.score), box=np.asarray(skeleton_2d.box_px, np.float64)
     )
-    xx, xy, yy = (skeleton_2d.covariance_px2[:, i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
+    covariance = skeleton_2d.covariance_px2
+    xx = covariance[:, 0, 0]
+    xy = covariance[:, 0, 1]
+    yy = covariance[:, 1, 1]
     rows = np.column_stack([skeleton_2d.keypoints_px, skeleton_2d.confidence, xx, xy, yy])  # 14, 6
 
     for keypoint, values in zip(message.keypoints, rows.tolist(), strict=True):
@@ -303,6 +307,7 @@ def skeleton_3d_to_msg(person: Person) -> Skeleton3DMsg:
         bone_length_deviations=np.asarray(person.bone_lengths_std_m, np.float64),
         coasting=person.coasting,
     )
+
     # 17, 9
     velocity_covariances = np.asarray(person.velocity_covariance_m2ps2, np.float64).reshape(-1, 9)
     covariances = np.asarray(pose.covariance_m2, np.float64).reshape(-1, 9)  # 17, 9
@@ -377,7 +382,7 @@ def skeleton_info(model: str, weights_sha256: str, prior_sha256: str) -> Skeleto
     """The message ~/info: names and topology of the skeletons, and the files they are made with."""
     parents = [-1] * skeleton.KEYPOINT_COUNT
     for a, b in skeleton.KEYPOINT_LIMBS:
-        # All limbs point away from the neck but the first, which is head to neck.
+        # All limbs point away from the neck, except the first one, from the head to the neck
         child, parent = (a, b) if b == skeleton.KEYPOINT_NAMES.index("neck") else (b, a)
         parents[child] = parent
 

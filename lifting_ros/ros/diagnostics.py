@@ -67,7 +67,8 @@ class Tally:
                 self._steps[step].append(value)
 
     def take(self, period_s: float) -> tuple[dict[str, str], int, Counter[str]]:
-        """Values by name, number of answered images, dropped images by cause; then starts over."""
+        """Values by name, number of answered images, and dropped images by cause, since the last
+        call."""
         with self._lock:
             ages = np.array(self._ages)
             steps = dict(self._steps)
@@ -130,7 +131,7 @@ class Diagnostics:
             status.level = DiagnosticStatus.ERROR
             status.message = f"{sum(failed.values())} frames {', '.join(failed)}"
         elif not answered and (topic := self._expected_topic()):
-            # Frames that do arrive may take longer than a period to answer.
+            # An answer may take longer than a period
             silent = values["input rate [Hz]"] == "0.0"
             problem = "no frames" if silent else "no answer yet to the frames"
             status.level = DiagnosticStatus.WARN
@@ -142,11 +143,11 @@ class Diagnostics:
             status.message = ", ".join(f"{cause} ({count})" for cause, count in others.items())
 
         values |= more | {"memory [MB]": f"{memory_bytes() / 1e6:.0f}"}
-
         if torch.cuda.is_available():
             values["GPU memory [MB]"] = f"{torch.cuda.memory_reserved() / 1e6:.0f}"
 
         status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
+
         message = DiagnosticArray(status=[status])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
@@ -155,6 +156,7 @@ class Diagnostics:
 def memory_bytes() -> int:
     """Resident memory of this process; 0 if the system does not report it."""
     try:
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * _PAGE_BYTES
+        fields = Path("/proc/self/statm").read_text(encoding="ascii").split()
+        return int(fields[1]) * _PAGE_BYTES
     except OSError:
         return 0

@@ -72,6 +72,7 @@ class Humans:
 
         if not size:
             return
+
         for person in there:
             skeletons, rois = self._publishers(ids[person.id])
             skeletons.publish(skeleton_to_hri(self._messages, person.skeleton_2d, header, size))
@@ -117,6 +118,7 @@ def skeleton_to_hri(messages: ModuleType, flat: Skeleton2D, header: Header, size
     message = messages.Skeleton2D(header=header)
     known = (flat.confidence > 0) & np.isfinite(flat.keypoints_px).all(-1)  # 14
     places = np.where(known[:, None], _shares(flat.keypoints_px, size), 0.0).tolist()
+
     for k in range(_HEAD_TOP + 1, KEYPOINT_COUNT):
         point = message.skeleton[k]
         point.x, point.y = places[k]

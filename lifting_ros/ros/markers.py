@@ -92,6 +92,7 @@ class MarkerBuilder:
         """Use another configuration from the next array on."""
         self._config = config
         self._lifetime = seconds_to_duration(config.lifetime_s)
+
         alphas = {
             JointStatus.INVALID: 0.0,
             JointStatus.INFERRED: config.inferred_alpha,
@@ -109,6 +110,7 @@ class MarkerBuilder:
             for index, person in enumerate(persons)
             for marker in self._of_person(person, index, header)
         ]
+
         shown = dict.fromkeys((marker.ns, marker.id) for marker in markers)
         gone = [key for key in self._shown if key not in shown]
         self._shown = shown
@@ -130,8 +132,8 @@ class MarkerBuilder:
         status = pose.status.tolist()
         drawn = np.isfinite(pose.joints_m).all(-1) & (pose.status != JointStatus.INVALID)  # 17
         points = [Point(x=x, y=y, z=z) for x, y, z in pose.joints_m.tolist()]
-        limbs = [limb for limb in LIMBS if drawn[limb[0]] and drawn[limb[1]]]
 
+        limbs = [limb for limb in LIMBS if drawn[limb[0]] and drawn[limb[1]]]
         if limbs:
             # Both ends have the colour of the outer joint's side, so that limbs do not fade to
             # grey.
@@ -144,7 +146,6 @@ class MarkerBuilder:
             yield marker
 
         joints = np.flatnonzero(drawn).tolist()
-
         if joints:
             colours = [self._colours[_SIDES[j], status[j]] for j in joints]
             marker = self._marker(header, "joints", number, Marker.SPHERE_LIST)
@@ -175,9 +176,10 @@ class MarkerBuilder:
 
         std, quaternion = shape
         x, y, z, w = quaternion.tolist()
-        # RViz refuses a size of zero.
-        sizes = np.maximum(2 * self._config.sigma * std, 1e-4).tolist()
         pose = Pose(position=at, orientation=Quaternion(x=x, y=y, z=z, w=w))
+        # RViz refuses a size of zero
+        sizes = np.maximum(2 * self._config.sigma * std, 1e-4).tolist()
+
         marker = self._marker(header, "covariance", number, Marker.SPHERE)
         marker.pose = pose
         marker.scale = Vector3(x=sizes[0], y=sizes[1], z=sizes[2])

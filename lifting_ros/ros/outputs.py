@@ -114,6 +114,7 @@ class Outputs:
         model = model_name(config.estimator, config.input != "keypoints")
         if model == self._published_model:
             return
+
         self._published_model = model
         info = skeleton_info(model, estimator.weights_sha256, estimator.prior_sha256)
         self._info.publish(info)

@@ -94,7 +94,7 @@ class TransformListener:
                         static,
                     )
                 except ValueError:
-                    # somebody else's broken transform; those who need it hear that it is missing
+                    # An invalid transform from another node; a lookup reports it as missing
                     continue
 
             self._changed.notify_all()
@@ -117,12 +117,12 @@ class TransformListener:
 
 class BodyFrames:
     """Frames `<prefix>body_<n>` at the pelvis, x forward, z up, and `<prefix><joint>_<n>` in it,
-    oriented alike.
+    with the same orientation.
 
-    TF never forgets a frame, so that n is not a person's id, which counts up for ever, but one of
-    few numbers: a person keeps one while tracked, out of sight for up to `keep_s` as well unless
-    none else is left, and it goes to somebody else later. With `hri` a body has an id as REP 155
-    wants it, <prefix>p<n>, and its frames end in that.
+    TF never forgets a frame, so n is not the id of a person, which grows without limit, but one of
+    a few numbers. A person keeps a number while tracked, and for `keep_s` out of sight unless no
+    other number is left; later another person gets it. With `hri` a body has an id as in REP 155,
+    <prefix>p<n>, and the names of its frames end with that id.
     """
 
     def __init__(self, bodies: int, hri: bool = False, keep_s: float = 0.0):
@@ -131,18 +131,20 @@ class BodyFrames:
         self._keep_ns = round(keep_s * 1e9)
         self._number: dict[int, int] = {}
         self._seen_ns: dict[int, int] = {}
-        """Stamp of the last frame with a person that has a number; who was seen last is last."""
+        """Stamp of the last frame with each person that has a number; the last person seen is the
+        last item."""
 
     def build(self, persons: Sequence[Person], header: Header, prefix: str) -> TFMessage:
-        """Transforms of tracked persons that are placed in metres; those for whom no number is left
-        have none."""
+        """Transforms of the tracked persons that have a number and are placed in metres."""
         message = TFMessage()
         for person in persons:
             frame = body_frame(person.skeleton_3d)
-            if person.id in self._number and person.skeleton_3d.metric and frame is not None:
-                message.transforms += _of_body(
-                    person, frame, header, self._names(self._number[person.id], prefix)
-                )
+            number = self._number.get(person.id)
+            if number is None or frame is None or not person.skeleton_3d.metric:
+                continue
+
+            names = self._names(number, prefix)
+            message.transforms += _of_body(person, frame, header, names)
 
         return message
 
@@ -159,7 +161,8 @@ class BodyFrames:
 
         for one in ids:
             if one not in numbers and not free and away:
-                free = [numbers.pop(away.pop(0))]  # of who is away longest
+                longest_away = away.pop(0)
+                free = [numbers.pop(longest_away)]
             if one not in numbers and free:
                 numbers[one] = free.pop(0)
 
@@ -169,7 +172,7 @@ class BodyFrames:
         self._number = numbers
 
     def hri_ids(self, prefix: str) -> dict[int, str]:
-        """REP 155's ids by those of the tracks."""
+        """Ids as in REP 155, by track id."""
         return {one: f"{prefix}p{number}" for one, number in self._number.items()}
 
     def _names(self, number: int, prefix: str) -> Callable[[str], str]:
@@ -181,6 +184,7 @@ def _of_body(
 ) -> list[TransformStamped]:
     body = name("body")
     transforms = [_stamped(header, body, frame[:3, 3], quaternion_xyzw(frame[:3, :3]))]
+
     inside = Header(stamp=header.stamp, frame_id=body)
     joints_in_body = transform_points(person.skeleton_3d.joints_m, np.linalg.inv(frame))
     for joint, place in zip(JOINT_NAMES, joints_in_body):

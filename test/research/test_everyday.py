@@ -88,6 +88,13 @@ def test_a_person_not_found_is_wrong_in_every_keypoint():
     assert rows["sitting"]["people"] == 0 and np.isnan(rows["sitting"]["PCK"])
 
 
+def test_a_row_of_nobody_has_the_columns_of_the_others():
+    photos = EverydaySet((np.zeros((8, 8, 3), np.uint8),), labelled()[None], np.array([0]))
+    rows = everyday_tables(Finds(skeleton(STANDING_PX)), photos)
+    assert rows["sitting"]["people"] == 0 and rows["all"]["people"] == 1
+    assert list(rows["sitting"]) == list(rows["all"])
+
+
 def test_exchanged_sides_are_wrong():
     photos = EverydaySet((np.zeros((8, 8, 3), np.uint8),), labelled()[None], np.array([0]))
     exchanged = skeleton(STANDING_PX[list(KEYPOINT_FLIP)])

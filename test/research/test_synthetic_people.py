@@ -18,6 +18,8 @@ from lifting_ros.research.datasets.crops import true_crop
 from lifting_ros.research.evaluation import synthetic_people
 from lifting_ros.research.evaluation.synthetic_people import (
     TITLES,
+    LiftedCrops,
+    Observed,
     crop_cameras,
     error_rows,
     exact,
@@ -70,17 +72,15 @@ def test_exact_keypoints_are_lifted_well_and_noise_hurts(folder):
     keypoints, confidence, covariance = exact(people, cameras)
     noisy = keypoints + np.random.default_rng(0).normal(0, 8, keypoints.shape)
     given = {
-        "exact": (keypoints, confidence, covariance),
-        "noisy": (noisy, confidence, 128 * covariance),
+        "exact": Observed(keypoints, confidence, covariance),
+        "noisy": Observed(noisy, confidence, 128 * covariance),
     }
-    lifted = {name: lift(lifter, *values, cameras, people.up) for name, values in given.items()}
     labels = np.concatenate([keypoints, confidence[..., None]], -1)
-    rows = error_rows(
-        lifted,
-        {name: values[0] for name, values in given.items()},
-        dict.fromkeys(given, labels),
-        people.joints_m,
-    )
+    results = {}
+    for name, observed in given.items():
+        joints = lift(lifter, observed, cameras, people.up)
+        results[name] = LiftedCrops(joints, observed.keypoints_px, labels)
+    rows = error_rows(results, people.joints_m)
     assert (
         rows["exact"]["N-MPJPE"] < 110
         and rows["exact"]["px"] == 0
@@ -99,26 +99,18 @@ def test_rows_are_of_the_same_persons():
     worse[0] += np.random.default_rng(0).normal(0, 0.5, (17, 3))
     some = truth.copy()
     some[0] = np.nan
-    keypoints, ones = (
-        np.zeros((4, 14, 2)),
-        np.ones((4, 14, 3)),
-    )  # all in one point: no torso, no PCK
-    labels = {"all": ones, "some": ones, "none": ones}
-    rows = error_rows(
-        {"all": worse, "some": some}, {"all": keypoints, "some": keypoints}, labels, truth
-    )
+    keypoints = np.zeros((4, 14, 2))
+    labels = np.ones((4, 14, 3))  # all in one point: no torso, no PCK
+    all_lifted = LiftedCrops(worse, keypoints, labels)
+    rows = error_rows({"all": all_lifted, "some": LiftedCrops(some, keypoints, labels)}, truth)
     assert rows["all"]["MPJPE"] == rows["some"]["MPJPE"] == 0
     assert (
         np.isnan(rows["all"]["PCK"])
         and rows["all"]["lifted %"] == 100
         and rows["some"]["lifted %"] == 75
     )
-    none = error_rows(
-        {"all": worse, "none": np.full_like(truth, np.nan)},
-        {"all": keypoints, "none": keypoints},
-        labels,
-        truth,
-    )
+    nobody = LiftedCrops(np.full_like(truth, np.nan), keypoints, labels)
+    none = error_rows({"all": all_lifted, "none": nobody}, truth)
     assert np.isnan(none["all"]["MPJPE"]) and none["none"]["lifted %"] == 0
 
 

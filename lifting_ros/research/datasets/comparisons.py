@@ -30,12 +30,19 @@ class Comparisons(NamedTuple):
     far; int8."""
 
 
-def probability_correct(apart_m: np.ndarray, annotator: str, correct: float = 1.0) -> np.ndarray:
-    """Probability of a right answer for two joints `apart_m` apart in depth; `correct` is the
-    constant annotator's."""
+def probability_correct(
+    apart_m: np.ndarray,
+    annotator: str,
+    correct: float = 1.0,
+) -> np.ndarray:
+    """Probability of a right answer for two joints `apart_m` apart in depth; correct: that of the
+    constant annotator."""
     if annotator == "crowd":
-        return np.minimum(CROWD_LEAST + CROWD_PER_M * np.abs(apart_m), 1.0)
-    return np.full(np.shape(apart_m), correct if annotator == "constant" else 1.0)
+        share = CROWD_LEAST + CROWD_PER_M * np.abs(apart_m)
+        return np.minimum(share, 1.0)
+
+    constant = correct if annotator == "constant" else 1.0
+    return np.full(np.shape(apart_m), constant)
 
 
 def simulate(
@@ -46,10 +53,10 @@ def simulate(
     correct: float = 1.0,
     tolerance_m: float = 0.0,
 ) -> Comparisons:
-    """Compare `count` random pairs (0: all) of joints of M persons, depths (M, J); joints within
-    the tolerance count as equally far.
+    """Comparisons of `count` random pairs of joints (0: all pairs) of M persons, depths (M, J).
 
-    A wrong answer is the opposite one; for two equally far joints, either of them.
+    Joints whose depths differ by at most the tolerance count as equally far. A wrong answer is the
+    opposite one; for two equally far joints, either of them.
     """
     people, joints = depth_m.shape
     every = np.array(list(combinations(range(joints), 2)))

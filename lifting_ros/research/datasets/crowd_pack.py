@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rendered crowds and rooms without people, made once and kept in a pack of `synthetic_pack`."""
+"""Rendered crowds and rooms without people, rendered once and kept in a pack of
+`synthetic_pack`."""
 
 from __future__ import annotations
 
@@ -27,32 +28,33 @@ TUNE_PICTURES = (60, 120)
 
 
 class CrowdPack(NamedTuple):
-    """Pictures, and the persons in all of them."""
+    """N pictures with M persons in all."""
 
     images: np.ndarray
     """(N, H, W, 3) uint8 RGB, memory-mapped."""
     picture: np.ndarray
-    """(M,) which picture a person is in."""
+    """(M,) number of the picture of each person."""
     keypoints: np.ndarray
-    """(M, 14, 3) x, y px, also where hidden or outside, and 1 where people would label it."""
+    """(M, 14, 3) x, y px, also where hidden or outside, and 1 where an annotator would label it."""
     seen: np.ndarray
-    """(M,) share of the person that is inside the picture and hidden by nothing else."""
+    """(M,) share of the person that is visible: inside the picture and not hidden."""
 
 
-def crowd_source(data: Path, side: str, size: tuple[int, int]):
-    """The renderer of a side's pictures: backgrounds and, for `validation`, subjects and clothes
-    that no other side has; size (W, H) px."""
-    from lifting_ros.research.rendering.synthetic import (
-        SyntheticPeople,  # its packages are needed by those who render alone
-    )
+def crowd_source(
+    data: Path,
+    side: str,
+    size: tuple[int, int],
+):
+    """The renderer of the pictures of a side, of `size` (W, H) px. No other side has its
+    backgrounds; the subjects and clothes of `validation` are its own too."""
+    # Only rendering requires the packages that this imports
+    from lifting_ros.research.rendering.synthetic import SyntheticPeople
 
     seed = {"train": 11, "tune": 12, "validation": 13}[side]
     subjects = "validation" if side == "validation" else "training"
     mocap = find_mocap(data)
-
-    return SyntheticPeople(
-        data / "body", mocap, read_negatives(data / "negatives", side), seed, size, subjects
-    )
+    backgrounds = read_negatives(data / "negatives", side)
+    return SyntheticPeople(data / "body", mocap, backgrounds, seed, size, subjects)
 
 
 def write_crowd_pack(
@@ -63,34 +65,41 @@ def write_crowd_pack(
     empty: int,
     workers: int | None = None,
 ) -> None:
-    """Render `crowds` pictures with and then `empty` pictures without people; make_source() is
-    called in each process."""
-    samples = render_pictures(
-        folder, make_source, partial(_crowd_or_room, crowds), crowds + empty, size, workers
-    )
+    """Render `crowds` pictures with people and then `empty` ones without; make_source() is called
+    in each process."""
+    make = partial(_crowd_or_room, crowds)
+    samples = render_pictures(folder, make_source, make, crowds + empty, size, workers)
     save_labels(folder, crowd_labels(samples, False))
 
 
-def _crowd_or_room(crowds: int, source, index: int):
+def _crowd_or_room(
+    crowds: int,
+    source,
+    index: int,
+):
     return source.crowd(index) if index < crowds else source.empty(index)
 
 
 def open_crowd_pack(
-    folder: Path, data: Path, side: str, size: tuple[int, int], crowds: int, empty: int
+    folder: Path,
+    data: Path,
+    side: str,
+    size: tuple[int, int],
+    crowds: int,
+    empty: int,
 ) -> CrowdPack:
-    """The pack in `folder`, rendered where it is not there yet or of another version; DataError in
-    one line for a damaged or other one."""
+    """The pack in `folder`, which is rendered first if it does not exist or has another version;
+    DataError in one line for a damaged or other one."""
     source = partial(crowd_source, data, side, size)
     make_once(folder, VERSION, lambda folder: write_crowd_pack(folder, source, size, crowds, empty))
-    labels = read_arrays(
-        folder / "labels.npz", {"picture": ("M",), "keypoints": ("M", 14, 3), "seen": ("M",)}
-    )
+
+    expected = {"picture": ("M",), "keypoints": ("M", 14, 3), "seen": ("M",)}
+    labels = read_arrays(folder / "labels.npz", expected)
     images = read_images(folder / "images.npy")
-    if images.shape != (crowds + empty, size[1], size[0], 3):
-        raise DataError(
-            f"{folder}: holds pictures {images.shape}, expected "
-            f"{(crowds + empty, size[1], size[0], 3)}: remove it"
-        )
+    shape = (crowds + empty, size[1], size[0], 3)
+    if images.shape != shape:
+        raise DataError(f"{folder}: holds pictures {images.shape}, expected {shape}: remove it")
+
     if labels["picture"].max(initial=-1) >= crowds:
         raise DataError(
             f"{folder}: shows people after picture {crowds}, from which on nobody is expected: "

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the person detector takes for a person in pictures that show nobody: a pack of windows from
-which the network learns to say no."""
+"""False alarms of the person detector in pictures that show nobody: a pack of windows from which
+the keypoint network learns that they show no person."""
 
 from __future__ import annotations
 
@@ -27,30 +27,43 @@ from lifting_ros.research.datasets.scene_parts import random_window
 
 SIZE = (480, 360)
 """Width and height of the rendered rooms, px."""
+
 SCORE = 0.1
-"""Least score of an alarm: far below what the estimator is set to, so that the network sees what a
-better detector may still miss."""
+"""Minimum score of an alarm. It is far below the estimator's, because another detector may give
+higher scores to the same things."""
+
 LONG_SIDE_PX = 320
-"""Long side at which the detector sees the pictures searched."""
+"""Long side at which the detector sees the searched pictures."""
+
 WINDOW_BOXES = 1.25 * CROP_MARGIN
-"""Side of a window over the longer side of the alarm's box: the crop that the estimator would cut,
-and room to shift."""
+"""Side of a window, divided by the longer side of the alarm's box: the crop that the estimator
+would cut, and space to shift it."""
+
 PARTS = 12
-"""Windows of each photograph that are searched beside the whole."""
+"""Number of windows of each photograph that are searched in addition to the whole."""
 
 
 def open_false_alarms(
-    folder: Path, detector: Detector, data: Path, rooms: Path | None, side_px: int
+    folder: Path,
+    detector: Detector,
+    data: Path,
+    rooms: Path | None,
+    side_px: int,
 ) -> Pack:
-    """The pack `alarms` in `folder`, made where it is not there yet from the photographs of
-    `data`/negatives that are trained on, and the pictures of `rooms` (a folder that
-    `synthetic.write_scenes` made) where there are any."""
-    return open_or_write(folder, partial(_write, detector, data, rooms, side_px))._replace(
-        name="alarms"
-    )
+    """The pack `alarms` in `folder`; if it does not exist, it is made from the training photographs
+    of `data`/negatives and the pictures of `rooms`, a folder that `synthetic.write_scenes` made."""
+    write = partial(_write, detector, data, rooms, side_px)
+    pack = open_or_write(folder, write)
+    return pack._replace(name="alarms")
 
 
-def _write(detector: Detector, data: Path, rooms: Path | None, side_px: int, folder: Path) -> None:
+def _write(
+    detector: Detector,
+    data: Path,
+    rooms: Path | None,
+    side_px: int,
+    folder: Path,
+) -> None:
     rendered = [] if rooms is None else read_images(rooms / "images.npy")
     photographs = read_negatives(data / "negatives", "train")
     total = (1 + PARTS) * len(photographs) + len(rendered)
@@ -63,7 +76,7 @@ def _write(detector: Detector, data: Path, rooms: Path | None, side_px: int, fol
     boxes = [alarm_boxes(detector, picture) for picture in searched]
     count = sum(len(found) for found in boxes)
 
-    # Cut in a second pass, one picture at a time: all windows together take 10 GB
+    # A second pass cuts one picture at a time; all windows together take 10 GB
     nobody = np.zeros((14, 3), np.float32)
     windows = alarm_windows(pictures(), boxes, side_px)
     labelled = ((window, nobody) for window in windows)
@@ -78,15 +91,21 @@ def _parts(photographs: list[np.ndarray]) -> Iterator[np.ndarray]:
             yield random_window(image, SIZE, rng)
 
 
-def alarm_boxes(detector: Detector, picture: np.ndarray) -> list[np.ndarray]:
-    """Boxes (4,) of everything found in a picture (H, W, 3) of nobody."""
+def alarm_boxes(
+    detector: Detector,
+    picture: np.ndarray,
+) -> list[np.ndarray]:
+    """Boxes (4,) of the persons that the detector finds in a picture (H, W, 3) of nobody."""
     return [found.box_px for found in detector.detect(picture)]
 
 
 def alarm_windows(
-    pictures: Iterable[np.ndarray], boxes: Iterable[list[np.ndarray]], side_px: int
+    pictures: Iterable[np.ndarray],
+    boxes: Iterable[list[np.ndarray]],
+    side_px: int,
 ) -> Iterator[np.ndarray]:
     """Windows (S, S, 3) around the boxes of each picture."""
     for picture, found in zip(pictures, boxes, strict=True):
         for box_px in found:
-            yield cut_square(picture, box_transform(box_px, side_px, WINDOW_BOXES), side_px)
+            transform = box_transform(box_px, side_px, WINDOW_BOXES)
+            yield cut_square(picture, transform, side_px)

@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Human3.6M as it is usually passed on: `data_3d_h36m.npz`, or a folder of h5 files, and
-`cameras.h5` with its calibration.
+"""Human3.6M in the usual files: `data_3d_h36m.npz` or a folder of h5 files, and `cameras.h5` with
+the calibration.
 
 `data_3d_h36m.npz` holds `positions_3d`, subject -> action -> (T, 32, 3) metres, pickled. The folder
-holds `S9/MyPoses/3D_positions/Walking 1.h5` with `3D_positions` (96, T) millimetres. Both are of
-the world, z up, 50 Hz. `cameras.h5` holds `subject9/camera1/` with R (3, 3), T (3, 1) millimetres,
-f, c (2, 1), k (3, 1) and p (2, 1), matrices as MATLAB writes them, transposed.
+holds `S9/MyPoses/3D_positions/Walking 1.h5` with `3D_positions` (96, T) millimetres. Both are in
+the world frame, z up, 50 Hz. `cameras.h5` holds `subject9/camera1/` with R (3, 3), T (3, 1)
+millimetres, f, c (2, 1), k (3, 1) and p (2, 1), matrices transposed as MATLAB writes them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,9 +23,15 @@ from lifting_ros.research.datasets.recorded import Placed, Recorded, seen_by
 
 JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 """Our 17 joints among the 32 of the files."""
+
 TRAIN = ("S1", "S5", "S6", "S7", "S8")
+"""Subjects of the training side."""
+
 TEST = ("S9", "S11")
+"""Subjects of the test side."""
+
 UP = np.array([0.0, 0.0, 1.0])
+"""Up in the world frame."""
 
 
 class Clip(NamedTuple):
@@ -34,108 +41,119 @@ class Clip(NamedTuple):
     action: str
     """Without the number of the take: `Walking`, not `Walking 1`."""
     positions_m: np.ndarray
-    """(T, 17, 3) of the world, z up."""
+    """(T, 17, 3) in the world frame, z up."""
 
 
-def read_clips(path: str | Path, subjects: tuple[str, ...] = TEST) -> list[Clip]:
+def read_clips(
+    path: str | Path,
+    subjects: tuple[str, ...] = TEST,
+) -> list[Clip]:
     """All recordings of some subjects, from the .npz or the folder of h5 files.
 
-    FileNotFoundError where there is neither; DataError in one line for a file that holds something
-    else or none of the subjects.
+    FileNotFoundError without a file; DataError in one line for a file with other content or without
+    these subjects.
     """
     path = Path(path)
-    clips = list((_h5_clips if path.is_dir() else _npz_clips)(path, subjects))
+    read = _h5_clips if path.is_dir() else _npz_clips
+    clips = list(read(path, subjects))
     if not clips:
         raise DataError(f"{path}: no recording of {', '.join(subjects)}")
 
     return clips
 
 
-def _npz_clips(path: Path, subjects: tuple[str, ...]):
+def _npz_clips(
+    path: Path,
+    subjects: tuple[str, ...],
+) -> Iterator[Clip]:
     for keys, positions in walk(read_pickled(path, "positions_3d")):
-        subject, action = map(str, keys[:2]) if len(keys) == 2 else ("", "")
-        if (
-            positions.ndim != 3
-            or positions.shape[1:] not in ((32, 3), (17, 3))
-            or positions.dtype.kind not in "fiu"
-        ):
+        shape = positions.shape
+        known_shape = positions.ndim == 3 and shape[1:] in ((32, 3), (17, 3))
+        if not known_shape or positions.dtype.kind not in "fiu":
+            where = " / ".join(map(str, keys))
             raise DataError(
-                f"{path}: {' / '.join(map(str, keys))}: expected (T, 32, 3), got "
-                f"{positions.shape} of {positions.dtype}"
+                f"{path}: {where}: expected (T, 32, 3), got {shape} of {positions.dtype}"
             )
 
-        if subject in subjects:
+        if len(keys) == 2 and str(keys[0]) in subjects:
+            subject, action = map(str, keys)
             yield Clip(subject, action.split(" ")[0], _ours(positions))
 
 
-def _h5_clips(folder: Path, subjects: tuple[str, ...]):
+def _h5_clips(
+    folder: Path,
+    subjects: tuple[str, ...],
+) -> Iterator[Clip]:
     for subject in subjects:
-        for file in sorted((folder / subject / "MyPoses" / "3D_positions").glob("*.h5")):
+        recordings = folder / subject / "MyPoses" / "3D_positions"
+        for file in sorted(recordings.glob("*.h5")):
             positions = read_h5(file).get("3D_positions", np.zeros(0))
-            if (
-                positions.ndim != 2
-                or 96 not in positions.shape
-                or positions.dtype.kind not in "fiu"
-            ):
+            shape = positions.shape
+            known_shape = positions.ndim == 2 and 96 in shape
+            if not known_shape or positions.dtype.kind not in "fiu":
                 raise DataError(
-                    f"{file}: 3D_positions: expected numbers (96, T), got {positions.shape} of "
+                    f"{file}: 3D_positions: expected numbers (96, T), got {shape} of "
                     f"{positions.dtype}"
                 )
 
-            rows = positions.T if positions.shape[0] == 96 else positions
-            yield Clip(
-                subject,
-                file.stem.split(" ")[0].split("_")[0],
-                _ours(rows.reshape(-1, 32, 3) / 1000),
-            )
+            rows = positions.T if shape[0] == 96 else positions
+            positions_m = rows.reshape(-1, 32, 3) / 1000
+            action = file.stem.split(" ")[0].split("_")[0]
+            yield Clip(subject, action, _ours(positions_m))
 
 
 def _ours(positions: np.ndarray) -> np.ndarray:
-    return np.asarray(
-        positions[:, list(JOINTS)] if positions.shape[1] == 32 else positions, np.float64
-    )
+    """Our 17 joints of positions with 32 or 17, in float64."""
+    if positions.shape[1] == 32:
+        positions = positions[:, list(JOINTS)]
+    return np.asarray(positions, np.float64)
 
 
-def read_cameras(path: str | Path, subject: str) -> tuple[Placed, ...]:
-    """The cameras of a subject ("S9") out of cameras.h5; DataError in one line where they are not
-    there."""
+def read_cameras(
+    path: str | Path,
+    subject: str,
+) -> tuple[Placed, ...]:
+    """The cameras of a subject ("S9") in cameras.h5; DataError in one line if they are missing."""
     content = read_h5(Path(path))
-    groups = sorted(
-        {
-            name.rpartition("/")[0]
-            for name in content
-            if name.startswith(f"subject{subject[1:]}/camera")
-        }
-    )
+    prefix = f"subject{subject[1:]}/camera"
+    groups = sorted({name.rpartition("/")[0] for name in content if name.startswith(prefix)})
     if not groups:
         raise DataError(f"{path}: no cameras of {subject}")
 
-    return tuple(
-        _camera(path, {key: content.get(f"{group}/{key}") for key in "RTfckp"}, group)
-        for group in groups
-    )
+    return tuple(_camera(path, content, group) for group in groups)
 
 
-def _camera(path: str | Path, values: dict, group: str) -> Placed:
-    wanted = {"R": 9, "T": 3, "f": 2, "c": 2, "k": 3, "p": 2}
-    for key, count in wanted.items():
-        if values[key] is None or values[key].size != count:
-            raise DataError(f"{path}: {group}/{key}: expected {count} numbers")
+def _camera(
+    path: str | Path,
+    content: dict[str, np.ndarray],
+    group: str,
+) -> Placed:
+    """The camera of a group of the file."""
+    values = {}
+    for key, count in {"R": 9, "T": 3, "f": 2, "c": 2, "k": 3, "p": 2}.items():
+        name = f"{group}/{key}"
+        if name not in content or content[name].size != count:
+            raise DataError(f"{path}: {name}: expected {count} numbers")
 
-    f, c, k, p = (np.asarray(values[key], np.float64).ravel() for key in "fckp")
-    matrix = np.array([[f[0], 0, c[0]], [0, f[1], c[1]], [0, 0, 1]])
-    camera = Camera(matrix, np.array([k[0], k[1], p[0], p[1], k[2]]))
+        values[key] = np.asarray(content[name], np.float64).ravel()
 
-    return Placed(
-        camera,
-        np.asarray(values["R"], np.float64).T,
-        np.asarray(values["T"], np.float64).ravel() / 1000,
-    )
+    fx, fy = values["f"]
+    cx, cy = values["c"]
+    k1, k2, k3 = values["k"]
+    p1, p2 = values["p"]
+    matrix = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    distortion = np.array([k1, k2, p1, p2, k3])
+
+    rotation = np.asarray(content[f"{group}/R"], np.float64).T
+    return Placed(Camera(matrix, distortion), rotation, values["T"] / 1000)
 
 
 def read_h5(path: Path) -> dict[str, np.ndarray]:
-    """Every data set of an h5 file by its path in it; DataError in one line where it cannot be
-    read, or h5py is not there."""
+    """All data sets of an h5 file, by their path in it.
+
+    FileNotFoundError without a file; DataError in one line if it cannot be read, or h5py is
+    missing.
+    """
     try:
         import h5py
     except ImportError:
@@ -146,7 +164,10 @@ def read_h5(path: Path) -> dict[str, np.ndarray]:
 
     found = {}
 
-    def keep(name: str, item) -> None:
+    def keep(
+        name: str,
+        item,
+    ) -> None:
         if isinstance(item, h5py.Dataset):
             found[name] = np.asarray(item[()])
 
@@ -161,23 +182,38 @@ def read_h5(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def record(clips: list[Clip], cameras_h5: str | Path, every: int = 64) -> Recorded:
-    """Every `every`-th frame of the clips, as all cameras of their subjects saw them."""
+def record(
+    clips: list[Clip],
+    cameras_h5: str | Path,
+    every: int = 64,
+) -> Recorded:
+    """Each `every`-th frame of the clips, in all cameras of their subjects."""
     parts = []
     for subject in sorted({clip.subject for clip in clips}):
         own = [clip for clip in clips if clip.subject == subject]
-        poses = np.concatenate([clip.positions_m[::every] for clip in own])
-        actions = np.concatenate(
-            [np.full(len(clip.positions_m[::every]), clip.action, object) for clip in own]
-        )
-        parts.append(seen_by(poses, UP, read_cameras(cameras_h5, subject), actions))
+        poses, actions = sampled(own, every)
+        cameras = read_cameras(cameras_h5, subject)
+        parts.append(seen_by(poses, UP, cameras, actions))
 
     return joined(parts)
 
 
+def sampled(
+    clips: Sequence[Clip],
+    every: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each `every`-th frame of the clips: poses (N, 17, 3), and the action (N,) of each."""
+    poses = [clip.positions_m[::every] for clip in clips]
+    actions = []
+    for clip, positions_m in zip(clips, poses, strict=True):
+        actions.append(np.full(len(positions_m), clip.action, object))
+
+    return np.concatenate(poses), np.concatenate(actions)
+
+
 def joined(parts: list[Recorded]) -> Recorded:
     """Several recordings as one."""
-    # The cameras of the parts are numbered one after another.
+    # The cameras of the parts are numbered one after another
     cameras = []
     numbers = []
     for part in parts:
@@ -195,5 +231,6 @@ def joined(parts: list[Recorded]) -> Recorded:
 
 
 def y_up(positions_m: np.ndarray) -> np.ndarray:
-    """Positions of the world, z up, as this package's motion capture has them."""
-    return np.stack([positions_m[..., 0], positions_m[..., 2], -positions_m[..., 1]], -1)
+    """Positions (..., 3) with y up, from those of the world frame with z up."""
+    x, y, z = np.moveaxis(positions_m, -1, 0)
+    return np.stack([x, z, -y], -1)

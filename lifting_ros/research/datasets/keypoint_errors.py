@@ -63,7 +63,9 @@ class KeypointErrors(NamedTuple):
 
 
 def measure_errors(
-    estimator: PoseEstimator, images: np.ndarray, true_px: np.ndarray
+    estimator: PoseEstimator,
+    images: np.ndarray,
+    true_px: np.ndarray,
 ) -> KeypointErrors:
     """Errors of the whole 2D side, its own detector included, on the main persons of pictures.
 
@@ -71,7 +73,8 @@ def measure_errors(
     are not found are left out; DataError where nobody is found.
     """
     rows = []
-    for image, true in zip(Progress(images, desc="errors of keypoints", unit="picture"), true_px):
+    shown = Progress(images, desc="errors of keypoints", unit="picture")
+    for image, true in zip(shown, true_px):
         found = estimator.find_keypoints(image, estimator.detector.detect(image))
         answer = _answer_to(true, found)
         if answer is not None:
@@ -82,30 +85,45 @@ def measure_errors(
     return KeypointErrors(*(np.stack(values) for values in zip(*rows)))
 
 
-def _answer_to(true: np.ndarray, found: list[Skeleton2D]) -> Skeleton2D | None:
+def _answer_to(
+    true: np.ndarray,
+    found: list[Skeleton2D],
+) -> Skeleton2D | None:
     """The skeleton whose box has the largest IoU with the box of the true keypoints (14, 2); None
     below _MATCH."""
-    box = keypoint_box(np.concatenate([true, np.ones((len(true), 1))], 1))
-    shared = [overlaps(box, skeleton.box_px[None])[0] for skeleton in found]
-    best = int(np.argmax(shared)) if shared else -1
-    return found[best] if shared and shared[best] >= _MATCH else None
+    if not found:
+        return None
+
+    labels = np.concatenate([true, np.ones((len(true), 1))], 1)
+    boxes = np.array([skeleton.box_px for skeleton in found])
+    shared = overlaps(keypoint_box(labels), boxes)
+    best = int(np.argmax(shared))
+    return found[best] if shared[best] >= _MATCH else None
 
 
-def _errors_of(answer: Skeleton2D, true: np.ndarray) -> KeypointErrors:
+def _errors_of(
+    answer: Skeleton2D,
+    true: np.ndarray,
+) -> KeypointErrors:
     """The errors of one person, a KeypointErrors without its first axis."""
     extent = extents(true[None])[0]
+
+    # Exchanged sides
     other = true[list(KEYPOINT_FLIP)]
     own_gap = np.linalg.norm(answer.keypoints_px - true, axis=-1)
     other_gap = np.linalg.norm(answer.keypoints_px - other, axis=-1)
     swapped = other_gap < _CONFUSED * own_gap
 
     belongs_to = np.where(swapped[:, None], other, true)
+    offset = (answer.keypoints_px - belongs_to) / extent
     variance = np.trace(answer.covariance_px2, axis1=1, axis2=2) / 2
+    deviation = np.sqrt(variance) / extent
+
     return KeypointErrors(
-        offset=((answer.keypoints_px - belongs_to) / extent).astype(np.float32),
+        offset=offset.astype(np.float32),
         swapped=swapped,
         confidence=answer.confidence.astype(np.float32),
-        deviation=(np.sqrt(variance) / extent).astype(np.float32),
+        deviation=deviation.astype(np.float32),
         view=view_of(true[None])[0],
     )
 
@@ -113,17 +131,20 @@ def _errors_of(answer: Skeleton2D, true: np.ndarray) -> KeypointErrors:
 def extents(points: np.ndarray) -> np.ndarray:
     """Root mean square distance (N,) of points (N, 14, 2) from their mean."""
     centred = points - points.mean(1, keepdims=True)
-    return np.sqrt((centred**2).sum(-1).mean(1))
+    square = (centred**2).sum(-1)
+    return np.sqrt(square.mean(1))
 
 
 def view_of(points: np.ndarray) -> np.ndarray:
     """Kind of view (N,) of keypoints (N, 14, 2), y down: 0 front, 1 side, 2 behind; 3 more where
     the trunk is not upright."""
-    right, left = (points[:, index] for index in _SHOULDERS)
+    right = points[:, _SHOULDERS[0]]
+    left = points[:, _SHOULDERS[1]]
     width = (left - right)[:, 0] / extents(points)
     facing = np.select([width > _SIDE, width < -_SIDE], [0, 2], 1)
 
-    trunk = points[:, _HIPS].mean(1) - (right + left) / 2
+    hips = points[:, _HIPS].mean(1)
+    trunk = hips - (right + left) / 2
     upright = trunk[:, 1] > np.abs(trunk[:, 0])
     return np.where(upright, facing, facing + 3)
 
@@ -139,8 +160,13 @@ class Carried(NamedTuple):
     """(N, 14)."""
 
 
-def carry_over(errors: KeypointErrors, points: np.ndarray, rng: np.random.Generator) -> Carried:
+def carry_over(
+    errors: KeypointErrors,
+    points: np.ndarray,
+    rng: np.random.Generator,
+) -> Carried:
     """Exact keypoints (N, 14, 2) with the measured errors of people in a similar view."""
+    # A person in a similar view for each
     chosen = rng.integers(0, len(errors.view), len(points))
     view = view_of(points)
     for kind in range(VIEWS):
@@ -159,8 +185,12 @@ def carry_over(errors: KeypointErrors, points: np.ndarray, rng: np.random.Genera
     )
 
 
-def open_errors(people: Path, work: Path) -> KeypointErrors:
-    """Errors of the shipped detector and network on rendered people; measured once, kept in `work`.
+def open_errors(
+    people: Path,
+    work: Path,
+) -> KeypointErrors:
+    """Errors of the shipped detector and network on rendered people, measured once and kept in
+    `work`.
 
     people: a pack of windows that `lifting render` made; DataError in one line for another folder.
     """
@@ -168,6 +198,7 @@ def open_errors(people: Path, work: Path) -> KeypointErrors:
     if not labels_file.is_file():
         raise DataError(f"{people}: not a pack of rendered people (no labels.npz)")
 
+    # The name of the file depends on everything that the errors depend on
     config = EstimatorConfig(device="cpu", min_person_score=0.0)
     files = [*network_and_detector(config), labels_file]
     depends_on = [sha256_of(file) for file in files] + [repr(dataclasses.asdict(config))]
@@ -176,6 +207,7 @@ def open_errors(people: Path, work: Path) -> KeypointErrors:
     if kept.is_file():
         return read_errors(kept)
 
+    # The true keypoints, also of hidden joints
     expected = {"joints_camera_m": ("N", 17, 3), "K": ("N", 3, 3)}
     labels = read_arrays(labels_file, expected)
     images = read_images(people / "images.npy")
@@ -189,7 +221,10 @@ def open_errors(people: Path, work: Path) -> KeypointErrors:
     return errors
 
 
-def save_errors(path: Path, errors: KeypointErrors) -> None:
+def save_errors(
+    path: Path,
+    errors: KeypointErrors,
+) -> None:
     """Write the errors as .npz."""
     with replacing(path, keep_suffix=True) as partial:
         np.savez_compressed(partial, **errors._asdict())
@@ -205,4 +240,5 @@ def read_errors(path: Path) -> KeypointErrors:
         "deviation": ("M", 14),
         "view": ("M",),
     }
+
     return KeypointErrors(**read_arrays(path, expected))

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packs that are made once: of several processes that want the same one, one makes it and the
-others wait for it."""
+"""Packs that are made once: if several processes require the same one, one makes it and the others
+wait."""
 
 from __future__ import annotations
 
@@ -14,30 +14,38 @@ from lifting_ros.io.arrays import read_arrays
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Only one process at a time is inside, for a folder; the others wait. The lock is the file
-    `.NAME.lock` beside it, and goes with the process that holds it, however that ends. Not to be
-    entered twice by one process."""
+    """A lock per folder: one process is inside, the others wait.
+
+    The lock is the file `.NAME.lock` beside the folder. It is released when its process ends, in
+    whatever way. One process must not enter twice.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f".{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def make_once(folder: Path, version: int, write: Callable[[Path], None]) -> None:
-    """The pack in `folder`, made by write(folder) where it is not there yet, not finished, or of
-    another version."""
-    if version_of(folder) != version:
-        with alone(folder):
-            if version_of(folder) != version:  # nobody made it meanwhile
-                write(folder)
+def make_once(
+    folder: Path,
+    version: int,
+    write: Callable[[Path], None],
+) -> None:
+    """Make the pack in `folder` by write(folder), unless it is there, finished and of this
+    version."""
+    if version_of(folder) == version:
+        return
+
+    with alone(folder):
+        if version_of(folder) != version:  # no other process made it meanwhile
+            write(folder)
 
 
 def version_of(folder: Path) -> int | None:
-    """The version of a pack's format: 1 where it tells none, None where there is no finished pack;
-    DataError where it cannot be read."""
+    """Version of the format of a pack: 1 if it states none, None without a finished pack; DataError
+    if it cannot be read."""
     labels = folder / "labels.npz"
-    return (
-        int(read_arrays(labels, {}, {"version": ()}).get("version", 1))
-        if labels.is_file()
-        else None
-    )
+    if not labels.is_file():
+        return None
+
+    arrays = read_arrays(labels, {}, {"version": ()})
+    return int(arrays.get("version", 1))

@@ -66,7 +66,10 @@ class Mocap(NamedTuple):
         return self.validation_ids
 
 
-def default_validation_ids(subject_id: np.ndarray, subjects: Sequence[str]) -> tuple[int, ...]:
+def default_validation_ids(
+    subject_id: np.ndarray,
+    subjects: Sequence[str],
+) -> tuple[int, ...]:
     """Ids of the validation subjects of a file that names none.
 
     VALIDATION_SUBJECTS, if any of them is in the file; else every fifth subject by id, the last one
@@ -97,10 +100,14 @@ def find_mocap(data: str | Path) -> Path:
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise DataError(f"{folder}: expected one .npz of motion capture, found {names}")
+
     return files[0] if files else preferred
 
 
-def read_mocap(path: str | Path, validation_subjects: Sequence[str] = ()) -> Mocap:
+def read_mocap(
+    path: str | Path,
+    validation_subjects: Sequence[str] = (),
+) -> Mocap:
     """Read a file of motion capture.
 
     It holds `positions` (N, 17, 3) and `subject_id` (N,). Optional: `clip_id` (N,), `source_id`
@@ -114,6 +121,7 @@ def read_mocap(path: str | Path, validation_subjects: Sequence[str] = ()) -> Moc
     missing, of another shape or unit, or points at nothing.
     """
     required = {"positions": ("N", 17, 3), "subject_id": ("N",)}
+
     optional = {
         "clip_id": ("N",),
         "source_id": ("N",),
@@ -125,10 +133,12 @@ def read_mocap(path: str | Path, validation_subjects: Sequence[str] = ()) -> Moc
         "units": (),
         "validation_subjects": ("V",),
     }
+
     data = read_arrays(path, required, optional)
     _check_ids(data, "subject_id", "subjects", path)
     _check_ids(data, "clip_id", "clips", path)
     _check_ids(data, "source_id", "sources", path)
+
     for name, expected in (("up", "y"), ("units", "m")):
         if name in data and str(data[name]) != expected:
             raise DataError(f"{path}: {name}: expected {expected!r}, got {str(data[name])!r}")
@@ -154,7 +164,12 @@ def read_mocap(path: str | Path, validation_subjects: Sequence[str] = ()) -> Moc
     return Mocap(positions, subject_id, clip_id, own_proportions, subjects, validation_ids, clips)
 
 
-def _check_ids(data: dict[str, np.ndarray], ids: str, names: str, path: str | Path) -> None:
+def _check_ids(
+    data: dict[str, np.ndarray],
+    ids: str,
+    names: str,
+    path: str | Path,
+) -> None:
     """DataError if an id is not an index into its names."""
     if ids not in data or names not in data:
         return
@@ -164,7 +179,10 @@ def _check_ids(data: dict[str, np.ndarray], ids: str, names: str, path: str | Pa
 
 
 def _ids_of(
-    wanted: Sequence[str], subject_id: np.ndarray, subjects: Sequence[str], path: str | Path
+    wanted: Sequence[str],
+    subject_id: np.ndarray,
+    subjects: Sequence[str],
+    path: str | Path,
 ) -> tuple[int, ...]:
     """Ids of subjects by name, or by id if the file has no names."""
     if subjects:
@@ -175,4 +193,5 @@ def _ids_of(
     for name in wanted:
         if name not in ids:
             raise DataError(f"{path}: validation subject {name}: expected one of {', '.join(ids)}")
+
     return tuple(ids[name] for name in wanted)

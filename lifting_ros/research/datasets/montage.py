@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -65,7 +65,12 @@ class Picture(NamedTuple):
 
 
 def open_montages(
-    data: Path, side: str, teacher: Detector, most: int, empty_share: float, seed: int
+    data: Path,
+    side: str,
+    teacher: Detector,
+    most: int,
+    empty_share: float,
+    seed: int,
 ) -> Montages:
     """Montages of the photographs of a side (see `splits.rows_of`) in `data`/keypoints2d and
     `data`/negatives; errors as `read_photo_set`.
@@ -87,7 +92,11 @@ def open_montages(
     return Montages(people, empty, empty_share, seed)
 
 
-def teach(teacher: Detector, photos: PhotoSet, rows: Sequence[int]) -> list[Picture]:
+def teach(
+    teacher: Detector,
+    photos: PhotoSet,
+    rows: Sequence[int],
+) -> list[Picture]:
     """Photographs with the boxes of the people found by the teacher and of the labelled person.
 
     teacher: finds persons from a score of DOUBT on.
@@ -99,15 +108,18 @@ def teach(teacher: Detector, photos: PhotoSet, rows: Sequence[int]) -> list[Pict
         ratio = np.divide(small.shape[1::-1], image.shape[1::-1])
         keypoints = photos.keypoints[row].astype(float)
         keypoints[:, :2] = (keypoints[:, :2] + 0.5) * ratio - 0.5
-        image = small
 
-        boxes, scores = teacher.find_persons(image)
-        picture = Picture(image, boxes, scores >= SURE)
+        boxes, scores = teacher.find_persons(small)
+        picture = Picture(small, boxes, scores >= SURE)
         pictures.append(_with_labelled(picture, keypoint_box(keypoints)))
+
     return pictures
 
 
-def _with_labelled(picture: Picture, box: np.ndarray) -> Picture:
+def _with_labelled(
+    picture: Picture,
+    box: np.ndarray,
+) -> Picture:
     """The picture with its labelled person: the teacher's box of it, or one from its keypoints."""
     size = picture.image.shape[1::-1]
     shared = overlaps(box, keypoint_boxes(picture.boxes, size))
@@ -122,14 +134,24 @@ def _with_labelled(picture: Picture, box: np.ndarray) -> Picture:
 
 def empty_picture(image: np.ndarray) -> Picture:
     """A picture that shows nobody."""
-    return Picture(_shrunk(image), np.zeros((0, 4)), np.zeros(0, bool))
+    boxes = np.zeros((0, 4))
+    sure = np.zeros(0, bool)
+    return Picture(_shrunk(image), boxes, sure)
 
 
 def _shrunk(image: np.ndarray) -> np.ndarray:
     """The image, at most SIDE_PX long."""
     height, width = image.shape[:2]
     factor = min(1.0, SIDE_PX / max(height, width))
-    size = (max(1, round(factor * width)), max(1, round(factor * height)))
+    return _resized(image, factor * width, factor * height)
+
+
+def _resized(
+    image: np.ndarray,
+    width: float,
+    height: float,
+) -> np.ndarray:
+    size = (max(1, round(width)), max(1, round(height)))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
@@ -150,7 +172,11 @@ class Montages:
         self.empty_share = empty_share
         self.seed = seed
 
-    def make(self, number: int, size: tuple[int, int]) -> Picture:
+    def make(
+        self,
+        number: int,
+        size: tuple[int, int],
+    ) -> Picture:
         """A montage of `size` (w, h)."""
         rng = np.random.default_rng((self.seed, number))
         columns, rows = _GRIDS[rng.choice(len(_GRIDS), p=_GRID_SHARES)]
@@ -159,71 +185,107 @@ class Montages:
         canvas = np.full((size[1], size[0], 3), rng.integers(0, 256, 3), np.uint8)
         boxes = [np.zeros((0, 4))]
         sure = [np.zeros(0, bool)]
+
         for row in range(rows):
             for column in range(columns):
                 part = _fit(self._draw(rng), cell, rng)
                 left = column * cell[0]
                 top = row * cell[1]
-                canvas[top : top + cell[1], left : left + cell[0]] = part.image
+                right = left + cell[0]
+                bottom = top + cell[1]
+                canvas[top:bottom, left:right] = part.image
                 boxes.append(part.boxes + np.array([left, top, left, top]))
                 sure.append(part.sure)
 
-        return Picture(_recoloured(canvas, rng), np.concatenate(boxes), np.concatenate(sure))
+        image = _recoloured(canvas, rng)
+        return Picture(image, np.concatenate(boxes), np.concatenate(sure))
 
     def _draw(self, rng: np.random.Generator) -> Picture:
+        """A random picture."""
         if self.empty and rng.random() < self.empty_share:
-            return self.empty[rng.integers(len(self.empty))]
-        pictures = self.people[rng.integers(len(self.people))]
-        return pictures[rng.integers(len(pictures))]
+            return _one_of(self.empty, rng)
+
+        pictures = _one_of(self.people, rng)
+        return _one_of(pictures, rng)
 
 
-def _fit(picture: Picture, cell: tuple[int, int], rng: np.random.Generator) -> Picture:
+def _one_of(
+    items: Sequence,
+    rng: np.random.Generator,
+) -> Any:
+    return items[rng.integers(len(items))]
+
+
+def _fit(
+    picture: Picture,
+    cell: tuple[int, int],
+    rng: np.random.Generator,
+) -> Picture:
     """The picture at a random size and place, cropped to a cell (w, h); mirrored in half of the
     calls."""
+    # Size and place
     width, height = cell
     h, w = picture.image.shape[:2]
     scale = min(width / w, height / h) * float(np.exp(rng.uniform(-0.5, 0.5)))
-    x = rng.uniform(min(0, width - scale * w), max(0, width - scale * w))
-    y = rng.uniform(min(0, height - scale * h), max(0, height - scale * h))
+    x_room = width - scale * w
+    y_room = height - scale * h
+    x = rng.uniform(min(0, x_room), max(0, x_room))
+    y = rng.uniform(min(0, y_room), max(0, y_room))
 
     if rng.random() < 0.5:
         picture = _mirrored(picture)
     image = picture.image
     if scale < 1:
-        small = (max(1, round(scale * w)), max(1, round(scale * h)))
-        image = cv2.resize(image, small, interpolation=cv2.INTER_AREA)
+        image = _resized(image, scale * w, scale * h)
 
-    # (0, 0) is the centre of a pixel, before and after
+    # Image; (0, 0) is the centre of a pixel, before and after
     step = scale * np.array([w, h]) / np.array(image.shape[1::-1])
     start = np.array([x, y]) + 0.5 * step - 0.5
     placement = np.array([[step[0], 0, start[0]], [0, step[1], start[1]]])
     colour = rng.integers(0, 256, 3).tolist()
     placed = cv2.warpAffine(image, placement, cell, borderValue=colour)
 
+    # Boxes, cut at the border of the cell
     shift = np.array([x, y]) + 0.5 * scale - 0.5
     whole = scale * picture.boxes + np.tile(shift, 2)
     cut = np.clip(whole, 0, np.array([width, height, width, height]) - 1)
-    sides = cut[:, 2:] - cut[:, :2]
-    left = sides.prod(1) / np.maximum((whole[:, 2:] - whole[:, :2]).prod(1), 1e-6)
+    whole_area = _sides(whole).prod(1)
+    sides = _sides(cut)
+    left = sides.prod(1) / np.maximum(whole_area, 1e-6)
+
     seen = left > 0.05
     clear = (left > _LEAST_LEFT) & (sides.max(1, initial=0) >= _LEAST_SIDE_PX)
-    return Picture(placed, cut[seen], (picture.sure & clear)[seen])
+    sure = picture.sure & clear
+    return Picture(placed, cut[seen], sure[seen])
+
+
+def _sides(boxes: np.ndarray) -> np.ndarray:
+    """Widths and heights (M, 2) of boxes (M, 4)."""
+    return boxes[:, 2:] - boxes[:, :2]
 
 
 def _mirrored(picture: Picture) -> Picture:
     left, top, right, bottom = picture.boxes.T
     last = picture.image.shape[1] - 1
     boxes = np.stack([last - right, top, last - left, bottom], 1)
-    return Picture(np.ascontiguousarray(picture.image[:, ::-1]), boxes, picture.sure)
+    image = np.ascontiguousarray(picture.image[:, ::-1])
+    return Picture(image, boxes, picture.sure)
 
 
-def _recoloured(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _recoloured(
+    image: np.ndarray,
+    rng: np.random.Generator,
+) -> np.ndarray:
     """The image with random brightness, contrast and colour balance; blur or noise in some."""
-    gain = np.exp(rng.normal(0, 0.2) + rng.normal(0, 0.06, 3))
+    brightness = rng.normal(0, 0.2)
+    balance = rng.normal(0, 0.06, 3)
     offset = rng.normal(0, 12)
-    changed = image * gain + offset
+    changed = image * np.exp(brightness + balance) + offset
+
     if rng.random() < 0.15:
         changed = cv2.GaussianBlur(changed, (0, 0), rng.uniform(0.4, 1.2))
     if rng.random() < 0.15:
-        changed = changed + rng.normal(0, rng.uniform(2, 12), image.shape)
+        std = rng.uniform(2, 12)
+        changed = changed + rng.normal(0, std, image.shape)
+
     return np.clip(changed, 0, 255).astype(np.uint8)

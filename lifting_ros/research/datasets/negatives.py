@@ -12,19 +12,22 @@ from lifting_ros.research.datasets.keypoints2d import decode_rgb, read_tar
 from lifting_ros.research.datasets.splits import every_ninth, own_split, rows_of
 
 
-def read_negatives(folder: str | Path, side: str) -> list[np.ndarray]:
+def read_negatives(
+    folder: str | Path,
+    side: str,
+) -> list[np.ndarray]:
     """The photographs of a side (see `splits.rows_of`), each (H, W, 3) uint8 RGB; FileNotFoundError
-    where a file is absent, DataError in one line where one is damaged."""
+    if a file is absent, DataError in one line if one is damaged."""
     names, validation = negative_names(folder)
-    chosen = [str(name) for name in names[rows_of(validation, side)]]
+    rows = rows_of(validation, side)
+    chosen = [str(name) for name in names[rows]]
     files = read_tar(Path(folder) / "images.tar", chosen)
-
     return [decode_rgb(files[name], f"{folder}/{name}") for name in chosen]
 
 
 def negative_names(folder: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """File names (N,), and which of them validate (N,) bool: every ninth, or what the array
-    `validation` says; errors as above."""
+    """File names (N,), and which of them are for validation (N,) bool: every ninth, or those of the
+    array `validation`; errors as above."""
     path = Path(folder) / "names.npz"
     arrays = read_arrays(path, {"names": ("N",)}, {"validation": ("N",)})
     names = arrays["names"]

@@ -57,6 +57,7 @@ class _Array:
         """Set the content, as `ndarray.__setstate__` does, but with all lengths checked."""
         _, shape, dtype, is_fortran, content = state
         kind = _dtype_of(dtype)
+
         if kind.hasobject:
             flat = np.empty(len(content), object)
             for k, item in enumerate(content):
@@ -96,7 +97,12 @@ def _make_dtype(name: str | bytes, *_: Any) -> _Dtype:
     return _Dtype(name)
 
 
-def _frombuffer(content: bytes, dtype: _Dtype, shape: tuple, order: str) -> np.ndarray:
+def _frombuffer(
+    content: bytes,
+    dtype: _Dtype,
+    shape: tuple,
+    order: str,
+) -> np.ndarray:
     """In place of numpy._core.numeric._frombuffer, which protocol 5 uses."""
     return np.frombuffer(content, _dtype_of(dtype)).reshape(shape, order=order)
 
@@ -151,14 +157,21 @@ def _more_than_data(name: str) -> pickle.UnpicklingError:
 class _ArrayUnpickler(pickle.Unpickler):
     """Unpickles plain containers, numbers, texts and NumPy arrays."""
 
-    def find_class(self, module: str, name: str) -> _Global:
+    def find_class(
+        self,
+        module: str,
+        name: str,
+    ) -> _Global:
         whole = f"{module}.{name}"
         if whole not in _ALLOWED and whole not in _NAMED:
             raise _more_than_data(whole)
         return _Global(whole)
 
 
-def read_pickled(path: str | Path, name: str) -> Any:
+def read_pickled(
+    path: str | Path,
+    name: str,
+) -> Any:
     """Array `name` of an .npz, a pickled object of dicts, lists, tuples, texts, numbers and arrays.
 
     FileNotFoundError if there is no such file. DataError in one line if the file cannot be read,
@@ -173,7 +186,10 @@ def read_pickled(path: str | Path, name: str) -> Any:
         raise DataError(f"{path}: {name}: {_one_line(error)}") from None
 
 
-def _read_member(path: str | Path, name: str) -> io.BytesIO:
+def _read_member(
+    path: str | Path,
+    name: str,
+) -> io.BytesIO:
     """The bytes of array `name` in the archive."""
     member = f"{name}.npy"
     try:
@@ -203,7 +219,10 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _unwrapped(item: Any, budget: Iterator[int]) -> Any:
+def _unwrapped(
+    item: Any,
+    budget: Iterator[int],
+) -> Any:
     """Containers with each _Array replaced by its array. One item of `budget` is used per value."""
     if next(budget, None) is None:
         raise DataError(f"the pickle holds more than {MOST} values")
@@ -221,10 +240,14 @@ def _unwrapped(item: Any, budget: Iterator[int]) -> Any:
         return {key: _unwrapped(value, budget) for key, value in item.items()}
     if isinstance(item, (list, tuple)):
         return type(item)(_unwrapped(value, budget) for value in item)
+
     return item
 
 
-def walk(tree: Any, path: tuple = ()) -> Iterator[tuple[tuple, np.ndarray]]:
+def walk(
+    tree: Any,
+    path: tuple = (),
+) -> Iterator[tuple[tuple, np.ndarray]]:
     """Every array in nested mappings, with the keys that lead to it."""
     if not isinstance(tree, dict):
         return

@@ -30,23 +30,31 @@ OUTWARD = (1.0, -1.0)
 """Direction along x that leads away from the body, of the left and the right side."""
 
 MEAN_SIZE_M = 1.09
-"""Size (root of the sum of squared limb lengths) of a body to which metres in recipes refer."""
+"""Size (root of the sum of squared limb lengths) of the body to which the metres of families
+refer."""
 
 ANKLE_M = 0.075
-"""Height of the ankle over the floor that its foot stands on, of a body of MEAN_SIZE_M."""
+"""Height of the ankle above the floor that its foot stands on. This and the next ones are in metres
+of a body of MEAN_SIZE_M."""
+
 KNEE_M = 0.06
-"""Height of the knee over the floor that it kneels on."""
+"""Height of the knee above the floor that it kneels on."""
+
 WRIST_M = 0.045
-"""Height of the wrist over what its hand lies on."""
+"""Height of the wrist above what its hand lies on."""
+
 SEAT_M = 0.085
-"""Height of the hips over the seat."""
+"""Height of the hips above the seat."""
+
 HEEL_M = 0.05
-"""How far the heel lies behind the ankle."""
+"""Distance of the heel behind the ankle."""
+
 BALL_M = 0.14
-"""How far the ball of the foot lies before the ankle."""
+"""Distance of the ball of the foot ahead of the ankle."""
 
 SIZE_SPREAD = 0.06
 """Relative std of the size of bodies about the recorded ones."""
+
 LIMB_SPREAD = 0.04
 """Relative std of single limb lengths about the recorded ones, left and right alike."""
 
@@ -55,19 +63,22 @@ LONGEST_REACH = 0.9999
 
 DONOR_LIMITS_DEG = {"spine fold": 35.0, "head fold": 40.0, "twist": 25.0}
 """Largest angles of recorded frames whose upper bodies are borrowed."""
+
 DONOR_LEAN_DEG = 30.0
-"""The same of the trunk from the vertical."""
+"""Largest angle of their trunk from the vertical."""
+
 HIP_TILT = 0.5
-"""Most that is left of the recorded tilt of the hips: who walks tilts them, who stands or sits does
-not."""
+"""Largest share of the recorded tilt of the hips that is kept: walking tilts them, standing and
+sitting do not."""
 
 HIP_LIMITS_DEG = {
     "flexion": (-30.0, 140.0),
     "abduction": (-32.0, 70.0),
     "rotation": (-45.0, 80.0),
 }
-"""Range of the hip: thigh forwards and outwards of the trunk, and outward rotation; the trunk's own
-flexion is part of the first."""
+"""Range of the hip joint: the thigh forwards and outwards of the trunk, and outward rotation. The
+flexion includes that of the trunk."""
+
 SHOULDER_LIMITS_DEG = {"backward": 65.0, "across": 55.0}
 """Largest angles of the upper arm behind the chest and across it."""
 
@@ -112,7 +123,8 @@ class Bodies(NamedTuple):
         """(N,) root of the sum of squared limb lengths."""
         squares = (self.legs_m**2).sum((1, 2))
         for vectors in self[:8]:
-            squares = squares + (vectors**2).sum(tuple(range(1, vectors.ndim)))
+            axes = tuple(range(1, vectors.ndim))
+            squares = squares + (vectors**2).sum(axes)
         return np.sqrt(squares)
 
     @property
@@ -129,7 +141,9 @@ class Bodies(NamedTuple):
         lengths[:, list(SHOULDERS)] = _norm(self.shoulders)
         lengths[:, list(ELBOWS)] = _norm(self.elbows)
         lengths[:, list(WRISTS)] = _norm(self.wrists)
-        return lengths[:, [child for _, child in LIMBS]]
+
+        children = [child for _, child in LIMBS]
+        return lengths[:, children]
 
     def select(self, rows: np.ndarray) -> Bodies:
         """The bodies of a boolean or integer index."""
@@ -144,29 +158,43 @@ def donor_rows(positions_m: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):
         angles = angles_deg(positions_m)
         usable = upright & (excess_deg(positions_m) == 0)
+
     for name, limit in DONOR_LIMITS_DEG.items():
         usable &= angles[name] <= limit
     return usable
 
 
-def draw_bodies(positions_m: np.ndarray, rows: np.ndarray, rng: np.random.Generator) -> Bodies:
-    """Bodies with the upper bodies and the limb lengths of recorded `rows` (n,) of positions
-    (N, 17, 3), each of a size and of proportions a little its own."""
+def draw_bodies(
+    positions_m: np.ndarray,
+    rows: np.ndarray,
+    rng: np.random.Generator,
+) -> Bodies:
+    """Bodies with the upper bodies and limb lengths of recorded `rows` (n,) of positions
+    (N, 17, 3), with small random changes of size and proportions."""
     poses = positions_m[rows]
     trunk = trunk_frames(poses)
+    count = len(rows)
 
-    def vector(joint: int, parent: int) -> np.ndarray:
+    def vector(
+        joint: int,
+        parent: int,
+    ) -> np.ndarray:
         return into(trunk, poses[:, joint] - poses[:, parent])
 
-    count = len(rows)
+    # Factors of size and of limb lengths
     size = np.exp(SIZE_SPREAD * rng.standard_normal(count))
     limb = np.exp(LIMB_SPREAD * rng.standard_normal((count, 7))) * size[:, None]
     hip, thigh, shank, torso, shoulder, upper_arm, forearm = limb.T
 
-    def sides(joints: tuple, parents: tuple, factor: np.ndarray) -> np.ndarray:
+    def sides(
+        joints: tuple,
+        parents: tuple,
+        factor: np.ndarray,
+    ) -> np.ndarray:
         both = [vector(joint, parent) for joint, parent in zip(joints, parents, strict=True)]
         return np.stack(both, 1) * factor[:, None, None]
 
+    # Hips with less tilt, as wide as before
     hips = sides(HIPS, (PELVIS, PELVIS), hip)
     level = hips.copy()
     level[..., 1] *= rng.uniform(0, HIP_TILT, count)[:, None]
@@ -175,19 +203,21 @@ def draw_bodies(positions_m: np.ndarray, rows: np.ndarray, rng: np.random.Genera
     # Legs that differ by millimetres would keep one knee from being straight
     lengths = limb_lengths(poses)
     both = 0.5 * (lengths[:, [4, 5]] + lengths[:, [1, 2]])
-    legs = np.stack([both, both], 1) * np.stack([thigh, shank], -1)[:, None]
+    factors = np.stack([thigh, shank], -1)
+    legs = np.stack([both, both], 1) * factors[:, None]
+
     centre = torso[:, None]
     return Bodies(
-        level,
-        vector(SPINE, PELVIS) * centre,
-        vector(THORAX, SPINE) * centre,
-        vector(NOSE, THORAX) * centre,
-        vector(HEAD_TOP, NOSE) * centre,
-        sides(SHOULDERS, (THORAX, THORAX), shoulder),
-        sides(ELBOWS, SHOULDERS, upper_arm),
-        sides(WRISTS, ELBOWS, forearm),
-        legs,
-        rows,
+        hips=level,
+        spine=vector(SPINE, PELVIS) * centre,
+        thorax=vector(THORAX, SPINE) * centre,
+        nose=vector(NOSE, THORAX) * centre,
+        head_top=vector(HEAD_TOP, NOSE) * centre,
+        shoulders=sides(SHOULDERS, (THORAX, THORAX), shoulder),
+        elbows=sides(ELBOWS, SHOULDERS, upper_arm),
+        wrists=sides(WRISTS, ELBOWS, forearm),
+        legs_m=legs,
+        donor=rows,
     )
 
 
@@ -198,9 +228,15 @@ class Figure:
         self.bodies = bodies
         self.count = len(bodies.donor)
         self.scale = bodies.size_m / MEAN_SIZE_M
+        """(N,) size divided by that of a mean body."""
         self.joints = np.zeros((self.count, JOINT_COUNT, 3))
+        """(N, 17, 3)."""
+
         self.trunk = np.tile(np.eye(3), (self.count, 1, 1))
+        """(N, 3, 3) frame of the trunk."""
         self.chest = self.trunk
+        """(N, 3, 3) frame of the chest."""
+
         self.rest = np.full((self.count, JOINT_COUNT), np.nan)
         """(N, 17) height at which a joint rests; NaN where it touches nothing."""
         self.support = np.full((self.count, 2, 2, 2), np.nan)
@@ -226,41 +262,39 @@ class Figure:
         chest sideways; nod and look: of the head, down and to the left. turn: (N, 3, 3) instead of
         lean and side.
         """
+        count = self.count
+        curve = np.broadcast_to(curve_deg, count)
+        bow = np.broadcast_to(bow_deg, count)
+        twist = np.broadcast_to(twist_deg, count)
+
+        # Frames, from the pelvis upwards
+        leaned = about(0, lean_deg, count) if turn is None else turn
+        self.trunk = about(2, -np.asarray(side_deg), count) @ leaned
+        lower = self.trunk @ about(0, -0.35 * curve, count) @ about(2, 0.35 * bow, count)
+        bowed = about(2, -0.65 * bow, count)
+        curved = about(0, 0.65 * curve, count)
+        upper = self.trunk @ about(1, 0.5 * twist, count) @ bowed @ curved
+        self.chest = self.trunk @ about(1, twist, count) @ bowed @ curved
+        head = self.chest @ about(1, look_deg, count) @ about(0, nod_deg, count)
+
+        # Trunk and head
         body = self.bodies
-        leaned = about(0, lean_deg, self.count) if turn is None else turn
-        self.trunk = about(2, -np.asarray(side_deg), self.count) @ leaned
-        curve = np.broadcast_to(curve_deg, self.count)
-        bow = np.broadcast_to(bow_deg, self.count)
-        twist = np.broadcast_to(twist_deg, self.count)
-
-        lower = self.trunk @ about(0, -0.35 * curve, self.count) @ about(2, 0.35 * bow, self.count)
-        upper = (
-            self.trunk
-            @ about(1, 0.5 * twist, self.count)
-            @ about(2, -0.65 * bow, self.count)
-            @ about(0, 0.65 * curve, self.count)
-        )
-        self.chest = (
-            self.trunk
-            @ about(1, twist, self.count)
-            @ about(2, -0.65 * bow, self.count)
-            @ about(0, 0.65 * curve, self.count)
-        )
-        head = self.chest @ about(1, look_deg, self.count) @ about(0, nod_deg, self.count)
-
         at = self.joints
         at[:, PELVIS] = 0.0
         at[:, SPINE] = out_of(lower, body.spine)
         at[:, THORAX] = at[:, SPINE] + out_of(upper, body.thorax)
         at[:, NOSE] = at[:, THORAX] + out_of(head, body.nose)
         at[:, HEAD_TOP] = at[:, NOSE] + out_of(head, body.head_top)
+
+        # Hips and arms
         for side in (0, 1):
             at[:, HIPS[side]] = out_of(self.trunk, body.hips[:, side])
             shoulder = at[:, THORAX] + out_of(self.chest, body.shoulders[:, side])
             elbow = shoulder + out_of(self.chest, body.elbows[:, side])
+            wrist = elbow + out_of(self.chest, body.wrists[:, side])
             at[:, SHOULDERS[side]] = shoulder
             at[:, ELBOWS[side]] = elbow
-            at[:, WRISTS[side]] = elbow + out_of(self.chest, body.wrists[:, side])
+            at[:, WRISTS[side]] = wrist
 
     def move(self, shift: np.ndarray) -> None:
         """Move all joints by (N, 3)."""
@@ -272,7 +306,12 @@ class Figure:
         rest = [joint for joint in range(JOINT_COUNT) if joint not in fixed]
         self.joints[:, rest] += shift[:, None]
 
-    def stand_leg(self, side: int, ankle: np.ndarray, pole: np.ndarray) -> None:
+    def stand_leg(
+        self,
+        side: int,
+        ankle: np.ndarray,
+        pole: np.ndarray,
+    ) -> None:
         """Bend a leg so that it ends at `ankle` (N, 3), the knee towards `pole` (N, 3)."""
         lengths = self.bodies.legs_m[:, side].T
         hip = self.joints[:, HIPS[side]]
@@ -280,15 +319,27 @@ class Figure:
         self.joints[:, KNEES[side]] = knee
         self.joints[:, ANKLES[side]] = end
 
-    def point_leg(self, side: int, thigh: np.ndarray, shank: np.ndarray) -> None:
+    def point_leg(
+        self,
+        side: int,
+        thigh: np.ndarray,
+        shank: np.ndarray,
+    ) -> None:
         """Place a leg by the directions (N, 3) of its thigh and shank."""
         lengths = self.bodies.legs_m[:, side]
-        knee = self.joints[:, HIPS[side]] + lengths[:, :1] * _unit(thigh)
+        hip = self.joints[:, HIPS[side]]
+        knee = hip + lengths[:, :1] * _unit(thigh)
+        ankle = knee + lengths[:, 1:] * _unit(shank)
         self.joints[:, KNEES[side]] = knee
-        self.joints[:, ANKLES[side]] = knee + lengths[:, 1:] * _unit(shank)
+        self.joints[:, ANKLES[side]] = ankle
 
     def reach_with(
-        self, side: int, wrist: np.ndarray, pole: np.ndarray, rows: np.ndarray, least_fold: float
+        self,
+        side: int,
+        wrist: np.ndarray,
+        pole: np.ndarray,
+        rows: np.ndarray,
+        least_fold: float,
     ) -> np.ndarray:
         """Bend the arms of `rows` (N,) so that they end at `wrist` (N, 3), the elbow towards `pole`
         (N, 3); returns how far each is missed (N,), 0 for other rows."""
@@ -296,6 +347,7 @@ class Figure:
         fore = _norm(self.bodies.wrists[:, side])
         shoulder = self.joints[:, SHOULDERS[side]]
         elbow, end = two_bones(shoulder, wrist, upper, fore, pole, least_fold)
+
         self.joints[rows, ELBOWS[side]] = elbow[rows]
         self.joints[rows, WRISTS[side]] = end[rows]
         return np.where(rows, _norm(end - wrist), 0.0)
@@ -321,13 +373,21 @@ def two_bones(
     line = end - start
     distance = _norm(line)
     along = _unit(line)
-    folded = first**2 + second**2 - 2 * first * second * np.cos(np.radians(least_deg))
-    nearest = np.maximum(np.sqrt(folded), np.abs(first - second) + 1e-4)
-    reach = np.clip(distance, nearest, LONGEST_REACH * (first + second))
-    aside = _unit(pole - (pole * along).sum(-1, keepdims=True) * along)
+
+    # Distance of the ends, between folded and stretched
+    cosine = np.cos(np.radians(least_deg))
+    folded = np.sqrt(first**2 + second**2 - 2 * first * second * cosine)
+    nearest = np.maximum(folded, np.abs(first - second) + 1e-4)
+    farthest = LONGEST_REACH * (first + second)
+    reach = np.clip(distance, nearest, farthest)
+
+    # The middle joint: its foot on the line, and its distance from the line
     ahead = (first**2 - second**2 + reach**2) / (2 * reach)
     off = np.sqrt(np.maximum(first**2 - ahead**2, 0.0))
+    across = pole - (pole * along).sum(-1, keepdims=True) * along
+    aside = _unit(across)
     middle = start + ahead[:, None] * along + off[:, None] * aside
+
     return middle, start + reach[:, None] * along
 
 
@@ -336,8 +396,10 @@ def centre_of_mass(joints: np.ndarray) -> np.ndarray:
     total = sum(mass for _, mass, _ in _SEGMENT_MASSES)
     centre = np.zeros((len(joints), 3))
     for (first, second), mass, place in _SEGMENT_MASSES:
-        at = joints[:, first] + place * (joints[:, second] - joints[:, first])
-        centre += mass / total * at
+        start = joints[:, first]
+        line = joints[:, second] - start
+        centre += mass / total * (start + place * line)
+
     return centre
 
 
@@ -345,20 +407,34 @@ def hip_angles_deg(joints: np.ndarray) -> dict[str, np.ndarray]:
     """Flexion, abduction and outward rotation (N, 2) of left and right hip of poses (N, 17, 3), in
     degrees; rotation is 0 where the knee is too straight to show it."""
     trunk = trunk_frames(joints)
-    found: dict[str, list[np.ndarray]] = {name: [] for name in HIP_LIMITS_DEG}
+    flexion = []
+    abduction = []
+    rotation = []
+
     for side, outward in enumerate(OUTWARD):
-        hip, knee, ankle = (joints[:, chain[side]] for chain in (HIPS, KNEES, ANKLES))
+        hip = joints[:, HIPS[side]]
+        knee = joints[:, KNEES[side]]
+        ankle = joints[:, ANKLES[side]]
         thigh = into(trunk, _unit(knee - hip))
         shank = into(trunk, _unit(ankle - knee))
-        found["flexion"].append(np.degrees(np.arctan2(thigh[:, 2], -thigh[:, 1])))
-        found["abduction"].append(np.degrees(np.arcsin(np.clip(outward * thigh[:, 0], -1, 1))))
+
+        flexion.append(np.degrees(np.arctan2(thigh[:, 2], -thigh[:, 1])))
+        abduction.append(_angle_deg(outward * thigh[:, 0]))
+
+        # Rotation of the knee's hinge about the thigh, from across the trunk
         hinge = np.cross(thigh, shank)
         bent = _norm(hinge) > np.sin(np.radians(25.0))
         across = np.array([1.0, 0.0, 0.0]) - thigh[:, :1] * thigh
         turned = (np.cross(across, hinge) * -thigh).sum(-1)
-        angle = np.degrees(np.arctan2(outward * turned, (across * hinge).sum(-1)))
-        found["rotation"].append(np.where(bent, angle, 0.0))
-    return {name: np.stack(values, 1) for name, values in found.items()}
+        aligned = (across * hinge).sum(-1)
+        angle = np.degrees(np.arctan2(outward * turned, aligned))
+        rotation.append(np.where(bent, angle, 0.0))
+
+    return {
+        "flexion": np.stack(flexion, 1),
+        "abduction": np.stack(abduction, 1),
+        "rotation": np.stack(rotation, 1),
+    }
 
 
 def within_limits(joints: np.ndarray) -> np.ndarray:
@@ -366,34 +442,55 @@ def within_limits(joints: np.ndarray) -> np.ndarray:
     kept = excess_deg(joints) == 0
     for name, values in hip_angles_deg(joints).items():
         lowest, highest = HIP_LIMITS_DEG[name]
-        kept &= ((values >= lowest) & (values <= highest)).all(1)
+        inside = (values >= lowest) & (values <= highest)
+        kept &= inside.all(1)
     return kept
 
 
-def shoulders_within_limits(joints: np.ndarray, chest: np.ndarray) -> np.ndarray:
-    """Boolean (N,): upper arms neither far behind the chest (N, 3, 3) nor far across it."""
+def shoulders_within_limits(
+    joints: np.ndarray,
+    chest: np.ndarray,
+) -> np.ndarray:
+    """Boolean (N,): poses (N, 17, 3) whose upper arms are neither far behind the chest nor far
+    across it. chest: (N, 3, 3) its frames."""
     kept = np.ones(len(joints), bool)
     for side, outward in enumerate(OUTWARD):
-        arm = into(chest, _unit(joints[:, ELBOWS[side]] - joints[:, SHOULDERS[side]]))
-        backward = np.degrees(np.arcsin(np.clip(-arm[:, 2], -1, 1)))
-        across = np.degrees(np.arcsin(np.clip(-outward * arm[:, 0], -1, 1)))
+        line = joints[:, ELBOWS[side]] - joints[:, SHOULDERS[side]]
+        arm = into(chest, _unit(line))
+        backward = _angle_deg(-arm[:, 2])
+        across = _angle_deg(-outward * arm[:, 0])
+        raised_behind = (arm[:, 1] > 0.3) & (arm[:, 2] < -0.35)
+
         kept &= backward <= SHOULDER_LIMITS_DEG["backward"]
         kept &= across <= SHOULDER_LIMITS_DEG["across"]
-        kept &= ~((arm[:, 1] > 0.3) & (arm[:, 2] < -0.35))
+        kept &= ~raised_behind
+
     return kept
 
 
-def clearances(joints: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _angle_deg(sine: np.ndarray) -> np.ndarray:
+    return np.degrees(np.arcsin(np.clip(sine, -1, 1)))
+
+
+def clearances(
+    joints: np.ndarray,
+    scale: np.ndarray,
+) -> np.ndarray:
     """Boolean (N,): poses (N, 17, 3) whose limbs do not pass through each other, nor through trunk
     or head. scale: (N,) of the bodies."""
 
-    def apart(first: tuple[int, int], second: tuple[int, int], least_m: float) -> np.ndarray:
-        ends = (joints[:, joint] for joint in (*first, *second))
+    def apart(
+        first: tuple[int, int],
+        second: tuple[int, int],
+        least_m: float,
+    ) -> np.ndarray:
+        ends = [joints[:, joint] for joint in (*first, *second)]
         return segment_distance(*ends) > least_m * scale
 
     thighs = [(HIPS[s], KNEES[s]) for s in (0, 1)]
     shanks = [(KNEES[s], ANKLES[s]) for s in (0, 1)]
     free = apart(thighs[0], thighs[1], 0.075) & apart(shanks[0], shanks[1], 0.07)
+
     for side in (0, 1):
         other = 1 - side
         forearm = (ELBOWS[side], WRISTS[side])
@@ -404,63 +501,105 @@ def clearances(joints: np.ndarray, scale: np.ndarray) -> np.ndarray:
         free &= apart(forearm, (NOSE, HEAD_TOP), 0.08)
         free &= apart(upper_arm, (PELVIS, SPINE), 0.08)
         free &= apart(upper_arm, (NOSE, HEAD_TOP), 0.08)
+
         for leg in (*thighs, *shanks):
             free &= apart(forearm, leg, 0.055)
             free &= apart(upper_arm, leg, 0.06)
             free &= apart(leg, (NOSE, HEAD_TOP), 0.10)
+
         for shank in shanks:
             free &= apart(shank, (SPINE, THORAX), 0.12)
-    return free & apart((ELBOWS[0], WRISTS[0]), (ELBOWS[1], WRISTS[1]), 0.045)
+
+    forearms = [(ELBOWS[s], WRISTS[s]) for s in (0, 1)]
+    return free & apart(forearms[0], forearms[1], 0.045)
 
 
-def segment_distance(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
+def segment_distance(
+    a: np.ndarray,
+    b: np.ndarray,
+    c: np.ndarray,
+    d: np.ndarray,
+) -> np.ndarray:
     """Smallest distance (N,) between the segments from a to b and from c to d (N, 3)."""
     u = b - a
     v = d - c
     w = a - c
-    uu, vv, uv = (u * u).sum(-1), (v * v).sum(-1), (u * v).sum(-1)
-    uw, vw = (u * w).sum(-1), (v * w).sum(-1)
+    uu = (u * u).sum(-1)
+    vv = (v * v).sum(-1)
+    uv = (u * v).sum(-1)
+    uw = (u * w).sum(-1)
+    vw = (v * w).sum(-1)
+
+    # Nearest points of the two lines, as shares of the segments, clipped one after the other
     across = uu * vv - uv**2
     s = np.clip((uv * vw - vv * uw) / np.maximum(across, 1e-12), 0, 1)
     t = np.clip((uv * s + vw) / np.maximum(vv, 1e-12), 0, 1)
     s = np.clip((uv * t - uw) / np.maximum(uu, 1e-12), 0, 1)
-    return _norm(w + s[:, None] * u - t[:, None] * v)
+
+    gap = w + s[:, None] * u - t[:, None] * v
+    return _norm(gap)
 
 
 def trunk_frames(joints: np.ndarray) -> np.ndarray:
     """(N, 3, 3) of poses (N, 17, 3): columns across the hips to the left, up the trunk, ahead."""
     up = _unit(joints[:, THORAX] - joints[:, PELVIS])
     across = joints[:, HIPS[0]] - joints[:, HIPS[1]]
-    left = _unit(across - (across * up).sum(-1, keepdims=True) * up)
-    return np.stack([left, up, np.cross(left, up)], -1)
+    level = across - (across * up).sum(-1, keepdims=True) * up
+    left = _unit(level)
+    ahead = np.cross(left, up)
+    return np.stack([left, up, ahead], -1)
 
 
-def mirrored_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def across_hips_and_shoulders(joints: np.ndarray) -> np.ndarray:
+    """(N, 3) of poses (N, 17, 3): the sum of the lines from the right to the left hip and
+    shoulder."""
+    across = joints[:, HIPS[0]] - joints[:, HIPS[1]]
+    return across + joints[:, SHOULDERS[0]] - joints[:, SHOULDERS[1]]
+
+
+def mirrored_rows(
+    values: np.ndarray,
+    rows: np.ndarray,
+) -> np.ndarray:
     """Poses (N, 17, 3), those of `rows` (N,) as a mirror shows them."""
     flipped = values[:, list(JOINT_FLIP)] * [-1.0, 1.0, 1.0]
     return np.where(rows[:, None, None], flipped, values)
 
 
-def about(axis: int, angle_deg: np.ndarray | float, count: int) -> np.ndarray:
+def about(
+    axis: int,
+    angle_deg: np.ndarray | float,
+    count: int,
+) -> np.ndarray:
     """(count, 3, 3) rotations about x, y or z by angles in degrees."""
     angle = np.radians(np.broadcast_to(angle_deg, count))
-    out = np.zeros((count, 3, 3))
+    cosine = np.cos(angle)
+    sine = np.sin(angle)
     first = (axis + 1) % 3
     second = (axis + 2) % 3
+
+    out = np.zeros((count, 3, 3))
     out[:, axis, axis] = 1.0
-    out[:, first, first] = np.cos(angle)
-    out[:, second, second] = np.cos(angle)
-    out[:, first, second] = -np.sin(angle)
-    out[:, second, first] = np.sin(angle)
+    out[:, first, first] = cosine
+    out[:, second, second] = cosine
+    out[:, first, second] = -sine
+    out[:, second, first] = sine
+
     return out
 
 
-def out_of(frames: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+def out_of(
+    frames: np.ndarray,
+    vectors: np.ndarray,
+) -> np.ndarray:
     """Vectors (N, 3) of frames (N, 3, 3) in the world."""
     return np.einsum("nij,nj->ni", frames, vectors)
 
 
-def into(frames: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+def into(
+    frames: np.ndarray,
+    vectors: np.ndarray,
+) -> np.ndarray:
     """Vectors (N, 3) of the world in frames (N, 3, 3)."""
     return np.einsum("nji,nj->ni", frames, vectors)
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The published comparisons on Leeds Sports Pose: a json with keypoints and, for pairs of them,
-which a crowd said is farther away."""
+"""The published comparisons on Leeds Sports Pose: a json with keypoints, and with pairs of them of
+which a crowd said which one is farther away."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from lifting_ros.research.datasets.pictured import Pictured
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_NAMES, KEYPOINT_TO_JOINT
 
 _WORDS = {"r": "right", "l": "left", "headtop": "head_top", "head": "head_top"}
-"""Abbreviations of names; what LSP calls the head is its top."""
+"""Our words for those of the file; the head of LSP is our head top."""
 
 
 class CrowdSet(NamedTuple):
-    """M photographs."""
+    """M photographs with A comparisons."""
 
     files: tuple[str, ...]
     train: np.ndarray
-    """(M,) bool."""
+    """(M,) bool: the training side."""
     keypoints_px: np.ndarray
     """(M, 14, 2), NaN where not annotated."""
     photograph: np.ndarray
-    """(A,) number of the photograph that a comparison is of."""
+    """(A,) number of the photograph of each comparison."""
     pairs: np.ndarray
     """(A, 2) numbers of keypoints, in this package's order."""
     label: np.ndarray
@@ -39,53 +39,78 @@ class CrowdSet(NamedTuple):
     equally far."""
 
 
-def read_relative_lsp(path: str | Path) -> CrowdSet:
-    """Read `joint_names` and `images` of `im_file`, `is_train`, `keypoints` (14 of x, y) and `anns`
-    of `kp0`, `kp1`, `label`.
+class _Photograph(NamedTuple):
+    """One photograph of the file."""
 
-    kp0 and kp1 are numbers or names of joints; label is 1 where kp0 is farther. FileNotFoundError
-    where there is no file; DataError in one line that names what is missing or unfit.
+    file: str
+    train: bool
+    points: np.ndarray
+    """(14, 2), NaN where not annotated."""
+    comparisons: list[tuple[int, int, int]]
+    """Two keypoints and the label."""
+
+
+def read_relative_lsp(path: str | Path) -> CrowdSet:
+    """Read a json with `joint_names` and `images`.
+
+    Each image has `im_file`, `is_train`, `keypoints` (14 of x, y) and `anns` of `kp0`, `kp1`,
+    `label`. kp0 and kp1 are numbers or names of joints; label is 1 where kp0 is farther.
+
+    FileNotFoundError without a file; DataError in one line that names what is missing or invalid.
     """
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: not a readable json ({' '.join(str(error).split())})") from None
+        text = " ".join(str(error).split())
+        raise DataError(f"{path}: not a readable json ({text})") from None
 
-    if not isinstance(content, dict) or not all(
-        isinstance(content.get(key), list) for key in ("joint_names", "images")
-    ):
-        raise DataError(f"{path}: expected joint_names and images")
+    content = content if isinstance(content, dict) else {}
+    for key in ("joint_names", "images"):
+        if not isinstance(content.get(key), list):
+            raise DataError(f"{path}: expected joint_names and images")
 
     order = _order(path, content["joint_names"])
-    images = [
-        _image(f"{path}: images[{n}]", image, order) for n, image in enumerate(content["images"])
-    ]
-    files, train, keypoints, told = zip(*images) if images else ((), (), (), ())
-    owner = np.array([n for n, anns in enumerate(told) for _ in anns], int)
-    rows = np.array([ann for anns in told for ann in anns], int).reshape(-1, 3)
-    points = np.array(keypoints, np.float64).reshape(-1, KEYPOINT_COUNT, 2)
+    photographs = []
+    owner = []
+    comparisons = []
 
-    return CrowdSet(tuple(files), np.array(train, bool), points, owner, rows[:, :2], rows[:, 2])
+    for number, image in enumerate(content["images"]):
+        photograph = _photograph(f"{path}: images[{number}]", image, order)
+        photographs.append(photograph)
+        owner += [number] * len(photograph.comparisons)
+        comparisons += photograph.comparisons
+
+    train = np.array([photograph.train for photograph in photographs], bool)
+    points = np.array([photograph.points for photograph in photographs], np.float64)
+    rows = np.array(comparisons, int).reshape(-1, 3)
+    return CrowdSet(
+        tuple(photograph.file for photograph in photographs),
+        train,
+        points.reshape(-1, KEYPOINT_COUNT, 2),
+        np.array(owner, int),
+        rows[:, :2],
+        rows[:, 2],
+    )
 
 
-def _order(path: str | Path, names: list) -> dict:
-    """Our number of every joint, by its number and by its name in the file."""
+def _order(
+    path: str | Path,
+    names: list,
+) -> dict:
+    """Our number of each joint, by its number and by its name in the file."""
     order = {}
     for number, name in enumerate(names):
-        words = "_".join(str(name).strip().lower().replace("-", " ").replace("_", " ").split())
-        ours = (
-            "_".join(_WORDS.get(word, word) for word in words.split("_"))
-            if words != "head_top"
-            else words
-        )
+        ours = _our_name(str(name))
         if ours not in KEYPOINT_NAMES:
             raise DataError(
                 f"{path}: joint_names[{number}]: {name!r} is none of {', '.join(KEYPOINT_NAMES)}"
             )
 
-        order[number] = order[name] = KEYPOINT_NAMES.index(ours)
+        keypoint = KEYPOINT_NAMES.index(ours)
+        order[number] = keypoint
+        order[name] = keypoint
 
     if len(set(order.values())) != KEYPOINT_COUNT:
         raise DataError(
@@ -95,18 +120,33 @@ def _order(path: str | Path, names: list) -> dict:
     return order
 
 
-def _image(
-    where: str, image: dict, order: dict
-) -> tuple[str, bool, np.ndarray, list[tuple[int, int, int]]]:
-    """File, side, keypoints (14, 2) and comparisons of one photograph."""
+def _our_name(name: str) -> str:
+    words = name.strip().lower().replace("-", " ").replace("_", " ").split()
+    if words == ["head", "top"]:
+        return "head_top"
+    return "_".join(_WORDS.get(word, word) for word in words)
+
+
+def _photograph(
+    where: str,
+    image: dict,
+    order: dict,
+) -> _Photograph:
     try:
         given = np.array(image["keypoints"], np.float64)
         if given.shape not in ((KEYPOINT_COUNT, 2), (KEYPOINT_COUNT, 3)):
             raise DataError(f"keypoints: expected {KEYPOINT_COUNT} of x, y, got {given.shape}")
 
         points = np.full((KEYPOINT_COUNT, 2), np.nan)
-        points[[order[k] for k in range(KEYPOINT_COUNT)]] = given[:, :2]
-        told = [(order[ann["kp0"]], order[ann["kp1"]], int(ann["label"])) for ann in image["anns"]]
+        ours = [order[number] for number in range(KEYPOINT_COUNT)]
+        points[ours] = given[:, :2]
+
+        comparisons = []
+        for answer in image["anns"]:
+            first = order[answer["kp0"]]
+            second = order[answer["kp1"]]
+            comparisons.append((first, second, int(answer["label"])))
+
         file = str(image["im_file"])
         train = bool(image["is_train"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -114,40 +154,57 @@ def _image(
             f"{where}: expected im_file, is_train, keypoints and anns of kp0, kp1, label ({error})"
         ) from None
 
-    if any(a == b or label not in (-1, 0, 1) for a, b, label in told):
-        raise DataError(f"{where}: anns: expected two different joints and a label of -1, 0 or 1")
+    for first, second, label in comparisons:
+        if first == second or label not in (-1, 0, 1):
+            raise DataError(
+                f"{where}: anns: expected two different joints and a label of -1, 0 or 1"
+            )
 
-    return file, train, points, told
+    return _Photograph(file, train, points, comparisons)
 
 
 def as_pictures(crowd: CrowdSet) -> tuple[Pictured, Comparisons]:
-    """Photographs of the training side as annotated pictures, in the way of simulated ones; joints
+    """Photographs of the training side as annotated pictures, in the form of simulated ones; joints
     in 3D and sizes are NaN.
 
-    Those with all keypoints and a comparison are taken; where one has fewer comparisons than
-    another, its own are repeated. No camera is known: people are as large on the rays as those four
-    metres away, so that noise in pixels is as much of them. DataError where none is left.
+    Only photographs with all keypoints and a comparison are used. Each gets as many comparisons as
+    the one with most; its own are repeated. No camera is known: the people are scaled to the size,
+    on the rays, of people four metres away, so that noise in pixels has its usual effect.
+    DataError if no photograph is left.
     """
-    told = [np.flatnonzero(crowd.photograph == n) for n in range(len(crowd.files))]
+    answers = []
+    for number in range(len(crowd.files)):
+        answers.append(np.flatnonzero(crowd.photograph == number))
+
+    # View frames
     whole = np.isfinite(crowd.keypoints_px).all((1, 2))
-    rows = [n for n in range(len(crowd.files)) if crowd.train[n] and whole[n] and len(told[n])]
+    compared = np.array([len(own) > 0 for own in answers], bool)
+    rows = np.flatnonzero(crowd.train & whole & compared)
     keypoints = crowd.keypoints_px[rows]
-    seen = to_rays(keypoints, np.ones(keypoints.shape[:2]), None, None, 0.015, 0.5)
-    turned, *_, steps, level = into_views(*seen, np.tile(np.array(UP), (len(rows), 1)))
-    able = level != NONE
-    if not able.any():
+    everybody = np.ones(keypoints.shape[:2])
+    observed = to_rays(keypoints, everybody, None, None, 0.015, 0.5)
+    up = np.tile(np.array(UP), (len(rows), 1))
+    centred, *_, steps, level = into_views(*observed, up)
+    usable = level != NONE
+    if not usable.any():
         raise DataError("no photograph to train on has all its keypoints and a comparison")
 
-    rows = np.array(rows)[able]
+    # Pictures
+    rows = rows[usable]
+    centred = centred[usable]
+    offset = centred - centred.mean(1, keepdims=True)
+    extent = np.sqrt((offset**2).sum(-1).mean(1))
+    scale = USUAL_EXTENT / extent
     rays = np.full((len(rows), JOINT_COUNT, 2), np.nan, np.float32)
-    extent = np.sqrt(((turned[able] - turned[able].mean(1, keepdims=True)) ** 2).sum(-1).mean(1))
-    rays[:, list(KEYPOINT_TO_JOINT)] = turned[able] * (USUAL_EXTENT / extent)[:, None, None]
+    rays[:, list(KEYPOINT_TO_JOINT)] = centred * scale[:, None, None]
     unknown = np.full((len(rows), JOINT_COUNT, 3), np.nan, np.float32)
-    most = max(len(told[n]) for n in rows)
-    chosen = np.stack([told[n][np.arange(most) % len(told[n])] for n in rows])  # M, K
-    pitch = (steps[able] * PITCH_STEP).astype(np.float32)
+    pitch = (steps[usable] * PITCH_STEP).astype(np.float32)
     pictures = Pictured(rays, unknown, unknown[:, 0, 0], pitch)
 
-    return pictures, Comparisons(
-        crowd.pairs[chosen].astype(np.int16), crowd.label[chosen].astype(np.int8)
-    )
+    # Comparisons (M, K), each photograph's own ones repeated
+    most = max(len(answers[row]) for row in rows)
+    chosen = np.stack([np.resize(answers[row], most) for row in rows])
+    pairs = crowd.pairs[chosen].astype(np.int16)
+    label = crowd.label[chosen].astype(np.int8)
+
+    return pictures, Comparisons(pairs, label)

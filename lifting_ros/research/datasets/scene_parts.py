@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled pictures that detections are compared with, people cut out of photographs, windows of
+"""Labelled pictures to compare detections with, people cut out of photographs, and windows of
 pictures."""
 
 from __future__ import annotations
@@ -25,70 +25,84 @@ class Scene(NamedTuple):
     keypoints: np.ndarray
     """(M, 14, 3) x, y px and more than 0 where labelled."""
     known: np.ndarray
-    """(H, W) bool: where nobody but `boxes` is."""
+    """(H, W) bool: where it is known that there is nobody except `boxes`."""
 
 
 class Cutout(NamedTuple):
     """A person cut out of a photograph."""
 
     image: np.ndarray
+    """(H, W, 3) uint8 RGB."""
     mask: np.ndarray
+    """(H, W) uint8: 255 on the person."""
     keypoints: np.ndarray
+    """(14, 3) x, y px and weight of the label."""
 
 
-def read_cutouts(folder: Path, street: PhotoSet, rows: np.ndarray) -> list[Cutout]:
-    """The masked street persons among `rows` (N,) bool, at half size, to be light in memory; errors
-    as `read_photo_set`."""
-    listed = read_arrays(folder / "annotations.npz", {"names": ("N",), "has_mask": ("N",)})
-    masked = {str(name) for name, masked in zip(listed["names"], listed["has_mask"]) if masked}
-    names = {
-        row: Path(street.files[row]).stem + ".png"
-        for row in np.flatnonzero(rows)
-        if street.files[row] in masked
-    }
+def read_cutouts(
+    folder: Path,
+    street: PhotoSet,
+    rows: np.ndarray,
+) -> list[Cutout]:
+    """The persons with a mask among the `rows` (N,) bool of the set `street`, at half size to save
+    memory; errors as `read_photo_set`."""
+    expected = {"names": ("N",), "has_mask": ("N",)}
+    listed = read_arrays(folder / "annotations.npz", expected)
+    masked = {str(name) for name, has_mask in zip(listed["names"], listed["has_mask"]) if has_mask}
+
+    names = {}
+
+    for row in np.flatnonzero(rows):
+        file = street.files[row]
+        if file in masked:
+            names[row] = f"{Path(file).stem}.png"
+
     masks = read_tar(folder / "masks.tar", names.values())
     cutouts = []
 
-    for index, name in Progress(names.items(), desc="reading masks", unit="person"):
-        # (0, 0) is the centre of a pixel, before and after
-        keypoints = street.keypoints[index] * np.array([0.5, 0.5, 1], np.float32) - np.array(
-            [0.25, 0.25, 0], np.float32
-        )
-        image = cv2.resize(street.image(index), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    for row, name in Progress(names.items(), desc="reading masks", unit="person"):
+        image = cv2.resize(street.image(row), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
         mask = decode_mask(masks[name], f"{folder}/{name}").astype(np.uint8) * 255
-        cutouts.append(
-            Cutout(
-                image, cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_AREA), keypoints
-            )
-        )
+        mask = cv2.resize(mask, image.shape[1::-1], interpolation=cv2.INTER_AREA)
+
+        # (0, 0) is the centre of a pixel, before and after
+        half = np.array([0.5, 0.5, 1], np.float32)
+        shift = np.array([0.25, 0.25, 0], np.float32)
+        keypoints = street.keypoints[row] * half - shift
+        cutouts.append(Cutout(image, mask, keypoints))
 
     return cutouts
 
 
 def labelled_scene(
-    image: np.ndarray, keypoints: np.ndarray, counted: np.ndarray, known: np.ndarray
+    image: np.ndarray,
+    keypoints: np.ndarray,
+    counted: np.ndarray,
+    known: np.ndarray,
 ) -> Scene:
-    """A scene from all its persons (M, 14, 3), whose boxes take every keypoint with a third column
-    above 0.
+    """A scene from all its persons (M, 14, 3), with boxes around the keypoints whose third column
+    is above 0.
 
-    Who does not count (M,) bool or is almost outside is neither a person to find nor an empty
-    place.
+    counted: (M,) bool. Persons that do not count, or are almost outside, are not to be found;
+    nothing is known of their place.
     """
     size = (image.shape[1], image.shape[0])
-    whole = np.array([keypoint_box(k) for k in keypoints]).reshape(-1, 4)
+    whole = np.array([keypoint_box(person) for person in keypoints]).reshape(-1, 4)
     boxes, inside = cut_boxes(whole, size)
     kept = inside & np.asarray(counted, bool)
-    known = known.copy()
 
+    known = known.copy()
     for box in whole[~kept]:
         known &= ~rectangle(box, size)
-
     return Scene(image, boxes[kept], keypoints[kept], known)
 
 
-def cut_boxes(boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (M, 4) cut to the picture, and which (M,) are worth finding: 40 % of their area and 12
-    px are left."""
+def cut_boxes(
+    boxes: np.ndarray,
+    size: tuple[int, int],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (M, 4) cut at the border of the picture, and which (M,) are to be found: more than 40 %
+    of their area and 12 px are left."""
     width, height = size
     limit = np.array([width - 1, height - 1] * 2)
     cut = np.clip(boxes, 0, limit)
@@ -102,24 +116,33 @@ def cut_boxes(boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.
     return cut, (share > 0.4) & (longest >= 12)
 
 
-def random_window(image: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """A part of an image, 0.3 to 1 of what fits, as a picture (H, W, 3) of `size` (W, H)."""
+def random_window(
+    image: np.ndarray,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """A random window of an image, 0.3 to 1 times the largest one, as a picture (H, W, 3) of `size`
+    (W, H); mirrored in half of the calls."""
     height, width = image.shape[:2]
     scale = rng.uniform(0.3, 1.0) * min(width / size[0], height / size[1])
     w = max(int(size[0] * scale), 2)
     h = max(int(size[1] * scale), 2)
     left = rng.integers(0, width - w + 1)
     top = rng.integers(0, height - h + 1)
-    part = cv2.resize(
-        image[top : top + h, left : left + w],
-        size,
-        interpolation=cv2.INTER_AREA if scale > 1.2 else cv2.INTER_LINEAR,
-    )
 
-    return np.ascontiguousarray(part[:, ::-1]) if rng.random() < 0.5 else part
+    window = image[top : top + h, left : left + w]
+    interpolation = cv2.INTER_AREA if scale > 1.2 else cv2.INTER_LINEAR
+    part = cv2.resize(window, size, interpolation=interpolation)
+    if rng.random() < 0.5:
+        return np.ascontiguousarray(part[:, ::-1])
+
+    return part
 
 
-def rectangle(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def rectangle(
+    box: np.ndarray,
+    size: tuple[int, int],
+) -> np.ndarray:
     """(H, W) bool: the pixels in a box (4,)."""
     width, height = size
     area = np.zeros((height, width), bool)

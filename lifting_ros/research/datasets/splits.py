@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which rows of a set are trained on, which set thresholds, and which measure: the one place that
-says so."""
+"""The split of each set: rows to train on, rows to choose thresholds on, and rows to measure on."""
 
 from __future__ import annotations
 
@@ -8,19 +7,22 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-# gym: initial letters kept for validation, so that an exercise is on one side only
-VALIDATION_EXERCISES = (
-    "D",
-    "L",
-)
-# of so many groups of eight training rows one is held back to set thresholds and the scores'
-# calibration
+VALIDATION_EXERCISES = ("D", "L")
+"""First letters of the exercises of `gym` for validation, so that each exercise is on one side."""
+
 HELD_BACK = 12
+"""One of so many groups of eight training rows is held back to choose thresholds and to calibrate
+scores."""
+
 SIDES = ("train", "tune", "training", "validation", "all")
+"""Names of the sides, see `rows_of`."""
 
 
-def validation_of(name: str, files: Sequence[str]) -> np.ndarray:
-    """Boolean (N,): the validation rows of the photographs `files` of a set: by index, of `gym` by
+def validation_of(
+    name: str,
+    files: Sequence[str],
+) -> np.ndarray:
+    """Boolean (N,): the validation rows of the photographs `files` of a set, by index; of `gym`, by
     exercise."""
     if name == "lspet":
         return np.arange(len(files)) >= 7200
@@ -31,25 +33,34 @@ def validation_of(name: str, files: Sequence[str]) -> np.ndarray:
     return every_ninth(len(files))
 
 
-def own_split(arrays: Mapping[str, np.ndarray], otherwise: np.ndarray) -> np.ndarray:
-    """Boolean (N,): the array `validation` of a set that brings its own split, else `otherwise`.
+def own_split(
+    arrays: Mapping[str, np.ndarray],
+    otherwise: np.ndarray,
+) -> np.ndarray:
+    """Boolean (N,): the array `validation` of a set that contains its split, else `otherwise`.
 
-    So a part of a set keeps the whole one's split, and what is trained on it can be measured on the
-    whole.
+    With it, a part of a set keeps the split of the whole set, and what is trained on the part can
+    be measured on the whole.
     """
-    return arrays["validation"].astype(bool) if "validation" in arrays else otherwise
+    if "validation" in arrays:
+        return arrays["validation"].astype(bool)
+    return otherwise
 
 
 def every_ninth(count: int) -> np.ndarray:
-    """Boolean (count,): every ninth row, the rule of the photographs without people as well."""
-    return np.arange(count) % 9 == 8
+    """Boolean (count,): each ninth row. The photographs without people use this rule too."""
+    index = np.arange(count)
+    return index % 9 == 8
 
 
-def rows_of(validation: np.ndarray, side: str) -> np.ndarray:
-    """Boolean (N,): the rows of a side, from which of them validate (N,) bool.
+def rows_of(
+    validation: np.ndarray,
+    side: str,
+) -> np.ndarray:
+    """Boolean (N,): the rows of a side. validation: (N,) bool, the rows for validation.
 
-    `train`; `tune`, held back from the training to set thresholds; `training`, both of these;
-    `validation`; `all`.
+    The sides are `train`; `tune`, held back from the training to choose thresholds; `training`,
+    both of these; `validation`; and `all`. ValueError for another one.
     """
     if side not in SIDES:
         raise ValueError(f"side: expected one of {', '.join(SIDES)}, got {side!r}")
@@ -67,4 +78,5 @@ def rows_of(validation: np.ndarray, side: str) -> np.ndarray:
         "validation": validation,
         "all": np.ones(len(validation), bool),
     }
+
     return sides[side]

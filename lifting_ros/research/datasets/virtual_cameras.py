@@ -12,7 +12,10 @@ from lifting_ros.geometry.camera import Camera
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 
 FOCAL_PX = 1150.0
+"""Focal length of the cameras."""
+
 SIZE_PX = 1000
+"""Width and height of their images."""
 
 
 class Views(NamedTuple):
@@ -33,42 +36,61 @@ def make_views(
     seed: int | Sequence[int] = 0,
     pitch_deg: float | None = None,
 ) -> Views:
-    """See every pose (N, 17, 3; metres, y up, height above the floor kept) from `cameras` places.
+    """Views of each pose (N, 17, 3; metres, y up, the floor at 0) from `cameras` places.
 
-    They are 3 to 6 m away, 0.8 to 1.8 m high, aimed at the person's middle, f = 1150 px at 1000 x
-    1000. With `pitch_deg` they are as high as it takes to look down by that angle.
+    The cameras are 3 to 6 m away and 0.8 to 1.8 m high, and look at the middle of the person. With
+    `pitch_deg` their height is the one from which they look down by that angle.
     """
     rng = np.random.default_rng(seed)
     poses = np.repeat(positions_m, cameras, 0)
     count = len(poses)
-    middle = 0.5 * (poses.min(1) + poses.max(1))
+    middle = middle_of(poses)
     angle = rng.uniform(0, 2 * np.pi, count)
     distance = rng.uniform(3, 6, count)
     height = rng.uniform(0.8, 1.8, count)
-
     if pitch_deg is not None:
         height = middle[:, 1] + distance * np.tan(np.radians(pitch_deg))
 
-    eye = np.stack(
-        [middle[:, 0] + distance * np.sin(angle), height, middle[:, 2] + distance * np.cos(angle)],
-        -1,
-    )
-
+    eye = around(middle, distance, angle, height)
     return look(poses, eye, middle - eye)
 
 
-def look(poses_m: np.ndarray, eye_m: np.ndarray, forward: np.ndarray) -> Views:
-    """See poses (N, 17, 3; metres, y up) from `eye_m` (N, 3) along `forward` (N, 3; any length, not
-    vertical), the camera not rolled."""
+def middle_of(poses_m: np.ndarray) -> np.ndarray:
+    """Middle (N, 3) of the bounding boxes of poses (N, J, 3)."""
+    return 0.5 * (poses_m.min(1) + poses_m.max(1))
+
+
+def around(
+    middle_m: np.ndarray,
+    distance_m: np.ndarray,
+    angle: np.ndarray,
+    height_m: np.ndarray,
+) -> np.ndarray:
+    """Places (N, 3; y up) at a horizontal distance (N,) from points (N, 3), in a direction (N,) in
+    radians about the vertical, at a height (N,)."""
+    x = middle_m[:, 0] + distance_m * np.sin(angle)
+    z = middle_m[:, 2] + distance_m * np.cos(angle)
+    return np.stack([x, height_m, z], -1)
+
+
+def look(
+    poses_m: np.ndarray,
+    eye_m: np.ndarray,
+    forward: np.ndarray,
+) -> Views:
+    """Views of poses (N, 17, 3; metres, y up) from `eye_m` (N, 3) along `forward` (N, 3; any
+    length, not vertical), without roll."""
     forward = forward / np.linalg.norm(forward, axis=-1, keepdims=True)
     right = np.cross(forward, [0.0, 1, 0])
     right /= np.linalg.norm(right, axis=-1, keepdims=True)
-    # rows: x right, y down, z forward
-    rotation = np.stack([right, np.cross(forward, right), forward], 1)
+    down = np.cross(forward, right)
+    rotation = np.stack([right, down, forward], 1)  # (N, 3, 3), its rows the camera's axes
     joints = np.einsum("nab,njb->nja", rotation, poses_m - eye_m[:, None])
-    half = (SIZE_PX - 1) / 2
-    camera = Camera(np.array([[FOCAL_PX, 0, half], [0, FOCAL_PX, half], [0, 0, 1]]))
 
-    return Views(
-        joints, camera.project(joints[:, list(KEYPOINT_TO_JOINT)]), rotation[:, :, 1], camera
-    )
+    half = (SIZE_PX - 1) / 2
+    matrix = np.array([[FOCAL_PX, 0, half], [0, FOCAL_PX, half], [0, 0, 1]])
+    camera = Camera(matrix)
+    keypoints = camera.project(joints[:, list(KEYPOINT_TO_JOINT)])
+    up = rotation[:, :, 1]
+
+    return Views(joints, keypoints, up, camera)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures of the person detector, alone and through the whole estimator, on pictures that no
-training here has seen."""
+"""Measures of the person detector, alone and inside the whole estimator, on pictures that are not
+used for training."""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,104 +17,135 @@ from lifting_ros.estimator import PoseEstimator
 from lifting_ros.io.progress import Progress
 from lifting_ros.protocols import PersonDetector
 from lifting_ros.research.datasets.crowd_pack import CrowdPack, open_crowd_pack
-from lifting_ros.research.datasets.keypoints2d import keypoint_box, photo_sets_in, read_photo_set
+from lifting_ros.research.datasets.keypoints2d import (
+    PhotoSet,
+    keypoint_box,
+    photo_sets_in,
+    read_photo_set,
+)
 from lifting_ros.research.datasets.matching import REPEATED, RIGHT, UNKNOWN, judge
 from lifting_ros.research.datasets.negatives import read_negatives
 from lifting_ros.research.datasets.scene_parts import Scene, labelled_scene, random_window
 from lifting_ros.research.datasets.scenes import PHOTO_REACH, crowd_scene, empty_scene, surroundings
 from lifting_ros.research.datasets.splits import rows_of
+from lifting_ros.research.evaluation.keypoints import find_skeletons
+from lifting_ros.types import Detection, Skeleton2D
 
 SIZE = (640, 480)
 """Width and height of the rendered pictures, px."""
+
 PICTURES = (300, 300)
-"""Rendered pictures with and without people."""
+"""Number of rendered pictures with and without people."""
+
 SIZE_CLASSES = {"60-100 px": (60, 100), "100-200 px": (100, 200), "over 200 px": (200, np.inf)}
-"""Longer side of a person's box in a picture of that size."""
+"""Range of the longer side of a person's box in a rendered picture, px."""
+
 LEAST_SCORE = 0.02
-"""Where the curve behind the average precision ends."""
+"""Lowest score of the precision-recall curve behind the average precision."""
+
 CROPS = 8
-"""Windows cut from each photograph without people."""
+"""Number of windows cut from each photograph without people."""
 
 Find = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 """Image (H, W, 3) uint8 RGB to boxes (D, 4) and scores (D,), best first."""
 
 
+class Finder(NamedTuple):
+    """What is measured."""
+
+    find: Find
+    score: float
+    """Lowest score that counts."""
+    curve: bool
+    """Whether it returns boxes from LEAST_SCORE on, as the average precision requires."""
+
+
 class Judged(NamedTuple):
-    """What was found in many scenes, at any score."""
+    """D boxes found in many scenes with M persons, at any score."""
 
     pictures: int
+    """Number of scenes."""
     scores: np.ndarray
-    """(D,)"""
+    """(D,) of the boxes."""
     verdicts: np.ndarray
-    """(D,), see data.matching"""
+    """(D,) of the boxes, see `datasets.matching`."""
     picture: np.ndarray
-    """(D,) which picture."""
+    """(D,) number of the scene of each box."""
     sides_px: np.ndarray
-    """(M,) longer side of every person's box."""
+    """(M,) longer side of each person's box."""
     found_at: np.ndarray
-    """(M,) score at which the person is found, -1 where it is not."""
+    """(M,) score of the box that finds the person, -1 where none does."""
 
 
 def detection_table(
-    estimator: PoseEstimator, data: Path, work: Path, most: int | None = None
+    estimator: PoseEstimator,
+    data: Path,
+    work: Path,
+    most: int | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Rows by data set, for the detector alone and for the whole estimator, at the scores that the
-    estimator is set to.
+    """Rows by data set, for the detector alone and for the whole estimator, each at its own score.
 
     data: folder with keypoints2d/, negatives/, body/ and mocap/; rendered pictures are kept in
-    `work`/crowds; most: pictures a set. recall, precision: at IoU 0.5; AP: average precision, of
-    the detector alone; repeated: persons found more than once, a picture; alarms: boxes where
-    nobody is, a picture; pictures: with such a box.
+    `work`/crowds; most: pictures per set.
+
+    Columns: recall and precision at IoU 0.5; AP, the average precision of the detector alone;
+    repeated, second boxes of the same person per picture; alarms, boxes per picture where nobody
+    is; pictures, the share of the pictures with such a box.
     """
     crowds = open_crowd_pack(work / "crowds" / "validation", data, "validation", SIZE, *PICTURES)
     alone = at_any_score(estimator.detector)
     finders = {
-        "detector": (of_detector(alone), estimator.detector.config.score),
-        "estimator": (of_estimator(estimator), 0.0),
+        "detector": Finder(of_detector(alone), estimator.detector.config.score, curve=True),
+        "estimator": Finder(of_estimator(estimator), 0.0, curve=False),
     }
+
     rows: dict[str, dict[str, float]] = {}
 
     for name, scenes in validation_sets(data, crowds, most).items():
         if next(scenes(), None) is None:
             continue
 
-        for who, (find, score) in finders.items():
-            judged = judge_all(
-                find,
-                Progress(
-                    scenes(), desc=f"{name}, {who}", unit="picture", mininterval=5, leave=False
-                ),
+        for who, finder in finders.items():
+            shown = Progress(
+                scenes(), desc=f"{name}, {who}", unit="picture", mininterval=5, leave=False
             )
-            rows[f"{name}, {who}"] = detection_row(judged, score, who == "detector")
-            if name == "crowds":
-                rows |= {
-                    f"{name}, {size}, {who}": recall_row(judged, score, *limits)
-                    for size, limits in SIZE_CLASSES.items()
-                }
+            judged = judge_all(finder.find, shown)
+            rows[f"{name}, {who}"] = detection_row(judged, finder.score, finder.curve)
+            if name != "crowds":
+                continue
+
+            for size, (low_px, high_px) in SIZE_CLASSES.items():
+                row = recall_row(judged, finder.score, low_px, high_px)
+                rows[f"{name}, {size}, {who}"] = row
 
     return rows
 
 
 def validation_sets(
-    data: Path, crowds: CrowdPack, most: int | None = None
+    data: Path,
+    crowds: CrowdPack,
+    most: int | None = None,
 ) -> dict[str, Callable[[], Iterator[Scene]]]:
-    """Scenes of the validation side by name, made when asked for."""
+    """Functions that make the scenes of the validation side, by name of the set."""
     empty = read_negatives(data / "negatives", "validation")[:most]
-    photos = {
-        name: read_photo_set(data / "keypoints2d", name)
-        for name in photo_sets_in(data / "keypoints2d")
-    }
-    sets = {"crowds": lambda: crowd_scenes(crowds, most)}
-    sets |= {name: lambda p=p: photo_scenes(p, "validation", most) for name, p in photos.items()}
 
-    return sets | {
-        "no people": lambda: iter(map(empty_scene, empty)),
-        "parts of them": lambda: window_scenes(empty, CROPS),
-        "rendered rooms": lambda: room_scenes(crowds, most),
-    }
+    sets: dict[str, Callable[[], Iterator[Scene]]] = {}
+    sets["crowds"] = partial(crowd_scenes, crowds, most)
+
+    for name in photo_sets_in(data / "keypoints2d"):
+        photos = read_photo_set(data / "keypoints2d", name)
+        sets[name] = partial(photo_scenes, photos, "validation", most)
+
+    sets["no people"] = partial(map, empty_scene, empty)
+    sets["parts of them"] = partial(window_scenes, empty, CROPS)
+    sets["rendered rooms"] = partial(room_scenes, crowds, most)
+    return sets
 
 
-def crowd_scenes(crowds: CrowdPack, most: int | None = None) -> Iterator[Scene]:
+def crowd_scenes(
+    crowds: CrowdPack,
+    most: int | None = None,
+) -> Iterator[Scene]:
     """The pictures of a pack that show people."""
     for picture in np.unique(crowds.picture)[:most]:
         rows = crowds.picture == picture
@@ -121,7 +153,10 @@ def crowd_scenes(crowds: CrowdPack, most: int | None = None) -> Iterator[Scene]:
         yield crowd_scene(image, crowds.keypoints[rows], crowds.seen[rows])
 
 
-def room_scenes(crowds: CrowdPack, most: int | None = None) -> Iterator[Scene]:
+def room_scenes(
+    crowds: CrowdPack,
+    most: int | None = None,
+) -> Iterator[Scene]:
     """The pictures of a pack that show nobody."""
     pictures = np.arange(len(crowds.images))
     empty = np.setdiff1d(pictures, crowds.picture)
@@ -130,24 +165,36 @@ def room_scenes(crowds: CrowdPack, most: int | None = None) -> Iterator[Scene]:
         yield empty_scene(image)
 
 
-def photo_scenes(photos, side: str, most: int | None = None) -> Iterator[Scene]:
-    """Photographs of a side; only the labelled person's surroundings are known."""
-    for index in np.flatnonzero(rows_of(photos.validation, side))[:most]:
-        image = photos.image(index)
-        keypoints = photos.keypoints[index]
-        near = surroundings(keypoint_box(keypoints), image.shape[1::-1], PHOTO_REACH[photos.name])
+def photo_scenes(
+    photos: PhotoSet,
+    side: str,
+    most: int | None = None,
+) -> Iterator[Scene]:
+    """Photographs of a side; only the surroundings of the labelled person are known."""
+    rows = np.flatnonzero(rows_of(photos.validation, side))
+    for row in rows[:most]:
+        image = photos.image(row)
+        size = image.shape[1::-1]
+        keypoints = photos.keypoints[row]
+        box = keypoint_box(keypoints)
+        near = surroundings(box, size, PHOTO_REACH[photos.name])
         yield labelled_scene(image, keypoints[None], np.ones(1, bool), near)
 
 
-def window_scenes(images: list[np.ndarray], each: int) -> Iterator[Scene]:
+def window_scenes(
+    images: list[np.ndarray],
+    each: int,
+) -> Iterator[Scene]:
     """Random windows, half of them mirrored, of pictures without people."""
     for index, image in enumerate(images):
-        for n in range(each):
-            yield empty_scene(random_window(image, (320, 240), np.random.default_rng((index, n))))
+        for number in range(each):
+            rng = np.random.default_rng((index, number))
+            window = random_window(image, (320, 240), rng)
+            yield empty_scene(window)
 
 
 def at_any_score(detector: PersonDetector) -> PersonDetector:
-    """The same detector, set to find everybody from LEAST_SCORE on."""
+    """A copy of the detector that returns all boxes from LEAST_SCORE on."""
     other = copy.copy(detector)
     other.config = dataclasses.replace(detector.config, score=LEAST_SCORE, max_persons=0)
     return other
@@ -157,10 +204,7 @@ def of_detector(detector: PersonDetector) -> Find:
     """The detector alone."""
 
     def find(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        found = detector.detect(image)
-        boxes = np.array([detection.box_px for detection in found])
-        scores = np.array([detection.score for detection in found])
-        return boxes.reshape(-1, 4), scores
+        return _boxes_and_scores(detector.detect(image))
 
     return find
 
@@ -169,22 +213,30 @@ def of_estimator(estimator: PoseEstimator) -> Find:
     """The whole 2D side: boxes are those of the keypoints found."""
 
     def find(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        detections = estimator.detector.detect(image)
-        found = estimator.find_keypoints(image, detections)
-        boxes = np.array([skeleton.box_px for skeleton in found])
-        scores = np.array([skeleton.score for skeleton in found])
-        return boxes.reshape(-1, 4), scores
+        return _boxes_and_scores(find_skeletons(estimator, image))
 
     return find
 
 
-def judge_all(find: Find, scenes: Iterable[Scene]) -> Judged:
-    """Everything that is found in the scenes, held against who is there."""
+def _boxes_and_scores(
+    found: Sequence[Detection] | Sequence[Skeleton2D],
+) -> tuple[np.ndarray, np.ndarray]:
+    boxes = np.array([one.box_px for one in found])
+    scores = np.array([one.score for one in found])
+    return boxes.reshape(-1, 4), scores
+
+
+def judge_all(
+    find: Find,
+    scenes: Iterable[Scene],
+) -> Judged:
+    """The boxes found in the scenes, judged against the persons that are there."""
     columns: list[tuple[np.ndarray, ...]] = []
     for number, scene in enumerate(scenes):
         boxes, scores = find(scene.image)
         verdicts, found_by = judge(boxes, scene)
         found_at = np.append(scores, -1.0)[found_by]
+
         sizes = scene.boxes[:, 2:] - scene.boxes[:, :2]
         sides = sizes.max(-1, initial=0)
         scene_number = np.full(len(scores), number)
@@ -194,29 +246,49 @@ def judge_all(find: Find, scenes: Iterable[Scene]) -> Judged:
     return Judged(len(columns), *joined)
 
 
-def detection_row(judged: Judged, score: float, curve: bool = False) -> dict[str, float]:
-    """Figures at a score; see `detection_table`."""
-    at = judged.scores >= score
-    counted = at & (judged.verdicts != UNKNOWN)
-    alarms = counted & (judged.verdicts != RIGHT) & (judged.verdicts != REPEATED)
+def detection_row(
+    judged: Judged,
+    score: float,
+    curve: bool = False,
+) -> dict[str, float]:
+    """Figures at a score; see `detection_table`. NaN where there is nothing to measure.
+
+    curve: whether the boxes reach down to LEAST_SCORE, so that AP has a meaning.
+    """
     persons = len(judged.sides_px)
+    reported = judged.scores >= score
+    known = reported & (judged.verdicts != UNKNOWN)
+    right = judged.verdicts == RIGHT
+    repeated = judged.verdicts == REPEATED
+    alarms = known & ~right & ~repeated
+    with_alarm = np.unique(judged.picture[alarms])
+
+    recall = np.nan
+    precision = np.nan
+    if persons:
+        recall = float(np.mean(judged.found_at >= score))
+    if persons and known.any():
+        precision = float(np.mean(right[known]))
 
     return {
         "of": float(judged.pictures),
         "persons": float(persons),
-        "recall": float(np.mean(judged.found_at >= score)) if persons else np.nan,
-        "precision": float(np.mean(judged.verdicts[counted] == RIGHT))
-        if persons and counted.any()
-        else np.nan,
+        "recall": recall,
+        "precision": precision,
         "AP": average_precision(judged) if persons and curve else np.nan,
-        "repeated": float((at & (judged.verdicts == REPEATED)).sum() / judged.pictures),
+        "repeated": float((reported & repeated).sum() / judged.pictures),
         "alarms": float(alarms.sum() / judged.pictures),
-        "pictures": len(np.unique(judged.picture[alarms])) / judged.pictures,
+        "pictures": len(with_alarm) / judged.pictures,
     }
 
 
-def recall_row(judged: Judged, score: float, low_px: float, high_px: float) -> dict[str, float]:
-    """Recall of the persons of a size."""
+def recall_row(
+    judged: Judged,
+    score: float,
+    low_px: float,
+    high_px: float,
+) -> dict[str, float]:
+    """Recall of the persons whose longer side lies in a range."""
     sized = (judged.sides_px >= low_px) & (judged.sides_px < high_px)
     found = judged.found_at[sized] >= score
     recall = float(np.mean(found)) if sized.any() else np.nan
@@ -224,13 +296,17 @@ def recall_row(judged: Judged, score: float, low_px: float, high_px: float) -> d
 
 
 def average_precision(judged: Judged) -> float:
-    """Area under the best precision at each recall or a higher one."""
+    """Area under the precision-recall curve, with each precision raised to the best one at the same
+    or a higher recall."""
     counted = judged.verdicts != UNKNOWN
-    order = np.argsort(-judged.scores[counted], kind="stable")
-    right = np.cumsum(judged.verdicts[counted][order] == RIGHT)
+    scores = judged.scores[counted]
+    order = np.argsort(-scores, kind="stable")
+    verdicts = judged.verdicts[counted][order]
+
+    right = np.cumsum(verdicts == RIGHT)
     precision = right / np.arange(1, len(right) + 1)
-    # Its envelope: the best precision at this recall or any higher one
-    precision = np.maximum.accumulate(precision[::-1])[::-1]
+    best = np.maximum.accumulate(precision[::-1])[::-1]
     steps = np.diff(right, prepend=0)
 
-    return float((precision * steps).sum() / max(len(judged.sides_px), 1))
+    persons = max(len(judged.sides_px), 1)
+    return float((best * steps).sum() / persons)

@@ -19,24 +19,34 @@ from lifting_ros.io.arrays import read_arrays
 from lifting_ros.io.progress import Progress
 from lifting_ros.research.datasets.keypoints2d import decode_rgb, read_tar
 from lifting_ros.research.evaluation.calibration import calibration, calibration_row, mahalanobis
+from lifting_ros.research.evaluation.keypoints import find_skeletons
 from lifting_ros.skeleton import KEYPOINT_NAMES, LSP_TO_KEYPOINT
 from lifting_ros.types import Skeleton2D
 
 LEAST_TORSO_PX = 25.0
+"""Shortest torso of a person who counts, px."""
+
 ALPHA = 0.2
-"""A keypoint is right within so many torsos of its label."""
+"""Largest distance of a correct keypoint from its label, in torsos."""
 
 LEVELS = (50, 90)
+"""Levels of the ellipses, %."""
 
 _LIMBS = slice(2, 14)
-_NAMES = ("right_shoulder", "left_shoulder", "right_hip", "left_hip", "right_knee", "left_knee")
-_R_SHOULDER, _L_SHOULDER, _R_HIP, _L_HIP, _R_KNEE, _L_KNEE = (
-    KEYPOINT_NAMES.index(name) for name in _NAMES
-)
+"""The 12 keypoints of arms and legs."""
+
+_R_SHOULDER = KEYPOINT_NAMES.index("right_shoulder")
+_L_SHOULDER = KEYPOINT_NAMES.index("left_shoulder")
+_R_HIP = KEYPOINT_NAMES.index("right_hip")
+_L_HIP = KEYPOINT_NAMES.index("left_hip")
+
+_SHOULDERS = [_R_SHOULDER, _L_SHOULDER]
+_HIPS = [_R_HIP, _L_HIP]
+_KNEES = [KEYPOINT_NAMES.index(name) for name in ("right_knee", "left_knee")]
 
 
 class EverydaySet(NamedTuple):
-    """Photographs and everybody who is labelled in them."""
+    """Photographs and the M people labelled in them."""
 
     images: tuple[np.ndarray, ...]
     """(H, W, 3) uint8 RGB each."""
@@ -47,12 +57,12 @@ class EverydaySet(NamedTuple):
 
 
 class Answers(NamedTuple):
-    """What was found of the M labelled people."""
+    """The skeletons that match the M labelled people."""
 
     error_px: np.ndarray
-    """(M, 14, 2) keypoint minus label; NaN where the person was not found."""
+    """(M, 14, 2) keypoint minus label; NaN where nothing matches."""
     covariance_px2: np.ndarray
-    """(M, 14, 2, 2); NaN where the person was not found."""
+    """(M, 14, 2, 2); NaN where nothing matches."""
 
 
 def read_everyday(folder: str | Path) -> EverydaySet:
@@ -68,48 +78,59 @@ def read_everyday(folder: str | Path) -> EverydaySet:
     return EverydaySet(images, keypoints.astype(float), labels["image_index"])
 
 
-def everyday_tables(estimator: PoseEstimator, photos: EverydaySet) -> dict[str, dict[str, float]]:
+def everyday_tables(
+    estimator: PoseEstimator,
+    photos: EverydaySet,
+) -> dict[str, dict[str, float]]:
     """Rows by kind of people: PCK@0.2 of the 12 limb keypoints, share found, count, and % of labels
     inside the keypoints' ellipses."""
     answers = find_everybody(estimator, photos)
-    return {
-        kind: everyday_row(answers, photos.keypoints, rows)
-        for kind, rows in kinds_of_people(photos.keypoints).items()
-    }
+    kinds = kinds_of_people(photos.keypoints)
+    return {kind: everyday_row(answers, photos.keypoints, rows) for kind, rows in kinds.items()}
 
 
-def find_everybody(estimator: PoseEstimator, photos: EverydaySet) -> Answers:
-    """The answers of the whole 2D side to every labelled person."""
+def find_everybody(
+    estimator: PoseEstimator,
+    photos: EverydaySet,
+) -> Answers:
+    """The match of each labelled person among what the 2D side of the estimator finds."""
     count = len(photos.keypoints)
-    answers = Answers(np.full((count, 14, 2), np.nan), np.full((count, 14, 2, 2), np.nan))
+    error = np.full((count, 14, 2), np.nan)
+    covariance = np.full((count, 14, 2, 2), np.nan)
 
-    for number, image in enumerate(
-        Progress(photos.images, desc="everyday photographs", delay=2, leave=False)
-    ):
-        found = estimator.find_keypoints(image, estimator.detector.detect(image))
+    shown = Progress(photos.images, desc="everyday photographs", delay=2, leave=False)
+
+    for number, image in enumerate(shown):
+        found = find_skeletons(estimator, image)
         for person in np.flatnonzero(photos.image_index == number):
-            best = best_answer(found, photos.keypoints[person])
+            label = photos.keypoints[person]
+            best = best_answer(found, label)
             if best is not None:
-                answers.error_px[person] = best.keypoints_px - photos.keypoints[person, :, :2]
-                answers.covariance_px2[person] = best.covariance_px2
+                error[person] = best.keypoints_px - label[:, :2]
+                covariance[person] = best.covariance_px2
 
-    return answers
+    return Answers(error, covariance)
 
 
-def best_answer(found: list[Skeleton2D], label: np.ndarray) -> Skeleton2D | None:
-    """The skeleton that answers for a labelled person (14, 3), None where none does."""
+def best_answer(
+    found: list[Skeleton2D],
+    label: np.ndarray,
+) -> Skeleton2D | None:
+    """The skeleton that matches a labelled person (14, 3); None where none does."""
+    torso = _torso(label[None])[0]
+    labelled = label[_LIMBS, 2] > 0
+
     best = None
     most = -1
-    torso = _torso(label[None])[0]
-    limbs = label[_LIMBS, 2] > 0
 
     for skeleton in found:
-        error = np.linalg.norm(skeleton.keypoints_px - label[:, :2], axis=-1)[_LIMBS][limbs] / torso
+        distance = np.linalg.norm(skeleton.keypoints_px - label[:, :2], axis=-1)
+        error = distance[_LIMBS][labelled] / torso
         error = np.where(np.isfinite(error), error, np.inf)
-        right = int((error < ALPHA).sum())
-        if np.median(error) < 1 and right > most:
+        correct = int((error < ALPHA).sum())
+        if np.median(error) < 1 and correct > most:
             best = skeleton
-            most = right
+            most = correct
 
     return best
 
@@ -117,17 +138,18 @@ def best_answer(found: list[Skeleton2D], label: np.ndarray) -> Skeleton2D | None
 def kinds_of_people(keypoints: np.ndarray) -> dict[str, np.ndarray]:
     """Boolean rows (M,) by kind: all who count, whole, partly seen, sitting."""
     seen = keypoints[..., 2] > 0
-    counted = seen[:, [_R_SHOULDER, _L_SHOULDER, _R_HIP, _L_HIP]].all(1) & (
-        _torso(keypoints) > LEAST_TORSO_PX
-    )
+    trunk_seen = seen[:, _SHOULDERS + _HIPS].all(1)
+    counted = trunk_seen & (_torso(keypoints) > LEAST_TORSO_PX)
     whole = seen[:, _LIMBS].all(1)
 
-    pairs = ([_R_SHOULDER, _L_SHOULDER], [_R_HIP, _L_HIP], [_R_KNEE, _L_KNEE])
-    shoulder, hip, knee = (keypoints[:, pair, :2].mean(1) for pair in pairs)
+    # Sitting: an upright trunk, and knees little lower than the hips
+    shoulder = keypoints[:, _SHOULDERS, :2].mean(1)
+    hip = keypoints[:, _HIPS, :2].mean(1)
+    knee = keypoints[:, _KNEES, :2].mean(1)
     trunk = np.linalg.norm(shoulder - hip, axis=1)
     upright = (hip - shoulder)[:, 1] > 0.7 * trunk
     level = (knee - hip)[:, 1] < 0.45 * trunk
-    sitting = seen[:, [_R_KNEE, _L_KNEE]].all(1) & upright & level
+    sitting = seen[:, _KNEES].all(1) & upright & level
 
     return {
         "all": counted,
@@ -137,28 +159,38 @@ def kinds_of_people(keypoints: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def everyday_row(answers: Answers, keypoints: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+def everyday_row(
+    answers: Answers,
+    keypoints: np.ndarray,
+    rows: np.ndarray,
+) -> dict[str, float]:
     """One row of `everyday_tables`; NaN where nobody is of that kind."""
     error = answers.error_px[rows]
     labels = keypoints[rows]
     if not len(labels):
-        return (
-            {"PCK": np.nan, "found": np.nan, "people": 0.0}
-            | {f"{level} %": np.nan for level in LEVELS}
-            | {"NEES": np.nan, "n": 0.0}
-        )
+        return _empty_row()
 
+    # PCK: the mean over the keypoints that are labelled somewhere
     labelled = labels[:, _LIMBS, 2] > 0
-    distance = np.linalg.norm(error[:, _LIMBS], axis=-1) / _torso(labels)[:, None]
-    right = np.nan_to_num(distance, nan=np.inf) < ALPHA
-    each = [right[labelled[:, k], k].mean() for k in range(right.shape[1]) if labelled[:, k].any()]
+    distance = np.linalg.norm(error[:, _LIMBS], axis=-1)
+    relative = distance / _torso(labels)[:, None]
+    correct = np.nan_to_num(relative, nan=np.inf) < ALPHA
+    shares = []
 
+    for keypoint in range(correct.shape[1]):
+        counted = labelled[:, keypoint]
+        if counted.any():
+            shares.append(correct[counted, keypoint].mean())
+
+    # Ellipses, of the people found
     found = np.isfinite(error).all((1, 2))
     inside = labelled & found[:, None]
     covariance = answers.covariance_px2[rows][:, _LIMBS]
-    ellipses = calibration(mahalanobis(error[:, _LIMBS][inside], covariance[inside]), 2)
+    square = mahalanobis(error[:, _LIMBS][inside], covariance[inside])
+    ellipses = calibration(square, 2)
+
     row = {
-        "PCK": 100 * float(np.mean(each)),
+        "PCK": 100 * float(np.mean(shares)),
         "found": 100 * float(found.mean()),
         "people": float(len(labels)),
     }
@@ -166,6 +198,14 @@ def everyday_row(answers: Answers, keypoints: np.ndarray, rows: np.ndarray) -> d
     return row | calibration_row(ellipses, LEVELS)
 
 
+def _empty_row() -> dict[str, float]:
+    row = {"PCK": np.nan, "found": np.nan, "people": 0.0}
+    ellipses = calibration(np.zeros(0), 2)
+    return row | calibration_row(ellipses, LEVELS)
+
+
 def _torso(keypoints: np.ndarray) -> np.ndarray:
-    """(M,) left shoulder to right hip, px, labelled or not."""
-    return np.linalg.norm(keypoints[:, _L_SHOULDER, :2] - keypoints[:, _R_HIP, :2], axis=1)
+    """(M,) distance from the left shoulder to the right hip, px, labelled or not."""
+    shoulder = keypoints[:, _L_SHOULDER, :2]
+    hip = keypoints[:, _R_HIP, :2]
+    return np.linalg.norm(shoulder - hip, axis=1)

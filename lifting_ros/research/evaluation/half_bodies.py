@@ -1,35 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Is a keypoint that is not in the picture said to be absent? Labelled photographs, cut off above
-the hips and as they are."""
+"""Whether keypoints outside the picture are reported as absent: on labelled photographs, whole and
+cut off above the hips."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from lifting_ros.detection.detector import overlaps
 from lifting_ros.estimator import PoseEstimator
 from lifting_ros.io.progress import Progress
-from lifting_ros.research.datasets.keypoints2d import PhotoSet, keypoint_box
+from lifting_ros.research.datasets.keypoints2d import PhotoSet
+from lifting_ros.research.evaluation.keypoints import find_person
 from lifting_ros.skeleton import KEYPOINT_NAMES
-from lifting_ros.types import Skeleton2D
 
 LEGS = [k for k, name in enumerate(KEYPOINT_NAMES) if name.endswith(("hip", "knee", "ankle"))]
 """The six keypoints of hips, knees and ankles."""
 
 ABOVE_HIPS = 0.15
-"""How far above the hips the photograph ends, divided by the length of the trunk."""
+"""Distance of the cut above the hips, divided by the length of the trunk."""
 
 _SHOULDERS = [KEYPOINT_NAMES.index(name) for name in ("right_shoulder", "left_shoulder")]
 _HIPS = [KEYPOINT_NAMES.index(name) for name in ("right_hip", "left_hip")]
 
 
-def half_body_row(estimator: PoseEstimator, photos: PhotoSet, rows: np.ndarray) -> dict[str, float]:
-    """People found and legs reported, of those rows that show an upright person with all legs
-    labelled.
+def half_body_row(
+    estimator: PoseEstimator,
+    photos: PhotoSet,
+    rows: np.ndarray,
+) -> dict[str, float]:
+    """People found and leg keypoints reported, of the rows that show an upright person with all
+    leg keypoints labelled. Reported means a confidence that the lifter uses.
 
-    found: share of the people found in the cut photographs; absent: leg keypoints of six with a
-    confidence that the lifter uses, of those found in the cut photographs, where none is in view;
-    present: share of them in the whole photographs, where all are.
+    people: number of those rows; found: share of the people found in the cut photographs; absent:
+    leg keypoints reported, of 6, per person found in the cut photographs, where none is in view;
+    present: share of the leg keypoints reported in the whole photographs, where all are in view.
     """
     least = estimator.config.min_keypoint_confidence
     absent = []
@@ -44,15 +47,17 @@ def half_body_row(estimator: PoseEstimator, photos: PhotoSet, rows: np.ndarray) 
 
         people += 1
         image = photos.image(row)
-        whole = _person(estimator, image, labels)
-
+        whole = find_person(estimator, image, labels)
         if whole is not None:
-            present.append((whole.confidence[LEGS] >= least).mean())
+            reported = whole.confidence[LEGS] >= least
+            present.append(reported.mean())
 
-        half = _person(estimator, np.ascontiguousarray(image[:end]), labels[labels[:, 1] < end])
-
+        upper_image = np.ascontiguousarray(image[:end])
+        upper_labels = labels[labels[:, 1] < end]
+        half = find_person(estimator, upper_image, upper_labels)
         if half is not None:
-            absent.append((half.confidence[LEGS] >= least).sum())
+            reported = half.confidence[LEGS] >= least
+            absent.append(reported.sum())
 
     return {
         "people": float(people),
@@ -63,9 +68,12 @@ def half_body_row(estimator: PoseEstimator, photos: PhotoSet, rows: np.ndarray) 
 
 
 def cut_row(labels: np.ndarray) -> int | None:
-    """The image row at which a photograph ends above the hips of a person (14, 3); None for one who
-    lies, hangs or lacks labels."""
-    if not (labels[[*_SHOULDERS, *LEGS], 2] > 0).all():
+    """The image row at which a photograph ends above the hips of a person (14, 3).
+
+    None for a person who lies, hangs or lacks a label of shoulders or legs.
+    """
+    required = [*_SHOULDERS, *LEGS]
+    if not (labels[required, 2] > 0).all():
         return None
 
     shoulder = labels[_SHOULDERS, 1].max()
@@ -73,16 +81,4 @@ def cut_row(labels: np.ndarray) -> int | None:
     trunk = hip - shoulder
     end = int(hip - ABOVE_HIPS * trunk)
     legs_below = (labels[LEGS, 1] > end + 1).all()
-
     return end if trunk > 20 and legs_below else None
-
-
-def _person(estimator: PoseEstimator, image: np.ndarray, labels: np.ndarray) -> Skeleton2D | None:
-    """The skeleton whose box overlaps that of the labels (n, 3) most; None without overlap."""
-    found = estimator.find_keypoints(image, estimator.detector.detect(image))
-    if not found:
-        return None
-
-    shared = [overlaps(keypoint_box(labels), skeleton.box_px[None])[0] for skeleton in found]
-
-    return found[int(np.argmax(shared))] if max(shared) > 0.1 else None

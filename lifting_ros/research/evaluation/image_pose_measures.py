@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network from image to 3D: against labels, which says how well it repeats them, and against
-the truth of rendered people."""
+"""Errors of the network that estimates 3D from the image: against its kind of labels, which shows
+how well it repeats them, and against the truth of rendered people."""
 
 from __future__ import annotations
 
@@ -14,47 +14,64 @@ from lifting_ros.research.labels.label_crops import LabelSet, turned_to
 from lifting_ros.research.training.image_pose import ImagePose
 
 BATCH = 64
+"""Crops per run of the network."""
 
 
-def label_errors(estimator: ImagePose, labels: LabelSet) -> dict[str, float]:
-    """Mean distances in mm from labels; N-MPJPE and PA-MPJPE. Nothing where there are none."""
+def label_errors(
+    estimator: ImagePose,
+    labels: LabelSet,
+) -> dict[str, float]:
+    """Mean N-MPJPE and PA-MPJPE from the labels, mm; empty without labels."""
     if not len(labels):
         return {}
 
     found = []
     batches = -(-len(labels) // BATCH)
+
     for rows in np.array_split(np.arange(len(labels)), batches):
         exact = labels.exact(rows, estimator.network.input_px)
-        found.append(estimator.estimate(torch.from_numpy(exact.crops)))
+        crops = torch.from_numpy(exact.crops)
+        found.append(estimator.estimate(crops))
 
-    return _mean(np.concatenate(found), estimator.size_m * labels.joints, "labels")
+    truth = estimator.size_m * labels.joints
+    return _mean_errors(np.concatenate(found), truth, "labels")
 
 
-def rendered_errors(estimator: ImagePose, people: RenderedPeople) -> dict[str, float]:
-    """Mean errors in mm on rendered people, in the crops of their true boxes, and of the mean of
-    all their poses in place of an answer."""
+def rendered_errors(
+    estimator: ImagePose,
+    people: RenderedPeople,
+) -> dict[str, float]:
+    """Mean N-MPJPE and PA-MPJPE on rendered people in the crops of their true boxes, mm; and those
+    of a constant answer, the mean of all their poses."""
     side = estimator.network.input_px
-    crops = np.stack(
-        [
-            true_crop(people.pack.images[row], people.pack.keypoints[row], side)[0]
-            for row in people.rows
-        ]
-    )
-    tensors = torch.from_numpy(crops.transpose(0, 3, 1, 2).astype(np.float32) / 255).split(BATCH)
-    found = np.concatenate([estimator.estimate(part) for part in tensors])
-    middle = np.array(
-        [camera.rays(np.full(2, (side - 1) / 2)) for camera in crop_cameras(people, side)]
-    )
+    crops = []
+    for row in people.rows:
+        crop, _ = true_crop(people.pack.images[row], people.pack.keypoints[row], side)
+        crops.append(crop)
+
+    images = np.stack(crops).transpose(0, 3, 1, 2)
+    tensors = torch.from_numpy(images.astype(np.float32) / 255)
+    found = np.concatenate([estimator.estimate(part) for part in tensors.split(BATCH)])
+
+    # The truth, turned towards the middle of each crop as the answers are
+    centre = np.full(2, (side - 1) / 2)
+    middle = np.array([camera.rays(centre) for camera in crop_cameras(people, side)])
     toward = np.concatenate([middle, np.ones((len(middle), 1))], 1)
-    truth = turned_to(people.joints_m, toward / np.linalg.norm(toward, axis=-1, keepdims=True))
-    constant = np.broadcast_to((truth - truth[:, :1]).mean(0), truth.shape)
+    toward = toward / np.linalg.norm(toward, axis=-1, keepdims=True)
+    truth = turned_to(people.joints_m, toward)
 
-    return _mean(found, truth, "rendered") | _mean(constant, truth, "one pose for all")
+    relative = truth - truth[:, :1]
+    constant = np.broadcast_to(relative.mean(0), truth.shape)
+    network_errors = _mean_errors(found, truth, "rendered")
+    return network_errors | _mean_errors(constant, truth, "one pose for all")
 
 
-def _mean(found: np.ndarray, truth: np.ndarray, where: str) -> dict[str, float]:
+def _mean_errors(
+    found: np.ndarray,
+    truth: np.ndarray,
+    where: str,
+) -> dict[str, float]:
+    by_metric = errors(found[:, None], truth)
     return {
-        f"{m}, {where}": float(v.mean())
-        for m, v in errors(found[:, None], truth).items()
-        if m != "MPJPE"
+        f"{metric}, {where}": float(by_metric[metric].mean()) for metric in ("N-MPJPE", "PA-MPJPE")
     }

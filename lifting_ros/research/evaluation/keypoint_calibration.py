@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Covariances of keypoints: fitted on one half of the validation crops (even rows), judged on the
-other (odd rows)."""
+"""Covariances of keypoints: fitted on the even rows of the validation crops, measured on the odd
+ones."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -19,65 +20,93 @@ from lifting_ros.research.evaluation.calibration import calibration, calibration
 from lifting_ros.research.evaluation.keypoints import Answers, ask, validation_rows
 
 PARAMETERS = ("noise_scale", "noise_blur", "noise_floor")
-"""What is fitted, fields of the `NetworkConfig`."""
+"""The fitted parameters, fields of the `NetworkConfig`."""
 
 BANDS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.75, 0.9, 1.0)
-"""Of confidence."""
+"""Limits of the bands of confidence."""
 
 LEVELS = (50, 90)
+"""Levels of the ellipses, %."""
 
 WHOLE = 1000
-"""Labelled keypoints from which on a pack has its whole weight."""
+"""Number of labelled keypoints from which a pack has its full weight."""
+
+_LOW = (1e-3, 1e-2, 0.02)
+"""Lower bounds of PARAMETERS."""
+
+_HIGH = (50.0, 5.0, 5.0)
+"""Upper bounds of PARAMETERS."""
 
 
 class Errors(NamedTuple):
-    """Of n labelled keypoints, in cells."""
+    """Errors of n labelled keypoints, in cells of the belief maps."""
 
     error: np.ndarray
     """(n, 2) keypoint minus label."""
     moment: np.ndarray
-    """(n, 2, 2) second moment of its belief."""
+    """(n, 2, 2) second moment of the belief map."""
     confidence: np.ndarray
     """(n,) in [0, 1]."""
 
 
-def errors_of(answers: Answers, stride: int) -> Errors:
-    """Errors of the last stage's last maps, where there is a label."""
+def errors_of(
+    answers: Answers,
+    stride: int,
+) -> Errors:
+    """Errors of the labelled keypoints after the last stage, from the last kind of maps."""
     labelled = answers.labels[..., 2] > 0
-    error = (answers.keypoints_px[-1, -1] - answers.labels[..., :2]) / stride
+    error_px = answers.keypoints_px[-1, -1] - answers.labels[..., :2]
+    moment_px2 = answers.moment_px2[-1, -1]
+    confidence = answers.confidence[-1, -1]
 
     return Errors(
-        error[labelled],
-        answers.moment_px2[-1, -1][labelled] / stride**2,
-        answers.confidence[-1, -1][labelled],
+        (error_px / stride)[labelled],
+        moment_px2[labelled] / stride**2,
+        confidence[labelled],
     )
 
 
-def half(pack: Pack, which: int) -> np.ndarray:
-    """Rows of a pack's validation side: the even ones (0), on which covariances are fitted, or the
-    odd ones (1) that judge them."""
+def joined(parts: Iterable[Errors]) -> Errors:
+    """All errors in one."""
+    return Errors(*(np.concatenate(values) for values in zip(*parts)))
+
+
+def half(
+    pack: Pack,
+    which: int,
+) -> np.ndarray:
+    """Validation rows of a pack: the even ones (0), for the fit, or the odd ones (1), for the
+    measurement."""
     rows = validation_rows(pack)
     return rows[rows % 2 == which]
 
 
-def fit_noise(network: MultistageNetwork | NetworkRunner, packs: list[Pack]) -> dict[str, float]:
-    """PARAMETERS under which the even validation rows' errors are likeliest as Gaussian, every pack
-    weighing the same but for those of few keypoints, a handful of which would say how wide all are.
+def fit_noise(
+    network: MultistageNetwork | NetworkRunner,
+    packs: list[Pack],
+) -> dict[str, float]:
+    """PARAMETERS that maximise the Gaussian likelihood of the errors in the even validation rows.
 
-    Likeliest means: covariances are the errors' second moments. Errors have heavier tails than a
-    Gaussian (a keypoint is where it is seen, or on the other leg), so that more than half of them
-    lie inside the ellipse for one half. DataError without a labelled row.
+    Each pack has the same weight; one with fewer than WHOLE labelled keypoints has less, because a
+    few keypoints must not decide the size of all covariances.
+
+    The fit makes the covariances the second moments of the errors. The errors have heavier tails
+    than a Gaussian (a keypoint is found well or lies on the other leg), so more than 50 % of them
+    lie inside the 50 % ellipse. DataError without a labelled row.
     """
-    device = (
-        network.device if isinstance(network, NetworkRunner) else next(network.parameters()).device
-    )
-    runner = network if isinstance(network, NetworkRunner) else NetworkRunner(network, device)
-    rows = {pack.name: (pack, half(pack, 0)) for pack in packs}
-    parts = [
-        errors_of(ask(runner, pack, chosen), runner.config.stride)
-        for pack, chosen in rows.values()
-        if len(chosen)
-    ]
+    if isinstance(network, NetworkRunner):
+        runner = network
+    else:
+        device = next(network.parameters()).device
+        runner = NetworkRunner(network, device)
+
+    parts = []
+    for pack in packs:
+        rows = half(pack, 0)
+        if len(rows):
+            answers = ask(runner, pack, rows)
+            parts.append(errors_of(answers, runner.config.stride))
+
     if not parts:
         raise DataError(
             "fitting covariances of keypoints: expected labelled validation rows with an even "
@@ -88,66 +117,91 @@ def fit_noise(network: MultistageNetwork | NetworkRunner, packs: list[Pack]) -> 
 
 
 def fit(parts: list[Errors]) -> dict[str, float]:
-    """`fit_noise` on errors by pack."""
-    every = Errors(*(np.concatenate(values) for values in zip(*parts)))
-    weight = np.concatenate([np.full(len(p.error), 1 / max(len(p.error), WHOLE)) for p in parts])
+    """As `fit_noise`, from the errors of each pack."""
+    every = joined(parts)
     x, y = every.error.T
+    weights = []
+
+    for part in parts:
+        count = len(part.error)
+        weights.append(np.full(count, 1 / max(count, WHOLE)))
+
+    weight = np.concatenate(weights)
 
     def cost(logarithms: np.ndarray) -> float:
+        """Twice the negative log-likelihood, up to a constant."""
         covariance = covariances(every.moment, *np.exp(logarithms))
         (xx, xy), (_, yy) = covariance.transpose(1, 2, 0)
         determinant = xx * yy - xy**2
-        distance = (yy * x**2 - 2 * xy * x * y + xx * y**2) / determinant
+        scaled_square = yy * x**2 - 2 * xy * x * y + xx * y**2
+        distance = scaled_square / determinant
         surprise = distance + np.log(determinant)
         return float(np.average(surprise, weights=weight))
 
-    default = NetworkConfig()
-    start = np.log([getattr(default, name) for name in PARAMETERS])
-    low = np.log([1e-3, 1e-2, 0.02])
-    high = np.log([50.0, 5.0, 5.0])
+    start = np.log(noise_of(NetworkConfig()))
+    bounds = list(zip(np.log(_LOW), np.log(_HIGH)))
+
     best = minimize(
         cost,
         start,
         method="Nelder-Mead",
-        bounds=list(zip(low, high)),
+        bounds=bounds,
         options={"maxiter": 500, "xatol": 1e-3, "fatol": 1e-6},
     )
 
-    return dict(zip(PARAMETERS, (round(float(v), 4) for v in np.exp(best.x)), strict=True))
+    found = [round(float(value), 4) for value in np.exp(best.x)]
+    return dict(zip(PARAMETERS, found, strict=True))
 
 
-def covariances(moment: np.ndarray, scale: float, blur: float, floor: float) -> np.ndarray:
+def noise_of(config: NetworkConfig) -> tuple[float, float, float]:
+    """The values of PARAMETERS."""
+    return config.noise_scale, config.noise_blur, config.noise_floor
+
+
+def covariances(
+    moment: np.ndarray,
+    scale: float,
+    blur: float,
+    floor: float,
+) -> np.ndarray:
     """`belief_maps.calibrated` on arrays (n, 2, 2)."""
     return belief_maps.calibrated(torch.from_numpy(moment), scale, blur, floor).numpy()
 
 
 def calibration_rows(
-    errors: dict[str, Errors], config: NetworkConfig
+    errors: dict[str, Errors],
+    config: NetworkConfig,
 ) -> dict[str, dict[str, float]]:
-    """By set, of all sets, and of these by band of confidence: % inside the ellipses of LEVELS,
-    NEES, count, median deviation in px."""
-    every = Errors(*(np.concatenate(values) for values in zip(*errors.values())))
-    rows = {name: calibration_of(part, config) for name, part in errors.items()} | {
-        "all sets": calibration_of(every, config)
-    }
+    """Coverage inside the ellipses of LEVELS in %, NEES, count and median standard deviation in px.
+
+    The rows are the sets, all sets together, and these by band of confidence.
+    """
+    every = joined(errors.values())
+    rows = {name: calibration_of(part, config) for name, part in errors.items()}
+    rows["all sets"] = calibration_of(every, config)
 
     for low, high in zip(BANDS[:-1], BANDS[1:]):
-        chosen = (every.confidence >= low) & ((every.confidence < high) | (high == BANDS[-1]))
+        chosen = (every.confidence >= low) & (every.confidence < high)
+        if high == BANDS[-1]:
+            chosen = every.confidence >= low
+
         if chosen.any():
-            rows[f"confidence {low:g} to {high:g}"] = calibration_of(
-                Errors(*(values[chosen] for values in every)), config
-            )
+            band = Errors(*(values[chosen] for values in every))
+            rows[f"confidence {low:g} to {high:g}"] = calibration_of(band, config)
 
     return rows
 
 
-def calibration_of(errors: Errors, config: NetworkConfig) -> dict[str, float]:
+def calibration_of(
+    errors: Errors,
+    config: NetworkConfig,
+) -> dict[str, float]:
     """One row of `calibration_rows`."""
-    parameters = [getattr(config, name) for name in PARAMETERS]
-    covariance = covariances(errors.moment, *parameters)
+    covariance = covariances(errors.moment, *noise_of(config))
     distance = mahalanobis(errors.error, covariance)
     row = calibration_row(calibration(distance, 2), LEVELS)
 
     variance = np.trace(covariance, axis1=1, axis2=2) / 2
-    row["deviation px"] = config.stride * float(np.sqrt(np.median(variance)))
+    deviation = float(np.sqrt(np.median(variance)))
+    row["deviation px"] = config.stride * deviation
     return row

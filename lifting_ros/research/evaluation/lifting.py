@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures of the lifting under the virtual-camera protocols: errors over 17 joints, and where they
-sit."""
+"""Measures of the lifting under the virtual-camera protocols: errors of the 17 joints, and how they
+are distributed."""
 
 from __future__ import annotations
 
@@ -25,8 +25,13 @@ from lifting_ros.skeleton import JOINT_NAMES
 from lifting_ros.types import LiftedPoses
 
 METRICS = {"MPJPE": mpjpe, "N-MPJPE": n_mpjpe, "PA-MPJPE": pa_mpjpe}
+"""Functions of joints and truth (N, 17, 3) that return (N,), in the unit given."""
+
 PERCENTILES = (10, 50, 75, 90, 95, 99)
+"""Percentiles of the persons' errors, %."""
+
 BATCH = 256
+"""Persons per call of a lifter."""
 
 
 class Lifted(NamedTuple):
@@ -34,72 +39,86 @@ class Lifted(NamedTuple):
 
     poses: LiftedPoses
     valid: np.ndarray
-    """(N,) bool: somebody was found there."""
+    """(N,) bool: all joints were estimated."""
     seconds: float
+    """Duration of the lifting."""
 
 
-def lift_trial(lifter: PoseLifter, trial: Trial) -> Lifted:
-    """Lift all views of a trial, in batches."""
-    given = (trial.keypoints_px, trial.confidence, trial.covariance_px2, trial.up)
-    parts = []
+def lift_trial(
+    lifter: PoseLifter,
+    trial: Trial,
+) -> Lifted:
+    """Lift all N views of a trial, in batches."""
     count = len(trial.confidence)
+    batches = np.array_split(np.arange(count), max(1, -(-count // BATCH)))
+
+    parts = []
     start = time.perf_counter()
 
-    for rows in Progress(
-        np.array_split(np.arange(count), max(1, -(-count // BATCH))),
-        desc="lifting",
-        delay=2,
-        leave=False,
-    ):
-        keypoints, confidence, covariance, up = (values[rows] for values in given)
-        parts.append(lifter.lift(keypoints, confidence, covariance, trial.camera, up))
+    for rows in Progress(batches, desc="lifting", delay=2, leave=False):
+        poses = lifter.lift(
+            trial.keypoints_px[rows],
+            trial.confidence[rows],
+            trial.covariance_px2[rows],
+            trial.camera,
+            trial.up[rows],
+        )
+        parts.append(poses)
 
     seconds = time.perf_counter() - start
-    poses = LiftedPoses(
-        *(
-            np.concatenate([getattr(p, f.name) for p in parts])
-            for f in dataclasses.fields(LiftedPoses)
-        )
-    )
 
+    joined = {}
+    for field in dataclasses.fields(LiftedPoses):
+        joined[field.name] = np.concatenate([getattr(part, field.name) for part in parts])
+
+    poses = LiftedPoses(**joined)
     return Lifted(poses, (poses.status > 0).all(1), seconds)
 
 
 def guesses(poses: LiftedPoses) -> dict[str, np.ndarray]:
-    """Root-relative guesses (N, M, 17, 3) by name: the answer, the mean of the hypotheses by
-    weight, and all hypotheses."""
-    best = poses.joints_m[:, None] - poses.root_m[:, None, None]  # N, 1, 17, 3
-    weight = np.nan_to_num(poses.hypothesis_weight)[..., None, None]  # N, M, 1, 1
+    """Root-relative guesses (N, M, 17, 3) by name: the answer, the weighted mean of the hypotheses,
+    and all hypotheses. The answer takes the place of missing hypotheses."""
+    answer = poses.joints_m - poses.root_m[:, None]
+    answer = answer[:, None]  # (N, 1, 17, 3)
+    weight = np.nan_to_num(poses.hypothesis_weight)[..., None, None]  # (N, M, 1, 1)
+
     hypotheses = poses.hypotheses_m - poses.hypotheses_m[:, :, :1]
-    hypotheses = np.where(
-        np.isfinite(hypotheses).all((-1, -2), keepdims=True) & (weight > 0), hypotheses, best
-    )
+    finite = np.isfinite(hypotheses).all((-1, -2), keepdims=True)
+    hypotheses = np.where(finite & (weight > 0), hypotheses, answer)
+
     total = weight.sum(1, keepdims=True)
-    mean = np.where(
-        total > 0, (weight * hypotheses).sum(1, keepdims=True) / np.where(total > 0, total, 1), best
-    )
+    weighted_sum = (weight * hypotheses).sum(1, keepdims=True)
+    mean = weighted_sum / np.where(total > 0, total, 1)
+    mean = np.where(total > 0, mean, answer)
 
-    return {"best mode": best, "Bayes mean": mean, "best of the hypotheses": hypotheses}
-
-
-def errors(guess: np.ndarray, truth: np.ndarray) -> dict[str, np.ndarray]:
-    """Every metric (N,) in mm of the best of M guesses (N, M, 17, 3; metres), each metric choosing
-    its own best."""
-    each = {
-        name: np.stack([metric(guess[:, m], truth) for m in range(guess.shape[1])])
-        for name, metric in METRICS.items()
-    }
-    return {name: 1e3 * values.min(0) for name, values in each.items()}
+    return {"best mode": answer, "Bayes mean": mean, "best of the hypotheses": hypotheses}
 
 
-def error_rows(lifted: Lifted, trial: Trial) -> dict[str, dict[str, float]]:
-    """Mean errors in mm by row: the lifter's answer, the mean and the best of its hypotheses;
-    persons not lifted are left out."""
+def errors(
+    guess: np.ndarray,
+    truth: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """METRICS (N,) in mm of the best of M guesses (N, M, 17, 3), metres; each metric chooses the
+    best itself."""
+    found = {}
+    for name, metric in METRICS.items():
+        each = [metric(guess[:, index], truth) for index in range(guess.shape[1])]
+        found[name] = 1e3 * np.stack(each).min(0)
+    return found
+
+
+def error_rows(
+    lifted: Lifted,
+    trial: Trial,
+) -> dict[str, dict[str, float]]:
+    """Mean errors in mm, in rows by the names of `guesses`; without the persons not lifted."""
     valid = lifted.valid
+    truth = trial.joints_m[valid]
+
     rows = {}
 
     for name, guess in guesses(lifted.poses).items():
-        by_metric = errors(guess[valid], trial.joints_m[valid])
+        by_metric = errors(guess[valid], truth)
         row = {metric: float(values.mean()) for metric, values in by_metric.items()}
         row["lifted %"] = 100 * float(valid.mean())
         rows[name] = row
@@ -107,46 +126,58 @@ def error_rows(lifted: Lifted, trial: Trial) -> dict[str, dict[str, float]]:
     return rows
 
 
-def lifter_errors(lifter: PoseLifter, poses_m: np.ndarray) -> dict[str, float]:
-    """Errors of a lifter in mm under the three main protocols, as `N-MPJPE, exact`."""
-    found = {
-        name: answer_row(lifter, make_trial(poses_m, protocol))
-        for name, protocol in PROTOCOLS.items()
-    }
-    return {
-        f"{metric}, {name}": row[metric]
-        for name, row in found.items()
-        for metric in ("N-MPJPE", "PA-MPJPE")
-    }
+def lifter_errors(
+    lifter: PoseLifter,
+    poses_m: np.ndarray,
+) -> dict[str, float]:
+    """N-MPJPE and PA-MPJPE of a lifter under PROTOCOLS, mm; keys as `N-MPJPE, exact`."""
+    found = {}
+    for name, protocol in PROTOCOLS.items():
+        trial = make_trial(poses_m, protocol)
+        row = answer_row(lifter, trial)
+        for metric in ("N-MPJPE", "PA-MPJPE"):
+            found[f"{metric}, {name}"] = row[metric]
+
+    return found
 
 
-def answer_row(lifter: PoseLifter, trial: Trial) -> dict[str, float]:
+def answer_row(
+    lifter: PoseLifter,
+    trial: Trial,
+) -> dict[str, float]:
     """Mean errors in mm of a lifter's answers."""
-    return error_rows(lift_trial(lifter, trial), trial)["best mode"]
+    lifted = lift_trial(lifter, trial)
+    return error_rows(lifted, trial)["best mode"]
 
 
-def where_it_sits(joints_m: np.ndarray, truth_m: np.ndarray) -> dict[str, float]:
-    """Where the N-MPJPE sits (N, 17, 3): mm along depth and across the image, % of limbs flipped in
-    depth, percentiles of persons in mm."""
+def where_it_sits(
+    joints_m: np.ndarray,
+    truth_m: np.ndarray,
+) -> dict[str, float]:
+    """Parts of the N-MPJPE of N persons (N, 17, 3): along depth and across the image in mm, limbs
+    flipped in depth in %, and percentiles of the persons in mm."""
     joints, truth = n_aligned(joints_m, truth_m)
     depth, across = depth_and_across(joints[:, 1:], truth[:, 1:])
-    each = np.percentile(1e3 * mpjpe(joints, truth), PERCENTILES)
-    shares = {
+
+    row = {
         "along depth": 1e3 * depth,
         "across": 1e3 * across,
         "flipped %": 100 * flipped_limbs(joints, truth),
     }
 
-    return shares | {f"p{p}": float(v) for p, v in zip(PERCENTILES, each, strict=True)}
+    of_persons = 1e3 * mpjpe(joints, truth)
+    values = np.percentile(of_persons, PERCENTILES)
+    for percentile, value in zip(PERCENTILES, values, strict=True):
+        row[f"p{percentile}"] = float(value)
+    return row
 
 
-def joint_errors(joints_m: np.ndarray, truth_m: np.ndarray) -> dict[str, float]:
-    """Mean error of every joint in mm after the best scale about the root, (N, 17, 3)."""
+def joint_errors(
+    joints_m: np.ndarray,
+    truth_m: np.ndarray,
+) -> dict[str, float]:
+    """Mean error of each joint in mm after the best scale about the root, (N, 17, 3)."""
     joints, truth = n_aligned(joints_m, truth_m)
-    return dict(
-        zip(
-            JOINT_NAMES,
-            (1e3 * np.linalg.norm(joints - truth, axis=-1).mean(0)).tolist(),
-            strict=True,
-        )
-    )
+    distance = np.linalg.norm(joints - truth, axis=-1)
+    mean = 1e3 * distance.mean(0)
+    return dict(zip(JOINT_NAMES, mean.tolist(), strict=True))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables of the pose prior's lifter: errors by joint, coverage of its covariances, speed."""
+"""Tables of the pose prior's lifter: errors, coverage of its covariances and speed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TITLES = (
 
 
 class LiftingReport:
-    """Tables by title, with rows by protocol, of a lifter and of others beside it."""
+    """Tables by title, with rows by protocol, of the prior's lifter and of others to compare."""
 
     def __init__(
         self,
@@ -51,45 +51,67 @@ class LiftingReport:
         self._calibration: Rows = {}
         self._speed: Rows = {}
         self.curves: dict[str, dict[str, Calibration]] = {}
-        """Protocol -> covariances of what -> calibration."""
+        """Calibration by protocol and by `calibration.NAMES`."""
 
     @property
     def tables(self) -> dict[str, Rows]:
         """The tables by TITLES."""
-        rows = (self._errors, self._places, self._joints, self._calibration, self._speed)
-        return dict(zip(TITLES, rows, strict=True))
+        tables = (self._errors, self._places, self._joints, self._calibration, self._speed)
+        return dict(zip(TITLES, tables, strict=True))
 
-    def add(self, name: str, protocol: Protocol, poses_m: np.ndarray, seed: int) -> None:
-        """Lift the views of a protocol, of poses (N, 17, 3) in metres, and add their rows."""
+    def add(
+        self,
+        name: str,
+        protocol: Protocol,
+        poses_m: np.ndarray,
+        seed: int,
+    ) -> None:
+        """Lift the views of poses (N, 17, 3) in metres under a protocol, and add their rows."""
         trial = make_trial(poses_m, protocol, seed=seed)
         self._add_lifter(name, trial)
         if self._supervised is not None:
             self._add_supervised(name, trial)
         self._add_stereo(name, trial)
 
-    def _add_lifter(self, name: str, trial: Trial) -> None:
+    def _add_lifter(
+        self,
+        name: str,
+        trial: Trial,
+    ) -> None:
         lifted = lift_trial(self._lifter, trial)
-        for row, values in error_rows(lifted, trial).items():
+        errors = error_rows(lifted, trial)
+        for row, values in errors.items():
             self._errors[f"{name}, {row}"] = values
         self._add_places(f"{name}, lifter", lifted, trial)
 
-        self.curves[name] = calibrate(lifted.poses, trial.joints_m)
-        for row, result in self.curves[name].items():
+        curves = calibrate(lifted.poses, trial.joints_m)
+        self.curves[name] = curves
+        for row, result in curves.items():
             self._calibration[f"{name}, {row}"] = calibration_row(result)
 
         count = len(lifted.valid)
         self._speed[name] = {"poses": float(count), "poses/s": count / lifted.seconds}
 
-    def _add_supervised(self, name: str, trial: Trial) -> None:
+    def _add_supervised(
+        self,
+        name: str,
+        trial: Trial,
+    ) -> None:
         lifted = lift_trial(self._supervised, trial)
         row = f"{name}, supervised"
         self._errors[row] = error_rows(lifted, trial)["best mode"]
         self._add_places(row, lifted, trial)
 
-    def _add_stereo(self, name: str, trial: Trial) -> None:
+    def _add_stereo(
+        self,
+        name: str,
+        trial: Trial,
+    ) -> None:
         tables = (self._errors, self._calibration, self._speed)
-        for table, rows in zip(tables, stereo_rows(self._stereo, trial), strict=True):
-            table |= {f"{name}, {row}": values for row, values in rows.items()}
+        parts = stereo_rows(self._stereo, trial)
+        for table, rows in zip(tables, parts, strict=True):
+            for row, values in rows.items():
+                table[f"{name}, {row}"] = values
 
         if "stereo" in self._stereo:
             limbs = self._lifter.prior.limbs_[:, 0]
@@ -97,7 +119,12 @@ class LiftingReport:
             for row, values in labels.items():
                 self._errors[f"{name}, stereo, {row}"] = values
 
-    def _add_places(self, row: str, lifted: Lifted, trial: Trial) -> None:
+    def _add_places(
+        self,
+        row: str,
+        lifted: Lifted,
+        trial: Trial,
+    ) -> None:
         joints_m = lifted.poses.joints_m - lifted.poses.root_m[:, None]
         found_m = joints_m[lifted.valid]
         truth_m = trial.joints_m[lifted.valid]

@@ -9,27 +9,36 @@ from lifting_ros.research.evaluation.procrustes import align
 from lifting_ros.skeleton import KEYPOINT_FLIP, LIMBS, torso_px
 
 
-def pck(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2) -> np.ndarray:
-    """Percentage of correct keypoints (as a share), per keypoint: within `alpha` torsos of the
-    label.
+def pck(
+    predicted_px: np.ndarray,
+    keypoints: np.ndarray,
+    alpha: float = 0.2,
+) -> np.ndarray:
+    """Percentage of correct keypoints (PCK) as a share, (14,); NaN for a keypoint that is never
+    labelled. Correct means within `alpha` torsos of the label.
 
-    predicted_px: (N, 14, 2); keypoints: (N, 14, 3) with 1 where labelled. Returns (14,), NaN for a
-    keypoint that is nowhere labelled.
+    predicted_px: (N, 14, 2); keypoints: (N, 14, 3), the third 1 where labelled.
     """
-    missed = predicted_px - keypoints[..., :2]
-    distance = np.linalg.norm(missed, axis=-1)
+    error = predicted_px - keypoints[..., :2]
+    distance = np.linalg.norm(error, axis=-1)
     torso = torso_px(keypoints)
     labelled = keypoints[..., 2] > 0
     counted = labelled & np.isfinite(torso)[:, None]
 
     with np.errstate(invalid="ignore"):
-        correct = (distance <= alpha * torso[:, None]) & counted
-        total = counted.sum(0)
-        return correct.sum(0) / np.where(total > 0, total, np.nan)
+        near = distance <= alpha * torso[:, None]
+        correct = (near & counted).sum(0)
+
+    total = counted.sum(0)
+    return correct / np.where(total > 0, total, np.nan)
 
 
-def mean_pck(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2) -> float:
-    """Mean of `pck` over the keypoints that are labelled somewhere; NaN where none is."""
+def mean_pck(
+    predicted_px: np.ndarray,
+    keypoints: np.ndarray,
+    alpha: float = 0.2,
+) -> float:
+    """Mean of `pck` over the keypoints that are labelled somewhere; NaN if none is."""
     each = pck(predicted_px, keypoints, alpha)
     known = np.isfinite(each)
     if not known.any():
@@ -37,19 +46,25 @@ def mean_pck(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2
     return float(each[known].mean())
 
 
-def swapped(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2) -> float:
-    """Share of keypoints with left and right swapped: within `alpha` torsos of the other side's
-    label, and not of their own.
+def swapped(
+    predicted_px: np.ndarray,
+    keypoints: np.ndarray,
+    alpha: float = 0.2,
+) -> float:
+    """Share of keypoints with left and right swapped: within `alpha` torsos of the label of the
+    other side, and not of their own. Keypoints count if both sides are labelled; NaN if none does.
 
-    predicted_px: (N, 14, 2); keypoints: (N, 14, 3) with 1 where labelled. Of those counts whose two
-    sides are labelled; NaN if none.
+    predicted_px: (N, 14, 2); keypoints: (N, 14, 3), the third 1 where labelled.
     """
-    flip = list(KEYPOINT_FLIP)
-    paired = np.array(KEYPOINT_FLIP) != np.arange(len(KEYPOINT_FLIP))
-    near = alpha * torso_px(keypoints)[:, None]
+    flip = np.array(KEYPOINT_FLIP)
+    paired = flip != np.arange(len(flip))
     opposite = keypoints[:, flip]
-    own = np.linalg.norm(predicted_px - keypoints[..., :2], axis=-1)
-    other = np.linalg.norm(predicted_px - opposite[..., :2], axis=-1)
+
+    near = alpha * torso_px(keypoints)[:, None]
+    to_own = predicted_px - keypoints[..., :2]
+    to_opposite = predicted_px - opposite[..., :2]
+    own = np.linalg.norm(to_own, axis=-1)
+    other = np.linalg.norm(to_opposite, axis=-1)
 
     labelled = (keypoints[..., 2] > 0) & (opposite[..., 2] > 0)
     counted = labelled & np.isfinite(near) & paired
@@ -60,16 +75,23 @@ def swapped(predicted_px: np.ndarray, keypoints: np.ndarray, alpha: float = 0.2)
     return float(taken[counted].mean())
 
 
-def mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def mpjpe(
+    predicted: np.ndarray,
+    truth: np.ndarray,
+) -> np.ndarray:
     """Mean per-joint position error after aligning the roots (joint 0), (N, J, 3) -> (N,), in the
     unit given."""
     predicted = predicted - predicted[:, :1]
     truth = truth - truth[:, :1]
-    return np.linalg.norm(predicted - truth, axis=-1).mean(-1)
+    distance = np.linalg.norm(predicted - truth, axis=-1)
+    return distance.mean(-1)
 
 
-def n_aligned(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both (N, J, 3) about their roots (joint 0), the prediction times its best scale about it."""
+def n_aligned(
+    predicted: np.ndarray,
+    truth: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both (N, J, 3) relative to their roots (joint 0), the prediction times its best scale."""
     predicted = predicted - predicted[:, :1]
     truth = truth - truth[:, :1]
     product = (predicted * truth).sum((1, 2))
@@ -78,24 +100,37 @@ def n_aligned(predicted: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.
     return scale[:, None, None] * predicted, truth
 
 
-def n_mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def n_mpjpe(
+    predicted: np.ndarray,
+    truth: np.ndarray,
+) -> np.ndarray:
     """MPJPE after the best scale about the root, (N, J, 3) -> (N,)."""
-    return mpjpe(*n_aligned(predicted, truth))
+    scaled, relative = n_aligned(predicted, truth)
+    return mpjpe(scaled, relative)
 
 
-def pa_mpjpe(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def pa_mpjpe(
+    predicted: np.ndarray,
+    truth: np.ndarray,
+) -> np.ndarray:
     """MPJPE after Procrustes alignment (rotation, scale, translation; no reflection), (N, J, 3) ->
     (N,)."""
     aligned = align(predicted, truth).joints
     return np.linalg.norm(aligned - truth, axis=-1).mean(-1)
 
 
-def flipped_limbs(predicted: np.ndarray, truth: np.ndarray, least_m: float = 0.05) -> float:
-    """Share of the limbs longer than `least_m` in depth (z, optical frame) that point the wrong way
-    in depth; (N, 17, 3), NaN if none."""
+def flipped_limbs(
+    predicted: np.ndarray,
+    truth: np.ndarray,
+    least_m: float = 0.05,
+) -> float:
+    """Share of the limbs that point the wrong way in depth, among those whose true extent in depth
+    (z, optical frame) exceeds `least_m`; (N, 17, 3), NaN if there is none."""
     parents, children = np.array(LIMBS).T
-    said = predicted[:, children, 2] - predicted[:, parents, 2]
-    true = truth[:, children, 2] - truth[:, parents, 2]
+    predicted_z = predicted[..., 2]
+    true_z = truth[..., 2]
+    said = predicted_z[:, children] - predicted_z[:, parents]
+    true = true_z[:, children] - true_z[:, parents]
     counted = np.abs(true) > least_m
     if not counted.any():
         return float("nan")
@@ -104,26 +139,34 @@ def flipped_limbs(predicted: np.ndarray, truth: np.ndarray, least_m: float = 0.0
     return float(flipped[counted].mean())
 
 
-def depth_and_across(predicted: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Mean error along depth (z, optical frame) and across the image (x, y together), in the unit
-    given, (N, J, 3)."""
+def depth_and_across(
+    predicted: np.ndarray,
+    truth: np.ndarray,
+) -> tuple[float, float]:
+    """Mean error along depth (z, optical frame) and across it (in x and y), in the unit given;
+    (N, J, 3)."""
     error = predicted - truth
     depth = np.abs(error[..., 2])
     across = np.linalg.norm(error[..., :2], axis=-1)
     return float(depth.mean()), float(across.mean())
 
 
-def wrong_orders(joints: np.ndarray, pairs: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """Whether the depth order of joints (N, J, 3) contradicts the label, 0 or 1; NaN where the
-    label says equally far, or where the person was not lifted.
+def wrong_orders(
+    joints: np.ndarray,
+    pairs: np.ndarray,
+    label: np.ndarray,
+) -> np.ndarray:
+    """Whether the depth order of joints (N, J, 3) contradicts the label, 0 or 1, (N, K); NaN where
+    the label says equally far, or where the person was not lifted.
 
-    pairs (N, K, 2) numbers of joints, label (N, K) 1 where the first is farther (z, optical frame),
-    -1 where the second is. Returns (N, K).
+    pairs: (N, K, 2) numbers of joints; label: (N, K), 1 where the first joint is farther away (z,
+    optical frame), -1 where the second is, 0 where they are equally far.
     """
-    first, second = (
-        np.take_along_axis(joints[..., 2], np.asarray(pairs[..., side], np.int64), 1)
-        for side in (0, 1)
-    )
+    pairs = np.asarray(pairs, np.int64)
+    depth = joints[..., 2]
+    first = np.take_along_axis(depth, pairs[..., 0], 1)
+    second = np.take_along_axis(depth, pairs[..., 1], 1)
     apart = first - second
 
-    return np.where((label == 0) | np.isnan(apart), np.nan, apart * label <= 0)
+    unknown = (label == 0) | np.isnan(apart)
+    return np.where(unknown, np.nan, apart * label <= 0)

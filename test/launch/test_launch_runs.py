@@ -35,24 +35,56 @@ def launch_file(importable, domain, tmp_path):
         process.communicate(timeout=WAIT_S)
 
 
-def test_demo_ends_with_its_source_and_every_answer_is_recorded(launch_file, tmp_path):
+@pytest.fixture
+def patient(tmp_path) -> str:
+    """The argument for a node that answers every image, however long that takes."""
+    path = tmp_path / "patient.yaml"
+    reliable = "qos: {reliability: reliable, depth: 10}"
+    path.write_text(f"/**:\n  ros__parameters:\n    queue: 10\n    {reliable}\n")
+    return f"params_file:={path}"
+
+
+def end_when_answered(process, domain: int, topic: str, count: int) -> str:
+    """Send SIGINT once there are so many answers; what launch has printed."""
+    from lifting_ros.msg import Skeleton3DArray
+
+    with Peer(domain) as peer:
+        peer.listen(Skeleton3DArray, topic)
+        answers = peer.received[topic]
+        peer.wait(lambda: len(answers) >= count or process.poll() is not None, "answers")
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=WAIT_S)
+    return output
+
+
+def write_images(folder: Path) -> None:
+    folder.mkdir()
     for k, pixels in enumerate(bags.frames([80, 81, 82, 83])):
-        cv2.imwrite(str(tmp_path / f"{k}.png"), pixels[..., ::-1])
-    camera = (
+        cv2.imwrite(str(folder / f"{k}.png"), pixels[..., ::-1])
+
+
+def test_demo_ends_with_its_source(launch_file, tmp_path):
+    write_images(tmp_path / "images")
+    process = launch_file("demo.launch.py", f"source:={tmp_path / 'images'}", "fps:=2.0")
+    output, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0 and "4 frames published" in output, output
+
+
+def test_demo_records_every_answer(launch_file, domain, tmp_path, patient):
+    write_images(tmp_path / "images")
+    process = launch_file(
+        "demo.launch.py",
+        f"source:={tmp_path / 'images'}",
+        "fps:=2.0",
         "namespace:=bot",
         "name:=eyes",
         "image:=image_raw",
         f"camera_yaml:={bags.CALIBRATION}",
-    )
-    process = launch_file(
-        "demo.launch.py",
-        f"source:={tmp_path}",
-        "fps:=2.0",
-        *camera,
         f"record:={tmp_path / 'poses'}",
+        "end:=false",
+        patient,
     )
-    output, _ = process.communicate(timeout=WAIT_S)
-    assert process.returncode == 0 and "4 frames published" in output, output
+    output = end_when_answered(process, domain, "/bot/eyes/skeletons_3d", 4)
     poses = read_bag(tmp_path / "poses")
     assert len(poses.frames) == 4 and poses.occupied, output
     outputs = [f"/bot/eyes/{name}" for name in ("skeletons_2d", "skeletons_3d", "markers")]
@@ -67,7 +99,7 @@ def test_demo_says_that_the_source_is_wrong_and_ends(launch_file, tmp_path):
     assert "none.mp4: no such file or folder" in output and "lifting_replay" in output
 
 
-def test_demo_plays_a_bag_under_its_own_clock(launch_file, tmp_path):
+def test_demo_plays_a_bag_under_its_own_clock(launch_file, domain, tmp_path, patient):
     shutil.copy(Path(__file__).parent / "ros2_stand_in.py", tmp_path / "ros2")
     stamps = [bags.START_NS + k * 10**9 for k in range(3)]
     messages = []
@@ -82,10 +114,11 @@ def test_demo_plays_a_bag_under_its_own_clock(launch_file, tmp_path):
         f"bag:={bag}",
         "image:=/cam/image_raw",
         "delay:=0.0",
-        "rate:=0.5",
         f"record:={tmp_path / 'poses'}",
+        "end:=false",
+        patient,
     )
-    output, _ = process.communicate(timeout=WAIT_S)
+    output = end_when_answered(process, domain, "/lifting/skeletons_3d", 3)
     poses = read_bag(tmp_path / "poses")
     assert [frame.stamp_ns for frame in poses.frames] == stamps and poses.occupied, output
 

@@ -37,10 +37,11 @@ def launch_file(importable, domain, tmp_path):
 
 @pytest.fixture
 def patient(tmp_path) -> str:
-    """The argument for a node that answers every image, however long that takes."""
+    """The argument for a node that answers every image, and clears nothing, however long that
+    takes."""
     path = tmp_path / "patient.yaml"
-    reliable = "qos: {reliability: reliable, depth: 10}"
-    path.write_text(f"/**:\n  ros__parameters:\n    queue: 10\n    {reliable}\n")
+    values = "{queue: 10, qos: {reliability: reliable, depth: 10}, silence_s: 0.0}"
+    path.write_text(f"/**: {{ros__parameters: {values}}}\n")
     return f"params_file:={path}"
 
 

@@ -48,7 +48,7 @@ def asked() -> bool:
 def leave(status: int) -> NoReturn:
     """End the process with `status`, once nodes and files are closed, without Python's own end.
 
-    That takes apart the modules of torch and others, more than a second of processor time, which on
+    That takes apart the modules of torch and others, most of a second of processor time, which on
     a loaded robot can be longer than what started the node is willing to wait.
     """
     sys.stdout.flush()

@@ -106,12 +106,15 @@ class Worker:
     def pause(self) -> None:
         """Stop answering: drop what is queued, wait for the current message, clear the outputs.
 
-        Nothing is published after this returns.
+        Nothing is published after this returns. Where nothing can be published any more, because
+        the process was told to end, the current message is given up instead.
         """
         if not self._running:
             return
         self._running = False
         self._queue.clear()
+        if not self._context.can_publish():
+            return
         with self._busy:
             self._clear_outputs()
 
@@ -128,10 +131,11 @@ class Worker:
             self._busy.release()
 
     def close(self) -> None:
-        """Pause and end the thread."""
+        """Pause and end the thread; after the end of the context, do not wait for it."""
         self.pause()
         self._queue.close()
-        self._thread.join()
+        if self._context.can_publish():
+            self._thread.join()
 
     def _clear_outputs(self) -> None:
         self._is_showing = False

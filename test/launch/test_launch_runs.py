@@ -44,24 +44,57 @@ def without_tools():
         pytest.skip("rviz2 and ros2bag are installed")
 
 
-def test_demo_ends_with_its_source_and_every_answer_is_recorded(launch_file, tmp_path):
+@pytest.fixture
+def patient(tmp_path) -> str:
+    """The argument for a node that answers every image, and clears nothing, however long that
+    takes."""
+    path = tmp_path / "patient.yaml"
+    values = "{queue: 10, qos: {reliability: reliable, depth: 10}, silence_s: 0.0}"
+    path.write_text(f"/**: {{ros__parameters: {values}}}\n")
+    return f"params_file:={path}"
+
+
+def end_when_answered(process, domain: int, topic: str, count: int) -> str:
+    """Send SIGINT once there are so many answers; what launch has printed."""
+    from lifting_ros.msg import Skeleton3DArray
+
+    with Peer(domain) as peer:
+        peer.listen(Skeleton3DArray, topic)
+        answers = peer.received[topic]
+        peer.wait(lambda: len(answers) >= count or process.poll() is not None, "answers")
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=WAIT_S)
+    return output
+
+
+def write_images(folder: Path) -> None:
+    folder.mkdir()
     for k, pixels in enumerate(bags.frames([80, 81, 82, 83])):
-        cv2.imwrite(str(tmp_path / f"{k}.png"), pixels[..., ::-1])
-    camera = (
+        cv2.imwrite(str(folder / f"{k}.png"), pixels[..., ::-1])
+
+
+def test_demo_ends_with_its_source(launch_file, tmp_path):
+    write_images(tmp_path / "images")
+    process = launch_file("demo.launch.py", f"source:={tmp_path / 'images'}", "fps:=2.0")
+    output, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0 and "4 frames published" in output, output
+
+
+def test_demo_records_every_answer(launch_file, domain, tmp_path, patient):
+    write_images(tmp_path / "images")
+    process = launch_file(
+        "demo.launch.py",
+        f"source:={tmp_path / 'images'}",
+        "fps:=2.0",
         "namespace:=bot",
         "name:=eyes",
         "image:=image_raw",
         f"camera_yaml:={bags.CALIBRATION}",
-    )
-    process = launch_file(
-        "demo.launch.py",
-        f"source:={tmp_path}",
-        "fps:=2.0",
-        *camera,
         f"record:={tmp_path / 'poses'}",
+        "end:=false",
+        patient,
     )
-    output, _ = process.communicate(timeout=WAIT_S)
-    assert process.returncode == 0 and "4 frames published" in output, output
+    output = end_when_answered(process, domain, "/bot/eyes/skeletons_3d", 4)
     poses = read_bag(tmp_path / "poses")
     assert len(poses.frames) == 4 and poses.occupied, output
     outputs = [f"/bot/eyes/{name}" for name in ("skeletons_2d", "skeletons_3d", "markers")]
@@ -93,7 +126,7 @@ def test_nothing_is_started_if_something_is_missing(launch_file, without_tools, 
     assert "process started" not in output, output
 
 
-def test_demo_plays_a_bag_under_its_own_clock(launch_file, tmp_path, monkeypatch):
+def test_demo_plays_a_bag_under_its_own_clock(launch_file, domain, tmp_path, patient, monkeypatch):
     index = tmp_path / "share" / "ament_index" / "resource_index" / "packages"
     index.mkdir(parents=True)
     (index / "ros2bag").touch()
@@ -113,10 +146,11 @@ def test_demo_plays_a_bag_under_its_own_clock(launch_file, tmp_path, monkeypatch
         f"bag:={bag}",
         "image:=/cam/image_raw",
         "delay:=0.0",
-        "rate:=0.5",
         f"record:={tmp_path / 'poses'}",
+        "end:=false",
+        patient,
     )
-    output, _ = process.communicate(timeout=WAIT_S)
+    output = end_when_answered(process, domain, "/lifting/skeletons_3d", 3)
     poses = read_bag(tmp_path / "poses")
     assert [frame.stamp_ns for frame in poses.frames] == stamps and poses.occupied, output
 

@@ -175,4 +175,4 @@ class Stage:
         self.executor.shutdown()
         self.node.destroy_node()
         self.peer.destroy_node()
-        rclpy.shutdown(context=self.context)
+        rclpy.try_shutdown(context=self.context)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+import rclpy
 import torch
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import TransformStamped
@@ -304,6 +305,22 @@ def test_disabling_drops_the_queue_and_stops_publishing(stage):
     assert call(s, SetBool, "/lifting/enable", SetBool.Request(data=True)).success
     s.until(s.subscribed)
     assert s.ask().skeletons
+
+
+def test_told_to_end_it_gives_up_the_current_image(stage):
+    """A network may take seconds for it on a loaded machine; launch waits for the process."""
+    s = stage()
+    s.connect()
+    gate = s.hold_answers()
+    s.send()
+    s.until(lambda: s.estimator.calls)
+    worker = s.node._worker
+    rclpy.shutdown(context=s.context)  # as a signal does
+    s.node.close()
+    assert worker._busy.locked() and s.node._worker is None
+    gate.set()
+    worker._thread.join()
+    assert not s.received["/lifting/skeletons_3d"]
 
 
 def test_an_image_on_its_way_to_the_worker_is_given_up_as_well(stage):

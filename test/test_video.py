@@ -138,7 +138,7 @@ def test_an_unsure_person_is_detected():
 def test_who_is_elsewhere_than_expected_is_detected():
     """A crop that finds somebody else's keypoints, far from where the track goes."""
     still = walker((0.0, 4.0), (0.01, 4.0))
-    moved = walker((0.35, 4.0), (0.36, 4.0))
+    moved = walker((0.08, 4.0), (0.09, 4.0))
     frames = [[still[k]] if k < 12 else [moved[k]] for k in range(30)]
     estimator, _ = play(frames, every=10)
     assert 12 in estimator.followed and 12 in estimator.detected

@@ -237,7 +237,7 @@ def frames_of(
     return persons, names
 
 
-CROP_OVERLAP = 0.3
+CROP_OVERLAP = 0.1
 """Least overlap (IoU) of a crop's box with a person's in which the person is found."""
 
 

@@ -644,7 +644,13 @@ def test_expectations_do_not_change_the_tracks():
 def test_lost_persons_are_missed_for_the_retention_time():
     """Also those who were seen twice only, and have no id any more: for two seconds."""
     lifted = lift(walk(straight((-1, 3), (1, 3), 4.0, FPS), FPS), np.random.default_rng(0))
-    for seen, retention_s, frames in ((60, 1.5, 44), (60, 0.5, 14), (2, 1.5, 44), (2, 3.0, 59)):
+    for seen, retention_s, frames in (
+        (60, 1.5, 44),
+        (60, 0.5, 14),
+        (60, 3.0, 65),
+        (2, 1.5, 44),
+        (2, 3.0, 59),
+    ):
         tracker = Tracker(TrackerConfig(retention_s=retention_s))
         assert not tracker.misses_somebody(stamp(0)) and tracker.expected(stamp(0)) == []
         for k in range(seen):

@@ -108,6 +108,15 @@ def test_table_has_the_layout_of_the_paper():
     assert first[MIXTURE][names[3]] == pytest.approx(50 * 16 / 17)
 
 
+def test_average_is_beside_the_last_actions():
+    joints, keypoints = see(make_poses(8))
+    names = np.array([f"action {number}" for number in range(8)], object)
+    up = np.tile([0.0, -1, 0], (8, 1))
+    recorded = Recorded(joints, keypoints, up, np.zeros(8, int), (CAMERA,), names)
+    tables = action_tables("H", {MIXTURE: Off(joints, 0.05)}, recorded)
+    assert list(tables["H, MPJPE, mm"][MIXTURE]) == [*names, "average"] and len(tables) == 3
+
+
 def test_the_single_gaussian_learns_from_the_training_subjects(tmp_path, monkeypatch):
     seen = []
 

@@ -123,7 +123,7 @@ def test_every_subject_counts_once():
 
 
 def test_the_baseline_is_compared_on_the_same_subjects():
-    found = {"a": errors(x=50.0, y=90.0), PLAIN: errors(x=100.0, y=60.0, z=1000.0)}
+    found = {"a": errors(x=50.0, y=90.0, w=1.0), PLAIN: errors(x=100.0, y=60.0, z=1000.0)}
     row = against_plain(found)["a"]
     assert row["exact"] == pytest.approx(-12.5) and row["exact better"] == 1
     assert row["subjects"] == 2 and list(against_plain(found)) == ["a"]

@@ -8,8 +8,8 @@ tracker. Each PATH is one of:
   a folder of videos          NAME.mp4 with NAME.npz beside it: time_s (T,), joints_m (T, K, 3),
                               joint_names (K,). The camera is not known: each person is aligned with
                               the truth by a similarity, and the covariances are turned and scaled
-                              with it; joints are about the middle of the hips then. The largest
-                              person of a frame counts
+                              with it; joints other than the hips are about the middle of the hips
+                              then. The largest person of a frame counts
 
 Tables: errors in mm (over the truth's joints), share of true joints inside the ellipsoids of a
 level in % by status, with NEES per degree of freedom (1: right; more: the covariances are too

@@ -84,9 +84,10 @@ def action_tables(
     """Tables by title, of each metric in mm: a row for each lifter, a column for each action, eight
     actions a table, and the average of the actions at the end."""
     measured = {name: action_rows(lifter, recorded) for name, lifter in lifters.items()}
-    columns = list(next(iter(measured.values())))
-    starts = range(0, len(columns), ACTIONS_A_BLOCK)
-    blocks = [columns[start : start + ACTIONS_A_BLOCK] for start in starts]
+    *names, average = next(iter(measured.values()))
+    starts = range(0, len(names), ACTIONS_A_BLOCK)
+    blocks = [names[start : start + ACTIONS_A_BLOCK] for start in starts]
+    blocks[-1].append(average)
 
     tables: dict[str, Rows] = {}
     for metric in METRICS:

@@ -25,7 +25,7 @@ from lifting_ros.research.evaluation.coverage import Covered
 from lifting_ros.research.evaluation.procrustes import align
 from lifting_ros.skeleton import JOINT_NAMES
 from lifting_ros.tracking.tracking import TrackedFrame
-from lifting_ros.types import Person
+from lifting_ros.types import JointStatus, Person
 
 VIDEO_SUFFIX = ".mp4"
 
@@ -134,25 +134,28 @@ def measure_video(frames: Sequence[TrackedFrame], truth: Truth) -> Covered:
     truth_m = truth.at(np.array(times))
     aligned = align(joints_m, truth_m)
     error_m = aligned.joints - truth_m
+    status = status.reshape(joints_m.shape[:2])
+    centred_m, counted = about_hips(error_m, truth.joints)
     return Covered(
-        error_m=about_hips(error_m, truth.joints),
+        error_m=centred_m,
         covariance_m2=aligned.covariance(covariance.reshape(*joints_m.shape, 3)),
-        status=status.reshape(joints_m.shape[:2]),
+        status=np.where(counted, status, JointStatus.INVALID),
         names=tuple(JOINT_NAMES[joint] for joint in joints),
         errors_mm={"PA-MPJPE": 1e3 * np.linalg.norm(error_m, axis=-1).mean(-1)},
         sought=len(within),
     )
 
 
-def about_hips(error_m: np.ndarray, joints: tuple[int, ...]) -> np.ndarray:
-    """Errors (N, K, 3) without that of the middle of the hips, as covariances are about the root.
+def about_hips(error_m: np.ndarray, joints: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Errors (N, K, 3) without that of the middle of the hips, as covariances are about the root,
+    and which joints (K,) count then: not the hips.
 
     joints: (K,) numbers of JOINT_NAMES; without both hips the errors stay as they are.
     """
-    hips = [index for index, joint in enumerate(joints) if joint in HIPS]
-    if len(hips) < len(HIPS):
-        return error_m
-    return error_m - error_m[:, hips].mean(1, keepdims=True)
+    is_hip = np.isin(joints, HIPS)
+    if is_hip.sum() < len(HIPS):
+        return error_m, np.ones(len(joints), bool)
+    return error_m - error_m[:, is_hip].mean(1, keepdims=True), ~is_hip
 
 
 def _is_within(frame: TrackedFrame, truth: Truth) -> bool:

@@ -13,13 +13,11 @@ from torch import Tensor
 from lifting_ros.config import from_mapping
 from lifting_ros.device import lay_out_channels_last
 from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason, save_tensors
+from lifting_ros.keypoints.fusion_candidates import FUSION_SIGMA
 from lifting_ros.keypoints.network import Fusion, MultistageNetwork, NetworkConfig, NoFusion
 
 if TYPE_CHECKING:
     from lifting_ros.prior.ppca import MixturePPCA
-
-FUSION_SIGMA = 1.5 / 32
-"""Standard deviation (std) of a projected belief, divided by the side of the crop."""
 
 
 def save_network(

@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The 3D layers inside a stage in compiled loops, for runtimes other than torch.
+
+`fusion.PriorFusion` has the same steps in torch, differentiable, and explains them. A test compares
+the two.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from lifting_ros.compiled import compiled
+from lifting_ros.keypoints.compiled_maps import REACH, highest_cells, read_window, solve
+from lifting_ros.keypoints.fusion_candidates import (
+    FUSION_SIGMA,
+    LEAST_SCALE,
+    PRIOR_SCALE,
+    projected_candidates,
+)
+from lifting_ros.keypoints.network_config import NetworkConfig
+from lifting_ros.prior.ppca import MixturePPCA
+
+_REFINEMENTS = 2
+"""How often the scale is refined."""
+
+
+class CompiledFusion:
+    """Lifts, projects and fuses belief maps with the prior."""
+
+    def __init__(self, config: NetworkConfig, prior: MixturePPCA, weights: Sequence[float]):
+        """weights: (S,) w_t of every stage."""
+        self.weights = tuple(float(weight) for weight in weights)
+        self._noise = config.fusion_noise
+        self._sigma = FUSION_SIGMA * config.input_px / config.stride
+        self._candidates = projected_candidates(prior, PRIOR_SCALE, config.fusion_noise)
+
+    def __call__(self, belief: np.ndarray, stage: int) -> np.ndarray:
+        """Fused maps (N, J, h, w) of belief maps (N, J, h, w), float32."""
+        fused = np.empty_like(belief)
+        highest = highest_cells(belief)
+        for index in range(len(belief)):
+            points, mass = _window_means(belief[index], highest[index])
+            lifted = _project(points, mass, self._noise, *self._candidates)
+            _blend(belief[index], lifted, self._sigma, self.weights[stage], fused[index])
+
+        return fused
+
+
+@compiled
+def _window_means(belief, highest):
+    """Mean (J, 2) in cells of the belief in the 25 cells around the cells `highest`
+    (J,), and its sum (J,)."""
+    window = np.empty((2 * REACH + 1, 2 * REACH + 1))
+    points = np.empty((len(belief), 2))
+    mass = np.empty(len(belief))
+    for keypoint in range(len(belief)):
+        row, column = divmod(highest[keypoint], belief.shape[2])
+        total, mean_x, mean_y = read_window(belief[keypoint], row, column, window)
+        points[keypoint, 0] = column + mean_x
+        points[keypoint, 1] = row + mean_y
+        mass[keypoint] = min(max(total, 0.0), 1.0)
+
+    return points, mass
+
+
+@compiled
+def _project(points, confidence, noise, mean, covariance, whiten, offset):
+    """Projection (J, 2) of the most probable skeleton, as `PriorFusion.project`."""
+    weight = confidence / max(confidence.sum(), 1e-6)
+    middle = _middle(points, weight)
+    centred = points - middle
+    best, scale = _select(centred, confidence, weight, mean, whiten, offset)
+
+    for _ in range(_REFINEMENTS):
+        scaled = centred / scale
+        pose = _posterior(scaled, confidence, noise, mean[best], covariance[best])
+        scale *= _matching_scale(pose, scaled, weight)
+
+    pose = _posterior(centred / scale, confidence, noise, mean[best], covariance[best])
+    return pose * scale + middle
+
+
+@compiled
+def _middle(points, weight):
+    """Weighted sum (2,) of points (J, 2)."""
+    middle = np.zeros(2)
+    for keypoint in range(len(points)):
+        middle[0] += weight[keypoint] * points[keypoint, 0]
+        middle[1] += weight[keypoint] * points[keypoint, 1]
+
+    return middle
+
+
+@compiled
+def _select(centred, confidence, weight, mean, whiten, offset):
+    """Index of the most probable candidate, and its scale."""
+    count = len(centred)
+    residual = np.empty(2 * count, np.float32)
+    seen = confidence.sum()
+    extent = 0.0
+    for keypoint in range(count):
+        square = centred[keypoint, 0] ** 2 + centred[keypoint, 1] ** 2
+        extent += weight[keypoint] * square
+
+    best = 0
+    best_score = -np.inf
+    best_scale = 1.0
+    for candidate in range(len(mean)):
+        # Least-squares scale, but no less than what the extent of the keypoints asks for
+        middle = _middle(mean[candidate], weight)
+        match = 0.0
+        size = 0.0
+        for keypoint in range(count):
+            for axis in range(2):
+                place = mean[candidate, keypoint, axis] - middle[axis]
+                match += weight[keypoint] * centred[keypoint, axis] * place
+                size += weight[keypoint] * place * place
+
+        size = max(size, 1e-6)
+        least = LEAST_SCALE * math.sqrt(extent / size)
+        scale = max(match / size, least, 1e-3)
+
+        # Log-likelihood
+        for keypoint in range(count):
+            for axis in range(2):
+                place = mean[candidate, keypoint, axis] - middle[axis]
+                gap = centred[keypoint, axis] / scale - place
+                residual[2 * keypoint + axis] = gap * confidence[keypoint]
+
+        distance = _squared_norm(whiten[candidate], residual)
+        score = offset[candidate] - 0.5 * distance - 2 * seen * math.log(scale)
+        if score > best_score:
+            best = candidate
+            best_score = score
+            best_scale = scale
+
+    return best, best_scale
+
+
+@compiled
+def _squared_norm(lower, vector):
+    """Squared norm of a lower triangular matrix times a vector."""
+    total = 0.0
+    for row in range(len(vector)):
+        value = np.float32(0)
+        for column in range(row + 1):
+            value += lower[row, column] * vector[column]
+        total += value * value
+
+    return total
+
+
+@compiled
+def _posterior(observed, confidence, noise, mean, covariance):
+    """Posterior mean (J, 2) of a candidate's projected pose, given keypoints (J, 2)."""
+    count = len(observed)
+    total = covariance.astype(np.float64)
+    gain = np.empty(2 * count)
+    for keypoint in range(count):
+        variance = noise * noise / max(confidence[keypoint], 1e-2)
+        for axis in range(2):
+            index = 2 * keypoint + axis
+            total[index, index] += variance
+            gain[index] = observed[keypoint, axis] - mean[keypoint, axis]
+
+    solve(total, gain)
+
+    pose = np.empty((count, 2))
+    for keypoint in range(count):
+        for axis in range(2):
+            moved = 0.0
+            for other in range(2 * count):
+                moved += covariance[2 * keypoint + axis, other] * gain[other]
+            pose[keypoint, axis] = mean[keypoint, axis] + moved
+
+    return pose
+
+
+@compiled
+def _matching_scale(pose, observed, weight):
+    """Least-squares scale of `pose` (J, 2) onto `observed` (J, 2), near one."""
+    pose_middle = _middle(pose, weight)
+    observed_middle = _middle(observed, weight)
+    numerator = 0.0
+    denominator = 0.0
+    for keypoint in range(len(pose)):
+        for axis in range(2):
+            p = pose[keypoint, axis] - pose_middle[axis]
+            o = observed[keypoint, axis] - observed_middle[axis]
+            numerator += weight[keypoint] * p * o
+            denominator += weight[keypoint] * p * p
+
+    return min(max(numerator / max(denominator, 1e-9), 0.7), 1.4)
+
+
+@compiled
+def _blend(belief, points, sigma, weight, fused):
+    """Write equation (8): beliefs (J, h, w) and Gaussians around points (J, 2), weighted."""
+    keypoints, height, width = belief.shape
+    peak = (1 - weight) / (2 * math.pi * sigma * sigma)
+    share = np.float32(weight)
+    across = np.empty(width, np.float32)
+    for keypoint in range(keypoints):
+        for column in range(width):
+            dx = (column - points[keypoint, 0]) / sigma
+            across[column] = math.exp(-0.5 * dx * dx)
+
+        for row in range(height):
+            dy = (row - points[keypoint, 1]) / sigma
+            down = np.float32(peak * math.exp(-0.5 * dy * dy))
+            for column in range(width):
+                value = share * belief[keypoint, row, column] + down * across[column]
+                fused[keypoint, row, column] = value

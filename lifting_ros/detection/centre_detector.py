@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Person detection from centre maps, for every runtime: the network's input, and its maps to boxes.
-"""
+"""Person detection from centre maps, in every runtime: the network's input, and maps to boxes."""
 
 from __future__ import annotations
 

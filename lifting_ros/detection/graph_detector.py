@@ -26,9 +26,7 @@ class GraphDetector(CentreDetector):
         return CentreMaps(*(one[0] for one in maps))
 
 
-def load_graph_detector(
-    path: Path, config: DetectorConfig, runtime: GraphRuntime
-) -> GraphDetector:
+def load_graph_detector(path: Path, config: DetectorConfig, runtime: GraphRuntime) -> GraphDetector:
     """The detector of a weights file; errors as `GraphRuntime.load`."""
     (graph,) = runtime.load(path, "detector", ["detector"])
     return GraphDetector(graph, config)

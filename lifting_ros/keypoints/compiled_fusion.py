@@ -43,7 +43,7 @@ class CompiledFusion:
         highest = highest_cells(belief)
         for index in range(len(belief)):
             points, mass = _window_means(belief[index], highest[index])
-            lifted = _project(points, mass, self._noise, *self._candidates)
+            lifted = _project(points, mass, self._noise, self._candidates)
             _blend(belief[index], lifted, self._sigma, self.weights[stage], fused[index])
 
         return fused
@@ -67,19 +67,21 @@ def _window_means(belief, highest):
 
 
 @compiled
-def _project(points, confidence, noise, mean, covariance, whiten, offset):
+def _project(points, confidence, noise, candidates):
     """Projection (J, 2) of the most probable skeleton, as `PriorFusion.project`."""
     weight = confidence / max(confidence.sum(), 1e-6)
     middle = _middle(points, weight)
     centred = points - middle
-    best, scale = _select(centred, confidence, weight, mean, whiten, offset)
+    best, scale = _select(centred, confidence, weight, candidates)
+    mean = candidates.mean[best]
+    covariance = candidates.covariance[best]
 
     for _ in range(_REFINEMENTS):
         scaled = centred / scale
-        pose = _posterior(scaled, confidence, noise, mean[best], covariance[best])
+        pose = _posterior(scaled, confidence, noise, mean, covariance)
         scale *= _matching_scale(pose, scaled, weight)
 
-    pose = _posterior(centred / scale, confidence, noise, mean[best], covariance[best])
+    pose = _posterior(centred / scale, confidence, noise, mean, covariance)
     return pose * scale + middle
 
 
@@ -95,8 +97,9 @@ def _middle(points, weight):
 
 
 @compiled
-def _select(centred, confidence, weight, mean, whiten, offset):
+def _select(centred, confidence, weight, candidates):
     """Index of the most probable candidate, and its scale."""
+    mean, _, whiten, offset = candidates
     count = len(centred)
     residual = np.empty(2 * count, np.float32)
     seen = confidence.sum()

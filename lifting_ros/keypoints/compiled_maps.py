@@ -58,14 +58,13 @@ def keypoints(
     cells = np.empty((count, keypoint_count, 2))
     mass = np.empty((count, keypoint_count))
     covariance = np.empty((count, keypoint_count, 2, 2))
+    noise = (config.noise_scale, config.noise_blur, config.noise_floor)
     highest = highest_cells(maps)
     for index in range(count):
         _decode(
             maps[index],
             highest[index],
-            config.noise_scale,
-            config.noise_blur,
-            config.noise_floor,
+            noise,
             cells[index],
             mass[index],
             covariance[index],
@@ -76,9 +75,12 @@ def keypoints(
 
 
 @compiled
-def _decode(maps, highest, scale, blur, floor, points, mass, covariance):
+def _decode(maps, highest, noise, points, mass, covariance):
     """Write positions (J, 2) in cells, the belief (J,) around them and covariances (J, 2, 2) in
-    cells^2 of maps (J, h, w) with maxima in the cells `highest` (J,)."""
+    cells^2 of maps (J, h, w) with maxima in the cells `highest` (J,).
+
+    noise: scale, blur and floor of `belief_maps.calibrated`.
+    """
     window = np.empty((2 * REACH + 1, 2 * REACH + 1))
     for keypoint in range(len(maps)):
         row, column = divmod(highest[keypoint], maps.shape[2])
@@ -88,8 +90,8 @@ def _decode(maps, highest, scale, blur, floor, points, mass, covariance):
         points[keypoint, 1] = row + min(max(y, -1.0), 1.0)
         mass[keypoint] = min(max(total, 0.0), 1.0)
 
-        xx, xy, yy = _second_moment(maps[keypoint], points[keypoint, 0], points[keypoint, 1])
-        _calibrate(xx, xy, yy, scale, blur, floor, covariance[keypoint])
+        moment = _second_moment(maps[keypoint], points[keypoint, 0], points[keypoint, 1])
+        _calibrate(moment, noise, covariance[keypoint])
 
 
 @compiled
@@ -219,8 +221,10 @@ def _second_moment(belief, x, y):
 
 
 @compiled
-def _calibrate(xx, xy, yy, scale, blur, floor, covariance):
+def _calibrate(moment, noise, covariance):
     """Write the covariance (2, 2) of a keypoint's error; see `belief_maps.calibrated`."""
+    xx, xy, yy = moment
+    scale, blur, floor = noise
     mean = (xx + yy) / 2
     apart = (xx - yy) * (xx - yy) / 4 + xy * xy
     smaller = mean - math.sqrt(apart)

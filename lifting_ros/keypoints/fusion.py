@@ -17,6 +17,7 @@ from lifting_ros.keypoints import belief_maps
 from lifting_ros.keypoints.fusion_candidates import LEAST_SCALE, PRIOR_SCALE, projected_candidates
 from lifting_ros.prior.ppca import MixturePPCA
 
+
 class PriorFusion(nn.Module):
     """Lifts, projects and fuses, with one learned weight w_t per stage (equation (8)).
 

@@ -72,8 +72,8 @@ class GraphRunner:
     def __init__(
         self, config: NetworkConfig, graphs: Sequence[Graph], fusion: CompiledFusion | None
     ):
-        """graphs: the opening, the later stages, the presence; fusion: None for a network without.
-        """
+        """graphs: the opening, the later stages, the presence; fusion: None for a network that has
+        none."""
         self.config = config
         self._opening, *self._stages, self._presence = graphs
         self._fusion = fusion

@@ -17,7 +17,7 @@ from lifting_ros.keypoints.graph_runner import OPENING, PRESENCE, stage_name
 from lifting_ros.keypoints.inference import folded
 from lifting_ros.keypoints.network import MultistageNetwork
 from lifting_ros.keypoints.network_trunk import Code, SoftmaxMaps
-from lifting_ros.keypoints.network_weights import load_network
+from lifting_ros.keypoints.network_weights import load_without_fusion
 
 
 class GraphSource(NamedTuple):
@@ -98,7 +98,7 @@ def network_graphs(path: Path) -> dict[str, GraphSource]:
 
     Only for networks on a trunk.
     """
-    network = folded(load_network(path))
+    network = folded(load_without_fusion(path))
     side = network.config.input_px
     crops = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     opening = Opening(network)
@@ -110,7 +110,11 @@ def network_graphs(path: Path) -> dict[str, GraphSource]:
             opening, (crops,), ("crops",), ("logits", "features", "deep", "heat"), (0,)
         ),
         PRESENCE: GraphSource(
-            PresenceOf(network), (deep, heat, logits), ("deep", "heat", "fused"), ("presence",), (0,)
+            PresenceOf(network),
+            (deep, heat, logits),
+            ("deep", "heat", "fused"),
+            ("presence",),
+            (0,),
         ),
     }
     for index in range(1, len(network.stages)):
@@ -128,9 +132,7 @@ def detector_graphs(path: Path) -> dict[str, GraphSource]:
     image = torch.zeros(1, 64, 96, 3, dtype=torch.uint8)
     module = PersonMapsOf(load_multipose(path))
     return {
-        "detector": GraphSource(
-            module, (image,), ("image",), ("centre", "size", "offset"), (1, 2)
-        )
+        "detector": GraphSource(module, (image,), ("image",), ("centre", "size", "offset"), (1, 2))
     }
 
 

@@ -117,7 +117,8 @@ def _model_of(package: ModuleType, source: GraphSource) -> Any:
     with torch.no_grad():
         traced = torch.jit.trace(source.module.eval(), source.example, check_trace=False)
     frontend = FrontEndManager().load_by_framework("pytorch")
-    model = frontend.convert(frontend.load(TorchScriptPythonDecoder(torch.jit.freeze(traced))))
+    decoder = TorchScriptPythonDecoder(torch.jit.freeze(traced))  # has to outlive the conversion
+    model = frontend.convert(frontend.load(decoder))
 
     for port, example, name in zip(model.inputs, source.example, source.inputs):
         shape = list(example.shape)

@@ -22,6 +22,7 @@ from lifting_ros.detection.detector import DetectorConfig, overlaps
 from lifting_ros.errors import LiftingError
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import sha256_of
+from lifting_ros.keypoints.onnx_graphs import OnnxConfig
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.lifters import METHODS, WEIGHTS, make_lifter, weights_of
 from lifting_ros.lifting.request import UP
@@ -65,11 +66,13 @@ class EstimatorConfig:
         default="auto",
         metadata={
             "description": (
-                "what runs the networks; auto: openvino on CPUs where it is installed, else torch"
+                "what runs the networks; auto: openvino on CPUs where it is installed, else torch; "
+                "onnx: ONNX Runtime, for GPUs without CUDA in torch"
             ),
             "choices": RUNTIMES,
         },
     )
+    onnx: OnnxConfig = field(default=OnnxConfig(), metadata={"description": "the runtime onnx"})
     threads: int = field(
         default=0,
         metadata={
@@ -318,7 +321,7 @@ class PoseEstimator(KeypointLifter):
 
     def __init__(self, config: EstimatorConfig = EstimatorConfig()):
         """Load everything; CheckpointError, PriorError or ConfigError where that fails."""
-        placement = choose_placement(config.runtime, config.device, config.compile)
+        placement = choose_placement(config.runtime, config.device, config.compile, config.onnx)
         self.device = placement.device
         self.runtime = placement.runtime
         super().__init__(config)

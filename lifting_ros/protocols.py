@@ -54,6 +54,9 @@ class Graph(Protocol):
 class GraphRuntime(Protocol):
     """Runs networks that are cut into graphs."""
 
+    device: str
+    """Where it runs them: cpu, cuda or cuda:n."""
+
     def load(self, path: Path, kind: str, names: Sequence[str]) -> list[Graph]:
         """Graphs of a weights file, by name.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lifting_ros.config import ConfigError
 from lifting_ros.device import choose_device, is_cpu
+from lifting_ros.keypoints.onnx_graphs import OnnxConfig, OnnxRuntime
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from lifting_ros.protocols import GraphRuntime
 
 
-def _openvino(device: str) -> GraphRuntime:
+def _openvino(device: str, onnx: OnnxConfig) -> GraphRuntime:
     from lifting_ros.keypoints.openvino_graphs import OpenVINORuntime
 
     if device != "auto" and not is_cpu(device):
@@ -26,7 +27,14 @@ def _openvino(device: str) -> GraphRuntime:
     return OpenVINORuntime()
 
 
-GRAPH_RUNTIMES: dict[str, Callable[[str], GraphRuntime]] = {"openvino": _openvino}
+def _onnx(device: str, onnx: OnnxConfig) -> GraphRuntime:
+    return OnnxRuntime(onnx, device)
+
+
+GRAPH_RUNTIMES: dict[str, Callable[[str, OnnxConfig], GraphRuntime]] = {
+    "openvino": _openvino,
+    "onnx": _onnx,
+}
 """Called with the name of the device; ImportError where their package is missing."""
 
 TORCH = "torch"
@@ -35,6 +43,9 @@ CHOICES = ("auto", TORCH, *GRAPH_RUNTIMES)
 
 FASTEST_ON_CPU = "openvino"
 """What `auto` chooses on a CPU, where its package is installed (`bench/runtimes.py`)."""
+
+
+_ONNX = OnnxConfig()
 
 
 @dataclass(frozen=True)
@@ -49,7 +60,9 @@ class Placement:
     """Whether the user asked for this runtime. If not, torch may run what it cannot."""
 
 
-def choose_placement(runtime: str, device: str, compiled: bool = False) -> Placement:
+def choose_placement(
+    runtime: str, device: str, compiled: bool = False, onnx: OnnxConfig = _ONNX
+) -> Placement:
     """The runtime of that name on the device of that name.
 
     `auto` is OpenVINO on a CPU and torch on a GPU; torch also where OpenVINO is not installed, and
@@ -58,24 +71,21 @@ def choose_placement(runtime: str, device: str, compiled: bool = False) -> Place
     """
     if runtime in GRAPH_RUNTIMES:
         try:
-            graphs = GRAPH_RUNTIMES[runtime](device)
+            graphs = GRAPH_RUNTIMES[runtime](device, onnx)
         except ImportError as error:
             raise ConfigError(
                 f"runtime: {runtime} requires a package that cannot be imported ({error})"
             ) from None
-        return Placement(_plain(device), runtime, graphs, required=True)
+        return Placement(graphs.device, runtime, graphs, required=True)
 
     if runtime == "auto" and not compiled and is_cpu(device):
         try:
-            return Placement("cpu", FASTEST_ON_CPU, GRAPH_RUNTIMES[FASTEST_ON_CPU](device))
+            graphs = GRAPH_RUNTIMES[FASTEST_ON_CPU](device, onnx)
+            return Placement(graphs.device, FASTEST_ON_CPU, graphs)
         except ImportError:
             pass  # no wheel for this machine
 
     return Placement(choose_device(device))
-
-
-def _plain(device: str) -> str:
-    return "cpu" if device == "auto" else device
 
 
 def without_graphs(placement: Placement, what: str) -> Placement:
@@ -88,4 +98,4 @@ def without_graphs(placement: Placement, what: str) -> Placement:
             f"runtime: {placement.runtime} cannot run {what}; expected auto or {TORCH}"
         )
 
-    return Placement(choose_device(str(placement.device)))
+    return Placement(choose_device("cpu"))

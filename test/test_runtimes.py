@@ -17,10 +17,12 @@ from lifting_ros.runtimes import choose_placement
 class Stub:
     """Stands for a runtime that is installed."""
 
+    device = "cpu"
+
 
 @pytest.fixture
 def installed(monkeypatch):
-    monkeypatch.setitem(runtimes.GRAPH_RUNTIMES, "openvino", lambda device: Stub())
+    monkeypatch.setitem(runtimes.GRAPH_RUNTIMES, "openvino", lambda device, onnx: Stub())
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from lifting_ros.cli.errors import CommandError
 LIFTERS = ("ppca", "relative", "stereo", "supervised")
 """The names of `lifting.lifters.METHODS`, whose import is too slow for --help."""
 
-RUNTIMES = ("auto", "torch", "openvino")
+RUNTIMES = ("auto", "torch", "openvino", "onnx")
 """The names of `runtimes.CHOICES`."""
 
 

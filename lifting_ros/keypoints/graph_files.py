@@ -13,6 +13,7 @@ _DEFINITIONS = (
     "keypoints/graphs.py",
     "keypoints/layers.py",
     "keypoints/network.py",
+    "keypoints/openvino_graphs.py",
     "keypoints/network_trunk.py",
     "keypoints/trunk.py",
     "detection/multipose.py",

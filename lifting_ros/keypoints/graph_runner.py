@@ -63,7 +63,9 @@ def load_graph_runner(
         logits = load_arrays(path, [FUSION_WEIGHT])[FUSION_WEIGHT].astype(np.float64)
         fusion = CompiledFusion(config, prior, expit(logits))
 
-    return GraphRunner(config, graphs, fusion)
+    runner = GraphRunner(config, graphs, fusion)
+    runner.warm_up()
+    return runner
 
 
 class GraphRunner:
@@ -77,6 +79,11 @@ class GraphRunner:
         self.config = config
         self._opening, *self._stages, self._presence = graphs
         self._fusion = fusion
+
+    def warm_up(self) -> None:
+        """Compile the loops now, so that the first person does not wait."""
+        side = self.config.input_px
+        self.find(np.zeros((side, side, 3), np.uint8), [np.array([0.0, 0.0, side, side])])
 
     def find(
         self, image: np.ndarray, boxes_px: Sequence[np.ndarray], mirrored: bool = False

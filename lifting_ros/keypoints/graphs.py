@@ -13,10 +13,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from lifting_ros.config import ConfigError
 from lifting_ros.keypoints.graph_runner import OPENING, PRESENCE, stage_name
 from lifting_ros.keypoints.inference import folded
 from lifting_ros.keypoints.network import MultistageNetwork
-from lifting_ros.keypoints.network_trunk import Code, SoftmaxMaps
+from lifting_ros.keypoints.network_trunk import TRUNK_WIDTHS, Code, SoftmaxMaps
 from lifting_ros.keypoints.network_weights import load_without_fusion
 
 
@@ -96,9 +97,17 @@ def network_graphs(path: Path) -> dict[str, GraphSource]:
     """The keypoint network of a weights file, by name of the graph; CheckpointError where it
     cannot be loaded.
 
-    Only for networks on a trunk.
+    ConfigError for a network that is not on a trunk.
     """
-    network = folded(load_without_fusion(path))
+    loaded = load_without_fusion(path)
+    variant = loaded.config.variant
+    if variant not in TRUNK_WIDTHS:
+        raise ConfigError(
+            f"{path}: the network {variant} cannot be cut into graphs; expected one of "
+            f"{', '.join(TRUNK_WIDTHS)}"
+        )
+
+    network = folded(loaded)
     side = network.config.input_px
     crops = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     opening = Opening(network)

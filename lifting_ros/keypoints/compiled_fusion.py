@@ -18,6 +18,7 @@ from lifting_ros.keypoints.fusion_candidates import (
     FUSION_SIGMA,
     LEAST_SCALE,
     PRIOR_SCALE,
+    Candidates,
     projected_candidates,
 )
 from lifting_ros.keypoints.network_config import NetworkConfig
@@ -36,6 +37,7 @@ class CompiledFusion:
         self._noise = config.fusion_noise
         self._sigma = FUSION_SIGMA * config.input_px / config.stride
         self._candidates = projected_candidates(prior, PRIOR_SCALE, config.fusion_noise)
+        self._packed = _pack(self._candidates)
 
     def __call__(self, belief: np.ndarray, stage: int) -> np.ndarray:
         """Fused maps (N, J, h, w) of belief maps (N, J, h, w), float32."""
@@ -43,10 +45,20 @@ class CompiledFusion:
         highest = highest_cells(belief)
         for index in range(len(belief)):
             points, mass = _window_means(belief[index], highest[index])
-            lifted = _project(points, mass, self._noise, self._candidates)
+            lifted = _project(points, mass, self._noise, self._candidates, self._packed)
             _blend(belief[index], lifted, self._sigma, self.weights[stage], fused[index])
 
         return fused
+
+
+def _pack(candidates: Candidates) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means (28, Q), lower triangles of the whitening matrices, by rows, (406, Q), and offsets
+    (Q,): candidates are the last axis."""
+    count = len(candidates.offset)
+    mean = candidates.mean.reshape(count, -1).T
+    rows, columns = np.tril_indices(mean.shape[0])
+    lower = candidates.whiten[:, rows, columns].T
+    return np.ascontiguousarray(mean), np.ascontiguousarray(lower), candidates.offset
 
 
 @compiled
@@ -67,12 +79,20 @@ def _window_means(belief, highest):
 
 
 @compiled
-def _project(points, confidence, noise, candidates):
-    """Projection (J, 2) of the most probable skeleton, as `PriorFusion.project`."""
+def _project(points, confidence, noise, candidates, packed):
+    """Projection (J, 2) of the most probable skeleton, as `PriorFusion.project`.
+
+    packed: the candidates for `_select`.
+    """
     weight = confidence / max(confidence.sum(), 1e-6)
     middle = _middle(points, weight)
     centred = points - middle
-    best, scale = _select(centred, confidence, weight, candidates)
+    best, scale = _select(
+        centred.ravel().astype(np.float32),
+        np.repeat(confidence, 2).astype(np.float32),
+        np.repeat(weight, 2).astype(np.float32),
+        packed,
+    )
     mean = candidates.mean[best]
     covariance = candidates.covariance[best]
 
@@ -97,61 +117,83 @@ def _middle(points, weight):
 
 
 @compiled
-def _select(centred, confidence, weight, candidates):
-    """Index of the most probable candidate, and its scale."""
-    mean, _, whiten, offset = candidates
-    count = len(centred)
-    residual = np.empty(2 * count, np.float32)
-    seen = confidence.sum()
-    extent = 0.0
-    for keypoint in range(count):
-        square = centred[keypoint, 0] ** 2 + centred[keypoint, 1] ** 2
-        extent += weight[keypoint] * square
+def _select(centred, confidence, weight, packed):
+    """Index of the most probable candidate, and its scale.
 
+    centred, confidence, weight: (28,) x and y of every keypoint. The innermost loops run over all
+    candidates, so that the processor takes several at a time.
+    """
+    mean, whiten, offset = packed
+    scale, place = _match(centred, weight, mean)
+    for index in range(len(centred)):
+        for q in range(len(offset)):
+            gap = centred[index] / scale[q] - place[index, q]
+            place[index, q] = gap * confidence[index]
+
+    distance = _squared_norms(whiten, place)
+    seen = confidence[::2].sum()
     best = 0
     best_score = -np.inf
-    best_scale = 1.0
-    for candidate in range(len(mean)):
-        # Least-squares scale, but no less than what the extent of the keypoints asks for
-        middle = _middle(mean[candidate], weight)
-        match = 0.0
-        size = 0.0
-        for keypoint in range(count):
-            for axis in range(2):
-                place = mean[candidate, keypoint, axis] - middle[axis]
-                match += weight[keypoint] * centred[keypoint, axis] * place
-                size += weight[keypoint] * place * place
-
-        size = max(size, 1e-6)
-        least = LEAST_SCALE * math.sqrt(extent / size)
-        scale = max(match / size, least, 1e-3)
-
-        # Log-likelihood
-        for keypoint in range(count):
-            for axis in range(2):
-                place = mean[candidate, keypoint, axis] - middle[axis]
-                gap = centred[keypoint, axis] / scale - place
-                residual[2 * keypoint + axis] = gap * confidence[keypoint]
-
-        distance = _squared_norm(whiten[candidate], residual)
-        score = offset[candidate] - 0.5 * distance - 2 * seen * math.log(scale)
+    for q in range(len(offset)):
+        score = offset[q] - 0.5 * distance[q] - 2 * seen * math.log(scale[q])
         if score > best_score:
-            best = candidate
+            best = q
             best_score = score
-            best_scale = scale
 
-    return best, best_scale
+    return best, float(scale[best])
 
 
 @compiled
-def _squared_norm(lower, vector):
-    """Squared norm of a lower triangular matrix times a vector."""
-    total = 0.0
-    for row in range(len(vector)):
-        value = np.float32(0)
+def _match(centred, weight, mean):
+    """Scales (Q,) of the candidates, and their means (28, Q) about their weighted middle.
+
+    The scale is that of least squares, but no less than what the extent of the keypoints asks for.
+    """
+    size, count = mean.shape
+    middle = np.zeros((2, count), np.float32)
+    for index in range(size):
+        for q in range(count):
+            middle[index % 2, q] += weight[index] * mean[index, q]
+
+    match = np.zeros(count, np.float32)
+    extent = np.zeros(count, np.float32)
+    place = np.empty((size, count), np.float32)
+    own_extent = np.float32(0)
+    for index in range(size):
+        aim = weight[index] * centred[index]
+        own_extent += aim * centred[index]
+        for q in range(count):
+            here = mean[index, q] - middle[index % 2, q]
+            place[index, q] = here
+            match[q] += aim * here
+            extent[q] += weight[index] * here * here
+
+    scale = np.empty(count, np.float32)
+    for q in range(count):
+        known = max(extent[q], np.float32(1e-6))
+        least = LEAST_SCALE * math.sqrt(own_extent / known)
+        scale[q] = max(match[q] / known, least, 1e-3)
+
+    return scale, place
+
+
+@compiled
+def _squared_norms(lower, vectors):
+    """Squared norms (Q,) of lower triangular matrices, packed by rows (406, Q), times vectors
+    (28, Q)."""
+    size, count = vectors.shape
+    total = np.zeros(count, np.float32)
+    value = np.empty(count, np.float32)
+    entry = 0
+    for row in range(size):
+        value[:] = 0
         for column in range(row + 1):
-            value += lower[row, column] * vector[column]
-        total += value * value
+            for q in range(count):
+                value[q] += lower[entry, q] * vectors[column, q]
+            entry += 1
+
+        for q in range(count):
+            total[q] += value[q] * value[q]
 
     return total
 

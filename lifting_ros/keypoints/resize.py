@@ -26,11 +26,12 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     columns = _filters(width, w)
     rows = _filters(height, h)
 
-    narrow = np.empty((height, w, 3), np.uint8)
-    _resize_rows(image, *columns, narrow)
-    small = np.empty((h, w, 3), np.uint8)
-    _resize_columns(narrow.reshape(height, -1), *rows, small.reshape(h, -1))
-    return small
+    whole = np.ascontiguousarray(image)
+    narrow = np.empty((height, 3 * w), np.uint8)
+    _resize_rows(whole.reshape(height, 3 * width), *columns, narrow)
+    small = np.empty((h, 3 * w), np.uint8)
+    _resize_columns(narrow, *rows, small)
+    return small.reshape(h, w, 3)
 
 
 @functools.lru_cache(maxsize=64)
@@ -58,28 +59,35 @@ def _filters(length: int, new_length: int) -> tuple[np.ndarray, np.ndarray, np.n
         bits += 1
 
     fixed = (0.5 + weight * (1 << bits)).astype(np.int32)
-    return first, count, fixed, bits
+    return first.astype(np.uint64), count, fixed, bits
 
 
 @compiled
 def _resize_rows(image, first, count, weight, bits, out):
-    """Write the (H, W, 3) image with filtered rows to out (H, w, 3)."""
+    """Write the rows (H, 3 W) of an image, filtered, to out (H, 3 w).
+
+    Indices are unsigned, because those that may be negative are slower.
+    """
     half = np.int32(1 << (bits - 1))
-    for row in range(out.shape[0]):
-        for column in range(out.shape[1]):
+    one = np.uint64(1)
+    for row in range(len(image)):
+        line = image[row]
+        target = out[row]
+        for column in range(len(count)):
             red = half
             green = half
             blue = half
-            start = first[column]
+            source = np.uint64(3) * first[column]
             for tap in range(count[column]):
                 factor = weight[column, tap]
-                red += factor * np.int32(image[row, start + tap, 0])
-                green += factor * np.int32(image[row, start + tap, 1])
-                blue += factor * np.int32(image[row, start + tap, 2])
+                red += factor * np.int32(line[source])
+                green += factor * np.int32(line[source + one])
+                blue += factor * np.int32(line[source + one + one])
+                source += np.uint64(3)
 
-            out[row, column, 0] = red >> bits
-            out[row, column, 1] = green >> bits
-            out[row, column, 2] = blue >> bits
+            target[3 * column] = red >> bits
+            target[3 * column + 1] = green >> bits
+            target[3 * column + 2] = blue >> bits
 
 
 @compiled

@@ -65,13 +65,14 @@ def test_beliefs_are_those_of_torch():
 @pytest.mark.parametrize("make", [sharp_maps, rough_maps])
 @pytest.mark.parametrize("stage", [0, 1])
 def test_fused_maps_are_those_of_torch(make, stage):
+    """In float64: the linear systems multiply roundings where a pose is implausible."""
     belief = make(6)
-    reference = fusion_of(CONFIG, small_prior())
+    reference = fusion_of(CONFIG, small_prior()).double()
     with torch.no_grad():
         reference.weight_logit[:] = torch.tensor([0.3, -0.5])
-        _, expected = reference(belief, stage)
+        _, expected = reference(belief.double(), stage)
 
     fusion = CompiledFusion(CONFIG, small_prior(), reference.weights.tolist())
     fused = fusion(belief.numpy(), stage)
     assert fused.dtype == np.float32
-    np.testing.assert_allclose(fused, expected.numpy(), atol=1e-4)
+    np.testing.assert_allclose(fused, expected.numpy(), atol=1e-5)

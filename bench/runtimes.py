@@ -72,10 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             if weights == args.weights[0]:
                 image = frames[len(frames) // 2]
-                calls = {
-                    name: lambda one=one: one.detector.detect(image)
-                    for name, one in estimators.items()
-                }
+                calls = {name: detector_call(one, image) for name, one in estimators.items()}
                 add(tables["detector"], suffix, compare(calls, args.calls))
 
             add(tables["estimator"], f"{weights}, {suffix}", walk(estimators, frames))
@@ -122,6 +119,11 @@ def network_call(estimator: PoseEstimator, batch: int) -> Call:
         return lambda: network.last(to_input(crops))
 
     return lambda: network.last(crops)
+
+
+def detector_call(estimator: PoseEstimator, image: np.ndarray) -> Call:
+    """The detector on an image."""
+    return lambda: estimator.detector.detect(image)
 
 
 def compare(calls: dict[str, Call], count: int) -> dict[str, Row]:

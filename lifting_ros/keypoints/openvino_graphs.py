@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -32,8 +33,9 @@ def import_openvino() -> ModuleType:
 
     ImportError where the package is missing or does not fit the system.
     """
-    if "openvino" in sys.modules:
-        return sys.modules["openvino"]
+    loaded = sys.modules.get("openvino")
+    if loaded is not None:
+        return loaded
 
     before = sys.modules.get(_TELEMETRY)
     sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # importing it now fails
@@ -137,11 +139,12 @@ def _model_of(package: ModuleType, source: GraphSource) -> Any:
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
-    with torch.no_grad():
-        traced = torch.jit.trace(source.module.eval(), source.example, check_trace=False)
     frontend = FrontEndManager().load_by_framework("pytorch")
-    decoder = TorchScriptPythonDecoder(torch.jit.freeze(traced))  # has to outlive the conversion
-    model = frontend.convert(frontend.load(decoder))
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own deprecations
+        traced = torch.jit.trace(source.module.eval(), source.example, check_trace=False)
+        decoder = TorchScriptPythonDecoder(torch.jit.freeze(traced))  # outlives the conversion
+        model = frontend.convert(frontend.load(decoder))
 
     for port, example, name in zip(model.inputs, source.example, source.inputs):
         shape = list(example.shape)

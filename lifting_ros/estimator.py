@@ -210,6 +210,8 @@ class KeypointLifter:
     """Lifts 2D skeletons of any detector to persons: the second half of the estimator."""
 
     device: torch.device | str = "cpu"
+    runtime = ""
+    """What runs the networks; empty where there are none."""
     weights_sha256 = ""
     """SHA-256 of the keypoint network's weights; empty where there is no network."""
 

@@ -83,7 +83,7 @@ def test_a_network_is_converted_once(weights, cache, monkeypatch):
     names = ["opening", "stage_2", "presence"]
     OpenVINORuntime().load(weights, "network", names)
     (folder,) = cache.iterdir()
-    assert {path.stem for path in folder.iterdir()} == set(names)
+    assert {path.stem for path in folder.glob("*.xml")} == set(names)
 
     monkeypatch.setattr(openvino_graphs, "convert", None)
     assert len(OpenVINORuntime().load(weights, "network", names)) == 3
@@ -102,7 +102,7 @@ def test_a_damaged_conversion_is_made_again(weights, cache):
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     assert len(OpenVINORuntime().load(weights, "network", ["presence"])) == 1
-    assert file.read_bytes() == whole
+    assert file.read_bytes()[-1000:] == whole[-1000:]  # the name of the model is counted up
 
 
 def test_without_a_cache_it_still_runs(weights, tmp_path, monkeypatch):

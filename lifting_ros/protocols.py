@@ -57,7 +57,7 @@ class GraphRuntime(Protocol):
     device: str
     """Where it runs them: cpu, cuda or cuda:n."""
 
-    def load(self, path: Path, kind: str, names: Sequence[str]) -> list[Graph]:
+    def load(self, path: Path, kind: str, names: Sequence[str]) -> Sequence[Graph]:
         """Graphs of a weights file, by name.
 
         kind: what the file holds, `network` or `detector`. CheckpointError or ConfigError where

@@ -211,8 +211,8 @@ def _second_moment(belief, x, y):
             line_xx += first * away[column]
 
         dy = row - y
-        total += line
-        xx += line_xx
+        total += float(line)
+        xx += float(line_xx)
         xy += line_x * dy
         yy += line * dy * dy
 

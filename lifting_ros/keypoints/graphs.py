@@ -66,9 +66,9 @@ class Refinement(nn.Module):
 class PresenceOf(nn.Module):
     """Which keypoints are in view."""
 
-    def __init__(self, network: MultistageNetwork):
+    def __init__(self, presence: nn.Module):
         super().__init__()
-        self.presence = network.presence
+        self.presence = presence
 
     def forward(self, deep: Tensor, heat: Tensor, fused: Tensor) -> Tensor:
         """Logits (N, J), from the outputs of `Opening` and the last stage's fused maps."""
@@ -99,15 +99,15 @@ def network_graphs(path: Path) -> dict[str, GraphSource]:
 
     ConfigError for a network that is not on a trunk.
     """
-    loaded = load_without_fusion(path)
-    variant = loaded.config.variant
-    if variant not in TRUNK_WIDTHS:
+    network = folded(load_without_fusion(path))
+    variant = network.config.variant
+    presence = network.presence
+    if variant not in TRUNK_WIDTHS or presence is None:
         raise ConfigError(
             f"{path}: the network {variant} cannot be cut into graphs; expected one of "
             f"{', '.join(TRUNK_WIDTHS)}"
         )
 
-    network = folded(loaded)
     side = network.config.input_px
     crops = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     opening = Opening(network)
@@ -119,7 +119,7 @@ def network_graphs(path: Path) -> dict[str, GraphSource]:
             opening, (crops,), ("crops",), ("logits", "features", "deep", "heat"), (0,)
         ),
         PRESENCE: GraphSource(
-            PresenceOf(network),
+            PresenceOf(presence),
             (deep, heat, logits),
             ("deep", "heat", "fused"),
             ("presence",),

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +70,7 @@ def _model_of(source: GraphSource, opset: int) -> Any:
     import torch
 
     shapes = tuple(_free_shape(source) for _ in source.example)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's own deprecations
+    with _silence():
         program = torch.onnx.export(
             source.module.eval(),
             source.example,
@@ -81,7 +82,20 @@ def _model_of(source: GraphSource, opset: int) -> Any:
             verbose=False,
         )
 
-    return program.model_proto
+    return program.model_proto  # type: ignore[union-attr]  # None only without dynamo
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Without the warnings of torch's exporter, about itself and packages that are not needed."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
 
 
 def _free_shape(source: GraphSource) -> dict[int, Any]:

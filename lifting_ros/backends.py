@@ -13,50 +13,78 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from lifting_ros.io.checkpoint import CheckpointError, load_header, reason
+from lifting_ros.runtimes import without_graphs
 
 if TYPE_CHECKING:
-    import torch
-
     from lifting_ros.detection.detector import DetectorConfig
     from lifting_ros.prior.ppca import MixturePPCA
     from lifting_ros.protocols import KeypointNetwork, PersonDetector
+    from lifting_ros.runtimes import Placement
 
 T = TypeVar("T")
 
 
-def _multipose(path: Path, config: DetectorConfig, device: torch.device) -> PersonDetector:
+def _multipose(path: Path, config: DetectorConfig, placement: Placement) -> PersonDetector:
+    if placement.graphs is not None:
+        from lifting_ros.detection.graph_detector import load_graph_detector
+
+        return load_graph_detector(path, config, placement.graphs)
+
     from lifting_ros.detection.multipose_detector import load_detector
 
-    return load_detector(path, config, device)
+    return load_detector(path, config, placement.device)
 
 
-def _multistage(
-    path: Path, prior: MixturePPCA, device: torch.device, stages: int, compiled: bool
+def _on_trunk(
+    path: Path, prior: MixturePPCA, placement: Placement, stages: int, compiled: bool
 ) -> KeypointNetwork:
+    if placement.graphs is not None:
+        from lifting_ros.keypoints.graph_runner import load_graph_runner
+
+        return load_graph_runner(path, prior, placement.graphs, stages)
+
+    return _in_torch(path, prior, placement, stages, compiled)
+
+
+def _paper(
+    path: Path, prior: MixturePPCA, placement: Placement, stages: int, compiled: bool
+) -> KeypointNetwork:
+    if placement.graphs is not None:
+        placement = without_graphs(placement, "the network paper")
+
+    return _in_torch(path, prior, placement, stages, compiled)
+
+
+def _in_torch(
+    path: Path, prior: MixturePPCA, placement: Placement, stages: int, compiled: bool
+) -> KeypointNetwork:
+    import torch
+
     from lifting_ros.keypoints.inference import load_runner
 
-    return load_runner(path, prior, device, stages, compiled)
+    return load_runner(path, prior, torch.device(placement.device), stages, compiled)
 
 
 DETECTORS: dict[str, Callable[..., PersonDetector]] = {"movenet-multipose": _multipose}
-"""Called with (path, config, device)."""
+"""Called with (path, config, placement)."""
 
 NETWORKS: dict[str, Callable[..., KeypointNetwork]] = {
-    "full": _multistage,
-    "lite": _multistage,
-    "paper": _multistage,
+    "full": _on_trunk,
+    "lite": _on_trunk,
+    "paper": _paper,
 }
-"""Called with (path, prior, device, stages, compiled)."""
+"""Called with (path, prior, placement, stages, compiled)."""
 
 
-def make_detector(path: Path, config: DetectorConfig, device: torch.device) -> PersonDetector:
-    """The detector of a weights file; CheckpointError where it cannot be loaded."""
+def make_detector(path: Path, config: DetectorConfig, placement: Placement) -> PersonDetector:
+    """The detector of a weights file; CheckpointError or ConfigError where it cannot be loaded or
+    run."""
     load = _choose(DETECTORS, path, ("detector", "network"), "no person detector")
-    return load(path, config, device)
+    return load(path, config, placement)
 
 
 def make_network(
-    path: Path, prior: MixturePPCA, device: torch.device, stages: int, compiled: bool
+    path: Path, prior: MixturePPCA, placement: Placement, stages: int, compiled: bool
 ) -> KeypointNetwork:
     """The keypoint network of a weights file; CheckpointError or ConfigError where it cannot be
     loaded or run.
@@ -64,7 +92,7 @@ def make_network(
     stages: how many to run, 0: all; compiled: whether to compile it.
     """
     load = _choose(NETWORKS, path, ("network", "variant"), "no network that this version knows")
-    return load(path, prior, device, stages, compiled)
+    return load(path, prior, placement, stages, compiled)
 
 
 def _choose(loaders: Mapping[str, T], path: Path, key: tuple[str, str], missing: str) -> T:

@@ -6,8 +6,11 @@ torch is imported when a function is called, not before.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from lifting_ros.config import ConfigError
@@ -17,6 +20,15 @@ if TYPE_CHECKING:
 
 N = TypeVar("N", bound="torch.nn.Module")
 
+_GPU_DRIVERS = ("libcuda.so.1", "libamdhip64.so")
+"""Libraries without which torch finds no GPU."""
+
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+"""Names of the instructions for bfloat16 in /proc/cpuinfo."""
+
+_threads = 0
+"""Number of threads that `use_threads` set; 0: not set."""
+
 
 def choose_device(name: str) -> torch.device:
     """The device of that name; `auto` is CUDA where there is one, else the CPU.
@@ -25,6 +37,7 @@ def choose_device(name: str) -> torch.device:
     """
     import torch
 
+    apply_threads()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -44,15 +57,66 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def is_cpu(name: str) -> bool:
+    """Whether the device of that name is the CPU.
+
+    ConfigError as for `choose_device`. torch is imported only where there may be a GPU.
+    """
+    if name == "cpu" or (name == "auto" and not _has_gpu_driver()):
+        return True
+
+    return choose_device(name).type == "cpu"
+
+
+@functools.cache
+def _has_gpu_driver() -> bool:
+    for library in _GPU_DRIVERS:
+        try:
+            ctypes.CDLL(library)
+            return True
+        except OSError:
+            pass
+
+    return False
+
+
 def use_threads(count: int = 0) -> None:
-    """Let torch use `count` CPU threads in this process; 0: half the cores.
+    """Let networks use `count` CPU threads in this process; 0: half the cores.
 
     For entry points, not for a library. Threads that wait for a core wait for each other: on two
     cores with a camera process, two threads halve the frame rate.
     """
+    global _threads
+    _threads = count or max(1, len(os.sched_getaffinity(0)) // 2)
+    if "torch" in sys.modules:
+        apply_threads()
+
+
+def apply_threads() -> None:
+    """Give torch the number of threads that `use_threads` set, if it did.
+
+    For those who import torch: `use_threads` does not, because other runtimes run without it.
+    """
     import torch
 
-    torch.set_num_threads(count or max(1, len(os.sched_getaffinity(0)) // 2))
+    if _threads:
+        torch.set_num_threads(_threads)
+
+
+def thread_count() -> int:
+    """Number of CPU threads for networks: that of `use_threads`, else all cores."""
+    return _threads or len(os.sched_getaffinity(0))
+
+
+@functools.cache
+def cpu_has_bf16() -> bool:
+    """Whether the CPU has instructions for bfloat16, by what Linux says."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+
+    return not _BF16_FLAGS.isdisjoint(text.split())
 
 
 @functools.cache

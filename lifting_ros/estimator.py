@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The whole algorithm: an image comes in, persons with 2D keypoints and 3D skeletons come out.
 
-Read `PoseEstimator.estimate` first. torch is imported when a PoseEstimator is made, not before.
+Read `PoseEstimator.estimate` first. torch is imported when a PoseEstimator is made that runs in it,
+not before.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ import numpy as np
 from lifting_ros.backends import make_detector, make_network
 from lifting_ros.config import ConfigError
 from lifting_ros.detection.detector import DetectorConfig, box_of_keypoints, overlaps
-from lifting_ros.device import choose_device
 from lifting_ros.errors import LiftingError
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import sha256_of
+from lifting_ros.keypoints.onnx_graphs import OnnxConfig
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.lifters import METHODS, WEIGHTS, make_lifter, weights_of
 from lifting_ros.lifting.request import UP
 from lifting_ros.prior.ppca import MixturePPCA
 from lifting_ros.protocols import PoseLifter
+from lifting_ros.runtimes import CHOICES as RUNTIMES
+from lifting_ros.runtimes import choose_placement
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_FLIP
 from lifting_ros.types import Detection, FoundKeypoints, LiftedPoses, Person, Skeleton2D
 
@@ -53,6 +56,17 @@ class EstimatorConfig:
         default="auto",
         metadata={"description": "where the network runs: auto, cpu, cuda or cuda:n"},
     )
+    runtime: str = field(
+        default="auto",
+        metadata={
+            "description": (
+                "what runs the networks; auto: openvino on CPUs where it is installed, else torch; "
+                "onnx: ONNX Runtime, for GPUs without CUDA in torch"
+            ),
+            "choices": RUNTIMES,
+        },
+    )
+    onnx: OnnxConfig = field(default=OnnxConfig(), metadata={"description": "the runtime onnx"})
     threads: int = field(
         default=0,
         metadata={
@@ -192,6 +206,8 @@ class KeypointLifter:
     """Lifts 2D skeletons of any detector to persons: the second half of the estimator."""
 
     device: torch.device | str = "cpu"
+    runtime = ""
+    """What runs the networks; empty where there are none."""
     weights_sha256 = ""
     """SHA-256 of the keypoint network's weights; empty where there is no network."""
 
@@ -303,12 +319,14 @@ class PoseEstimator(KeypointLifter):
 
     def __init__(self, config: EstimatorConfig = EstimatorConfig()):
         """Load everything; CheckpointError, PriorError or ConfigError where that fails."""
-        self.device = choose_device(config.device)
+        placement = choose_placement(config.runtime, config.device, config.compile, config.onnx)
+        self.device = placement.device
+        self.runtime = placement.runtime
         super().__init__(config)
 
         weights, detector = network_and_detector(config)
-        self.network = make_network(weights, self.prior, self.device, config.stages, config.compile)
-        self.detector = make_detector(detector, config.detector, self.device)
+        self.network = make_network(weights, self.prior, placement, config.stages, config.compile)
+        self.detector = make_detector(detector, config.detector, placement)
         self.weights_sha256 = sha256_of(weights)
 
     def retune(self, config: EstimatorConfig) -> None:

@@ -5,6 +5,7 @@ with these methods, and an entry of a table: of `backends`, or of `lifting.lifte
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -40,4 +41,25 @@ class KeypointNetwork(Protocol):
 
         image: (H, W, 3) uint8 RGB; boxes_px: N boxes (4,) of x0, y0, x1, y1, around the keypoints,
         N at least 1; mirrored: also ask for the mirror image, and return the mean of both answers.
+        """
+
+
+class Graph(Protocol):
+    """A part of a network that a runtime has compiled."""
+
+    def __call__(self, *inputs: np.ndarray) -> list[np.ndarray]:
+        """The outputs; they are valid until the next call."""
+
+
+class GraphRuntime(Protocol):
+    """Runs networks that are cut into graphs."""
+
+    device: str
+    """Where it runs them: cpu, cuda or cuda:n."""
+
+    def load(self, path: Path, kind: str, names: Sequence[str]) -> Sequence[Graph]:
+        """Graphs of a weights file, by name.
+
+        kind: what the file holds, `network` or `detector`. CheckpointError or ConfigError where
+        that fails.
         """

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from lifting_ros.paths import share_file
 
 FROM_PIP = ("numba", "rosbags", "safetensors", "torch")
-"""Modules of tools/requirements_pip.txt."""
+"""Modules of tools/requirements_pip.txt without which nothing works."""
 
 
 def require_python_packages() -> None:

@@ -20,6 +20,7 @@ ALLOWED = dict.fromkeys({*RUNTIME, SHARED}, {*RUNTIME, SHARED}) | {
 STANDARD = set(__import__("sys").stdlib_module_names)
 ALGORITHM = {"geometry", "detection", "keypoints", "prior", "lifting", "tracking", SHARED}
 ALGORITHM_LIBRARIES = {"numba", "numpy", "torch", "scipy", "safetensors", "yaml"}
+ALGORITHM_LIBRARIES |= {"openvino", "onnx", "onnxruntime", "onnxscript"}  # optional runtimes
 
 
 def module_name(path: Path) -> str:

@@ -14,7 +14,13 @@ import time
 from typing import TYPE_CHECKING
 
 from lifting_ros.cli.errors import CommandError
-from lifting_ros.cli.options import add_device, add_json, add_lifter, require_folder_of
+from lifting_ros.cli.options import (
+    add_device,
+    add_json,
+    add_lifter,
+    add_runtime,
+    require_folder_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_lifter(parser)
     add_device(parser)
+    add_runtime(parser)
     parser.add_argument(
         "--threads",
         type=int,
@@ -74,29 +81,35 @@ def run(args: argparse.Namespace) -> int:
             f"{args.source}: a camera sets the pace; expected an image, a folder or a video"
         )
 
-    import torch
-
     from lifting_ros.cli.files import write_json
     from lifting_ros.cli.tables import print_table
-    from lifting_ros.device import use_threads
+    from lifting_ros.device import thread_count, use_threads
     from lifting_ros.estimator import EstimatorConfig, PoseEstimator
 
     frames = list(islice(source.frames(), MOST_FRAMES))
     config = EstimatorConfig(
-        device=args.device, threads=args.threads, weights=args.weights, lifter=args.lifter
+        device=args.device,
+        runtime=args.runtime,
+        threads=args.threads,
+        weights=args.weights,
+        lifter=args.lifter,
     )
     use_threads(config.threads)
     estimator = PoseEstimator(config)
     tables, images = measured_tables(estimator, frames, args.seconds)
 
     device = str(estimator.device)
-    threads = torch.get_num_threads()
+    threads = thread_count()
     height, width = frames[0].shape[:2]
-    print(f"{device}, {threads} threads, {images} images of {width}x{height}")
+    print(
+        f"{estimator.runtime} on {device}, {threads} threads, {images} images of {width}x{height}"
+    )
     for title, rows in tables.items():
         print_table(title, rows)
     if args.json:
-        write_json(args.json, tables | {"device": device, "threads": threads})
+        write_json(
+            args.json, tables | {"runtime": estimator.runtime, "device": device, "threads": threads}
+        )
     return 0
 
 

@@ -32,6 +32,7 @@ VERBS = {
     "train": "train the network, a lifter, or image to 3D",
     "render": "render synthetic people with exact labels: windows, crowds, rooms without people",
     "evaluate": "measure keypoints, detection and lifting on validation data",
+    "export": "write the detector and the network as ONNX files",
     "benchmark": "measure the speed of this machine, step by step",
 }
 

@@ -11,6 +11,9 @@ from lifting_ros.cli.errors import CommandError
 LIFTERS = ("ppca", "relative", "stereo", "supervised")
 """The names of `lifting.lifters.METHODS`, whose import is too slow for --help."""
 
+RUNTIMES = ("auto", "torch", "openvino", "onnx")
+"""The names of `runtimes.CHOICES`."""
+
 
 def add_lifter(parser: argparse.ArgumentParser, *aliases: str) -> None:
     """Add --lifter, which chooses the lifter by name, and its older names."""
@@ -29,6 +32,16 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         "--device",
         default="auto",
         help="where the network runs: auto, cpu, cuda or cuda:n (default auto)",
+    )
+
+
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    """Add --runtime, which says what runs the networks."""
+    parser.add_argument(
+        "--runtime",
+        default="auto",
+        choices=RUNTIMES,
+        help="what runs the networks, as the parameter `runtime` (default auto)",
     )
 
 

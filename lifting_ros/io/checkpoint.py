@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +19,7 @@ from lifting_ros.errors import LiftingError
 from lifting_ros.io.atomic import replacing
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
 T = TypeVar("T")
@@ -87,6 +88,16 @@ def load_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict]:
         return {name: file.get_tensor(name) for name in names}
 
     return _read(path, "pt", tensors_of)
+
+
+def load_arrays(path: str | Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The named tensors as arrays, read without torch; errors as `load_tensors`."""
+
+    def arrays_of(file: Any) -> dict[str, np.ndarray]:
+        return {name: file.get_tensor(name) for name in names}
+
+    arrays, _ = _read(path, "numpy", arrays_of)
+    return arrays
 
 
 def load_header(path: str | Path) -> dict:

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch.nn.functional import interpolate
+
+from lifting_ros.keypoints.resize import resized
+from lifting_ros.types import FoundKeypoints
 
 CROP_MARGIN = 1.25
 """Side of the crop, divided by the longer side of the person's keypoint box."""
@@ -56,10 +58,10 @@ def crop_around(box_px: np.ndarray, size_px: int) -> Crop:
     return Crop(left, top, side, size_px)
 
 
-def cut(image: np.ndarray, crop: Crop) -> torch.Tensor:
+def cut(image: np.ndarray, crop: Crop) -> np.ndarray:
     """Cut and resize (antialiased) a crop of an (H, W, 3) uint8 image.
 
-    Returns (3, size, size) float in [0, 1], mid grey beyond the border of the image.
+    Returns (size, size, 3) uint8, mid grey beyond the border of the image.
     """
     # The part of the crop that lies in the image
     height, width = image.shape[:2]
@@ -74,8 +76,29 @@ def cut(image: np.ndarray, crop: Crop) -> torch.Tensor:
     if x1 > x0 and y1 > y0:
         window[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
 
-    # Resize
-    tensor = torch.from_numpy(window).permute(2, 0, 1)  # (3, side, side)
-    size = (crop.size_px, crop.size_px)
-    resized = interpolate(tensor[None], size, mode="bilinear", antialias=True)
-    return resized[0].float() / 255
+    return resized(window, (crop.size_px, crop.size_px))
+
+
+def in_image_pixels(
+    areas: Sequence[Crop],
+    points_px: np.ndarray,
+    confidence: np.ndarray,
+    covariance_px2: np.ndarray,
+    presence: np.ndarray,
+) -> list[FoundKeypoints]:
+    """The keypoints of each crop, in pixels of the image.
+
+    points_px: (N, J, 2) crop pixels; confidence, presence: (N, J); covariance_px2: (N, J, 2, 2).
+    """
+    found = []
+    for index, area in enumerate(areas):
+        found.append(
+            FoundKeypoints(
+                keypoints_px=area.to_image(points_px[index]),
+                confidence=confidence[index],
+                covariance_px2=covariance_px2[index] * area.scale**2,
+                presence=presence[index],
+            )
+        )
+
+    return found

@@ -10,37 +10,12 @@ projected pose p = Pi R x is Gaussian, and so is its posterior given keypoints y
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lifting_ros.geometry.rotations import rotation_about_vertical, up_to_camera
 from lifting_ros.keypoints import belief_maps
+from lifting_ros.keypoints.fusion_candidates import LEAST_SCALE, PRIOR_SCALE, projected_candidates
 from lifting_ros.prior.ppca import MixturePPCA
-from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
-
-YAWS = 20
-ROLLS = 8
-"""Sampled rotations per axis."""
-
-_PLACE = 10.0
-"""Variance of the translation: large enough to leave it free, small enough for float32."""
-
-
-def _rotations() -> np.ndarray:
-    """Sampled rotations (Q, 3, 3), all yaws for each roll."""
-    roll = np.arange(ROLLS) * 2 * np.pi / ROLLS
-    level = np.zeros(ROLLS)
-    ups = np.stack([np.sin(roll), -np.cos(roll), level], -1)
-
-    yaw = np.arange(YAWS) * 2 * np.pi / YAWS
-    about_vertical = rotation_about_vertical(yaw)
-
-    rotations = []
-    for up in ups:
-        to_camera = up_to_camera(up)
-        rotations += [to_camera @ turn for turn in about_vertical]
-    return np.stack(rotations)
 
 
 class PriorFusion(nn.Module):
@@ -53,7 +28,7 @@ class PriorFusion(nn.Module):
     covariance: Tensor
     whiten: Tensor
     offset: Tensor
-    """Buffers, as `_projected_candidates` has them."""
+    """Buffers, as in `Candidates`."""
 
     def __init__(
         self,
@@ -61,7 +36,7 @@ class PriorFusion(nn.Module):
         stages: int,
         noise: float = 0.02,
         sigma: float = 1.5,
-        prior_scale: float = 1.5,
+        prior_scale: float = PRIOR_SCALE,
     ):
         """noise: standard deviation (std) of a certain keypoint, in units of the person's size;
         sigma: that of a projected belief, in cells; prior_scale: factor on the prior's."""
@@ -69,8 +44,9 @@ class PriorFusion(nn.Module):
         self.weight_logit = nn.Parameter(torch.full((stages,), 2.2))  # w = 0.9
         self.noise = noise
         self.sigma = sigma
-        for name, value in _projected_candidates(prior, prior_scale, noise).items():
-            self.register_buffer(name, value, persistent=False)
+        candidates = projected_candidates(prior, prior_scale, noise)
+        for name, value in candidates._asdict().items():
+            self.register_buffer(name, torch.from_numpy(value), persistent=False)
 
     @property
     def weights(self) -> Tensor:
@@ -137,7 +113,7 @@ class PriorFusion(nn.Module):
         # No less than what the extent of the keypoints asks for
         squares = weight[..., None] * centred**2
         extent = squares.sum((1, 2))
-        least = 0.6 * (extent[:, None] / size).sqrt()
+        least = LEAST_SCALE * (extent[:, None] / size).sqrt()
         scale = torch.maximum(match / size, least)
         scale = scale.clamp_min(1e-3)  # (N, Q)
 
@@ -184,46 +160,3 @@ def _matching_scale(pose: Tensor, observed: Tensor, weight: Tensor) -> Tensor:
     denominator = (w * p * p).sum((1, 2))
     scale = numerator / denominator.clamp_min(1e-9)
     return scale.clamp(0.7, 1.4)
-
-
-def _projected_candidates(
-    prior: MixturePPCA, prior_scale: float, noise: float
-) -> dict[str, Tensor]:
-    """Gaussians of the projected poses of Q candidates: every component of the prior in every
-    sampled rotation.
-
-    Returns `mean` (Q, J, 2) and `covariance` (Q, 28, 28), and, for the log-likelihood, `whiten`
-    (Q, 28, 28) and `offset` (Q,).
-    """
-    rotations = _rotations()
-    observed = list(KEYPOINT_TO_JOINT)
-    components = len(prior.weights_)
-    turns = len(rotations)
-    size = 2 * KEYPOINT_COUNT
-    across = rotations[:, :2]  # Pi E R
-
-    # Mean
-    mean = np.einsum("mab,cjb->cmja", across, prior.means_[:, observed])
-    mean = torch.from_numpy(mean.reshape(-1, KEYPOINT_COUNT, 2))
-
-    # Covariance
-    pose = prior.covariances().reshape(components, JOINT_COUNT, 3, JOINT_COUNT, 3)
-    pose = pose[:, observed][:, :, :, observed]
-    spread = np.einsum("mab,cjbkd,med->cmjake", across, pose, across, optimize=True)
-    spread = torch.from_numpy(spread.reshape(-1, size, size))
-    place = _PLACE * torch.eye(2, dtype=mean.dtype).repeat(KEYPOINT_COUNT, KEYPOINT_COUNT)
-    covariance = prior_scale**2 * spread + place
-
-    # Log-likelihood
-    identity = torch.eye(size, dtype=mean.dtype)
-    factor = torch.linalg.cholesky(covariance + noise**2 * identity)
-    log_prior = torch.from_numpy(np.repeat(np.log(prior.weights_ / turns), turns))
-    offset = log_prior - factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    whiten = torch.linalg.solve_triangular(factor, identity.expand_as(factor), upper=False)
-
-    return {
-        "mean": mean.float(),
-        "covariance": covariance.float(),
-        "whiten": whiten.float(),
-        "offset": offset.float(),
-    }

@@ -18,7 +18,7 @@ from lifting_ros.config import ConfigError
 from lifting_ros.device import has_fast_bf16, lay_out_channels_last
 from lifting_ros.io.checkpoint import reason
 from lifting_ros.keypoints import belief_maps
-from lifting_ros.keypoints.crop import crop_around, cut
+from lifting_ros.keypoints.crop import crop_around, cut, in_image_pixels
 from lifting_ros.keypoints.network import MultistageNetwork, NetworkOutput, StageOutput
 from lifting_ros.keypoints.network_weights import load_network
 from lifting_ros.skeleton import KEYPOINT_FLIP
@@ -130,8 +130,8 @@ class NetworkRunner:
         `protocols.KeypointNetwork`."""
         # Network
         areas = [crop_around(box, self.config.input_px) for box in boxes_px]
-        crops = torch.stack([cut(image, area) for area in areas])
-        maps, logits = self.last(crops, mirrored)
+        crops = np.stack([cut(image, area) for area in areas])
+        maps, logits = self.last(to_input(crops), mirrored)
 
         # Keypoints in crop pixels
         points, confidence, covariance = belief_maps.keypoints(maps, logits, self.config)
@@ -139,19 +139,7 @@ class NetworkRunner:
         outputs = (points, confidence, covariance, presence)
         arrays = [output.double().cpu().numpy() for output in outputs]
 
-        # Image pixels
-        found = []
-        for area, points_px, sure, covariance_px2, present in zip(areas, *arrays):
-            found.append(
-                FoundKeypoints(
-                    keypoints_px=area.to_image(points_px),
-                    confidence=sure,
-                    covariance_px2=covariance_px2 * area.scale**2,
-                    presence=present,
-                )
-            )
-
-        return found
+        return in_image_pixels(areas, *arrays)
 
     def last(self, crops: Tensor, mirrored: bool = False) -> tuple[Tensor, Tensor | None]:
         """The last stage's fused maps (N, 14, h, w), and the presence logits (N, 14) if the variant
@@ -186,6 +174,11 @@ class NetworkRunner:
 
         with torch.inference_mode():
             return self._network(crops, self.stages)
+
+
+def to_input(crops: np.ndarray) -> Tensor:
+    """Crops (N, S, S, 3) uint8 as the network takes them: (N, 3, S, S) float in [0, 1]."""
+    return torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
 
 
 def folded(network: M) -> M:

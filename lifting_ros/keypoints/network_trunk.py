@@ -57,7 +57,7 @@ class Features(nn.Module):
 
         nearness = middle_weight(heat.shape[-2:], heat.device)
         nearness = nearness.to(heat.dtype)
-        nearness = nearness.expand(len(heat), 1, -1, -1)
+        nearness = nearness.expand(heat.shape[0], 1, -1, -1)
 
         inputs = [out.features, heat, own, nearness]
         features = self.mix(torch.cat(inputs, 1))

@@ -13,13 +13,11 @@ from torch import Tensor
 from lifting_ros.config import from_mapping
 from lifting_ros.device import lay_out_channels_last
 from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason, save_tensors
+from lifting_ros.keypoints.fusion_candidates import FUSION_SIGMA
 from lifting_ros.keypoints.network import Fusion, MultistageNetwork, NetworkConfig, NoFusion
 
 if TYPE_CHECKING:
     from lifting_ros.prior.ppca import MixturePPCA
-
-FUSION_SIGMA = 1.5 / 32
-"""Standard deviation (std) of a projected belief, divided by the side of the crop."""
 
 
 def save_network(
@@ -49,6 +47,25 @@ def load_network(
     cannot be read or holds another network.
     """
     tensors, header = load_tensors(path)
+    network = _restored(path, tensors, header, prior)
+    return lay_out_channels_last(network.to(device=device)).float().eval()
+
+
+def load_without_fusion(path: str | Path) -> MultistageNetwork:
+    """The same network without its fusion layers, for those who fuse elsewhere."""
+    tensors, header = load_tensors(path)
+    kept = {}
+    for name, tensor in tensors.items():
+        if not name.startswith("fusion."):
+            kept[name] = tensor
+
+    return _restored(path, kept, header, None).float().eval()
+
+
+def _restored(
+    path: str | Path, tensors: dict[str, Tensor], header: dict, prior: MixturePPCA | None
+) -> MultistageNetwork:
+    """A network with these tensors; errors as `load_network`."""
     try:
         config = from_mapping(NetworkConfig, header["network"])
         network = build_network(config, prior)
@@ -58,7 +75,7 @@ def load_network(
             f"{path}: holds no network that this version knows ({reason(error)})"
         ) from None
 
-    return lay_out_channels_last(network.to(device=device)).float().eval()
+    return network
 
 
 def build_network(config: NetworkConfig, prior: MixturePPCA | None = None) -> MultistageNetwork:

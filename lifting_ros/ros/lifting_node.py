@@ -237,12 +237,13 @@ class LiftingNode(LifecycleNode):
         return "active" if self._is_wanted() else "idle"
 
     def _describe(self) -> tuple[str, dict[str, str]]:
-        """State, device, lifter and hashes of the files in use, for the diagnostics."""
+        """State, device, runtime, lifter and hashes of the files in use, for the diagnostics."""
         estimator = self._estimator
         if estimator is None:
             return self._state(), {}
         return self._state(), {
             "device": str(estimator.device),
+            "runtime": estimator.runtime,
             "lifter": estimator.config.lifter,
             "weights SHA-256": estimator.weights_sha256,
             "prior SHA-256": estimator.prior_sha256,

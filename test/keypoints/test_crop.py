@@ -28,7 +28,7 @@ def test_a_bright_spot_is_where_the_geometry_says(side):
     crop = crop_around(
         np.array([250 - side / 2.5, 250 - side / 2.5, 250 + side / 2.5, 250 + side / 2.5]), 128
     )
-    light = cut(image, crop)[0].numpy()
+    light = cut(image, crop)[..., 0] / 255
     rows, columns = np.mgrid[:128, :128]
     centre = np.array([(light * columns).sum(), (light * rows).sum()]) / light.sum()
     np.testing.assert_allclose(centre, crop.from_image(spot), atol=0.35)
@@ -43,11 +43,5 @@ def test_beyond_the_border_is_grey_and_nothing_fails():
         [40, 30, 40, 30],
     ):
         crop = cut(image, crop_around(np.array(box), 64))
-        assert crop.shape == (3, 64, 64)
-    assert (
-        abs(
-            cut(image, crop_around(np.array([-200.0, -200, -100, -100]), 64)).mean().item()
-            - 128 / 255
-        )
-        < 1e-3
-    )
+        assert crop.shape == (64, 64, 3)
+    assert (cut(image, crop_around(np.array([-200.0, -200, -100, -100]), 64)) == 128).all()

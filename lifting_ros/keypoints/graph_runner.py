@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a keypoint network without torch: its graphs in another runtime, and the fusion between them
+in compiled loops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.special import expit
+
+from lifting_ros.config import ConfigError, from_mapping
+from lifting_ros.io.checkpoint import CheckpointError, load_arrays, load_header, reason
+from lifting_ros.keypoints import compiled_maps
+from lifting_ros.keypoints.compiled_fusion import CompiledFusion
+from lifting_ros.keypoints.crop import crop_around, cut, in_image_pixels
+from lifting_ros.keypoints.network_config import NetworkConfig
+from lifting_ros.skeleton import KEYPOINT_FLIP
+from lifting_ros.types import FoundKeypoints
+
+if TYPE_CHECKING:
+    from lifting_ros.prior.ppca import MixturePPCA
+    from lifting_ros.protocols import Graph, GraphRuntime
+
+OPENING = "opening"
+PRESENCE = "presence"
+FUSION_WEIGHT = "fusion.weight_logit"
+"""Name of the fusion's weights in a weights file."""
+
+
+def stage_name(number: int) -> str:
+    """Name of the graph of a stage; the first one is part of the opening."""
+    return f"stage_{number}"
+
+
+def load_graph_runner(
+    path: Path, prior: MixturePPCA, runtime: GraphRuntime, stages: int = 0
+) -> GraphRunner:
+    """The network of a weights file, ready to run.
+
+    stages: how many to run, 0: all. CheckpointError where the file cannot be used; ConfigError
+    where it has fewer stages, or the runtime cannot run it.
+    """
+    header = load_header(path)
+    try:
+        config = from_mapping(NetworkConfig, header["network"])
+    except (KeyError, ConfigError) as error:
+        raise CheckpointError(
+            f"{path}: holds no network that this version knows ({reason(error)})"
+        ) from None
+
+    if stages > config.stages:
+        raise ConfigError(f"stages: expected 0 to {config.stages} with {path.name}, got {stages}")
+
+    count = stages or config.stages
+    names = [OPENING, *map(stage_name, range(2, count + 1)), PRESENCE]
+    graphs = runtime.load(path, "network", names)
+
+    fusion = None
+    if config.fusion:
+        logits = load_arrays(path, [FUSION_WEIGHT])[FUSION_WEIGHT].astype(np.float64)
+        fusion = CompiledFusion(config, prior, expit(logits))
+
+    runner = GraphRunner(config, graphs, fusion)
+    runner.warm_up()
+    return runner
+
+
+class GraphRunner:
+    """Runs graphs of a network on batches of crops."""
+
+    def __init__(
+        self, config: NetworkConfig, graphs: Sequence[Graph], fusion: CompiledFusion | None
+    ):
+        """graphs: the opening, the later stages, the presence; fusion: None for a network that has
+        none."""
+        self.config = config
+        self._opening, *self._stages, self._presence = graphs
+        self._fusion = fusion
+
+    def warm_up(self) -> None:
+        """Compile the loops now, so that the first person does not wait."""
+        side = self.config.input_px
+        self.find(np.zeros((side, side, 3), np.uint8), [np.array([0.0, 0.0, side, side])])
+
+    def find(
+        self, image: np.ndarray, boxes_px: Sequence[np.ndarray], mirrored: bool = False
+    ) -> list[FoundKeypoints]:
+        """See `protocols.KeypointNetwork`."""
+        areas = [crop_around(box, self.config.input_px) for box in boxes_px]
+        crops = np.stack([cut(image, area) for area in areas])
+        maps, logits = self.last(crops, mirrored)
+
+        presence = expit(logits.astype(np.float64))
+        points, confidence, covariance = compiled_maps.keypoints(maps, presence, self.config)
+        return in_image_pixels(areas, points, confidence, covariance, presence)
+
+    def last(self, crops: np.ndarray, mirrored: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """The last stage's fused maps (N, 14, h, w), and the presence logits (N, 14).
+
+        crops: (N, S, S, 3) uint8 RGB; mirrored: return the mean of the results of each crop and of
+        its mirror image.
+        """
+        if not mirrored:
+            return self._run(crops)
+
+        count = len(crops)
+        maps, presence = self._run(np.concatenate([crops, crops[:, :, ::-1]]))
+        order = list(KEYPOINT_FLIP)
+        mirrored_maps = maps[count:, order, :, ::-1]
+        mirrored_presence = presence[count:, order]
+        return (maps[:count] + mirrored_maps) / 2, (presence[:count] + mirrored_presence) / 2
+
+    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        logits, features, deep, heat = self._opening(crops)
+        fused = self._fuse(logits, 0)
+        for index, stage in enumerate(self._stages, start=1):
+            (logits,) = stage(features, fused)
+            fused = self._fuse(logits, index)
+
+        (presence,) = self._presence(deep, heat, fused)
+        return fused, presence
+
+    def _fuse(self, logits: np.ndarray, stage: int) -> np.ndarray:
+        belief = compiled_maps.softmax(logits)
+        if self._fusion is None:
+            return belief
+
+        return self._fusion(belief, stage)

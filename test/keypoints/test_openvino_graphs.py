@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""OpenVINO says what torch says, converts once, and torch is then not imported."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from people import small_prior
+from small_networks import LITE, small_network
+
+from lifting_ros.device import cpu_has_bf16
+from lifting_ros.estimator import EstimatorConfig, PoseEstimator
+from lifting_ros.keypoints import openvino_graphs
+from lifting_ros.keypoints.graph_runner import load_graph_runner
+from lifting_ros.keypoints.inference import load_runner, to_input
+from lifting_ros.keypoints.network_weights import save_network
+from lifting_ros.keypoints.openvino_graphs import OpenVINORuntime
+
+if importlib.util.find_spec("openvino") is None:
+    pytest.skip("OpenVINO is not installed", allow_module_level=True)
+
+CLIP = Path(__file__).parents[2] / "lifting_ros" / "demo" / "walk_and_sit.mp4"
+FRAMES = (75, 95)
+
+CLOSE_PX = 0.3 if cpu_has_bf16() else 0.02
+"""How closely keypoints agree, in pixels of the crop."""
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    """An empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "lifting_ros"
+
+
+@pytest.fixture
+def weights(tmp_path, narrow_trunk) -> Path:
+    path = tmp_path / "small.safetensors"
+    save_network(path, small_network(LITE, small_prior()).state_dict(), LITE, {})
+    return path
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[np.ndarray]:
+    """Images (480, 640, 3) RGB with a person in view."""
+    video = cv2.VideoCapture(str(CLIP))
+    images = [video.read()[1] for _ in range(max(FRAMES) + 1)]
+    video.release()
+    return [cv2.cvtColor(images[index], cv2.COLOR_BGR2RGB) for index in FRAMES]
+
+
+def crops(count: int) -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (count, 64, 64, 3), np.uint8)
+
+
+def test_any_batch_size_gives_what_torch_gives(weights, cache):
+    runner = load_graph_runner(weights, small_prior(), OpenVINORuntime())
+    whole = load_runner(weights, small_prior(), torch.device("cpu"))
+    for count in (1, 3, 2):
+        maps, presence = runner.last(crops(count))
+        expected, expected_presence = whole.last(to_input(crops(count)))
+        np.testing.assert_allclose(maps, expected.numpy(), atol=5e-3)
+        np.testing.assert_allclose(presence, expected_presence.numpy(), atol=0.05)
+
+
+def test_the_same_crops_give_the_same_bytes(weights, cache):
+    first = load_graph_runner(weights, small_prior(), OpenVINORuntime())
+    second = load_graph_runner(weights, small_prior(), OpenVINORuntime())
+    expected = first.last(crops(2))
+    first.last(crops(1))
+    for runner in (first, second):
+        for ours, theirs in zip(runner.last(crops(2)), expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_network_is_converted_once(weights, cache, monkeypatch):
+    names = ["opening", "stage_2", "presence"]
+    OpenVINORuntime().load(weights, "network", names)
+    (folder,) = cache.iterdir()
+    assert {path.stem for path in folder.glob("*.xml")} == set(names)
+
+    monkeypatch.setattr(openvino_graphs, "convert", None)
+    assert len(OpenVINORuntime().load(weights, "network", names)) == 3
+
+
+def test_other_weights_are_another_conversion(weights, cache):
+    OpenVINORuntime().load(weights, "network", ["presence"])
+    save_network(weights, small_network(LITE, small_prior()).state_dict(), LITE, {"seed": 1})
+    OpenVINORuntime().load(weights, "network", ["presence"])
+    assert len(list(cache.iterdir())) == 2
+
+
+def test_a_damaged_conversion_is_made_again(weights, cache):
+    OpenVINORuntime().load(weights, "network", ["presence"])
+    (file,) = cache.glob("*/presence.xml")
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    assert len(OpenVINORuntime().load(weights, "network", ["presence"])) == 1
+    assert file.read_bytes()[-1000:] == whole[-1000:]  # the name of the model is counted up
+
+
+def test_without_a_cache_it_still_runs(weights, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert len(OpenVINORuntime().load(weights, "network", ["presence"])) == 1
+
+
+@pytest.mark.parametrize("name", ["lite", "full"])
+def test_shipped_networks_find_what_torch_finds(name, frames):
+    """The same detections, and keypoints within CLOSE_PX of the crop and confidences within
+    0.01."""
+    ours = PoseEstimator(EstimatorConfig(weights=name, runtime="openvino"))
+    theirs = PoseEstimator(EstimatorConfig(weights=name, runtime="torch", device="cpu"))
+    for image in frames:
+        boxes = [person.box_px for person in theirs.detector.detect(image)]
+        found = [person.box_px for person in ours.detector.detect(image)]
+        assert len(boxes) >= 1
+        np.testing.assert_allclose(found, boxes, atol=3 if cpu_has_bf16() else 0.05)
+
+        pairs = zip(ours.network.find(image, boxes), theirs.network.find(image, boxes), boxes)
+        for mine, other, box in pairs:
+            side = 1.25 * max(box[2:] - box[:2])
+            px = side / ours.network.config.input_px
+            certain = other.confidence > 0.15
+            gap = np.linalg.norm(mine.keypoints_px - other.keypoints_px, axis=1)
+            assert gap[certain].max() < CLOSE_PX * px
+            np.testing.assert_allclose(mine.confidence, other.confidence, atol=0.01)
+
+
+CHILD = """
+import sys
+import numpy as np
+from lifting_ros.estimator import EstimatorConfig, PoseEstimator
+estimator = PoseEstimator(EstimatorConfig(weights="lite", device="cpu"))
+estimator.find_keypoints(np.zeros((480, 640, 3), np.uint8), estimator.detector.detect(
+    np.zeros((480, 640, 3), np.uint8)))
+assert estimator.runtime == "openvino", estimator.runtime
+print(sorted({"torch", "openvino_telemetry"} & set(sys.modules)))
+"""
+
+
+def test_neither_torch_nor_telemetry_is_imported(tmp_path):
+    """Once converted. Importing OpenVINO would make its telemetry write to the home folder, and
+    report over the network."""
+    PoseEstimator(EstimatorConfig(weights="lite", runtime="openvino"))
+    environment = os.environ | {"HOME": str(tmp_path)}
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    environment["XDG_CACHE_HOME"] = cache
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
+    assert not (tmp_path / "intel").exists()

@@ -22,19 +22,19 @@ from lifting_ros.detection.detector import DetectorConfig, box_of_keypoints, ove
 from lifting_ros.errors import LiftingError
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import sha256_of
-from lifting_ros.keypoints.onnx_graphs import OnnxConfig
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.lifters import METHODS, WEIGHTS, make_lifter, weights_of
 from lifting_ros.lifting.request import UP
 from lifting_ros.prior.ppca import MixturePPCA
-from lifting_ros.protocols import PoseLifter
 from lifting_ros.runtimes import CHOICES as RUNTIMES
-from lifting_ros.runtimes import choose_placement
+from lifting_ros.runtimes import OnnxConfig, choose_placement
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_FLIP
 from lifting_ros.types import Detection, FoundKeypoints, LiftedPoses, Person, Skeleton2D
 
 if TYPE_CHECKING:
     import torch
+
+    from lifting_ros.protocols import PoseLifter
 
 SHIPPED = ("full", "lite")
 """Names of the networks that ship, the default first. The model cards beside the weights name the

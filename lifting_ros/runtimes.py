@@ -4,17 +4,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lifting_ros.config import ConfigError
 from lifting_ros.device import choose_device, is_cpu
-from lifting_ros.keypoints.onnx_graphs import OnnxConfig, OnnxRuntime
 
 if TYPE_CHECKING:
     import torch
 
     from lifting_ros.protocols import GraphRuntime
+
+
+@dataclass(frozen=True)
+class OnnxConfig:
+    """Parameters of the runtime `onnx`."""
+
+    graphs: str = field(
+        default="",
+        metadata={
+            "description": (
+                "folder that `lifting export` wrote; empty: export at the first start, which "
+                "requires onnx and onnxscript"
+            )
+        },
+    )
+    providers: str = field(
+        default="tensorrt,cuda,cpu",
+        metadata={
+            "description": (
+                "ONNX Runtime's providers (tensorrt, cuda, cpu), best first; those that are not "
+                "installed are skipped"
+            )
+        },
+    )
+    fp16: bool = field(
+        default=True, metadata={"description": "let TensorRT compute in half precision"}
+    )
 
 
 def _openvino(device: str, onnx: OnnxConfig) -> GraphRuntime:
@@ -28,6 +54,8 @@ def _openvino(device: str, onnx: OnnxConfig) -> GraphRuntime:
 
 
 def _onnx(device: str, onnx: OnnxConfig) -> GraphRuntime:
+    from lifting_ros.keypoints.onnx_graphs import OnnxRuntime
+
     return OnnxRuntime(onnx, device)
 
 

@@ -25,7 +25,7 @@ LONGEST_FOLLOWED_S = 0.5
 """Time after which the detector runs again, however few frames have passed: people who enter do not
 wait longer at a low frame rate."""
 
-SURE_MARGIN = 0.05
+SURE_MARGIN = 0.02
 """A person whose score is at least this much above `min_person_score` is sure."""
 
 LEAST_OVERLAP = 0.5

@@ -149,7 +149,8 @@ class Certain:
         return maps, torch.full((count, 14), 2.0)
 
 
-def test_second_crop_is_mirrored_and_low_scores_are_dropped(estimator, monkeypatch):
+def test_second_crop_is_mirrored_and_low_scores_are_dropped(monkeypatch):
+    estimator = PoseEstimator(EstimatorConfig(runtime="torch"))  # the stand-in answers with tensors
     network = Certain(estimator.network.config)
     monkeypatch.setattr(estimator.network, "last", network.last)
     detections = [Detection(np.array([x, 0.0, x + 100, 100]), 0.9) for x in (0, 200)]

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +16,9 @@ from lifting_ros.io.cache import cache_folder, cached_folder
 from lifting_ros.io.checkpoint import CheckpointError
 from lifting_ros.keypoints.graph_files import cache_name
 from lifting_ros.keypoints.onnx_files import OPSET, check_origin, export_graphs
+
+if TYPE_CHECKING:
+    from lifting_ros.runtimes import OnnxConfig
 
 PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
@@ -32,33 +34,6 @@ SIDES_PX = (64, 320, 1024)
 """Least, usual and largest side of the detector's input that a TensorRT engine is built for."""
 
 _ERRORS_ONLY = 3
-
-
-@dataclass(frozen=True)
-class OnnxConfig:
-    """Parameters of the runtime `onnx`."""
-
-    graphs: str = field(
-        default="",
-        metadata={
-            "description": (
-                "folder that `lifting export` wrote; empty: export at the first start, which "
-                "requires onnx and onnxscript"
-            )
-        },
-    )
-    providers: str = field(
-        default="tensorrt,cuda,cpu",
-        metadata={
-            "description": (
-                "ONNX Runtime's providers (tensorrt, cuda, cpu), best first; those that are not "
-                "installed are skipped"
-            )
-        },
-    )
-    fp16: bool = field(
-        default=True, metadata={"description": "let TensorRT compute in half precision"}
-    )
 
 
 class OnnxRuntime:

@@ -164,7 +164,7 @@ def fuse_depths(
         for step in range(modes + 1):
             is_first = step < modes
             if step == modes:
-                best = evidence.argmax()
+                best = int(evidence.argmax())
             m = step if is_first else best
             if shortlist.plan_row[n, m] < 0:
                 continue

@@ -25,11 +25,11 @@ from lifting_ros.keypoints.inference import load_runner, to_input
 from lifting_ros.keypoints.network_weights import save_network
 from lifting_ros.keypoints.onnx_files import OPSET, ExportError, export_graphs
 from lifting_ros.keypoints.onnx_graphs import (
-    OnnxConfig,
     OnnxRuntime,
     choose_providers,
     profile,
 )
+from lifting_ros.runtimes import OnnxConfig
 
 CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
 EVERY = (TENSORRT, CUDA, CPU)

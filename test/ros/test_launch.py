@@ -330,8 +330,9 @@ def test_bag_is_played_with_its_clock(launched, install):
     assert context.launch_configurations["use_sim_time"] == "true"
 
 
-def test_bag_waits_for_the_active_node_not_for_a_time(launched):
+def test_bag_waits_for_the_active_node_not_for_a_time(launched, install):
     """However long it compiles and loads; a video's replay waits for subscribers by itself."""
+    install("ros2bag")
     _, actions, player, _ = demo(launched, bag="there")
     (when,) = handlers(actions, "OnStateTransition")
     assert when == {"goal_state": "active", "entities": [player], "handle_once": True}

@@ -45,14 +45,25 @@ def choose_device(name: str) -> torch.device:
 
 
 def use_threads(count: int = 0) -> None:
-    """Let torch use `count` CPU threads in this process; 0: half the cores.
+    """Let torch use `count` CPU threads in this process; 0: half the cores, and at most
+    OMP_NUM_THREADS where that is set.
 
     For entry points, not for a library. Threads that wait for a core wait for each other: on two
     cores with a camera process, two threads halve the frame rate.
     """
     import torch
 
-    torch.set_num_threads(count or max(1, len(os.sched_getaffinity(0)) // 2))
+    torch.set_num_threads(count or _half_the_cores())
+
+
+def _half_the_cores() -> int:
+    half = max(1, len(os.sched_getaffinity(0)) // 2)
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    # OpenMP also takes a list, one number for each level of nesting; that is of no use here.
+    if limit.isdecimal() and int(limit) > 0:
+        return min(half, int(limit))
+
+    return half
 
 
 @functools.cache

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifting_ros.cli.errors import CommandError
+from lifting_ros.cli.models import Models
 from lifting_ros.cli.options import add_device, add_prior, require_at_least
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from lifting_ros.geometry.camera import Camera
     from lifting_ros.research.labels.label_quality import LabelConfig
     from lifting_ros.research.labels.labels import Labels
+
+
+class NobodyFound(CommandError):
+    """Nobody was found in any of the images."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,6 +71,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    process(args, Models())
+    return 0
+
+
+def process(args: argparse.Namespace, models: Models) -> None:
+    """Write the labels of some images, with the networks of `models`.
+
+    NobodyFound where there is nobody in any of them.
+    """
     import numpy as np
 
     from lifting_ros.cli.recipes import read_recipe
@@ -77,10 +91,10 @@ def run(args: argparse.Namespace) -> int:
     limits = read_recipe(LabelConfig, args.recipe)
     check(args)
     paths = usable_images(args, paths)
-    labels = make_labels(args, paths, limits)
+    labels = make_labels(args, paths, limits, models)
     count = len(labels.good)
     if not count:
-        raise CommandError(f"nobody was found in {len(paths)} images")
+        raise NobodyFound(f"nobody was found in {len(paths)} images")
 
     more = {}
     if args.sheet:
@@ -92,7 +106,6 @@ def run(args: argparse.Namespace) -> int:
         f"{args.out}: {count} people in {len(paths)} images, {int(labels.good.sum())} good;"
         f" median error expected {median_mm:.0f} mm"
     )
-    return 0
 
 
 def check(args: argparse.Namespace) -> None:
@@ -149,18 +162,20 @@ def usable_images(args: argparse.Namespace, paths: list[Path]) -> list[Path]:
     return usable
 
 
-def make_labels(args: argparse.Namespace, paths: list[Path], limits: LabelConfig) -> Labels:
+def make_labels(
+    args: argparse.Namespace, paths: list[Path], limits: LabelConfig, models: Models
+) -> Labels:
     """The labels of all people in the images."""
     from lifting_ros.device import use_threads
     from lifting_ros.estimator import WEIGHTS, EstimatorConfig
     from lifting_ros.io.images import read_image
     from lifting_ros.io.progress import Progress
-    from lifting_ros.research.labels.labeller import Labeller, join_labels
+    from lifting_ros.research.labels.labeller import join_labels
 
     lifter = Path(args.weights or WEIGHTS / "stereo.safetensors")
     config = EstimatorConfig(device=args.device, prior=args.prior)
     use_threads()
-    labeller = Labeller(config, lifter)
+    labeller = models.labeller(config, lifter)
 
     parts = []
     for number, path in enumerate(Progress(paths, desc="labelling", unit="image", delay=2)):

@@ -32,6 +32,7 @@ KEYS = {
     "numba": "python3-numba",
     "numpy": "python3-numpy",
     "rcl_interfaces": "rclpy",
+    "ray": None,
     "rclpy": "rclpy",
     "rerun": None,
     "rosbags": "python3-rosbags-pip",

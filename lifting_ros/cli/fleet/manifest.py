@@ -34,7 +34,7 @@ class Manifest:
 
     def output_of(self, source: Source) -> Path:
         """The output of a source. No two sources have the same one."""
-        return self._out / f"{source.name}{self._suffix}"
+        return self._out / self._name_of(source)
 
     def record_of(self, source: Source) -> Path:
         """The record of a source."""
@@ -53,7 +53,7 @@ class Manifest:
         if another one is not to be read either; the answer is then False.
         """
         record = self._read(source)
-        if record.get("task") != self._task or "sha256" not in record or not self._has(record):
+        if record.get("task") != self._task or not self._has_output(record, source):
             return False
 
         stamps = stamps_of(source.path)
@@ -80,14 +80,13 @@ class Manifest:
 
         sha256, stamps: of the source before it was read. messages: what was said of it.
         """
-        output = self.output_of(source)
-        name = output.relative_to(self._out).as_posix() if output.exists() else None
+        has_output = self.output_of(source).exists()
         record = {
             "source": str(source.path),
             "sha256": sha256,
             "stamps": stamps,
             "task": self._task,
-            "output": name,
+            "output": self._name_of(source) if has_output else None,
             "messages": list(messages),
         }
         self._write(source, record)
@@ -96,9 +95,17 @@ class Manifest:
         """Record why a source failed; the next run tries it again."""
         self._write(source, {"source": str(source.path), "task": self._task, "error": reason})
 
-    def _has(self, record: dict[str, Any]) -> bool:
-        """Whether the output of a record is there, or none was to be written."""
-        return record["output"] is None or (self._out / record["output"]).exists()
+    def _has_output(self, record: dict[str, Any], source: Source) -> bool:
+        """Whether the output of a record is there under its present name, or none was to be
+        written."""
+        if "output" not in record:
+            return False
+        name = record["output"]
+        return name is None or (name == self._name_of(source) and self.output_of(source).exists())
+
+    def _name_of(self, source: Source) -> str:
+        """The output of a source, as records name it."""
+        return f"{source.name}{self._suffix}"
 
     def _read(self, source: Source) -> dict[str, Any]:
         """The record of a source; empty where there is none that can be read."""

@@ -430,6 +430,41 @@ def test_without_ray_one_line_says_what_to_install(light, sources, monkeypatch, 
     assert capsys.readouterr().err == f"lifting fleet: {words[0]}: requires Ray: pip install ray\n"
 
 
+class FakeRay:
+    """Ray on a machine with one GPU, which starts at the attempt `starts_at`."""
+
+    def __init__(self, starts_at: int):
+        self.starts_at = starts_at
+        self.attempts = 0
+
+    def init(self, *_, **__) -> None:
+        self.attempts += 1
+        if self.attempts < self.starts_at:
+            raise Exception("The current node timed out during startup.")
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"GPU": 1.0}
+
+    def shutdown(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("starts_at", "workers", "text"),
+    [
+        (4, 2, "Ray does not start: The current node timed out during startup."),
+        (3, 4, "--gpus 0.5: 4 workers require 2 GPUs, 1 are there"),
+    ],
+)
+def test_ray_that_cannot_be_used_is_one_line(
+    sources, monkeypatch, capsys, starts_at, workers, text
+):
+    monkeypatch.setitem(sys.modules, "ray", FakeRay(starts_at))
+    options = ["--workers", workers, "--gpus", "0.5"]
+    assert fleet(sources, "--out", sources.parent / "out", *options) == 2
+    assert capsys.readouterr().err == f"lifting fleet: {text}\n"
+
+
 class Program:
     """`fleet_driver.py` as a process, with sources of which the third is held."""
 

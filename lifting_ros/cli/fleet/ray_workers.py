@@ -19,6 +19,8 @@ from lifting_ros.cli.fleet.worker import BUG, Job, Outcome, Worker
 MOST_DEATHS = 3
 """Workers that may die of one source before it is given up, and workers that may die at their start
 before the run is."""
+MOST_STARTS = 3
+"""Attempts to start Ray, which gives up after 30 s: too soon on a busy machine."""
 _STORE_BYTES = 100 << 20
 """Ray's memory for objects; those sent here are small."""
 
@@ -148,17 +150,29 @@ def _connect(ray: Any, resources: Resources) -> None:
             text = " ".join(str(error).split())
             raise CommandError(f"--address {resources.address}: {text}") from None
     else:
-        ray.init(
-            "local",
-            num_cpus=resources.workers * resources.cpus,
-            object_store_memory=_STORE_BYTES,
-            include_dashboard=False,
-            **quiet,
-        )
+        _start(ray, resources, quiet)
         _check_gpus(resources, ray.cluster_resources().get("GPU", 0))
 
     # Ray has its own handler, which does not unwind.
     interrupt_on_sigterm()
+
+
+def _start(ray: Any, resources: Resources, quiet: dict[str, Any]) -> None:
+    """Start Ray on this machine; CommandError where that fails repeatedly."""
+    for attempt in range(1, MOST_STARTS + 1):
+        try:
+            ray.init(
+                "local",
+                num_cpus=resources.workers * resources.cpus,
+                object_store_memory=_STORE_BYTES,
+                include_dashboard=False,
+                **quiet,
+            )
+            return
+        except Exception as error:  # Ray raises no other class
+            ray.shutdown()
+            if attempt == MOST_STARTS:
+                raise CommandError(f"Ray does not start: {_last_line(error)}") from error
 
 
 def _check_gpus(resources: Resources, there: float) -> None:

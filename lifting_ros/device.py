@@ -81,13 +81,14 @@ def _has_gpu_driver() -> bool:
 
 
 def use_threads(count: int = 0) -> None:
-    """Let networks use `count` CPU threads in this process; 0: half the cores.
+    """Let networks use `count` CPU threads in this process; 0: half the cores, and at most
+    OMP_NUM_THREADS where that is set.
 
     For entry points, not for a library. Threads that wait for a core wait for each other: on two
     cores with a camera process, two threads halve the frame rate.
     """
     global _threads
-    _threads = count or max(1, len(os.sched_getaffinity(0)) // 2)
+    _threads = count or _half_the_cores()
     if "torch" in sys.modules:
         apply_threads()
 
@@ -117,6 +118,16 @@ def cpu_has_bf16() -> bool:
         return False
 
     return not _BF16_FLAGS.isdisjoint(text.split())
+
+
+def _half_the_cores() -> int:
+    half = max(1, len(os.sched_getaffinity(0)) // 2)
+    limit = os.environ.get("OMP_NUM_THREADS", "")
+    # OpenMP also takes a list, one number for each level of nesting; that is of no use here.
+    if limit.isdecimal() and int(limit) > 0:
+        return min(half, int(limit))
+
+    return half
 
 
 @functools.cache

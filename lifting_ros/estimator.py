@@ -71,7 +71,8 @@ class EstimatorConfig:
         default=0,
         metadata={
             "description": (
-                "CPU threads; 0: half the cores, which leaves the rest to other programs"
+                "CPU threads; 0: half the cores and at most OMP_NUM_THREADS, which leaves the rest"
+                " to other programs"
             ),
             "range": (0, 256),
         },

@@ -266,6 +266,19 @@ def test_estimator_leaves_the_threads_alone(monkeypatch):
     assert chosen[0] == 3 and chosen[1] >= 1
 
 
+@pytest.mark.parametrize(
+    ("limit", "threads"), [("1", 1), ("2", 2), ("8", 4), ("0", 4), ("", 4), ("3,2", 4)]
+)
+def test_threads_are_at_most_those_of_openmp(monkeypatch, limit, threads):
+    chosen = []
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setenv("OMP_NUM_THREADS", limit)
+    use_threads()
+    use_threads(6)
+    assert chosen == [threads, 6]
+
+
 def test_configuration_does_no_file_access():
     """A lifter without weights is refused where it is made."""
     config = EstimatorConfig(lifter="relative", lifter_weights="nothing-here")

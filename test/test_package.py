@@ -39,6 +39,7 @@ KEYS = {
     "onnxscript": None,
     "openvino": None,
     "rcl_interfaces": "rclpy",
+    "ray": None,
     "rclpy": "rclpy",
     "rerun": None,
     "rosbags": PIP,

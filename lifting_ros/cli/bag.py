@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lifting_ros.cli.errors import CommandError
+from lifting_ros.cli.models import Models
 from lifting_ros.cli.options import require_folder_of, require_suffix
 
 if TYPE_CHECKING:
@@ -102,13 +103,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    interrupt_on_sigterm()
+    process(args, Models())
+    return 0
+
+
+def interrupt_on_sigterm() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, so that nothing half-written is left."""
     import signal
 
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(*_) -> None:
+    raise KeyboardInterrupt
+
+
+def process(args: argparse.Namespace, models: Models) -> None:
+    """Add poses to one bag, with the estimator of `models`."""
     from lifting_ros.cli.demo import check_ros
 
     check(args)
     check_ros()
-    signal.signal(signal.SIGTERM, _interrupt)
 
     from lifting_ros.cli.topics import choose_topic
     from lifting_ros.ros.bag_input import COMPRESSED, IMAGE, InputBag
@@ -122,17 +138,12 @@ def run(args: argparse.Namespace) -> int:
         if not args.poses_only:
             hint = f"choose another {own_option(args, '--namespace')}, or --poses-only"
             check_free(bag, args.namespace, hint)
-        add_poses(args, config, bag, topic)
-    return 0
+        add_poses(args, config, bag, topic, models)
 
 
 def own_option(args: argparse.Namespace, option: str) -> str:
     """An option of this verb, as the user of `args.program` has to be told of it."""
     return option if args.program == PROGRAM else f"{option} of `{PROGRAM}`"
-
-
-def _interrupt(*_) -> None:
-    raise KeyboardInterrupt
 
 
 def check(args: argparse.Namespace) -> None:
@@ -177,17 +188,18 @@ def make_config(args: argparse.Namespace) -> NodeConfig:
     return replace(config, rectified=config.rectified or args.rectified, estimator=estimator)
 
 
-def add_poses(args: argparse.Namespace, config: NodeConfig, bag: InputBag, topic: str) -> None:
+def add_poses(
+    args: argparse.Namespace, config: NodeConfig, bag: InputBag, topic: str, models: Models
+) -> None:
     """Estimate every image, then write the bag; CommandError where no image can be used."""
     from lifting_ros.device import use_threads
-    from lifting_ros.estimator import PoseEstimator
     from lifting_ros.ros.bag_estimation import ImageEstimation, bag_tracker
     from lifting_ros.video import VideoEstimator
 
     warnings = Warnings(args.program)
     images = ImageEstimation(bag, topic, find_camera_infos(args, bag, topic), config, warnings)
     use_threads(config.estimator.threads)
-    estimator = PoseEstimator(config.estimator)
+    estimator = models.estimator(config.estimator)
 
     count = sum(connection.msgcount for connection in images.connections)
     tracker = bag_tracker(config.tracking, args.smooth)

@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifting_ros.cli.errors import CommandError
+from lifting_ros.cli.models import Models
 from lifting_ros.cli.options import (
     add_device,
     add_lifter,
@@ -49,7 +50,7 @@ from lifting_ros.cli.options import (
 if TYPE_CHECKING:
     import numpy as np
 
-    from lifting_ros.estimator import PoseEstimator
+    from lifting_ros.estimator import EstimatorConfig, PoseEstimator
     from lifting_ros.io.camera_files import Cameras
     from lifting_ros.io.images import ImageSource
     from lifting_ros.tracking.tracking import TrackedFrame
@@ -98,12 +99,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from lifting_ros.cli.bag import interrupt_on_sigterm
+
+    if is_bag(Path(args.source)):
+        interrupt_on_sigterm()
+    process(args, Models())
+    return 0
+
+
+def process(args: argparse.Namespace, models: Models) -> None:
+    """Estimate the persons of one source, with the estimator of `models`."""
     check(args)
     if is_bag(Path(args.source)):
-        run_bag(args)
+        run_bag(args, models)
     else:
-        run_frames(args)
-    return 0
+        run_frames(args, models)
 
 
 def check(args: argparse.Namespace) -> None:
@@ -126,7 +136,7 @@ def is_bag(source: Path) -> bool:
     return source.suffix in (".mcap", ".db3") or (source / "metadata.yaml").is_file()
 
 
-def run_bag(args: argparse.Namespace) -> None:
+def run_bag(args: argparse.Namespace, models: Models) -> None:
     """Write the poses of a bag's images as `lifting bag` does; for a table `lifting poses` then."""
     from lifting_ros.cli.poses import write_poses
 
@@ -144,18 +154,18 @@ def run_bag(args: argparse.Namespace) -> None:
             )
 
     if args.out.endswith(".mcap"):
-        call_bag(args, args.out)
+        call_bag(args, models, args.out)
         return
 
     with tempfile.TemporaryDirectory(dir=Path(args.out).absolute().parent) as work:
         bag = Path(work) / "poses.mcap"
         # `lifting poses` prints how many persons there are; `lifting bag` need not.
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            call_bag(args, str(bag), "--poses-only")
+            call_bag(args, models, str(bag), "--poses-only")
         write_poses(bag, Path(args.out))
 
 
-def call_bag(args: argparse.Namespace, out: str, *options: str) -> None:
+def call_bag(args: argparse.Namespace, models: Models, out: str, *options: str) -> None:
     """Run `lifting bag` on the source, in this verb's name."""
     from lifting_ros.cli import bag
 
@@ -164,10 +174,10 @@ def call_bag(args: argparse.Namespace, out: str, *options: str) -> None:
         words += ["--camera", args.camera]
     parser = argparse.ArgumentParser("lifting estimate")
     bag.add_arguments(parser)
-    bag.run(parser.parse_args(words))
+    bag.process(parser.parse_args(words), models)
 
 
-def run_frames(args: argparse.Namespace) -> None:
+def run_frames(args: argparse.Namespace, models: Models) -> None:
     """Write the persons of an image, a folder, a video or a device."""
     from lifting_ros.cli.files import write_npz
     from lifting_ros.io.images import open_source
@@ -176,10 +186,9 @@ def run_frames(args: argparse.Namespace) -> None:
     cameras = cameras_of(source, args.camera)
 
     from lifting_ros.device import use_threads
-    from lifting_ros.estimator import EstimatorConfig, PoseEstimator
 
     use_threads()
-    estimator = PoseEstimator(EstimatorConfig(device=args.device, lifter=args.lifter))
+    estimator = models.estimator(make_config(args))
     frames = estimate_frames(args, source, cameras, estimator)
     if args.out.endswith(".mcap"):
         write_bag(Path(args.out), frames, estimator)
@@ -189,6 +198,13 @@ def run_frames(args: argparse.Namespace) -> None:
     people = sum(len(frame.persons) for frame in frames)
     occupied = sum(bool(frame.persons) for frame in frames)
     print(f"{people} persons in {occupied} of {len(frames)} frames: {args.out}")
+
+
+def make_config(args: argparse.Namespace) -> EstimatorConfig:
+    """The estimator's configuration from the options."""
+    from lifting_ros.estimator import EstimatorConfig
+
+    return EstimatorConfig(device=args.device, lifter=args.lifter)
 
 
 def cameras_of(source: ImageSource, path: str | None) -> Cameras | None:

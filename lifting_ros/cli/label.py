@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 
 from lifting_ros.cli.errors import CommandError
 from lifting_ros.cli.lift import CONVENTION_NAMES, OWN_CONVENTION, read_request
+from lifting_ros.cli.models import Models
 from lifting_ros.cli.options import add_device, add_prior, require_at_least
 
 if TYPE_CHECKING:
@@ -50,6 +51,10 @@ class Annotations:
     """By image."""
     camera: Camera | None
     """Of all images."""
+
+
+class NobodyFound(CommandError):
+    """Nobody was found in any of the images."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,6 +106,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    process(args, Models())
+    return 0
+
+
+def process(args: argparse.Namespace, models: Models) -> None:
+    """Write the labels of some images, with the networks of `models`.
+
+    NobodyFound where there is nobody in any of them.
+    """
     import numpy as np
 
     from lifting_ros.cli.recipes import read_recipe
@@ -113,10 +127,10 @@ def run(args: argparse.Namespace) -> int:
     check(args)
     annotations = read_annotations(args, paths) if args.keypoints else None
     paths = usable_images(args, paths)
-    labels = make_labels(args, paths, limits, annotations)
+    labels = make_labels(args, paths, limits, models, annotations)
     count = len(labels.good)
     if not count:
-        raise CommandError(f"nobody was found in {len(paths)} images")
+        raise NobodyFound(f"nobody was found in {len(paths)} images")
 
     more = {}
     if args.sheet:
@@ -129,7 +143,6 @@ def run(args: argparse.Namespace) -> int:
         f"{args.out}: {count} people in {len(paths)} images, {int(labels.good.sum())} good;"
         f" median error expected {median_mm:.0f} mm"
     )
-    return 0
 
 
 def check(args: argparse.Namespace) -> None:
@@ -270,7 +283,11 @@ def skeleton_of(
 
 
 def make_labels(
-    args: argparse.Namespace, paths: list[Path], limits: LabelConfig, annotated: Annotations | None
+    args: argparse.Namespace,
+    paths: list[Path],
+    limits: LabelConfig,
+    models: Models,
+    annotated: Annotations | None,
 ) -> Labels:
     """The labels of all people in the images; of the annotated ones, where there are any."""
     from lifting_ros.device import use_threads
@@ -278,12 +295,12 @@ def make_labels(
     from lifting_ros.io.checkpoint import sha256_of
     from lifting_ros.io.images import read_image
     from lifting_ros.io.progress import Progress
-    from lifting_ros.research.labels.labeller import Labeller, join_labels
+    from lifting_ros.research.labels.labeller import join_labels
 
     lifter = Path(args.weights or WEIGHTS / "stereo.safetensors")
     config = EstimatorConfig(device=args.device, prior=args.prior)
     use_threads()
-    labeller = Labeller(config, lifter, annotated is not None)
+    labeller = models.labeller(config, lifter, annotated is not None)
     if annotated is not None:
         labeller.about["sha256"]["keypoints"] = sha256_of(args.keypoints)
 

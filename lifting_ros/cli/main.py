@@ -27,6 +27,7 @@ VERBS = {
     "detect": "find 2D keypoints in images",
     "lift": "lift 2D keypoints to 3D skeletons with covariances",
     "label": "make 3D labels for photographs, with quality scores and a contact sheet",
+    "fleet": "run estimate, bag or label on thousands of files, on several processes or machines",
     "fit-prior": "learn the pose prior from motion capture",
     "import-prior": "convert the model file of the paper's release into a prior",
     "train": "train the network, a lifter, or image to 3D",

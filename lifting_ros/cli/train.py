@@ -13,7 +13,7 @@ published trunk: --trunk, MoveNet Thunder or Lightning as a graph model. The lif
 mocap/, and learn from all but the validation subjects. `relative` simulates the comparisons of
 joints, or takes those of --crowd: the published comparisons on Leeds Sports Pose (.json), with a
 recipe of 14 joints. `detector` starts from MoveNet MultiPose: --trunk. For `image` DATA is a folder
-that `lifting label` wrote.
+that `lifting label` wrote, or one with such folders in it, as `lifting fleet --verb label` makes.
 
 A training that was stopped or killed continues when the same command is given again. To share that
 of `full`, `lite` or `paper` among N GPUs or processes, replace `lifting` by `torchrun
@@ -372,14 +372,18 @@ def train_image(args: argparse.Namespace) -> None:
     from lifting_ros.research.evaluation.image_pose_measures import label_errors, rendered_errors
     from lifting_ros.research.evaluation.synthetic_people import read_rendered
     from lifting_ros.research.labels.label_crops import LabelSet
-    from lifting_ros.research.labels.labels import read_labels
+    from lifting_ros.research.labels.labels import read_label_folders
     from lifting_ros.research.training import train_image as training
     from lifting_ros.research.training.record import revision
 
     config = read_recipe(training.ImageTrainConfig, args.recipe)
-    labels = read_labels(Path(args.data))
-    training_set = LabelSet([labels], False)
-    validation_set = LabelSet([labels], True)
+    folders = read_label_folders(args.data)
+    makers: list[dict] = []
+    for each in folders:
+        if each.about not in makers:
+            makers.append(each.about)
+    training_set = LabelSet(folders, False)
+    validation_set = LabelSet(folders, True)
     people = read_rendered(Path(args.synthetic), RENDERED_PEOPLE) if args.synthetic else None
     weights = WEIGHTS / "lite.safetensors"
     trunk = load_network(weights, MixturePPCA.load(args.prior or WEIGHTS / "prior.npz"))
@@ -398,7 +402,7 @@ def train_image(args: argparse.Namespace) -> None:
         "recipe": dataclasses.asdict(config),
         "revision": revision(),
         "labels": len(training_set),
-        "made by": labels.about,
+        "made by": makers[0] if len(makers) == 1 else makers,
         "mm": quality,
     }
     trained.save(Path(args.out), weights, card)

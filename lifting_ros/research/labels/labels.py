@@ -151,6 +151,15 @@ def read_labels(folder: str | Path) -> Labels:
     )
 
 
+def read_label_folders(folder: str | Path) -> list[Labels]:
+    """The labels in a folder, or in the folders below it at any depth, by name.
+
+    FileNotFoundError where there are none, DataError as `read_labels`.
+    """
+    found = sorted(Path(folder).rglob("labels.npz"))
+    return [read_labels(path.parent) for path in found] or [read_labels(folder)]
+
+
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of `labels.npz`; errors as `read_labels`."""
     shapes = {

@@ -4,6 +4,7 @@ compiled."""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import subprocess
@@ -14,31 +15,28 @@ import pytest
 
 from lifting_ros import compiled as module
 from lifting_ros.compiled import CompilationLog, compiled
-from lifting_ros.lifting import modes, moments, observation, scoring
-from lifting_ros.lifting.lifters import WEIGHTS
-from lifting_ros.lifting.lifting import Lifter
-from lifting_ros.prior.ppca import MixturePPCA
-
-INNER = (
-    modes.run_pass,
-    modes.make_problem,
-    modes._write_covariances,
-    moments._write_moments,
-    observation._turn_rays,
-    observation._find_seen,
-    scoring._score_block,
-    scoring._centre,
-)
-"""Functions that only compiled functions call."""
 
 
-def test_called_functions_are_part_of_their_callers():
+def test_called_function_is_part_of_its_caller(tmp_path, monkeypatch):
     """A function compiled by itself is linked to some caller's copy of it: which, and so the last
     bits, depends on what was loaded before."""
-    Lifter(MixturePPCA.load(WEIGHTS / "prior.npz")).warm_up()
-    assert modes.refine_modes.signatures and scoring.score_masked.signatures
-    alone = [function.py_func.__name__ for function in INNER if function.signatures]
-    assert alone == []
+    source = """
+from lifting_ros.compiled import compiled
+
+@compiled
+def inner(x):
+    return x / 3
+
+@compiled
+def outer(x):
+    return inner(x) + 1
+"""
+    (tmp_path / "two_loops.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    loops = importlib.import_module("two_loops")
+    assert loops.outer(6.0) == 3.0
+    assert len(loops.outer.signatures) == 1
+    assert loops.inner.signatures == []
 
 
 @pytest.mark.slow

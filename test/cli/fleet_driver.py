@@ -40,7 +40,7 @@ class LightEstimator:
         self.config = config
         LightEstimator.made += 1
 
-    def estimate(self, image, camera=None, up=None):
+    def estimate(self, image, camera=None, up=None, depth=None, detections=None):
         LightEstimator.asked += 1
         hold = Path(os.environ.get("FLEET_HOLD", "/nowhere"))
         if image[0, 0, 0] == HELD and hold.exists():

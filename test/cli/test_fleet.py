@@ -313,9 +313,9 @@ def test_source_that_grows_meanwhile_is_listed(light, tmp_path, monkeypatch, cap
     folder = write_images(tmp_path / "in", [1])
 
     class Growing(LightEstimator):
-        def estimate(self, image, camera=None, up=None):
+        def estimate(self, image, *rest):
             cv2.imwrite(str(folder / "2.png"), picture(2))
-            return super().estimate(image, camera, up)
+            return super().estimate(image, *rest)
 
     monkeypatch.setattr(pipeline, "PoseEstimator", Growing)
     assert fleet(folder, "--out", tmp_path / "out") == 2
@@ -325,10 +325,10 @@ def test_source_that_grows_meanwhile_is_listed(light, tmp_path, monkeypatch, cap
 
 def test_bug_is_one_line_and_the_rest_is_done(light, sources, tmp_path, monkeypatch, capsys):
     class Broken(LightEstimator):
-        def estimate(self, image, camera=None, up=None):
+        def estimate(self, image, *rest):
             if image.sum() == picture(8).sum():
                 raise KeyError("x")
-            return super().estimate(image, camera, up)
+            return super().estimate(image, *rest)
 
     monkeypatch.setattr(pipeline, "PoseEstimator", Broken)
     assert fleet(sources, "--out", tmp_path / "out") == 1

@@ -37,6 +37,7 @@ class FakeEstimator:
     """Says what it was asked; finds one person in every image, or what `answer` says."""
 
     device, weights_sha256, prior_sha256 = "cpu", "ab" * 32, "cd" * 32
+    runtime = "torch"
 
     def __init__(self, config: EstimatorConfig):
         self.config, self.calls = config, []

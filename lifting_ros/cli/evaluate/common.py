@@ -128,7 +128,10 @@ def make_estimators(args: argparse.Namespace, detector: str = "") -> dict[str, P
         weights[path.stem if stems_differ else str(path)] = str(path)
 
     use_threads()
-    common = EstimatorConfig(prior=args.prior, detector=DetectorConfig(weights=detector))
+    # The tables need the maps of every stage, which only torch gives
+    common = EstimatorConfig(
+        prior=args.prior, detector=DetectorConfig(weights=detector), runtime="torch"
+    )
     estimators = {}
     for name, file in weights.items():
         estimators[name] = PoseEstimator(dataclasses.replace(common, weights=file))

@@ -32,7 +32,12 @@ PUBLISHERS = {
     "foreign_keypoints": ForeignKeypoints2DArray,
 }
 WAYS = (
-    {"tf__target_frame": "map", "depth__enabled": True, "use_sim_time": True},
+    {
+        "tf__target_frame": "map",
+        "tf__publish": True,
+        "depth__enabled": True,
+        "use_sim_time": True,
+    },
     {"input": "keypoints"},
     {"image_transport": "compressed"},
 )

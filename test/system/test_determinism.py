@@ -22,7 +22,7 @@ import bags
 from rosbags.highlevel import AnyReader
 
 from lifting_ros.cli.main import main
-from lifting_ros.detection.multipose_detector import Detector
+from lifting_ros.detection.centre_detector import CentreDetector
 
 FRAMES = bags.frames(range(40, 48))
 STAMPS = [bags.START_NS + k * bags.PERIOD_NS for k in range(len(FRAMES))]
@@ -56,13 +56,13 @@ def values(skeletons) -> list[list[float]]:
 def detected(monkeypatch) -> list[int]:
     """Grows by one at each call of the detector in this process."""
     calls: list[int] = []
-    detect = Detector.detect
+    detect = CentreDetector.detect
 
     def counted(detector, image):
         calls.append(len(calls))
         return detect(detector, image)
 
-    monkeypatch.setattr(Detector, "detect", counted)
+    monkeypatch.setattr(CentreDetector, "detect", counted)
     return calls
 
 

@@ -30,3 +30,14 @@ def narrow_trunk(monkeypatch):
     import small_networks
 
     small_networks.narrow_trunk(monkeypatch)
+
+
+@pytest.fixture
+def in_f32(monkeypatch):
+    """Networks compute in float32 on this CPU too, so that runtimes can be compared closely."""
+    from lifting_ros.detection import multipose_detector
+    from lifting_ros.keypoints import inference, openvino_graphs
+
+    monkeypatch.setattr(openvino_graphs, "cpu_has_bf16", lambda: False)
+    for module in (inference, multipose_detector):
+        monkeypatch.setattr(module, "has_fast_bf16", lambda device: False)

@@ -81,7 +81,7 @@ def runtime_of(folder: Path) -> OnnxRuntime:
     return OnnxRuntime(OnnxConfig(graphs=str(folder / "graphs")), "cpu")
 
 
-def test_any_batch_size_gives_what_torch_gives(exported):
+def test_any_batch_size_gives_what_torch_gives(exported, in_f32):
     weights = exported / "small.safetensors"
     runner = load_graph_runner(weights, small_prior(), runtime_of(exported))
     whole = load_runner(weights, small_prior(), torch.device("cpu"))
@@ -92,7 +92,7 @@ def test_any_batch_size_gives_what_torch_gives(exported):
         np.testing.assert_allclose(presence, expected_presence.numpy(), atol=0.05)
 
 
-def test_any_image_size_gives_what_torch_gives(exported, monkeypatch):
+def test_any_image_size_gives_what_torch_gives(exported, monkeypatch, in_f32):
     narrow_detector(monkeypatch)
     weights = exported / "detector.safetensors"
     ours = load_graph_detector(weights, DetectorConfig(), runtime_of(exported))

@@ -7,6 +7,7 @@ starts read the converted graphs from the cache and never import torch.
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import warnings
@@ -49,6 +50,17 @@ def import_openvino() -> ModuleType:
     return openvino
 
 
+@functools.cache
+def _core() -> Any:
+    """OpenVINO's entry to the CPU, one for the life of the process.
+
+    Its CPU plugin gives the thread that creates it a stack for signal handlers. Of two that end in
+    the order of their creation, the second one hands back the stack that the first has unmapped,
+    and the next signal that Python handles kills the process.
+    """
+    return import_openvino().Core()
+
+
 class OpenVINORuntime:
     """Converts, loads and compiles graphs for the CPU."""
 
@@ -57,7 +69,7 @@ class OpenVINORuntime:
     def __init__(self):
         """ImportError without OpenVINO."""
         self._package = import_openvino()
-        self._core = self._package.Core()
+        self._core = _core()
         self._options = {
             "INFERENCE_NUM_THREADS": thread_count(),
             "NUM_STREAMS": 1,

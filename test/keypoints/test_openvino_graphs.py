@@ -15,7 +15,7 @@ from people import small_prior
 from small_networks import LITE, small_network
 
 from lifting_ros.device import cpu_has_bf16
-from lifting_ros.estimator import EstimatorConfig, PoseEstimator
+from lifting_ros.estimator import EstimatorConfig, PoseEstimator, network_and_detector
 from lifting_ros.keypoints import openvino_graphs
 from lifting_ros.keypoints.graph_runner import load_graph_runner
 from lifting_ros.keypoints.inference import load_runner, to_input
@@ -191,3 +191,27 @@ def test_neither_torch_nor_telemetry_is_imported(tmp_path):
     )
     assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
     assert not (tmp_path / "intel").exists()
+
+
+SIGNALLED = """
+import signal
+import sys
+from pathlib import Path
+from lifting_ros.keypoints.openvino_graphs import OpenVINORuntime
+first = OpenVINORuntime()
+second = OpenVINORuntime()
+for runtime in (first, second):
+    runtime.load(Path(sys.argv[1]), "detector", ["detector"])
+del runtime, first
+del second
+signal.signal(signal.SIGUSR1, lambda number, frame: print("handled"))
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+def test_signals_are_handled_after_runtimes_are_gone():
+    """OpenVINO's stack for signal handlers outlives them."""
+    _, detector = network_and_detector(EstimatorConfig())
+    command = [sys.executable, "-X", "faulthandler", "-c", SIGNALLED, str(detector)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("handled\n", 0), done.stderr

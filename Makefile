@@ -16,6 +16,8 @@ FRAMES ?=
 OUT ?=
 # Additional arguments for pytest.
 PYTEST_ARGS ?=
+# Processes that the tests are shared between, a file at a time; each takes up to 3 GB of memory. 0: this one alone.
+TEST_JOBS ?= $(shell cores=$$(nproc); echo $$((cores > 4 ? 4 : cores)))
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
@@ -27,6 +29,7 @@ BIN := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))/bin
 ROS_ENV = ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID=$${ROS_DOMAIN_ID:-$$((1 + $$$$ % 100))} \
   FASTDDS_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds_shm.xml
 PYTEST = $(ROS_ENV) $(BIN)/python -m pytest -p no:cacheprovider
+SHARED = -n $(TEST_JOBS) --dist loadfile
 # Lines that the tests run, subprocesses left out. From Python 3.12 on this costs little (sys.monitoring); an older one
 # traces each line, which took 22 % more CPU time on a part of the suite: there, make coverage asks for it.
 COVERAGE = --cov --cov-report=term
@@ -48,10 +51,10 @@ demo: build  ## camera replay -> node -> recorded bag, table and picture (VIDEO=
 	  $(if $(OUT),--out "$(OUT)")
 
 test: build  ## run the unit tests and the system tests over real topics (PYTEST_ARGS=)
-	@$(if $(FAST_COVERAGE),COVERAGE_CORE=sysmon) $(PYTEST) $(if $(FAST_COVERAGE),$(COVERAGE)) $(PYTEST_ARGS)
+	@$(if $(FAST_COVERAGE),COVERAGE_CORE=sysmon) $(PYTEST) $(SHARED) $(if $(FAST_COVERAGE),$(COVERAGE)) $(PYTEST_ARGS)
 
 coverage: build  ## make test with a table of the lines that the tests run; make test prints it from Python 3.12 on
-	@$(if $(FAST_COVERAGE),COVERAGE_CORE=sysmon) $(PYTEST) $(COVERAGE) $(PYTEST_ARGS)
+	@$(if $(FAST_COVERAGE),COVERAGE_CORE=sysmon) $(PYTEST) $(SHARED) $(COVERAGE) $(PYTEST_ARGS)
 
 slow-test: build  ## run the tests that take minutes
 	@$(PYTEST) -m slow $(PYTEST_ARGS)

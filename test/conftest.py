@@ -2,6 +2,7 @@
 """Shared by all tests: the folder of the tests' own people is importable, torch is small and
 repeatable."""
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -12,6 +13,11 @@ import torch
 import lifting_ros.cli  # noqa: F401  before any test opens a video: FFmpeg looks only once whether it may say something
 
 sys.path.insert(0, str(Path(__file__).parent))
+if "PYTEST_XDIST_WORKER" in os.environ:  # several processes: each in a ROS domain of its own
+    from domains import next_domain
+
+    os.environ["ROS_DOMAIN_ID"] = str(next_domain())
+
 signal.signal(
     signal.SIGINT, signal.default_int_handler
 )  # a shell's background job ignores it, and so would what the tests start

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from domains import next_domain
 
 import lifting_ros
 from lifting_ros.cli.main import main
@@ -54,7 +55,7 @@ class Demo:
             "PYTHONUNBUFFERED": "1",
             "OMP_NUM_THREADS": "1",
         }
-        env["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)
+        env["ROS_DOMAIN_ID"] = str(next_domain())
         command = [sys.executable, "-m", "lifting_ros.cli.main", "demo", *map(str, arguments)]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from domains import next_domain
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 sys.path.insert(0, str(Path(__file__).parents[1] / "ros"))
@@ -36,7 +37,7 @@ from lifting_ros.ros.bag_format import BagWriter
 from lifting_ros.ros.message_types import typestore_of
 
 ROS_SOURCES = Path(__file__).parents[2] / "lifting_ros" / "ros"
-DOMAIN = 1 + os.getpid() % 100
+DOMAIN = next_domain()
 
 
 def topics_of(*words: str) -> list[str]:

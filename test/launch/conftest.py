@@ -2,7 +2,6 @@
 """Launch files run for real, where launch and launch_ros can be imported. Each test talks in a ROS
 domain of its own."""
 
-import itertools
 import os
 import subprocess
 import sys
@@ -14,13 +13,12 @@ sys.path[:0] = [str(Path(__file__).parents[1] / folder) for folder in ("ros", "s
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 import conftest_ros  # noqa: E402, F401
-
-_domains = itertools.count(os.getpid() + 50)
+from domains import next_domain  # noqa: E402
 
 
 @pytest.fixture
 def domain() -> int:
-    return 1 + next(_domains) % 100
+    return next_domain()
 
 
 @pytest.fixture(scope="session")

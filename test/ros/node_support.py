@@ -5,7 +5,6 @@ to it over real topics."""
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from domains import next_domain
 from lifting_ros.msg import Skeleton3DArray
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -30,7 +30,6 @@ from lifting_ros.ros.lifting_node import LiftingNode
 WAIT_S = 300.0
 """A limit against hanging, not a measure."""
 RGB = np.random.default_rng(3).integers(0, 255, (24, 32, 3), np.uint8)
-_domains = itertools.count()
 
 
 class FakeEstimator:
@@ -65,7 +64,7 @@ class Stage:
 
     def __init__(self, **overrides):
         self.context = Context()
-        rclpy.init(context=self.context, domain_id=1 + (os.getpid() + next(_domains)) % 100)
+        rclpy.init(context=self.context, domain_id=next_domain())
         overrides.setdefault("silence_s", 0.0)  # a slow machine is silent, too
         overrides.setdefault("detector__every", 1)  # one call of the estimator an image
         given = [

@@ -4,13 +4,13 @@ name."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import rclpy
 import yaml
+from domains import next_domain
 from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -29,7 +29,7 @@ LEAVES = {leaf.name: leaf for leaf in leaves(NodeConfig())}
 def make_node():
     """Function from parameter overrides to a node in a context of its own."""
     context = Context()
-    rclpy.init(context=context, domain_id=1 + os.getpid() % 100)
+    rclpy.init(context=context, domain_id=next_domain())
     made = []
 
     def make(**overrides) -> Node:

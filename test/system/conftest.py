@@ -2,7 +2,6 @@
 """System tests: real processes over real topics. Each test talks in a ROS domain of its own, to
 this machine only."""
 
-import itertools
 import os
 import sys
 from pathlib import Path
@@ -13,16 +12,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ros"))
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
 import conftest_ros  # noqa: F401
+from domains import next_domain
 from system_support import Peer, Processes
-
-_domains = itertools.count(os.getpid())
 
 
 @pytest.fixture(scope="module")
 def domain() -> int:
-    return (
-        1 + next(_domains) % 100
-    )  # above 101 the ports collide with those of outgoing connections
+    return next_domain()
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,9 @@ def large(frames: np.ndarray) -> np.ndarray:
 
 def four_persons(frames: np.ndarray) -> np.ndarray:
     """The frames at half the size, four times side by side."""
-    half = np.stack([cv2.resize(image, (320, 240), interpolation=cv2.INTER_AREA) for image in frames])
+    half = np.stack(
+        [cv2.resize(image, (320, 240), interpolation=cv2.INTER_AREA) for image in frames]
+    )
     row = np.concatenate([half, half[:, :, ::-1]], axis=2)
     return np.concatenate([row, row], axis=1)
 

@@ -43,7 +43,8 @@ class VideoEstimator:
 
     - `detector.every` frames or LONGEST_FOLLOWED_S have passed since the last detection,
     - the size of the image has changed,
-    - somebody was lost up to two seconds ago, or was unsure in the last frame,
+    - a frame of the last two seconds showed more persons than the last one,
+    - somebody has come in the last frames, or was unsure in the last one,
     - two persons are close to each other,
     - or somebody is lost, unsure or elsewhere when followed; the same frame is then detected.
     """
@@ -96,7 +97,9 @@ class VideoEstimator:
         every = self.estimator.config.detector.every
         passed_ns = stamp_ns - self._detected_ns
         is_due = self._followed + 1 >= every or passed_ns > 1e9 * LONGEST_FOLLOWED_S
-        if is_due or size != self._size or self.tracker.misses_somebody(stamp_ns):
+        if is_due or size != self._size:
+            return []
+        if self.tracker.misses_somebody(stamp_ns) or self.tracker.has_somebody_new():
             return []
 
         expected = self.tracker.expected(stamp_ns)

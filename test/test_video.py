@@ -11,11 +11,18 @@ from walkers import WalkersEstimator, crossing, frames_of, lift, numbered_image,
 
 from lifting_ros.detection.detector import DetectorConfig
 from lifting_ros.estimator import Estimate, EstimatorConfig, ImageError
-from lifting_ros.tracking.tracking import Tracker, TrackerConfig
+from lifting_ros.tracking import tracking
+from lifting_ros.tracking.tracking import SETTLED_HITS, Tracker, TrackerConfig
 from lifting_ros.types import Person
 from lifting_ros.video import LONGEST_FOLLOWED_S, SURE_MARGIN, VideoEstimator, add_seconds
 
 FPS = 30.0
+
+
+@pytest.fixture(autouse=True)
+def settled_at_once(monkeypatch):
+    """Persons are followed from their second frame on, so that few frames are enough."""
+    monkeypatch.setattr(tracking, "SETTLED_HITS", 1)
 
 
 def stamp(frame: int, fps: float = FPS) -> int:
@@ -63,6 +70,12 @@ def test_detects_every_nth_frame_and_follows_between(every):
     assert estimator.detected == list(range(0, 40, every))
     assert sorted(estimator.detected + estimator.followed) == list(range(40))
     assert {p.id for persons in tracked for p in persons} == {1}
+
+
+def test_who_has_just_come_is_detected(monkeypatch):
+    monkeypatch.setattr(tracking, "SETTLED_HITS", SETTLED_HITS)
+    estimator, _ = play([[person] for person in walker()], 10)
+    assert estimator.detected[: SETTLED_HITS + 1] == [0, 1, 2, 3, 4, 14]
 
 
 def test_every_image_is_detected_where_every_is_one():

@@ -31,6 +31,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -61,8 +62,12 @@ FIRST_RETENTION_S = 0.25
 seen once is a false alarm."""
 
 SEARCH_S = 2.0
-"""Time for which somebody lost is missed, even if the id is forgotten earlier; at most
-`retention_s`. With 1 s, one of two people who cross twice reappeared unsearched."""
+"""Time for which somebody lost is missed; at most `retention_s`. With 1 s, one of two people who
+cross twice reappeared unsearched."""
+
+SETTLED_HITS = 5
+"""Frames after which a person's motion is known, and the whole person is in view most of the time:
+people come in part by part."""
 
 LATE_IN_A_ROW = 10
 """Late frames in a row, each later than the one before, after which time itself has gone back."""
@@ -197,6 +202,13 @@ class _Step:
     tracks: Tracks
 
 
+class _Count(NamedTuple):
+    """How many persons with a track a frame showed."""
+
+    stamp_ns: int
+    persons: int
+
+
 class Tracker:
     """Gives persons ids and velocities, and smooths their joints.
 
@@ -230,9 +242,8 @@ class Tracker:
         self._shown: dict[int, Person] = {}
         self._late_ns: list[int] = []
         self._last: _Step | None = None
-        self._forgotten_ns: int | None = None
-        """Stamp of the last frame that showed anyone of those whose tracks were dropped while they
-        were lost; None: nobody's was."""
+        self._counts: deque[_Count] = deque()
+        """How many persons the frames of the last SEARCH_S showed."""
 
     def drop_if_late(self, stamp_ns: int) -> bool:
         """Whether a frame is late or repeated, and has to be left out: do not `update` with it.
@@ -270,8 +281,8 @@ class Tracker:
             self.reset()
 
         step = self._step(stamp_ns, persons)
-        self._note_forgotten(step.tracks)
         self._waiting.append(step)
+        self._count(step)
         self._stamp_ns = stamp_ns
         self._tracks = step.tracks
         self._last = step
@@ -288,15 +299,11 @@ class Tracker:
 
         return self._publish(self._waiting[-1].stamp_ns)
 
-    def _note_forgotten(self, after: Tracks) -> None:
-        """Note whose tracks are dropped in `after`, if they were lost already in the last frame:
-        after a gap in time nobody is looked for."""
-        before = self._tracks
-        was_lost = before.seen_ns < (self._stamp_ns or 0)
-        forgotten = was_lost & ~np.isin(before.ids, after.ids)
-        if forgotten.any():
-            newest_ns = int(before.seen_ns[forgotten].max())
-            self._forgotten_ns = max(newest_ns, self._forgotten_ns or newest_ns)
+    def _count(self, step: _Step) -> None:
+        self._counts.append(_Count(step.stamp_ns, int((step.rows >= 0).sum())))
+        search_ns = 1e9 * min(SEARCH_S, self.config.retention_s)
+        while step.stamp_ns - self._counts[0].stamp_ns > search_ns:
+            self._counts.popleft()
 
     def expected(self, stamp_ns: int) -> list[Skeleton2D]:
         """The 2D skeletons of the persons in the last frame, where the tracks predict them at
@@ -323,26 +330,30 @@ class Tracker:
 
         return expected
 
+    def has_somebody_new(self) -> bool:
+        """Whether fewer than SETTLED_HITS frames showed one of the persons in the last frame."""
+        last = self._last
+        if last is None:
+            return False
+
+        rows = last.rows[last.rows >= 0]
+        return bool((last.tracks.hits[rows] < SETTLED_HITS).any())
+
     def misses_somebody(self, stamp_ns: int) -> bool:
-        """Whether somebody was not in the last frame but keeps the id at `stamp_ns`, or was lost up
-        to SEARCH_S ago: people who cross are seen so briefly at times that their ids are forgotten
-        earlier."""
+        """Whether a frame up to SEARCH_S before `stamp_ns` showed more persons than the last one.
+
+        Ids do not matter: who is found again under another one is not missed, and people who cross
+        are seen so briefly at times that their ids are forgotten.
+        """
         last = self._last
         if last is None or stamp_ns <= last.stamp_ns:
             return False
 
-        # Who keeps the id
-        tracks = self._predict(stamp_ns)
-        if (tracks.seen_ns < last.stamp_ns).any():
-            return True
-
-        # Whose id is forgotten
-        lost_ns = last.tracks.seen_ns[last.tracks.seen_ns < last.stamp_ns].tolist()
-        if self._forgotten_ns is not None:
-            lost_ns.append(self._forgotten_ns)
-
+        now = self._counts[-1].persons
         search_ns = 1e9 * min(SEARCH_S, self.config.retention_s)
-        return any(stamp_ns - seen_ns <= search_ns for seen_ns in lost_ns)
+        return any(
+            count.persons > now and stamp_ns - count.stamp_ns <= search_ns for count in self._counts
+        )
 
     def _step(self, stamp_ns: int, persons: tuple[Person, ...]) -> _Step:
         """One step of the filter."""

@@ -642,12 +642,12 @@ def test_expectations_do_not_change_the_tracks():
 
 
 def test_lost_persons_are_missed_for_the_retention_time():
-    """Also those who were seen twice only, and have no id any more: for two seconds."""
+    """For two seconds at most; also those who were seen twice only, and have no id any more."""
     lifted = lift(walk(straight((-1, 3), (1, 3), 4.0, FPS), FPS), np.random.default_rng(0))
     for seen, retention_s, frames in (
         (60, 1.5, 44),
         (60, 0.5, 14),
-        (60, 3.0, 65),
+        (60, 3.0, 59),
         (2, 1.5, 44),
         (2, 3.0, 59),
     ):
@@ -672,6 +672,22 @@ def test_who_is_found_again_is_not_missed():
     for k in range(40):
         tracker.update(stamp(k), [] if 30 <= k < 36 else [lifted[k]])
     assert not tracker.misses_somebody(stamp(40))
+
+
+def test_who_is_found_under_another_id_is_not_missed():
+    """One person stands, and another one of the same place is five metres farther away."""
+    rng = np.random.default_rng(0)
+    near = lift(walk(straight((-1, 3), (1, 3), 4.0, FPS), FPS), rng)
+    far = lift(walk(straight((2, 9), (4, 9), 4.0, FPS), FPS), rng)
+    tracker = Tracker()
+    for k in range(20):
+        (frame,) = tracker.update(stamp(k), [near[k] if k < 10 else far[k]])
+    assert frame.persons[0].id == 2
+    assert not tracker.misses_somebody(stamp(20))
+
+    tracker.update(stamp(20), [near[20], far[20]])
+    tracker.update(stamp(21), [far[21]])
+    assert tracker.misses_somebody(stamp(22))
 
 
 def test_nobody_is_expected_at_an_earlier_stamp_or_untracked():

@@ -375,8 +375,8 @@ class PoseEstimator(KeypointLifter):
 
         The persons of all images go through the keypoint network as one batch. The results are
         those of `estimate` for each image, byte by byte with OpenVINO, which runs a batch person by
-        person. torch and ONNX Runtime sum in another order in a larger batch: keypoints differ by
-        less than 0.001 px in float32, 0.3 px in bfloat16.
+        person. torch and ONNX Runtime sum in another order in a larger batch; in torch keypoints
+        differ by less than 0.001 px in float32, 0.3 px in bfloat16.
 
         ImageError for an image of another shape or type, or where N differs.
         """

@@ -130,6 +130,7 @@ def measure(count: int, rates: list[float], args: argparse.Namespace, logs: Path
                 "cameras": f"[{', '.join(names)}]",
                 "weights": args.weights,
                 "threads": args.threads,
+                "device": args.device,
             }
             words = [word for name in settings for word in ("-p", f"{name}:={settings[name]}")]
             children.start("node", "lifting_ros.ros.node", "--ros-args", *words)
@@ -159,11 +160,12 @@ def main() -> int:
     parser.add_argument("--cameras", nargs="+", type=int, default=[1, 4], metavar="N")
     parser.add_argument("--hz", nargs="+", type=float, default=[30.0], metavar="HZ")
     parser.add_argument("--weights", default="full", metavar="W")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:n (default cpu)")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     parser.add_argument("--seconds", type=float, default=20.0, metavar="S")
     parser.add_argument("--json", default="", metavar="FILE", help="write the figures here as well")
     args = parser.parse_args()
-    PoseEstimator(EstimatorConfig(weights=args.weights))
+    PoseEstimator(EstimatorConfig(weights=args.weights, device=args.device))
 
     results = {}
     for count in args.cameras:

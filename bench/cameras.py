@@ -73,7 +73,7 @@ class Source:
         self.arrived[stamp_ns(message)] = self._node.get_clock().now().nanoseconds
 
     def figures(self, seconds: float) -> dict[str, float]:
-        """Rates per second, and ages in ms, of what was sent since the beginning."""
+        """Rates per second, and ages in ms (NaN without answers), of what was sent lately."""
         ages_ms = [
             (self.arrived[stamp] - stamp) / 1e6 for stamp in self.sent if stamp in self.arrived
         ]
@@ -141,7 +141,12 @@ def measure(count: int, rates: list[float], args: argparse.Namespace, logs: Path
                     raise RuntimeError("the node did not subscribe")
                 executor.spin_once(timeout_sec=0.1)
 
-            play(executor, sources, args.seconds / 4)
+            # Until each has been answered once
+            while not all(source.arrived for source in sources):
+                children.check()
+                if time.monotonic() > end:
+                    raise RuntimeError("the node did not answer")
+                play(executor, sources, 1.0)
             play(executor, sources, args.seconds)
             memory = memory_mb(children.pid("node"))
     finally:

@@ -4,9 +4,9 @@
 This process is the cameras: each sends frames 60 to 109 of the bundled clip, in which one person
 walks, over and over, at the rates of --hz by turns. For each number of cameras a node is started
 anew. `memory` is the node's resident memory at the end and `peak` the largest so far, in MB;
-`answered` the images that are answered in a second, `age` from the stamp of an image to the arrival
-of its skeletons. Networks that are not converted yet are converted by a start that does not count.
---json FILE writes the figures.
+`received` the images that reach the node in a second, `answered` those that it answers, `age` from
+the stamp of an image to the arrival of its skeletons. Networks that are not converted yet are
+converted by a start that does not count. --json FILE writes the figures.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from lifting_ros.msg import Skeleton3DArray
 from node import clip_frames
 from rclpy.executors import SingleThreadedExecutor
@@ -47,6 +48,9 @@ class Source:
         self.sent: list[int] = []
         self.arrived: dict[int, int] = {}
         self.due_s = 0.0
+        self.rates_hz: list[float] = []
+        """Images a second that came to the node, each second."""
+        self._name = name
         self._node = node
         self._frames = frames
         self._info = guessed_info(*SIZE)
@@ -54,6 +58,7 @@ class Source:
         self._infos = node.create_publisher(CameraInfo, f"/{name}/camera_info", 1)
         topic = f"/{name}/lifting/skeletons_3d"
         node.create_subscription(Skeleton3DArray, topic, self._on_answer, 50)
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def is_connected(self) -> bool:
         return bool(self._images.get_subscription_count() and self._infos.get_subscription_count())
@@ -72,6 +77,12 @@ class Source:
     def _on_answer(self, message: Skeleton3DArray) -> None:
         self.arrived[stamp_ns(message)] = self._node.get_clock().now().nanoseconds
 
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.startswith(f"{self._name}/"):
+                values = {value.key: value.value for value in status.values}
+                self.rates_hz.append(float(values["input rate [Hz]"]))
+
     def figures(self, seconds: float) -> dict[str, float]:
         """Rates per second, and ages in ms (NaN without answers), of what was sent lately."""
         ages_ms = [
@@ -79,6 +90,7 @@ class Source:
         ]
         return {
             "sent/s": len(self.sent) / seconds,
+            "received/s": float(np.mean(self.rates_hz or [np.nan])),
             "answered/s": len(ages_ms) / seconds,
             "age p50 ms": float(np.percentile(ages_ms, 50)),
             "age p99 ms": float(np.percentile(ages_ms, 99)),
@@ -91,14 +103,16 @@ def play(executor: SingleThreadedExecutor, sources: list[Source], seconds: float
     for source in sources:
         source.sent.clear()
         source.arrived.clear()
+        source.rates_hz.clear()
         source.due_s = start
 
     while time.monotonic() - start < seconds:
         source = min(sources, key=lambda one: one.due_s)
+        executor.spin_once(timeout_sec=0)  # late for an image, it still hears the answers
         while (left := source.due_s - time.monotonic()) > 0:
             executor.spin_once(timeout_sec=left)
         source.send()
-        source.due_s += 1 / source.hz
+        source.due_s = max(source.due_s + 1 / source.hz, time.monotonic())
 
     end = time.monotonic() + LAST_ANSWER_S
     while time.monotonic() < end:

@@ -10,6 +10,7 @@ where a difference is larger than its limit.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 from collections.abc import Sequence
 from unittest import mock
@@ -41,6 +42,7 @@ BOX_LIMIT_PX = 1.0
 Row = dict[str, float]
 
 
+@functools.cache
 def estimator_on(device: str, weights: str, dtype: str) -> PoseEstimator:
     """The estimator in torch, with networks in a precision."""
     with mock.patch.object(inference, "has_fast_bf16", lambda device: dtype == "bf16"):

@@ -6,7 +6,8 @@ Runtimes take turns, call by call, so that other programs on the machine slow al
 Wall is the fastest of --calls calls, in milliseconds; CPU is the median of what all threads of the
 process spent on a call. Figures of a runtime whose package is not installed are left out.
 
-networks: crops as the estimator hands them over, to belief maps, with the fusion. detector: a
+networks: crops as the estimator hands them over, to belief maps in the computer's memory, with the
+fusion. detector: a
 640x480 image at both sizes, resizing and boxes included. estimator: frames 60 to 109 of the
 bundled clip, in which one person walks.
 """
@@ -22,7 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from lifting_ros import device
+from lifting_ros import device as devices
 from lifting_ros.cli.files import write_json
 from lifting_ros.cli.tables import print_table
 from lifting_ros.device import use_threads
@@ -52,6 +53,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 4], metavar="N")
     parser.add_argument("--calls", type=int, default=20, metavar="N")
     parser.add_argument("--frames", type=int, default=LAST_FRAME - FIRST_FRAME + 1, metavar="N")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:n (default cpu)")
     parser.add_argument("--json", default="", metavar="FILE", help="also write the figures here")
     return parser.parse_args(arguments)
 
@@ -63,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
     for threads in args.threads:
         use_threads(threads)
         for weights in args.weights:
-            estimators = make_estimators(args.runtimes, weights)
+            estimators = make_estimators(args.runtimes, weights, args.device)
             suffix = f"{threads} threads"
             for batch in args.batches:
                 calls = {name: network_call(one, batch) for name, one in estimators.items()}
@@ -80,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     for title, rows in tables.items():
         print_table(title, rows)
     if args.json:
-        write_json(args.json, {"bf16": device.cpu_has_bf16(), **tables})
+        write_json(args.json, {"bf16": devices.cpu_has_bf16(), **tables})
     return 0
 
 
@@ -97,11 +99,13 @@ def read_frames(most: int) -> list[np.ndarray]:
     return frames
 
 
-def make_estimators(runtimes: list[str], weights: str) -> dict[str, PoseEstimator]:
-    """An estimator for each runtime that is installed."""
+def make_estimators(
+    runtimes: list[str], weights: str, device: str = "cpu"
+) -> dict[str, PoseEstimator]:
+    """An estimator for each runtime that is installed and runs on the device."""
     estimators = {}
     for runtime in runtimes:
-        config = EstimatorConfig(device="cpu", runtime=runtime, weights=weights)
+        config = EstimatorConfig(device=device, runtime=runtime, weights=weights)
         try:
             estimators[runtime] = PoseEstimator(config)
         except LiftingError as error:
@@ -116,7 +120,7 @@ def network_call(estimator: PoseEstimator, batch: int) -> Call:
     side = network.config.input_px
     crops = np.random.default_rng(0).integers(0, 256, (batch, side, side, 3), np.uint8)
     if isinstance(network, NetworkRunner):
-        return lambda: network.last(to_input(crops))
+        return lambda: network.last(to_input(crops))[0].cpu()  # waits for a GPU
 
     return lambda: network.last(crops)
 

@@ -41,14 +41,15 @@ ARGUMENTS = [
     DeclareLaunchArgument(
         "name",
         default_value="lifting",
-        description="name of the node; its outputs are NAMESPACE/NAME/...",
+        description="name of the node; its outputs are NAMESPACE/NAME/..., "
+        "with cameras NAMESPACE/CAMERA/NAME/...",
     ),
     DeclareLaunchArgument(
         "cameras",
         default_value="",
-        description="several cameras, as front,rear: a node each in NAMESPACE/CAMERA, "
-        "where the relative topics below are, too; "
-        "the frames that they put on /tf begin with CAMERA_",
+        description="several cameras, as front,rear, in one node; the relative topics below and "
+        "the outputs of each are in NAMESPACE/CAMERA, as of a node there; "
+        "the frames that they put on /tf begin with CAMERA_; empty: what params_file says",
     ),
     DeclareLaunchArgument(
         "params_file",
@@ -168,7 +169,7 @@ def _nodes(context: LaunchContext) -> list[Node]:
             f"got {', '.join(absolute)}"
         )
 
-    nodes = [_lifting(given, camera) for camera in cameras or [""]]
+    nodes = [_lifting(given, cameras)]
     if given["rviz"] == "true":
         # launch does not end what it has started when a later action fails
         require_package("rviz2", "rviz:=true")
@@ -177,22 +178,26 @@ def _nodes(context: LaunchContext) -> list[Node]:
     return nodes
 
 
-def _lifting(given: dict[str, str], camera: str) -> LifecycleNode:
-    overrides = _overrides(given, camera)
+def _lifting(given: dict[str, str], cameras: list[str]) -> LifecycleNode:
+    overrides = _overrides(given, cameras)
+    remappings = []
+    for camera in cameras or [""]:
+        remappings += _remappings(given, camera)
+
     return LifecycleNode(
         package="lifting_ros",
         executable="lifting_node",
         name=given["name"],
-        namespace=_namespace(given, camera),
+        namespace=given["namespace"],
         output="screen",
         parameters=[given["params_file"], *([overrides] if overrides else [])],
-        remappings=_remappings(given),
+        remappings=remappings,
         arguments=["--ros-args", "--log-level", given["log_level"]],
         **END,
     )
 
 
-def _overrides(given: dict[str, str], camera: str) -> dict[str, object]:
+def _overrides(given: dict[str, str], cameras: list[str]) -> dict[str, object]:
     """Parameters that go over those of the file."""
     values = {
         parameter: _value(name, given[name])
@@ -205,8 +210,8 @@ def _overrides(given: dict[str, str], camera: str) -> dict[str, object]:
     if given["keypoints"] or given["foreign_keypoints"]:
         values["input"] = "keypoints"
 
-    if camera:
-        values["tf.prefix"] = f"{camera}_"
+    if cameras:
+        values["cameras"] = cameras
 
     return values
 
@@ -216,24 +221,29 @@ def _value(name: str, text: str) -> bool | ParameterValue:
     return text == "true" if name in SWITCHES else ParameterValue(text, value_type=str)
 
 
-def _remappings(given: dict[str, str]) -> list[tuple[str, str]]:
-    """Topics of the node and what they are called here."""
+def _remappings(given: dict[str, str], camera: str) -> list[tuple[str, str]]:
+    """Topics of a camera and what they are called here."""
     beside = given["image"].removesuffix("/compressed").rpartition("/")
     topics = given | {"camera_info": given["camera_info"] or f"{beside[0]}{beside[1]}camera_info"}
 
     return [
-        (name, topics[name])
+        (_joined(camera, name), _joined(camera, topics[name]))
         for name in ("image", "camera_info", "depth", "keypoints", "foreign_keypoints")
         if topics[name]
     ]
 
 
-def _namespace(given: dict[str, str], camera: str) -> str:
-    return "/".join(part for part in (given["namespace"].rstrip("/"), camera) if part)
+def _joined(camera: str, topic: str) -> str:
+    """A topic of a camera; one that begins with a slash stays as it is."""
+    if not camera or topic.startswith("/"):
+        return topic
+
+    return f"{camera}/{topic}"
 
 
 def _rviz(given: dict[str, str], camera: str) -> Node:
-    node = "/".join(["", *filter(None, (_namespace(given, camera).strip("/"), given["name"]))])
+    parts = (given["namespace"].strip("/"), camera, given["name"])
+    node = "/".join(["", *filter(None, parts)])
     frame = given["rviz_frame"] or given["target_frame"]
     return Node(
         package="rviz2",

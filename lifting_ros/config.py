@@ -102,7 +102,8 @@ def _cast(default: Any, value: Any, name: str) -> Any:
         fits = default is None or isinstance(value, type(default))
 
     if not fits:
-        raise ConfigError(f"{name}: expected {type(default).__name__}, got {value!r}")
+        kind = "list" if isinstance(default, tuple) else type(default).__name__
+        raise ConfigError(f"{name}: expected {kind}, got {value!r}")
 
     return value
 

@@ -32,15 +32,19 @@ class PersonDetector(Protocol):
 
 
 class KeypointNetwork(Protocol):
-    """Finds the keypoints of persons whose boxes are known."""
+    """Finds the keypoints of persons whose boxes are known, in one batch."""
 
     def find(
-        self, image: np.ndarray, boxes_px: Sequence[np.ndarray], mirrored: bool = False
+        self,
+        images: Sequence[np.ndarray],
+        boxes_px: Sequence[np.ndarray],
+        mirrored: bool = False,
     ) -> list[FoundKeypoints]:
         """Keypoints of each box, in the order of the boxes.
 
-        image: (H, W, 3) uint8 RGB; boxes_px: N boxes (4,) of x0, y0, x1, y1, around the keypoints,
-        N at least 1; mirrored: also ask for the mirror image, and return the mean of both answers.
+        images: that of each box, (H, W, 3) uint8 RGB; boxes_px: N boxes (4,) of x0, y0, x1, y1,
+        around the keypoints, N at least 1; mirrored: also ask for the mirror image, and return
+        the mean of both answers.
         """
 
 

@@ -306,6 +306,7 @@ def test_python_runs(page, capsys, tmp_path):
     from label_support import make_labels
     from lifting_ros.msg import Joint3D, Skeleton3D, Skeleton3DArray
 
+    from lifting_ros import Camera, PoseEstimator
     from lifting_ros.research.labels.labels import write_labels
 
     person = Skeleton3D(id=3, root_covariance=np.eye(3).ravel())
@@ -328,6 +329,13 @@ def test_python_runs(page, capsys, tmp_path):
         elif "print_people" in made:
             made["print_people"](tmp_path / "people.png")
             assert capsys.readouterr().out.count("nan") == 0
+        elif "print_ranges" in made:
+            image = bags.frames([80])[0]
+            made["print_ranges"](
+                PoseEstimator(), [image] * 2, [Camera(np.diag([600.0, 600, 1]))] * 2
+            )
+            first, second = capsys.readouterr().out.splitlines()
+            assert first == second and "nan" not in first
         elif "generate_launch_description" in made:
             (include,) = made["generate_launch_description"]().entities
             assert {name for name, _ in include.launch_arguments} <= set(

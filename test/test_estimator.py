@@ -11,7 +11,7 @@ import torch
 
 from lifting_ros.config import ConfigError
 from lifting_ros.detection.detector import DetectorConfig
-from lifting_ros.device import choose_device, use_threads
+from lifting_ros.device import choose_device, cpu_has_bf16, use_threads
 from lifting_ros.estimator import (
     SHIPPED,
     WEIGHTS,
@@ -33,6 +33,10 @@ from lifting_ros.skeleton import KEYPOINT_FLIP, KEYPOINT_TO_JOINT
 from lifting_ros.types import Detection, FoundKeypoints, LiftedPoses, Skeleton2D
 
 CLIP = Path(__file__).parents[1] / "lifting_ros" / "demo" / "walk_and_sit.mp4"
+
+
+TOLERANCE_PX = 0.001 if not cpu_has_bf16() else 0.3
+"""Largest difference of a keypoint in torch: in float32, or in bfloat16."""
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +72,7 @@ def test_an_empty_room_is_empty(estimator):
 
 def test_with_a_camera_the_person_stands_in_front_of_it(estimator):
     (image,) = frames([80])
-    camera = Camera(np.array([[600.0, 0, 319.5], [0, 600, 239.5], [0, 0, 1]]))
+    camera = Camera(K)
     person = estimator.estimate(image, camera).persons[0]
     metric = person.skeleton_3d
     assert (
@@ -86,6 +90,73 @@ def test_the_same_image_gives_the_same_answer(estimator):
     (image,) = frames([80])
     first, second = (estimator.estimate(image).persons[0].skeleton_3d.joints_m for _ in range(2))
     np.testing.assert_array_equal(first, second)
+
+
+K = np.array([[600.0, 0, 319.5], [0, 600, 239.5], [0, 0, 1]])
+
+
+def batch_of_cameras(estimator) -> tuple[list, list]:
+    """Estimates of three images of different sizes and cameras: in one batch, and one by one."""
+    walking, sitting, empty = frames([80, 150, 0])
+    images = [walking, sitting[:, 60:].copy(), empty]
+    cameras = [Camera(K), None, Camera(K)]
+    ups = [(0.0, -1.0, 0.0), (np.nan, np.nan, np.nan), (0.0, -0.8, -0.6)]
+    depths = [np.full((48, 64), 3.0), None, None]
+    together = estimator.estimate_batch(images, cameras, ups, depths)
+    alone = [estimator.estimate(*given) for given in zip(images, cameras, ups, depths, strict=True)]
+    return together, alone
+
+
+def test_batch_is_the_same_as_one_image_after_the_other(estimator):
+    if estimator.runtime != "openvino":
+        pytest.skip("other runtimes sum in another order")
+    together, alone = batch_of_cameras(estimator)
+    assert [len(estimate.persons) for estimate in together] == [1, 1, 0]
+    for ours, theirs in zip(together, alone, strict=True):
+        np.testing.assert_equal(
+            [dataclasses.asdict(person) for person in ours.persons],
+            [dataclasses.asdict(person) for person in theirs.persons],
+        )
+        assert ours.detected and set(ours.seconds) == {"detect", "network", "lift"}
+
+
+def test_batch_in_torch_differs_by_rounding_only():
+    together, alone = batch_of_cameras(PoseEstimator(EstimatorConfig(runtime="torch")))
+    for ours, theirs in zip(together, alone, strict=True):
+        assert len(ours.persons) == len(theirs.persons)
+        for person, other in zip(ours.persons, theirs.persons):
+            gap = person.skeleton_2d.keypoints_px - other.skeleton_2d.keypoints_px
+            assert np.abs(gap).max() < TOLERANCE_PX
+
+
+def test_batch_asks_the_network_once_and_keeps_to_given_places(estimator, monkeypatch):
+    walking, sitting = frames([80, 150])
+    monkeypatch.setattr(estimator, "config", dataclasses.replace(estimator.config, second_look=0.0))
+    place = estimator.estimate(walking).persons[0].skeleton_2d
+    asked = []
+    find = estimator.network.find
+
+    def count(images, boxes, mirrored):
+        asked.append(len(boxes))
+        return find(images, boxes, mirrored)
+
+    monkeypatch.setattr(estimator.network, "find", count)
+    given = [[Detection(place.box_px, place.score)], None]
+    followed, detected = estimator.estimate_batch([walking, sitting], detections=given)
+    assert asked == [len(followed.persons) + len(detected.persons)] == [2]
+    assert (followed.detected, detected.detected) == (False, True)
+    assert "detect" not in followed.seconds
+
+
+def test_batch_of_nothing_is_nothing(estimator):
+    assert estimator.estimate_batch([]) == []
+
+
+@pytest.mark.parametrize("name", ["cameras", "ups", "depths", "detections"])
+def test_batch_wants_a_value_for_each_image(estimator, name):
+    images = [np.zeros((8, 8, 3), np.uint8)] * 2
+    with pytest.raises(ValueError, match=f"^{name}: expected 2, one for each image, got 1$"):
+        estimator.estimate_batch(images, **{name: [None]})
 
 
 @pytest.mark.parametrize(
@@ -107,11 +178,9 @@ class Looks:
         self.answers = answers
         self.asked = []
 
-    def __call__(
-        self, image: np.ndarray, detections: list[Detection], mirrored: bool = False
-    ) -> list[Skeleton2D]:
-        self.asked.append(([d.box_px.tolist() for d in detections], mirrored))
-        return [self.answers.pop(0) for _ in detections]
+    def __call__(self, looks: list, mirrored: bool = False) -> list[Skeleton2D]:
+        self.asked.append(([look.detection.box_px.tolist() for look in looks], mirrored))
+        return [self.answers.pop(0) for _ in looks]
 
 
 @pytest.mark.parametrize("second", [0.9, 0.85])

@@ -44,6 +44,31 @@ def test_memory_of_the_last_image_serves_the_next(size):
     assert faults_of_images("keep_freed_memory()", size) < 200 < 5_000 < faults_of_images("", size)
 
 
+GARBAGE = """
+import os, numpy as np
+from lifting_ros.memory import keep_freed_memory, return_freed_memory
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+keep_freed_memory()
+blocks = [np.ones(100_000, np.uint8) for _ in range(1000)]
+blocks = blocks[::100]
+before = resident()
+return_freed_memory()
+print(before - resident())
+"""
+
+
+@pytest.mark.skipif(
+    not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc"
+)
+def test_garbage_between_what_is_used_goes_back_to_the_system():
+    done = subprocess.run(
+        [sys.executable, "-c", GARBAGE], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout) > 80_000_000
+
+
 class Library:
     """Stands for the C library: refuses a block size above `largest`, and keeps what was asked."""
 

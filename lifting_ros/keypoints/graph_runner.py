@@ -83,14 +83,17 @@ class GraphRunner:
     def warm_up(self) -> None:
         """Compile the loops now, so that the first person does not wait."""
         side = self.config.input_px
-        self.find(np.zeros((side, side, 3), np.uint8), [np.array([0.0, 0.0, side, side])])
+        self.find([np.zeros((side, side, 3), np.uint8)], [np.array([0.0, 0.0, side, side])])
 
     def find(
-        self, image: np.ndarray, boxes_px: Sequence[np.ndarray], mirrored: bool = False
+        self,
+        images: Sequence[np.ndarray],
+        boxes_px: Sequence[np.ndarray],
+        mirrored: bool = False,
     ) -> list[FoundKeypoints]:
         """See `protocols.KeypointNetwork`."""
         areas = [crop_around(box, self.config.input_px) for box in boxes_px]
-        crops = np.stack([cut(image, area) for area in areas])
+        crops = np.stack([cut(image, area) for image, area in zip(images, areas)])
         maps, logits = self.last(crops, mirrored)
 
         presence = expit(logits.astype(np.float64))

@@ -124,13 +124,15 @@ class NetworkRunner:
         return _concatenate(parts)
 
     def find(
-        self, image: np.ndarray, boxes_px: Sequence[np.ndarray], mirrored: bool = False
+        self,
+        images: Sequence[np.ndarray],
+        boxes_px: Sequence[np.ndarray],
+        mirrored: bool = False,
     ) -> list[FoundKeypoints]:
-        """Keypoints of each box (4,) in an (H, W, 3) uint8 RGB image; see
-        `protocols.KeypointNetwork`."""
+        """See `protocols.KeypointNetwork`."""
         # Network
         areas = [crop_around(box, self.config.input_px) for box in boxes_px]
-        crops = np.stack([cut(image, area) for area in areas])
+        crops = np.stack([cut(image, area) for image, area in zip(images, areas)])
         maps, logits = self.last(to_input(crops), mirrored)
 
         # Keypoints in crop pixels

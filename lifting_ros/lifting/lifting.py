@@ -250,6 +250,9 @@ class Lifter:
         for pitch in range(-_USUAL_PITCHES, _USUAL_PITCHES + 1):
             self._masked(pitch, self._tilt_std)
 
+        # 6 MB each, of which a camera uses a few; made again in some milliseconds
+        self._candidates.cache_clear()
+
     def _make_arrays(self, count: int) -> PoseArrays:
         """Arrays for `count` persons, all of them INVALID."""
         invalid = LiftedPoses.invalid(count, self.config.modes)

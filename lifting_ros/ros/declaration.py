@@ -3,7 +3,7 @@
 list them. Descriptors come from the fields' metadata.
 
 A nested dataclass `b` with a field `c` becomes the parameter `b.c`; with `inline` in its metadata
-just `c`. `live` in a field's metadata: it may change while the node runs.
+just `c`. `live` in a field's metadata: it may change while the node runs; `fixed`: never.
 """
 
 from __future__ import annotations
@@ -104,8 +104,9 @@ def declare(node: Node, cls: type[T], fixed: bool = True) -> T:
         if name in given:
             node.undeclare_parameter(name)
 
+        is_fixed = fixed or bool(leaf.metadata.get("fixed"))
         node.declare_parameter(
-            name, _for_ros(values[leaf.path]), descriptor(leaf, fixed), ignore_override=True
+            name, _for_ros(values[leaf.path]), descriptor(leaf, is_fixed), ignore_override=True
         )
 
     return _build(cls(), values)

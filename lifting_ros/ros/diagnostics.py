@@ -4,13 +4,14 @@ cause."""
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.node import Node
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -97,23 +98,24 @@ class Tally:
         return values, len(ages), dropped
 
 
+class Part(NamedTuple):
+    """What one status of the diagnostics is about: one camera."""
+
+    name: str
+    """Full name, without the slash in front."""
+    tally: Tally
+    describe: Callable[[], tuple[str, dict[str, str]]]
+    """Returns the state and more values."""
+    expected_topic: Callable[[], str]
+    """Returns the topic that frames should arrive on, empty if none should."""
+
+
 class Diagnostics:
-    """Publishes a Tally once a second.
+    """Publishes the tally of each part once a second, in one message."""
 
-    describe: returns the node's state and more values. expected_topic: returns the topic that
-    frames should arrive on, empty if none should.
-    """
-
-    def __init__(
-        self,
-        node: Node,
-        describe: Callable[[], tuple[str, dict[str, str]]],
-        expected_topic: Callable[[], str],
-    ):
-        self.tally = Tally()
+    def __init__(self, node: Node, parts: Sequence[Part]):
         self._node = node
-        self._describe = describe
-        self._expected_topic = expected_topic
+        self._parts = parts
         overrides = QoSOverridingOptions.with_default_policies()
         self._publisher = node.create_publisher(
             DiagnosticArray, "/diagnostics", 10, qos_overriding_options=overrides
@@ -121,36 +123,48 @@ class Diagnostics:
         self._timer = node.create_timer(PERIOD_S, self._publish, clock=STEADY)
 
     def _publish(self) -> None:
-        values, answered, dropped = self.tally.take(PERIOD_S)
-        state, more = self._describe()
-        failed = {cause: count for cause, count in dropped.items() if cause.startswith("failed")}
-        name = f"{self._node.get_fully_qualified_name()[1:]}: pose estimation"
-        status = DiagnosticStatus(level=DiagnosticStatus.OK, name=name, message=state)
-
-        if failed:
-            status.level = DiagnosticStatus.ERROR
-            status.message = f"{sum(failed.values())} frames {', '.join(failed)}"
-        elif not answered and (topic := self._expected_topic()):
-            # An answer may take longer than a period
-            silent = values["input rate [Hz]"] == "0.0"
-            problem = "no frames" if silent else "no answer yet to the frames"
-            status.level = DiagnosticStatus.WARN
-            status.message = f"{problem} on {topic}"
-        elif others := {
-            cause: count for cause, count in dropped.items() if cause != "a newer one came"
-        }:
-            status.level = DiagnosticStatus.WARN
-            status.message = ", ".join(f"{cause} ({count})" for cause, count in others.items())
-
-        values |= more | {"memory [MB]": f"{memory_bytes() / 1e6:.0f}"}
-        if torch.cuda.is_available():
-            values["GPU memory [MB]"] = f"{torch.cuda.memory_reserved() / 1e6:.0f}"
-
-        status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
-
-        message = DiagnosticArray(status=[status])
+        process = process_values()
+        message = DiagnosticArray(status=[status_of(part, process) for part in self._parts])
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
+
+
+def status_of(part: Part, process: Mapping[str, str]) -> DiagnosticStatus:
+    """The status of a part since it was last asked for; process: values of the whole process."""
+    values, answered, dropped = part.tally.take(PERIOD_S)
+    state, more = part.describe()
+    failed = {cause: count for cause, count in dropped.items() if cause.startswith("failed")}
+    name = f"{part.name}: pose estimation"
+    status = DiagnosticStatus(level=DiagnosticStatus.OK, name=name, message=state)
+
+    if failed:
+        status.level = DiagnosticStatus.ERROR
+        status.message = f"{sum(failed.values())} frames {', '.join(failed)}"
+    elif not answered and (topic := part.expected_topic()):
+        # An answer may take longer than a period
+        silent = values["input rate [Hz]"] == "0.0"
+        problem = "no frames" if silent else "no answer yet to the frames"
+        status.level = DiagnosticStatus.WARN
+        status.message = f"{problem} on {topic}"
+    elif others := {
+        cause: count for cause, count in dropped.items() if cause != "a newer one came"
+    }:
+        status.level = DiagnosticStatus.WARN
+        status.message = ", ".join(f"{cause} ({count})" for cause, count in others.items())
+
+    values |= more | process
+    status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
+    return status
+
+
+def process_values() -> dict[str, str]:
+    """Memory of this process, and on the GPU where torch uses one."""
+    values = {"memory [MB]": f"{memory_bytes() / 1e6:.0f}"}
+    torch = sys.modules.get("torch")  # not every runtime needs it
+    if torch is not None and torch.cuda.is_available():
+        values["GPU memory [MB]"] = f"{torch.cuda.memory_reserved() / 1e6:.0f}"
+
+    return values
 
 
 def memory_bytes() -> int:

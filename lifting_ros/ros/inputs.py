@@ -16,6 +16,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from lifting_ros.msg import ForeignKeypoints2DArray, Skeleton2DArray
+from lifting_ros.ros.camera_names import CameraNames
 from lifting_ros.ros.conversions import header_ns
 from lifting_ros.ros.parameters import NodeConfig, QosConfig
 
@@ -166,11 +167,12 @@ class ImageChannel:
 
 
 class Inputs:
-    """All subscriptions of the node; calls `take` with a Job for each message to be answered."""
+    """All subscriptions of one camera; calls `take` with a Job for each message to be answered."""
 
     def __init__(
         self,
         node: Node,
+        names: CameraNames,
         config: NodeConfig,
         take: Callable[[Job], None],
         warn: Callable[[str], None],
@@ -180,7 +182,7 @@ class Inputs:
         self._infos: deque[CameraInfo] = deque(maxlen=_INFOS)
 
         def channel(kind: type, topic: str, callback: Callable[[Any], None]) -> Channel:
-            return Channel(node, kind, topic, callback, config.qos)
+            return Channel(node, kind, names.beside(topic), callback, config.qos)
 
         infos = channel(CameraInfo, "camera_info", self._on_camera_info)
         self.channels: list[Channel | ImageChannel]
@@ -193,7 +195,8 @@ class Inputs:
             return
 
         images = [
-            channel(kind, topic, self._on_image) for kind, topic in _image_topics(node, config)
+            Channel(node, kind, topic, self._on_image, config.qos)
+            for kind, topic in _image_topics(node, names.beside("image"), config)
         ]
         self.channels = [ImageChannel(images, warn), infos]
         if self._pairs:
@@ -240,14 +243,14 @@ def type_name(kind: type) -> str:
     return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
 
 
-def _image_topics(node: Node, config: NodeConfig) -> list[tuple[type, str]]:
+def _image_topics(node: Node, image: str, config: NodeConfig) -> list[tuple[type, str]]:
     """Where images may come from, what the configuration asks for first."""
     # As in image_transport, the suffix is appended to the remapped name. Some name the compressed
     # topic itself.
-    name = node.resolve_topic_name("image")
-    raw = (Image, "image")
+    name = node.resolve_topic_name(image)
+    raw = (Image, image)
     compressed = (CompressedImage, f"{name}/compressed")
-    named = (CompressedImage, "image")
+    named = (CompressedImage, image)
     if config.image_transport == "compressed":
         return [compressed, named, raw]
     return [raw, named, compressed]

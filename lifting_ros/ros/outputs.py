@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The node's publishers. Messages without subscribers are not built."""
+"""The publishers of one camera. Messages without subscribers are not built."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from visualization_msgs.msg import MarkerArray
 
 from lifting_ros.estimator import KeypointLifter, model_name
 from lifting_ros.msg import HypothesisArray, Skeleton2DArray, Skeleton3DArray, SkeletonInfo
+from lifting_ros.ros.camera_names import CameraNames
 from lifting_ros.ros.conversions import (
     header_ns,
     persons_to_array_2d,
@@ -44,15 +45,16 @@ TOPICS = {
 
 
 class Outputs:
-    """Everything that the node publishes about persons.
+    """Everything that the node publishes about the persons of one camera.
 
     Its publishers are managed by the lifecycle: they send nothing while the node is not active.
     Those of /tf and /humans exist only while they are asked for; nobody publishes there while the
     node is not active.
     """
 
-    def __init__(self, node: LifecycleNode, config: NodeConfig):
+    def __init__(self, node: LifecycleNode, names: CameraNames, config: NodeConfig):
         self._node = node
+        self._names = names
         self._publishers = {
             topic: self._publisher(kind, topic, 10) for topic, kind in TOPICS.items()
         }
@@ -67,8 +69,9 @@ class Outputs:
         self._frames = _body_frames(config)
 
     def _publisher(self, kind: type, topic: str, qos: QoSProfile | int) -> LifecyclePublisher:
+        overrides = QoSOverridingOptions.with_default_policies()
         return self._node.create_lifecycle_publisher(
-            kind, topic, qos, qos_overriding_options=QoSOverridingOptions.with_default_policies()
+            kind, self._names.own(topic), qos, qos_overriding_options=overrides
         )
 
     def have_listeners(self) -> bool:

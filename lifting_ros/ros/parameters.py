@@ -5,12 +5,13 @@ config/lifting.yaml; with --table, for the docs."""
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from lifting_ros.config import ConfigError
 from lifting_ros.estimator import UP, EstimatorConfig
+from lifting_ros.ros.camera_names import check_cameras
 from lifting_ros.ros.declaration import to_table, to_yaml
 from lifting_ros.ros.markers import MarkerConfig
 from lifting_ros.tracking.tracking import TrackerConfig
@@ -131,6 +132,17 @@ class NodeConfig:
             "choices": ("image", "keypoints"),
         },
     )
+    cameras: tuple[str, ...] = field(
+        default=("",),
+        metadata={
+            "description": (
+                "several cameras, such as [front, rear]: topics, outputs and the prefix of frames "
+                "begin with the camera's name; one empty name: one camera, without; read at the "
+                "start only"
+            ),
+            "fixed": True,
+        },
+    )
     lazy: bool = field(
         default=True,
         metadata={
@@ -209,12 +221,21 @@ class NodeConfig:
     )
 
     def __post_init__(self):
+        check_cameras(self.cameras)
         known = np.isfinite(self.up).all() and np.any(self.up)
         if len(self.up) != 3 or not (known or np.isnan(self.up).all()):
             raise ConfigError(
                 "up: expected three numbers that are not all zero, or three NaN where it is not "
                 f"known, got {list(self.up)}"
             )
+
+
+def of_camera(config: NodeConfig, camera: str) -> NodeConfig:
+    """The parameters of one camera: the names of its frames on /tf begin with its own."""
+    if not camera:
+        return config
+
+    return replace(config, tf=replace(config.tf, prefix=f"{config.tf.prefix}{camera}_"))
 
 
 def default_yaml() -> str:

@@ -197,6 +197,13 @@ class NewestQueue:
             self._changed.wait_for(lambda: self._items or self._closed)
             return None if self._closed else self._items.popleft()
 
+    def take_if_full(self) -> Any | None:
+        """Remove the oldest item if the queue is full; else None."""
+        with self._changed:
+            if len(self._items) < self._items.maxlen:
+                return None
+            return self._items.popleft()
+
     def clear(self) -> None:
         """Drop all items."""
         with self._changed:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker of the node `lifting`: a queue of messages and the thread that answers them.
+"""The worker of one camera: a queue of messages and the thread that answers them.
 
 The executor's thread puts messages into the queue; the worker estimates, tracks and publishes.
 """
@@ -17,7 +17,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from lifting_ros.estimator import Clock, KeypointLifter
+from lifting_ros.estimator import Clock
 from lifting_ros.geometry.body_frame import in_frame
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.geometry.transform_tree import TransformError, plain_frame
@@ -29,6 +29,7 @@ from lifting_ros.ros.inputs import Job, stamp_ns
 from lifting_ros.ros.outputs import Outputs
 from lifting_ros.ros.parameters import NodeConfig
 from lifting_ros.ros.runtime import NewestQueue
+from lifting_ros.ros.shared_estimator import SharedEstimator
 from lifting_ros.ros.skeleton_messages import message_to_skeletons
 from lifting_ros.ros.transforms import TransformListener
 from lifting_ros.tracking.tracking import TrackedFrame, Tracker
@@ -66,15 +67,17 @@ class Worker:
 
     def __init__(
         self,
-        estimator: KeypointLifter,
+        shared: SharedEstimator,
         tracker: Tracker,
         outputs: Outputs,
         tally: Tally,
         context: WorkerContext,
     ):
-        self._estimator = estimator
+        self._shared = shared
+        self._estimator = shared.estimator
+        """Used in a turn of the shared estimator alone."""
         self._tracker = tracker
-        self._video = VideoEstimator(estimator, tracker)
+        self._video = VideoEstimator(shared.estimator, tracker)
         self._outputs = outputs
         self._tally = tally
         self._context = context
@@ -168,25 +171,54 @@ class Worker:
 
     def _answer(self, job: Job) -> None:
         config = self._context.config()
-        stamp = stamp_ns(job.message)
-        if self._tracker.drop_if_late(stamp):
-            self._drop(
-                "late or repeated",
-                f"{config.input} not used: late or repeated: its stamp, {stamp / 1e9:.3f} s,"
-                " is not later than that of the one before",
-            )
+        if self._is_late(job, config):
             return
 
-        self._is_showing = True
-        self._estimate_and_publish(job, stamp, config)
+        # Waits for a transform, which is not for the others to wait for
+        up = self._up(job.message.header, config)
+        with self._shared.turn() as waited:
+            if waited and not config.tf.gravity_frame:
+                job = self._newest(job, config)
+            self._is_showing = True
+            clock = Clock()
+            persons, image = self._estimate(job, up, config, clock)
+
+        self._track_and_publish(job.message.header, persons, image, config, clock)
         self._heard_s = time.monotonic()
 
-    def _estimate_and_publish(self, job: Job, stamp: int, config: NodeConfig) -> None:
-        header = job.message.header
-        clock = Clock()
+    def _newest(self, job: Job, config: NodeConfig) -> Job:
+        """The message to answer after the wait for a turn: the oldest in the queue where that has
+        become full, else `job`."""
+        newer = self._queue.take_if_full()
+        if newer is None or self._is_late(newer, config):
+            return job
 
-        # Estimate, in the frame of the message
-        persons, image = self._estimate(job, config, clock)
+        self._tally.dropped("a newer one came")
+        return newer
+
+    def _is_late(self, job: Job, config: NodeConfig) -> bool:
+        """Whether the message is late, which is counted and reported."""
+        stamp = stamp_ns(job.message)
+        if not self._tracker.drop_if_late(stamp):
+            return False
+
+        self._drop(
+            "late or repeated",
+            f"{config.input} not used: late or repeated: its stamp, {stamp / 1e9:.3f} s,"
+            " is not later than that of the one before",
+        )
+        return True
+
+    def _track_and_publish(
+        self,
+        header: Header,
+        persons: Sequence[Person],
+        image: np.ndarray | None,
+        config: NodeConfig,
+        clock: Clock,
+    ) -> None:
+        stamp = header_ns(header)
+        clock.restart()
 
         # Transform to the target frame
         frame_3d = ""
@@ -237,11 +269,10 @@ class Worker:
         return [(frame, self._pending.popleft()) for frame in due]
 
     def _estimate(
-        self, job: Job, config: NodeConfig, clock: Clock
+        self, job: Job, up: np.ndarray, config: NodeConfig, clock: Clock
     ) -> tuple[Sequence[Person], np.ndarray | None]:
         """The persons of a message, in its own frame, and its image (None for keypoints)."""
         message = job.message
-        up = self._up(message.header, config)
         self._estimator.retune(config.estimator)
         self._outputs.publish_info_if_changed(config, self._estimator)
 

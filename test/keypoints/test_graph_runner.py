@@ -94,7 +94,8 @@ def test_keypoints_are_in_pixels_of_the_image(weights):
     boxes = [np.array([20.0, 10, 90, 110]), np.array([60.0, -20, 150, 60])]
     runner = load_graph_runner(weights, small_prior(), TorchGraphs())
     whole = load_runner(weights, small_prior(), torch.device("cpu"))
-    for ours, theirs in zip(runner.find(image, boxes), whole.find(image, boxes), strict=True):
+    images = [image, image[:, ::-1]]
+    for ours, theirs in zip(runner.find(images, boxes), whole.find(images, boxes), strict=True):
         np.testing.assert_allclose(ours.presence, theirs.presence, atol=0.01)
         np.testing.assert_allclose(ours.confidence, theirs.confidence, atol=0.01)
         assert np.median(np.abs(ours.keypoints_px - theirs.keypoints_px)) < 0.5

@@ -74,6 +74,7 @@ class Stage:
         self.node = LiftingNode(
             self._make, self._make, context=self.context, parameter_overrides=given
         )
+        self.feed = self.node.feeds[0]
         self.peer = Node("peer", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
@@ -154,9 +155,9 @@ class Stage:
         """Publish a camera_info, once the node is subscribed to it."""
         self.publisher(CameraInfo, "camera_info")
         self.until(lambda: self.subscribed("camera_info"), "the subscription to camera_info")
-        known = len(self.node._inputs._infos)
+        known = len(self.feed.inputs._infos)
         self.send(camera_info(32, 24, 30.0) if info is None else info, seconds, "camera_info")
-        self.until(lambda: len(self.node._inputs._infos) > known, "camera_info")
+        self.until(lambda: len(self.feed.inputs._infos) > known, "camera_info")
 
     def diagnostics(self) -> dict[str, str]:
         """What the next message on /diagnostics says, with level and message beside its values."""

@@ -168,7 +168,7 @@ def test_the_node_publishes_them_beside_its_own(installed, monkeypatch):
             ),
         )
         stage.node.start()
-        assert stage.node._is_wanted()  # who asks only for who is there is somebody who listens
+        assert stage.feed.is_wanted()  # who asks only for who is there is somebody who listens
         stage.connect()
         answer = stage.ask()
         (ids,) = heard.received["/humans/bodies/tracked"]
@@ -177,7 +177,7 @@ def test_the_node_publishes_them_beside_its_own(installed, monkeypatch):
         assert skeleton.header == answer.header and max(point.c for point in skeleton.skeleton) > 0
         assert (
             stage.node.trigger_shutdown() == TransitionCallbackReturn.SUCCESS
-            and stage.node._outputs._humans is None
+            and stage.feed.outputs._humans is None
         )
     finally:
         stage.close()

@@ -231,11 +231,22 @@ def test_topic_of_keypoints_makes_them_the_input(nodes, topic):
     )
 
 
-def test_cameras_have_a_node_each_and_frames_of_their_own(nodes):
-    front, rear = nodes(cameras="front, rear", namespace="/bot", image="image_raw")
-    assert (front["namespace"], rear["namespace"]) == ("/bot/front", "/bot/rear")
-    assert dict(rear["remappings"]) == {"image": "image_raw", "camera_info": "camera_info"}
-    assert plain(rear["parameters"][1]) == {"tf.prefix": "rear_"}
+def test_cameras_share_a_node_and_have_topics_of_their_own(nodes):
+    (node,) = nodes(cameras="front, rear", namespace="/bot", image="image_raw")
+    assert node["namespace"] == "/bot"
+    assert node["remappings"] == [
+        ("front/image", "front/image_raw"),
+        ("front/camera_info", "front/camera_info"),
+        ("rear/image", "rear/image_raw"),
+        ("rear/camera_info", "rear/camera_info"),
+    ]
+    assert plain(node["parameters"][1]) == {"cameras": ["front", "rear"]}
+
+
+def test_rviz_shows_the_first_camera(nodes, install):
+    install("rviz2")
+    _, rviz = nodes(rviz="true", namespace="bot", cameras="front,rear")
+    assert rviz["remappings"][0] == ("/lifting/markers", "/bot/front/lifting/markers")
 
 
 def test_cameras_do_not_share_a_topic(nodes):

@@ -36,7 +36,7 @@ from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from lifting_ros.config import ConfigError
-from lifting_ros.ros import lifting_node, outputs, worker
+from lifting_ros.ros import camera_feed, outputs, worker
 from lifting_ros.ros.conversions import persons_to_array_2d
 from lifting_ros.ros.inputs import Job, stamp_ns
 
@@ -145,7 +145,7 @@ def test_failed_configuration_is_reported_and_can_be_retried(stage, monkeypatch,
 @pytest.mark.parametrize("step", ["Worker", "publish_info", "_poll_graph"])
 def test_failed_activation_is_reported_and_can_be_retried(stage, monkeypatch, step):
     s = stage(start=False)
-    owners = {"Worker": lifting_node, "publish_info": s.node._outputs, "_poll_graph": s.node}
+    owners = {"Worker": camera_feed, "publish_info": s.feed.outputs, "_poll_graph": s.node}
 
     def fail(*_):
         raise RuntimeError("not authorised to subscribe\nmore")
@@ -155,7 +155,7 @@ def test_failed_activation_is_reported_and_can_be_retried(stage, monkeypatch, st
         with pytest.raises(ConfigError, match="^not authorised to subscribe$"):
             s.node.start()
     assert state(s) == "unconfigured"
-    assert s.node._worker is None and s.node._estimator is None
+    assert s.feed.worker is None and s.node._estimator is None
     s.node.start()
     s.connect()
     assert s.ask().skeletons
@@ -268,7 +268,7 @@ def test_what_nobody_listens_to_is_not_made(stage, monkeypatch):
     s.ask()
     assert made == ["persons_to_array_3d"]
     flat = s.listen(Skeleton2DArray, "/lifting/skeletons_2d")
-    s.until(lambda: s.node._outputs._is_wanted("~/skeletons_2d"), "the listener")
+    s.until(lambda: s.feed.outputs._is_wanted("~/skeletons_2d"), "the listener")
     s.ask()
     s.until(lambda: flat, "keypoints")
     assert set(made) == {"persons_to_array_2d", "persons_to_array_3d"}
@@ -296,10 +296,10 @@ def test_disabling_drops_the_queue_and_stops_publishing(stage):
     s.until(lambda: s.estimator.calls)
     for n in range(5):
         s.send()
-        s.until(lambda n=n: len(s.node._worker._queue._items) == n + 1)
+        s.until(lambda n=n: len(s.feed.worker._queue._items) == n + 1)
     threading.Timer(0.3, gate.set).start()
     assert call(s, SetBool, "/lifting/enable", SetBool.Request(data=False)).success
-    assert not s.node._worker._busy.locked() and not s.node._worker._queue._items
+    assert not s.feed.worker._busy.locked() and not s.feed.worker._queue._items
     s.spin(0.5)
     assert [stamp_ns(m) for m in answers] == [first] and len(s.estimator.calls) == 1
     assert call(s, SetBool, "/lifting/enable", SetBool.Request(data=True)).success
@@ -314,10 +314,10 @@ def test_told_to_end_it_gives_up_the_current_image(stage):
     gate = s.hold_answers()
     s.send()
     s.until(lambda: s.estimator.calls)
-    worker = s.node._worker
+    worker = s.feed.worker
     rclpy.shutdown(context=s.context)  # as a signal does
     s.node.close()
-    assert worker._busy.locked() and s.node._worker is None
+    assert worker._busy.locked() and s.feed.worker is None
     gate.set()
     worker._thread.join()
     assert not s.received["/lifting/skeletons_3d"]
@@ -327,7 +327,7 @@ def test_an_image_on_its_way_to_the_worker_is_given_up_as_well(stage):
     s = stage()
     s.connect()
     s.ask()
-    worker = s.node._worker
+    worker = s.feed.worker
     with worker._busy:  # the worker has taken the image, and waits here
         worker._queue.put(Job(image(RGB, "rgb8")))
         s.until(lambda: not worker._queue._items, "the worker")
@@ -479,7 +479,7 @@ def png(pixels: np.ndarray) -> CompressedImage:
 )
 def test_images_that_are_there_are_used_and_it_is_said(stage, monkeypatch, transport, topic, kind):
     said = []
-    monkeypatch.setattr(lifting_node.LiftingNode, "_log", lambda self, text: said.append(text))
+    monkeypatch.setattr(camera_feed.CameraFeed, "_log", lambda self, text: said.append(text))
     s = stage(image_transport=transport)
     answers = s.listen()
     s.publisher(kind, topic)
@@ -490,7 +490,7 @@ def test_images_that_are_there_are_used_and_it_is_said(stage, monkeypatch, trans
     asked = "Image on /image" if transport == "raw" else "CompressedImage on /image/compressed"
     line = f"image: nobody publishes {asked}, so {kind.__name__} on /{topic} is used"
     assert said.count(line) == 1
-    assert s.node._expected_topic() == f"/{topic}"
+    assert s.feed.expected_topic() == f"/{topic}"
 
 
 def test_the_transport_that_was_asked_for_is_used_once_it_is_there(stage):
@@ -500,12 +500,12 @@ def test_the_transport_that_was_asked_for_is_used_once_it_is_there(stage):
     s.until(lambda: s.subscribed("image/compressed"), "the other subscription")
     s.connect()
     s.until(lambda: not s.subscribed("image/compressed"), "the end of the other one")
-    assert s.ask().skeletons and s.node._expected_topic() == "/image"
+    assert s.ask().skeletons and s.feed.expected_topic() == "/image"
 
 
 def test_a_topic_without_images_is_named_with_its_type(stage, monkeypatch):
     said = []
-    monkeypatch.setattr(lifting_node.LiftingNode, "_log", lambda self, text: said.append(text))
+    monkeypatch.setattr(camera_feed.CameraFeed, "_log", lambda self, text: said.append(text))
     s = stage()
     s.listen()
     s.publisher(CameraInfo, "image")
@@ -537,7 +537,7 @@ def test_a_depth_image_that_cannot_be_used_costs_the_depth_alone(stage):
     s.send(seconds=50.0)
     s.send(image(RGB, "rgb8"), seconds=50.0, topic="depth")
     s.until(lambda: s.received["/lifting/skeletons_3d"])
-    assert s.estimator.calls[-1]["depth"] is None and s.node.tally.total_dropped == {
+    assert s.estimator.calls[-1]["depth"] is None and s.feed.tally.total_dropped == {
         "depth not usable": 1
     }
 
@@ -546,7 +546,7 @@ def test_image_waiting_for_depth_is_dropped_without_listeners(stage):
     s = stage(depth__enabled=True)
     s.connect()
     s.send()
-    pairs = s.node._inputs._pairs
+    pairs = s.feed.inputs._pairs
     s.until(lambda: pairs._waiting is not None)
     pairs.add_depth(image(np.zeros((2, 2), np.uint16), "16UC1"))
     assert call(s, SetBool, "/lifting/enable", SetBool.Request(data=False)).success
@@ -577,7 +577,7 @@ def test_keypoints_of_other_detectors_are_converted(stage):
             ForeignKeypoints2DArray(people=[ForeignKeypoints2D(keypoints=points)], **wrong),
             topic="foreign_keypoints",
         )
-    s.until(lambda: s.node.tally.total_dropped["not usable"])
+    s.until(lambda: s.feed.tally.total_dropped["not usable"])
     s.send(
         ForeignKeypoints2DArray(
             people=[ForeignKeypoints2D(score=0.5, keypoints=points)], convention="coco17"
@@ -670,7 +670,7 @@ def test_target_frame_applies_to_3d_topics_only(stage):
     s.until(lambda: s.node._transforms._tree._edges)
     s.until(
         lambda: all(
-            s.node._outputs._is_wanted(f"~/{name}")
+            s.feed.outputs._is_wanted(f"~/{name}")
             for name in ("hypotheses", "markers", "debug_image")
         ),
         "the listeners",
@@ -707,7 +707,7 @@ def test_transforms_are_forgotten_when_time_jumps_back(stage):
     at(99)
     assert edges() == {FRAME}
     s.send(seconds=101.5)
-    s.until(lambda: s.node.tally.total_dropped["no transform"] == 1)
+    s.until(lambda: s.feed.tally.total_dropped["no transform"] == 1)
 
 
 def test_without_the_transform_2d_goes_on_and_the_cause_is_told(stage):
@@ -717,7 +717,7 @@ def test_without_the_transform_2d_goes_on_and_the_cause_is_told(stage):
     s.send()
     s.until(lambda: flat)
     assert (
-        s.node.tally.total_dropped["no transform"] == 1 and not s.received["/lifting/skeletons_3d"]
+        s.feed.tally.total_dropped["no transform"] == 1 and not s.received["/lifting/skeletons_3d"]
     )
 
 
@@ -793,13 +793,13 @@ def test_a_stream_that_starts_again_starts_other_tracks(stage):
 def test_a_late_image_is_dropped_and_counted_and_nobody_is_new(stage, monkeypatch):
     """15 Hz, with the fourth and the fifth image swapped, and the last one sent twice."""
     said = []
-    monkeypatch.setattr(lifting_node.LiftingNode, "_log", lambda self, text: said.append(text))
+    monkeypatch.setattr(camera_feed.CameraFeed, "_log", lambda self, text: said.append(text))
     s = stage(warn_period_s=3600.0)
     s.connect()
     figure = person(np.random.default_rng(2), invalid=())
     s.estimator.answer = lambda call: [figure]
     answers = [s.ask(seconds=20 + k / 15) for k in (0, 1, 2, 4)]
-    dropped = s.node.tally.total_dropped
+    dropped = s.feed.tally.total_dropped
     for k, count in ((3, 1), (4, 2)):
         s.send(seconds=20 + k / 15)
         s.until(lambda count=count: dropped["late or repeated"] == count, "the count")
@@ -832,7 +832,7 @@ def test_images_of_equal_stamp_keep_their_headers(stage, monkeypatch):
     s = stage(tracking__lag_s=2.0)
     s.connect()
     answers = s.received["/lifting/skeletons_3d"]
-    worker = s.node._worker
+    worker = s.feed.worker
 
     def send(seconds: float, frame: str) -> None:
         message, known = image(RGB, "rgb8"), len(s.estimator.calls)
@@ -845,7 +845,7 @@ def test_images_of_equal_stamp_keep_their_headers(stage, monkeypatch):
     update = worker._tracker.update
     monkeypatch.setattr(worker._tracker, "update", lambda *_: 1 / 0)
     send(1.5, "fails")
-    s.until(lambda: s.node.tally.total_dropped["failed (ZeroDivisionError)"])
+    s.until(lambda: s.feed.tally.total_dropped["failed (ZeroDivisionError)"])
     assert not worker._pending
     monkeypatch.setattr(worker._tracker, "update", update)
     for seconds, frame in ((23.0, "fourth"), (26.0, "fifth")):
@@ -880,7 +880,7 @@ def test_nobody_is_shown_any_more_when_the_work_ends(stage, end):
     s = stage()
     markers = s.listen(MarkerArray, "/lifting/markers")
     s.connect()
-    s.until(lambda: s.node._outputs._is_wanted("~/markers"), "the listener")
+    s.until(lambda: s.feed.outputs._is_wanted("~/markers"), "the listener")
     s.ask()
     s.until(lambda: markers)
     shown = {(m.ns, m.id) for m in markers[-1].markers}
@@ -901,7 +901,7 @@ def test_people_are_taken_back_when_the_camera_falls_silent(stage):
     s = stage(silence_s=0.3)
     markers = s.listen(MarkerArray, "/lifting/markers")
     s.connect()
-    s.until(lambda: s.node._outputs._is_wanted("~/markers"), "the listener")
+    s.until(lambda: s.feed.outputs._is_wanted("~/markers"), "the listener")
     s.ask()
     s.until(lambda: len(markers) >= 2, "the end of the markers")
     shown = {(m.ns, m.id) for m in markers[0].markers}
@@ -920,7 +920,7 @@ def test_people_stay_while_an_image_is_worked_on(stage):
     s = stage(silence_s=0.2)
     markers = s.listen(MarkerArray, "/lifting/markers")
     s.connect()
-    s.until(lambda: s.node._outputs._is_wanted("~/markers"), "the listener")
+    s.until(lambda: s.feed.outputs._is_wanted("~/markers"), "the listener")
     gate = s.hold_answers()
     s.send()
     s.until(lambda: s.estimator.calls)
@@ -939,7 +939,7 @@ def test_people_stay_for_the_silence_after_a_slow_answer(stage, monkeypatch):
     s = stage(silence_s=1.0)
     markers = s.listen(MarkerArray, "/lifting/markers")
     s.connect()
-    s.until(lambda: s.node._outputs._is_wanted("~/markers"), "the listener")
+    s.until(lambda: s.feed.outputs._is_wanted("~/markers"), "the listener")
     answer = s.estimator.answer
 
     def slow_answer(call):
@@ -948,7 +948,7 @@ def test_people_stay_for_the_silence_after_a_slow_answer(stage, monkeypatch):
 
     s.estimator.answer = slow_answer
     s.ask()
-    s.until(lambda: markers and not s.node._worker._busy.locked())
+    s.until(lambda: markers and not s.feed.worker._busy.locked())
     now_s[0] += 0.9
     s.spin(0.5)
     assert len(markers) == 1
@@ -963,7 +963,7 @@ def test_camera_that_repeats_its_last_image_is_silent(stage):
     s = stage(silence_s=0.3)
     markers = s.listen(MarkerArray, "/lifting/markers")
     s.connect()
-    s.until(lambda: s.node._outputs._is_wanted("~/markers"), "the listener")
+    s.until(lambda: s.feed.outputs._is_wanted("~/markers"), "the listener")
     s.ask(seconds=20.0)
 
     def are_taken_back() -> bool:
@@ -986,7 +986,7 @@ def test_a_device_that_runs_out_of_memory_costs_that_frame_alone(stage):
 
     answer, s.estimator.answer = s.estimator.answer, full
     s.send()
-    s.until(lambda: s.node.tally.total_dropped["failed (OutOfMemoryError)"])
+    s.until(lambda: s.feed.tally.total_dropped["failed (OutOfMemoryError)"])
     told = s.diagnostics()
     s.estimator.answer = answer
     assert s.ask().skeletons
@@ -1004,8 +1004,8 @@ def test_slow_network_gets_the_newest_image(stage):
         later.append(s.send())
         s.until(
             lambda n=n: (
-                len(s.node._worker._queue._items) == 1
-                and s.node.tally.total_dropped["a newer one came"] == n
+                len(s.feed.worker._queue._items) == 1
+                and s.feed.tally.total_dropped["a newer one came"] == n
             )
         )
     gate.set()
@@ -1043,7 +1043,7 @@ def test_ten_thousand_malformed_messages(stage):
     s.connect()
     s.tell()
     rng = np.random.default_rng(1)
-    worker = s.node._worker
+    worker = s.feed.worker
 
     def strange_image() -> Image:
         message = Image(
@@ -1071,7 +1071,7 @@ def test_ten_thousand_malformed_messages(stage):
 
     for n in range(10_000):
         if n % 3 == 0:
-            s.node._inputs._infos.append(strange_info())
+            s.feed.inputs._infos.append(strange_info())
         worker.answer(
             Job(
                 strange_image()
@@ -1080,7 +1080,7 @@ def test_ten_thousand_malformed_messages(stage):
             )
         )
     assert s.ask().skeletons
-    failed = {cause for cause in s.node.tally.total_dropped if cause.startswith("failed")}
+    failed = {cause for cause in s.feed.tally.total_dropped if cause.startswith("failed")}
     assert not failed, failed
 
 
@@ -1104,7 +1104,7 @@ def test_messages_whose_bytes_were_cut_short_or_changed(stage, topic):
         )
         s.executor.spin_once(timeout_sec=0.01)
     assert s.ask().skeletons
-    failed = {cause for cause in s.node.tally.total_dropped if cause.startswith("failed")}
+    failed = {cause for cause in s.feed.tally.total_dropped if cause.startswith("failed")}
     assert not failed, failed
 
 

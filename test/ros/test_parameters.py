@@ -57,7 +57,8 @@ def test_yaml_lists_every_default():
 def test_yaml_is_what_ros_reads():
     values = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["/**"]["ros__parameters"]
     defaults = {name: leaf.default for name, leaf in LEAVES.items()}
-    assert flat(values) == defaults | {"up": list(defaults["up"])}
+    lists = {name: list(value) for name, value in defaults.items() if isinstance(value, tuple)}
+    assert flat(values) == defaults | lists
 
 
 def flat(values: dict, prefix: str = "") -> dict:
@@ -206,7 +207,11 @@ def test_the_table_has_a_row_for_each():
         ({"up": [0.0, 0.0, 0.0]}, "^up: expected three numbers"),
         ({"up": [0.0, -1.0, float("nan")]}, "^up: expected three numbers"),
         ({"up": ["a", "b", "c"]}, "^up .*expected float, got 'a'"),
-        ({"up": "down"}, "^up: expected tuple, got 'down'"),
+        ({"up": "down"}, "^up: expected list, got 'down'"),
+        ({"cameras": "front"}, "^cameras: expected list, got 'front'"),
+        ({"cameras": [1, 2]}, "^cameras .*expected str, got 1"),
+        ({"cameras": ["front", "front"]}, "^cameras: expected different names, got 'front' twice"),
+        ({"cameras": ["front left"]}, "^cameras: expected letters, digits and underscores"),
         (
             {"qos_overrides./image.subscription.reliability": "sure"},
             "^qos_overrides./image.subscription.reliability: expected one of rel",

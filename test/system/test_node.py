@@ -10,7 +10,6 @@ import time
 import cv2
 import numpy as np
 import pytest
-import torch
 from lifting_ros.msg import Skeleton2DArray, Skeleton3DArray, SkeletonInfo
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_support import FRAME, camera_info, image
@@ -18,8 +17,6 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from system_support import WAIT_S, stamp_ns
 from visualization_msgs.msg import MarkerArray
 
-from lifting_ros.detection.multipose import MultiPose
-from lifting_ros.detection.multipose_detector import save_detector
 from lifting_ros.estimator import SHIPPED, WEIGHTS
 from lifting_ros.io.checkpoint import sha256_of
 
@@ -31,20 +28,6 @@ OUTPUTS = {
     "/lifting/markers": MarkerArray,
     "/lifting/debug_image": Image,
 }
-
-
-@pytest.fixture(scope="module")
-def keen_detector(tmp_path_factory):
-    """Detector weights that find one person in every image, who all but fills it."""
-    path = tmp_path_factory.mktemp("weights") / "keen.safetensors"
-    network = MultiPose()
-    with torch.no_grad():
-        # A person in every cell, each larger than the image: all of them are one
-        for head, value in ((network.centre, 4.0), (network.size, 1e3), (network.offset, 0.0)):
-            head[-1].weight.zero_()
-            head[-1].bias.fill_(value)
-    save_detector(path, network, {})
-    return path
 
 
 class Conversation:
@@ -97,18 +80,9 @@ class Conversation:
 
 
 @pytest.fixture(scope="module")
-def talk(processes, peer, keen_detector):
+def talk(processes, peer, keen):
     """A node that sees somebody everywhere and warns without pause."""
-    parameters = {
-        "detector.weights": keen_detector,
-        "detector.max_persons": 1,
-        "min_person_score": 0.0,
-        "min_keypoint_confidence": 0.0,
-        "second_look": 0.0,
-        "warn_period_s": 0.0,
-    }
-    settings = [word for name, value in parameters.items() for word in ("-p", f"{name}:={value}")]
-    node = processes.start("node", "--ros-args", *settings)
+    node = processes.start("node", "--ros-args", *keen, "-p", "warn_period_s:=0.0")
     node.wait_for("images from /image")
     return Conversation(node, peer)
 

@@ -108,6 +108,17 @@ def warn_of_no_cache() -> None:
     )
 
 
+@compiled
+def assign(out, values):
+    """Write `values` (n,) to `out` (n,).
+
+    As `out[:] = values`, for which numba also compiles the text of an error: seconds of the first
+    start.
+    """
+    for k in range(len(out)):
+        out[k] = values[k]
+
+
 class CompilationLog(event.Listener):
     """Logs, from QUIET_S seconds of compilation on, that and what is compiled.
 

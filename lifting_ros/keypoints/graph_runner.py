@@ -83,7 +83,9 @@ class GraphRunner:
     def warm_up(self) -> None:
         """Compile the loops now, so that the first person does not wait."""
         side = self.config.input_px
-        self.find(np.zeros((side, side, 3), np.uint8), [np.array([0.0, 0.0, side, side])])
+        image = np.zeros((side, side, 3), np.uint8)
+        box_px = np.array([0.0, 0.0, side, side])
+        self.find(image, [box_px])
 
     def find(
         self, image: np.ndarray, boxes_px: Sequence[np.ndarray], mirrored: bool = False
@@ -106,12 +108,18 @@ class GraphRunner:
         if not mirrored:
             return self._run(crops)
 
+        flipped = crops[:, :, ::-1]
+        both = np.concatenate([crops, flipped])
+        maps, presence = self._run(both)
+
+        # Mean of each crop and its mirror image
         count = len(crops)
-        maps, presence = self._run(np.concatenate([crops, crops[:, :, ::-1]]))
         order = list(KEYPOINT_FLIP)
         mirrored_maps = maps[count:, order, :, ::-1]
         mirrored_presence = presence[count:, order]
-        return (maps[:count] + mirrored_maps) / 2, (presence[:count] + mirrored_presence) / 2
+        mean_maps = (maps[:count] + mirrored_maps) / 2
+        mean_presence = (presence[:count] + mirrored_presence) / 2
+        return mean_maps, mean_presence
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits, features, deep, heat = self._opening(crops)

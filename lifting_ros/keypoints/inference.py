@@ -129,9 +129,11 @@ class NetworkRunner:
         """Keypoints of each box (4,) in an (H, W, 3) uint8 RGB image; see
         `protocols.KeypointNetwork`."""
         # Network
-        areas = [crop_around(box, self.config.input_px) for box in boxes_px]
+        size_px = self.config.input_px
+        areas = [crop_around(box, size_px) for box in boxes_px]
         crops = np.stack([cut(image, area) for area in areas])
-        maps, logits = self.last(to_input(crops), mirrored)
+        batch = to_input(crops)
+        maps, logits = self.last(batch, mirrored)
 
         # Keypoints in crop pixels
         points, confidence, covariance = belief_maps.keypoints(maps, logits, self.config)
@@ -178,7 +180,9 @@ class NetworkRunner:
 
 def to_input(crops: np.ndarray) -> Tensor:
     """Crops (N, S, S, 3) uint8 as the network takes them: (N, 3, S, S) float in [0, 1]."""
-    return torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
+    images = torch.from_numpy(crops)
+    planes = images.permute(0, 3, 1, 2)
+    return planes.float() / 255
 
 
 def folded(network: M) -> M:

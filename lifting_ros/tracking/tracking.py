@@ -316,7 +316,8 @@ class Tracker:
             if last_row < 0:
                 continue
 
-            row = row_of_id.get(int(last.tracks.ids[last_row]))
+            track_id = int(last.tracks.ids[last_row])
+            row = row_of_id.get(track_id)
             if row is not None:
                 keypoints = tracks.pixels.mean[row, :, :2]
                 expected.append(_moved(person.skeleton_2d, keypoints))
@@ -337,12 +338,15 @@ class Tracker:
             return True
 
         # Whose id is forgotten
-        lost_ns = last.tracks.seen_ns[last.tracks.seen_ns < last.stamp_ns].tolist()
+        seen_ns = last.tracks.seen_ns
+        was_lost = seen_ns < last.stamp_ns
+        lost_ns = seen_ns[was_lost].tolist()
         if self._forgotten_ns is not None:
             lost_ns.append(self._forgotten_ns)
 
-        search_ns = 1e9 * min(SEARCH_S, self.config.retention_s)
-        return any(stamp_ns - seen_ns <= search_ns for seen_ns in lost_ns)
+        search_s = min(SEARCH_S, self.config.retention_s)
+        search_ns = 1e9 * search_s
+        return any(stamp_ns - stamp <= search_ns for stamp in lost_ns)
 
     def _step(self, stamp_ns: int, persons: tuple[Person, ...]) -> _Step:
         """One step of the filter."""
@@ -598,7 +602,11 @@ def _positions(state: Motion, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions (T, P, size) and their covariances (T, P, size, size)."""
     mean = state.mean[..., :size]
     covariance = state.covariance[..., :size, :size]
-    return np.ascontiguousarray(mean), np.ascontiguousarray(covariance)
+
+    # For the compiled loops
+    mean = np.ascontiguousarray(mean)
+    covariance = np.ascontiguousarray(covariance)
+    return mean, covariance
 
 
 def smooth(

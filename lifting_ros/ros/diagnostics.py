@@ -114,6 +114,7 @@ class Diagnostics:
         self._node = node
         self._describe = describe
         self._expected_topic = expected_topic
+
         overrides = QoSOverridingOptions.with_default_policies()
         self._publisher = node.create_publisher(
             DiagnosticArray, "/diagnostics", 10, qos_overriding_options=overrides

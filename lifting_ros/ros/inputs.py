@@ -57,6 +57,7 @@ class Channel:
         self._type = type_name(kind)
         self._take = take
         self._qos = qos
+
         self._subscription: Subscription | None = None
         self._made_for: frozenset = frozenset()
 
@@ -158,6 +159,7 @@ class ImageChannel:
                 " sensor_msgs/msg/Image or sensor_msgs/msg/CompressedImage"
             )
             return
+
         self._chosen = there[0]
         self._say(
             f"image: nobody publishes {first.kind} on {first.topic}, so {self._chosen.kind} on"
@@ -217,6 +219,7 @@ class Inputs:
         for info in reversed(infos):
             if stamp_ns(info) == stamp:
                 return info
+
         return infos[-1] if infos else None
 
     def _on_camera_info(self, message: CameraInfo) -> None:
@@ -250,6 +253,7 @@ def _image_topics(node: Node, config: NodeConfig) -> list[tuple[type, str]]:
     named = (CompressedImage, "image")
     if config.image_transport == "compressed":
         return [compressed, named, raw]
+
     return [raw, named, compressed]
 
 

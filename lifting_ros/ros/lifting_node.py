@@ -90,10 +90,12 @@ class LiftingNode(LifecycleNode):
         try:
             if config.input == "image":
                 use_threads(config.estimator.threads)
+
             self._estimator = self._make[config.input](config.estimator)
             if config.depth.enabled:
                 # Compiles now what the first depth image would otherwise wait for.
                 self._estimator.lifter.warm_up(depth=True)
+
             self._outputs.configure(config)
         except (ValueError, OSError, RuntimeError) as error:
             # RuntimeError: the device is out of memory or broken. The estimator may exist already
@@ -181,6 +183,7 @@ class LiftingNode(LifecycleNode):
         """End the worker and the subscriptions, if any."""
         if self._worker is None:
             return
+
         self.destroy_timer(self._timer)
         self._subscribe_if(False)
         self._worker.close()
@@ -205,6 +208,7 @@ class LiftingNode(LifecycleNode):
         self._inputs.subscribe_if(wanted)
         if self._transforms is not None:
             self._transforms.subscribe_if(wanted)
+
         if wanted:
             self._worker.resume()
         else:
@@ -234,6 +238,7 @@ class LiftingNode(LifecycleNode):
             return "inactive"
         if not self._enabled:
             return "disabled"
+
         return "active" if self._is_wanted() else "idle"
 
     def _describe(self) -> tuple[str, dict[str, str]]:
@@ -241,6 +246,7 @@ class LiftingNode(LifecycleNode):
         estimator = self._estimator
         if estimator is None:
             return self._state(), {}
+
         return self._state(), {
             "device": str(estimator.device),
             "runtime": estimator.runtime,
@@ -253,6 +259,7 @@ class LiftingNode(LifecycleNode):
         """The topic on which frames should arrive; empty when none are expected."""
         if self._worker is None or not self._is_wanted():
             return ""
+
         return self._inputs.main_topic
 
     def _log(self, text: str) -> None:

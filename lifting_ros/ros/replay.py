@@ -104,6 +104,7 @@ class Replay(Node):
             "replay", automatically_declare_parameters_from_overrides=True, **node_options
         )
         self.config = declare(self, ReplayConfig)
+
         try:
             self._source = open_source(self.config.source)
         except DataError as error:
@@ -121,6 +122,7 @@ class Replay(Node):
         self._infos = self.create_publisher(
             CameraInfo, "camera_info", QoSProfile(depth=10, reliability=policy)
         )
+
         self.published = 0
         self.losses = Losses()
         """What of the source did not come; complete once `play` has returned."""
@@ -138,6 +140,7 @@ class Replay(Node):
             since_ns = frame.stamp_ns
             if self.config.fps:
                 since_ns = round(i / self.config.fps * 1e9)
+
             stamp_ns = start_ns + since_ns
             if self._source.live:
                 stamp_ns = self.get_clock().now().nanoseconds
@@ -172,6 +175,7 @@ class Replay(Node):
                 return resized_info(self._calibration, width, height)
             except ConfigError as error:
                 raise ConfigError(f"{self.config.camera_yaml}: {error} ({name})") from None
+
         if not self.config.guess_camera:
             return None
 
@@ -206,6 +210,7 @@ class Replay(Node):
         while True:
             if not rclpy.ok(context=self.context):
                 raise ExternalShutdownException
+
             rclpy.spin_once(self, timeout_sec=max(0.0, due - time.monotonic()))
             if time.monotonic() >= due:
                 return

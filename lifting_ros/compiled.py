@@ -84,6 +84,8 @@ def _add_content(function: FunctionType, content, added: set[FunctionType]) -> N
         content.update(name.encode())
         if hasattr(value, "py_func"):
             _add_content(value.py_func, content, added)
+        elif hasattr(value, "_fields"):
+            content.update(f"{value._fields} {value!r}".encode())
         elif isinstance(value, np.ndarray):
             content.update(f"{value.dtype} {value.shape}".encode() + value.tobytes())
         elif isinstance(value, (bool, int, float, np.generic, tuple)):

@@ -4,8 +4,9 @@
 Videos cut at a random byte or with bytes changed, folders with junk, bags with equal, swapped and
 zero stamps, camera files by mutation. An estimator that costs nothing stands in for the network. No
 traceback, no warning, no hang; bad input is one line and nothing is left behind; and nothing is
-lost in silence: answers and stated losses are as many as there were inputs. Ends with a table by
-kind of input, and exit status 1 where anything was wrong.
+lost in silence: answers and stated losses are as many as there were images. Ends with a table by
+kind of input, and exit status 1 where anything was wrong. Unseen are last frames of Matroska files
+that were cut there, of which the file says nothing.
 """
 
 from __future__ import annotations
@@ -61,6 +62,15 @@ LOSSES = (
     re.compile(r"the video promises (?P<promised>\d+) frames, (?P<came>\d+) came"),
     re.compile(r"lifting bag: (?P<lost>\d+) of \d+ images on \S+ not used"),
 )
+
+
+class Images(NamedTuple):
+    """What became of the images of the inputs that were answered and say how many they hold."""
+
+    given: int = 0
+    answered: int = 0
+    stated: int = 0
+    """Losses that standard error states."""
 
 
 class Case(NamedTuple):
@@ -300,8 +310,9 @@ def stated_losses(lines: list[str]) -> int:
     return total
 
 
-def faults(case: Case, folder: Path) -> tuple[int | str, list[str]]:
-    """Exit status of a case, and what was wrong with the outcome in a few words each."""
+def faults(case: Case, folder: Path) -> tuple[int | str, list[str], Images]:
+    """Exit status of a case, what was wrong with the outcome in a few words each, and what became
+    of its images."""
     before = {path.name for path in folder.iterdir()}
     status, error = call(case.argv)
     lines = [line for line in error.splitlines() if line.strip()]
@@ -309,8 +320,9 @@ def faults(case: Case, folder: Path) -> tuple[int | str, list[str]]:
     out = case.argv[case.argv.index("--out") + 1]
 
     if status not in (0, 2):
-        return status, [f"{status}: {lines[-1:]}"]
+        return status, [f"{status}: {lines[-1:]}"], Images()
     wrong = []
+    images = Images()
     if case.must is not None and status != case.must:
         wrong.append(f"exit status {status} instead of {case.must}: {lines[-1:]}")
     if status == 2:
@@ -318,16 +330,17 @@ def faults(case: Case, folder: Path) -> tuple[int | str, list[str]]:
             wrong.append(f"not one line that names {case.named}: {lines[:2]}")
         if made:
             wrong.append(f"left behind: {' '.join(sorted(made))}")
-        return status, wrong
+        return status, wrong, images
 
     if made != {out}:
         wrong.append(f"files: {' '.join(sorted(made))}")
     elif case.inputs is not None:
         answers = answers_in(folder)
         stated = stated_losses(lines)
+        images = Images(case.inputs, answers, stated)
         if not case.inputs - case.unstated <= answers + stated <= case.inputs:
             wrong.append(f"{answers} answers and {stated} stated losses of {case.inputs} inputs")
-    return status, wrong
+    return status, wrong, images
 
 
 @contextlib.contextmanager
@@ -345,14 +358,17 @@ def light() -> Iterator[None]:
         estimator_module.PoseEstimator = real
 
 
-def fuzz(count: int, seed: int) -> tuple[dict[str, Counter], dict[str, list[int]]]:
+def fuzz(
+    count: int, seed: int
+) -> tuple[dict[str, Counter], dict[str, list[int]], dict[str, Images]]:
     """Inputs 0..count-1 of a seed.
 
-    Returns how often each exit status came, by kind, and the inputs that went wrong, by what was
-    wrong.
+    Returns how often each exit status came, by kind, the inputs that went wrong, by what was
+    wrong, and what became of their images, by kind.
     """
     outcomes: dict[str, Counter] = defaultdict(Counter)
     wrong: dict[str, list[int]] = defaultdict(list)
+    images: dict[str, Images] = defaultdict(Images)
     shares = np.array([share for share, _ in KINDS.values()])
     home = os.getcwd()
 
@@ -364,13 +380,14 @@ def fuzz(count: int, seed: int) -> tuple[dict[str, Counter], dict[str, list[int]
             folder = Path(scratch) / str(number)
             folder.mkdir()
             os.chdir(folder)
-            status, texts = faults(KINDS[kind][1](rng, folder), folder)
+            status, texts, some = faults(KINDS[kind][1](rng, folder), folder)
+            images[kind] = Images(*np.add(images[kind], some).tolist())
             outcomes[kind][status if status in (0, 2) else "fault"] += 1
             for text in texts:
                 wrong[f"{kind}: {text}"].append(number)
             os.chdir(home)
             shutil.rmtree(folder)
-    return outcomes, wrong
+    return outcomes, wrong, images
 
 
 def main() -> int:
@@ -381,10 +398,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the inputs (default 0)")
     args = parser.parse_args()
 
-    outcomes, wrong = fuzz(args.count, args.seed)
-    print(f"{'kind':<28}{'answer':>8}{'refused':>9}{'fault':>7}")
+    outcomes, wrong, images = fuzz(args.count, args.seed)
+    columns = f"{'images':>9}{'answered':>10}{'stated':>8}{'unseen':>8}"
+    print(f"{'kind':<28}{'answer':>8}{'refused':>9}{'fault':>7}{columns}")
     for kind, each in sorted(outcomes.items()):
-        print(f"{kind:<28}{each[0]:>8}{each[2]:>9}{each['fault']:>7}")
+        given, answered, stated = images[kind]
+        columns = f"{given:>9}{answered:>10}{stated:>8}{given - answered - stated:>8}"
+        print(f"{kind:<28}{each[0]:>8}{each[2]:>9}{each['fault']:>7}{columns}")
     for text, numbers in sorted(wrong.items(), key=lambda item: -len(item[1])):
         print(f"WRONG {len(numbers)} x {text}; inputs {numbers[:5]}")
     total = sum(sum(each.values()) for each in outcomes.values())

@@ -33,7 +33,8 @@ from lifting_ros.ros.packages import require_package
 
 CLIP = Path(lifting_ros.__file__).parent / "demo" / "walk_and_sit.mp4"
 LAST_ANSWERS_S = 2.0
-"""What the node has when the replay ends is worked on and recorded."""
+"""After a bag has ended, the node works on what it has. The replay of a source waits by itself
+until the last image is answered."""
 END = {
     "sigterm_timeout": LaunchConfiguration("sigterm_timeout", default="15"),
     "sigkill_timeout": LaunchConfiguration("sigkill_timeout", default="15"),
@@ -181,7 +182,8 @@ def _on_exit(event, context: LaunchContext, player, given: dict[str, str]) -> li
     if given["loop"] == "true" or given["end"] == "false":
         return []
 
-    return [TimerAction(period=LAST_ANSWERS_S, actions=[Shutdown(reason="the replay has ended")])]
+    end = Shutdown(reason="the replay has ended")
+    return [TimerAction(period=LAST_ANSWERS_S, actions=[end])] if given["bag"] else [end]
 
 
 def _replay(given: dict[str, str]) -> Node:
@@ -203,6 +205,7 @@ def _replay(given: dict[str, str]) -> Node:
                 "guess_camera": not calibration,
                 "fps": _number(given, "fps", float),
                 "max_frames": _number(given, "max_frames", int),
+                "answers": "" if given["loop"] == "true" else f"{_node_name(given)}/skeletons_3d",
             }
         ],
         remappings=[("image", given["image"]), ("camera_info", _camera_info(given))],
@@ -210,6 +213,11 @@ def _replay(given: dict[str, str]) -> Node:
         respawn_delay=0.5,
         **END,
     )
+
+
+def _node_name(given: dict[str, str]) -> str:
+    """Full name of the node `lifting`."""
+    return "/".join(["", *filter(None, (given["namespace"].strip("/"), given["name"]))])
 
 
 def _camera_info(given: dict[str, str]) -> str:
@@ -230,7 +238,7 @@ def _bag(given: dict[str, str]) -> ExecuteProcess:
 
 
 def _recorder(given: dict[str, str]) -> Node:
-    node = "/".join(["", *filter(None, (given["namespace"].strip("/"), given["name"]))])
+    node = _node_name(given)
     return Node(
         package="lifting_ros",
         executable="lifting_recorder",

@@ -9,14 +9,19 @@ Compiling is slow, and happens once per installation: this module's logger says 
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import logging
 import time
 from collections.abc import Callable
 from functools import lru_cache
+from types import CodeType, FunctionType
 from typing import Any, TypeVar
 
 import numba
+import numpy as np
 from numba.core import event
+from numba.core.caching import FunctionCache
 
 F = TypeVar("F", bound=Callable[..., Any])
 _log = logging.getLogger(__name__)
@@ -41,10 +46,59 @@ def compiled(function: F) -> F:
     The result is cached on disk where a folder can be written.
     """
     try:
-        return numba.njit(cache=True, **_OPTIONS)(function)
+        loop = numba.njit(cache=True, **_OPTIONS)(function)
     except RuntimeError:  # no cache folder can be written, as in a read-only container
         warn_of_no_cache()
         return numba.njit(**_OPTIONS)(function)
+
+    loop._cache = _Cache(function)
+    return loop
+
+
+class _Cache(FunctionCache):
+    """numba's cache on disk, which also knows what else a compiled function consists of.
+
+    numba itself looks at the function's own bytecode and the age of its file. But the functions
+    that it calls and the constants that it reads, which may be in other files, become part of it,
+    and so do the options.
+    """
+
+    def _index_key(self, sig, codegen):
+        content = hashlib.sha256()
+        for name, value in sorted(_OPTIONS.items()):
+            stated = sorted(value) if isinstance(value, set) else value
+            content.update(f"{name} {stated}".encode())
+        _add_content(self._py_func, content, set())
+        return *super()._index_key(sig, codegen), content.hexdigest()
+
+
+def _add_content(function: FunctionType, content, added: set[FunctionType]) -> None:
+    """Add the bytecode of a function, and of those that it calls, to the hash `content`; also the
+    constants that they read."""
+    if function in added:
+        return
+
+    added.add(function)
+    _add_code(function.__code__, content)
+    for name, value in sorted(inspect.getclosurevars(function).globals.items()):
+        content.update(name.encode())
+        if hasattr(value, "py_func"):
+            _add_content(value.py_func, content, added)
+        elif hasattr(value, "_fields"):
+            content.update(f"{value._fields} {value!r}".encode())
+        elif isinstance(value, np.ndarray):
+            content.update(f"{value.dtype} {value.shape}".encode() + value.tobytes())
+        elif isinstance(value, (bool, int, float, np.generic, tuple)):
+            content.update(repr(value).encode())
+
+
+def _add_code(code: CodeType, content) -> None:
+    content.update(code.co_code)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            _add_code(constant, content)
+        else:
+            content.update(repr(constant).encode())
 
 
 @lru_cache(maxsize=1)
@@ -54,6 +108,17 @@ def warn_of_no_cache() -> None:
         "numerical loops will be compiled at every start, as their folder cannot be written;"
         " set NUMBA_CACHE_DIR to one that can"
     )
+
+
+@compiled
+def assign(out, values):
+    """Write `values` (n,) to `out` (n,).
+
+    As `out[:] = values`, for which numba also compiles the text of an error: seconds of the first
+    start.
+    """
+    for k in range(len(out)):
+        out[k] = values[k]
 
 
 class CompilationLog(event.Listener):

@@ -3,6 +3,7 @@
 repeatable."""
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -21,6 +22,18 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # several processes: each in a ROS doma
 signal.signal(
     signal.SIGINT, signal.default_int_handler
 )  # a shell's background job ignores it, and so would what the tests start
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """The folder in which the tests, and the processes that they start, keep converted networks;
+    removed at the end. The user's own cache is neither read nor written."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ import sys
 
 import numba
 import pytest
+from numba.core.caching import FunctionCache
 
 from lifting_ros import compiled as module
 from lifting_ros.compiled import CompilationLog, compiled
@@ -146,13 +147,66 @@ def test_compilation_is_logged_and_loading_is_not(caplog, monkeypatch):
 def test_without_a_cache_folder_it_compiles_and_warns(monkeypatch, caplog):
     real = numba.njit
 
-    def without_cache(**options):
+    def without_cache(*functions, **options):
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
-        return real(**options)
+        return real(*functions, **options)
 
     monkeypatch.setattr(module.numba, "njit", without_cache)
     module.warn_of_no_cache.cache_clear()
     functions = [compiled(lambda x: x + 1), compiled(lambda x: x + 2)]
     assert [function(1) for function in functions] == [2, 3]
     assert caplog.text.count("NUMBA_CACHE_DIR") == 1
+
+
+CALLED = """
+from lifting_ros.compiled import compiled
+
+SHIFT = {shift}
+
+@compiled
+def add_one(x):
+    return x + {step}
+"""
+CALLER = """
+from called_loop import SHIFT, add_one
+from lifting_ros.compiled import compiled
+
+@compiled
+def add_two(x):
+    return add_one(x) + 1 + SHIFT
+"""
+
+
+def test_cache_notices_what_a_function_calls_and_reads(tmp_path):
+    """Functions in other files become part of the compiled one, and so do their constants."""
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+    code = """
+from caller_loop import add_two
+print(add_two(6), sum(add_two.stats.cache_hits.values()))
+"""
+    (tmp_path / "caller_loop.py").write_text(CALLER)
+
+    def run(**values: int) -> list[str]:
+        (tmp_path / "called_loop.py").write_text(CALLED.format(**values))
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True
+        )
+        return done.stdout.split()
+
+    assert run(shift=0, step=1) == ["8", "0"]
+    assert run(shift=0, step=1) == ["8", "1"]
+    assert run(shift=0, step=2) == ["9", "0"]
+    assert run(shift=5, step=1) == ["13", "0"]
+
+
+def test_cache_notices_other_options(monkeypatch):
+    def keys() -> set:
+        cache = module._Cache(lambda x: x)
+        monkeypatch.setattr(FunctionCache, "_index_key", lambda *_: ())
+        return {cache._index_key((), None)}
+
+    before = keys()
+    assert keys() == before
+    monkeypatch.setitem(module._OPTIONS, "fastmath", False)
+    assert keys() != before

@@ -57,7 +57,7 @@ done
 log colcon --log-base log test --packages-select lifting_ros --ctest-args -R "^test_($tests)\$"
 colcon test-result --verbose
 
-log colcon --log-base log build --packages-select lifting_ros --build-base build_messages \
+log colcon --log-base log build --packages-up-to lifting_ros --build-base build_messages \
   --install-base install_messages --cmake-args "${options[@]}" -DLIFTING_ROS_MESSAGES_ONLY=ON
 set +u; . install_messages/local_setup.bash; set -u
 cd /

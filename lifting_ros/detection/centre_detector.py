@@ -110,8 +110,9 @@ def network_input(image: np.ndarray, long_side_px: int) -> tuple[np.ndarray, np.
     h = max(1, round(height * factor))
     w = max(1, round(width * factor))
 
-    shape = (_next_multiple(h), _next_multiple(w), 3)
-    padded = np.full(shape, _PADDING, np.uint8)
+    padded_h = _next_multiple(h)
+    padded_w = _next_multiple(w)
+    padded = np.full((padded_h, padded_w, 3), _PADDING, np.uint8)
     padded[:h, :w] = resized(image, (w, h))
 
     scale = [w / width, h / height]
@@ -148,4 +149,8 @@ def candidates(maps: CentreMaps, least_score: float) -> Scored:
 
 
 def _next_multiple(side: int) -> int:
-    return -(-side // _MULTIPLE) * _MULTIPLE
+    multiples, rest = divmod(side, _MULTIPLE)
+    if rest:
+        multiples += 1
+
+    return multiples * _MULTIPLE

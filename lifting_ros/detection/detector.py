@@ -165,7 +165,8 @@ def keypoint_boxes(boxes: np.ndarray, size: ImageSize) -> np.ndarray:
     at_border = _at_border(boxes, limit)
 
     inset = _INSET * sides
-    inner = boxes + _INWARDS * inset
+    movement = _INWARDS * inset
+    inner = boxes + movement
     return np.where(at_border, boxes, inner)
 
 
@@ -183,7 +184,8 @@ def person_boxes(boxes: np.ndarray, size: ImageSize) -> np.ndarray:
     kept = 1 - np.tile(both, 2)
 
     outset = inset * sides / kept
-    outer = boxes - _INWARDS * outset
+    movement = _INWARDS * outset
+    outer = boxes - movement
     return np.clip(outer, 0, limit)
 
 

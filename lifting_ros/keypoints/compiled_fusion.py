@@ -87,21 +87,18 @@ def _project(points, confidence, noise, candidates, packed):
     weight = confidence / max(confidence.sum(), 1e-6)
     middle = _middle(points, weight)
     centred = points - middle
-    best, scale = _select(
-        centred.ravel().astype(np.float32),
-        np.repeat(confidence, 2).astype(np.float32),
-        np.repeat(weight, 2).astype(np.float32),
-        packed,
-    )
+    best, scale = _select(centred.ravel().astype(np.float32), confidence, weight, packed)
     mean = candidates.mean[best]
     covariance = candidates.covariance[best]
 
-    for _ in range(_REFINEMENTS):
-        scaled = centred / scale
+    scaled = centred / scale
+    pose = scaled
+    for step in range(_REFINEMENTS + 1):
+        if step > 0:
+            scale *= _matching_scale(pose, scaled, weight)
+            scaled = centred / scale
         pose = _posterior(scaled, confidence, noise, mean, covariance)
-        scale *= _matching_scale(pose, scaled, weight)
 
-    pose = _posterior(centred / scale, confidence, noise, mean, covariance)
     return pose * scale + middle
 
 
@@ -120,18 +117,19 @@ def _middle(points, weight):
 def _select(centred, confidence, weight, packed):
     """Index of the most probable candidate, and its scale.
 
-    centred, confidence, weight: (28,) x and y of every keypoint. The innermost loops run over all
-    candidates, so that the processor takes several at a time.
+    centred: (28,) x and y of every keypoint, confidence and weight: (14,). The innermost loops run
+    over all candidates, so that the processor takes several at a time.
     """
     mean, whiten, offset = packed
-    scale, place = _match(centred, weight, mean)
+    certainty = confidence.astype(np.float32)
+    scale, place = _match(centred, weight.astype(np.float32), mean)
     for index in range(len(centred)):
         for q in range(len(offset)):
             gap = centred[index] / scale[q] - place[index, q]
-            place[index, q] = gap * confidence[index]
+            place[index, q] = gap * certainty[index // 2]
 
     distance = _squared_norms(whiten, place)
-    seen = confidence[::2].sum()
+    seen = certainty.sum()
     best = 0
     best_score = -np.inf
     for q in range(len(offset)):
@@ -147,26 +145,28 @@ def _select(centred, confidence, weight, packed):
 def _match(centred, weight, mean):
     """Scales (Q,) of the candidates, and their means (28, Q) about their weighted middle.
 
+    centred: (28,); weight: (14,); mean: (28, Q).
+
     The scale is that of least squares, but no less than what the extent of the keypoints asks for.
     """
     size, count = mean.shape
     middle = np.zeros((2, count), np.float32)
     for index in range(size):
         for q in range(count):
-            middle[index % 2, q] += weight[index] * mean[index, q]
+            middle[index % 2, q] += weight[index // 2] * mean[index, q]
 
     match = np.zeros(count, np.float32)
     extent = np.zeros(count, np.float32)
     place = np.empty((size, count), np.float32)
     own_extent = np.float32(0)
     for index in range(size):
-        aim = weight[index] * centred[index]
+        aim = weight[index // 2] * centred[index]
         own_extent += aim * centred[index]
         for q in range(count):
             here = mean[index, q] - middle[index % 2, q]
             place[index, q] = here
             match[q] += aim * here
-            extent[q] += weight[index] * here * here
+            extent[q] += weight[index // 2] * here * here
 
     scale = np.empty(count, np.float32)
     for q in range(count):

@@ -50,8 +50,12 @@ def crop_around(box_px: np.ndarray, size_px: int) -> Crop:
     Its side is CROP_MARGIN times the longer side of the box, in whole pixels.
     """
     x0, y0, x1, y1 = map(float, box_px)
-    longer = max(x1 - x0, y1 - y0)
-    side = max(_LEAST_SIDE_PX, round(CROP_MARGIN * longer))
+    width = x1 - x0
+    height = y1 - y0
+    longer = max(width, height)
+    side = round(CROP_MARGIN * longer)
+    side = max(_LEAST_SIDE_PX, side)
+
     left = round((x0 + x1 + 1 - side) / 2)
     top = round((y0 + y1 + 1 - side) / 2)
 

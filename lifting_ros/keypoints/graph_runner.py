@@ -109,12 +109,18 @@ class GraphRunner:
         if not mirrored:
             return self._run(crops)
 
+        flipped = crops[:, :, ::-1]
+        both = np.concatenate([crops, flipped])
+        maps, presence = self._run(both)
+
+        # Mean of each crop and its mirror image
         count = len(crops)
-        maps, presence = self._run(np.concatenate([crops, crops[:, :, ::-1]]))
         order = list(KEYPOINT_FLIP)
         mirrored_maps = maps[count:, order, :, ::-1]
         mirrored_presence = presence[count:, order]
-        return (maps[:count] + mirrored_maps) / 2, (presence[:count] + mirrored_presence) / 2
+        mean_maps = (maps[:count] + mirrored_maps) / 2
+        mean_presence = (presence[:count] + mirrored_presence) / 2
+        return mean_maps, mean_presence
 
     def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits, features, deep, heat = self._opening(crops)

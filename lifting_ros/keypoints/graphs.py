@@ -45,8 +45,10 @@ class Opening(nn.Module):
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """crops: (N, S, S, 3) uint8 RGB. Returns logits (N, J, h, w) of the first stage, features
         (N, c, h, w), and `deep` and `heat` of a `Code`."""
-        features, code = self.features(planes(crops))
-        return self.stage(features, None), features, code.deep, code.heat
+        images = planes(crops)
+        features, code = self.features(images)
+        logits = self.stage(features, None)
+        return logits, features, code.deep, code.heat
 
 
 class Refinement(nn.Module):
@@ -72,7 +74,8 @@ class PresenceOf(nn.Module):
 
     def forward(self, deep: Tensor, heat: Tensor, fused: Tensor) -> Tensor:
         """Logits (N, J), from the outputs of `Opening` and the last stage's fused maps."""
-        return self.presence(Code(deep, heat, heat), fused)
+        code = Code(deep, heat, heat)
+        return self.presence(code, fused)
 
 
 class PersonMapsOf(nn.Module):
@@ -84,7 +87,8 @@ class PersonMapsOf(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """image: (1, H, W, 3) uint8 RGB. Returns `PersonMaps`."""
-        maps = self.network(planes(image))
+        images = planes(image)
+        maps = self.network(images)
         return maps.centre, maps.size, maps.offset
 
 

@@ -180,7 +180,9 @@ class NetworkRunner:
 
 def to_input(crops: np.ndarray) -> Tensor:
     """Crops (N, S, S, 3) uint8 as the network takes them: (N, 3, S, S) float in [0, 1]."""
-    return torch.from_numpy(crops).permute(0, 3, 1, 2).float() / 255
+    images = torch.from_numpy(crops)
+    planes = images.permute(0, 3, 1, 2)
+    return planes.float() / 255
 
 
 def folded(network: M) -> M:

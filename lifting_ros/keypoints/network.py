@@ -136,10 +136,14 @@ class MultistageNetwork(nn.Module):
         self, index: int, stage: nn.Module, features: Tensor, previous: Tensor | None
     ) -> StageOutput:
         """Predict belief maps, lift, project and fuse them."""
-        raw = stage(features, previous).float()
+        raw = stage(features, previous)
+        raw = raw.float()
         belief = self.maps.belief(raw)  # (N, J, h, w)
-        with torch.autocast(raw.device.type, enabled=False):
+
+        device_type = raw.device.type
+        with torch.autocast(device_type, enabled=False):
             projected, fused = self.fusion(belief, index)
+
         return StageOutput(raw, belief, projected, fused)
 
 

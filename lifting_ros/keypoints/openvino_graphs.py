@@ -133,7 +133,11 @@ class OpenVINOGraph:
 
     def _run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         contiguous = [np.ascontiguousarray(values) for values in inputs]
-        results = self._request.infer(contiguous, share_inputs=True, share_outputs=True)
+        results = self._request.infer(
+            contiguous,
+            share_inputs=True,
+            share_outputs=True,
+        )
         return [results[index] for index in range(self._outputs)]
 
 
@@ -162,9 +166,12 @@ def _model_of(package: ModuleType, source: GraphSource) -> Any:
         shape = list(example.shape)
         for axis in source.free_axes:
             shape[axis] = -1 if axis else 1
+        dtype = example.numpy().dtype
+
+        node = port.get_node()
+        node.set_partial_shape(package.PartialShape(shape))
+        node.set_element_type(package.Type(dtype))
         port.get_tensor().set_names({name})
-        port.get_node().set_partial_shape(package.PartialShape(shape))
-        port.get_node().set_element_type(package.Type(example.numpy().dtype))
 
     for port, name in zip(model.outputs, source.outputs):
         port.get_tensor().set_names({name})

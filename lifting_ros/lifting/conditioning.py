@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifting_ros.compiled import compiled
+from lifting_ros.compiled import assign, compiled
 from lifting_ros.geometry.rotations import rotation_about_vertical, up_to_camera
 from lifting_ros.prior.ppca import MixturePPCA
 from lifting_ros.skeleton import JOINT_COUNT, JOINT_PARENTS, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
@@ -247,14 +247,13 @@ def _condition(
     """Fill in `plans` and `predictions`; the arguments are those of `condition`."""
     for p in range(len(chosen)):
         visible = seen[p % len(seen)]
-        rows = np.array(
-            [2 * k + axis for k in range(KEYPOINT_COUNT) if visible[k] for axis in range(2)]
-        )
+        rows = _observed_rows(visible)
 
         # The prior of the latents
         mean = candidates.mean[chosen[p]]
         posterior = np.zeros((LATENTS, LATENTS))
-        posterior[:POSE, :POSE] = candidates.covariance[chosen[p]]
+        for i in range(POSE):
+            assign(posterior[i, :POSE], candidates.covariance[chosen[p], i])
         for axis in range(2):
             posterior[POSE + axis, POSE + axis] = PLACE_STD**2
         posterior[LATENTS - 1, LATENTS - 1] = DEPTH_STD**2
@@ -270,7 +269,7 @@ def _condition(
         gain = inverse @ cross.T  # (n, 54)
         posterior -= cross @ gain
 
-        plans.mean[p, :POSE] = mean
+        assign(plans.mean[p, :POSE], mean)
         for i in range(len(rows)):
             plans.offset[p, rows[i]] = offset[i]
             for k in range(len(rows)):
@@ -278,8 +277,23 @@ def _condition(
             for c in range(LATENTS):
                 plans.gain[p, rows[i], c] = gain[i, c]
         if len(plans.posterior):
-            plans.posterior[p] = posterior
+            for i in range(LATENTS):
+                assign(plans.posterior[p, i], posterior[i])
         _write_parts(posterior, plans, p)
+
+
+@compiled
+def _observed_rows(visible):
+    """Numbers (n,) of the observations of the keypoints that are visible (14,), in their order."""
+    rows = np.empty(OBSERVATIONS, np.int64)
+    count = 0
+    for k in range(KEYPOINT_COUNT):
+        if visible[k]:
+            rows[count] = 2 * k
+            rows[count + 1] = 2 * k + 1
+            count += 2
+
+    return rows[:count]
 
 
 @compiled

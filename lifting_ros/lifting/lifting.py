@@ -494,6 +494,7 @@ class Lifter:
             if all(np.trace(other.T @ rotation) < most_alike for other in others):
                 kept.append(mode)
                 rotations.append((component, rotation))
+
             if len(kept) == self.config.modes:
                 break
 
@@ -617,6 +618,7 @@ def _groups(
         level = int(views.level[start])
         if level == NONE:
             continue
+
         for first in range(start, stop, most):
             groups.append((slice(first, min(first + most, stop)), pitch, level))
 

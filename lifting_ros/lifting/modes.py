@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifting_ros.compiled import compiled
+from lifting_ros.compiled import assign, compiled
 from lifting_ros.lifting.conditioning import (
     LATENTS,
     LIMB_END,
@@ -333,14 +333,14 @@ def run_pass(
     first_depth = problem.first_depth
 
     if fresh:
-        latents[:] = problem.mean
+        assign(latents, problem.mean)
     for k in range(KEYPOINT_COUNT):
         scratch.z[k] = latents[3 * _JOINT[k] + 2]
     _read_limbs(latents, limb)
 
     # Keypoints
     mean_x, mean_y = _form_innovation(problem, scratch.z, depth, scratch.innovation)
-    latents[:] = problem.mean
+    assign(latents, problem.mean)
     add_product(scratch.innovation, problem.gain, latents)
 
     # Limb lengths; in a fresh pass the keypoints know the limbs' directions better than the mean
@@ -506,17 +506,18 @@ def refine_modes(
     place = np.empty((modes, 3), np.float32)
     evidence = np.empty(modes, np.float32)
     reached = np.empty(modes, np.float32)
+    order = np.empty(modes, np.int64)
+    frames = np.empty((modes, 3, 3), np.float32)
 
     for n in range(count):
         # All modes once, then the best until it settles: the last pass must be the last one to
         # write `scratch`. `run_pass` is called in one place, as each call is compiled by itself.
         evidence[:] = -np.inf
         best = 0
-        order = np.arange(modes)
         for step in range(modes + max(iterations - 1, 1)):
             is_first = step < modes
             if step == modes:
-                order = np.argsort(-evidence)
+                _sort_falling(evidence, order)
                 best = order[0]
             m = step if is_first else best
             if shortlist.plan_row[n, m] < 0:
@@ -538,11 +539,27 @@ def refine_modes(
             _turn_back(frame, out.relative[n, joint])
         _turn_back(frame, out.root[n])
 
-        frames = views.frame[shortlist.view_row[n]]
+        for m in range(modes):
+            for axis in range(3):
+                assign(frames[m, axis], views.frame[shortlist.view_row[n, m], axis])
         estimates = Estimate(latents, place)
         out.log_evidence[n] = _write_modes(
             order, evidence, estimates, frames, out.joints[n], out.weight[n]
         )
+
+
+@compiled
+def _sort_falling(
+    values,
+    order,
+):
+    """Write the order (M,) in which values (M,) fall; equal ones keep theirs."""
+    for m in range(len(values)):
+        rank = m
+        while rank > 0 and values[m] > values[order[rank - 1]]:
+            order[rank] = order[rank - 1]
+            rank -= 1
+        order[rank] = m
 
 
 @compiled
@@ -590,7 +607,8 @@ def _write_modes(
         whole += weight[rank]
         total += np.exp(less)
         if not weight[rank] > 0:
-            joints[rank] = joints[0]
+            for joint in range(JOINT_COUNT):
+                assign(joints[rank, joint], joints[0, joint])
             continue
 
         frame = frames[m]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifting_ros.compiled import compiled
+from lifting_ros.compiled import assign, compiled
 from lifting_ros.lifting.observation import FEW_SEEN
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
 from lifting_ros.types import JointStatus
@@ -118,11 +118,12 @@ def write_poses(
                     origin = 0.0 if metric else joints[m, 0, axis]
                     value = joints[m, joint, axis] - origin
                     hypotheses[m, joint, axis] = size.mean_m * value
-        out.joints_m[r] = hypotheses[0]
-        out.root_m[r] = out.joints_m[r, 0]
+        for joint in range(JOINT_COUNT):
+            assign(out.joints_m[r, joint], hypotheses[0, joint])
+        assign(out.root_m[r], hypotheses[0, 0])
 
         kept_weight = out.hypothesis_weight[r]
-        kept_weight[:] = weight[:kept]
+        assign(kept_weight, weight[:kept])
         kept_weight /= kept_weight.sum()
         out.log_likelihood[r] = modes.log_evidence[n]
 

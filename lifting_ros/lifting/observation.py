@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifting_ros.compiled import compiled
+from lifting_ros.compiled import assign, compiled
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.skeleton import KEYPOINT_COUNT
 
@@ -159,16 +159,17 @@ def _clean(
     seen = np.zeros((count, KEYPOINT_COUNT), np.bool_)
     centre = np.zeros((count, 2))
     focal = np.ones(count)
+    low = np.empty(2)
+    high = np.empty(2)
 
     for n in range(count):
-        _find_seen(pixels[n], weight[n], seen[n])
-        total = seen[n].sum()
+        total = _find_seen(pixels[n], weight[n], seen[n])
         if total == 0:
             continue
 
         # Pixels and their extent
-        low = np.full(2, np.inf)
-        high = np.full(2, -np.inf)
+        low[:] = np.inf
+        high[:] = -np.inf
         for k in range(KEYPOINT_COUNT):
             if seen[n, k]:
                 for axis in range(2):
@@ -177,7 +178,8 @@ def _clean(
                     low[axis] = min(low[axis], value)
                     high[axis] = max(high[axis], value)
                     centre[n, axis] += value
-        centre[n] /= total
+        for axis in range(2):
+            centre[n, axis] /= total
         extent = max(high[0] - low[0], high[1] - low[1], 1.0)
         focal[n] = ORTHOGRAPHIC_DISTANCE * extent
 
@@ -198,17 +200,23 @@ def _find_seen(
     weight,
     seen,
 ):
-    """Write which keypoints (14, 2) of one person are seen (14,), by their confidences (14,)."""
+    """Write which keypoints (14, 2) of one person are seen (14,), by their confidences (14,);
+    return how many are."""
     best = 0.0
     for k in range(KEYPOINT_COUNT):
         if weight[k] > best:
             best = min(weight[k], 1.0)
 
     # Comparisons are false for NaN
+    total = 0
     for k in range(KEYPOINT_COUNT):
         confident = weight[k] > LEAST_CONFIDENCE * best
         inside = abs(pixels[k, 0]) < _MAX_PIXEL and abs(pixels[k, 1]) < _MAX_PIXEL
         seen[k] = confident and inside
+        if seen[k]:
+            total += 1
+
+    return total
 
 
 @compiled
@@ -325,7 +333,8 @@ def into_views(
     visible = np.zeros((count, KEYPOINT_COUNT), np.bool_)
     frames = np.empty((count, 3, 3), np.float32)
     pitch = np.zeros(count, np.int64)
-    level = np.full(count, NONE)
+    level = np.empty(count, np.int64)
+    level[:] = NONE
     frame = np.empty((3, 3))
 
     for v in range(count):
@@ -341,7 +350,8 @@ def into_views(
             continue
 
         pitch[v] = _write_frame(x, y, z, up[v], frame)
-        frames[v] = frame
+        for axis in range(3):
+            assign(frames[v, axis], frame[axis])
         view = _View(turned[v], centred[v], relative[v], visible[v])
         _turn_rays(frame, rays[v], noise[v], seen[v], view)
         level[v] = _find_level(view)

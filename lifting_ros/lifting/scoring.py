@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifting_ros.compiled import compiled
+from lifting_ros.compiled import assign, compiled
 from lifting_ros.lifting.conditioning import (
     DEPTH_STD,
     LATERAL,
@@ -281,7 +281,8 @@ def _score_block(
 
     residual = np.empty((size, width), np.float32)
     for k in range(size):
-        residual[k] = depth * person.rays[2 * person.keypoints[k // 2] + k % 2] - offset[k]
+        y = person.rays[2 * person.keypoints[k // 2] + k % 2]
+        assign(residual[k], depth * y - offset[k])
     _add_log_normal(total, residual, score)
 
 
@@ -302,7 +303,7 @@ def _centre(
             middle += lateral[2 * j + axis, start:stop]
         middle /= np.float32(len(keypoints))
         for k, j in enumerate(keypoints):
-            offset[2 * k + axis] = lateral[2 * j + axis, start:stop] - middle
+            assign(offset[2 * k + axis], lateral[2 * j + axis, start:stop] - middle)
 
     return offset
 
@@ -384,13 +385,15 @@ def shortlist(
     yaw (Q,). A candidate of -1 means that none was left.
     """
     rows, count = score.shape
-    chosen = np.full((rows, modes), -1, np.int64)
-    best_score = np.full((rows, modes), -np.inf, np.float32)
+    chosen = np.empty((rows, modes), np.int64)
+    chosen[:] = -1
+    best_score = np.empty((rows, modes), np.float32)
+    best_score[:] = -np.inf
     best_depth = np.ones((rows, modes), np.float32)
     left = np.empty(count, np.float32)
 
     for r in range(rows):
-        left[:] = score[r]
+        assign(left, score[r])
         for m in range(modes):
             best = left.argmax()
             if left[best] == -np.inf:

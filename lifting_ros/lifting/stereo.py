@@ -198,6 +198,7 @@ class StereoLifter:
         right = None
         if output.right is not None:
             right = output.right.double().numpy()
+
         joints = output.joints.double().numpy()
         deviation = output.deviation.double().numpy()
 
@@ -476,6 +477,7 @@ def _only_valid(
     chosen = {}
     for part in dataclasses.fields(LiftedPoses):
         chosen[part.name] = getattr(answer, part.name)[rows]
+
     return scatter_poses(len(placed), 1, [(rows, LiftedPoses(**chosen))])
 
 

@@ -80,37 +80,12 @@ def read_published_prior(path: str | Path) -> MixturePPCA:
     return prior
 
 
-def published_arrays(prior: MixturePPCA) -> dict[str, np.ndarray]:
-    """Return a prior as `mu`, `e` and `sigma` of the published file.
-
-    The component weights are lost: the file has no place for them.
-    """
-    unit_mm = prior.stature_m_ * 1000
-    inverse = 1 / prior.deviations_
-    inverse_noise = 1 / prior.noises_[:, None]
-    sigma = np.concatenate([inverse, inverse_noise], 1) / unit_mm
-
-    return {
-        "mu": _to_rows(prior.means_ * unit_mm),
-        "e": _to_rows(prior.bases_),
-        "sigma": sigma,
-    }
-
-
 def _to_joints(rows: np.ndarray) -> np.ndarray:
     """Return rows (..., 51) of the file as joints (..., 17, 3), y up."""
     leading = rows.shape[:-1]
     by_axis = rows.reshape(*leading, 3, JOINT_COUNT)
     joints = np.swapaxes(by_axis, -1, -2)
     return joints @ _FROM_FILE.T
-
-
-def _to_rows(joints: np.ndarray) -> np.ndarray:
-    """Return joints (..., 17, 3), y up, as rows (..., 51) of the file."""
-    leading = joints.shape[:-2]
-    turned = joints @ _FROM_FILE
-    by_axis = np.swapaxes(turned, -1, -2)
-    return by_axis.reshape(*leading, -1)
 
 
 def _squared_limbs(

@@ -66,6 +66,7 @@ class CameraInfos:
         place = self._by_stamp.get(stamp_ns) if stamp_ns else None
         if place is None:
             place = max(bisect_right(self._times, time_ns) - 1, 0)
+
         connection, _, data = self._messages[place]
 
         return self._bag.decode(connection, data)
@@ -90,6 +91,7 @@ class ImageEstimation:
         self._infos = infos
         self._config = config
         self._warn = warn
+
         self.connections = bag.of_topic(topic, IMAGE, COMPRESSED)
         self._topic = topic
         self._up = np.array(config.up)
@@ -130,6 +132,7 @@ class ImageEstimation:
             estimate = video.estimator.estimate(image, camera, self._up)
         else:
             estimate = video.estimate(answer.stamp_ns, image, camera, self._up)
+
         return replace(answer, persons=tuple(estimate.persons))
 
 
@@ -164,6 +167,7 @@ class OfflineTracker:
         self._answers.append(answer)
         is_late = answer is not None and answer.is_late
         self.late += is_late
+
         self._is_tracked.append(answer is not None and not is_late)
         if self._is_tracked[-1]:
             self._tracked += [

@@ -26,6 +26,7 @@ def _usable_cv_bridge() -> CvBridge | None:
         converter.imgmsg_to_cv2(pixel, "rgb8")
     except Exception:  # an import of a broken installation raises anything
         return None
+
     return converter
 
 
@@ -40,7 +41,6 @@ except ImportError:
     from transforms3d.quaternions import mat2quat
 
 IMAGES_BY = "cv_bridge" if _cv_bridge else "rosbags-image"
-QUATERNIONS_BY = "tf_transformations" if _quaternion_from_matrix else "transforms3d"
 
 
 def to_rgb(message: Image) -> np.ndarray:
@@ -48,6 +48,7 @@ def to_rgb(message: Image) -> np.ndarray:
     encoding that both libraries know."""
     if _cv_bridge:
         return _cv_bridge.imgmsg_to_cv2(message, "rgb8")
+
     return message_to_cvimage(message, "rgb8")
 
 

@@ -52,6 +52,7 @@ def usable_camera(
         if info is None:
             warn(f"camera_info: none {where}, so the skeletons are not metric")
             return None
+
         width, height = size or (info.width, info.height)
         return camera_info_to_camera(info, width, height, rectified)
     except ConversionError as error:

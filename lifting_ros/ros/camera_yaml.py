@@ -51,6 +51,7 @@ def resized_info(info: CameraInfo, width: int, height: int) -> CameraInfo:
             f"image_width x image_height ({info.width} x {info.height}) does not fit images of"
             f" {width} x {height}"
         )
+
     out = CameraInfo(
         width=width, height=height, distortion_model=info.distortion_model, d=list(info.d), r=info.r
     )

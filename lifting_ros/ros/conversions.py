@@ -20,11 +20,11 @@ from std_msgs.msg import Header
 from lifting_ros import __version__, skeleton
 from lifting_ros.errors import LiftingError
 from lifting_ros.io.brightness_range import BrightnessRange, decoded_bgr
-from lifting_ros.msg import Joint3D, Skeleton2DArray, Skeleton3DArray, SkeletonInfo
 from lifting_ros.msg import Skeleton2D as Skeleton2DMsg
+from lifting_ros.msg import Skeleton2DArray, Skeleton3DArray, SkeletonInfo
 from lifting_ros.msg import Skeleton3D as Skeleton3DMsg
 from lifting_ros.ros import bridge
-from lifting_ros.types import Person, Skeleton2D, Skeleton3D
+from lifting_ros.types import Person, Skeleton2D
 
 _ALIASES = {
     "uyvy": "yuv422",
@@ -89,6 +89,7 @@ def image_to_rgb(message: Image, brightness: BrightnessRange | None = None) -> n
     is_foreign = bool(message.is_bigendian) != _IS_BIGENDIAN
     if message.step != row or message.encoding != encoding or is_foreign:
         message = _repacked(message, encoding, row)
+
     if brightness is not None and encoding.endswith("16"):
         message = _stretched(message, row, brightness)
 
@@ -277,21 +278,6 @@ def skeleton_2d_to_msg(skeleton_2d: Skeleton2D, track_id: int = 0) -> Skeleton2D
     return message
 
 
-def msg_to_skeleton_2d(message: Skeleton2DMsg) -> Skeleton2D:
-    """Keypoints of one person; the inverse of `skeleton_2d_to_msg`."""
-    covariances = [
-        (k.covariance_xx, k.covariance_xy, k.covariance_xy, k.covariance_yy)
-        for k in message.keypoints
-    ]
-    return Skeleton2D(
-        keypoints_px=np.array([(k.x, k.y) for k in message.keypoints]),
-        confidence=np.array([k.confidence for k in message.keypoints]),
-        covariance_px2=np.array(covariances).reshape(-1, 2, 2),  # 14, 2, 2
-        box_px=np.array(message.box),
-        score=message.score,
-    )
-
-
 def skeleton_3d_to_msg(person: Person) -> Skeleton3DMsg:
     """Message of one person's joints, with track id, age and velocities."""
     pose = person.skeleton_3d
@@ -333,26 +319,6 @@ def _point(xyz: Sequence[float]) -> Point:
 
 def _vector(xyz: Sequence[float]) -> Vector3:
     return Vector3(x=xyz[0], y=xyz[1], z=xyz[2])
-
-
-def msg_to_skeleton_3d(message: Skeleton3DMsg) -> Skeleton3D:
-    """Joints of one person: the inverse of `skeleton_3d_to_msg`, except that the message has no
-    hypotheses."""
-    joints: Sequence[Joint3D] = message.joints
-    root = message.root_position
-
-    return Skeleton3D(
-        joints_m=np.array([(j.position.x, j.position.y, j.position.z) for j in joints]),
-        root_m=np.array([root.x, root.y, root.z]),
-        covariance_m2=np.array([j.covariance for j in joints]).reshape(-1, 3, 3),  # 17, 3, 3
-        root_covariance_m2=np.array(message.root_covariance).reshape(3, 3),  # 3, 3
-        confidence=np.array([j.confidence for j in joints]),
-        status=np.array([j.status for j in joints], np.uint8),
-        log_likelihood=message.log_likelihood,
-        metric=message.metric,
-        hypotheses_m=np.zeros((0, skeleton.JOINT_COUNT, 3)),
-        hypothesis_weight=np.zeros(0),
-    )
 
 
 def header_ns(header: Header) -> int:

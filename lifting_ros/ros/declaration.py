@@ -69,6 +69,7 @@ class Leaf:
             return " or ".join(map(str, self.metadata["choices"]))
         if "range" in self.metadata:
             return "{} to {}".format(*self.metadata["range"])
+
         return ""
 
 
@@ -137,6 +138,7 @@ class Parameters(Generic[T]):
         self.value: T = declare(node, cls, fixed=False)
         self._refuse(self.value)
         self._leaves = {leaf.name: leaf for leaf in leaves(cls())}
+
         node.add_on_set_parameters_callback(self._check)
         node.add_post_set_parameters_callback(self._take)
 

@@ -107,6 +107,7 @@ class Humans:
         for publishers in self._of_body.values():
             for publisher in publishers:
                 self._node.destroy_publisher(publisher)
+
         self._of_body.clear()
 
 

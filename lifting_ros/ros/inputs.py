@@ -58,6 +58,7 @@ class Channel:
         self._type = type_name(kind)
         self._take = take
         self._qos = qos
+
         self._subscription: Subscription | None = None
         self._made_for: frozenset = frozenset()
 
@@ -159,6 +160,7 @@ class ImageChannel:
                 " sensor_msgs/msg/Image or sensor_msgs/msg/CompressedImage"
             )
             return
+
         self._chosen = there[0]
         self._say(
             f"image: nobody publishes {first.kind} on {first.topic}, so {self._chosen.kind} on"
@@ -220,6 +222,7 @@ class Inputs:
         for info in reversed(infos):
             if stamp_ns(info) == stamp:
                 return info
+
         return infos[-1] if infos else None
 
     def _on_camera_info(self, message: CameraInfo) -> None:
@@ -253,6 +256,7 @@ def _image_topics(node: Node, image: str, config: NodeConfig) -> list[tuple[type
     named = (CompressedImage, image)
     if config.image_transport == "compressed":
         return [compressed, named, raw]
+
     return [raw, named, compressed]
 
 

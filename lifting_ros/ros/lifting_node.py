@@ -90,6 +90,7 @@ class LiftingNode(LifecycleNode):
         try:
             if config.input == "image":
                 use_threads(config.estimator.threads)
+
             self._estimator = self._make[config.input](config.estimator)
             if config.depth.enabled:
                 # Compiles now what the first depth image would otherwise wait for.

@@ -130,6 +130,7 @@ class MarkerBuilder:
         number = person.id or -1 - index
         pose = person.skeleton_3d
         status = pose.status.tolist()
+
         drawn = np.isfinite(pose.joints_m).all(-1) & (pose.status != JointStatus.INVALID)  # 17
         points = [Point(x=x, y=y, z=z) for x, y, z in pose.joints_m.tolist()]
 

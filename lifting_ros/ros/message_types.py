@@ -75,6 +75,7 @@ def stamp_reader(name: str, store: Typestore):
 def _stamp(data: bytes, offset: int) -> int | None:
     if len(data) < offset + 8:
         return None
+
     # CDR: the second of the four leading bytes says the byte order.
     seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, offset)
     return seconds * 10**9 + nanoseconds

@@ -59,12 +59,14 @@ class Outputs:
             topic: self._publisher(kind, topic, 10) for topic, kind in TOPICS.items()
         }
         self._info = self._publisher(SkeletonInfo, "~/info", LATCHED)
+
         self._tf: Publisher | None = None
         """None while `tf.publish` is off."""
         self._tf_lock = Lock()
         self._humans: Humans | None = None
         self._published_model: str | None = None
         """The model that ~/info names; None before it is published."""
+
         self._markers = MarkerBuilder(config.markers)
         self._frames = _body_frames(config)
 
@@ -78,6 +80,7 @@ class Outputs:
         """Whether anybody subscribes to a topic that needs images processed."""
         if any(publisher.get_subscription_count() for publisher in self._publishers.values()):
             return True
+
         return self._humans is not None and self._humans.have_listeners()
 
     def configure(self, config: NodeConfig) -> None:

@@ -50,8 +50,10 @@ class Recorder(Node):
         discard(self._beside)
         self._writer = BagWriter(self._beside / out.name)
         self._waiting = {self.resolve_topic_name(topic) for topic in topics}
+
         self.failure: OSError | None = None
         """The error that ended the recording; None if there was none."""
+
         self._discovery = self.create_timer(_DISCOVERY_PERIOD_S, self._discover, clock=STEADY)
         signals.started()  # from here on there is a file to finish
         self._writer.open()
@@ -114,6 +116,7 @@ class Recorder(Node):
                     )
                 if taken is None:
                     break
+
                 subscription.callback(taken[0])
 
     def _fail(self, error: OSError) -> None:

@@ -21,13 +21,14 @@ from std_msgs.msg import Header
 from lifting_ros.config import ConfigError
 from lifting_ros.errors import DataError
 from lifting_ros.io.images import Losses, open_source
+from lifting_ros.msg import Skeleton3DArray
 from lifting_ros.ros.camera_yaml import (
     FOCAL_PER_LONG_SIDE,
     camera_yaml_to_info,
     guessed_info,
     resized_info,
 )
-from lifting_ros.ros.conversions import array_to_image
+from lifting_ros.ros.conversions import array_to_image, header_ns
 from lifting_ros.ros.declaration import declare
 from lifting_ros.ros.runtime import parse, run
 
@@ -36,6 +37,9 @@ _SETTLE_S = 0.5
 """Wait after discovering a subscriber: it may not have discovered the publisher yet, and would miss
 the first frame."""
 _ACKNOWLEDGED_WITHIN_S = 5.0
+_ANSWERED_WITHIN_S = 10.0
+"""Longest wait for the answer to the last image: a frame that fails, or one that the tracker holds
+back (`tracking.lag_s`), has none."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,15 @@ class ReplayConfig:
         default=1,
         metadata={"description": "subscribers of each topic to wait for first", "range": (0, 100)},
     )
+    answers: str = field(
+        default="",
+        metadata={
+            "description": (
+                "topic (lifting_ros/Skeleton3DArray) on which the last image has to be answered "
+                f"before the end, within {_ANSWERED_WITHIN_S:.0f} s; empty: it is not waited for"
+            )
+        },
+    )
 
 
 class Replay(Node):
@@ -104,6 +117,7 @@ class Replay(Node):
             "replay", automatically_declare_parameters_from_overrides=True, **node_options
         )
         self.config = declare(self, ReplayConfig)
+
         try:
             self._source = open_source(self.config.source)
         except DataError as error:
@@ -121,12 +135,23 @@ class Replay(Node):
         self._infos = self.create_publisher(
             CameraInfo, "camera_info", QoSProfile(depth=10, reliability=policy)
         )
+
+        self._answered_ns = 0
+        if self.config.answers:
+            self.create_subscription(Skeleton3DArray, self.config.answers, self._on_last_answer, 10)
+
         self.published = 0
+        self._published_ns = 0
+        """Stamp of the last image."""
         self.losses = Losses()
         """What of the source did not come; complete once `play` has returned."""
 
+    def _on_last_answer(self, message: Skeleton3DArray) -> None:
+        self._answered_ns = header_ns(message.header)
+
     def play(self) -> None:
-        """Publish the whole source at its rate; returns when the last message was delivered."""
+        """Publish the whole source at its rate; returns when the last message was delivered and,
+        with the parameter `answers`, answered."""
         self._wait_for_subscribers()
         start = time.monotonic()
         start_ns = self.get_clock().now().nanoseconds
@@ -138,6 +163,7 @@ class Replay(Node):
             since_ns = frame.stamp_ns
             if self.config.fps:
                 since_ns = round(i / self.config.fps * 1e9)
+
             stamp_ns = start_ns + since_ns
             if self._source.live:
                 stamp_ns = self.get_clock().now().nanoseconds
@@ -147,6 +173,9 @@ class Replay(Node):
             self._publish(frame.bgr, stamp_ns, frame.name)
 
         self._wait_for_arrival()
+        if self.config.answers:
+            self._wait_for_answer()
+
         self.get_logger().info(f"{self.published} frames published")
         if self.losses.text:
             self.get_logger().warning(f"{self._source.name}: {self.losses.text}")
@@ -164,6 +193,7 @@ class Replay(Node):
 
         self._images.publish(array_to_image(frame, "bgr8", header))
         self.published += 1
+        self._published_ns = stamp_ns
 
     def _camera_info(self, frame: np.ndarray, name: str) -> CameraInfo | None:
         height, width = frame.shape[:2]
@@ -172,6 +202,7 @@ class Replay(Node):
                 return resized_info(self._calibration, width, height)
             except ConfigError as error:
                 raise ConfigError(f"{self.config.camera_yaml}: {error} ({name})") from None
+
         if not self.config.guess_camera:
             return None
 
@@ -201,11 +232,25 @@ class Replay(Node):
             self._images.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGED_WITHIN_S))
         self._spin_until(time.monotonic() + _GRACE_S)
 
+    def _wait_for_answer(self) -> None:
+        """Spin until the last image is answered, or for _ANSWERED_WITHIN_S."""
+        end = time.monotonic() + _ANSWERED_WITHIN_S
+        while self._answered_ns < self._published_ns:
+            if time.monotonic() > end:
+                self.get_logger().warning(
+                    f"{self.config.answers}: no answer to the last image within"
+                    f" {_ANSWERED_WITHIN_S:.0f} s"
+                )
+                return
+
+            self._spin_until(time.monotonic() + 0.05)
+
     def _spin_until(self, due: float) -> None:
         """Spin until the monotonic time `due`; ExternalShutdownException after a signal."""
         while True:
             if not rclpy.ok(context=self.context):
                 raise ExternalShutdownException
+
             rclpy.spin_once(self, timeout_sec=max(0.0, due - time.monotonic()))
             if time.monotonic() >= due:
                 return

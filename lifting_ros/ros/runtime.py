@@ -102,6 +102,7 @@ def _init(name: str, args: list[str] | None) -> int:
         rclpy.init(args=args)
     except RuntimeError as error:  # rclpy's own kinds are private
         return _refuse(name, f"ROS arguments: {error}")
+
     return 0
 
 
@@ -110,6 +111,7 @@ def _made(name: str, make_node: Callable[[], Node]) -> Node | None:
         return make_node()
     except (ValueError, OSError, ParameterException) as error:
         _refuse(name, str(error))
+
     return None
 
 
@@ -168,6 +170,7 @@ class Throttle:
         kind = ":".join(text.split(":")[:2])
         now = time.monotonic()
         period_s = self._period_s()
+
         if now - self._last.get(kind, -float("inf")) >= period_s:
             # a kind may hold a name that somebody sent
             self._last = {other: at for other, at in self._last.items() if now - at < period_s}

@@ -42,6 +42,7 @@ def message_to_skeletons(message: Skeleton2DArray | ForeignKeypoints2DArray) -> 
     or a wrong number of keypoints."""
     if isinstance(message, Skeleton2DArray):
         return [_skeleton(person.score, *_arrays(person.keypoints)) for person in message.skeletons]
+
     return [_foreign(person, message.convention) for person in message.people]
 
 

@@ -105,6 +105,7 @@ class TransformListener:
         Waits up to `timeout_s` for it, then raises TransformError in one line.
         """
         end = time.monotonic() + timeout_s
+
         with self._changed:
             while True:
                 try:

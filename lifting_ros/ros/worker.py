@@ -86,11 +86,13 @@ class Worker:
         self._pending: deque[_Pending] = deque()
         """One entry for each frame that the tracker holds, in its order."""
         self._queue = NewestQueue(context.config().queue)
+
         self._running = False
         self._is_showing = False
         """Whether something was published since the outputs were cleared."""
         self._heard_s = 0.0
         """Monotonic time at which the last usable message was answered."""
+
         self._busy = Lock()
         """Held while a message is being answered."""
         self._thread = Thread(target=self._run, name="worker", daemon=True)
@@ -114,10 +116,12 @@ class Worker:
         """
         if not self._running:
             return
+
         self._running = False
         self._queue.clear()
         if not self._context.can_publish():
             return
+
         with self._busy:
             self._clear_outputs()
 
@@ -127,6 +131,7 @@ class Worker:
             return
         if not self._busy.acquire(blocking=False):
             return
+
         try:
             if time.monotonic() - self._heard_s > silence_s:
                 self._clear_outputs()
@@ -167,6 +172,7 @@ class Worker:
             if self._context.can_publish():
                 kind = type(error).__name__
                 lines = str(error).splitlines() or [""]
+
                 self._drop(f"failed ({kind})", f"frame failed: {kind}: {lines[0]}")
 
     def _answer(self, job: Job) -> None:
@@ -233,6 +239,7 @@ class Worker:
                 self._drop("no transform", f"tf.target_frame: {error}")
                 self._outputs.publish_2d(persons, header, config, image)
                 return
+
             persons = [in_frame(person, transform) for person in persons]
             clock.mark("transform")
 
@@ -243,6 +250,7 @@ class Worker:
         # Publish the frames that the tracker releases
         for frame, pending in due:
             self._outputs.publish(frame.persons, pending.header, config, pending.image, frame_3d)
+
         clock.mark("publish")
 
         now = self._context.now_ns()
@@ -299,7 +307,9 @@ class Worker:
         if message is None:
             if config.depth.enabled:
                 self._context.warn("depth: none came with the image")
+
             return None
+
         try:
             return depth_to_metres(message)
         except ConversionError as error:
@@ -328,6 +338,7 @@ class Worker:
                 self._context.warn(f"tf.gravity_frame: {error}; the parameter `up` is used")
             else:
                 return transform[:3, 2]
+
         return np.array(config.up)
 
     def _drop(self, cause: str, text: str) -> None:

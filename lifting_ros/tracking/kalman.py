@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifting_ros.compiled import compiled
+from lifting_ros.compiled import assign, compiled
 
 
 class Motion(NamedTuple):
@@ -199,7 +199,7 @@ def _update(  # noqa: C901 - one compiled loop
     for i in range(len(mean)):
         m = mean[i]
         p = covariance[i]
-        if not (np.isfinite(measured[i]).all() and np.isfinite(noise[i]).all()):
+        if not _is_finite(measured[i], noise[i]):
             continue
 
         # First measurement
@@ -207,8 +207,9 @@ def _update(  # noqa: C901 - one compiled loop
             m[:] = 0.0
             p[:] = 0.0
             share[i] = 1.0
-            m[:size] = measured[i]
-            p[:size, :size] = noise[i]
+            assign(m[:size], measured[i])
+            for a in range(size):
+                assign(p[a, :size], noise[i, a])
             for a in range(size, 2 * size):
                 p[a, a] = speed_std[i] ** 2
             continue
@@ -234,6 +235,19 @@ def _update(  # noqa: C901 - one compiled loop
 
 
 @compiled
+def _is_finite(vector, matrix):
+    """Whether all elements of a vector (A,) and a matrix (A, A) are finite."""
+    for a in range(len(vector)):
+        if not np.isfinite(vector[a]):
+            return False
+        for b in range(len(vector)):
+            if not np.isfinite(matrix[a, b]):
+                return False
+
+    return True
+
+
+@compiled
 def _smooth(state, after, ahead, seconds, share):
     """Smooth `state` in place; state, after and ahead are a Motion each."""
     both = state.mean.shape[1]
@@ -246,7 +260,7 @@ def _smooth(state, after, ahead, seconds, share):
 
         # C = P F' P-^-1
         cross = p.copy()
-        cross[:, :size] += seconds * p[:, size:]  # P F'
+        _add(cross[:, :size], seconds * p[:, size:])  # P F'
         _cholesky(ahead.covariance[i], lower)
         for a in range(both):
             _solve(lower, cross[a], gain[a])
@@ -268,6 +282,14 @@ def _smooth(state, after, ahead, seconds, share):
                 p[b, a] = p[a, b]
         for a in range(size):
             share[i] += gain[a, a] / size
+
+
+@compiled
+def _add(out, values):
+    """Add values (A, B) to `out` (A, B)."""
+    for a in range(len(out)):
+        for b in range(out.shape[1]):
+            out[a, b] += values[a, b]
 
 
 @compiled

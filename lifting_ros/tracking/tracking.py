@@ -323,7 +323,8 @@ class Tracker:
             if last_row < 0:
                 continue
 
-            row = row_of_id.get(int(last.tracks.ids[last_row]))
+            track_id = int(last.tracks.ids[last_row])
+            row = row_of_id.get(track_id)
             if row is not None:
                 keypoints = tracks.pixels.mean[row, :, :2]
                 expected.append(_moved(person.skeleton_2d, keypoints))
@@ -609,7 +610,11 @@ def _positions(state: Motion, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions (T, P, size) and their covariances (T, P, size, size)."""
     mean = state.mean[..., :size]
     covariance = state.covariance[..., :size, :size]
-    return np.ascontiguousarray(mean), np.ascontiguousarray(covariance)
+
+    # For the compiled loops
+    mean = np.ascontiguousarray(mean)
+    covariance = np.ascontiguousarray(covariance)
+    return mean, covariance
 
 
 def smooth(

@@ -17,8 +17,11 @@ COUNT = 60
 
 @pytest.mark.filterwarnings("default")  # the fuzzing listens to warnings itself
 def test_fuzzed_files_are_one_line_and_lose_nothing():
-    outcomes, wrong = fuzz_files.fuzz(COUNT, seed=1)
+    outcomes, wrong, images = fuzz_files.fuzz(COUNT, seed=1)
     assert dict(wrong) == {}
+    for kind in ("bag with odd stamps", "camera file", "folder with junk"):
+        given, answered, stated = images[kind]
+        assert given == answered + stated > 0
     assert set(outcomes) == set(fuzz_files.KINDS)
     answered = sum(each[0] for each in outcomes.values())
     refused = sum(each[2] for each in outcomes.values())

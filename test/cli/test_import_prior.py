@@ -11,7 +11,6 @@ from scipy.io import savemat
 
 from lifting_ros.cli.main import main
 from lifting_ros.prior.ppca import MixturePPCA, normalise
-from lifting_ros.prior.published_prior import published_arrays
 
 
 def published_model() -> dict[str, np.ndarray]:
@@ -25,6 +24,28 @@ def published_model() -> dict[str, np.ndarray]:
         [np.sort(rng.uniform(0.0016, 0.054, (3, 25))), rng.uniform(0.05, 0.09, (3, 1))], 1
     )
     return {"mu": mu, "e": e, "sigma": sigma}
+
+
+def to_rows(joints: np.ndarray) -> np.ndarray:
+    """Joints (..., 17, 3), y up, as rows (..., 51) of the file."""
+    leading = joints.shape[:-2]
+    turned = joints @ np.array([[-1.0, 0, 0], [0, 0, 1], [0, 1, 0]])
+    by_axis = np.swapaxes(turned, -1, -2)
+    return by_axis.reshape(*leading, -1)
+
+
+def published_arrays(prior: MixturePPCA) -> dict[str, np.ndarray]:
+    """A prior as `mu`, `e` and `sigma` of the published file, which has no component weights."""
+    unit_mm = prior.stature_m_ * 1000
+    inverse = 1 / prior.deviations_
+    inverse_noise = 1 / prior.noises_[:, None]
+    sigma = np.concatenate([inverse, inverse_noise], 1) / unit_mm
+
+    return {
+        "mu": to_rows(prior.means_ * unit_mm),
+        "e": to_rows(prior.bases_),
+        "sigma": sigma,
+    }
 
 
 @pytest.fixture

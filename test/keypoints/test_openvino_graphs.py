@@ -184,8 +184,6 @@ def test_neither_torch_nor_telemetry_is_imported(tmp_path):
     report over the network."""
     PoseEstimator(EstimatorConfig(weights="lite", runtime="openvino"))
     environment = os.environ | {"HOME": str(tmp_path)}
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    environment["XDG_CACHE_HOME"] = cache
     done = subprocess.run(
         [sys.executable, "-c", CHILD], env=environment, capture_output=True, text=True, check=False
     )

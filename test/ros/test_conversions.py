@@ -9,7 +9,9 @@ import dataclasses
 import cv2
 import numpy as np
 import pytest
+from lifting_ros.msg import Skeleton2D as Skeleton2DMsg
 from lifting_ros.msg import Skeleton2DArray, Skeleton3DArray
+from lifting_ros.msg import Skeleton3D as Skeleton3DMsg
 from rclpy.serialization import deserialize_message, serialize_message
 from ros_support import FRAME, header, image, person
 from sensor_msgs.msg import CompressedImage, Image
@@ -23,6 +25,7 @@ from lifting_ros.ros.conversions import (
     depth_to_metres,
     image_to_rgb,
 )
+from lifting_ros.types import Skeleton2D, Skeleton3D
 
 RNG = np.random.default_rng(7)
 HEIGHT, WIDTH = 12, 16
@@ -354,6 +357,40 @@ def assert_equal_values(one, other):
         )
 
 
+def skeleton_2d_of(message: Skeleton2DMsg) -> Skeleton2D:
+    """Keypoints of one person."""
+    covariances = [
+        (k.covariance_xx, k.covariance_xy, k.covariance_xy, k.covariance_yy)
+        for k in message.keypoints
+    ]
+    return Skeleton2D(
+        keypoints_px=np.array([(k.x, k.y) for k in message.keypoints]),
+        confidence=np.array([k.confidence for k in message.keypoints]),
+        covariance_px2=np.array(covariances).reshape(-1, 2, 2),  # 14, 2, 2
+        box_px=np.array(message.box),
+        score=message.score,
+    )
+
+
+def skeleton_3d_of(message: Skeleton3DMsg) -> Skeleton3D:
+    """Joints of one person, without the hypotheses, which the message lacks."""
+    joints = message.joints
+    root = message.root_position
+
+    return Skeleton3D(
+        joints_m=np.array([(j.position.x, j.position.y, j.position.z) for j in joints]),
+        root_m=np.array([root.x, root.y, root.z]),
+        covariance_m2=np.array([j.covariance for j in joints]).reshape(-1, 3, 3),  # 17, 3, 3
+        root_covariance_m2=np.array(message.root_covariance).reshape(3, 3),  # 3, 3
+        confidence=np.array([j.confidence for j in joints]),
+        status=np.array([j.status for j in joints], np.uint8),
+        log_likelihood=message.log_likelihood,
+        metric=message.metric,
+        hypotheses_m=np.zeros((0, skeleton.JOINT_COUNT, 3)),
+        hypothesis_weight=np.zeros(0),
+    )
+
+
 @pytest.mark.parametrize("invalid", [(), (3, 16)])
 def test_skeletons_survive_the_wire(invalid):
     someone = person(RNG, track_id=5, invalid=invalid)
@@ -364,8 +401,8 @@ def test_skeletons_survive_the_wire(invalid):
     array_2d, array_3d = (deserialize_message(serialize_message(a), type(a)) for a in arrays)
     assert array_2d.header == array_3d.header == header()
     assert array_2d.skeletons[0].id == array_3d.skeletons[0].id == 5
-    assert_equal_values(conversions.msg_to_skeleton_2d(array_2d.skeletons[0]), someone.skeleton_2d)
-    assert_equal_values(conversions.msg_to_skeleton_3d(array_3d.skeletons[0]), someone.skeleton_3d)
+    assert_equal_values(skeleton_2d_of(array_2d.skeletons[0]), someone.skeleton_2d)
+    assert_equal_values(skeleton_3d_of(array_3d.skeletons[0]), someone.skeleton_3d)
     message = array_3d.skeletons[0]
     assert (message.age.sec, message.age.nanosec, message.score) == (1, 250_000_000, 0.75)
     velocities = [(j.velocity.x, j.velocity.y, j.velocity.z) for j in message.joints]
@@ -379,9 +416,7 @@ def test_unseen_keypoint_stays_unknown():
         np.nan,
         0.0,
     )
-    assert_equal_values(
-        conversions.msg_to_skeleton_2d(conversions.skeleton_2d_to_msg(skeleton_2d)), skeleton_2d
-    )
+    assert_equal_values(skeleton_2d_of(conversions.skeleton_2d_to_msg(skeleton_2d)), skeleton_2d)
 
 
 def test_nobody_gives_empty_arrays_under_the_header():

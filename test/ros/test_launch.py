@@ -317,6 +317,7 @@ def test_replay_parameters_and_foreign_source_calibration(launched):
     values = plain(player.kwargs["parameters"][0])
     assert set(values) <= {leaf.name for leaf in leaves(ReplayConfig())}
     assert (values["source"], values["camera_yaml"], values["guess_camera"]) == ("0", "", True)
+    assert values["answers"] == "/lifting/skeletons_3d"
     assert player.kwargs["remappings"] == [
         ("image", "/cam/image_raw"),
         ("camera_info", "/cam/camera_info"),
@@ -413,7 +414,7 @@ def test_recorder_takes_the_outputs_of_this_node(launched):
 @pytest.mark.parametrize(
     ("given", "returncode", "reaction"),
     [
-        ({}, 0, "TimerAction"),
+        ({}, 0, "Shutdown"),
         ({}, 2, "Shutdown"),
         ({"end": "false"}, 0, None),
         ({"loop": "true"}, 0, None),

@@ -73,6 +73,24 @@ def play(processes, peer, place: str, **parameters):
     return replay, peer.received[f"/{place}/image"], peer.received[f"/{place}/camera_info"]
 
 
+def test_replay_waits_until_the_last_image_is_answered(processes, peer, folder):
+    peer.listen(Image, "/answered/image")
+    answers = peer.node.create_publisher(Skeleton3DArray, "/answered/skeletons", 10)
+    options = settings(source=folder, fps=50.0, answers="/answered/skeletons")
+    replay = processes.start("replay", *options, "-r", "__ns:=/answered")
+
+    def answer() -> bool:
+        """Answer the images so far; whether the replay has ended."""
+        received = peer.received["/answered/image"]
+        if received:
+            answers.publish(Skeleton3DArray(header=received[-1].header))
+        return not replay.is_alive
+
+    peer.wait(answer, "end of the replay")
+    assert replay.wait() == 0 and len(peer.received["/answered/image"]) == 6, replay.output
+    assert "no answer" not in replay.output
+
+
 def test_folder_is_published_whole_with_even_stamps(processes, peer, folder):
     _, images, infos = play(
         processes, peer, "whole", source=folder, fps=20.0, camera_yaml=folder / "camera.yaml"

@@ -24,9 +24,6 @@ from lifting_ros.research.datasets.recorded import Placed, Recorded, seen_by
 JOINTS = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)
 """Our 17 joints among the 32 of the files."""
 
-TRAIN = ("S1", "S5", "S6", "S7", "S8")
-"""Subjects of the training side."""
-
 TEST = ("S9", "S11")
 """Subjects of the test side."""
 

@@ -70,7 +70,8 @@ def excess_deg(joints: np.ndarray) -> np.ndarray:
     beyond = []
     for name, angle in angles_deg(joints).items():
         kind = name.removeprefix("left ").removeprefix("right ")
-        beyond.append(np.maximum(angle - LIMITS_DEG[kind], 0.0))
+        excess = angle - LIMITS_DEG[kind]
+        beyond.append(np.maximum(excess, 0.0))
 
     return np.max(beyond, axis=0)
 
@@ -83,7 +84,8 @@ def _twist(
     """Angle of two vectors (N, 3) about a third one, degrees."""
 
     def flattened(vectors: np.ndarray) -> np.ndarray:
-        along = (vectors * up).sum(-1, keepdims=True)
+        products = vectors * up
+        along = products.sum(-1, keepdims=True)
         return vectors - along * up
 
     return _between(flattened(across), flattened(shoulders))
@@ -91,19 +93,23 @@ def _twist(
 
 def _between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Angle between vectors (N, 3), degrees."""
-    cosine = (_unit(a) * _unit(b)).sum(-1)
-    angle = np.arccos(np.clip(cosine, -1, 1))
+    products = _unit(a) * _unit(b)
+    cosine = products.sum(-1)
+    within = np.clip(cosine, -1, 1)  # despite rounding
+    angle = np.arccos(within)
     return np.degrees(angle)
 
 
 def _degrees(sine: np.ndarray) -> np.ndarray:
     """Angle of a sine (N,), degrees."""
-    angle = np.arcsin(np.clip(sine, -1, 1))
+    within = np.clip(sine, -1, 1)  # despite rounding
+    angle = np.arcsin(within)
     return np.degrees(angle)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     """Unit vectors (N, 3); NaN for those without a length."""
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    usable = np.where(length > 0, length, np.nan)
+    has_length = length > 0
+    usable = np.where(has_length, length, np.nan)
     return vectors / usable

@@ -120,15 +120,19 @@ def mirror_image(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mirror images of a window (S, S, 3), keypoints (14, 3) and joints (17, 3; x right)."""
     turned, flipped = mirror(image, keypoints)
-    known = np.where(flipped[:, 2:] > 0, flipped, 0.0)
-    mirrored_joints = joints[list(JOINT_FLIP)] * [-1.0, 1, 1]
+    is_known = flipped[:, 2:] > 0
+    known = np.where(is_known, flipped, 0.0)
+
+    order = list(JOINT_FLIP)
+    mirrored_joints = joints[order] * [-1.0, 1, 1]
     return np.ascontiguousarray(turned), known, mirrored_joints
 
 
 def turned_to(joints: np.ndarray, toward: np.ndarray) -> np.ndarray:
     """Joints (N, 17, 3) in the optical frame, turned by the smallest rotation into a frame whose z
     axis is `toward` (N, 3; unit vectors, in front of the camera)."""
-    x, y, z = np.cross(toward, [0.0, 0, 1]).T
+    axis = np.cross(toward, [0.0, 0, 1])
+    x, y, z = axis.T
     cosine = toward[:, 2][:, None, None]
 
     # Rodrigues' formula
@@ -143,5 +147,7 @@ def turned_to(joints: np.ndarray, toward: np.ndarray) -> np.ndarray:
 
 def _croppable(labels: Labels) -> np.ndarray:
     """(N,) bool: people with two keypoints or more, which a crop requires."""
-    seen = labels.keypoints[..., 2] > 0
-    return seen.sum(1) >= 2
+    confidence = labels.keypoints[..., 2]
+    seen = confidence > 0
+    count = seen.sum(1)
+    return count >= 2

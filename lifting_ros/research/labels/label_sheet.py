@@ -50,9 +50,12 @@ def draw_sheet(labels: Labels, rows: Sequence[int], height_px: int = 300) -> byt
 def said(labels: Labels, row: int) -> str:
     """Two lines about a label."""
     quality = {name: values[row] for name, values in labels.quality.items()}
+    expected_mm = 1e3 * quality["expected_error_m"]
+    lifters_mm = 1e3 * quality["lifters_m"]
+
     verdict = "good" if labels.good[row] else "refused"
-    expected = f"{1e3 * quality['expected_error_m']:.0f} mm expected"
-    lifters = f"lifters {1e3 * quality['lifters_m']:.0f} mm"
+    expected = f"{expected_mm:.0f} mm expected"
+    lifters = f"lifters {lifters_mm:.0f} mm"
     limbs = f"limbs {quality['limb_ratios']:.2f}"
     bent = f"bent {quality['joint_limits_deg']:.0f} deg"
     return f"{verdict}, {expected}\n{lifters}, {limbs}, {bent}"
@@ -66,8 +69,9 @@ def _person(
     """The label as a Person for the overlay, in pixels of its window without `edge` px on each
     side."""
     # Keypoints
-    points = labels.keypoints[row, :, :2].astype(float) - edge
-    confidence = labels.keypoints[row, :, 2].astype(float)
+    keypoints = labels.keypoints[row].astype(float)
+    points = keypoints[:, :2] - edge
+    confidence = keypoints[:, 2]
     is_seen = confidence > 0
     seen = points[is_seen] if is_seen.any() else np.zeros((1, 2))
     box = np.concatenate([seen.min(0), seen.max(0)])

@@ -157,7 +157,10 @@ def read_label_folders(folder: str | Path) -> list[Labels]:
     FileNotFoundError where there are none, DataError as `read_labels`.
     """
     found = sorted(Path(folder).rglob("labels.npz"))
-    return [read_labels(path.parent) for path in found] or [read_labels(folder)]
+    if not found:
+        return [read_labels(folder)]
+
+    return [read_labels(path.parent) for path in found]
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -192,4 +195,5 @@ def validation_images(image_index: np.ndarray, images: int) -> np.ndarray:
 
     image_index: (N,); images: number of photographs.
     """
-    return every_ninth(images)[image_index]
+    is_validation = every_ninth(images)
+    return is_validation[image_index]

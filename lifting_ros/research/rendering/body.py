@@ -110,7 +110,8 @@ class BodyModel:
     @cached_property
     def all_faces(self) -> np.ndarray:
         """(F, 3) triangles of all surfaces."""
-        return np.concatenate([self.faces[name] for name in SURFACES])
+        surfaces = [self.faces[name] for name in SURFACES]
+        return np.concatenate(surfaces)
 
     @cached_property
     def details(self) -> list:
@@ -257,7 +258,8 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 def _means(vertices: np.ndarray, groups) -> np.ndarray:
     """(B, 3) mean of each group of vertices."""
-    return np.stack([vertices[numbers].mean(0) for numbers in groups])
+    means = [vertices[numbers].mean(0) for numbers in groups]
+    return np.stack(means)
 
 
 def _existing(path: Path) -> Path:
@@ -314,7 +316,9 @@ def _faces_inside(faces: np.ndarray, members: np.ndarray) -> np.ndarray:
     inside = np.zeros(faces.max() + 1, bool)
     known = members[members < len(inside)]
     inside[known] = True
-    return faces[inside[faces].all(axis=1)]
+
+    is_inside = inside[faces].all(axis=1)
+    return faces[is_inside]
 
 
 def _make_rig(bones: dict, groups: dict) -> Rig:

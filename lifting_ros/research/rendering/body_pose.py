@@ -44,9 +44,10 @@ class PosedBody:
 
     def moved(self, R, t) -> "PosedBody":
         """In another frame: X -> R X + t with R (3, 3) a rotation and t (3,) metres."""
+        rotations = R @ self.rotations
         heads = self.heads_m @ R.T + t
         joints = self.joints_m @ R.T + t
-        return PosedBody(R @ self.rotations, heads, joints)
+        return PosedBody(rotations, heads, joints)
 
 
 @dataclass(frozen=True)
@@ -113,11 +114,14 @@ class _RestPose:
 
     def head(self, bone: str) -> np.ndarray:
         """(3,) metres."""
-        return self._heads[self._rig.index(bone)]
+        number = self._rig.index(bone)
+        return self._heads[number]
 
     def along(self, bone: str, child: str) -> np.ndarray:
         """(3,) from the head of a bone to that of another one."""
-        return self.head(child) - self.head(bone)
+        start = self.head(bone)
+        end = self.head(child)
+        return end - start
 
 
 def pose_body(
@@ -188,7 +192,9 @@ def _trunk(pose):
     shoulders = pose[11] - pose[14]
 
     # The upper spine alone is short and noisy
-    chest_up = unit(thorax - spine) + unit(thorax - root)
+    upper_spine = unit(thorax - spine)
+    whole_spine = unit(thorax - root)
+    chest_up = upper_spine + whole_spine
 
     pelvis = frame(spine - root, unit(hips))
     chest = frame(chest_up, unit(shoulders))

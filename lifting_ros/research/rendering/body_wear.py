@@ -126,8 +126,10 @@ class _Tights(NamedTuple):
 
 def _tights_of(model: BodyModel, area: Regions) -> _Tights:
     faces = model.faces["helper-tights"]
-    places = [_middle(value, faces) for value in (area.arm, area.leg, area.height_m)]
-    return _Tights(faces, *places)
+    arm = _middle(area.arm, faces)
+    leg = _middle(area.leg, faces)
+    height = _middle(area.height_m, faces)
+    return _Tights(faces, arm, leg, height)
 
 
 def dress(
@@ -214,7 +216,9 @@ def _lower(tights, rng, waist, skirt):
         length = 0.3  # underwear
 
     below_waist = tights.height < waist + 0.02
-    return below_waist & (tights.arm < 0.01) & (tights.leg <= length)
+    beside_arms = tights.arm < 0.01
+    above_hem = tights.leg <= length
+    return below_waist & beside_arms & above_hem
 
 
 def _shoes(tights, rng):
@@ -302,7 +306,8 @@ def _bare(model, area, covered):
     inner[tights[~covered]] = False
 
     body = model.faces["body"]
-    hidden = inner[area.shell[body]].all(1)
+    corners = area.shell[body]
+    hidden = inner[corners].all(1)
     return body[~hidden]
 
 
@@ -326,7 +331,9 @@ def _skin(model, shape, rng):
         x = np.abs(rest[:, 0])
         y = rest[:, 1]
         front = rest[:, 2] > eye[2] - 0.005
-        brows = (np.abs(x - eye[0]) < 0.02) & (np.abs(y - eye[1] - 0.021) < 0.0035)
+        beside_eye = np.abs(x - eye[0]) < 0.02
+        above_eye = np.abs(y - eye[1] - 0.021) < 0.0035
+        brows = beside_eye & above_eye
         in_mouth = np.hypot(x / 0.024, (y - mouth[1]) / 0.008) < 1
 
         colour = np.tile(tone, (len(rest), 1))

@@ -106,8 +106,10 @@ class _Quadrics:
 
     def merge(self, gone, kept):
         """Add the planes of `gone` to those of `kept`."""
-        np.add.at(self.quadric, kept, self.quadric[gone])
-        np.add.at(self.weight, kept, self.weight[gone])
+        quadric = self.quadric[gone]
+        weight = self.weight[gone]
+        np.add.at(self.quadric, kept, quadric)
+        np.add.at(self.weight, kept, weight)
 
 
 def _collapses(state, faces, features, tolerance):
@@ -189,7 +191,8 @@ def _planes(normals, points):
 
 def _edges(faces):
     """First and second vertices (3 F,) of the edges, in the order of the triangles (F, 3)."""
-    return faces.reshape(-1), np.roll(faces, -1, axis=1).reshape(-1)
+    following = np.roll(faces, -1, axis=1)
+    return faces.reshape(-1), following.reshape(-1)
 
 
 def _borders(faces):

@@ -71,7 +71,9 @@ def pattern(
     """
 
     def stripes(rest, along):
-        return (np.mod(rest[:, along], step) < 0.4 * step)[:, None]
+        place = np.mod(rest[:, along], step)
+        is_stripe = place < 0.4 * step
+        return is_stripe[:, None]
 
     def share(rest):
         if kind == "plain":
@@ -99,12 +101,16 @@ def printed(photo, rng: np.random.Generator) -> Material:
 
     def mirrored(at, count):
         """Indices from 0 to count - 1 that run forwards and back."""
-        return np.abs(np.mod(at, 2 * count - 2) - (count - 1)).astype(int)
+        last = count - 1
+        place = np.mod(at, 2 * last)
+        away = np.abs(place - last)
+        return away.astype(int)
 
     def albedo(rest):
         column = mirrored(rest[:, 0] * scale + shift[0], width)
         row = mirrored(-rest[:, 1] * scale + shift[1], height)
-        return photo[row, column].astype(np.float32) / 255
+        colour = photo[row, column].astype(np.float32)
+        return colour / 255
 
     return Material(albedo)
 

@@ -161,8 +161,10 @@ class SyntheticPeople:
         count = int(rng.choice(len(odds), p=odds))
         things = []
         for _ in range(count):
-            height_px = self.size[1] * np.exp(rng.uniform(np.log(0.1), np.log(1.0)))
-            thing = place(rng, self._thing(rng), camera, height_px, taken)
+            log_share = rng.uniform(np.log(0.1), np.log(1.0))
+            height_px = self.size[1] * np.exp(log_share)
+            thing = self._thing(rng)
+            thing = place(rng, thing, camera, height_px, taken)
             if thing is not None:
                 things.append(thing)
 
@@ -173,7 +175,8 @@ class SyntheticPeople:
             return sample_thing(rng, self.photos)
 
         clothes = hung_clothes(rng, self._any_outfit(rng))
-        return turned_body(clothes, rng.uniform(0, 2 * np.pi))
+        angle = rng.uniform(0, 2 * np.pi)
+        return turned_body(clothes, angle)
 
     def _person(self, rng):
         """A person in a random outfit, pose and heading, above the origin."""
@@ -201,10 +204,12 @@ class SyntheticPeople:
     def _pose(self, rng):
         """A pose (17, 3): generated, or a frame of a clip; all clips are equally likely."""
         if self.generated is not None and rng.random() < self.posed:
-            return self.generated[rng.integers(len(self.generated))].astype(float)
+            number = rng.integers(len(self.generated))
+            return self.generated[number].astype(float)
 
         clip = self.clips[rng.integers(len(self.clips))]
-        return self.poses[rng.choice(clip)].astype(float)
+        frame = rng.choice(clip)
+        return self.poses[frame].astype(float)
 
     def _any_outfit(self, rng) -> Outfit:
         return self._outfit(int(rng.integers(WARDROBE)))
@@ -215,8 +220,9 @@ class SyntheticPeople:
             rng = np.random.default_rng([self.seed, number, self.wardrobe])
             traits = sample_traits(rng)
             shape = self.model.shape(traits)
-            layers = tuple(dress(self.model, shape, rng, self.photos))
-            self._outfits[number] = Outfit(self.model, shape, layers)
+            layers = dress(self.model, shape, rng, self.photos)
+            outfit = Outfit(self.model, shape, tuple(layers))
+            self._outfits[number] = outfit
 
         return self._outfits[number]
 
@@ -233,7 +239,8 @@ def load_poses(mocap_npz, subjects: str = "training"):
     for another word; DataError as `read_mocap` raises it, or if there are no such poses.
     """
     chosen = _mocap_of(mocap_npz, subjects)
-    clips = [np.flatnonzero(chosen.clip_id == number) for number in np.unique(chosen.clip_id)]
+    numbers = np.unique(chosen.clip_id)
+    clips = [np.flatnonzero(chosen.clip_id == number) for number in numbers]
     return chosen.positions_m, clips
 
 

@@ -12,7 +12,8 @@ from lifting_ros.compiled import compiled
 def unit(vector):
     """The vector divided by its length along the last axis (zero stays zero)."""
     vector = np.asarray(vector, float)
-    return vector / np.maximum(np.linalg.norm(vector, axis=-1, keepdims=True), 1e-12)
+    length = np.linalg.norm(vector, axis=-1, keepdims=True)
+    return vector / np.maximum(length, 1e-12)
 
 
 def turn(axis, angle: float) -> np.ndarray:

@@ -92,7 +92,8 @@ class Figure:
 
     def moved(self, offset) -> Figure:
         """Shifted by `offset` (3,) metres."""
-        return replace(self, posed=self.posed.moved(np.eye(3), offset))
+        posed = self.posed.moved(np.eye(3), offset)
+        return replace(self, posed=posed)
 
     def seen_by(self, camera: Camera) -> Body:
         """Triangles in the camera's frame, at the coarsest level with an error up to COARSE_PX."""

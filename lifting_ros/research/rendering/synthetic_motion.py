@@ -36,7 +36,8 @@ class Build:
     @property
     def standing(self) -> float:
         """Height of the pelvis when standing with slightly bent knees."""
-        return self.ankle + 0.985 * (self.thigh + self.shin)
+        straight = self.thigh + self.shin
+        return self.ankle + 0.985 * straight
 
 
 def build_of(model: BodyModel, shape: Shape) -> Build:
@@ -78,7 +79,9 @@ def resample(
 
 def leg_length(poses: np.ndarray) -> float:
     """Median length of the left thigh and shin over poses (F, 17, 3), metres."""
-    bones = poses[:, [5, 6]] - poses[:, [4, 5]]
+    ends = poses[:, [5, 6]]
+    starts = poses[:, [4, 5]]
+    bones = ends - starts
     lengths = np.linalg.norm(bones, axis=2)
     return float(np.median(lengths.sum(1)))
 
@@ -127,16 +130,19 @@ def upper_body(poses: np.ndarray) -> np.ndarray:
     mean = np.zeros((17, 3))
     for pose in poses:
         turn = facing(heading(pose))
-        mean += (pose - pose[0]) @ turn / len(poses)
+        about_pelvis = pose - pose[0]
+        mean += about_pelvis @ turn / len(poses)
 
-    mirrored = (mean * [-1, 1, 1])[list(JOINT_FLIP)]
+    order = list(JOINT_FLIP)
+    mirrored = mean[order] * [-1, 1, 1]
     return (mean + mirrored) / 2
 
 
 def heading(pose: np.ndarray) -> float:
     """Direction in which the hips face: angle about y from +z, radians."""
     left = pose[4] - pose[1]
-    return float(np.arctan2(-left[2], left[0]))
+    angle = np.arctan2(-left[2], left[0])
+    return float(angle)
 
 
 def facing(angle: float) -> np.ndarray:

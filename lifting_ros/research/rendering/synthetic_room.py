@@ -99,7 +99,10 @@ def make_room(
 
 def _same_or_other(rng, wall: Material) -> Material:
     """The material of the other walls, or one of its own."""
-    return wall if rng.random() < 0.7 else _wall(rng)
+    if rng.random() < 0.7:
+        return wall
+
+    return _wall(rng)
 
 
 def _on_wall(rng, wide, deep, high, photos):
@@ -140,7 +143,8 @@ def _wall(rng):
     amount = rng.uniform(0, 0.12)
 
     def albedo(rest):
-        return colour * (1 - amount + 2 * amount * waves(rest, 4.0))
+        change = 2 * amount * waves(rest, 4.0)
+        return colour * (1 - amount + change)
 
     return Material(albedo)
 
@@ -151,10 +155,13 @@ def _floor(rng, photos):
         return fabric(rng, photos)
 
     first = random_colour(rng, 0.5).astype(np.float32)
-    second = np.clip(first * rng.uniform(0.5, 1.3), 0, 1).astype(np.float32)
+    factor = rng.uniform(0.5, 1.3)
+    second = np.clip(first * factor, 0, 1).astype(np.float32)
     step = rng.uniform(0.1, 0.6)
     axis = rng.integers(2)
-    return Material(pattern(kind, first, second, step, axis), gloss=rng.choice([0, 0.1]))
+
+    albedo = pattern(kind, first, second, step, axis)
+    return Material(albedo, gloss=rng.choice([0, 0.1]))
 
 
 def _quad(rng, corner, along, up, material):

@@ -39,7 +39,8 @@ class Camera:
     def project(self, points) -> np.ndarray:
         """(N, 2) px of points (N, 3) in the camera's frame."""
         flat = np.asarray(points) @ self.K.T
-        return flat[:, :2] / np.maximum(flat[:, 2:], 1e-6)
+        depth = np.maximum(flat[:, 2:], 1e-6)
+        return flat[:, :2] / depth
 
     def around(
         self,
@@ -49,10 +50,12 @@ class Camera:
     ) -> Camera:
         """The camera cropped to a square of `side` px around the box of world points (N, 3). The
         square is `boxes` times as large as the longer side of the box."""
-        px = self.project(np.asarray(world_points) @ self.R.T + self.t)
+        points = np.asarray(world_points) @ self.R.T + self.t
+        px = self.project(points)
         low = px.min(0)
         high = px.max(0)
-        longer = max(float((high - low).max()), 1.0)
+        sides = high - low
+        longer = max(float(sides.max()), 1.0)
 
         scale = side / (boxes * longer)
         cut = np.array([[scale, 0, 0], [0, scale, 0], [0, 0, 1.0]])
@@ -82,19 +85,25 @@ class Body:
 
     def moved(self, offset) -> Body:
         """The body shifted by `offset` (3,) metres."""
-        vertices = (self.mesh.vertices_m + offset).astype(np.float32)
-        mesh = replace(self.mesh, vertices_m=vertices)
-        return replace(self, mesh=mesh, joints_m=self.joints_m + offset)
+        vertices = self.mesh.vertices_m + offset
+        mesh = replace(self.mesh, vertices_m=vertices.astype(np.float32))
+        joints = self.joints_m + offset
+        return replace(self, mesh=mesh, joints_m=joints)
 
     def seen_by(self, camera: Camera) -> Body:
         """The body in the camera's frame."""
         R = camera.R
         t = camera.t
-        vertices = (self.mesh.vertices_m @ R.T + t).astype(np.float32)
-        normals = (self.mesh.normals @ R.T).astype(np.float32)
+        vertices = self.mesh.vertices_m @ R.T + t
+        normals = self.mesh.normals @ R.T
+        joints = self.joints_m @ R.T + t
 
-        mesh = replace(self.mesh, vertices_m=vertices, normals=normals)
-        return replace(self, mesh=mesh, joints_m=self.joints_m @ R.T + t)
+        mesh = replace(
+            self.mesh,
+            vertices_m=vertices.astype(np.float32),
+            normals=normals.astype(np.float32),
+        )
+        return replace(self, mesh=mesh, joints_m=joints)
 
 
 def join(bodies):

@@ -145,7 +145,9 @@ def _grid(rows: int, columns: int):
     b = a + 1
     c = a + columns + 2
     d = a + columns + 1
-    return np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+    lower = np.stack([a, b, c], 1)
+    upper = np.stack([a, c, d], 1)
+    return np.concatenate([lower, upper])
 
 
 def paint(rng: np.random.Generator, photos=()) -> Material:
@@ -158,7 +160,8 @@ def paint(rng: np.random.Generator, photos=()) -> Material:
     fine = rng.uniform(8, 60)
 
     def albedo(rest):
-        return colour * (1 - amount + 2 * amount * waves(rest, fine))
+        change = 2 * amount * waves(rest, fine)
+        return colour * (1 - amount + change)
 
     return Material(albedo, gloss=rng.choice([0, 0.05, 0.3]))
 
@@ -299,7 +302,10 @@ def hung_clothes(rng, outfit: Outfit) -> Body:
     high = [end, top + 0.05, 0.015]
     rail = join_parts([*posts, box(low, high, paint(rng))])
 
-    return both(clothes, rail) if rng.random() < 0.6 else clothes
+    if rng.random() < 0.6:
+        return both(clothes, rail)
+
+    return clothes
 
 
 def both(first: Body, second: Body) -> Body:
@@ -340,6 +346,12 @@ def sample_thing(rng: np.random.Generator, photos=()) -> Body:
 def turned_body(body: Body, angle: float) -> Body:
     """The thing turned by `angle` radians about the vertical."""
     R = turn([0, 1, 0], angle)
-    vertices = (body.mesh.vertices_m @ R.T).astype(np.float32)
-    normals = (body.mesh.normals @ R.T).astype(np.float32)
-    return replace(body, mesh=replace(body.mesh, vertices_m=vertices, normals=normals))
+    vertices = body.mesh.vertices_m @ R.T
+    normals = body.mesh.normals @ R.T
+
+    mesh = replace(
+        body.mesh,
+        vertices_m=vertices.astype(np.float32),
+        normals=normals.astype(np.float32),
+    )
+    return replace(body, mesh=mesh)

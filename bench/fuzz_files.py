@@ -59,7 +59,7 @@ WAITED_FOR = (
 """Modules that the verbs import when they are called."""
 LOSSES = (
     re.compile(r": (?P<lost>\d+) of \d+ images do not decode"),
-    re.compile(r"the video promises (?P<promised>\d+) frames, (?P<came>\d+) came"),
+    re.compile(r"the container states (?P<promised>\d+) frames, (?P<came>\d+) came"),
     re.compile(r"lifting bag: (?P<lost>\d+) of \d+ images on \S+ not used"),
 )
 

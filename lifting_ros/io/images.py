@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import numpy as np
 
 from lifting_ros.errors import DataError
 from lifting_ros.io.brightness_range import BrightnessRange, decoded_bgr
+from lifting_ros.io.video_headers import VideoHeader, read_video_header
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 _FOLDER_FPS = 10.0
@@ -25,6 +27,8 @@ _COUNTING_SUFFIXES = (".3gp", ".avi", ".m4v", ".mov", ".mp4")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _ROUNDING_S = 1e-3
 """Most that a container rounds a time stamp by: Matroska stores milliseconds."""
+_HALF_A_FRAME = 0.5
+"""Hidden frames up to which a video has no edit list: durations are rounded, too."""
 _LEAST_PATIENCE = 1000
 _MOST_PATIENCE = 100_000
 """Failures in a row after which a video has ended, whatever its header says; 14 us each."""
@@ -41,7 +45,11 @@ class Losses:
     unreadable: list[str] = field(default_factory=list)
     """Names of the images that do not decode."""
     missing: int = 0
-    """Frames of a video that its container promised and that did not come."""
+    """Frames of a video that its container states and that did not come."""
+    undecoded: int = 0
+    """Of these, frames before others that came."""
+    cut_off: bool = False
+    """The video's file ends before the end that its headers state."""
 
     @property
     def text(self) -> str:
@@ -52,7 +60,12 @@ class Losses:
             return f"{len(self.unreadable)} of {total} images do not decode: {names}"
         if self.missing:
             total = self.came + self.missing
-            return f"the video promises {total} frames, {self.came} came: it is damaged or cut off"
+            stated = f"the container states {total} frames, {self.came} came"
+            if self.cut_off:
+                return f"{stated}: the file is cut off"
+            if self.undecoded:
+                return f"{stated}: {self.undecoded} do not decode"
+            return stated  # the number may be wrong
         return ""
 
 
@@ -145,7 +158,11 @@ class ImageSource:
         if not losses.came:
             raise DataError(f"{self.name}: no frame can be read")
 
-        losses.missing = 0 if self.live else self._missing(losses.came, skipped, clock)
+        if not self.live:
+            header = read_video_header(Path(self.name))
+            losses.missing = self._missing(losses.came, skipped, clock, header)
+            losses.undecoded = min(skipped, losses.missing)
+            losses.cut_off = header.is_cut_off
 
     def _patience(self, read: int) -> int:
         """Failures in a row after which there is nothing more to come.
@@ -158,10 +175,12 @@ class ImageSource:
 
         return min(max(self.count - read, _LEAST_PATIENCE), _MOST_PATIENCE)
 
-    def _missing(self, came: int, skipped: int, clock: _FrameClock) -> int:
-        """Frames of a video that were promised and did not come."""
+    def _missing(self, came: int, skipped: int, clock: _FrameClock, header: VideoHeader) -> int:
+        """Frames of a video that its container states and that did not come."""
         if Path(self.name).suffix.lower() in _COUNTING_SUFFIXES:
-            return max(self.count - came, 0)
+            hidden = self.count * (1 - header.shown)
+            hidden = math.ceil(hidden) if hidden > _HALF_A_FRAME else 0
+            return max(self.count - hidden - came, 0)
 
         # The number is an estimate, or not known; and where the rate varies, the last frame may
         # last long.

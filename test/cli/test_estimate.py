@@ -336,7 +336,7 @@ def test_damaged_video_is_estimated_to_its_end(tmp_path, recorder, capfd):
     path = write_video(tmp_path / "clip.mkv", images, [50 * k for k in range(30)], 1500)
     out = tmp_path / "out.npz"
     assert main(["estimate", str(path), "--out", str(out)]) == 0
-    said = f"lifting estimate: {path}: the video promises 30 frames, 29 came"
+    said = f"lifting estimate: {path}: the container states 30 frames, 29 came: 1 do not decode"
     assert any(line.startswith(said) for line in capfd.readouterr().err.splitlines())
     stamps_ms = (np.load(out)["frame_stamp_ns"] / 1e6).tolist()
     assert stamps_ms == [50 * k for k in range(30) if k != 15]

@@ -31,7 +31,7 @@ def test_fuzzed_files_are_one_line_and_lose_nothing():
 def test_the_judge_counts_what_is_stated():
     lines = [
         "lifting estimate: in: 2 of 5 images do not decode: a.png, b.png",
-        "lifting estimate: a.avi: the video promises 24 frames, 20 came: it is damaged or cut off",
+        "lifting estimate: a.avi: the container states 24 frames, 20 came: 4 do not decode",
         "lifting bag: 3 of 9 images on /image not used",
         "lifting bag: image not used: encoding: expected one of rgb8",
     ]

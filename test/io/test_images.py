@@ -3,6 +3,7 @@
 
 import http.server
 import re
+import struct
 import threading
 
 import cv2
@@ -12,6 +13,7 @@ from matroska import write_video
 
 from lifting_ros.errors import DataError
 from lifting_ros.io.images import Losses, open_source
+from lifting_ros.io.video_headers import VideoHeader, read_video_header
 
 FRAMES = [np.full((48, 64, 3), 6 * k, np.uint8) for k in range(40)]
 UNEVEN_MS = [0, 33, 133, 166, 566, 1236, 1253, 1286, 1386, 1419, 1819, 2489, 2506, 2546]
@@ -35,6 +37,35 @@ def write_avi(path, fps: float = 20.0) -> bytes:
     return path.read_bytes()
 
 
+def write_mp4(path, hidden: int = 0):
+    """FRAMES as an MP4 file whose headers come first; an edit list hides the first frames."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 20.0, (64, 48))
+    for frame in FRAMES:
+        writer.write(frame)
+    writer.release()
+
+    data = path.read_bytes()
+    begin = data.find(b"moov") - 4
+    (length,) = struct.unpack(">I", data[begin : begin + 4])
+    movie = bytearray(data[begin : begin + length])
+
+    def number(box: bytes, offset: int) -> int:
+        return struct.unpack_from(">I", movie, movie.find(box) + offset)[0]
+
+    def put(box: bytes, offset: int, value: int) -> None:
+        struct.pack_into(">I", movie, movie.find(box) + offset, value)
+
+    shown_ticks = number(b"mvhd", 16) * (40 - hidden) // 20
+    put(b"mvhd", 20, shown_ticks)
+    put(b"tkhd", 24, shown_ticks)
+    put(b"elst", 12, shown_ticks)
+    put(b"elst", 16, number(b"mdhd", 20) * hidden // 40)
+    put(b"stco", 12, number(b"stco", 12) + length)
+    mdat = data.find(b"mdat") - 4
+    path.write_bytes(data[:mdat] + movie + data[mdat:begin] + data[begin + length :])
+    return path
+
+
 def chunks(data: bytes) -> list[int]:
     """Where the JPEG frames of an AVI begin."""
     return [found.start() for found in re.finditer(rb"00dc....\xff\xd8\xff", data, re.DOTALL)]
@@ -55,7 +86,7 @@ def test_video_goes_on_after_an_unreadable_frame(tmp_path):
     assert levels(frames) == kept
     assert [frame.stamp_ns for frame in frames] == [(k - 1) * 50_000_000 for k in kept]
     assert (losses.came, losses.missing) == (37, 3)
-    assert losses.text == "the video promises 40 frames, 37 came: it is damaged or cut off"
+    assert losses.text == "the container states 40 frames, 37 came: 3 do not decode"
 
 
 def test_cut_off_video_says_how_much_came(tmp_path):
@@ -63,7 +94,47 @@ def test_cut_off_video_says_how_much_came(tmp_path):
     data = write_avi(path)
     path.write_bytes(data[: chunks(data)[25]])
     frames, losses = read(path)
-    assert len(frames) == 25 and losses.text.startswith("the video promises 40 frames, 25 came")
+    assert len(frames) == 25
+    assert losses.text == "the container states 40 frames, 25 came: the file is cut off"
+
+
+def test_count_in_a_header_is_not_called_damage(tmp_path):
+    path = tmp_path / "clip.avi"
+    data = bytearray(write_avi(path))
+    for place in (data.find(b"avih") + 8 + 16, data.find(b"strh") + 8 + 32):
+        assert data[place : place + 4] == struct.pack("<I", 40)
+        data[place : place + 4] = struct.pack("<I", 50)
+    path.write_bytes(data)
+    frames, losses = read(path)
+    assert levels(frames) == list(range(40))
+    assert losses.text == "the container states 50 frames, 40 came"
+
+
+@pytest.mark.parametrize("hidden", [0, 1, 13])
+def test_frames_that_an_edit_list_hides_are_not_missing(tmp_path, hidden):
+    path = write_mp4(tmp_path / "clip.mp4", hidden)
+    frames, losses = read(path)
+    np.testing.assert_allclose(levels(frames), range(hidden, 40), atol=1)  # MPEG-4 is lossy
+    assert losses.text == ""
+
+
+def test_cut_off_mp4_is_called_so(tmp_path):
+    path = write_mp4(tmp_path / "clip.mp4")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 3 // 4])
+    frames, losses = read(path)
+    assert 20 < len(frames) < 35
+    assert re.fullmatch(
+        rf"the container states 40 frames, {len(frames)} came: the file is cut off", losses.text
+    )
+
+
+@pytest.mark.parametrize("data", [b"", b"RIFF", b"\0\0\0\1ftyp", b"\0\0\0\x0cmoov\xff\xff\xff\xff"])
+def test_headers_that_are_none_state_nothing(tmp_path, data):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(data)
+    assert read_video_header(path).shown == 1.0
+    assert read_video_header(tmp_path / "none.mp4") == VideoHeader()
 
 
 @pytest.mark.parametrize("stated", [False, True])

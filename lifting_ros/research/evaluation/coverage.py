@@ -11,6 +11,7 @@ three times J degrees of freedom.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -50,21 +51,31 @@ class Covered(NamedTuple):
     """Name of a metric -> (N,)."""
     sought: int
     """Number of people who should have been found."""
+    groups: Mapping[str, np.ndarray] = MappingProxyType({})
+    """Kind of people -> (N,) bool, who is of that kind."""
 
 
 def coverage_tables(found: Mapping[str, Covered]) -> dict[str, Rows]:
-    """Tables by title, a row for each set of people: errors, coverage by status, and coverage by
-    joint."""
+    """Tables by title, a row for each set of people and each kind of them: errors, coverage by
+    status, and coverage by joint."""
     errors = {name: error_row(people) for name, people in found.items()}
     by_status: Rows = {}
+    by_group: Rows = {}
     for name, people in found.items():
         for status, row in status_rows(people).items():
             by_status[f"{name}, {status}"] = row
+        for group, chosen in people.groups.items():
+            some = selected(people, chosen)
+            errors[f"{name}, {group}"] = error_row(some)
+            for status, row in status_rows(some).items():
+                by_group[f"{name}, {group}, {status}"] = row
 
     tables = {
         "errors of those found, mm": errors,
         "in the ellipsoids by status, %": by_status,
     }
+    if by_group:
+        tables["in the ellipsoids by kind of people, %"] = by_group
     for name, people in found.items():
         tables[f"{name}: in the ellipsoids joint by joint, %"] = joint_rows(people)
     return tables
@@ -118,8 +129,20 @@ def squared_distances(people: Covered) -> np.ndarray:
     return distance
 
 
+def selected(people: Covered, chosen: np.ndarray) -> Covered:
+    """The people `chosen` (N,) bool, without kinds; of those found alone."""
+    return people._replace(
+        error_m=people.error_m[chosen],
+        covariance_m2=people.covariance_m2[chosen],
+        status=people.status[chosen],
+        errors_mm={name: values[chosen] for name, values in people.errors_mm.items()},
+        sought=int(chosen.sum()),
+        groups={},
+    )
+
+
 def joined(parts: Sequence[Covered]) -> Covered:
-    """The people of several sets with the same joints as one."""
+    """The people of several sets with the same joints as one, without kinds."""
     first = parts[0]
     errors = {}
     for metric in first.errors_mm:

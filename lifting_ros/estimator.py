@@ -22,6 +22,7 @@ from lifting_ros.detection.detector import DetectorConfig, box_of_keypoints, ove
 from lifting_ros.errors import LiftingError
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import sha256_of
+from lifting_ros.keypoints.person_score import PersonScore, person_score, read_person_score
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.lifters import METHODS, WEIGHTS, make_lifter, weights_of
 from lifting_ros.lifting.request import UP
@@ -39,13 +40,6 @@ if TYPE_CHECKING:
 SHIPPED = ("full", "lite")
 """Names of the networks that ship, the default first. The model cards beside the weights name the
 training data."""
-
-DETECTOR_SHARE = 0.1
-"""Exponent of the detector's score in a person's score; chosen on rows held out of training."""
-
-COUNTED_KEYPOINTS = 4
-"""Number of keypoints, the most probable ones, that a person's score is computed from. Half of a
-person may be out of view, so not all count."""
 
 
 @dataclass(frozen=True)
@@ -328,6 +322,7 @@ class PoseEstimator(KeypointLifter):
         weights, detector = network_and_detector(config)
         self.network = make_network(weights, self.prior, placement, config.stages, config.compile)
         self.detector = make_detector(detector, config.detector, placement)
+        self.person_score = read_person_score(weights)
         self.weights_sha256 = sha256_of(weights)
 
     def retune(self, config: EstimatorConfig) -> None:
@@ -381,37 +376,47 @@ class PoseEstimator(KeypointLifter):
         keypoints. The second crop's result always wins; keeping the more confident of the two kept
         more false alarms.
         """
-        # First crop
-        skeletons = self._keypoints(image, detections)
-
-        # Second crop
-        repeated = []
-        for index, skeleton in enumerate(skeletons):
-            detected = detections[index].box_px
-            (overlap,) = overlaps(skeleton.box_px, detected[None])
-            if overlap < self.config.second_look:
-                repeated.append(index)
-
-        boxes = [Detection(skeletons[i].box_px, detections[i].score) for i in repeated]
-        second = self._keypoints(image, boxes, mirrored=True)
-        for index, skeleton in zip(repeated, second):
-            skeletons[index] = skeleton
+        looks = self.look(image, detections)
+        skeletons = [_skeleton_2d(*look, self.person_score) for look in looks]
 
         # False alarms, and persons found twice
         certain = [s for s in skeletons if s.score >= self.config.min_person_score]
         return drop_repeated(certain)
 
-    def _keypoints(
+    def look(
+        self, image: np.ndarray, detections: Sequence[Detection]
+    ) -> list[tuple[FoundKeypoints, Detection]]:
+        """The keypoints of each detection, and the detection with the box that was cropped last."""
+        # First crop
+        looks = self._found(image, detections)
+
+        # Second crop
+        repeated = []
+        boxes = []
+        for index, (found, detection) in enumerate(looks):
+            box = _box_of(found, detection)
+            (overlap,) = overlaps(box, detection.box_px[None])
+            if overlap < self.config.second_look:
+                repeated.append(index)
+                boxes.append(Detection(box, detection.score))
+
+        second = self._found(image, boxes, mirrored=True)
+        for index, look in zip(repeated, second):
+            looks[index] = look
+
+        return looks
+
+    def _found(
         self, image: np.ndarray, detections: Sequence[Detection], mirrored: bool = False
-    ) -> list[Skeleton2D]:
-        """2D skeletons of the detections, in one batch."""
+    ) -> list[tuple[FoundKeypoints, Detection]]:
+        """The keypoints of the detections, in one batch, each with its detection."""
         if not detections:
             return []
 
         boxes = [detection.box_px for detection in detections]
         found = self.network.find(image, boxes, mirrored)
-        found = [drop_outside(one, image.shape[1::-1]) for one in found]
-        return [_skeleton_2d(*pair) for pair in zip(found, detections)]
+        inside = [drop_outside(one, image.shape[1::-1]) for one in found]
+        return list(zip(inside, detections))
 
 
 class Clock:
@@ -463,29 +468,22 @@ def drop_outside(found: FoundKeypoints, size: tuple[int, int]) -> FoundKeypoints
     return dataclasses.replace(found, confidence=np.where(is_inside, found.confidence, 0.0))
 
 
-def _skeleton_2d(found: FoundKeypoints, detection: Detection) -> Skeleton2D:
-    """One person's keypoints with their box and the person's score."""
-    box = box_of_keypoints(found.keypoints_px, found.confidence, detection.box_px)
+def _skeleton_2d(
+    found: FoundKeypoints, detection: Detection, weights: PersonScore | None
+) -> Skeleton2D:
+    """One person's keypoints with their box and the person's score; weights: for the score."""
     return Skeleton2D(
         keypoints_px=found.keypoints_px,
         confidence=found.confidence,
         covariance_px2=found.covariance_px2,
-        box_px=box,
-        score=person_score(detection.score, found.presence),
+        box_px=_box_of(found, detection),
+        score=person_score(detection.score, found.presence, found.ends, weights),
     )
 
 
-def person_score(detection: float, presence: np.ndarray) -> float:
-    """Probability that a person is there.
-
-    detection: the detector's score; presence: (14,) probabilities that the keypoints are in view.
-
-    A weighted geometric mean of the detector's score and of the mean of the COUNTED_KEYPOINTS
-    highest probabilities. The keypoint network counts most: it has learnt what the detector
-    mistakes for persons.
-    """
-    highest = np.sort(presence)[-COUNTED_KEYPOINTS:]
-    return float(detection**DETECTOR_SHARE * np.mean(highest) ** (1 - DETECTOR_SHARE))
+def _box_of(found: FoundKeypoints, detection: Detection) -> np.ndarray:
+    """Box (4,) around one person's keypoints."""
+    return box_of_keypoints(found.keypoints_px, found.confidence, detection.box_px)
 
 
 def drop_repeated(

@@ -21,6 +21,7 @@ from lifting_ros.keypoints import belief_maps
 from lifting_ros.keypoints.crop import crop_around, cut, in_image_pixels
 from lifting_ros.keypoints.network import MultistageNetwork, NetworkOutput, StageOutput
 from lifting_ros.keypoints.network_weights import load_network
+from lifting_ros.keypoints.person_score import ends_of
 from lifting_ros.skeleton import KEYPOINT_FLIP
 from lifting_ros.types import FoundKeypoints
 
@@ -131,7 +132,7 @@ class NetworkRunner:
         # Network
         areas = [crop_around(box, self.config.input_px) for box in boxes_px]
         crops = np.stack([cut(image, area) for area in areas])
-        maps, logits = self.last(to_input(crops), mirrored)
+        maps, logits, highest = self.last(to_input(crops), mirrored)
 
         # Keypoints in crop pixels
         points, confidence, covariance = belief_maps.keypoints(maps, logits, self.config)
@@ -139,13 +140,21 @@ class NetworkRunner:
         outputs = (points, confidence, covariance, presence)
         arrays = [output.double().cpu().numpy() for output in outputs]
 
-        return in_image_pixels(areas, *arrays)
+        # What tells a person from clothes
+        ends = np.full(len(crops), np.nan)
+        if highest is not None:
+            ends = ends_of(highest.double().cpu().numpy(), mirrored)
 
-    def last(self, crops: Tensor, mirrored: bool = False) -> tuple[Tensor, Tensor | None]:
-        """The last stage's fused maps (N, 14, h, w), and the presence logits (N, 14) if the variant
-        has them.
+        return in_image_pixels(areas, *arrays, ends)
 
-        mirrored: return the mean of the results of each crop and of its mirror image.
+    def last(
+        self, crops: Tensor, mirrored: bool = False
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The last stage's fused maps (N, 14, h, w), the presence logits (N, 14) if the variant has
+        them, and the largest value (N, 17) of each of the trunk's maps if there is a trunk.
+
+        mirrored: the maps and the logits are the mean of the results of each crop and of its mirror
+        image, and the largest values (2 N, 17) are those of both.
         """
         if mirrored:
             batch = torch.cat([crops, crops.flip(-1)])
@@ -156,7 +165,7 @@ class NetworkRunner:
         maps = output.stages[-1].fused
         presence = output.presence
         if not mirrored:
-            return maps, presence
+            return maps, presence, output.highest
 
         # Mean of each crop and its mirror image
         count = len(crops)
@@ -166,7 +175,7 @@ class NetworkRunner:
             mirrored_presence = presence[count:, list(KEYPOINT_FLIP)]
             presence = (presence[:count] + mirrored_presence) / 2
 
-        return maps, presence
+        return maps, presence, output.highest
 
     def _run(self, crops: Tensor) -> NetworkOutput:
         crops = crops.to(self.device, self.dtype)
@@ -224,6 +233,7 @@ def _first_rows(output: NetworkOutput, count: int) -> NetworkOutput:
         stages=stages,
         presence=first_if_any(output.presence),
         trunk=first_if_any(output.trunk),
+        highest=first_if_any(output.highest),
     )
 
 
@@ -251,4 +261,5 @@ def _concatenate(parts: list[NetworkOutput]) -> NetworkOutput:
         stages=stages,
         presence=join_if_any([part.presence for part in parts]),
         trunk=join_if_any([part.trunk for part in parts]),
+        highest=join_if_any([part.highest for part in parts]),
     )

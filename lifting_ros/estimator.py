@@ -22,6 +22,7 @@ from lifting_ros.detection.detector import DetectorConfig, box_of_keypoints, ove
 from lifting_ros.errors import LiftingError
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import sha256_of
+from lifting_ros.keypoints.person_score import PersonScore, person_score, read_person_score
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.lifters import METHODS, WEIGHTS, make_lifter, weights_of
 from lifting_ros.lifting.request import UP
@@ -41,13 +42,6 @@ T = TypeVar("T")
 SHIPPED = ("full", "lite")
 """Names of the networks that ship, the default first. The model cards beside the weights name the
 training data."""
-
-DETECTOR_SHARE = 0.1
-"""Exponent of the detector's score in a person's score; chosen on rows held out of training."""
-
-COUNTED_KEYPOINTS = 4
-"""Number of keypoints, the most probable ones, that a person's score is computed from. Half of a
-person may be out of view, so not all count."""
 
 
 @dataclass(frozen=True)
@@ -331,6 +325,7 @@ class PoseEstimator(KeypointLifter):
         weights, detector = network_and_detector(config)
         self.network = make_network(weights, self.prior, placement, config.stages, config.compile)
         self.detector = make_detector(detector, config.detector, placement)
+        self.person_score = read_person_score(weights)
         self.weights_sha256 = sha256_of(weights)
 
     def retune(self, config: EstimatorConfig) -> None:
@@ -431,50 +426,60 @@ class PoseEstimator(KeypointLifter):
         keypoints. The second crop's result always wins; keeping the more confident of the two kept
         more false alarms.
         """
-        # First crop
         looks = []
         for number, found in enumerate(detections):
             looks += [_Look(number, images[number], detection) for detection in found]
-        skeletons = self._keypoints(looks)
-
-        # Second crop
-        repeated = []
-        for index, skeleton in enumerate(skeletons):
-            detected = looks[index].detection.box_px
-            (overlap,) = overlaps(skeleton.box_px, detected[None])
-            if overlap < self.config.second_look:
-                repeated.append(index)
-
-        second_looks = []
-        for index in repeated:
-            place = Detection(skeletons[index].box_px, looks[index].detection.score)
-            second_looks.append(looks[index]._replace(detection=place))
-
-        second = self._keypoints(second_looks, mirrored=True)
-        for index, skeleton in zip(repeated, second):
-            skeletons[index] = skeleton
 
         # False alarms, and persons found twice
         certain: list[list[Skeleton2D]] = [[] for _ in images]
-        for look, skeleton in zip(looks, skeletons):
+        for found_keypoints, look in self._look(looks):
+            skeleton = _skeleton_2d(found_keypoints, look.detection, self.person_score)
             if skeleton.score >= self.config.min_person_score:
                 certain[look.number].append(skeleton)
 
         return [drop_repeated(of_image) for of_image in certain]
 
-    def _keypoints(self, looks: Sequence[_Look], mirrored: bool = False) -> list[Skeleton2D]:
-        """2D skeletons of the detections, in one batch."""
+    def look(
+        self, image: np.ndarray, detections: Sequence[Detection]
+    ) -> list[tuple[FoundKeypoints, Detection]]:
+        """The keypoints of each detection, and the detection with the box that was cropped last."""
+        looks = [_Look(0, image, detection) for detection in detections]
+        return [(found, look.detection) for found, look in self._look(looks)]
+
+    def _look(self, looks: Sequence[_Look]) -> list[tuple[FoundKeypoints, _Look]]:
+        """The keypoints of each look, and the look with the box that was cropped last."""
+        # First crop
+        answers = self._found(looks)
+
+        # Second crop
+        repeated = []
+        second_looks = []
+        for index, (found, look) in enumerate(answers):
+            box = _box_of(found, look.detection)
+            (overlap,) = overlaps(box, look.detection.box_px[None])
+            if overlap < self.config.second_look:
+                place = Detection(box, look.detection.score)
+                repeated.append(index)
+                second_looks.append(look._replace(detection=place))
+
+        second = self._found(second_looks, mirrored=True)
+        for index, answer in zip(repeated, second):
+            answers[index] = answer
+
+        return answers
+
+    def _found(
+        self, looks: Sequence[_Look], mirrored: bool = False
+    ) -> list[tuple[FoundKeypoints, _Look]]:
+        """The keypoints of the looks, in one batch, each with its look."""
         if not looks:
             return []
 
         images = [look.image for look in looks]
         boxes = [look.detection.box_px for look in looks]
-        skeletons = []
-        for look, found in zip(looks, self.network.find(images, boxes, mirrored)):
-            inside = drop_outside(found, look.image.shape[1::-1])
-            skeletons.append(_skeleton_2d(inside, look.detection))
-
-        return skeletons
+        found = self.network.find(images, boxes, mirrored)
+        inside = [drop_outside(one, image.shape[1::-1]) for one, image in zip(found, images)]
+        return list(zip(inside, looks))
 
 
 class _Look(NamedTuple):
@@ -549,29 +554,22 @@ def drop_outside(found: FoundKeypoints, size: tuple[int, int]) -> FoundKeypoints
     return dataclasses.replace(found, confidence=np.where(is_inside, found.confidence, 0.0))
 
 
-def _skeleton_2d(found: FoundKeypoints, detection: Detection) -> Skeleton2D:
-    """One person's keypoints with their box and the person's score."""
-    box = box_of_keypoints(found.keypoints_px, found.confidence, detection.box_px)
+def _skeleton_2d(
+    found: FoundKeypoints, detection: Detection, weights: PersonScore | None
+) -> Skeleton2D:
+    """One person's keypoints with their box and the person's score; weights: for the score."""
     return Skeleton2D(
         keypoints_px=found.keypoints_px,
         confidence=found.confidence,
         covariance_px2=found.covariance_px2,
-        box_px=box,
-        score=person_score(detection.score, found.presence),
+        box_px=_box_of(found, detection),
+        score=person_score(detection.score, found.presence, found.ends, weights),
     )
 
 
-def person_score(detection: float, presence: np.ndarray) -> float:
-    """Probability that a person is there.
-
-    detection: the detector's score; presence: (14,) probabilities that the keypoints are in view.
-
-    A weighted geometric mean of the detector's score and of the mean of the COUNTED_KEYPOINTS
-    highest probabilities. The keypoint network counts most: it has learnt what the detector
-    mistakes for persons.
-    """
-    highest = np.sort(presence)[-COUNTED_KEYPOINTS:]
-    return float(detection**DETECTOR_SHARE * np.mean(highest) ** (1 - DETECTOR_SHARE))
+def _box_of(found: FoundKeypoints, detection: Detection) -> np.ndarray:
+    """Box (4,) around one person's keypoints."""
+    return box_of_keypoints(found.keypoints_px, found.confidence, detection.box_px)
 
 
 def drop_repeated(

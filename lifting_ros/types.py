@@ -49,6 +49,9 @@ class FoundKeypoints:
     """(14, 2, 2) of the position."""
     presence: np.ndarray
     """(14,) probability that the keypoint is in view."""
+    ends: float = np.nan
+    """Probability that a face, a hand or a foot is in the crop; NaN where the network does not
+    tell."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,11 @@ wait longer at a low frame rate."""
 SURE_MARGIN = 0.02
 """A person whose score is at least this much above `min_person_score` is sure."""
 
+FOLLOWED_SCORE = 0.65
+"""Stands for the detector's score of a person who is followed, whom the detector has not seen in
+this frame: the median of people in photographs held out of training. The person's own last score
+would confirm itself."""
+
 LEAST_OVERLAP = 0.5
 """Least overlap (IoU) of a person's box with the expected one."""
 
@@ -78,7 +83,7 @@ class VideoEstimator:
         # Follow
         expected = self._followable(stamp_ns, image.shape[1::-1])
         if expected:
-            places = [Detection(skeleton.box_px, skeleton.score) for skeleton in expected]
+            places = [Detection(skeleton.box_px, FOLLOWED_SCORE) for skeleton in expected]
             estimate = self.estimator.estimate(image, camera, up, depth, places)
             if self._are_found(expected, estimate.persons):
                 self._followed += 1

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lifting_ros.config import ConfigError
-from lifting_ros.detection.detector import DetectorConfig
+from lifting_ros.detection.detector import DetectorConfig, box_of_keypoints
 from lifting_ros.device import choose_device, cpu_has_bf16, use_threads
 from lifting_ros.estimator import (
     SHIPPED,
@@ -21,12 +21,12 @@ from lifting_ros.estimator import (
     drop_outside,
     drop_repeated,
     network_and_detector,
-    person_score,
     widen,
 )
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import sha256_of
 from lifting_ros.keypoints.belief_maps import encode
+from lifting_ros.keypoints.person_score import person_score
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.research.evaluation.metrics import pck
 from lifting_ros.skeleton import KEYPOINT_FLIP, KEYPOINT_TO_JOINT
@@ -174,30 +174,45 @@ def test_image_of_one_pixel_is_accepted(estimator):
 class Looks:
     """Stands for the network: answers box by box, and keeps what was asked."""
 
-    def __init__(self, answers: list[Skeleton2D]):
+    def __init__(self, answers: list[FoundKeypoints]):
         self.answers = answers
         self.asked = []
 
-    def __call__(self, looks: list, mirrored: bool = False) -> list[Skeleton2D]:
-        self.asked.append(([look.detection.box_px.tolist() for look in looks], mirrored))
-        return [self.answers.pop(0) for _ in looks]
+    def find(
+        self,
+        images: list[np.ndarray],
+        boxes_px: list[np.ndarray],
+        mirrored: bool = False,
+    ) -> list[FoundKeypoints]:
+        """See `protocols.KeypointNetwork`."""
+        self.asked.append(([box.tolist() for box in boxes_px], mirrored))
+        return [self.answers.pop(0) for _ in boxes_px]
 
 
 @pytest.mark.parametrize("second", [0.9, 0.85])
 def test_second_crop_wins_where_keypoints_left_the_box(estimator, monkeypatch, second):
     """The one whose keypoints lie beside the detected box, not the one whose keypoints fill it; the
     second crop is around the keypoints."""
-    lost = make_skeleton(60, 0.8)
-    there = make_skeleton(300, 0.95)
-    looks = Looks([lost, there, make_skeleton(62, second)])
-    monkeypatch.setattr(estimator, "_keypoints", looks)
-    detections = [Detection(np.array([0.0, 0, 100, 100]), 0.8), Detection(there.box_px, 0.9)]
-    found = estimator.find_keypoints(np.zeros((8, 8, 3), np.uint8), detections)
+    lost = make_found(60, 0.8)
+    there = make_found(300, 0.95)
+    again = make_found(62, second)
+    lost_box, there_box = (
+        box_of_keypoints(found.keypoints_px, found.confidence, np.zeros(4))
+        for found in (lost, there)
+    )
+    looks = Looks([lost, there, again])
+    monkeypatch.setattr(estimator, "network", looks)
+    monkeypatch.setattr(estimator, "person_score", None)
+
+    boxes = [np.array([0.0, 0, 100, 100]), there_box]
+    image = np.zeros((480, 480, 3), np.uint8)
+    found = estimator.find_keypoints(image, [Detection(box, 1.0) for box in boxes])
     assert looks.asked == [
-        ([d.box_px.tolist() for d in detections], False),
-        ([lost.box_px.tolist()], True),
+        ([box.tolist() for box in boxes], False),
+        ([lost_box.tolist()], True),
     ]
-    assert [s.score for s in found] == [0.95, second]
+    assert [s.score for s in found] == pytest.approx([0.95**0.9, second**0.9])
+    np.testing.assert_array_equal(found[1].keypoints_px, again.keypoints_px)
 
 
 class Certain:
@@ -215,7 +230,8 @@ class Certain:
         side = self.config.input_px // self.config.stride
         points = side * (0.4 + 0.2 * torch.rand(14, 2, generator=torch.Generator().manual_seed(0)))
         maps = encode(points, (side, side)).expand(count, -1, -1, -1)
-        return maps, torch.full((count, 14), 2.0)
+        ends = torch.full((count * (1 + mirrored), 17), 0.8)
+        return maps, torch.full((count, 14), 2.0), ends
 
 
 def test_second_crop_is_mirrored_and_low_scores_are_dropped(monkeypatch):
@@ -225,7 +241,7 @@ def test_second_crop_is_mirrored_and_low_scores_are_dropped(monkeypatch):
     detections = [Detection(np.array([x, 0.0, x + 100, 100]), 0.9) for x in (0, 200)]
     image = np.zeros((120, 320, 3), np.uint8)
     presence = torch.tensor(2.0).sigmoid().item()
-    score = person_score(0.9, np.full(14, presence))
+    score = person_score(0.9, np.full(14, presence), 0.8, estimator.person_score)
 
     for least, found in ((score - 0.01, 2), (score + 0.01, 0)):
         monkeypatch.setattr(
@@ -233,6 +249,12 @@ def test_second_crop_is_mirrored_and_low_scores_are_dropped(monkeypatch):
         )
         assert len(estimator.find_keypoints(image, detections)) == found
         assert network.asked[-2:] == [(2, False), (2, True)]
+
+
+def make_found(shift: float, presence: float) -> FoundKeypoints:
+    points = np.random.default_rng(0).uniform(0, 100, (14, 2)) + shift
+    covariance = np.tile(np.eye(2), (14, 1, 1))
+    return FoundKeypoints(points, np.ones(14), covariance, np.full(14, presence))
 
 
 def make_skeleton(shift: float, score: float) -> Skeleton2D:
@@ -270,26 +292,6 @@ def test_confident_keypoints_decide_who_is_found_twice():
             len(drop_repeated([skeleton, dataclasses.replace(other, confidence=confidence)]))
             == kept
         )
-
-
-def test_score_needs_both_box_and_keypoints():
-    assert person_score(0.9, np.full(14, 0.9)) == pytest.approx(0.9)
-    assert person_score(0.0, np.full(14, 0.9)) == 0 and person_score(0.9, np.zeros(14)) == 0
-
-
-def test_limbs_count_more_than_the_detector():
-    both = person_score(0.9, np.full(14, 0.9))
-    box = person_score(0.45, np.full(14, 0.9))
-    limbs = person_score(0.9, np.full(14, 0.45))
-    assert both > box > limbs
-
-
-def test_half_a_person_scores_as_a_whole_one():
-    """Four keypoints in view are enough; fewer are not."""
-    whole = person_score(0.9, np.full(14, 0.9))
-    half = person_score(0.9, np.where(np.arange(14) < 4, 0.9, 0.0))
-    arm = person_score(0.9, np.where(np.arange(14) < 2, 0.9, 0.0))
-    assert half == whole and arm < 0.6 * whole
 
 
 def test_weights_are_a_name_or_a_file():

@@ -89,10 +89,12 @@ def in_image_pixels(
     confidence: np.ndarray,
     covariance_px2: np.ndarray,
     presence: np.ndarray,
+    ends: np.ndarray,
 ) -> list[FoundKeypoints]:
     """The keypoints of each crop, in pixels of the image.
 
-    points_px: (N, J, 2) crop pixels; confidence, presence: (N, J); covariance_px2: (N, J, 2, 2).
+    points_px: (N, J, 2) crop pixels; confidence, presence: (N, J); covariance_px2: (N, J, 2, 2);
+    ends: (N,).
     """
     found = []
     for index, area in enumerate(areas):
@@ -102,6 +104,7 @@ def in_image_pixels(
                 confidence=confidence[index],
                 covariance_px2=covariance_px2[index] * area.scale**2,
                 presence=presence[index],
+                ends=float(ends[index]),
             )
         )
 

@@ -17,6 +17,7 @@ from lifting_ros.keypoints import compiled_maps
 from lifting_ros.keypoints.compiled_fusion import CompiledFusion
 from lifting_ros.keypoints.crop import crop_around, cut, in_image_pixels
 from lifting_ros.keypoints.network_config import NetworkConfig
+from lifting_ros.keypoints.person_score import ends_of
 from lifting_ros.skeleton import KEYPOINT_FLIP
 from lifting_ros.types import FoundKeypoints
 
@@ -94,24 +95,28 @@ class GraphRunner:
         """See `protocols.KeypointNetwork`."""
         areas = [crop_around(box, self.config.input_px) for box in boxes_px]
         crops = np.stack([cut(image, area) for image, area in zip(images, areas)])
-        maps, logits = self.last(crops, mirrored)
+        maps, logits, highest = self.last(crops, mirrored)
 
         presence = expit(logits.astype(np.float64))
+        ends = ends_of(highest.astype(np.float64), mirrored)
         points, confidence, covariance = compiled_maps.keypoints(maps, presence, self.config)
-        return in_image_pixels(areas, points, confidence, covariance, presence)
+        return in_image_pixels(areas, points, confidence, covariance, presence, ends)
 
-    def last(self, crops: np.ndarray, mirrored: bool = False) -> tuple[np.ndarray, np.ndarray]:
-        """The last stage's fused maps (N, 14, h, w), and the presence logits (N, 14).
+    def last(
+        self, crops: np.ndarray, mirrored: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The last stage's fused maps (N, 14, h, w), the presence logits (N, 14), and the largest
+        value (N, 17) of each of the trunk's maps.
 
-        crops: (N, S, S, 3) uint8 RGB; mirrored: return the mean of the results of each crop and of
-        its mirror image.
+        crops: (N, S, S, 3) uint8 RGB; mirrored: the maps and the logits are the mean of the results
+        of each crop and of its mirror image, and the largest values (2 N, 17) are those of both.
         """
         if not mirrored:
             return self._run(crops)
 
         flipped = crops[:, :, ::-1]
         both = np.concatenate([crops, flipped])
-        maps, presence = self._run(both)
+        maps, presence, highest = self._run(both)
 
         # Mean of each crop and its mirror image
         count = len(crops)
@@ -120,17 +125,18 @@ class GraphRunner:
         mirrored_presence = presence[count:, order]
         mean_maps = (maps[:count] + mirrored_maps) / 2
         mean_presence = (presence[:count] + mirrored_presence) / 2
-        return mean_maps, mean_presence
+        return mean_maps, mean_presence, highest
 
-    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         logits, features, deep, heat = self._opening(crops)
+        highest = heat.max((2, 3))  # now, as outputs are valid until the next call
         fused = self._fuse(logits, 0)
         for index, stage in enumerate(self._stages, start=1):
             (logits,) = stage(features, fused)
             fused = self._fuse(logits, index)
 
         (presence,) = self._presence(deep, heat, fused)
-        return fused, presence
+        return fused, presence, highest
 
     def _fuse(self, logits: np.ndarray, stage: int) -> np.ndarray:
         belief = compiled_maps.softmax(logits)

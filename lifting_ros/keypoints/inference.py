@@ -21,6 +21,7 @@ from lifting_ros.keypoints import belief_maps
 from lifting_ros.keypoints.crop import crop_around, cut, in_image_pixels
 from lifting_ros.keypoints.network import MultistageNetwork, NetworkOutput, StageOutput
 from lifting_ros.keypoints.network_weights import load_network
+from lifting_ros.keypoints.person_score import ends_of
 from lifting_ros.skeleton import KEYPOINT_FLIP
 from lifting_ros.types import FoundKeypoints
 
@@ -133,21 +134,34 @@ class NetworkRunner:
         # Network
         areas = [crop_around(box, self.config.input_px) for box in boxes_px]
         crops = np.stack([cut(image, area) for image, area in zip(images, areas)])
-        maps, logits = self.last(to_input(crops), mirrored)
+        maps, logits, highest = self.last(to_input(crops), mirrored)
 
         # Keypoints in crop pixels
         points, confidence, covariance = belief_maps.keypoints(maps, logits, self.config)
         presence = confidence if logits is None else logits.float().sigmoid()  # (N, 14)
-        outputs = (points, confidence, covariance, presence)
-        arrays = [output.double().cpu().numpy() for output in outputs]
 
-        return in_image_pixels(areas, *arrays)
+        # What tells a person from clothes
+        ends = np.full(len(crops), np.nan)
+        if highest is not None:
+            ends = ends_of(_to_numpy(highest), mirrored)
 
-    def last(self, crops: Tensor, mirrored: bool = False) -> tuple[Tensor, Tensor | None]:
-        """The last stage's fused maps (N, 14, h, w), and the presence logits (N, 14) if the variant
-        has them.
+        return in_image_pixels(
+            areas,
+            _to_numpy(points),
+            _to_numpy(confidence),
+            _to_numpy(covariance),
+            _to_numpy(presence),
+            ends,
+        )
 
-        mirrored: return the mean of the results of each crop and of its mirror image.
+    def last(
+        self, crops: Tensor, mirrored: bool = False
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The last stage's fused maps (N, 14, h, w), the presence logits (N, 14) if the variant has
+        them, and the largest value (N, 17) of each of the trunk's maps if there is a trunk.
+
+        mirrored: the maps and the logits are the mean of the results of each crop and of its mirror
+        image, and the largest values (2 N, 17) are those of both.
         """
         if mirrored:
             batch = torch.cat([crops, crops.flip(-1)])
@@ -158,7 +172,7 @@ class NetworkRunner:
         maps = output.stages[-1].fused
         presence = output.presence
         if not mirrored:
-            return maps, presence
+            return maps, presence, output.highest
 
         # Mean of each crop and its mirror image
         count = len(crops)
@@ -168,7 +182,7 @@ class NetworkRunner:
             mirrored_presence = presence[count:, list(KEYPOINT_FLIP)]
             presence = (presence[:count] + mirrored_presence) / 2
 
-        return maps, presence
+        return maps, presence, output.highest
 
     def _run(self, crops: Tensor) -> NetworkOutput:
         crops = crops.to(self.device, self.dtype)
@@ -204,6 +218,10 @@ def folded(network: M) -> M:
     return network
 
 
+def _to_numpy(values: Tensor) -> np.ndarray:
+    return values.double().cpu().numpy()
+
+
 def _first_rows(output: NetworkOutput, count: int) -> NetworkOutput:
     """The first `count` rows of every tensor, copied: a CUDA graph writes its next output into the
     same memory."""
@@ -228,6 +246,7 @@ def _first_rows(output: NetworkOutput, count: int) -> NetworkOutput:
         stages=stages,
         presence=first_if_any(output.presence),
         trunk=first_if_any(output.trunk),
+        highest=first_if_any(output.highest),
     )
 
 
@@ -255,4 +274,5 @@ def _concatenate(parts: list[NetworkOutput]) -> NetworkOutput:
         stages=stages,
         presence=join_if_any([part.presence for part in parts]),
         trunk=join_if_any([part.trunk for part in parts]),
+        highest=join_if_any([part.highest for part in parts]),
     )

@@ -44,6 +44,9 @@ class NetworkOutput(NamedTuple):
     trunk: Tensor | None = None
     """(N, 17, h, w) the pretrained trunk's own maps of the person in the middle, in [0, 1]; None
     without a trunk."""
+    highest: Tensor | None = None
+    """(N, 17) the largest value of each of the trunk's maps of all persons; None without a
+    trunk."""
 
 
 class NoFusion(nn.Module):
@@ -130,7 +133,8 @@ class MultistageNetwork(nn.Module):
             return NetworkOutput(outputs, presence=None)
 
         presence = self.presence(code, outputs[-1].fused)
-        return NetworkOutput(outputs, presence, code.own)
+        highest = code.heat.flatten(2).amax(-1)
+        return NetworkOutput(outputs, presence, code.own, highest)
 
     def _stage(
         self, index: int, stage: nn.Module, features: Tensor, previous: Tensor | None

@@ -72,10 +72,11 @@ def test_maps_and_presence_are_those_of_torch(weights, mirrored, count):
     images = crops(count)
     runner = load_graph_runner(weights, small_prior(), TorchGraphs())
     whole = load_runner(weights, small_prior(), torch.device("cpu"))
-    maps, presence = runner.last(images, mirrored)
-    expected, expected_presence = whole.last(to_input(images), mirrored)
+    maps, presence, highest = runner.last(images, mirrored)
+    expected, expected_presence, expected_highest = whole.last(to_input(images), mirrored)
     np.testing.assert_allclose(maps, expected.numpy(), atol=2e-3)
     np.testing.assert_allclose(presence, expected_presence.numpy(), atol=0.02)
+    np.testing.assert_allclose(highest, expected_highest.numpy(), atol=2e-3)
 
 
 @pytest.mark.parametrize("stages", [0, 1, 2])
@@ -85,7 +86,7 @@ def test_an_early_exit_loads_and_runs_so_many_stages(weights, stages):
     last = ["stage_2"] if stages != 1 else []
     assert runtime.names == ["opening", *last, "presence"]
     whole = load_runner(weights, small_prior(), torch.device("cpu"), stages)
-    expected, _ = whole.last(to_input(crops(1)))
+    expected, _, _ = whole.last(to_input(crops(1)))
     np.testing.assert_allclose(runner.last(crops(1))[0], expected.numpy(), atol=2e-3)
 
 

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The score of a person: whether a detection shows one, from the detector's score and from what the
+keypoint network sees in the crop.
+
+Clothes on a hanger have shoulders and hips, but no face, hands or feet. The pretrained trunk of a
+network finds those by itself; its maps are the evidence that tells clothes from people.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import expit, logit
+
+from lifting_ros.config import ConfigError, from_mapping
+from lifting_ros.io.checkpoint import CheckpointError, load_header
+
+HEADER = "person_score"
+"""Name of the weights in the header of a network's weights file."""
+
+ENDS = (0, 1, 2, 3, 4, 9, 10, 15, 16)
+"""Among the trunk's 17 maps (COCO's order): nose, eyes, ears, wrists and ankles."""
+
+COUNTED_KEYPOINTS = 4
+"""Number of keypoints, the most probable ones, that a person's score is computed from. Half of a
+person may be out of view, so not all count."""
+
+DETECTOR_SHARE = 0.1
+"""Exponent of the detector's score in the score of a network without weights for it; chosen on rows
+held out of training."""
+
+LEAST_PROBABILITY = 0.01
+"""Probabilities are kept this far from 0 and 1 before the logit, so that no single one decides."""
+
+_WEIGHT = (0.0, 100.0)
+_CONSTANT = (-100.0, 100.0)
+
+
+@dataclass(frozen=True)
+class PersonScore:
+    """Weights of the logistic score, one set per network; no weight is negative, so more evidence
+    never lowers the score."""
+
+    detector: float = field(
+        default=0.0,
+        metadata={"description": "weight of the logit of the detector's score", "range": _WEIGHT},
+    )
+    keypoints: float = field(
+        default=0.0,
+        metadata={
+            "description": "weight of the logit of the mean presence of the surest keypoints",
+            "range": _WEIGHT,
+        },
+    )
+    ends: float = field(
+        default=0.0,
+        metadata={
+            "description": "weight of the logit that a face, a hand or a foot is in view",
+            "range": _WEIGHT,
+        },
+    )
+    constant: float = field(
+        default=0.0, metadata={"description": "added to the three", "range": _CONSTANT}
+    )
+
+
+def person_score(
+    detection: float,
+    presence: np.ndarray,
+    ends: float = np.nan,
+    weights: PersonScore | None = None,
+) -> float:
+    """Probability that a person is there.
+
+    detection: the detector's score; presence: (14,) probabilities that the keypoints are in view;
+    ends: probability that a face, a hand or a foot is in the crop, NaN where the network does not
+    tell.
+
+    The keypoints count as the mean of the COUNTED_KEYPOINTS highest probabilities. With weights:
+    the logistic score. Without: a weighted geometric mean of the detector's score and the
+    keypoints, in which the keypoints count most.
+    """
+    keypoints = surest(presence)
+    if weights is None or np.isnan(ends):
+        return float(detection**DETECTOR_SHARE * keypoints ** (1 - DETECTOR_SHARE))
+
+    evidence = evidence_of(detection, keypoints, ends)
+    factors = np.array([weights.detector, weights.keypoints, weights.ends])
+    return float(expit(evidence @ factors + weights.constant))
+
+
+def surest(presence: np.ndarray) -> float:
+    """Mean of the COUNTED_KEYPOINTS highest of the probabilities (14,)."""
+    return float(np.mean(np.sort(presence)[-COUNTED_KEYPOINTS:]))
+
+
+def evidence_of(detection: float, keypoints: float, ends: float) -> np.ndarray:
+    """(3,) logits of the probabilities that the score is computed from."""
+    return bounded_logit(np.array([detection, keypoints, ends]))
+
+
+def ends_of(highest: np.ndarray, mirrored: bool = False) -> np.ndarray:
+    """(N,) probabilities that a face, a hand or a foot is in the crop.
+
+    highest: (N, 17) the largest value of each of the trunk's maps; mirrored: (2 N, 17), of N crops
+    and of their mirror images, of which the mean logit counts.
+    """
+    ends = highest[:, list(ENDS)].max(1)
+    if not mirrored:
+        return ends
+
+    both = bounded_logit(ends.reshape(2, -1))
+    return expit(both.mean(0))
+
+
+def bounded_logit(probability: np.ndarray) -> np.ndarray:
+    """Logits (...) of probabilities (...) that are kept LEAST_PROBABILITY from 0 and 1."""
+    inside = np.clip(probability, LEAST_PROBABILITY, 1 - LEAST_PROBABILITY)
+    return logit(inside)
+
+
+def read_person_score(path: str | Path) -> PersonScore | None:
+    """The weights for the score in a network's weights file; None in a file without them, or of
+    another format.
+
+    CheckpointError in one line for weights that are incomplete, negative or not numbers.
+    """
+    if Path(path).suffix != ".safetensors":
+        return None
+
+    header = load_header(path)
+    if HEADER not in header:
+        return None
+
+    try:
+        return checked(header[HEADER])
+    except ConfigError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+
+
+def checked(values: Mapping[str, Any]) -> PersonScore:
+    """The weights of a mapping; ConfigError for one that is missing or outside its range."""
+    score = from_mapping(PersonScore, values, prefix=f"{HEADER}.")
+    for one in dataclasses.fields(PersonScore):
+        if one.name not in values:
+            raise ConfigError(f"{HEADER}.{one.name}: missing")
+
+    return score

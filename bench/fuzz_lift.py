@@ -27,6 +27,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lifting_ros.cli.main import main as lifting
+from lifting_ros.estimator import EstimatorConfig, KeypointLifter
 
 SHAPES = {
     "joints_m": (17, 3),
@@ -39,7 +40,8 @@ SHAPES = {
     "hypothesis_weight": (None,),
 }
 TIME_OUT_S = 30
-PROGRESS = re.compile(r"lifting: +\d+%.*")
+PROGRESS = re.compile(r"lifting: +\d+%.*|lifting lift: compiling numerical loops.*")
+"""What may be on standard error beside an answer."""
 
 
 class HangError(BaseException):
@@ -208,6 +210,11 @@ def _positive(matrices: np.ndarray) -> bool:
     return bool(symmetric and (np.linalg.eigvalsh(matrices / size) >= -1e-6).all())
 
 
+def warm_up() -> None:
+    """Compile the loops now, which can take longer than an input may."""
+    KeypointLifter(EstimatorConfig(device="cpu"))
+
+
 def fuzz(
     count: int, seed: int, children: int = 0, keep: Path | None = None
 ) -> tuple[dict[str, Counter], dict[str, list[int]]]:
@@ -222,6 +229,7 @@ def fuzz(
         (n, call_child) for n in range(min(children, count))
     ]
 
+    warm_up()
     with tempfile.TemporaryDirectory() as folder:
         for number, caller in tqdm(todo, desc="fuzzing", unit="input", mininterval=5, delay=2):
             case = fuzz_cases.draw(np.random.default_rng((seed, number)))

@@ -39,9 +39,11 @@ SHAPES = {
     "hypotheses_m": (None, 17, 3),
     "hypothesis_weight": (None,),
 }
-TIME_OUT_S = 30
+TIME_OUT_S = 120
 PROGRESS = re.compile(r"lifting: +\d+%.*|lifting lift: compiling numerical loops.*")
 """What may be on standard error beside an answer."""
+UP = "\x1b[A"
+"""Ends what a bar below the one of this program draws."""
 
 
 class HangError(BaseException):
@@ -121,7 +123,7 @@ def faults(case: fuzz_cases.Case, folder: Path, caller=call) -> tuple[int | str,
     left = sorted(p.name for p in folder.iterdir())
     lines = [
         line
-        for line in re.split(r"[\r\n]+", error)
+        for line in re.split(r"[\r\n]+", error.replace(UP, ""))
         if line.strip() and not PROGRESS.match(line.strip())
     ]
     wrong = []

@@ -9,6 +9,7 @@ here.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -18,7 +19,7 @@ from lifting_ros.runtimes import without_graphs
 if TYPE_CHECKING:
     from lifting_ros.detection.detector import DetectorConfig
     from lifting_ros.prior.ppca import MixturePPCA
-    from lifting_ros.protocols import KeypointNetwork, PersonDetector
+    from lifting_ros.protocols import KeypointNetwork, PersonDetector, PersonScorer
     from lifting_ros.runtimes import Placement
 
 T = TypeVar("T")
@@ -93,6 +94,16 @@ def make_network(
     """
     load = _choose(NETWORKS, path, ("network", "variant"), "no network that this version knows")
     return load(path, prior, placement, stages, compiled)
+
+
+def make_person_score(path: Path) -> PersonScorer:
+    """The score of the persons whom the network of a weights file finds.
+
+    CheckpointError for coefficients in the file that cannot be used.
+    """
+    from lifting_ros.keypoints.person_score import person_score, read_person_score
+
+    return partial(person_score, weights=read_person_score(path))
 
 
 def _choose(loaders: Mapping[str, T], path: Path, key: tuple[str, str], missing: str) -> T:

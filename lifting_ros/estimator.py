@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from lifting_ros.backends import make_detector, make_network
+from lifting_ros.backends import make_detector, make_network, make_person_score
 from lifting_ros.config import ConfigError
 from lifting_ros.detection.detector import DetectorConfig, box_of_keypoints, overlaps
 from lifting_ros.errors import LiftingError
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import sha256_of
-from lifting_ros.keypoints.person_score import PersonScore, person_score, read_person_score
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.lifters import METHODS, WEIGHTS, make_lifter, weights_of
 from lifting_ros.lifting.request import UP
@@ -35,7 +34,7 @@ from lifting_ros.types import Detection, FoundKeypoints, LiftedPoses, Person, Sk
 if TYPE_CHECKING:
     import torch
 
-    from lifting_ros.protocols import PoseLifter
+    from lifting_ros.protocols import PersonScorer, PoseLifter
 
 T = TypeVar("T")
 
@@ -325,7 +324,7 @@ class PoseEstimator(KeypointLifter):
         weights, detector = network_and_detector(config)
         self.network = make_network(weights, self.prior, placement, config.stages, config.compile)
         self.detector = make_detector(detector, config.detector, placement)
-        self.person_score = read_person_score(weights)
+        self.score_person = make_person_score(weights)
         self.weights_sha256 = sha256_of(weights)
 
     def retune(self, config: EstimatorConfig) -> None:
@@ -433,7 +432,7 @@ class PoseEstimator(KeypointLifter):
         # False alarms, and persons found twice
         certain: list[list[Skeleton2D]] = [[] for _ in images]
         for found_keypoints, look in self._look(looks):
-            skeleton = _skeleton_2d(found_keypoints, look.detection, self.person_score)
+            skeleton = _skeleton_2d(found_keypoints, look.detection, self.score_person)
             if skeleton.score >= self.config.min_person_score:
                 certain[look.number].append(skeleton)
 
@@ -555,15 +554,15 @@ def drop_outside(found: FoundKeypoints, size: tuple[int, int]) -> FoundKeypoints
 
 
 def _skeleton_2d(
-    found: FoundKeypoints, detection: Detection, weights: PersonScore | None
+    found: FoundKeypoints, detection: Detection, score_person: PersonScorer
 ) -> Skeleton2D:
-    """One person's keypoints with their box and the person's score; weights: for the score."""
+    """One person's keypoints with their box and the person's score."""
     return Skeleton2D(
         keypoints_px=found.keypoints_px,
         confidence=found.confidence,
         covariance_px2=found.covariance_px2,
         box_px=_box_of(found, detection),
-        score=person_score(detection.score, found.presence, found.ends, weights),
+        score=score_person(detection.score, found.presence, found.ends),
     )
 
 

@@ -48,6 +48,13 @@ class KeypointNetwork(Protocol):
         """
 
 
+class PersonScorer(Protocol):
+    """Says whether a detection shows a person."""
+
+    def __call__(self, detection: float, presence: np.ndarray, ends: float) -> float:
+        """The probability; arguments as in `keypoints.person_score.person_score`."""
+
+
 class Graph(Protocol):
     """A part of a network that a runtime has compiled."""
 

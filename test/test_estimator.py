@@ -202,7 +202,7 @@ def test_second_crop_wins_where_keypoints_left_the_box(estimator, monkeypatch, s
     )
     looks = Looks([lost, there, again])
     monkeypatch.setattr(estimator, "network", looks)
-    monkeypatch.setattr(estimator, "person_score", None)
+    monkeypatch.setattr(estimator, "score_person", person_score)
 
     boxes = [np.array([0.0, 0, 100, 100]), there_box]
     image = np.zeros((480, 480, 3), np.uint8)
@@ -241,7 +241,7 @@ def test_second_crop_is_mirrored_and_low_scores_are_dropped(monkeypatch):
     detections = [Detection(np.array([x, 0.0, x + 100, 100]), 0.9) for x in (0, 200)]
     image = np.zeros((120, 320, 3), np.uint8)
     presence = torch.tensor(2.0).sigmoid().item()
-    score = person_score(0.9, np.full(14, presence), 0.8, estimator.person_score)
+    score = estimator.score_person(0.9, np.full(14, presence), 0.8)
 
     for least, found in ((score - 0.01, 2), (score + 0.01, 0)):
         monkeypatch.setattr(

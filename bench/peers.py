@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     for scene in args.scenes:
         frames = SCENES[scene](read_clip(args.frames))
         for cores in args.cores:
-            os.sched_setaffinity(0, set(args.on[:cores]))
+            run_on(set(args.on[:cores]))
             use_threads(cores)
             with tempfile.TemporaryDirectory() as folder:
                 rows = compare(frames, python if scene != FOUR else None, Path(folder))
@@ -79,6 +79,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     if max(args.cores) > len(ours):
         parser.error(f"--cores: expected at most {len(ours)}, got {max(args.cores)}")
     return args
+
+
+def run_on(cores: set[int]) -> None:
+    """Let all threads of this process, and those that they start, run on these cores alone."""
+    for thread in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(thread), cores)
 
 
 def peer_python(folder: Path) -> Path:

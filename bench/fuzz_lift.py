@@ -43,7 +43,7 @@ TIME_OUT_S = 120
 PROGRESS = re.compile(r"lifting: +\d+%.*|lifting lift: compiling numerical loops.*")
 """What may be on standard error beside an answer."""
 UP = "\x1b[A"
-"""Ends what a bar below the one of this program draws."""
+"""Moves the cursor up: tqdm writes it after a bar that is drawn below another one."""
 
 
 class HangError(BaseException):

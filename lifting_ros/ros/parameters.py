@@ -136,9 +136,8 @@ class NodeConfig:
         default=("",),
         metadata={
             "description": (
-                "several cameras, such as [front, rear]: topics, outputs and the prefix of frames "
-                "begin with the camera's name; one empty name: one camera, without; read at the "
-                "start only"
+                "names of several cameras, such as [front, rear]; the names of their topics and "
+                "frames begin with them; ['']: one camera without a name; read at the start only"
             ),
             "fixed": True,
         },

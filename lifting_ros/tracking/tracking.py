@@ -66,8 +66,8 @@ SEARCH_S = 2.0
 cross twice reappeared unsearched."""
 
 SETTLED_HITS = 5
-"""Frames after which a person's motion is known, and the whole person is in view most of the time:
-people come in part by part."""
+"""Frames after which a new person is followed. By then the motion is known, and somebody who came
+in from the side is mostly in view as a whole."""
 
 LATE_IN_A_ROW = 10
 """Late frames in a row, each later than the one before, after which time itself has gone back."""

@@ -129,3 +129,18 @@ def test_networks_that_ship_have_weights(name):
     score = read_person_score(WEIGHTS / f"{name}.safetensors")
     assert score is not None
     assert min(score.detector, score.keypoints, score.ends) > 0
+
+
+COCO = (
+    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow "
+    "right_elbow left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle "
+    "right_ankle"
+).split()
+
+
+@pytest.mark.parametrize("name", COCO)
+def test_only_faces_hands_and_feet_are_ends(name):
+    highest = np.zeros((1, len(COCO)))
+    highest[0, COCO.index(name)] = 0.9
+    is_end = any(part in name for part in ("nose", "eye", "ear", "wrist", "ankle"))
+    assert ends_of(highest)[0] == (0.9 if is_end else 0.0)

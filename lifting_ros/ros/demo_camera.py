@@ -17,7 +17,7 @@ from rclpy.utilities import remove_ros_args
 from lifting_ros.msg import Skeleton3DArray
 from lifting_ros.ros.conversions import header_ns
 from lifting_ros.ros.replay import Replay, limited
-from lifting_ros.ros.runtime import run
+from lifting_ros.ros.runtime import SIGNAL_LATENCY_S, is_wanted, run
 
 _ANSWER_WITHIN_S = 10.0
 _SETTLE_S = 0.5
@@ -68,11 +68,11 @@ class DemoCamera(Replay):
         super()._publish(frame, stamp_ns, name)
 
         while (
-            rclpy.ok()
+            is_wanted(self)
             and stamp_ns not in self._answered
             and time.monotonic() < sent + _ANSWER_WITHIN_S
         ):
-            rclpy.spin_once(self, timeout_sec=0.1)
+            rclpy.spin_once(self, timeout_sec=SIGNAL_LATENCY_S)
 
         answered = self._answered.pop(stamp_ns, None)
         self._answered.clear()

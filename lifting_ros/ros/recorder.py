@@ -97,17 +97,14 @@ class Recorder(Node):
         self.get_logger().info(f"recording {topic} ({kind})")
 
     def record(self) -> None:
-        """Spin until the context ends or the disk fails."""
+        """Spin until a signal arrives, the context ends or the disk fails."""
         try:
             spin(self)
         except OSError as error:
             self._fail(error)
 
     def _record_arrived(self) -> None:
-        """Record the messages that the middleware has received and the executor has not taken.
-
-        The context may have ended by now; the subscriptions still have them.
-        """
+        """Record the messages that the middleware has received and the executor has not taken."""
         for subscription in self.subscriptions:
             for _ in range(_DEPTH):
                 with subscription.handle:

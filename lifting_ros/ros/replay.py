@@ -30,7 +30,7 @@ from lifting_ros.ros.camera_yaml import (
 )
 from lifting_ros.ros.conversions import array_to_image, header_ns
 from lifting_ros.ros.declaration import declare
-from lifting_ros.ros.runtime import parse, run
+from lifting_ros.ros.runtime import SIGNAL_LATENCY_S, is_wanted, parse, run
 
 _GRACE_S = 0.3
 _SETTLE_S = 0.5
@@ -248,10 +248,11 @@ class Replay(Node):
     def _spin_until(self, due: float) -> None:
         """Spin until the monotonic time `due`; ExternalShutdownException after a signal."""
         while True:
-            if not rclpy.ok(context=self.context):
+            if not is_wanted(self):
                 raise ExternalShutdownException
 
-            rclpy.spin_once(self, timeout_sec=max(0.0, due - time.monotonic()))
+            wait_s = max(0.0, due - time.monotonic())
+            rclpy.spin_once(self, timeout_sec=min(wait_s, SIGNAL_LATENCY_S))
             if time.monotonic() >= due:
                 return
 

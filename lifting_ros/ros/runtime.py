@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
 import sys
 import threading
@@ -18,6 +17,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from lifting_ros.errors import LiftingError
@@ -27,6 +27,8 @@ from lifting_ros.ros import signals
 BAD_INPUT = 2
 """Exit status for input that cannot be used."""
 
+SIGNAL_LATENCY_S = 0.1
+"""The longest wait for the middleware after which a loop looks for a signal."""
 
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 """For timers that must run while simulated time is paused."""
@@ -72,11 +74,6 @@ def run(
         pass
     except LiftingError as error:
         status = _refuse(name, str(error))
-    except Exception:
-        # A signal invalidates the context under whatever call is being made; anything else is a
-        # defect: show it.
-        if rclpy.ok() and not signals.asked():
-            raise
     finally:
         _end(node)
 
@@ -84,22 +81,24 @@ def run(
 
 
 def spin(node: Node) -> None:
-    """Spin `node` until its context ends.
-
-    rclpy.spin can miss a signal that arrives just before it waits; this wakes up twice a second.
-    """
+    """Spin `node` until a signal arrives or its context ends."""
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     try:
-        while node.context.ok() and not signals.asked():
-            executor.spin_once(timeout_sec=0.5)
+        while is_wanted(node):
+            executor.spin_once(timeout_sec=SIGNAL_LATENCY_S)
     finally:
         executor.shutdown()
 
 
+def is_wanted(node: Node) -> bool:
+    """Whether `node` should go on: no signal has arrived, and its context has not ended."""
+    return node.context.ok() and not signals.asked()
+
+
 def _init(name: str, args: list[str] | None) -> int:
     try:
-        rclpy.init(args=args)
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except RuntimeError as error:  # rclpy's own kinds are private
         return _refuse(name, f"ROS arguments: {error}")
 
@@ -129,9 +128,7 @@ def _end(node: Node | None) -> None:
             close()
         node.destroy_node()
 
-    # a signal's own thread may end the context between the look at it and its end
-    with contextlib.suppress(RuntimeError):
-        rclpy.try_shutdown()
+    rclpy.try_shutdown()
 
 
 class RosLog(logging.Handler):

@@ -2,11 +2,12 @@
 """SIGINT and SIGTERM: a signal requests shutdown; it never raises.
 
 While the process starts, a signal ends it at once with status 0: there is nothing to clean up.
-While it works, the request is remembered, and rclpy's handler, which calls this one, shuts the
-context down. Further signals are ignored: ros2 launch repeats the terminal's SIGINT.
+While it works, the request is remembered, and the loops in runtime.py end. Further signals are
+ignored: ros2 launch repeats the terminal's SIGINT.
 
-`listen` must be called before rclpy is imported, because the import takes long. After it, rclpy's
-handler is in front and must not be replaced.
+`listen` must be called before rclpy is imported, because the import takes long. rclpy installs no
+handlers of its own here: they end the context on a thread that does not wait for the executor, and
+a node that is taken down at that moment crashes or hangs.
 """
 
 from __future__ import annotations
@@ -28,8 +29,7 @@ def listen() -> None:
     _starting = True
     _asked = False
     for number in SIGNALS:
-        if signal.getsignal(number) is not _on_signal:
-            signal.signal(number, _on_signal)
+        signal.signal(number, _on_signal)
 
     atexit.register(_ignore)  # a signal during Python's exit would kill the process
 

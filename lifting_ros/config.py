@@ -8,7 +8,7 @@ descriptors, the command line, the YAML files and the reference table. An unknow
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -35,6 +35,27 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T
 
     ConfigError for an unknown key or a wrong value.
     """
+    return cls(**_converted(cls, values, _default_of, prefix))
+
+
+def updated(base: T, values: Mapping[str, Any], prefix: str = "") -> T:
+    """The dataclass instance `base` with the values of a mapping; what it does not set stays.
+
+    Errors as `from_mapping`.
+    """
+
+    def current(field: dataclasses.Field) -> Any:
+        return getattr(base, field.name)
+
+    return dataclasses.replace(base, **_converted(type(base), values, current, prefix))
+
+
+def _converted(
+    cls: type[_Dataclass],
+    values: Mapping[str, Any],
+    default_of: Callable[[dataclasses.Field], Any],
+    prefix: str,
+) -> dict[str, Any]:
     if not isinstance(values, Mapping):
         name = prefix.rstrip(".") or cls.__name__
         raise ConfigError(f"{name}: expected a mapping of parameters, got {type(values).__name__}")
@@ -45,17 +66,17 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], prefix: str = "") -> T
             expected = ", ".join(sorted(fields))
             raise ConfigError(f"{prefix}{key}: unknown parameter; expected one of {expected}")
 
-    converted = {key: _convert(fields[key], value, prefix + key) for key, value in values.items()}
-    return cls(**converted)
+    return {
+        key: _convert(fields[key].metadata, default_of(fields[key]), value, prefix + key)
+        for key, value in values.items()
+    }
 
 
-def _convert(field: dataclasses.Field, value: Any, name: str) -> Any:
-    default = _default_of(field)
+def _convert(metadata: Mapping[str, Any], default: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(default) and not isinstance(default, type):
-        nested = type(default)
-        return from_mapping(nested, value, prefix=f"{name}.")
+        return updated(default, value, prefix=f"{name}.")
 
-    return check(field.metadata, default, value, name)
+    return check(metadata, default, value, name)
 
 
 def _default_of(field: dataclasses.Field) -> Any:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 
-from lifting_ros.config import ConfigError, from_mapping, read_yaml
+from lifting_ros.config import ConfigError, from_mapping, read_yaml, updated
 from lifting_ros.estimator import EstimatorConfig
 
 
@@ -11,6 +11,15 @@ def test_nested_values_arrive():
     )
     assert (config.device, config.lifting.rotations, config.detector.score) == ("cpu", 20, 1.0)
     assert config.lifting.modes == EstimatorConfig().lifting.modes
+
+
+def test_what_an_update_does_not_name_stays():
+    base = from_mapping(EstimatorConfig, {"device": "cpu", "lifting": {"rotations": 20}})
+    config = updated(base, {"threads": 3, "lifting": {"modes": 2}})
+    assert (config.device, config.threads) == ("cpu", 3)
+    assert (config.lifting.rotations, config.lifting.modes) == (20, 2)
+    with pytest.raises(ConfigError, match=r"^lifting\.mode: unknown parameter"):
+        updated(base, {"lifting": {"mode": 2}})
 
 
 @pytest.mark.parametrize(

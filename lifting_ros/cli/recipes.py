@@ -9,12 +9,10 @@ from typing import Any
 def read_recipe(default: Any, path: str) -> Any:
     """The recipe of a YAML file; the default where no file is named.
 
-    default: a dataclass, or a value of one. Keys that the file does not set have the values of the
-    dataclass. ConfigError for an unknown key or a wrong value.
+    default: a dataclass, or an instance of one. What the file does not set is as in the default.
+    ConfigError for an unknown key or a wrong value.
     """
-    from lifting_ros.config import from_mapping, read_yaml
+    from lifting_ros.config import read_yaml, updated
 
-    recipe_class = default if isinstance(default, type) else type(default)
-    if path:
-        return from_mapping(recipe_class, read_yaml(path) or {})
-    return recipe_class() if default is recipe_class else default
+    recipe = default() if isinstance(default, type) else default
+    return updated(recipe, read_yaml(path) or {}) if path else recipe

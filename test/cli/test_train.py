@@ -208,7 +208,7 @@ def test_a_network_is_trained_from_a_trunk_to_a_card(data, tmp_path, monkeypatch
     )
     recipe = (
         "{rendered: 0, rooms: 0, samples: 4, batch: 2, window_px: 96, fusion_from: 2,"
-        " network: {variant: lite, input_px: 64}}"
+        " network: {input_px: 64}}"
     )
     (tmp_path / "r.yaml").write_text(recipe)
     trunk = Trunk(TRUNK_WIDTH)
@@ -235,6 +235,7 @@ def test_a_network_is_trained_from_a_trunk_to_a_card(data, tmp_path, monkeypatch
         == 0
     )
     tensors, header = load_tensors(out)
+    assert header["card"]["recipe"]["network"]["variant"] == "lite"  # which it does not name
     given = trunk.state_dict()
     assert all(
         torch.equal(tensors[f"features.trunk.{name}"], value.half())

@@ -52,10 +52,13 @@ class DemoCamera(Replay):
         self._answered[header_ns(message.header)] = time.monotonic()
 
     def play(self) -> None:
-        """Play once the answers have a publisher and all their subscribers."""
+        """Play once the answers have a publisher, and the listeners also get `camera_info`."""
         topic = self._answers.topic_name
+        wanted = self._listeners + 1
         while (
-            self.count_publishers(topic) < 1 or self.count_subscribers(topic) < self._listeners + 1
+            self.count_publishers(topic) < 1
+            or self.count_subscribers(topic) < wanted
+            or self._infos.get_subscription_count() < wanted
         ):
             self._spin_until(time.monotonic() + 0.05)
 
@@ -109,7 +112,10 @@ def main(args: list[str] | None = None) -> int:
         "--answers", required=True, help="topic of the Skeleton3DArray that answers each image"
     )
     parser.add_argument(
-        "--listeners", type=int, default=0, help="other subscribers of it to wait for"
+        "--listeners",
+        type=int,
+        default=0,
+        help="other subscribers of it and of camera_info to wait for",
     )
     parser.add_argument(
         "--report", type=Path, required=True, help="file to write a line for each image to"

@@ -229,7 +229,8 @@ class Replay(Node):
 
     def _wait_for_arrival(self) -> None:
         if self.config.reliable:
-            self._images.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGED_WITHIN_S))
+            for publisher in (self._infos, self._images):
+                publisher.wait_for_all_acked(Duration(seconds=_ACKNOWLEDGED_WITHIN_S))
         self._spin_until(time.monotonic() + _GRACE_S)
 
     def _wait_for_answer(self) -> None:

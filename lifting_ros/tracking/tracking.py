@@ -59,7 +59,8 @@ density of the white noise."""
 
 FIRST_RETENTION_S = 0.25
 """A track that is not seen is kept for this time plus the time that it was seen: most of what is
-seen once is a false alarm."""
+seen once is a false alarm. At least it is kept until the next frame, which at a low rate comes
+later."""
 
 SEARCH_S = 2.0
 """Time for which somebody lost is missed; at most `retention_s`. With 1 s, one of two people who
@@ -391,7 +392,8 @@ class Tracker:
         retention_ns = 1e9 * self.config.retention_s
         longest = np.minimum(retention_ns, seen_for)
         unseen_ns = stamp_ns - tracks.seen_ns
-        kept = unseen_ns <= longest
+        in_last_frame = tracks.seen_ns == self._stamp_ns
+        kept = unseen_ns <= np.where(in_last_frame, retention_ns, longest)
         if not kept.all():
             tracks = tracks.take(np.flatnonzero(kept))
         if self._stamp_ns is None or not len(tracks.ids):

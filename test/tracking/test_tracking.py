@@ -215,6 +215,21 @@ def test_hidden_person_keeps_its_id_until_the_retention_ends():
     assert ids[29] == [1] and ids[65] == [2]
 
 
+@pytest.mark.parametrize("fps", [2.0, 3.0])
+def test_a_slow_camera_keeps_ids_too(fps):
+    """Each frame comes later than a new track is kept for when it is not seen."""
+    _, lifted = walker(seconds=8.0)
+    slow = [[person] for person in lifted[:: round(FPS / fps)]]
+    assert {i for ids in ids_of(track(slow, fps=fps)) for i in ids} == {1}
+
+
+def test_a_false_alarm_of_a_slow_camera_is_forgotten():
+    _, lifted = walker(seconds=8.0)
+    slow = lifted[:: round(FPS / 2)]
+    frames = [[slow[0]], [], [], [slow[3]], *[[person] for person in slow[4:]]]
+    assert ids_of(track(frames, fps=2.0))[3] == [2]
+
+
 def test_somebody_else_elsewhere_gets_another_id():
     _, one = walker(seed=1)
     _, other = walker(seed=2, start=(-2.0, 7.0), end=(-1.0, 7.0))

@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, metavar="OUT.mcap", type=Path, help="the bag to write; see above"
     )
+
     parser.add_argument(
         "--image",
         default="",
@@ -68,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CAMERA.yaml",
         help="instead of it a calibration, as camera_calibration writes it",
     )
+
     parser.add_argument(
         "--params",
         default="",
@@ -84,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="where the network runs: auto, cpu, cuda or cuda:n (default auto)",
     )
+
     parser.add_argument(
         "--namespace",
         default="/lifting",

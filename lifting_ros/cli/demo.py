@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CAMERA.yaml",
         help="its calibration (camera_calibration's YAML)",
     )
+
     parser.add_argument(
         "--frames",
         type=int,
@@ -67,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="F",
         help="at most F frames/s (default: the source's rate)",
     )
+
     parser.add_argument(
         "--out",
         type=Path,

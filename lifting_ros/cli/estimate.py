@@ -79,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OUT.png|OUT.mp4",
         help="also a picture of six frames, or a video of all",
     )
+
     parser.add_argument(
         "--camera", metavar="CAMERA.yaml", help="calibration, as camera_calibration writes it"
     )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("mocap", metavar="MOCAP.npz", help="motion capture")
     parser.add_argument("--out", required=True, metavar="PRIOR.npz", help="the prior to write")
+
     parser.add_argument(
         "--components",
         type=number_or_auto,
@@ -44,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of sub-samples and varied bodies (default 0)"
     )
+
     parser.add_argument(
         "--hold-out",
         default="",
@@ -62,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of generated poses: sitting, squatting, lying and their like (default 0)",
     )
+
     parser.add_argument(
         "--report",
         default="",

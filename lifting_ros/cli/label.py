@@ -64,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="folder to write, new or empty; see above"
     )
+
     parser.add_argument(
         "--keypoints",
         default="",
@@ -76,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=CONVENTION_NAMES,
         help=f"order of the keypoints of an .npz (default {OWN_CONVENTION})",
     )
+
     parser.add_argument(
         "--weights",
         default="",
@@ -89,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CALIBRATION.yaml",
         help="camera of all images, as camera_calibration writes it",
     )
+
     parser.add_argument(
         "--recipe",
         default="",

@@ -31,6 +31,7 @@ LARGEST_PX = 4096
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", help="folder with body/, mocap/ and negatives/")
     parser.add_argument("--out", required=True, metavar="OUT", help="folder to write")
+
     parser.add_argument(
         "--count", type=int, required=True, metavar="N", help="how many pictures to render"
     )
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="another number gives other pictures (default 0)"
     )
+
     parser.add_argument(
         "--subjects",
         choices=["training", "validation"],
@@ -65,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of people in generated poses: sitting, squatting, lying and their like "
         "(default 0)",
     )
+
     parser.add_argument("--workers", type=int, default=0, help="processes (default one per core)")
     parser.add_argument(
         "--sheet",

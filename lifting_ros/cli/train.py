@@ -64,12 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with keypoints2d/ and negatives/, or mocap/",
     )
     parser.add_argument("--out", required=True, metavar="OUT.safetensors", help="weights to write")
+
     parser.add_argument(
         "--work", default=".cache", metavar="WORK", help="packs, states and curves (default .cache)"
     )
     parser.add_argument(
         "--run", default="", metavar="RUN", help="folder of this training (default WORK/train_WHAT)"
     )
+
     parser.add_argument(
         "--recipe",
         default="",
@@ -88,6 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STATE",
         help="state of another training to start from (networks, relative)",
     )
+
     parser.add_argument(
         "--crowd",
         default="",
@@ -107,6 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rendered people, instead of those made here; for `supervised`: the errors of the 2D "
         "side are measured on them and used in training; for `image`: to measure on",
     )
+
     parser.add_argument(
         "--every",
         type=int,

@@ -66,6 +66,7 @@ class CameraFeed:
         """Start the worker, paused, and publish ~/info."""
         config = self.config
         self.inputs = Inputs(self._node, self.names, config, self._enqueue, self._warn)
+
         context = WorkerContext(
             config=lambda: self.config,
             camera_info=self.inputs.camera_info,
@@ -74,6 +75,7 @@ class CameraFeed:
             can_publish=self._node.context.ok,
             warn=self._warn,
         )
+
         tracker = Tracker(config.tracking)
         self.worker = Worker(shared, tracker, self.outputs, self.tally, context)
         self.outputs.publish_info(config, estimator)

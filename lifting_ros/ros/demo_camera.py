@@ -42,9 +42,11 @@ class DemoCamera(Replay):
     ):
         super().__init__(**node_options)
         self._listeners = listeners
+
         self._keep = keep
         self._keep_every = keep_every
         self._report = report.open("w", encoding="utf-8")
+
         self._answered: dict[int, float] = {}
         self._answers = self.create_subscription(Skeleton3DArray, answers, self._on_answer, 10)
 

@@ -173,8 +173,10 @@ class LiftingNode(LifecycleNode):
         if self._timer is not None:
             self.destroy_timer(self._timer)
             self._timer = None
+
         for feed in self.feeds:
             feed.close()
+
         if self._transforms is not None:
             self._transforms.subscribe_if(False)
             self._transforms = None
@@ -196,6 +198,7 @@ class LiftingNode(LifecycleNode):
         estimator = self._estimator
         if estimator is None:
             return "unconfigured", {}
+
         return feed.state(), {
             "device": str(estimator.device),
             "runtime": estimator.runtime,

@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="packs of rendered people, folders of videos"
     )
+
     parser.add_argument(
         "--people",
         type=int,
@@ -67,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="use every N-th frame of a video (default 1: all)",
     )
+
     parser.add_argument(
         "--place", action="store_true", help="also measure range and place in packs"
     )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_data(parser, "mocap/")
     common.add_work(parser)
+
     parser.add_argument(
         "--human36m", default="", metavar="PATH", help="Human3.6M, .npz or folder; see above"
     )
@@ -41,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--people", type=int, default=500, metavar="N", help="use at most N people (default 500)"
     )
+
     parser.add_argument(
         "--single",
         default="",

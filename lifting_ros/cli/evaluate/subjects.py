@@ -35,6 +35,7 @@ SHIPPED_SETTING = "12,40,0.35"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     common.add_data(parser, "mocap/")
     common.add_work(parser)
+
     parser.add_argument(
         "--setting",
         nargs="+",
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SAMPLES",
         help="also train a plain MLP on so many pictures for each fold (default 0: none)",
     )
+
     parser.add_argument(
         "--every",
         type=int,

@@ -50,11 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="folder of the outputs; see above"
     )
+
     parser.add_argument(
         "--format",
         choices=("npz", "mcap"),
         help="what `estimate` writes: npz (default) or mcap",
     )
+
     parser.add_argument(
         "--workers",
         type=int,
@@ -79,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Ray cluster of the workers, as ray.init takes it: auto, HOST:PORT (default: Ray is"
         " started on this machine)",
     )
+
     parser.add_argument(
         "--shard",
         default="",

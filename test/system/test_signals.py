@@ -81,6 +81,7 @@ def test_while_the_node_starts(processes, seconds_to_start, share, number):
 def test_while_the_node_works_once_or_more(processes, peer, number, pauses_s):
     """Images come all the while: the signal meets the worker in whatever it does."""
     node = processes.start("node", "--ros-args", "-p", "lazy:=false")
+    node.wait_for("images from")  # the subscription of the node before may still be counted
     images = peer.node.create_publisher(Image, "image", 1)
     peer.wait(lambda: images.get_subscription_count(), "the subscription", node)
     for second in range(20):

@@ -266,8 +266,11 @@ def train_network(args: argparse.Namespace) -> None:
     if rank != 0:
         return
 
-    noise = fit_noise(NetworkRunner(network_of(weights, config.network, prior), device), packs)
-    network = dataclasses.replace(config.network, **noise)
+    network = config.network
+    if config.noise_fitted:
+        runner = NetworkRunner(network_of(weights, network, prior), device)
+        network = dataclasses.replace(network, **fit_noise(runner, packs))
+
     quality = rounded(evaluate(weights), 4)
     card = {
         "seed": config.seed,

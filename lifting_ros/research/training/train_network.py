@@ -71,6 +71,15 @@ class TrainConfig(Schedule):
             "range": (0.0, 1.0),
         },
     )
+    noise_fitted: bool = field(
+        default=True,
+        metadata={
+            "description": (
+                "whether the covariances of keypoints are fitted on the validation rows at the end;"
+                " false: network.noise_* stay, for photographs without labels by hand"
+            )
+        },
+    )
     samples: int = field(
         default=24_000, metadata={"description": "training crops in all", "range": (1, 10**9)}
     )

@@ -42,6 +42,10 @@ SHIPPED = ("full", "lite")
 """Names of the networks that ship, the default first. The model cards beside the weights name the
 training data."""
 
+FREE = "lite-free"
+"""Name of the network that ships with a detector of its own. Both have seen only photographs whose
+origin states a permissive licence."""
+
 
 @dataclass(frozen=True)
 class EstimatorConfig:
@@ -76,8 +80,8 @@ class EstimatorConfig:
         default="full",
         metadata={
             "description": (
-                "network weights: the name of a network that ships (full; lite for small CPUs), "
-                "or a file"
+                "network weights: the name of a network that ships (full; lite for small CPUs; "
+                "lite-free, trained on permissively licensed photographs alone), or a file"
             )
         },
     )
@@ -171,9 +175,10 @@ class Estimate:
 def network_and_detector(config: EstimatorConfig) -> tuple[Path, Path]:
     """The weights files of the network and of the detector."""
     network = config.weights or SHIPPED[0]
-    detector = config.detector.weights or WEIGHTS / "detector.safetensors"
+    its_detector = "detector-free" if network == FREE else "detector"
+    detector = config.detector.weights or WEIGHTS / f"{its_detector}.safetensors"
 
-    if network in SHIPPED:
+    if network in (*SHIPPED, FREE):
         return WEIGHTS / f"{network}.safetensors", Path(detector)
 
     return Path(network), Path(detector)

@@ -13,6 +13,7 @@ from lifting_ros.config import ConfigError
 from lifting_ros.detection.detector import DetectorConfig, box_of_keypoints
 from lifting_ros.device import choose_device, cpu_has_bf16, use_threads
 from lifting_ros.estimator import (
+    FREE,
     SHIPPED,
     WEIGHTS,
     EstimatorConfig,
@@ -309,12 +310,14 @@ def test_weights_are_a_name_or_a_file():
     for name, network in (("", full), ("full", full), ("lite", lite)):
         assert files(name) == [network, detector] and files(name, "mine") == [network, "mine"]
     assert files("a/lite.safetensors") == ["a/lite.safetensors", detector]
+    free = [str(WEIGHTS / f"{part}.safetensors") for part in ("lite-free", "detector-free")]
+    assert files(FREE) == free and files(FREE, "mine") == [free[0], "mine"]
 
 
-@pytest.mark.parametrize("network", SHIPPED)
+@pytest.mark.parametrize("network", [*SHIPPED, FREE])
 def test_shipped_weights_are_small_and_have_a_card(network):
     paths = network_and_detector(EstimatorConfig(weights=network))
-    most = {"full": 20e6, "lite": 12e6}[network]
+    most = {"full": 20e6, "lite": 12e6, FREE: 12e6}[network]
     assert all(path.stat().st_size <= most and path.with_suffix(".md").is_file() for path in paths)
     assert PoseEstimator(EstimatorConfig(weights=network)).weights_sha256 == sha256_of(paths[0])
 

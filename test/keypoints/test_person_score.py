@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from lifting_ros.estimator import SHIPPED, WEIGHTS
+from lifting_ros.estimator import FREE, SHIPPED, WEIGHTS
 from lifting_ros.io.checkpoint import CheckpointError, save_tensors
 from lifting_ros.keypoints.person_score import (
     ENDS,
@@ -124,7 +124,7 @@ def test_malformed_weights_are_refused(tmp_path, values):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", [*SHIPPED, FREE])
 def test_networks_that_ship_have_weights(name):
     score = read_person_score(WEIGHTS / f"{name}.safetensors")
     assert score is not None

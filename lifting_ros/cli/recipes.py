@@ -9,7 +9,7 @@ from typing import Any
 def read_recipe(default: Any, path: str) -> Any:
     """The recipe of a YAML file; the default where no file is named.
 
-    default: a dataclass, or an instance of one. What the file does not set is as in the default.
+    default: a dataclass, or an instance of one. It has the values that the file does not set.
     ConfigError for an unknown key or a wrong value.
     """
     from lifting_ros.config import read_yaml, updated

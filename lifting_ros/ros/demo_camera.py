@@ -17,7 +17,7 @@ from rclpy.utilities import remove_ros_args
 from lifting_ros.msg import Skeleton3DArray
 from lifting_ros.ros.conversions import header_ns
 from lifting_ros.ros.replay import Replay, limited
-from lifting_ros.ros.runtime import SIGNAL_LATENCY_S, is_wanted, run
+from lifting_ros.ros.runtime import SIGNAL_LATENCY_S, run, should_run
 
 _ANSWER_WITHIN_S = 10.0
 _SETTLE_S = 0.5
@@ -54,7 +54,8 @@ class DemoCamera(Replay):
         self._answered[header_ns(message.header)] = time.monotonic()
 
     def play(self) -> None:
-        """Play once the answers have a publisher, and the listeners also get `camera_info`."""
+        """Wait until the answers have a publisher, and the listeners have subscribed to them and to
+        `camera_info`; then play."""
         topic = self._answers.topic_name
         wanted = self._listeners + 1
         while (
@@ -73,7 +74,7 @@ class DemoCamera(Replay):
         super()._publish(frame, stamp_ns, name)
 
         while (
-            is_wanted(self)
+            should_run(self)
             and stamp_ns not in self._answered
             and time.monotonic() < sent + _ANSWER_WITHIN_S
         ):

@@ -30,7 +30,7 @@ from lifting_ros.ros.camera_yaml import (
 )
 from lifting_ros.ros.conversions import array_to_image, header_ns
 from lifting_ros.ros.declaration import declare
-from lifting_ros.ros.runtime import SIGNAL_LATENCY_S, is_wanted, parse, run
+from lifting_ros.ros.runtime import SIGNAL_LATENCY_S, parse, run, should_run
 
 _GRACE_S = 0.3
 _SETTLE_S = 0.5
@@ -249,7 +249,7 @@ class Replay(Node):
     def _spin_until(self, due: float) -> None:
         """Spin until the monotonic time `due`; ExternalShutdownException after a signal."""
         while True:
-            if not is_wanted(self):
+            if not should_run(self):
                 raise ExternalShutdownException
 
             wait_s = max(0.0, due - time.monotonic())

@@ -28,7 +28,7 @@ BAD_INPUT = 2
 """Exit status for input that cannot be used."""
 
 SIGNAL_LATENCY_S = 0.1
-"""The longest wait for the middleware after which a loop looks for a signal."""
+"""Longest wait for the middleware; after it a loop looks for a signal."""
 
 STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 """For timers that must run while simulated time is paused."""
@@ -85,14 +85,14 @@ def spin(node: Node) -> None:
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     try:
-        while is_wanted(node):
+        while should_run(node):
             executor.spin_once(timeout_sec=SIGNAL_LATENCY_S)
     finally:
         executor.shutdown()
 
 
-def is_wanted(node: Node) -> bool:
-    """Whether `node` should go on: no signal has arrived, and its context has not ended."""
+def should_run(node: Node) -> bool:
+    """Whether no signal has arrived and the context of `node` has not ended."""
     return node.context.ok() and not signals.asked()
 
 

@@ -5,9 +5,9 @@ While the process starts, a signal ends it at once with status 0: there is nothi
 While it works, the request is remembered, and the loops in runtime.py end. Further signals are
 ignored: ros2 launch repeats the terminal's SIGINT.
 
-`listen` must be called before rclpy is imported, because the import takes long. rclpy installs no
-handlers of its own here: they end the context on a thread that does not wait for the executor, and
-a node that is taken down at that moment crashes or hangs.
+`listen` must be called before rclpy is imported, because the import takes long. The
+handlers of rclpy are not installed. They end the context on another thread. If the main thread
+destroys the node at that moment, the process crashes or hangs.
 """
 
 from __future__ import annotations

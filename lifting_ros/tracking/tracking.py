@@ -59,8 +59,8 @@ density of the white noise."""
 
 FIRST_RETENTION_S = 0.25
 """A track that is not seen is kept for this time plus the time that it was seen: most of what is
-seen once is a false alarm. At least it is kept until the next frame, which at a low rate comes
-later."""
+seen once is a false alarm. At a low rate the next frame comes later than that; the track is kept
+until then."""
 
 SEARCH_S = 2.0
 """Time for which somebody lost is missed; at most `retention_s`. With 1 s, one of two people who

@@ -200,15 +200,18 @@ def test_people_to_paste_come_from_the_training_side(data, tmp_path):
     assert read_training_cutouts(tmp_path) == []
 
 
-def test_a_network_is_trained_from_a_trunk_to_a_card(data, tmp_path, monkeypatch, narrow_trunk):
-    """From photographs alone, two steps of two crops."""
+@pytest.mark.parametrize("fitted", [True, False])
+def test_a_network_is_trained_from_a_trunk_to_a_card(
+    data, tmp_path, monkeypatch, narrow_trunk, fitted
+):
+    """From photographs alone, two steps of two crops; the covariances are fitted or kept."""
     (tmp_path / "m.bin").write_bytes(b"weights")
     (tmp_path / "m.json").write_text(
         json.dumps({"weightsManifest": [{"paths": ["m.bin"], "weights": []}]})
     )
     recipe = (
         "{rendered: 0, rooms: 0, samples: 4, batch: 2, window_px: 96, fusion_from: 2,"
-        " network: {input_px: 64}}"
+        f" noise_fitted: {str(fitted).lower()}, network: {{input_px: 64, noise_blur: 1.5}}}}"
     )
     (tmp_path / "r.yaml").write_text(recipe)
     trunk = Trunk(TRUNK_WIDTH)
@@ -236,6 +239,7 @@ def test_a_network_is_trained_from_a_trunk_to_a_card(data, tmp_path, monkeypatch
     )
     tensors, header = load_tensors(out)
     assert header["card"]["recipe"]["network"]["variant"] == "lite"  # which it does not name
+    assert (header["network"]["noise_blur"] != 1.5) == fitted
     given = trunk.state_dict()
     assert all(
         torch.equal(tensors[f"features.trunk.{name}"], value.half())

@@ -16,7 +16,7 @@ _LEFT = [JOINT_NAMES.index(name) for name in ("left_hip", "left_shoulder")]
 _RIGHT = [JOINT_NAMES.index(name) for name in ("right_hip", "right_shoulder")]
 
 _MIN_LENGTH_M = 1e-3
-"""Shortest trunk, in metres, that still defines a body frame."""
+"""Shortest vector, in metres, that still has a direction."""
 
 
 def in_frame(
@@ -78,21 +78,41 @@ def body_frame(skeleton: Skeleton3D) -> np.ndarray | None:
     along the trunk. None if the pelvis, the thorax, a hip or a shoulder is unknown.
     """
     joints = skeleton.joints_m
-    pelvis = joints[_PELVIS]
-
-    up = joints[_THORAX] - pelvis
-    left = (joints[_LEFT] - joints[_RIGHT]).sum(0)
-    forward = np.cross(left, up)
-
-    lengths = np.linalg.norm([up, forward], axis=1)
-    if not (np.isfinite(lengths).all() and lengths.min() > _MIN_LENGTH_M):
+    axes = body_axes(joints)
+    if not np.isfinite(axes).all():
         return None
 
-    z = up / lengths[0]
-    x = forward / lengths[1]
-    y = np.cross(z, x)
-
     frame = np.eye(4)
-    frame[:3, :3] = np.column_stack([x, y, z])
-    frame[:3, 3] = pelvis
+    frame[:3, :3] = axes
+    frame[:3, 3] = joints[_PELVIS]
     return frame
+
+
+def body_axes(joints_m: np.ndarray) -> np.ndarray:
+    """Return the axes (..., 3, 3) of body coordinates in the frame of joints (..., 17, 3), as
+    columns x, y, z; NaN where `body_frame` is None."""
+    up = joints_m[..., _THORAX, :] - joints_m[..., _PELVIS, :]
+    left = (joints_m[..., _LEFT, :] - joints_m[..., _RIGHT, :]).sum(-2)
+    return upright_axes(up, left)
+
+
+def upright_axes(
+    up: np.ndarray,
+    left: np.ndarray,
+) -> np.ndarray:
+    """Return right-handed axes (..., 3, 3) as columns: z along `up`, y as close to `left` as
+    possible, x forward.
+
+    up, left: (..., 3) of any length, metres. NaN where one is unknown, or both are parallel or too
+    short.
+    """
+    z = unit(up)
+    x = unit(np.cross(left, z))
+    y = np.cross(z, x)
+    return np.stack([x, y, z], -1)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Return vectors (..., 3) of length 1; NaN where a vector is NaN or not longer than 1 mm."""
+    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(lengths > _MIN_LENGTH_M, lengths, np.nan)

@@ -1,0 +1,311 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kinematic model of one person: a URDF with the lengths of the limbs, and the positions of its
+joints for a pose.
+
+The root link `body` is the frame `body_frame` on TF. Every other link is turned like the segments
+of `joint_angles`: x forward, y to the left, z up while all positions are 0, which is a person who
+stands upright with the arms down. Hinges at one place follow each other with empty links between
+them. Those named as an angle of `joint_angles.ANGLES` have exactly that angle. The others:
+
+- pelvis_tilt, pelvis_obliquity, pelvis_rotation: the pelvis against the root, about y, x and z;
+- lumbar_bending: the line from pelvis to spine, to the right; spine_bending takes it back, so that
+  the angles of the trunk are those against the pelvis;
+- SIDE_clavicle_protraction, SIDE_clavicle_elevation: the line from thorax to shoulder, forward and
+  up from straight to the side; SIDE_scapula_elevation and SIDE_scapula_protraction take them back;
+- nose_azimuth, nose_lean, head_lean: where the nose is beside the line from thorax to top of head.
+
+Forward kinematics of the positions gives the direction of every limb exactly, and thus the 17
+joints if the limbs have the lengths of the model. There are two exceptions: the hips lie on one
+line with the pelvis (a millimetre off, in poses of the prior), and bones are rigid. What a frame's
+lengths differ from those of the model, which are the averages of the track, is the residual; it
+adds up from the pelvis outwards.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from lifting_ros.errors import LiftingError
+from lifting_ros.geometry.body_frame import body_axes
+from lifting_ros.geometry.joint_angles import (
+    ANGLES,
+    bend_of,
+    cardan_angles,
+    direction_in,
+    pelvis_axes,
+    read_angles,
+    thorax_axes,
+    within,
+)
+from lifting_ros.skeleton import JOINT_NAMES, limb_lengths
+from lifting_ros.types import LIMB_COUNT, Person
+from lifting_ros.viz.palette import COLOURS, rgb_of, side_of
+
+Vector = tuple[int, int, int]
+
+X: Vector = (1, 0, 0)
+Y: Vector = (0, 1, 0)
+Z: Vector = (0, 0, 1)
+
+
+def _minus(axis: Vector) -> Vector:
+    x, y, z = axis
+    return (-x, -y, -z)
+
+
+class Hinge(NamedTuple):
+    """A joint of the URDF."""
+
+    name: str
+    parent: str
+    child: str
+    axis: Vector | None
+    """In the axes of the child; None for a fixed joint."""
+    end_of: str = ""
+    """The joint of the skeleton where the hinge is, at the end of its limb; empty: at the origin of
+    the parent."""
+    along: Vector = Z
+    """Direction of that limb in the parent."""
+
+
+def _series(
+    parent: str, child: str, axes: Mapping[str, Vector], end_of: str = "", along: Vector = Z
+) -> Iterator[Hinge]:
+    """Hinges at one place, by name, the last of which carries the link `child`."""
+    for number, (name, axis) in enumerate(axes.items(), start=1):
+        link = child if number == len(axes) else name
+        yield Hinge(name, parent, link, axis, end_of, along)
+        parent = link
+        end_of = ""
+
+
+def _end(link: str, end_of: str, along: Vector) -> Hinge:
+    """The far end of a limb, as an empty link."""
+    return Hinge(f"{link}_end", link, f"{link}_end", None, end_of, along)
+
+
+def _trunk() -> Iterator[Hinge]:
+    pelvis = {"pelvis_tilt": Y, "pelvis_obliquity": X, "pelvis_rotation": Z}
+    yield from _series("body", "hips", pelvis)
+    yield from _series("hips", "lumbar", {"lumbar_bending": X})
+
+    trunk = {"trunk_flexion": Y, "trunk_bending": X, "trunk_rotation": Z}
+    yield from _series("lumbar", "chest", {"spine_bending": X} | trunk, "spine")
+
+    neck = {"neck_flexion": Y, "neck_bending": X, "nose_azimuth": Z, "nose_lean": Y}
+    yield from _series("chest", "neck", neck, "thorax")
+    yield from _series("neck", "head", {"head_lean": Y}, "nose")
+    yield _end("head", "head_top", Z)
+
+
+def _leg(side: str) -> Iterator[Hinge]:
+    outwards, inwards_about_x, inwards_about_z = _sides(side)
+    hip = {
+        f"{side}_hip_flexion": _minus(Y),
+        f"{side}_hip_abduction": _minus(inwards_about_x),
+        f"{side}_hip_rotation": inwards_about_z,
+    }
+    yield from _series("hips", f"{side}_thigh", hip, f"{side}_hip", outwards)
+
+    knee = {f"{side}_knee_flexion": Y}
+    yield from _series(f"{side}_thigh", f"{side}_shank", knee, f"{side}_knee", _minus(Z))
+    yield _end(f"{side}_shank", f"{side}_ankle", _minus(Z))
+
+
+def _arm(side: str) -> Iterator[Hinge]:
+    outwards, inwards_about_x, inwards_about_z = _sides(side)
+    raising = _minus(inwards_about_x)
+    clavicle = {
+        f"{side}_clavicle_protraction": inwards_about_z,
+        f"{side}_clavicle_elevation": raising,
+    }
+    yield from _series("chest", f"{side}_clavicle", clavicle, "thorax")
+
+    shoulder = {
+        f"{side}_scapula_elevation": raising,
+        f"{side}_scapula_protraction": inwards_about_z,
+        f"{side}_shoulder_plane": inwards_about_z,
+        f"{side}_shoulder_elevation": raising,
+        f"{side}_shoulder_rotation": inwards_about_z,
+    }
+    yield from _series(
+        f"{side}_clavicle", f"{side}_upper_arm", shoulder, f"{side}_shoulder", outwards
+    )
+
+    elbow = {f"{side}_elbow_flexion": _minus(Y)}
+    upper_arm = f"{side}_upper_arm"
+    yield from _series(upper_arm, f"{side}_forearm", elbow, f"{side}_elbow", _minus(Z))
+    yield _end(f"{side}_forearm", f"{side}_wrist", _minus(Z))
+
+
+def _sides(side: str) -> tuple[Vector, Vector, Vector]:
+    """The direction away from the midline, and the axes about which a hanging limb turns towards
+    the midline and inwards."""
+    if side == "right":
+        return _minus(Y), X, Z
+    return Y, _minus(X), _minus(Z)
+
+
+HINGES = (
+    *_trunk(),
+    *_leg("right"),
+    *_leg("left"),
+    *_arm("left"),
+    *_arm("right"),
+)
+"""All joints of the URDF, parents first."""
+
+MOVABLE = tuple(hinge.name for hinge in HINGES if hinge.axis is not None)
+"""Names of the joints that have a position, in the order of `joint_positions`."""
+
+LENGTH_CHANGE = 0.03
+"""Relative change of a limb from which a person's URDF is another one."""
+
+_RADIUS_SHARES = {"hips": 0.6, "lumbar": 0.45, "chest": 0.45, "neck": 0.4, "head": 0.6}
+"""Radius of a limb in the picture, as a share of its length."""
+
+_LIMB_RADIUS_SHARE = 0.14
+"""The same for arms and legs."""
+
+
+def joint_positions(joints_m: np.ndarray) -> np.ndarray:
+    """Positions (N, P) in radians of the joints `MOVABLE` for poses (N, 17, 3) in any frame.
+
+    They give the pose back even where an angle is ill-defined (`joint_angles` has NaN there). NaN
+    where a joint of the skeleton that a position depends on is unknown.
+    """
+    body = body_axes(joints_m)
+    pelvis = pelvis_axes(joints_m)
+    thorax = thorax_axes(joints_m)
+    readings = read_angles(joints_m)
+    positions = {name: reading.rad for name, reading in zip(ANGLES, readings, strict=True)}
+
+    # Pelvis and lumbar spine
+    names = ("pelvis_tilt", "pelvis_obliquity", "pelvis_rotation")
+    for name, reading in zip(names, cardan_angles(within(body, pelvis)), strict=True):
+        positions[name] = reading.rad
+    lumbar = direction_in(joints_m, pelvis, "pelvis", "spine")
+    positions["lumbar_bending"] = np.arctan2(-lumbar[..., 1], lumbar[..., 2])
+    positions["spine_bending"] = -positions["lumbar_bending"]
+
+    # Shoulder girdle
+    for side in ("left", "right"):
+        out = direction_in(joints_m, thorax, "thorax", f"{side}_shoulder", side == "left")
+        protraction = np.arctan2(out[..., 0], -out[..., 1])
+        elevation = np.arctan2(out[..., 2], np.hypot(out[..., 0], out[..., 1]))
+        positions[f"{side}_clavicle_protraction"] = protraction
+        positions[f"{side}_clavicle_elevation"] = elevation
+        positions[f"{side}_scapula_protraction"] = -protraction
+        positions[f"{side}_scapula_elevation"] = -elevation
+
+    positions |= _nose(joints_m, thorax, positions["neck_flexion"])
+    return np.stack([positions[name] for name in MOVABLE], -1)
+
+
+def _nose(
+    joints_m: np.ndarray, thorax: np.ndarray, neck_flexion: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Positions of the three joints that put the nose beside the line to the top of the head."""
+    up = direction_in(joints_m, thorax, "thorax", "head_top")
+    nose = direction_in(joints_m, thorax, "thorax", "nose")
+    above = direction_in(joints_m, thorax, "nose", "head_top")
+
+    zero = np.zeros_like(neck_flexion)
+    forward = np.stack([np.cos(neck_flexion), zero, -np.sin(neck_flexion)], -1)
+    left = np.cross(up, forward)
+    azimuth = np.arctan2((nose * left).sum(-1), (nose * forward).sum(-1))
+
+    lean, _ = bend_of(up, nose, np.cross(up, nose))
+    back, _ = bend_of(up, above, np.cross(up, above))
+    return {"nose_azimuth": azimuth, "nose_lean": lean, "head_lean": -(lean + back)}
+
+
+def model_lengths(person: Person) -> np.ndarray | None:
+    """Lengths (16,) of a person's limbs in metres: the track's, or this frame's where the track has
+    none. None where neither is known."""
+    own = limb_lengths(person.skeleton_3d.joints_m)
+    lengths = np.where(np.isfinite(person.bone_lengths_m), person.bone_lengths_m, own)
+    return lengths if np.isfinite(lengths).all() else None
+
+
+def differ(lengths_m: np.ndarray, others_m: np.ndarray) -> bool:
+    """Whether one of two persons' limbs (16,) differs by more than LENGTH_CHANGE."""
+    return bool((np.abs(lengths_m - others_m) > LENGTH_CHANGE * others_m).any())
+
+
+def body_urdf(lengths_m: np.ndarray, name_of: Callable[[str], str] = str) -> str:
+    """The URDF of a person with limbs of these lengths (16,), metres, in the order of
+    `skeleton.LIMBS`.
+
+    name_of: the name of a link or joint from that in this module, such as `left_knee_flexion_p1`;
+    the robot is called like the root link. Links have pictures and no mass. LiftingError for
+    lengths that are not 16 positive numbers.
+    """
+    lengths_m = np.asarray(lengths_m, float)
+    if lengths_m.shape != (LIMB_COUNT,) or not (np.isfinite(lengths_m) & (lengths_m > 0)).all():
+        raise LiftingError(
+            f"lengths_m: expected {LIMB_COUNT} positive numbers, got {lengths_m.tolist()}"
+        )
+
+    robot = ET.Element("robot", name=name_of("body"))
+    _add_materials(robot)
+    links = {"body": ET.SubElement(robot, "link", name=name_of("body"))}
+    drawn = set()
+    for hinge in HINGES:
+        links[hinge.child] = ET.SubElement(robot, "link", name=name_of(hinge.child))
+        if hinge.end_of and hinge.end_of not in drawn:
+            drawn.add(hinge.end_of)
+            _add_picture(links[hinge.parent], hinge, _length_to(hinge.end_of, lengths_m))
+
+    for hinge in HINGES:
+        length_m = _length_to(hinge.end_of, lengths_m) if hinge.end_of else 0.0
+        _add_joint(robot, hinge, length_m, name_of)
+
+    ET.indent(robot)
+    return ET.tostring(robot, encoding="unicode")
+
+
+def _add_materials(robot: ET.Element) -> None:
+    """One colour for each side and the trunk."""
+    for side in COLOURS:
+        colour = " ".join(f"{level / 255:.3f}" for level in rgb_of(side))
+        material = ET.SubElement(robot, "material", name=side)
+        ET.SubElement(material, "color", rgba=f"{colour} 1")
+
+
+def _length_to(joint: str, lengths_m: np.ndarray) -> float:
+    """Length of the limb that ends in a joint of the skeleton."""
+    return float(lengths_m[JOINT_NAMES.index(joint) - 1])
+
+
+def _add_joint(
+    robot: ET.Element, hinge: Hinge, length_m: float, name_of: Callable[[str], str]
+) -> None:
+    kind = "fixed" if hinge.axis is None else "continuous"
+    joint = ET.SubElement(robot, "joint", name=name_of(hinge.name), type=kind)
+    ET.SubElement(joint, "parent", link=name_of(hinge.parent))
+    ET.SubElement(joint, "child", link=name_of(hinge.child))
+    ET.SubElement(joint, "origin", xyz=_point(hinge.along, length_m), rpy="0 0 0")
+    if hinge.axis is not None:
+        ET.SubElement(joint, "axis", xyz=_point(hinge.axis, 1.0))
+
+
+def _add_picture(link: ET.Element, hinge: Hinge, length_m: float) -> None:
+    """Draw the limb that leads from a link to a hinge."""
+    share = _RADIUS_SHARES.get(hinge.parent, _LIMB_RADIUS_SHARE)
+    visual = ET.SubElement(link, "visual")
+    lying = "1.5707963 0 0" if hinge.along[1] else "0 0 0"
+    ET.SubElement(visual, "origin", xyz=_point(hinge.along, length_m / 2), rpy=lying)
+
+    geometry = ET.SubElement(visual, "geometry")
+    ET.SubElement(geometry, "cylinder", radius=f"{share * length_m:.4f}", length=f"{length_m:.6f}")
+
+    ET.SubElement(visual, "material", name=side_of(hinge.parent))
+
+
+def _point(direction: Vector, length_m: float) -> str:
+    return " ".join(f"{length_m * component:.6g}" for component in direction)

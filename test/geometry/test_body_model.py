@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The URDF as another program reads it, and whether its joints are where the pose has them."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import kinpy
+import numpy as np
+import pytest
+import walkers
+from people import make_poses
+
+import lifting_ros
+from lifting_ros.errors import LiftingError
+from lifting_ros.geometry.body_frame import body_axes
+from lifting_ros.geometry.body_model import (
+    HINGES,
+    MOVABLE,
+    body_urdf,
+    differ,
+    joint_positions,
+    model_lengths,
+)
+from lifting_ros.geometry.joint_angles import ANGLES, joint_angles
+from lifting_ros.skeleton import JOINT_NAMES, limb_lengths
+
+LINKS = {"pelvis": "body"} | {h.end_of: h.child for h in reversed(HINGES) if h.end_of}
+"""Joint of the skeleton -> a link whose origin it is."""
+
+
+def recorded_poses() -> np.ndarray:
+    """Poses (N, 17, 3) of the demo clip, in the optical frame."""
+    path = Path(lifting_ros.__file__).parent / "demo" / "walk_and_sit_truth.npz"
+    joints = np.load(path, allow_pickle=False)["joints_m"].astype(float)
+    return joints[np.isfinite(joints).all((1, 2))][::10]
+
+
+def scattered_poses() -> np.ndarray:
+    """Joints anywhere, but for the pelvis, which is between the hips."""
+    joints = np.random.default_rng(2).normal(size=(20, 17, 3))
+    right, left = JOINT_NAMES.index("right_hip"), JOINT_NAMES.index("left_hip")
+    joints[:, 0] = 0.5 * (joints[:, right] + joints[:, left])
+    return joints
+
+
+def forward(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Joints (17, 3) that kinpy computes from the URDF and the positions of a pose (17, 3)."""
+
+    def name_of(part: str) -> str:
+        return f"{part}_p7"
+
+    chain = kinpy.build_chain_from_urdf(body_urdf(lengths, name_of))
+    positions = joint_positions(joints[None])[0]
+    assert chain.get_joint_parameter_names() and np.abs(positions).max() <= np.pi
+
+    state = {name_of(name): position for name, position in zip(MOVABLE, positions, strict=True)}
+    assert set(chain.get_joint_parameter_names()) == set(state)
+    links = chain.forward_kinematics(state)
+    in_body = np.array([links[name_of(LINKS[name])].pos for name in JOINT_NAMES])
+    return joints[0] + in_body @ body_axes(joints).T
+
+
+@pytest.mark.parametrize("poses", [recorded_poses(), make_poses(20), scattered_poses()])
+def test_forward_kinematics_gives_the_joints_back(poses):
+    for joints in poses:
+        found = forward(joints, limb_lengths(joints))
+        np.testing.assert_allclose(found, joints, atol=1e-4)
+
+
+def test_other_lengths_keep_the_directions():
+    joints = make_poses(1)[0]
+    lengths = limb_lengths(joints) * np.random.default_rng(0).uniform(0.9, 1.1, 16)
+    found = forward(joints, lengths)
+    np.testing.assert_allclose(limb_lengths(found), lengths, atol=1e-4)
+    arm = [JOINT_NAMES.index(name) for name in ("left_elbow", "left_wrist")]
+    np.testing.assert_allclose(
+        np.diff(found[arm], axis=0)[0] / lengths[arm[1] - 1],
+        np.diff(joints[arm], axis=0)[0] / limb_lengths(joints)[arm[1] - 1],
+        atol=1e-3,
+    )
+
+
+def test_positions_are_the_anatomical_angles():
+    poses = make_poses(30, seed=4)
+    angles = joint_angles(poses, np.zeros((30, 17, 3, 3))).rad
+    positions = joint_positions(poses)
+    for column, name in enumerate(ANGLES):
+        own = positions[:, MOVABLE.index(name)]
+        defined = np.isfinite(angles[:, column])
+        assert defined.any() and np.isfinite(own).all()
+        np.testing.assert_array_equal(own[defined], angles[defined, column])
+
+
+def test_unknown_joint_leaves_the_other_positions():
+    joints = make_poses(1)
+    joints[0, JOINT_NAMES.index("left_wrist")] = np.nan
+    unknown = {name for name, p in zip(MOVABLE, joint_positions(joints)[0]) if np.isnan(p)}
+    assert unknown == {"left_shoulder_rotation", "left_elbow_flexion"}
+
+
+def test_links_do_not_have_the_names_of_the_frames_on_tf():
+    links = [hinge.child for hinge in HINGES]
+    assert len(set(links)) == len(links)
+    assert not set(links) & {*JOINT_NAMES, "body"}
+
+
+def test_lengths_are_those_of_the_track_else_of_the_frame():
+    joints = walkers.walk(walkers.straight((0, 4), (0, 4), 0.1, 30.0), 30.0)
+    one = walkers.lift(joints, np.random.default_rng(0))[0]
+    own = limb_lengths(one.skeleton_3d.joints_m)
+    np.testing.assert_array_equal(model_lengths(one), own)
+
+    of_track = own + 0.01
+    tracked = dataclasses.replace(one, bone_lengths_m=of_track)
+    np.testing.assert_array_equal(model_lengths(tracked), of_track)
+    assert not differ(own, own * 1.02) and differ(own, own * np.where(np.arange(16) == 3, 1.05, 1))
+
+    one.skeleton_3d.joints_m[4] = np.nan
+    assert model_lengths(one) is None
+
+
+@pytest.mark.parametrize("lengths", [np.ones(15), np.zeros(16), np.full(16, np.nan)])
+def test_bad_lengths_are_one_line(lengths):
+    with pytest.raises(LiftingError, match="^lengths_m: expected 16 positive numbers, got "):
+        body_urdf(lengths)

@@ -6,7 +6,7 @@ messages are not decoded. A message's time in the bag (ns) is the stamp of its h
 its arrival where the message has no stamp or a zero one, or is latched. BAG appears when the
 recording ends. Should the disk be full before that, BAG holds what could be written, and the exit
 status is 1. Without TOPIC: the outputs of the node `lifting` (skeletons_2d, skeletons_3d,
-hypotheses, markers, info), /tf, /tf_static and /diagnostics.
+hypotheses, markers, joint_states, urdf, info), /tf, /tf_static and /diagnostics.
 """
 
 from __future__ import annotations
@@ -19,7 +19,15 @@ from lifting_ros.cli.errors import CommandError
 from lifting_ros.cli.options import require_folder_of
 from lifting_ros.cli.topics import camera_info_beside
 
-OUTPUTS = ("skeletons_2d", "skeletons_3d", "hypotheses", "markers", "info")
+OUTPUTS = (
+    "skeletons_2d",
+    "skeletons_3d",
+    "hypotheses",
+    "markers",
+    "joint_states",
+    "urdf",
+    "info",
+)
 """Topics of the node, without the images that it draws."""
 SHARED = ("/tf", "/tf_static", "/diagnostics")
 """Topics beside the node's."""

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publishes persons as REP 155 (ROS4HRI) does: body ids, keypoints and boxes as hri_msgs under
-/humans/bodies.
+"""Publishes persons as REP 155 (ROS4HRI) does: body ids, keypoints and boxes as hri_msgs,
+joint states and URDFs under /humans/bodies.
 
 Body ids are p1, p2, ... (a topic name cannot begin with a digit). There are as many as
 `transforms.BodyFrames` has numbers; they are used again for other persons later.
@@ -14,10 +14,14 @@ from types import ModuleType
 
 import numpy as np
 from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from std_msgs.msg import Header
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Header, String
 
 from lifting_ros.config import ConfigError
+from lifting_ros.ros.body_models import BodyModels, Namer, joint_state
 from lifting_ros.skeleton import KEYPOINT_COUNT, KEYPOINT_NAMES
 from lifting_ros.types import Person, Skeleton2D
 
@@ -45,7 +49,8 @@ class Humans:
         self._node = node
         self._messages = hri_messages()
         self._tracked = self._publisher(self._messages.IdsList, "tracked")
-        self._of_body: dict[str, tuple] = {}
+        self._of_body: dict[str, dict[str, Publisher]] = {}
+        self._models = BodyModels()
         self._last_header: Header | None = None
         """Header of the last list of ids; None if that list was empty."""
 
@@ -74,38 +79,66 @@ class Humans:
             return
 
         for person in there:
-            skeletons, rois = self._publishers(ids[person.id])
-            skeletons.publish(skeleton_to_hri(self._messages, person.skeleton_2d, header, size))
-            rois.publish(box_to_hri(self._messages, person.skeleton_2d, header, size))
+            of_body = self._publishers(ids[person.id])
+            flat = person.skeleton_2d
+            of_body["skeleton2d"].publish(skeleton_to_hri(self._messages, flat, header, size))
+            of_body["roi"].publish(box_to_hri(self._messages, flat, header, size))
+
+    def publish_models(
+        self,
+        persons: Sequence[Person],
+        ids: Mapping[int, str],
+        namers: Mapping[int, Namer],
+        header: Header,
+    ) -> None:
+        """Publish the joint states, and the URDFs that are new, of persons with a body id.
+
+        ids, namers: body id, and the names of frames, links and joints, by track id.
+        """
+        for person in persons:
+            if person.id not in ids:
+                continue
+
+            of_body = self._publishers(ids[person.id])
+            if of_body["joint_states"].get_subscription_count() > 0:
+                of_body["joint_states"].publish(joint_state([person], namers, header))
+
+            if of_body["urdf"].get_subscription_count() > 0:
+                for urdf in self._models.renew([person], namers):
+                    of_body["urdf"].publish(urdf)
 
     def clear(self) -> None:
         """Publish an empty list of ids, unless the last one was empty."""
         if self._last_header is not None:
             self.publish((), {}, self._last_header, None)
 
-    def _publishers(self, body: str) -> tuple:
+    def _publishers(self, body: str) -> dict[str, Publisher]:
         if body not in self._of_body:
             kinds = {
                 "skeleton2d": self._messages.Skeleton2D,
                 "roi": self._messages.NormalizedRegionOfInterest2D,
+                "joint_states": JointState,
             }
-            self._of_body[body] = tuple(
-                self._publisher(kind, f"{body}/{name}") for name, kind in kinds.items()
-            )
+            publishers = {
+                name: self._publisher(kind, f"{body}/{name}") for name, kind in kinds.items()
+            }
+            latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            publishers["urdf"] = self._publisher(String, f"{body}/urdf", latched)
+            self._of_body[body] = publishers
 
         return self._of_body[body]
 
-    def _publisher(self, kind: type, name: str):
+    def _publisher(self, kind: type, name: str, qos: QoSProfile | int = 10) -> Publisher:
         overrides = QoSOverridingOptions.with_default_policies()
         return self._node.create_publisher(
-            kind, f"{BODIES}/{name}", 10, qos_overriding_options=overrides
+            kind, f"{BODIES}/{name}", qos, qos_overriding_options=overrides
         )
 
     def close(self) -> None:
         """Destroy all publishers."""
         self._node.destroy_publisher(self._tracked)
         for publishers in self._of_body.values():
-            for publisher in publishers:
+            for publisher in publishers.values():
                 self._node.destroy_publisher(publisher)
 
         self._of_body.clear()

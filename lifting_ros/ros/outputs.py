@@ -11,13 +11,14 @@ from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import Image
-from std_msgs.msg import Header
+from sensor_msgs.msg import Image, JointState
+from std_msgs.msg import Header, String
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from lifting_ros.estimator import KeypointLifter, model_name
 from lifting_ros.msg import HypothesisArray, Skeleton2DArray, Skeleton3DArray, SkeletonInfo
+from lifting_ros.ros.body_models import BodyModels, joint_state
 from lifting_ros.ros.camera_names import CameraNames
 from lifting_ros.ros.conversions import (
     header_ns,
@@ -39,6 +40,8 @@ TOPICS = {
     "~/skeletons_3d": Skeleton3DArray,
     "~/hypotheses": HypothesisArray,
     "~/markers": MarkerArray,
+    "~/joint_states": JointState,
+    "~/urdf": String,
     "~/debug_image": Image,
 }
 """Topics whose subscribers make the node process images."""
@@ -55,8 +58,10 @@ class Outputs:
     def __init__(self, node: LifecycleNode, names: CameraNames, config: NodeConfig):
         self._node = node
         self._names = names
+        latched = {"~/urdf": _one_each(config)}
         self._publishers = {
-            topic: self._publisher(kind, topic, 10) for topic, kind in TOPICS.items()
+            topic: self._publisher(kind, topic, latched.get(topic, 10))
+            for topic, kind in TOPICS.items()
         }
         self._info = self._publisher(SkeletonInfo, "~/info", LATCHED)
 
@@ -69,6 +74,7 @@ class Outputs:
 
         self._markers = MarkerBuilder(config.markers)
         self._frames = _body_frames(config)
+        self._models = BodyModels()
 
     def _publisher(self, kind: type, topic: str, qos: QoSProfile | int) -> LifecyclePublisher:
         overrides = QoSOverridingOptions.with_default_policies()
@@ -112,6 +118,7 @@ class Outputs:
         """Publish ~/info (latched), and start with no markers and no body numbers."""
         self._markers = MarkerBuilder(config.markers)
         self._frames = _body_frames(config)
+        self._models = BodyModels()
         self._published_model = None
         self.publish_info_if_changed(config, estimator)
 
@@ -165,11 +172,28 @@ class Outputs:
         if image is not None and self._is_wanted("~/debug_image"):
             self._publishers["~/debug_image"].publish(debug_image(image, persons, header))
 
+        self._publish_models(persons, header_3d, config)
         if config.tf.publish:
             frames = self._frames.build(persons, header_3d, config.tf.prefix)
             with self._tf_lock:
                 if self._tf is not None:
                     self._tf.publish(frames)
+
+    def _publish_models(
+        self, persons: Sequence[Person], header: Header, config: NodeConfig
+    ) -> None:
+        """Publish joint states, and URDFs if one of them is new."""
+        namers = self._frames.namers(config.tf.prefix)
+        if self._is_wanted("~/joint_states"):
+            self._publishers["~/joint_states"].publish(joint_state(persons, namers, header))
+
+        if self._is_wanted("~/urdf") and self._models.renew(persons, namers):
+            for urdf in self._models.current(persons, namers):
+                self._publishers["~/urdf"].publish(urdf)
+
+        if self._humans is not None:
+            ids = self._frames.hri_ids(config.tf.prefix)
+            self._humans.publish_models(persons, ids, namers, header)
 
     def publish_2d(
         self,
@@ -188,6 +212,11 @@ class Outputs:
 
     def _is_wanted(self, topic: str) -> bool:
         return self._publishers[topic].get_subscription_count() > 0
+
+
+def _one_each(config: NodeConfig) -> QoSProfile:
+    """Latched, with a message for each body."""
+    return QoSProfile(depth=config.tf.bodies, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def _body_frames(config: NodeConfig) -> BodyFrames:

@@ -176,6 +176,10 @@ class BodyFrames:
         """Ids as in REP 155, by track id."""
         return {one: f"{prefix}p{number}" for one, number in self._number.items()}
 
+    def namers(self, prefix: str) -> dict[int, Callable[[str], str]]:
+        """Functions from a part to the name of its frame, by track id."""
+        return {one: self._names(number, prefix) for one, number in self._number.items()}
+
     def _names(self, number: int, prefix: str) -> Callable[[str], str]:
         return lambda part: f"{part}_{prefix}p{number}" if self._hri else f"{prefix}{part}_{number}"
 

@@ -122,6 +122,8 @@ def test_bodies_have_topics_and_tracked_lists_them(installed):
     humans.publish([b], {9: "p2"}, header(), SIZE)
     humans.clear()
     humans.clear()  # nobody is there: nothing to say
+    humans.publish_models([a, lost], {4: "p1"}, {4: "{}_p1".format}, header())
+    humans.publish_models([a, lost], {4: "p1"}, {4: "{}_p1".format}, header())
     assert [message.ids for message in node.received["/humans/bodies/tracked"]] == [
         ["p1", "p2"],
         ["p2"],
@@ -134,9 +136,20 @@ def test_bodies_have_topics_and_tracked_lists_them(installed):
     }
     assert counts == {
         f"/humans/bodies/{body}/{name}": n
-        for body, n in (("p1", 1), ("p2", 2))
-        for name in ("skeleton2d", "roi")
+        for body, name, n in (
+            ("p1", "skeleton2d", 1),
+            ("p1", "roi", 1),
+            ("p1", "joint_states", 2),
+            ("p1", "urdf", 1),
+            ("p2", "skeleton2d", 2),
+            ("p2", "roi", 2),
+            ("p2", "joint_states", 0),
+            ("p2", "urdf", 0),
+        )
     }
+    state = node.received["/humans/bodies/p1/joint_states"][0]
+    assert state.header == header() and {name[-3:] for name in state.name} == {"_p1"}
+    assert '<link name="body_p1"' in node.received["/humans/bodies/p1/urdf"][0].data
     humans.close()
     assert not node.received
 
@@ -175,6 +188,11 @@ def test_the_node_publishes_them_beside_its_own(installed, monkeypatch):
         assert ids.ids == ["p1"] and ids.header == answer.header
         (skeleton,) = heard.received["/humans/bodies/p1/skeleton2d"]
         assert skeleton.header == answer.header and max(point.c for point in skeleton.skeleton) > 0
+        stage.until(lambda: heard.received["/humans/bodies/p1/urdf"], "the URDF")
+        (state,) = heard.received["/humans/bodies/p1/joint_states"]
+        assert state.header == answer.header and "left_knee_flexion_p1" in state.name
+        (urdf,) = heard.received["/humans/bodies/p1/urdf"]
+        assert urdf.data.startswith('<robot name="body_p1">')
         assert (
             stage.node.trigger_shutdown() == TransitionCallbackReturn.SUCCESS
             and stage.feed.outputs._humans is None

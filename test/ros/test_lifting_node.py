@@ -30,13 +30,14 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.serialization import serialize_message
 from ros_support import FRAME, camera_info, image, person
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
+from std_msgs.msg import String
 from std_srvs.srv import SetBool
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
 from lifting_ros.config import ConfigError
-from lifting_ros.ros import camera_feed, outputs, worker
+from lifting_ros.ros import body_models, camera_feed, outputs, worker
 from lifting_ros.ros.conversions import persons_to_array_2d
 from lifting_ros.ros.inputs import Job, stamp_ns
 
@@ -258,11 +259,13 @@ def test_what_nobody_listens_to_is_not_made(stage, monkeypatch):
         "persons_to_array_3d",
         "hypotheses_to_array",
         "debug_image",
+        "joint_state",
     ):
         make = getattr(outputs, name)
         monkeypatch.setattr(
             outputs, name, lambda *args, name=name, make=make: (made.append(name), make(*args))[1]
         )
+    monkeypatch.setattr(body_models, "body_urdf", lambda *args: made.append("body_urdf"))
     s = stage()
     s.connect()
     s.ask()
@@ -762,6 +765,30 @@ def test_hypotheses_are_given_to_those_who_ask(stage):
     s.until(lambda: got)
     assert [(h.person, h.weight) for h in got[-1].hypotheses] == [(0, 0.6), (0, 0.4)]
     assert got[-1].hypotheses[1].joints[16].z == modes[1, 16, 2]
+
+
+def test_joint_states_and_urdfs_are_given_to_those_who_ask(stage):
+    s = stage()
+    people = [person(np.random.default_rng(seed)) for seed in (2, 3)]
+    s.estimator.answer = lambda call: people
+    s.publisher(Image, "image")
+    states = s.listen(JointState, "/lifting/joint_states")
+    s.until(s.subscribed, "images wanted for joint states alone")
+    s.until(lambda: s.feed.outputs._is_wanted("~/joint_states"), "the listener")
+    stamp = s.send(seconds=5.0)
+    s.until(lambda: states, "joint states")
+    assert stamp_ns(states[0]) == stamp and len(states[0].name) == len(states[0].position) > 60
+    assert {name[-2:] for name in states[0].name} == {"_1", "_2"}
+
+    latched = QoSProfile(depth=8, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    urdfs = s.listen(String, "/lifting/urdf", latched)
+    s.until(lambda: s.feed.outputs._is_wanted("~/urdf"), "the listener")
+    s.send(seconds=5.1)
+    s.until(lambda: len(urdfs) == 2, "a URDF of each")
+    assert [urdf.data[:20] for urdf in urdfs] == ['<robot name="body_1"', '<robot name="body_2"']
+    late = s.peer.create_subscription(String, "/lifting/urdf", s.received["late"].append, latched)
+    s.until(lambda: len(s.received["late"]) == 2, "the same, for who comes late")
+    s.peer.destroy_subscription(late)
 
 
 def test_ids_velocities_and_limbs_come_with_the_frames(stage):

@@ -91,9 +91,11 @@ def body_frame(skeleton: Skeleton3D) -> np.ndarray | None:
 def body_axes(joints_m: np.ndarray) -> np.ndarray:
     """Return the axes (..., 3, 3) of body coordinates in the frame of joints (..., 17, 3), as
     columns x, y, z; NaN where `body_frame` is None."""
-    up = joints_m[..., _THORAX, :] - joints_m[..., _PELVIS, :]
-    left = (joints_m[..., _LEFT, :] - joints_m[..., _RIGHT, :]).sum(-2)
-    return upright_axes(up, left)
+    thorax = joints_m[..., _THORAX, :]
+    pelvis = joints_m[..., _PELVIS, :]
+    left = joints_m[..., _LEFT, :].sum(-2)
+    right = joints_m[..., _RIGHT, :].sum(-2)
+    return upright_axes(thorax - pelvis, left - right)
 
 
 def upright_axes(
@@ -115,4 +117,5 @@ def upright_axes(
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Return vectors (..., 3) of length 1; NaN where a vector is NaN or not longer than 1 mm."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.where(lengths > _MIN_LENGTH_M, lengths, np.nan)
+    long_enough = lengths > _MIN_LENGTH_M
+    return vectors / np.where(long_enough, lengths, np.nan)

@@ -33,8 +33,9 @@ from lifting_ros.errors import LiftingError
 from lifting_ros.geometry.body_frame import body_axes
 from lifting_ros.geometry.joint_angles import (
     ANGLES,
-    bend_of,
+    angle_between,
     cardan_angles,
+    components,
     direction_in,
     pelvis_axes,
     read_angles,
@@ -178,50 +179,77 @@ def joint_positions(joints_m: np.ndarray) -> np.ndarray:
     They give the pose back even where an angle is ill-defined (`joint_angles` has NaN there). NaN
     where a joint of the skeleton that a position depends on is unknown.
     """
-    body = body_axes(joints_m)
+    angles = components(read_angles(joints_m).rad)
+    positions = dict(zip(ANGLES, angles, strict=True))
+    positions |= _pelvis(joints_m)
+    positions |= _girdle(joints_m, "left")
+    positions |= _girdle(joints_m, "right")
+    positions |= _nose(joints_m, positions["neck_flexion"])
+
+    columns = [positions[name] for name in MOVABLE]
+    return np.stack(columns, -1)
+
+
+def _pelvis(joints_m: np.ndarray) -> dict[str, np.ndarray]:
+    """Positions of the pelvis against the root, and of the lumbar spine."""
     pelvis = pelvis_axes(joints_m)
+    turned = within(body_axes(joints_m), pelvis)
+    tilt, obliquity, rotation = cardan_angles(turned)
+
+    lumbar = direction_in(pelvis, joints_m, "pelvis", "spine")
+    _, y, z = components(lumbar)
+    bending = np.arctan2(-y, z)
+    return {
+        "pelvis_tilt": tilt.rad,
+        "pelvis_obliquity": obliquity.rad,
+        "pelvis_rotation": rotation.rad,
+        "lumbar_bending": bending,
+        "spine_bending": -bending,
+    }
+
+
+def _girdle(
+    joints_m: np.ndarray,
+    side: str,
+) -> dict[str, np.ndarray]:
+    """Positions of one side of the shoulder girdle."""
     thorax = thorax_axes(joints_m)
-    readings = read_angles(joints_m)
-    positions = {name: reading.rad for name, reading in zip(ANGLES, readings, strict=True)}
-
-    # Pelvis and lumbar spine
-    names = ("pelvis_tilt", "pelvis_obliquity", "pelvis_rotation")
-    for name, reading in zip(names, cardan_angles(within(body, pelvis)), strict=True):
-        positions[name] = reading.rad
-    lumbar = direction_in(joints_m, pelvis, "pelvis", "spine")
-    positions["lumbar_bending"] = np.arctan2(-lumbar[..., 1], lumbar[..., 2])
-    positions["spine_bending"] = -positions["lumbar_bending"]
-
-    # Shoulder girdle
-    for side in ("left", "right"):
-        out = direction_in(joints_m, thorax, "thorax", f"{side}_shoulder", side == "left")
-        protraction = np.arctan2(out[..., 0], -out[..., 1])
-        elevation = np.arctan2(out[..., 2], np.hypot(out[..., 0], out[..., 1]))
-        positions[f"{side}_clavicle_protraction"] = protraction
-        positions[f"{side}_clavicle_elevation"] = elevation
-        positions[f"{side}_scapula_protraction"] = -protraction
-        positions[f"{side}_scapula_elevation"] = -elevation
-
-    positions |= _nose(joints_m, thorax, positions["neck_flexion"])
-    return np.stack([positions[name] for name in MOVABLE], -1)
+    clavicle = direction_in(thorax, joints_m, "thorax", f"{side}_shoulder", side == "left")
+    x, y, z = components(clavicle)
+    protraction = np.arctan2(x, -y)
+    elevation = np.arctan2(z, np.hypot(x, y))
+    return {
+        f"{side}_clavicle_protraction": protraction,
+        f"{side}_clavicle_elevation": elevation,
+        f"{side}_scapula_protraction": -protraction,
+        f"{side}_scapula_elevation": -elevation,
+    }
 
 
 def _nose(
-    joints_m: np.ndarray, thorax: np.ndarray, neck_flexion: np.ndarray
+    joints_m: np.ndarray,
+    neck_flexion: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Positions of the three joints that put the nose beside the line to the top of the head."""
-    up = direction_in(joints_m, thorax, "thorax", "head_top")
-    nose = direction_in(joints_m, thorax, "thorax", "nose")
-    above = direction_in(joints_m, thorax, "nose", "head_top")
+    thorax = thorax_axes(joints_m)
+    up = direction_in(thorax, joints_m, "thorax", "head_top")
+    nose = direction_in(thorax, joints_m, "thorax", "nose")
+    above = direction_in(thorax, joints_m, "nose", "head_top")
 
+    # Axes of the neck before it is turned about itself
     zero = np.zeros_like(neck_flexion)
     forward = np.stack([np.cos(neck_flexion), zero, -np.sin(neck_flexion)], -1)
     left = np.cross(up, forward)
-    azimuth = np.arctan2((nose * left).sum(-1), (nose * forward).sum(-1))
 
-    lean, _ = bend_of(up, nose, np.cross(up, nose))
-    back, _ = bend_of(up, above, np.cross(up, above))
-    return {"nose_azimuth": azimuth, "nose_lean": lean, "head_lean": -(lean + back)}
+    x = (nose * forward).sum(-1)
+    y = (nose * left).sum(-1)
+    lean = angle_between(up, nose)
+    back = angle_between(up, above)
+    return {
+        "nose_azimuth": np.arctan2(y, x),
+        "nose_lean": lean,
+        "head_lean": -(lean + back),
+    }
 
 
 def model_lengths(person: Person) -> np.ndarray | None:

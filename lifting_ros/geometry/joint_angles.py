@@ -83,6 +83,14 @@ SEGMENTS = (
 )
 """Names of the segments that have an orientation."""
 
+_LIMBS = (
+    (("right_hip", "right_knee", "right_ankle"), True),
+    (("left_hip", "left_knee", "left_ankle"), True),
+    (("left_shoulder", "left_elbow", "left_wrist"), False),
+    (("right_shoulder", "right_elbow", "right_wrist"), False),
+)
+"""The joints of each leg and arm, and whether it bends backwards."""
+
 LEAST_LEVERAGE = float(np.sin(np.radians(20.0)))
 """Sine below which an angle counts as undefined: of the bend of the knee or elbow that defines a
 rotation, and of the distance from a pole of the sequence (the arm hanging or straight up, the thigh
@@ -104,8 +112,7 @@ _BATCH = 128
 """Persons whose derivatives are computed at a time, which limits the memory."""
 
 _MIRRORED = np.array([1.0, -1.0, 1.0])
-
-_J = {name: number for number, name in enumerate(JOINT_NAMES)}
+"""Factors of x, y and z that mirror a person."""
 
 
 @dataclass(frozen=True)
@@ -119,15 +126,18 @@ class JointAngles:
 
 
 class Reading(NamedTuple):
-    """One angle of every pose."""
+    """An angle of every pose, or several along the last axis."""
 
     rad: np.ndarray
     """(...,) as the positions say, however ill-defined."""
-    leverage: np.ndarray | float = 1.0
+    leverage: np.ndarray
     """(...,) the sine that must be at least LEAST_LEVERAGE for the angle to be defined."""
 
 
-def joint_angles(joints_m: np.ndarray, covariance_m2: np.ndarray) -> JointAngles:
+def joint_angles(
+    joints_m: np.ndarray,
+    covariance_m2: np.ndarray,
+) -> JointAngles:
     """Angles of persons from their joints (N, 17, 3), with standard deviations.
 
     joints_m: in any frame, metres; NaN where a joint is invalid. covariance_m2: (N, 17, 3, 3) of
@@ -139,47 +149,58 @@ def joint_angles(joints_m: np.ndarray, covariance_m2: np.ndarray) -> JointAngles
     skeleton has no covariances between joints. A standard deviation is NaN where a covariance of a
     joint that the angle depends on is, and within 1 degree of the ends of angles from 0 to pi.
     """
-    readings = read_angles(joints_m)
-    angles = np.stack([reading.rad for reading in readings], -1)
-    for column, reading in enumerate(readings):
-        undefined = np.less(reading.leverage, LEAST_LEVERAGE)
-        angles[:, column] = np.where(undefined, np.nan, angles[:, column])
+    reading = read_angles(joints_m)
+    defined = reading.leverage >= LEAST_LEVERAGE
+    rad = np.where(defined, reading.rad, np.nan)
 
-    std = np.full(angles.shape, np.nan)
+    std = np.full(rad.shape, np.nan)
     for start in range(0, len(joints_m), _BATCH):
         rows = slice(start, start + _BATCH)
         std[rows] = _standard_deviations(joints_m[rows], covariance_m2[rows])
 
-    at_pole = np.minimum(angles, np.pi - angles) < _POLE_RAD
-    std[np.isnan(angles) | (at_pole & _UNSIGNED)] = np.nan
-    return JointAngles(angles, std)
+    from_pole = np.minimum(rad, np.pi - rad)
+    at_pole = (from_pole < _POLE_RAD) & _UNSIGNED
+    std[np.isnan(rad) | at_pole] = np.nan
+    return JointAngles(rad, std)
 
 
-def _standard_deviations(joints_m: np.ndarray, covariance_m2: np.ndarray) -> np.ndarray:
+def _standard_deviations(
+    joints_m: np.ndarray,
+    covariance_m2: np.ndarray,
+) -> np.ndarray:
     """Standard deviations (N, A) from central differences of the angles."""
-    steps = _STEP_M * np.eye(3 * JOINT_COUNT).reshape(-1, JOINT_COUNT, 3)
-    moved = joints_m[:, None, None] + np.stack([steps, -steps])  # N, 2, 51, 17, 3
-    angles = np.stack([reading.rad for reading in read_angles(moved)], -1)  # N, 2, 51, A
+    steps = _STEP_M * np.eye(3 * JOINT_COUNT)
+    steps = steps.reshape(-1, JOINT_COUNT, 3)  # 51, 17, 3
+    pose = joints_m[:, None]
+    there = read_angles(pose + steps)
+    back = read_angles(pose - steps)
 
-    change = angles[:, 0] - angles[:, 1]
-    change -= 2 * np.pi * np.round(change / (2 * np.pi))
-    gradient = change.reshape(-1, JOINT_COUNT, 3, len(ANGLES)) / (2 * _STEP_M)
+    change = wrapped(there.rad - back.rad)  # N, 51, A
+    gradient = change / (2 * _STEP_M)
+    gradient = gradient.reshape(-1, JOINT_COUNT, 3, len(ANGLES))
 
     # A joint without influence does not count, even if its covariance is unknown
     product = np.einsum("njab,njbk->njak", covariance_m2, gradient)
     terms = np.where(gradient == 0, 0.0, gradient * product)
-    return np.sqrt(terms.sum((1, 2)))
+    variance = terms.sum((1, 2))
+    return np.sqrt(variance)
 
 
-def read_angles(joints_m: np.ndarray) -> list[Reading]:
-    """The angles `ANGLES` of joints (..., 17, 3), also where they are ill-defined.
+def wrapped(rad: np.ndarray) -> np.ndarray:
+    """Differences of angles, from -pi to pi."""
+    turn = 2 * np.pi
+    return rad - turn * np.round(rad / turn)
+
+
+def read_angles(joints_m: np.ndarray) -> Reading:
+    """The angles `ANGLES`, (..., A), of joints (..., 17, 3), also where they are ill-defined.
 
     Forward kinematics with them gives the directions of the limbs back (`body_model`). NaN where a
     joint is unknown or a limb is too short to have a direction.
     """
     pelvis = pelvis_axes(joints_m)
     thorax = thorax_axes(joints_m)
-    return [
+    readings = [
         *cardan_angles(within(pelvis, thorax)),
         *_neck(joints_m, thorax),
         *_leg(joints_m, pelvis, "right"),
@@ -188,13 +209,19 @@ def read_angles(joints_m: np.ndarray) -> list[Reading]:
         *_arm(joints_m, thorax, "right"),
     ]
 
+    rad, leverage = zip(*readings, strict=True)
+    return Reading(np.stack(rad, -1), np.stack(leverage, -1))
+
 
 def pelvis_axes(joints_m: np.ndarray) -> np.ndarray:
     """Axes (..., 3, 3) of the pelvis as columns: y along the hips, z towards the spine."""
-    y = unit(between(joints_m, "right_hip", "left_hip"))
+    hips = between(joints_m, "right_hip", "left_hip")
     up = between(joints_m, "pelvis", "spine")
+
+    y = unit(hips)
     x = unit(np.cross(y, up))
-    return np.stack([x, y, np.cross(x, y)], -1)
+    z = np.cross(x, y)
+    return np.stack([x, y, z], -1)
 
 
 def thorax_axes(joints_m: np.ndarray) -> np.ndarray:
@@ -205,111 +232,173 @@ def thorax_axes(joints_m: np.ndarray) -> np.ndarray:
     return upright_axes(up, left)
 
 
-def between(joints_m: np.ndarray, start: str, end: str) -> np.ndarray:
+def between(
+    joints_m: np.ndarray,
+    start: str,
+    end: str,
+) -> np.ndarray:
     """Vectors (..., 3) from one joint to another."""
-    return joints_m[..., _J[end], :] - joints_m[..., _J[start], :]
+    near = JOINT_NAMES.index(start)
+    far = JOINT_NAMES.index(end)
+    return joints_m[..., far, :] - joints_m[..., near, :]
 
 
-def within(axes: np.ndarray, columns: np.ndarray) -> np.ndarray:
+def within(
+    axes: np.ndarray,
+    columns: np.ndarray,
+) -> np.ndarray:
     """Column vectors (..., 3, K) in the coordinates of axes (..., 3, 3)."""
-    return np.swapaxes(axes, -1, -2) @ columns
+    inverse = np.swapaxes(axes, -1, -2)
+    return inverse @ columns
 
 
 def direction_in(
-    joints_m: np.ndarray, axes: np.ndarray, start: str, end: str, mirror: bool = False
+    axes: np.ndarray,
+    joints_m: np.ndarray,
+    start: str,
+    end: str,
+    mirror: bool = False,
 ) -> np.ndarray:
     """Directions (..., 3) from one joint to another in the coordinates of axes (..., 3, 3), of the
     mirrored person if `mirror`."""
     along = unit(between(joints_m, start, end))
-    direction = within(axes, along[..., None])[..., 0]
+    columns = within(axes, along[..., None])
+    direction = columns[..., 0]
     return direction * _MIRRORED if mirror else direction
+
+
+def components(vectors: np.ndarray) -> np.ndarray:
+    """x, y and z, (3, ...), of vectors (..., 3)."""
+    return np.moveaxis(vectors, -1, 0)
 
 
 def cardan_angles(rotation: np.ndarray) -> tuple[Reading, Reading, Reading]:
     """Flexion about y, bending about x and rotation about z, in this order, of rotations
     (..., 3, 3)."""
-    flexion = np.arctan2(rotation[..., 0, 2], rotation[..., 2, 2])
-    bending = np.arcsin(np.clip(-rotation[..., 1, 2], -1.0, 1.0))
-    turn = np.arctan2(rotation[..., 1, 0], rotation[..., 1, 1])
+    up = rotation[..., :, 2]
+    flexion, bending = _lean(up)
 
-    leverage = np.cos(bending)
-    return Reading(flexion, leverage), Reading(bending), Reading(turn, leverage)
+    leftwards = rotation[..., 1, :]
+    x, y, _ = components(leftwards)
+    turn = np.arctan2(x, y)
+    return flexion, bending, Reading(turn, flexion.leverage)
 
 
-def _neck(joints_m: np.ndarray, thorax: np.ndarray) -> tuple[Reading, Reading]:
+def _neck(
+    joints_m: np.ndarray,
+    thorax: np.ndarray,
+) -> tuple[Reading, Reading]:
     """Flexion and bending of the neck."""
-    up = direction_in(joints_m, thorax, "thorax", "head_top")
-    flexion = np.arctan2(up[..., 0], up[..., 2])
-    bending = np.arctan2(-up[..., 1], np.hypot(up[..., 0], up[..., 2]))
-    return Reading(flexion, np.cos(bending)), Reading(bending)
+    up = direction_in(thorax, joints_m, "thorax", "head_top")
+    return _lean(up)
 
 
-def _leg(joints_m: np.ndarray, pelvis: np.ndarray, side: str) -> tuple[Reading, ...]:
+def _lean(up: np.ndarray) -> tuple[Reading, Reading]:
+    """Flexion about y and bending about x, in this order, of a direction (..., 3) that is up at
+    zero."""
+    x, y, z = components(up)
+    level = np.hypot(x, z)
+    flexion = np.arctan2(x, z)
+    bending = np.arctan2(-y, level)
+    return Reading(flexion, level), Reading(bending, _always(level))
+
+
+def _always(leverage: np.ndarray) -> np.ndarray:
+    """The leverage of an angle that every direction defines."""
+    return np.ones_like(leverage)
+
+
+def _leg(
+    joints_m: np.ndarray,
+    pelvis: np.ndarray,
+    side: str,
+) -> tuple[Reading, ...]:
     """Flexion, abduction and internal rotation of a hip, flexion of the knee."""
     mirror = side == "left"
-    thigh = direction_in(joints_m, pelvis, f"{side}_hip", f"{side}_knee", mirror)
-    shank = direction_in(joints_m, pelvis, f"{side}_knee", f"{side}_ankle", mirror)
-    hinge = np.cross(thigh, shank)  # to the left, as long as the sine of the bend
+    thigh = direction_in(pelvis, joints_m, f"{side}_hip", f"{side}_knee", mirror)
+    shank = direction_in(pelvis, joints_m, f"{side}_knee", f"{side}_ankle", mirror)
 
-    flexion = np.arctan2(thigh[..., 0], -thigh[..., 2])
-    abduction = np.arctan2(-thigh[..., 1], np.hypot(thigh[..., 0], thigh[..., 2]))
-    level = np.cos(abduction)
+    # Hip
+    x, y, z = components(thigh)
+    level = np.hypot(x, z)
+    flexion = np.arctan2(x, -z)
+    abduction = np.arctan2(-y, level)
+
+    # Knee; its axis points to the left and is as long as the sine of the bend
+    axis = np.cross(thigh, shank)
+    knee = angle_between(thigh, shank)
+    bend = np.linalg.norm(axis, axis=-1)
 
     zero = np.zeros_like(flexion)
     forward = np.stack([np.cos(flexion), zero, np.sin(flexion)], -1)
-    rotation = _twist(forward, thigh, hinge)
-    knee, bend = bend_of(thigh, shank, hinge)
+    rotation = _twist(forward, thigh, axis)
     return (
         Reading(flexion, level),
-        Reading(abduction),
+        Reading(abduction, _always(level)),
         Reading(rotation, np.minimum(level, bend)),
-        Reading(knee),
+        Reading(knee, _always(level)),
     )
 
 
-def _arm(joints_m: np.ndarray, thorax: np.ndarray, side: str) -> tuple[Reading, ...]:
+def _arm(
+    joints_m: np.ndarray,
+    thorax: np.ndarray,
+    side: str,
+) -> tuple[Reading, ...]:
     """Plane of elevation, elevation and internal rotation of a shoulder, flexion of the elbow."""
     mirror = side == "left"
-    arm = direction_in(joints_m, thorax, f"{side}_shoulder", f"{side}_elbow", mirror)
-    forearm = direction_in(joints_m, thorax, f"{side}_elbow", f"{side}_wrist", mirror)
-    hinge = np.cross(forearm, arm)  # to the left, as long as the sine of the bend
+    arm = direction_in(thorax, joints_m, f"{side}_shoulder", f"{side}_elbow", mirror)
+    forearm = direction_in(thorax, joints_m, f"{side}_elbow", f"{side}_wrist", mirror)
 
-    plane = np.arctan2(arm[..., 0], -arm[..., 1])
-    raised = np.hypot(arm[..., 0], arm[..., 1])
-    elevation = np.arctan2(raised, -arm[..., 2])
+    # Shoulder
+    x, y, z = components(arm)
+    raised = np.hypot(x, y)
+    plane = np.arctan2(x, -y)
+    elevation = np.arctan2(raised, -z)
+
+    # Elbow; its axis points to the left and is as long as the sine of the bend
+    axis = np.cross(forearm, arm)
+    elbow = angle_between(arm, forearm)
+    bend = np.linalg.norm(axis, axis=-1)
 
     zero = np.zeros_like(plane)
     forward = np.stack([np.cos(plane), np.sin(plane), zero], -1)
-    rotation = _twist(forward, arm, hinge)
-    elbow, bend = bend_of(arm, forearm, hinge)
+    rotation = _twist(forward, arm, axis)
     return (
         Reading(plane, raised),
-        Reading(elevation),
+        Reading(elevation, _always(raised)),
         Reading(rotation, np.minimum(raised, bend)),
-        Reading(elbow),
+        Reading(elbow, _always(raised)),
     )
 
 
-def _twist(forward: np.ndarray, limb: np.ndarray, hinge: np.ndarray) -> np.ndarray:
-    """Rotation (...,) of a limb about its own axis, that takes its left to `hinge`; 0 where there
-    is no hinge.
+def _twist(
+    forward: np.ndarray,
+    limb: np.ndarray,
+    axis: np.ndarray,
+) -> np.ndarray:
+    """Rotation (...,) of a limb about itself that takes its left to the axis of its joint; 0 for a
+    straight limb.
 
     forward: (..., 3) the limb's x axis before that rotation; limb: (..., 3) its direction away from
-    the body.
+    the body; axis: (..., 3) of any length.
     """
     left = np.cross(forward, limb)
-    sine = -(hinge * forward).sum(-1)
-    cosine = (hinge * left).sum(-1)
-    return np.where((sine == 0) & (cosine == 0), 0.0, np.arctan2(sine, cosine))
+    sine = (axis * -forward).sum(-1)
+    cosine = (axis * left).sum(-1)
+    straight = np.hypot(sine, cosine) == 0
+    return np.where(straight, 0.0, np.arctan2(sine, cosine))
 
 
-def bend_of(
-    limb: np.ndarray, lower: np.ndarray, hinge: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Angle (...,) between the directions of two limbs, and its sine."""
-    sine = np.linalg.norm(hinge, axis=-1)
-    cosine = (limb * lower).sum(-1)
-    return np.arctan2(sine, cosine), sine
+def angle_between(
+    directions: np.ndarray,
+    others: np.ndarray,
+) -> np.ndarray:
+    """Angles (...,) from 0 to pi between directions (..., 3) of length 1."""
+    normal = np.cross(directions, others)
+    sine = np.linalg.norm(normal, axis=-1)
+    cosine = (directions * others).sum(-1)
+    return np.arctan2(sine, cosine)
 
 
 def segment_orientations(joints_m: np.ndarray) -> np.ndarray:
@@ -318,32 +407,35 @@ def segment_orientations(joints_m: np.ndarray) -> np.ndarray:
 
     They turn the coordinates of a segment into the frame of the joints: x forward, y to the
     person's left, z up while standing. Pelvis and thorax: as for the angles. Limbs: z from the far
-    to the near end, y along the hinge of the knee or elbow, which therefore both parts of a limb
+    to the near end, y along the axis of the knee or elbow, which therefore both parts of a limb
     share. NaN where a joint is unknown, or the knee or elbow is too straight or too folded to tell.
     """
     axes = [pelvis_axes(joints_m), thorax_axes(joints_m)]
-    for side in ("right", "left"):
-        axes += _limb_axes(joints_m, f"{side}_hip", f"{side}_knee", f"{side}_ankle", 1.0)
-    for side in ("left", "right"):
-        axes += _limb_axes(joints_m, f"{side}_shoulder", f"{side}_elbow", f"{side}_wrist", -1.0)
+    for limb, bends_back in _LIMBS:
+        axes += _limb_axes(joints_m, limb, bends_back)
 
     matrices = np.stack(axes, 1)  # N, S, 3, 3
     known = np.isfinite(matrices).all((-1, -2))
     quaternions = np.full((*known.shape, 4), np.nan)
     if known.any():
-        quaternions[known] = Rotation.from_matrix(matrices[known]).as_quat()
+        rotations = Rotation.from_matrix(matrices[known])
+        quaternions[known] = rotations.as_quat()
 
     return quaternions
 
 
 def _limb_axes(
-    joints_m: np.ndarray, near: str, middle: str, far: str, backwards: float
+    joints_m: np.ndarray,
+    limb: tuple[str, str, str],
+    bends_back: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Axes (..., 3, 3) of the two parts of a limb. backwards: 1 for a limb that bends backwards, -1
-    for one that bends forward."""
+    """Axes (..., 3, 3) of the two parts of a limb between three joints."""
+    near, middle, far = limb
     upper = unit(between(joints_m, near, middle))
     lower = unit(between(joints_m, middle, far))
-    hinge = backwards * np.cross(upper, lower)
-    bend = np.linalg.norm(hinge, axis=-1, keepdims=True)
-    left = np.where(bend >= LEAST_LEVERAGE, hinge, np.nan)
+
+    axis = np.cross(upper, lower)
+    left = axis if bends_back else -axis
+    bend = np.linalg.norm(axis, axis=-1, keepdims=True)
+    left = np.where(bend >= LEAST_LEVERAGE, left, np.nan)
     return upright_axes(-upper, left), upright_axes(-lower, left)

@@ -68,15 +68,16 @@ def installed(monkeypatch):
 class Heard:
     """In the place of a node: keeps what is published, by topic."""
 
-    def __init__(self):
+    def __init__(self, listeners: int = 1):
         self.received = defaultdict(list)
+        self.listeners = listeners
 
     def create_publisher(self, kind, topic, qos, **options):
         return SimpleNamespace(
             topic=topic,
             kind=kind,
             publish=self.received[topic].append,
-            get_subscription_count=lambda: 1,
+            get_subscription_count=lambda: self.listeners,
         )
 
     def destroy_publisher(self, publisher):
@@ -152,6 +153,14 @@ def test_bodies_have_topics_and_tracked_lists_them(installed):
     assert '<link name="body_p1"' in node.received["/humans/bodies/p1/urdf"][0].data
     humans.close()
     assert not node.received
+
+
+def test_models_of_bodies_are_made_for_listeners_only(installed):
+    node = Heard(listeners=0)
+    one = person(np.random.default_rng(2), 4)
+    Humans(node).publish_models([one], {4: "p1"}, {4: "{}_p1".format}, header())
+    assert set(node.received) >= {f"/humans/bodies/p1/{n}" for n in ("joint_states", "urdf")}
+    assert not any(node.received.values())
 
 
 def test_missing_hri_package_is_reported_on_configure():

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from lifting_ros.errors import DataError
-from lifting_ros.geometry.joint_angles import ANGLES, JointAngles, joint_angles
+from lifting_ros.geometry.joint_angles import ANGLES, JointAngles, joint_angles, wrapped
 from lifting_ros.io.arrays import read_arrays
 from lifting_ros.io.pose_table import PoseFrame
 from lifting_ros.skeleton import JOINT_COUNT
@@ -66,8 +66,7 @@ def _nearest(frame: PoseFrame, joints_m: np.ndarray) -> Skeleton3D:
 
 def _row(estimate: JointAngles, exact: JointAngles, column: int) -> dict[str, float]:
     """The row of one angle."""
-    error = estimate.rad[:, column] - exact.rad[:, column]
-    error -= 2 * np.pi * np.round(error / (2 * np.pi))
+    error = wrapped(estimate.rad[:, column] - exact.rad[:, column])
     std = estimate.std_rad[:, column]
 
     counted = np.isfinite(error) & np.isfinite(std)

@@ -70,7 +70,7 @@ OF_ROS = {
     "service": {"call"},
     "bag": {"record", "play"},
 }
-FOREIGN = ("camera_calibration", "tf2_ros")
+FOREIGN = ("camera_calibration", "robot_state_publisher", "tf2_ros")
 """Packages that are not ours, in `ros2 run`."""
 
 
@@ -308,6 +308,7 @@ def test_python_runs(page, capsys, tmp_path):
 
     from lifting_ros import Camera, PoseEstimator
     from lifting_ros.research.labels.labels import write_labels
+    from lifting_ros.types import LiftedPoses
 
     person = Skeleton3D(id=3, root_covariance=np.eye(3).ravel())
     person.joints[16].status, person.joints[16].covariance = Joint3D.OBSERVED, 3 * np.eye(3).ravel()
@@ -329,6 +330,10 @@ def test_python_runs(page, capsys, tmp_path):
         elif "print_people" in made:
             made["print_people"](tmp_path / "people.png")
             assert capsys.readouterr().out.count("nan") == 0
+        elif "print_angles" in made:
+            unknown = LiftedPoses.invalid(1, 1).skeleton(0, np.zeros(14), metric=False)
+            made["print_angles"](unknown)
+            assert capsys.readouterr().out.startswith("trunk_flexion nan nan\ntrunk_bending ")
         elif "print_ranges" in made:
             image = bags.frames([80])[0]
             made["print_ranges"](

@@ -163,7 +163,7 @@ HINGES = (
 MOVABLE = tuple(hinge.name for hinge in HINGES if hinge.axis is not None)
 """Names of the joints that have a position, in the order of `joint_positions`."""
 
-LENGTH_CHANGE = 0.03
+LENGTH_CHANGE = 0.05
 """Relative change of a limb from which a person's URDF is another one."""
 
 _RADIUS_SHARES = {"hips": 0.6, "lumbar": 0.45, "chest": 0.45, "neck": 0.4, "head": 0.6}
@@ -179,12 +179,13 @@ def joint_positions(joints_m: np.ndarray) -> np.ndarray:
     They give the pose back even where an angle is ill-defined (`joint_angles` has NaN there). NaN
     where a joint of the skeleton that a position depends on is unknown.
     """
+    thorax = thorax_axes(joints_m)
     angles = components(read_angles(joints_m).rad)
     positions = dict(zip(ANGLES, angles, strict=True))
     positions |= _pelvis(joints_m)
-    positions |= _girdle(joints_m, "left")
-    positions |= _girdle(joints_m, "right")
-    positions |= _nose(joints_m, positions["neck_flexion"])
+    positions |= _girdle(joints_m, thorax, "left")
+    positions |= _girdle(joints_m, thorax, "right")
+    positions |= _nose(joints_m, thorax, positions["neck_flexion"])
 
     columns = [positions[name] for name in MOVABLE]
     return np.stack(columns, -1)
@@ -210,10 +211,10 @@ def _pelvis(joints_m: np.ndarray) -> dict[str, np.ndarray]:
 
 def _girdle(
     joints_m: np.ndarray,
+    thorax: np.ndarray,
     side: str,
 ) -> dict[str, np.ndarray]:
     """Positions of one side of the shoulder girdle."""
-    thorax = thorax_axes(joints_m)
     clavicle = direction_in(thorax, joints_m, "thorax", f"{side}_shoulder", side == "left")
     x, y, z = components(clavicle)
     protraction = np.arctan2(x, -y)
@@ -228,10 +229,10 @@ def _girdle(
 
 def _nose(
     joints_m: np.ndarray,
+    thorax: np.ndarray,
     neck_flexion: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Positions of the three joints that put the nose beside the line to the top of the head."""
-    thorax = thorax_axes(joints_m)
     up = direction_in(thorax, joints_m, "thorax", "head_top")
     nose = direction_in(thorax, joints_m, "thorax", "nose")
     above = direction_in(thorax, joints_m, "nose", "head_top")

@@ -67,9 +67,9 @@ def test_urdf_is_due_once_and_again_when_limbs_change():
     assert len(models.renew([one, other], namers)) == 2
     assert models.renew([one, other], namers) == []
 
-    longer = dataclasses.replace(one, bone_lengths_m=1.02 * model_lengths(one))
-    assert models.renew([longer, other], namers) == []
     longer = dataclasses.replace(one, bone_lengths_m=1.04 * model_lengths(one))
+    assert models.renew([longer, other], namers) == []
+    longer = dataclasses.replace(one, bone_lengths_m=1.06 * model_lengths(one))
     (urdf,) = models.renew([longer, other], namers)
     assert '"body_1"' in urdf.data
 

@@ -255,15 +255,23 @@ def _nose(
 
 def model_lengths(person: Person) -> np.ndarray | None:
     """Lengths (16,) of a person's limbs in metres: the track's, or this frame's where the track has
-    none. None where neither is known."""
-    own = limb_lengths(person.skeleton_3d.joints_m)
-    lengths = np.where(np.isfinite(person.bone_lengths_m), person.bone_lengths_m, own)
-    return lengths if np.isfinite(lengths).all() else None
+    none. None where one is unknown or 0."""
+    of_track = person.bone_lengths_m
+    of_frame = limb_lengths(person.skeleton_3d.joints_m)
+    lengths_m = np.where(np.isfinite(of_track), of_track, of_frame)
+
+    known = lengths_m > 0
+    return lengths_m if known.all() else None
 
 
-def differ(lengths_m: np.ndarray, others_m: np.ndarray) -> bool:
+def differ(
+    lengths_m: np.ndarray,
+    others_m: np.ndarray,
+) -> bool:
     """Whether one of two persons' limbs (16,) differs by more than LENGTH_CHANGE."""
-    return bool((np.abs(lengths_m - others_m) > LENGTH_CHANGE * others_m).any())
+    change = np.abs(lengths_m - others_m)
+    limit = LENGTH_CHANGE * others_m
+    return bool((change > limit).any())
 
 
 def body_urdf(lengths_m: np.ndarray, name_of: Callable[[str], str] = str) -> str:
@@ -275,7 +283,8 @@ def body_urdf(lengths_m: np.ndarray, name_of: Callable[[str], str] = str) -> str
     lengths that are not 16 positive numbers.
     """
     lengths_m = np.asarray(lengths_m, float)
-    if lengths_m.shape != (LIMB_COUNT,) or not (np.isfinite(lengths_m) & (lengths_m > 0)).all():
+    positive = np.isfinite(lengths_m) & (lengths_m > 0)
+    if lengths_m.shape != (LIMB_COUNT,) or not positive.all():
         raise LiftingError(
             f"lengths_m: expected {LIMB_COUNT} positive numbers, got {lengths_m.tolist()}"
         )
@@ -288,7 +297,8 @@ def body_urdf(lengths_m: np.ndarray, name_of: Callable[[str], str] = str) -> str
         links[hinge.child] = ET.SubElement(robot, "link", name=name_of(hinge.child))
         if hinge.end_of and hinge.end_of not in drawn:
             drawn.add(hinge.end_of)
-            _add_picture(links[hinge.parent], hinge, _length_to(hinge.end_of, lengths_m))
+            length_m = _length_to(hinge.end_of, lengths_m)
+            _add_picture(links[hinge.parent], hinge, length_m)
 
     for hinge in HINGES:
         length_m = _length_to(hinge.end_of, lengths_m) if hinge.end_of else 0.0

@@ -5,13 +5,18 @@ from __future__ import annotations
 
 import dataclasses
 
-import kinpy
 import numpy as np
+import pytest
+from people import make_poses
 from ros_support import header, person
 
-from lifting_ros.geometry.body_model import MOVABLE, joint_positions, model_lengths
+from lifting_ros.geometry.body_model import HINGES, MOVABLE, joint_positions, model_lengths
 from lifting_ros.ros.body_models import BodyModels, joint_state
 from lifting_ros.ros.transforms import BodyFrames
+from lifting_ros.skeleton import JOINT_NAMES
+
+LINKS = {"pelvis": "body"} | {h.end_of: h.child for h in reversed(HINGES) if h.end_of}
+"""Joint of the skeleton -> a link whose origin it is."""
 
 
 def frames_of(persons, **options) -> BodyFrames:
@@ -42,8 +47,11 @@ def test_nobody_is_an_empty_message():
 
 
 def test_urdf_and_joint_states_name_the_same_joints():
-    """The root link is the frame of the body on /tf, also with the names of REP 155."""
+    """The root link is the frame of the body on /tf, also with the names of REP 155, and the links
+    are where TF has the joints."""
+    kinpy = pytest.importorskip("kinpy", reason="kinpy is not installed")
     people = [person(np.random.default_rng(1), 5)]
+    people[0].skeleton_3d.joints_m[:] = make_poses(1)[0]
     for hri, root in ((False, "cam_body_1"), (True, "body_cam_p1")):
         frames = frames_of(people, hri=hri)
         namers = frames.namers("cam_")
@@ -52,11 +60,16 @@ def test_urdf_and_joint_states_name_the_same_joints():
         state = joint_state(people, namers, header())
         assert set(chain.get_joint_parameter_names()) == set(state.name)
 
-        transforms = frames.build(people, header(), "cam_").transforms
-        assert transforms[0].child_frame_id == root
-        assert f'<robot name="{root}">' in urdf.data and f'<parent link="{root}" />' in urdf.data
-        links = set(chain.forward_kinematics(dict(zip(state.name, state.position, strict=True))))
-        assert not links & {t.child_frame_id for t in transforms[1:]}
+        links = chain.forward_kinematics(dict(zip(state.name, state.position, strict=True)))
+        body, *joints = frames.build(people, header(), "cam_").transforms
+        assert body.child_frame_id == root and f'<robot name="{root}">' in urdf.data
+        assert root in links and not set(links) & {t.child_frame_id for t in joints}
+
+        # Both are relative to the body
+        for name, transform in zip(JOINT_NAMES, joints, strict=True):
+            move = transform.transform.translation
+            link = links[namers[5](LINKS[name])]
+            np.testing.assert_allclose(link.pos, (move.x, move.y, move.z), atol=1e-4)
 
 
 def test_urdf_is_due_once_and_again_when_limbs_change():

@@ -19,9 +19,9 @@ import conftest_ros  # noqa: F401
 from ros_support import FRAME, header, person
 
 from lifting_ros.cli.main import main
-from lifting_ros.cli.poses import COLUMNS
 from lifting_ros.errors import DataError
 from lifting_ros.io.bag_poses import read_bag
+from lifting_ros.io.pose_rows import COLUMNS
 from lifting_ros.io.pose_table import read_frames
 from lifting_ros.ros.bag_estimation import Answer
 from lifting_ros.ros.bag_format import BagWriter
@@ -182,7 +182,7 @@ def test_of_several_topics_one_has_to_be_chosen(tmp_path, capsys):
         (["none", "--out", "a.csv"], "none: no such bag"),
         (["text.mcap", "--out", "a.csv"], "text.mcap: not a readable bag"),
         (["empty", "--out", "a.csv"], "empty: not a readable bag"),
-        (["bag", "--out", "a.txt"], "ends in .csv or .npz"),
+        (["bag", "--out", "a.txt"], "ends in .csv or .npz or .json or .parquet"),
         (["bag", "--out", "none/a.csv"], "the folder does not exist"),
         (["bag", "--out", "a.csv", "--topic", "/x"], "--topic /x: no such topic with skeletons"),
     ],

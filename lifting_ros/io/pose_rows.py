@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Poses as rows, one for each joint of each person of each stamp: CSV and Parquet."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from lifting_ros.errors import DataError
+from lifting_ros.io.atomic import replacing
+from lifting_ros.io.pose_table import PoseFrame, persons_of
+from lifting_ros.io.progress import Progress
+from lifting_ros.skeleton import JOINT_COUNT, JOINT_NAMES, ROOT
+from lifting_ros.types import Person
+
+_UPPER_TRIANGLE = {
+    "xx": (0, 0),
+    "xy": (0, 1),
+    "xz": (0, 2),
+    "yy": (1, 1),
+    "yz": (1, 2),
+    "zz": (2, 2),
+}
+"""The entries of a symmetric matrix that are written, by name."""
+
+_SYMMETRIC = np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])
+"""Which of them each entry of the matrix is."""
+
+_POSITION = ("x_m", "y_m", "z_m")
+_VELOCITY = ("vx_mps", "vy_mps", "vz_mps")
+_COVARIANCE = tuple(f"cov_{axes}_m2" for axes in _UPPER_TRIANGLE)
+_ROOT_COVARIANCE = tuple(f"root_cov_{axes}_m2" for axes in _UPPER_TRIANGLE)
+
+COLUMNS = (
+    "stamp_ns",
+    "frame_id",
+    "id",
+    "joint",
+    *_POSITION,
+    *_VELOCITY,
+    *_COVARIANCE,
+    "confidence",
+    "status",
+    *_ROOT_COVARIANCE,
+)
+"""Of both files."""
+
+_TEXT = ("frame_id", "joint")
+_WHOLE = ("stamp_ns", "id", "status")
+
+
+def write_csv(path: str | Path, frames: Sequence[PoseFrame]) -> None:
+    """Write the frames as CSV, whole or not at all."""
+    with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(_rows(frames))
+
+
+def read_csv(path: str | Path) -> list[PoseFrame]:
+    """The frames of a CSV that `write_csv` wrote; those without a person are not in it.
+
+    FileNotFoundError where there is no file; DataError where it is another one or damaged.
+    """
+    try:
+        with Path(path).open(encoding="utf-8", newline="") as file:
+            names, *rows = csv.reader(file, strict=True)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except (OSError, csv.Error, ValueError) as error:
+        raise DataError(f"{path}: not a readable CSV ({error})") from None
+
+    if any(len(row) != len(names) for row in rows):
+        raise DataError(f"{path}: expected {len(names)} values in every row")
+    return _frames_of(_transposed(names, rows), path)
+
+
+def write_parquet(path: str | Path, frames: Sequence[PoseFrame]) -> None:
+    """Write the frames as Parquet, whole or not at all.
+
+    DataError where pyarrow is not installed.
+    """
+    pyarrow, parquet = _load_pyarrow(path)
+    kinds = dict.fromkeys(COLUMNS, pyarrow.float64())
+    kinds.update(dict.fromkeys(_WHOLE, pyarrow.int64()))
+    kinds.update(dict.fromkeys(_TEXT, pyarrow.string()))
+
+    columns = _transposed(COLUMNS, list(_rows(frames)))
+    table = pyarrow.table(columns, schema=pyarrow.schema(list(kinds.items())))
+    with replacing(path) as partial:
+        parquet.write_table(table, partial)
+
+
+def read_parquet(path: str | Path) -> list[PoseFrame]:
+    """The frames of a file that `write_parquet` wrote; those without a person are not in it.
+
+    FileNotFoundError where there is no file; DataError where it is another one or damaged, or where
+    pyarrow is not installed.
+    """
+    pyarrow, parquet = _load_pyarrow(path)
+    try:
+        # pandas, if it is installed, is not needed for that
+        columns = parquet.ParquetFile(path).read().to_pydict()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file") from None
+    except (OSError, pyarrow.ArrowException) as error:
+        raise DataError(f"{path}: not a readable Parquet file ({error})") from None
+
+    return _frames_of(columns, path)
+
+
+def _load_pyarrow(path: str | Path) -> tuple[ModuleType, ModuleType]:
+    """pyarrow and pyarrow.parquet; DataError where they are not installed."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise DataError(f"{path}: Parquet requires pyarrow: pip install pyarrow") from None
+
+    return pyarrow, pyarrow.parquet
+
+
+def _rows(frames: Iterable[PoseFrame]) -> Iterator[tuple[Any, ...]]:
+    """The values of COLUMNS, for each joint of each person of each frame."""
+    for frame in Progress(frames, desc="writing", unit=" frames", delay=2):
+        for person in frame.persons:
+            start = (frame.stamp_ns, frame.frame_id, person.id)
+            yield from ((*start, *row) for row in _joint_rows(person))
+
+
+def _joint_rows(person: Person) -> Iterator[list[Any]]:
+    """The values of COLUMNS from `joint` on, for each joint."""
+    pose = person.skeleton_3d
+    upper = tuple(zip(*_UPPER_TRIANGLE.values(), strict=True))
+    root_covariance = pose.root_covariance_m2[upper].tolist()
+
+    for j, name in enumerate(JOINT_NAMES):
+        yield [
+            name,
+            *pose.joints_m[j].tolist(),
+            *person.velocity_mps[j].tolist(),
+            *pose.covariance_m2[j][upper].tolist(),
+            float(pose.confidence[j]),
+            int(pose.status[j]),
+            *root_covariance,
+        ]
+
+
+def _transposed(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+    """Column name -> its value in every row."""
+    return {name: [row[k] for row in rows] for k, name in enumerate(names)}
+
+
+def _frames_of(columns: Mapping[str, Sequence[Any]], path: str | Path) -> list[PoseFrame]:
+    """The frames of rows; persons in succession with the same stamp and frame_id are one."""
+    for name in COLUMNS:
+        if name not in columns:
+            raise DataError(f"{path}: {name}: no such column; expected what `lifting poses` writes")
+
+    joints = list(columns["joint"])
+    count = len(joints) // JOINT_COUNT
+    if joints != count * list(JOINT_NAMES):
+        raise DataError(f"{path}: joint: expected the {JOINT_COUNT} joints of each person in order")
+
+    def read(names: Sequence[str], kind: type = np.float64) -> np.ndarray:
+        """Columns as numbers, (N, 17, number of names)."""
+        try:
+            values: np.ndarray = np.array([columns[name] for name in names], kind)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DataError(f"{path}: {', '.join(names)}: expected numbers ({error})") from None
+        return values.T.reshape(count, JOINT_COUNT, len(names))
+
+    positions = read(_POSITION)
+    persons = persons_of(
+        {
+            "track_id": read(["id"], np.int64)[:, 0, 0],
+            "joints_m": positions,
+            "root_m": positions[:, ROOT],
+            "velocity_mps": read(_VELOCITY),
+            "covariance_m2": read(_COVARIANCE)[..., _SYMMETRIC],
+            "root_covariance_m2": read(_ROOT_COVARIANCE)[:, 0][:, _SYMMETRIC],
+            "joint_confidence": read(["confidence"])[..., 0],
+            "status": read(["status"], np.uint8)[..., 0],
+        }
+    )
+
+    stamps = read(["stamp_ns"], np.int64)[:, 0, 0].tolist()
+    keys = list(zip(stamps, columns["frame_id"][::JOINT_COUNT], strict=True))
+    frames = []
+    for (stamp_ns, frame_id), there in groupby(zip(keys, persons), key=lambda pair: pair[0]):
+        frames.append(PoseFrame(stamp_ns, frame_id, tuple(person for _, person in there)))
+    return frames

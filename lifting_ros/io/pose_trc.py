@@ -47,9 +47,10 @@ def encode_trc(track: UniformTrack, name: str) -> tuple[bytes, str]:
     ):
         print(*cells, sep="\t", file=text)
 
+    # A tab at the end of a row, without which OpenSim does not see that the last cell is empty
     positions = 1000 * track.joints_m.reshape(count, -1)
     for k, time_s in enumerate(track.times_s):
         values = [f"{value:.3f}" if np.isfinite(value) else "" for value in positions[k]]
-        print(track.first + 1 + k, f"{time_s:.6f}", *values, sep="\t", file=text)
+        print(track.first + 1 + k, f"{time_s:.6f}", *values, "", sep="\t", file=text)
 
     return text.getvalue().encode(), ""

@@ -79,10 +79,12 @@ def y_up_mm(joints_m):
 
 
 def read_trc(path):
-    """The table of a TRC file, (T, 2 + 51), NaN in empty cells."""
+    """The table of a TRC file, (T, 2 + 51), NaN in empty cells. As OpenSim requires, a tab ends
+    each row."""
     lines = path.read_text(encoding="utf-8").split("\n")[6:]
     rows = [[float(cell or "nan") for cell in line.split("\t")] for line in lines if line]
-    return np.array(rows)
+    assert {len(row) for row in rows} == {2 + 51 + 1}
+    return np.array(rows)[:, :-1]
 
 
 def read_c3d(path):

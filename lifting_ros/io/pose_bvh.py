@@ -7,7 +7,7 @@ root `pelvis` has six channels; every other joint has three rotations. The joint
 of ANGLES, each about the axes that the ones before have turned.
 
 Bones have their median lengths. Hips, spine, shoulders and nose lie in the rest pose where they
-usually are in the frames of pelvis and thorax. A limb is turned by the smallest rotation from its
+usually are in the axes of pelvis and thorax. A limb is turned by the smallest rotation from its
 parent's that points it at the next joint; no twist about its own axis can be seen.
 """
 
@@ -15,14 +15,14 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
 from lifting_ros.errors import DataError
 from lifting_ros.io.uniform_track import UniformTrack
-from lifting_ros.skeleton import JOINT_NAMES, JOINT_PARENTS, ROOT
+from lifting_ros.skeleton import JOINT_COUNT, JOINT_NAMES, JOINT_PARENTS, ROOT
 
 ANGLES = "ZXY"
 """Order of the rotations of every joint, and of its channels."""
@@ -31,45 +31,96 @@ _CM = 100.0
 _STUB = 0.1
 """Length of the end of a limb, where BVH requires one, divided by that of the limb."""
 
-_NECK = len(JOINT_NAMES)
+_LEAST_AREA_M2 = 1e-6
+"""Distance between two hips or shoulders times that along the spine, below which they define no
+axes."""
+
+_PELVIS = JOINT_NAMES.index("pelvis")
+_RIGHT_HIP = JOINT_NAMES.index("right_hip")
+_LEFT_HIP = JOINT_NAMES.index("left_hip")
+_SPINE = JOINT_NAMES.index("spine")
 _THORAX = JOINT_NAMES.index("thorax")
 _NOSE = JOINT_NAMES.index("nose")
+_RIGHT_SHOULDER = JOINT_NAMES.index("right_shoulder")
+_LEFT_SHOULDER = JOINT_NAMES.index("left_shoulder")
+
+_NECK = JOINT_COUNT
+"""The joint that only the file has."""
 
 _NAMES = (*JOINT_NAMES, "neck")
-_PARENTS = tuple(_NECK if j == _NOSE else parent for j, parent in enumerate(JOINT_PARENTS))
-_PARENTS += (_THORAX,)
 
-_SEEN_AS = (*range(_NECK), _THORAX)
-"""The joint of the track at which each joint is."""
 
-_BONES = {
-    "right_knee": (0, -1, 0),
-    "right_ankle": (0, -1, 0),
-    "left_knee": (0, -1, 0),
-    "left_ankle": (0, -1, 0),
-    "thorax": (0, 1, 0),
-    "head_top": (0, 1, 0),
-    "left_elbow": (1, 0, 0),
-    "left_wrist": (1, 0, 0),
-    "right_elbow": (-1, 0, 0),
-    "right_wrist": (-1, 0, 0),
+def _parents() -> tuple[int, ...]:
+    """Parent of each joint of the file; -1 marks the root."""
+    parents = [*JOINT_PARENTS, _THORAX]
+    parents[_NOSE] = _NECK
+    return tuple(parents)
+
+
+_PARENTS = _parents()
+_CHILDREN = tuple([k for k, parent in enumerate(_PARENTS) if parent == j] for j in range(_NECK + 1))
+
+
+def _descendants(joint: int) -> list[int]:
+    """A joint and those below it, each before its children: the order of the file."""
+    found = [joint]
+    for child in _CHILDREN[joint]:
+        found += _descendants(child)
+    return found
+
+
+_ORDER = _descendants(ROOT)
+
+_DOWN = (0.0, -1.0, 0.0)
+_UP = (0.0, 1.0, 0.0)
+_LEFT = (1.0, 0.0, 0.0)
+_RIGHT = (-1.0, 0.0, 0.0)
+
+_DIRECTIONS = {
+    "right_knee": _DOWN,
+    "right_ankle": _DOWN,
+    "left_knee": _DOWN,
+    "left_ankle": _DOWN,
+    "thorax": _UP,
+    "head_top": _UP,
+    "left_elbow": _LEFT,
+    "left_wrist": _LEFT,
+    "right_elbow": _RIGHT,
+    "right_wrist": _RIGHT,
 }
-"""Direction of the bone that ends in a joint, in the rest pose."""
+"""Of the bone that ends in a joint, in the rest pose."""
 
-_PELVIS = tuple(map(JOINT_NAMES.index, ("right_hip", "left_hip", "pelvis", "spine")))
-_CHEST = tuple(map(JOINT_NAMES.index, ("right_shoulder", "left_shoulder", "spine", "thorax")))
-"""Axes of pelvis and thorax: x is from the first to the second joint, y is as near as possible to
-the direction from the third to the fourth."""
 
-_LEAST_AREA_M2 = 1e-6
-"""Product of both distances, below which there are no axes."""
+class _Axes(NamedTuple):
+    """Axes of a part of the body: x from `right` to `left`, y as near as possible to the direction
+    from `below` to `above`."""
 
-_IN_PELVIS = tuple(map(JOINT_NAMES.index, ("right_hip", "left_hip", "spine")))
-_IN_CHEST = tuple(map(JOINT_NAMES.index, ("right_shoulder", "left_shoulder", "nose")))
+    right: int
+    left: int
+    below: int
+    above: int
+    inside: tuple[int, ...]
+    """Joints at fixed places in these axes."""
+
+
+_OF_PELVIS = _Axes(
+    right=_RIGHT_HIP,
+    left=_LEFT_HIP,
+    below=_PELVIS,
+    above=_SPINE,
+    inside=(_RIGHT_HIP, _LEFT_HIP, _SPINE),
+)
+_OF_THORAX = _Axes(
+    right=_RIGHT_SHOULDER,
+    left=_LEFT_SHOULDER,
+    below=_SPINE,
+    above=_THORAX,
+    inside=(_RIGHT_SHOULDER, _LEFT_SHOULDER, _NOSE),  # the nose in the rest pose alone
+)
 
 
 def encode_bvh(track: UniformTrack, name: str) -> tuple[bytes, str]:
-    """The content of a BVH file, and how far it is from the track.
+    """The content of a BVH file, and a note about how far it is from the track.
 
     Where not all joints are known, root and rotations are interpolated; the note names those
     frames, numbered from 1, and the distance between the joints of the file and of the track in
@@ -83,196 +134,224 @@ def encode_bvh(track: UniformTrack, name: str) -> tuple[bytes, str]:
             f"{name}: person {track.person_id} has no pose with all joints; BVH requires one"
         )
 
+    # The skeleton in the complete frames
     joints = track.joints_m[complete]
-    offsets = rest_offsets(joints)
-    turned = _rotations(joints, offsets)
-    distances = np.linalg.norm(_positions(joints[:, ROOT], turned, offsets) - joints, axis=-1)
+    offsets = _rest_offsets(joints)
+    turns, positions = _pose(joints, offsets)
 
-    # Every frame
-    count = len(track.joints_m)
-    frames = np.arange(count)
-    root = np.column_stack([np.interp(frames, complete, axis) for axis in joints[:, ROOT].T])
-    angles = np.zeros((count, len(_NAMES), 3))
+    # In all frames
+    frames = np.arange(len(track.joints_m))
+    root = _interpolate_points(joints[:, ROOT], complete, frames)
+    angles = np.zeros((len(frames), len(_NAMES), 3))
     for j, parent in enumerate(_PARENTS):
-        local = turned[j] if parent < 0 else turned[parent].inv() * turned[j]
-        angles[:, j] = _angles(_interpolate(local, complete, frames))
+        local = turns[j] if j == ROOT else turns[parent].inv() * turns[j]
+        every = _interpolate_turns(local, complete, frames)
+        angles[:, j] = _angles_of(every)
 
+    text = _skeleton_text(offsets) + _motion_text(track.rate_hz, root, angles)
+    missing = np.setdiff1d(frames, complete)
+    distances_mm = 1000 * np.linalg.norm(positions - joints, axis=-1)
+    rms = np.sqrt(np.mean(distances_mm**2))
     note = (
-        f"rigid bones are {1000 * np.sqrt(np.mean(distances**2)):.0f} mm (rms) and at most"
-        f" {1000 * distances.max():.0f} mm from the joints; frames filled in:"
-        f" {_ranges(np.setdiff1d(frames, complete) + 1)}"
+        f"; rigid bones are {rms:.0f} mm (rms) and at most {distances_mm.max():.0f} mm from the"
+        f" joints; frames filled in: {_ranges(missing + 1)}"
     )
-    return _text(track.rate_hz, root, angles, offsets).encode(), note
+    return text.encode(), note
 
 
-def rest_offsets(joints: np.ndarray) -> np.ndarray:
-    """Each joint relative to its parent in the rest pose, (18, 3) in metres.
+def _is_complete(joints: np.ndarray) -> np.ndarray:
+    """(T,) whether all joints (T, 17, 3) are known, and pelvis and thorax have axes."""
+    complete = np.isfinite(joints).all((-2, -1))
+    for axes in (_OF_PELVIS, _OF_THORAX):
+        x, up = _sides(joints, axes)
+        area = np.linalg.norm(np.cross(x, up), axis=-1)
+        complete &= area > _LEAST_AREA_M2
 
-    joints: (T, 17, 3) in metres.
-    """
+    return complete
+
+
+def _sides(joints: np.ndarray, axes: _Axes) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors (T, 3) from `right` to `left` and from `below` to `above`."""
+    right, left, below, above = np.moveaxis(joints[:, axes[:4]], 1, 0)
+    x = left - right
+    up = above - below
+    return x, up
+
+
+def _turn_of(joints: np.ndarray, axes: _Axes) -> Rotation:
+    """The T rotations from the world's axes to those of a part of the body."""
+    x, up = _sides(joints, axes)
+    z = np.cross(x, up)
+    y = np.cross(z, x)
+
+    unit = [_unit(axis) for axis in (x, y, z)]
+    matrices = np.stack(unit, axis=-1)
+    return Rotation.from_matrix(matrices)
+
+
+def _rest_offsets(joints: np.ndarray) -> np.ndarray:
+    """Each joint relative to its parent in the rest pose, (18, 3), of joints (T, 17, 3)."""
+    bones = joints - joints[:, JOINT_PARENTS]  # that of the root is not used
     offsets = np.zeros((len(_NAMES), 3))
-    along = joints - joints[:, JOINT_PARENTS]
-    for ends, inside in ((_PELVIS, _IN_PELVIS), (_CHEST, _IN_CHEST)):
-        to_axes = _axes(joints, ends).inv()
-        for j in inside:
-            offsets[j] = np.median(to_axes.apply(along[:, j]), axis=0)
 
-    lengths = np.median(np.linalg.norm(along, axis=-1), axis=0)
-    for name, direction in _BONES.items():
+    for axes in (_OF_PELVIS, _OF_THORAX):
+        to_axes = _turn_of(joints, axes).inv()
+        for j in axes.inside:
+            places = to_axes.apply(bones[:, j])
+            offsets[j] = np.median(places, axis=0)
+
+    lengths = np.linalg.norm(bones, axis=-1)
+    usual = np.median(lengths, axis=0)
+    for name, direction in _DIRECTIONS.items():
         j = JOINT_NAMES.index(name)
-        offsets[j] = lengths[j] * np.array(direction)
+        offsets[j] = np.multiply(usual[j], direction)
 
     return offsets
 
 
-def _is_complete(joints: np.ndarray) -> np.ndarray:
-    """(T,) whether all joints are known, and pelvis and thorax have axes."""
-    complete = np.isfinite(joints).all((-2, -1))
-    for right, left, below, above in (_PELVIS, _CHEST):
-        area = np.cross(joints[:, left] - joints[:, right], joints[:, above] - joints[:, below])
-        complete &= np.linalg.norm(area, axis=-1) > _LEAST_AREA_M2
-    return complete
+def _pose(joints: np.ndarray, offsets: np.ndarray) -> tuple[list[Rotation], np.ndarray]:
+    """The T rotations of each of the 18 joints from the rest pose, relative to the world, and where
+    that puts the joints, (T, 17, 3).
 
-
-def _axes(joints: np.ndarray, ends: tuple[int, ...]) -> Rotation:
-    """T rotations to the axes of _PELVIS or _CHEST, `ends`."""
-    right, left, below, above = ends
-    x = joints[:, left] - joints[:, right]
-    z = np.cross(x, joints[:, above] - joints[:, below])
-    y = np.cross(z, x)
-    axes = np.stack([_unit(x), _unit(y), _unit(z)], axis=-1)
-    return Rotation.from_matrix(axes)
-
-
-def _rotations(joints: np.ndarray, offsets: np.ndarray) -> list[Rotation]:
-    """The T rotations of each joint from the rest pose, relative to the world.
-
-    Limbs are pointed at the next joint from where the rigid bones end, so that errors of bone
-    lengths do not add up.
+    A limb is pointed at the next joint from where the rigid bones before it end, so that errors of
+    their lengths do not add up.
     """
-    turned: list[Rotation] = [Rotation.identity(len(joints))] * len(_NAMES)
-    position = np.zeros((len(joints), len(_NAMES), 3))
-    for j in _from_root():
+    count = len(joints)
+    turns = [Rotation.identity(count)] * len(_NAMES)
+    positions = np.zeros((count, len(_NAMES), 3))
+    seen = np.concatenate([joints, joints[:, [_THORAX]]], axis=1)  # T, 18, 3
+
+    for j in _ORDER:
         parent = _PARENTS[j]
         if j == ROOT:
-            position[:, j] = joints[:, j]
-            turned[j] = _axes(joints, _PELVIS)
+            positions[:, j] = joints[:, j]
+            turns[j] = _turn_of(joints, _OF_PELVIS)
             continue
 
-        position[:, j] = position[:, parent] + turned[parent].apply(offsets[j])
+        positions[:, j] = positions[:, parent] + turns[parent].apply(offsets[j])
         if j == _THORAX:
-            turned[j] = _axes(joints, _CHEST)
+            turns[j] = _turn_of(joints, _OF_THORAX)
             continue
 
-        turned[j] = turned[parent]
-        for child in _children(j):
-            wanted = turned[parent].inv().apply(joints[:, _SEEN_AS[child]] - position[:, j])
-            turned[j] = turned[parent] * _smallest(offsets[child], wanted)
+        turns[j] = turns[parent]
+        for child in _CHILDREN[j]:  # one, or none at the end of a limb
+            direction = seen[:, child] - positions[:, j]
+            wanted = turns[parent].inv().apply(direction)
+            turns[j] = turns[parent] * _smallest_turn(offsets[child], wanted)
 
-    return turned
-
-
-def _positions(root: np.ndarray, turned: list[Rotation], offsets: np.ndarray) -> np.ndarray:
-    """The joints (T, 17, 3) of the skeleton."""
-    position = np.zeros((len(root), len(_NAMES), 3))
-    position[:, ROOT] = root
-    for j in _from_root():
-        if j != ROOT:
-            parent = _PARENTS[j]
-            position[:, j] = position[:, parent] + turned[parent].apply(offsets[j])
-    return position[:, :_NECK]
+    return turns, positions[:, :JOINT_COUNT]
 
 
-def _smallest(start: np.ndarray, ends: np.ndarray) -> Rotation:
+def _smallest_turn(start: np.ndarray, ends: np.ndarray) -> Rotation:
     """The T smallest rotations from the direction `start` (3,) to the directions `ends` (T, 3)."""
     start = _unit(start)
     ends = _unit(ends)
     cosine = ends @ start
     quaternions = np.column_stack([np.cross(start, ends), 1 + cosine])
 
-    # Half a turn, about any axis across
-    other = np.eye(3)[np.abs(start).argmin()]
-    half_turn = np.append(np.cross(start, other), 0.0)
+    # Half a turn: about any axis across
+    least = np.abs(start).argmin()
+    across = np.cross(start, np.eye(3)[least])
+    half_turn = np.append(across, 0.0)
     opposite = cosine < -1 + 1e-9
-    return Rotation.from_quat(np.where(opposite[:, None], half_turn, quaternions))
+    quaternions[opposite] = half_turn
+
+    return Rotation.from_quat(quaternions)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (..., 3) of length 1."""
+    """Vectors (..., 3) of length 1; zero where they are zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.maximum(lengths, 1e-12)
+    positive = np.maximum(lengths, 1e-12)
+    return vectors / positive
 
 
-def _interpolate(rotations: Rotation, known: np.ndarray, frames: np.ndarray) -> Rotation:
-    """The rotations of all frames, given those of the `known` ones; constant beyond them."""
+def _interpolate_points(points: np.ndarray, known: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Points (T, 3) in all frames, given those in the `known` ones; constant beyond them."""
+    axes = [np.interp(frames, known, axis) for axis in points.T]
+    return np.column_stack(axes)
+
+
+def _interpolate_turns(turns: Rotation, known: np.ndarray, frames: np.ndarray) -> Rotation:
+    """The same for rotations."""
+    inside = frames.clip(known[0], known[-1])
     if len(known) == 1:
-        return rotations[np.zeros(len(frames), int)]
-    return Slerp(known, rotations)(frames.clip(known[0], known[-1]))
+        return turns[np.zeros(len(frames), int)]
+
+    return Slerp(known, turns)(inside)
 
 
-def _angles(rotations: Rotation) -> np.ndarray:
+def _angles_of(turns: Rotation) -> np.ndarray:
     """Angles (T, 3) in degrees, in the order of ANGLES, without jumps by a whole turn."""
     with warnings.catch_warnings():
-        # With the middle angle at 90 degrees, the others are not unique, and any will do
+        # With the middle angle at 90 degrees the others are not unique, and any will do
         warnings.filterwarnings("ignore", "Gimbal lock")
-        angles = rotations.as_euler(ANGLES, degrees=True)
+        angles = turns.as_euler(ANGLES, degrees=True)
+
     return np.unwrap(angles, period=360, axis=0)
 
 
 def _ranges(numbers: np.ndarray) -> str:
-    """Numbers in words: `3-7, 9`; `none`."""
-    runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)
-    words = [f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs if len(run)]
-    return ", ".join(words) or "none"
+    """Rising numbers in words, such as `3-7, 9`; `none` where there are none."""
+    if not len(numbers):
+        return "none"
+
+    ends = np.flatnonzero(np.diff(numbers) > 1) + 1
+    words = []
+    for run in np.split(numbers, ends):
+        first = run[0]
+        last = run[-1]
+        words.append(f"{first}" if first == last else f"{first}-{last}")
+
+    return ", ".join(words)
 
 
-def _children(joint: int) -> list[int]:
-    return [j for j, parent in enumerate(_PARENTS) if parent == joint]
+def _skeleton_text(offsets: np.ndarray) -> str:
+    """The part of the file that has the rest pose, offsets (18, 3) in metres."""
+    lines = _joint_lines(ROOT, offsets)
+    text = "\n".join(lines)
+    return f"HIERARCHY\n{text}\n"
 
 
-def _from_root(joint: int = ROOT) -> Iterator[int]:
-    """The joints in the order of the file: each before its children."""
-    yield joint
-    for child in _children(joint):
-        yield from _from_root(child)
+def _joint_lines(joint: int, offsets: np.ndarray) -> list[str]:
+    """A joint and what hangs from it."""
+    rotations = [f"{axis}rotation" for axis in ANGLES]
+    kind = "JOINT"
+    channels = rotations
+    if joint == ROOT:
+        kind = "ROOT"
+        channels = ["Xposition", "Yposition", "Zposition", *rotations]
 
+    inside = [
+        f"OFFSET {_centimetres(offsets[joint])}",
+        f"CHANNELS {len(channels)} {' '.join(channels)}",
+    ]
+    for child in _CHILDREN[joint]:
+        inside += _joint_lines(child, offsets)
 
-def _text(rate_hz: float, root: np.ndarray, angles: np.ndarray, offsets: np.ndarray) -> str:
-    """The file of a skeleton, given the root (T, 3) in metres and the angles (T, 18, 3)."""
-    text = io.StringIO()
-    print("HIERARCHY", file=text)
-    _write_joint(ROOT, offsets, "", text)
+    if not _CHILDREN[joint]:
+        stub = _STUB * offsets[joint]
+        inside += ["End Site", "{", f"  OFFSET {_centimetres(stub)}", "}"]
 
-    print("MOTION", file=text)
-    print(f"Frames: {len(root)}", file=text)
-    print(f"Frame Time: {1 / rate_hz:.9f}", file=text)
-    order = list(_from_root())
-    channels = np.column_stack([_CM * root, angles[:, order].reshape(len(root), -1)])
-    np.savetxt(text, channels, fmt="%.5f")
-    return text.getvalue()
-
-
-def _write_joint(joint: int, offsets: np.ndarray, indent: str, text: io.StringIO) -> None:
-    """Write a joint and what hangs from it."""
-    kind = "ROOT" if joint == ROOT else "JOINT"
-    positions = "Xposition Yposition Zposition " if joint == ROOT else ""
-    rotations = " ".join(f"{axis}rotation" for axis in ANGLES)
-    number = 6 if joint == ROOT else 3
-
-    print(f"{indent}{kind} {_NAMES[joint]}", file=text)
-    print(f"{indent}{{", file=text)
-    print(f"{indent}  OFFSET {_centimetres(offsets[joint])}", file=text)
-    print(f"{indent}  CHANNELS {number} {positions}{rotations}", file=text)
-    for child in _children(joint):
-        _write_joint(child, offsets, indent + "  ", text)
-
-    if not _children(joint):
-        print(f"{indent}  End Site", file=text)
-        print(f"{indent}  {{", file=text)
-        print(f"{indent}    OFFSET {_centimetres(_STUB * offsets[joint])}", file=text)
-        print(f"{indent}  }}", file=text)
-    print(f"{indent}}}", file=text)
+    indented = [f"  {line}" for line in inside]
+    return [f"{kind} {_NAMES[joint]}", "{", *indented, "}"]
 
 
 def _centimetres(offset: np.ndarray) -> str:
-    return " ".join(f"{_CM * value:.5f}" for value in offset)
+    scaled = _CM * offset
+    numbers = [f"{value:.5f}" for value in scaled]
+    return " ".join(numbers)
+
+
+def _motion_text(rate_hz: float, root: np.ndarray, angles: np.ndarray) -> str:
+    """The part of the file that has the frames: root (T, 3) in metres, angles (T, 18, 3)."""
+    count = len(root)
+    in_order = angles[:, _ORDER].reshape(count, -1)
+    channels = np.column_stack([_CM * root, in_order])
+
+    text = io.StringIO()
+    print("MOTION", file=text)
+    print(f"Frames: {count}", file=text)
+    print(f"Frame Time: {1 / rate_hz:.9f}", file=text)
+    np.savetxt(text, channels, fmt="%.5f")
+    return text.getvalue()

@@ -28,7 +28,7 @@ _LARGEST_RESIDUAL = 255
 
 
 def encode_c3d(track: UniformTrack, name: str) -> tuple[bytes, str]:
-    """The content of a C3D file, and a note for the user (none).
+    """The content of a C3D file, and no note.
 
     Frames count from the recording's earliest stamp, as for all people of a recording. DataError
     where there are too many for the format, or where the package c3d is not installed.
@@ -45,11 +45,13 @@ def encode_c3d(track: UniformTrack, name: str) -> tuple[bytes, str]:
             f" recording; a C3D file counts to {_MOST_FRAMES}"
         )
 
-    points_mm = np.where(track.known[..., None], 1000 * track.joints_m, 0.0)
+    points_mm = 1000 * track.joints_m
+    points_mm[~track.known] = 0.0
     residuals_mm = _residuals_mm(track)
+    largest_mm = np.abs(points_mm).max()
     scale = max(
         1.0,
-        np.abs(points_mm).max() / _LARGEST_INTEGER,
+        largest_mm / _LARGEST_INTEGER,
         residuals_mm.max() / _LARGEST_RESIDUAL,
     )
 
@@ -73,6 +75,9 @@ def encode_c3d(track: UniformTrack, name: str) -> tuple[bytes, str]:
 
 def _residuals_mm(track: UniformTrack) -> np.ndarray:
     """(T, 17); at least 1 where a point was measured."""
-    residuals = np.maximum(1000 * track.std_m, 1.0)
-    measured = np.isfinite(residuals) & ~track.filled
-    return np.where(track.known, np.where(measured, residuals, 0.0), -1.0)
+    std_mm = 1000 * track.std_m
+    residuals = np.maximum(std_mm, 1.0)
+    unmeasured = np.isnan(std_mm) | track.filled
+    residuals[unmeasured] = 0.0
+    residuals[~track.known] = -1.0
+    return residuals

@@ -37,7 +37,8 @@ ENCODERS: dict[str, Callable[[UniformTrack, str], tuple[bytes, str]]] = {
     ".c3d": encode_c3d,
     ".bvh": encode_bvh,
 }
-"""Formats of one person at a uniform rate: the content of a file, and a note for the user."""
+"""Formats of one person at a uniform rate: the content of a file, and what else to
+print about it."""
 
 
 def read_poses(path: Path) -> list[PoseFrame]:
@@ -45,7 +46,8 @@ def read_poses(path: Path) -> list[PoseFrame]:
 
     FileNotFoundError where there is no file; DataError where it cannot be read.
     """
-    return READERS[path.suffix](path)
+    read = READERS[path.suffix]
+    return read(path)
 
 
 def write_persons(out: Path, frames: Sequence[PoseFrame], up: Sequence[float] = UP) -> list[str]:
@@ -61,21 +63,31 @@ def write_persons(out: Path, frames: Sequence[PoseFrame], up: Sequence[float] = 
     if not tracks:
         raise DataError(f"{out}: not written: there is nobody in {len(frames)} frames")
 
+    encode = ENCODERS[out.suffix]
     lines = []
     with ExitStack() as files:
         for track in tracks:
-            path = out if len(tracks) == 1 else out.with_stem(f"{out.stem}_{track.person_id}")
-            content, note = ENCODERS[out.suffix](track, path.name)
-            files.enter_context(replacing(path)).write_bytes(content)
-            lines.append(f"{path}: {_summary(track)}{note and f'; {note}'}")
+            path = out
+            if len(tracks) > 1:
+                path = out.with_stem(f"{out.stem}_{track.person_id}")
+
+            content, note = encode(track, path.name)
+            writing = replacing(path)
+            partial = files.enter_context(writing)
+            partial.write_bytes(content)
+
+            summary = _summary(track)
+            lines.append(f"{path}: {summary}{note}")
+
     return lines
 
 
 def _summary(track: UniformTrack) -> str:
     """What a track holds, in words."""
-    joints = track.known.size
+    known = track.known
+    unknown = known.size - known.sum()
     return (
-        f"person {track.person_id}, {len(track.joints_m)} frames at {track.rate_hz:.3f} Hz from"
-        f" {track.times_s[0]:.3f} s on; {track.filled.sum()} of {joints} joints filled in,"
-        f" {(~track.known).sum()} unknown"
+        f"person {track.person_id}, {len(known)} frames at {track.rate_hz:.3f} Hz from"
+        f" {track.times_s[0]:.3f} s on; {track.filled.sum()} of {known.size} joints filled in,"
+        f" {unknown} unknown"
     )

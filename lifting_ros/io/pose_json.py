@@ -90,7 +90,8 @@ def read_json(path: str | Path) -> list[PoseFrame]:
     FileNotFoundError where there is no file; DataError where it is another one or damaged.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        content = json.loads(text)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -98,8 +99,9 @@ def read_json(path: str | Path) -> list[PoseFrame]:
 
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(f"{path}: format: expected {FORMAT!r}, as `lifting poses` writes it")
-    if content.get("version") != VERSION:
-        raise DataError(f"{path}: version: expected {VERSION}, got {content.get('version')}")
+    version = content.get("version")
+    if version != VERSION:
+        raise DataError(f"{path}: version: expected {VERSION}, got {version}")
 
     try:
         return [_frame_of(entry) for entry in content["frames"]]
@@ -136,12 +138,15 @@ def _person_entry(person: Person) -> dict[str, Any]:
 
 def _frame_of(entry: Mapping[str, Any]) -> PoseFrame:
     """The frame of an entry; KeyError, TypeError or ValueError for anything else."""
-    persons = []
+    persons: list[Person] = []
     for values in entry["persons"]:
         row = {}
         for name, column in _COLUMNS.items():
             value: np.ndarray = np.array(values[name], column.kind)  # null becomes NaN
-            row[name] = value.reshape(1, *column.shape)
+            shape = (1, *column.shape)
+            row[name] = value.reshape(shape)
         persons += persons_of(row)
 
-    return PoseFrame(int(entry["stamp_ns"]), str(entry["frame_id"]), tuple(persons))
+    stamp_ns = int(entry["stamp_ns"])
+    frame_id = str(entry["frame_id"])
+    return PoseFrame(stamp_ns, frame_id, tuple(persons))

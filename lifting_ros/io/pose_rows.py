@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,16 +50,20 @@ COLUMNS = (
 )
 """Of both files."""
 
+Columns = dict[str, list[Any]]
+"""Column name -> its value in every row."""
+
 _TEXT = ("frame_id", "joint")
 _WHOLE = ("stamp_ns", "id", "status")
 
 
 def write_csv(path: str | Path, frames: Sequence[PoseFrame]) -> None:
     """Write the frames as CSV, whole or not at all."""
+    rows = _rows(frames)
     with replacing(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        writer.writerows(_rows(frames))
+        writer.writerows(rows)
 
 
 def read_csv(path: str | Path) -> list[PoseFrame]:
@@ -76,9 +79,13 @@ def read_csv(path: str | Path) -> list[PoseFrame]:
     except (OSError, csv.Error, ValueError) as error:
         raise DataError(f"{path}: not a readable CSV ({error})") from None
 
-    if any(len(row) != len(names) for row in rows):
-        raise DataError(f"{path}: expected {len(names)} values in every row")
-    return _frames_of(_transposed(names, rows), path)
+    width = len(names)
+    for row in rows:
+        if len(row) != width:
+            raise DataError(f"{path}: expected {width} values in every row")
+
+    columns = _transposed(names, rows)
+    return _frames_of(columns, path)
 
 
 def write_parquet(path: str | Path, frames: Sequence[PoseFrame]) -> None:
@@ -87,12 +94,16 @@ def write_parquet(path: str | Path, frames: Sequence[PoseFrame]) -> None:
     DataError where pyarrow is not installed.
     """
     pyarrow, parquet = _load_pyarrow(path)
-    kinds = dict.fromkeys(COLUMNS, pyarrow.float64())
-    kinds.update(dict.fromkeys(_WHOLE, pyarrow.int64()))
-    kinds.update(dict.fromkeys(_TEXT, pyarrow.string()))
+    types = dict.fromkeys(COLUMNS, pyarrow.float64())
+    for name in _WHOLE:
+        types[name] = pyarrow.int64()
+    for name in _TEXT:
+        types[name] = pyarrow.string()
 
-    columns = _transposed(COLUMNS, list(_rows(frames)))
-    table = pyarrow.table(columns, schema=pyarrow.schema(list(kinds.items())))
+    schema = pyarrow.schema(types)
+    rows = list(_rows(frames))
+    columns = _transposed(COLUMNS, rows)
+    table = pyarrow.table(columns, schema=schema)
     with replacing(path) as partial:
         parquet.write_table(table, partial)
 
@@ -105,14 +116,14 @@ def read_parquet(path: str | Path) -> list[PoseFrame]:
     """
     pyarrow, parquet = _load_pyarrow(path)
     try:
-        # pandas, if it is installed, is not needed for that
-        columns = parquet.ParquetFile(path).read().to_pydict()
+        with parquet.ParquetFile(path) as file:
+            table = file.read()
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except (OSError, pyarrow.ArrowException) as error:
         raise DataError(f"{path}: not a readable Parquet file ({error})") from None
 
-    return _frames_of(columns, path)
+    return _frames_of(table.to_pydict(), path)
 
 
 def _load_pyarrow(path: str | Path) -> tuple[ModuleType, ModuleType]:
@@ -126,12 +137,13 @@ def _load_pyarrow(path: str | Path) -> tuple[ModuleType, ModuleType]:
     return pyarrow, pyarrow.parquet
 
 
-def _rows(frames: Iterable[PoseFrame]) -> Iterator[tuple[Any, ...]]:
+def _rows(frames: Iterable[PoseFrame]) -> Iterator[list[Any]]:
     """The values of COLUMNS, for each joint of each person of each frame."""
     for frame in Progress(frames, desc="writing", unit=" frames", delay=2):
         for person in frame.persons:
-            start = (frame.stamp_ns, frame.frame_id, person.id)
-            yield from ((*start, *row) for row in _joint_rows(person))
+            start = [frame.stamp_ns, frame.frame_id, person.id]
+            for row in _joint_rows(person):
+                yield start + row
 
 
 def _joint_rows(person: Person) -> Iterator[list[Any]]:
@@ -152,47 +164,75 @@ def _joint_rows(person: Person) -> Iterator[list[Any]]:
         ]
 
 
-def _transposed(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> dict[str, list[Any]]:
+def _transposed(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Columns:
     """Column name -> its value in every row."""
-    return {name: [row[k] for row in rows] for k, name in enumerate(names)}
+    columns: Columns = {name: [] for name in names}
+    for row in rows:
+        for name, value in zip(names, row):
+            column = columns[name]
+            column.append(value)
+
+    return columns
 
 
-def _frames_of(columns: Mapping[str, Sequence[Any]], path: str | Path) -> list[PoseFrame]:
+def _frames_of(columns: Columns, path: str | Path) -> list[PoseFrame]:
     """The frames of rows; persons in succession with the same stamp and frame_id are one."""
     for name in COLUMNS:
         if name not in columns:
             raise DataError(f"{path}: {name}: no such column; expected what `lifting poses` writes")
 
-    joints = list(columns["joint"])
+    joints = columns["joint"]
+    names = list(JOINT_NAMES)
     count = len(joints) // JOINT_COUNT
-    if joints != count * list(JOINT_NAMES):
+    expected = count * names
+    if joints != expected:
         raise DataError(f"{path}: joint: expected the {JOINT_COUNT} joints of each person in order")
 
-    def read(names: Sequence[str], kind: type = np.float64) -> np.ndarray:
-        """Columns as numbers, (N, 17, number of names)."""
-        try:
-            values: np.ndarray = np.array([columns[name] for name in names], kind)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise DataError(f"{path}: {', '.join(names)}: expected numbers ({error})") from None
-        return values.T.reshape(count, JOINT_COUNT, len(names))
-
-    positions = read(_POSITION)
+    # Persons; what belongs to the person is taken from its first row
+    positions = _numbers(columns, _POSITION, path)
+    covariances = _numbers(columns, _COVARIANCE, path)
+    root_covariances = _numbers(columns, _ROOT_COVARIANCE, path)
+    confidences = _numbers(columns, ["confidence"], path)
+    statuses = _numbers(columns, ["status"], path, np.uint8)
+    stamps = _numbers(columns, ["stamp_ns"], path, np.int64)
+    ids = _numbers(columns, ["id"], path, np.int64)
     persons = persons_of(
         {
-            "track_id": read(["id"], np.int64)[:, 0, 0],
+            "track_id": ids[:, 0, 0],
             "joints_m": positions,
             "root_m": positions[:, ROOT],
-            "velocity_mps": read(_VELOCITY),
-            "covariance_m2": read(_COVARIANCE)[..., _SYMMETRIC],
-            "root_covariance_m2": read(_ROOT_COVARIANCE)[:, 0][:, _SYMMETRIC],
-            "joint_confidence": read(["confidence"])[..., 0],
-            "status": read(["status"], np.uint8)[..., 0],
+            "velocity_mps": _numbers(columns, _VELOCITY, path),
+            "covariance_m2": covariances[:, :, _SYMMETRIC],
+            "root_covariance_m2": root_covariances[:, 0, _SYMMETRIC],
+            "joint_confidence": confidences[:, :, 0],
+            "status": statuses[:, :, 0],
         }
     )
 
-    stamps = read(["stamp_ns"], np.int64)[:, 0, 0].tolist()
-    keys = list(zip(stamps, columns["frame_id"][::JOINT_COUNT], strict=True))
-    frames = []
-    for (stamp_ns, frame_id), there in groupby(zip(keys, persons), key=lambda pair: pair[0]):
-        frames.append(PoseFrame(stamp_ns, frame_id, tuple(person for _, person in there)))
+    # Frames
+    stamps_ns = stamps[:, 0, 0].tolist()
+    frame_ids = columns["frame_id"][::JOINT_COUNT]
+    frames: list[PoseFrame] = []
+    for stamp_ns, frame_id, person in zip(stamps_ns, frame_ids, persons):
+        last = frames[-1] if frames else None
+        there: tuple[Person, ...] = ()
+        if last and (last.stamp_ns, last.frame_id) == (stamp_ns, frame_id):
+            there = frames.pop().persons
+        frames.append(PoseFrame(stamp_ns, frame_id, (*there, person)))
+
     return frames
+
+
+def _numbers(
+    columns: Columns, names: Sequence[str], path: str | Path, kind: type = np.float64
+) -> np.ndarray:
+    """Columns as numbers, (N, 17, number of names), of N persons; DataError where they are none."""
+    chosen = [columns[name] for name in names]
+    try:
+        values: np.ndarray = np.array(chosen, kind)
+    except (TypeError, ValueError, OverflowError) as error:
+        listed = ", ".join(names)
+        raise DataError(f"{path}: {listed}: expected numbers ({error})") from None
+
+    rows = values.T
+    return rows.reshape(-1, JOINT_COUNT, len(names))

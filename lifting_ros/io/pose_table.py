@@ -193,9 +193,12 @@ def persons_of(columns: Mapping[str, np.ndarray]) -> list[Person]:
 
     Columns that are absent are unknown: NaN, no track, nothing seen.
     """
-    count = len(columns["joints_m"])
-    rows = [{name: values[k] for name, values in columns.items()} for k in range(count)]
-    return [_person(row) for row in rows]
+    persons = []
+    for k in range(len(columns["joints_m"])):
+        row = {name: values[k] for name, values in columns.items()}
+        persons.append(_person(row))
+
+    return persons
 
 
 def _frames_in_order(

@@ -17,7 +17,7 @@ _AXES = ("X", "Y", "Z")
 
 
 def encode_trc(track: UniformTrack, name: str) -> tuple[bytes, str]:
-    """The content of a TRC file called `name`, and a note for the user (none).
+    """The content of a TRC file called `name`, and no note.
 
     Frame# and Time count from the recording's earliest stamp, as for all people of a recording.
     """

@@ -21,16 +21,17 @@ from lifting_ros.errors import DataError
 from lifting_ros.geometry.rotations import up_to_camera
 from lifting_ros.io.pose_table import STILL_PERIOD_NS, PoseFrame
 from lifting_ros.skeleton import JOINT_COUNT
-from lifting_ros.types import Person, Skeleton3D
+from lifting_ros.types import Skeleton3D
 
 GAP_S = 0.1
-"""Longest time between two known positions of a joint that is bridged, in seconds; two and a half
-periods where those are longer."""
+"""Longest time between two known positions of a joint that is bridged, in seconds; _GAP_PERIODS
+where those are longer."""
+
+_GAP_PERIODS = 2.5
 
 UP = (0.0, -1.0, 0.0)
 """Up in the optical frame of a level camera."""
 
-_GAP_PERIODS = 2.5
 _USUAL = (0.5, 1.5)
 """Times between stamps, divided by their median, that count as one period."""
 
@@ -58,12 +59,33 @@ class UniformTrack:
     @property
     def known(self) -> np.ndarray:
         """(T, 17) bool: whether there is a position."""
-        return np.isfinite(self.joints_m).all(-1)
+        finite = np.isfinite(self.joints_m)
+        return finite.all(-1)
 
     @property
     def times_s(self) -> np.ndarray:
         """(T,) seconds since the recording's earliest stamp."""
-        return (self.first + np.arange(len(self.joints_m))) / self.rate_hz
+        count = len(self.joints_m)
+        numbers = np.arange(count)
+        since_start = self.first + numbers
+        return since_start / self.rate_hz
+
+
+@dataclass(frozen=True)
+class _StampedPose:
+    """A pose of one person."""
+
+    stamp_ns: int
+    frame_id: str
+    pose: Skeleton3D
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """The times of the samples."""
+
+    start_ns: int
+    period_ns: float
 
 
 def uniform_tracks(
@@ -76,90 +98,114 @@ def uniform_tracks(
     DataError where a person has two poses with the same stamp, where the poses of a person are in
     several coordinate frames, or where stamps are too far apart.
     """
-    if not frames:
+    poses = _poses_by_person(frames)
+    if not poses:
         return []
 
     stamps = np.array([frame.stamp_ns for frame in frames], np.int64)
-    start_ns = int(stamps.min())
-    period_ns = _usual_period_ns(stamps)
+    clock = _Clock(int(stamps.min()), _usual_period_ns(stamps))
     to_model = up_to_camera(np.array(up, float))
 
     tracks = []
-    for person_id, rows in sorted(_rows_by_person(frames).items()):
-        rows = [row for row in rows if np.isfinite(row[1].skeleton_3d.joints_m).all(-1).any()]
-        if not rows:
-            continue
-
-        what = f"{source}: person {person_id}"
-        _check_rows(rows, what)
-        rows.sort(key=lambda row: row[0].stamp_ns)
-        since_start = [frame.stamp_ns - start_ns for frame, _ in rows]
-        times = np.array(since_start) / period_ns
-        values = np.array([_values_of(person.skeleton_3d, to_model) for _, person in rows])
-
-        first = int(np.rint(times[0]))
-        last = int(np.rint(times[-1]))
-        if last - first >= _MOST_SAMPLES:
-            raise DataError(
-                f"{what}: {len(rows)} poses over {(last - first) * period_ns * 1e-9:.0f} s;"
-                f" expected at most {_MOST_SAMPLES} periods of {period_ns * 1e-6:.1f} ms"
-            )
-
-        grid = np.arange(first, last + 1)
-        most = max(_GAP_PERIODS, GAP_S * 1e9 / period_ns)
-        sampled, filled = _sample(times, values, grid, most)
-        tracks.append(
-            UniformTrack(
-                person_id=person_id,
-                first=first,
-                rate_hz=1e9 / period_ns,
-                joints_m=sampled[..., :3],
-                std_m=sampled[..., 3],
-                filled=filled,
-            )
-        )
+    for person_id in sorted(poses):
+        of_person = poses[person_id]
+        _check_poses(of_person, clock, f"{source}: person {person_id}")
+        tracks.append(_track_of(person_id, of_person, clock, to_model))
 
     return tracks
 
 
-Row = tuple[PoseFrame, Person]
+def _poses_by_person(frames: Sequence[PoseFrame]) -> dict[int, list[_StampedPose]]:
+    """Track id -> the poses with a known joint, by stamp."""
+    poses: dict[int, list[_StampedPose]] = {}
+    for frame in frames:
+        for person in frame.persons:
+            pose = person.skeleton_3d
+            known = np.isfinite(pose.joints_m).all(-1)
+            if not known.any():
+                continue
+
+            stamped = _StampedPose(frame.stamp_ns, frame.frame_id, pose)
+            of_person = poses.setdefault(person.id, [])
+            of_person.append(stamped)
+
+    for of_person in poses.values():
+        of_person.sort(key=lambda pose: pose.stamp_ns)
+
+    return poses
 
 
 def _usual_period_ns(stamps: np.ndarray) -> float:
-    """Mean of the times between stamps that are close to the median: those of a camera are often
-    rounded, which the median alone would keep. That of still poses where there is one stamp."""
-    between = np.diff(np.unique(stamps))
+    """Mean of the times between stamps that are close to their median, which alone would keep the
+    rounding of many drivers. That of still poses where all stamps are the same."""
+    unique = np.unique(stamps)
+    between = np.diff(unique)
     if not len(between):
         return float(STILL_PERIOD_NS)
 
     median = np.median(between)
-    least, most = (share * median for share in _USUAL)
-    usual = between[(between >= least) & (between <= most)]
-    return float(usual.mean()) if len(usual) else float(median)
+    least, most = _USUAL
+    is_usual = (between >= least * median) & (between <= most * median)
+    if not is_usual.any():
+        return float(median)
+
+    return float(between[is_usual].mean())
 
 
-def _rows_by_person(frames: Sequence[PoseFrame]) -> dict[int, list[Row]]:
-    """Each person's poses with their frames, by track id."""
-    rows: dict[int, list[Row]] = {}
-    for frame in frames:
-        for person in frame.persons:
-            rows.setdefault(person.id, []).append((frame, person))
-    return rows
-
-
-def _check_rows(rows: Sequence[Row], what: str) -> None:
+def _check_poses(poses: Sequence[_StampedPose], clock: _Clock, what: str) -> None:
     """Raise DataError for poses that are not those of one person in one coordinate frame."""
-    stamps = [frame.stamp_ns for frame, _ in rows]
+    stamps = [pose.stamp_ns for pose in poses]
     unique, counts = np.unique(stamps, return_counts=True)
-    if counts.max() > 1:
+    most = counts.argmax()
+    if counts[most] > 1:
         raise DataError(
-            f"{what}: {counts.max()} poses with the stamp {unique[counts.argmax()]} ns; expected"
-            " tracked people, with one pose per stamp (id 0: not tracked)"
+            f"{what}: {counts[most]} poses with the stamp {unique[most]} ns; expected tracked"
+            " people, with one pose per stamp (id 0: not tracked)"
         )
 
-    frame_ids = sorted({frame.frame_id for frame, _ in rows})
+    frame_ids = {pose.frame_id for pose in poses}
     if len(frame_ids) > 1:
-        raise DataError(f"{what}: expected one coordinate frame, got {', '.join(frame_ids)}")
+        listed = ", ".join(sorted(frame_ids))
+        raise DataError(f"{what}: expected one coordinate frame, got {listed}")
+
+    duration_ns = stamps[-1] - stamps[0]
+    if duration_ns / clock.period_ns >= _MOST_SAMPLES:
+        raise DataError(
+            f"{what}: {len(poses)} poses over {duration_ns * 1e-9:.0f} s; expected at most"
+            f" {_MOST_SAMPLES} periods of {clock.period_ns * 1e-6:.1f} ms"
+        )
+
+
+def _track_of(
+    person_id: int, poses: Sequence[_StampedPose], clock: _Clock, to_model: np.ndarray
+) -> UniformTrack:
+    """The track of one person, from poses by stamp; `to_model` as for `_values_of`."""
+    # In periods since the start
+    since_start = [pose.stamp_ns - clock.start_ns for pose in poses]
+    times = np.array(since_start) / clock.period_ns
+    gap = max(_GAP_PERIODS, GAP_S * 1e9 / clock.period_ns)
+
+    first = int(np.rint(times[0]))
+    last = int(np.rint(times[-1]))
+    grid = np.arange(first, last + 1)
+
+    values = np.array([_values_of(pose.pose, to_model) for pose in poses])
+    sampled = np.full((len(grid), JOINT_COUNT, 4), np.nan)
+    filled = np.zeros((len(grid), JOINT_COUNT), bool)
+    for j in range(JOINT_COUNT):
+        known = np.isfinite(values[:, j, :3]).all(-1)
+        if known.any():
+            curve = values[known, j]
+            sampled[:, j], filled[:, j] = _sample(times[known], curve, grid, gap)
+
+    return UniformTrack(
+        person_id=person_id,
+        first=first,
+        rate_hz=1e9 / clock.period_ns,
+        joints_m=sampled[..., :3],
+        std_m=sampled[..., 3],
+        filled=filled,
+    )
 
 
 def _values_of(pose: Skeleton3D, to_model: np.ndarray) -> np.ndarray:
@@ -168,59 +214,56 @@ def _values_of(pose: Skeleton3D, to_model: np.ndarray) -> np.ndarray:
     to_model: rotation (3, 3) from the axes of the track to those of the pose. A root whose
     covariance is not known adds nothing: without a camera it is at the origin.
     """
-    covariance = pose.covariance_m2 + np.nan_to_num(pose.root_covariance_m2)
+    root_covariance = np.nan_to_num(pose.root_covariance_m2)
+    covariance = pose.covariance_m2 + root_covariance
     variance = np.trace(covariance, axis1=-2, axis2=-1) / 3
-    std = np.sqrt(np.maximum(variance, 0.0))  # keeps NaN
-    return np.column_stack([pose.joints_m @ to_model, std])
+    std = np.sqrt(np.maximum(variance, 0.0))  # NaN stays
+
+    turned = pose.joints_m @ to_model
+    return np.column_stack([turned, std])
 
 
 def _sample(
-    times: np.ndarray, values: np.ndarray, grid: np.ndarray, most: float
+    times: np.ndarray, values: np.ndarray, grid: np.ndarray, gap: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each joint at the times of a grid, (T, 17, 4), and whether it was filled in, (T, 17).
+    """The values of a joint at the times of a grid, (T, 4), and whether they were filled in, (T,).
 
-    times: (S,) of the poses, in periods; values: (S, 17, 4); grid: (T,) in periods; most: longest
-    gap that is filled, in periods.
+    times: (S,) at which the joint is known, in periods; values: (S, 4); grid: (T,) in periods; gap:
+    longest one that is filled, in periods. Beside a longer one, and at both ends, a value counts
+    for half a period.
     """
-    sampled = np.full((len(grid), JOINT_COUNT, 4), np.nan)
-    filled = np.zeros((len(grid), JOINT_COUNT), bool)
-
-    for j in range(JOINT_COUNT):
-        known = np.isfinite(values[:, j, :3]).all(-1)
-        if known.any():
-            sampled[:, j], filled[:, j] = _sample_joint(times[known], values[known, j], grid, most)
-
-    return sampled, filled
-
-
-def _sample_joint(
-    times: np.ndarray, values: np.ndarray, grid: np.ndarray, most: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """One joint at the times of a grid, (T, 4), and whether it was filled in, (T,).
-
-    Beside a long gap, and at both ends, a position counts for half a period.
-    """
-    # Positions around each time
+    # The values around each time
     last = len(times) - 1
-    before = np.searchsorted(times, grid, "right").clip(1, last + 1) - 1
+    not_later = np.searchsorted(times, grid, "right") - 1
+    before = not_later.clip(0, last)
     after = np.minimum(before + 1, last)
+
     since = grid - times[before]
     until = times[after] - grid
     span = times[after] - times[before]
 
-    # How far each time is between them
-    share = np.clip(since / np.where(span > 0, span, 1.0), 0.0, 1.0)
-    long = span > most
-    share = np.where(long, np.rint(share), share)[:, None]
+    # How far each time is from one to the other: to the nearer one beside a long gap
+    positive = np.where(span > 0, span, 1.0)
+    share = np.clip(since / positive, 0.0, 1.0)
+    is_long = span > gap
+    share = np.where(is_long, np.rint(share), share)
 
     # Times without a pose
-    far = np.minimum(np.abs(since), np.abs(until)) > 0.5
+    nearest = np.minimum(np.abs(since), np.abs(until))
+    far = nearest > 0.5
     outside = (grid < times[0]) | (grid > times[-1])
-    unknown = far & (long | outside)
+    unknown = far & (is_long | outside)
 
-    # A weight of zero hides nothing: the standard deviation may be NaN
-    first, second = values[before], values[after]
-    between = (1 - share) * first + share * second
-    between = np.where(share == 0, first, np.where(share == 1, second, between))
-    between[unknown] = np.nan
-    return between, far & ~unknown
+    sampled = _between(values[before], values[after], share)
+    sampled[unknown] = np.nan
+    filled = far & ~unknown
+    return sampled, filled
+
+
+def _between(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Values (T, 4) that are `share` (T,) of the way from `first` to `second`; what has no part in
+    one may be NaN."""
+    part = share[:, None]
+    mixed = (1 - part) * first + part * second
+    mixed = np.where(part == 0, first, mixed)
+    return np.where(part == 1, second, mixed)

@@ -15,6 +15,7 @@ from lifting_ros.io.pose_json import read_json, write_json
 from lifting_ros.io.pose_rows import read_csv, read_parquet, write_csv, write_parquet
 from lifting_ros.io.pose_table import PoseFrame, read_frames, write_frames
 from lifting_ros.io.pose_trc import encode_trc
+from lifting_ros.io.progress import Progress
 from lifting_ros.io.uniform_track import UP, UniformTrack, uniform_tracks
 
 WRITERS: dict[str, Callable[[Path, Sequence[PoseFrame]], None]] = {
@@ -66,7 +67,7 @@ def write_persons(out: Path, frames: Sequence[PoseFrame], up: Sequence[float] = 
     encode = ENCODERS[out.suffix]
     lines = []
     with ExitStack() as files:
-        for track in tracks:
+        for track in Progress(tracks, desc="writing", unit=" people", delay=2):
             path = out
             if len(tracks) > 1:
                 path = out.with_stem(f"{out.stem}_{track.person_id}")

@@ -242,9 +242,11 @@ def _sample(
     until = times[after] - grid
     span = times[after] - times[before]
 
-    # How far each time is from one to the other: to the nearer one beside a long gap
+    # How far each time is from one to the other; rounded, so that a pose at that time is kept
     positive = np.where(span > 0, span, 1.0)
-    share = np.clip(since / positive, 0.0, 1.0)
+    share = np.clip(since / positive, 0.0, 1.0).round(6)
+
+    # Beside a long gap the nearer one
     is_long = span > gap
     share = np.where(is_long, np.rint(share), share)
 

@@ -13,6 +13,7 @@ from people import make_poses, see
 from scipy.spatial.transform import Rotation
 
 from lifting_ros.errors import DataError
+from lifting_ros.io.pose_bvh import _smallest_turn
 from lifting_ros.io.pose_files import ENCODERS, READERS, WRITERS, read_poses, write_persons
 from lifting_ros.io.pose_table import PoseFrame, frame_arrays, persons_of
 from lifting_ros.io.uniform_track import uniform_tracks
@@ -144,11 +145,23 @@ def test_c3d_is_read_by_another_library(tmp_path):
 def test_large_residuals_fit_a_byte(tmp_path):
     frames = recording()
     frames[3].persons[0].skeleton_3d.root_covariance_m2[:] = 4 * np.eye(3)
+    frames[6].persons[0].skeleton_3d.root_covariance_m2[:] = np.nan
+    frames[9].persons[0].skeleton_3d.covariance_m2[:] = np.nan
     write_persons(tmp_path / "a.c3d", frames)
     _, words, parameters = read_c3d(tmp_path / "a.c3d")
     scale = -parameters["POINT"]["SCALE"]["value"][0]
-    np.testing.assert_allclose(words[3] * scale, 1000 * np.sqrt(4 + VARIANCE_M2), atol=0.5 * scale)
-    np.testing.assert_allclose(words[4] * scale, STD_MM, atol=0.5 * scale)
+    expected = np.full((COUNT, 17), STD_MM)
+    expected[3] = 1000 * np.sqrt(4 + VARIANCE_M2)
+    expected[6] = 1000 * np.sqrt(VARIANCE_M2)  # at the origin
+    expected[9] = 0
+    np.testing.assert_allclose(words * scale, expected, atol=0.5 * scale)
+
+
+def test_c3d_can_be_converted_to_integers(tmp_path):
+    """Coordinates divided by the scale fit 16 bits."""
+    write_persons(tmp_path / "a.c3d", recording(POSES + [0, 0, 60.0]))
+    points, _, parameters = read_c3d(tmp_path / "a.c3d")
+    assert np.abs(points).max() / -parameters["POINT"]["SCALE"]["value"][0] <= 32767
 
 
 def rigid_poses(count):
@@ -178,6 +191,38 @@ def test_bvh_is_read_by_another_library(tmp_path):
     assert container.FrameTime == pytest.approx(1 / 30) and container.FrameCount == 200
     assert "0 mm (rms) and at most 0 mm from the joints; frames filled in: none" in line
     assert container.Root.Name == "pelvis" and len(container.Root.Channels) == 6
+
+
+def test_limbs_can_be_turned_around():
+    start = np.array([0.0, 0.4, 0.0])
+    ends = np.array([[0, -3.0, 0], [0, 2.0, 0], [1, -1e-9, 0], [1, 2, 3]])
+    for turned in (start, 2 * start, np.array([1.0, 2.0, 3.0])):
+        wanted = np.vstack([ends, -turned])
+        found = _smallest_turn(turned, wanted).apply(turned)
+        cosines = (found * wanted).sum(-1) / np.linalg.norm(found, axis=-1)
+        np.testing.assert_allclose(cosines, np.linalg.norm(wanted, axis=-1))
+
+
+def test_angles_do_not_jump_by_a_turn(tmp_path):
+    """A person who turns around twice."""
+    turns = Rotation.from_euler("y", np.linspace(0, 720, 60)[:, None], degrees=True)
+    pose = make_poses(1, yaw=False)[0]
+    poses = np.array([turn.apply(pose) for turn in turns])
+    frames = recording(TO_Y_UP * poses, PERIOD_NS * np.arange(60))
+    write_persons(tmp_path / "a.bvh", frames)
+    lines = (tmp_path / "a.bvh").read_text(encoding="utf-8").splitlines()[-60:]
+    angles = np.array([line.split() for line in lines], float)[:, 3:]
+    assert np.abs(np.diff(angles, axis=0)).max() < 20
+
+
+def test_a_pose_without_a_pelvis_plane_is_filled_in(tmp_path):
+    poses = np.repeat(POSES[:1], COUNT, 0)
+    hips = [JOINT_NAMES.index(name) for name in ("right_hip", "left_hip")]
+    poses[4, hips] = poses[4, 0]
+    (line,) = write_persons(tmp_path / "a.bvh", recording(poses))
+    assert line.endswith("frames filled in: 5")
+    joints, _ = read_bvh(tmp_path / "a.bvh")
+    np.testing.assert_allclose(joints[4], joints[3], atol=1e-3)
 
 
 def test_bvh_states_how_far_rigid_bones_are(tmp_path):
@@ -252,6 +297,14 @@ def test_two_people_are_two_files_of_one_time(tmp_path):
     _, _, parameters = read_c3d(tmp_path / "a_9.c3d")
     assert parameters["TRIAL"]["ACTUAL_START_FIELD"]["value"][0] == 6
     assert not (tmp_path / "a.trc").exists()
+
+
+def test_the_order_of_frames_does_not_matter():
+    frames = recording(lost=[0, 1])
+    (track,) = uniform_tracks(frames)
+    (other,) = uniform_tracks(frames[::-1])
+    assert other.first == track.first == 2
+    np.testing.assert_array_equal(other.joints_m, track.joints_m)
 
 
 def test_uneven_stamps_are_interpolated_at_an_even_rate():
@@ -366,6 +419,16 @@ def test_tables_come_back_as_they_were(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", READERS)
+def test_frames_of_one_stamp_stay_apart(tmp_path, suffix):
+    """Those with different coordinate frames."""
+    person = recording()[0].persons
+    frames = [PoseFrame(5, "left", person), PoseFrame(5, "right", (*person, *person))]
+    WRITERS[suffix](tmp_path / f"a{suffix}", frames)
+    found = read_poses(tmp_path / f"a{suffix}")
+    assert [(frame.frame_id, len(frame.persons)) for frame in found] == [("left", 1), ("right", 2)]
+
+
+@pytest.mark.parametrize("suffix", READERS)
 def test_nobody_is_a_table_without_rows(tmp_path, suffix):
     WRITERS[suffix](tmp_path / f"a{suffix}", [PoseFrame(5, FRAME, ())])
     assert not any(frame.persons for frame in read_poses(tmp_path / f"a{suffix}"))
@@ -431,6 +494,14 @@ def test_damaged_tables_are_one_line(tmp_path, suffix, damage):
     with pytest.raises((DataError, FileNotFoundError), match=str(path)) as error:
         read_poses(path)
     assert "\n" not in str(error.value)
+
+
+def test_json_of_another_version_is_refused(tmp_path):
+    path = tmp_path / "a.json"
+    WRITERS[".json"](path, recording())
+    path.write_text(path.read_text().replace('"version": 1', '"version": 2'))
+    with pytest.raises(DataError, match="version: expected 1, got 2"):
+        read_poses(path)
 
 
 @pytest.mark.parametrize(

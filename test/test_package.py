@@ -21,6 +21,7 @@ PIP = "pip"
 KEYS = {
     "ament_index_python": "rclpy",
     "builtin_interfaces": "builtin_interfaces",
+    "c3d": None,
     "cv2": "python3-opencv",
     "cv_bridge": "cv_bridge",
     "diagnostic_msgs": "diagnostic_msgs",
@@ -38,6 +39,7 @@ KEYS = {
     "onnxruntime": None,
     "onnxscript": None,
     "openvino": None,
+    "pyarrow": None,
     "rcl_interfaces": "rclpy",
     "ray": None,
     "rclpy": "rclpy",

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Open poses in an interactive 3D viewer (Rerun), on a timeline by stamp, or write them for it.
 
-BAG is a rosbag2 with Skeleton3DArray (`lifting bag`, `lifting record`). POSES.npz is what `lifting
-poses`, `lifting estimate` or `lifting lift` wrote; the poses of the last have no stamps and are
-shown one after the other, ten a second. Shown in metres, in the camera's optical frame (x right, y
-down, z forward): limbs, joints, and an ellipsoid of one standard deviation for each joint's
-covariance relative to the root; over the image, where the bag has it, the keypoints (pixels).
+BAG is a rosbag2 with Skeleton3DArray (`lifting bag`, `lifting record`). POSES is an .npz that
+`lifting poses`, `lifting estimate` or `lifting lift` wrote, or a .csv, .json or .parquet of
+`lifting poses`; TRC, C3D and BVH files are for other tools. The poses of `lifting lift` have no
+stamps and are shown one after the other, ten a second. Shown in metres, in the camera's optical
+frame (x right, y down, z forward): limbs, joints, and an ellipsoid of one standard deviation for
+each joint's covariance relative to the root; over the image, where the bag has it, the keypoints
+(pixels).
 The viewer is an extra: pip install rerun-sdk rosbags-image.
 """
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="BAG|POSES.npz", type=Path, help="what to show")
+    parser.add_argument("source", metavar="BAG|POSES", type=Path, help="what to show")
     parser.add_argument(
         "--save",
         type=Path,
@@ -47,18 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lifting_ros.cli.poses import read_bag_frames
+    from lifting_ros.cli.poses import read_pose_frames
     from lifting_ros.io.atomic import replacing
-    from lifting_ros.io.pose_table import read_frames
     from lifting_ros.viz.viewer import SkeletonViewer, load_rerun
 
     check(args)
-    if args.source.suffix == ".npz":
-        frames = read_frames(args.source)
-        image_topic = ""
-    else:
-        frames = read_bag_frames(args.source, args.topic)
-        image_topic = choose_image_topic(args.source, args.image)
+    frames = read_pose_frames(args.source, args.topic)
+    image_topic = "" if is_table(args.source) else choose_image_topic(args.source, args.image)
 
     load_rerun()  # raises where it is not installed
     if args.save is None:
@@ -78,8 +75,15 @@ def check(args: argparse.Namespace) -> None:
     if args.save:
         require_suffix("--save", args.save, ".rrd")
         require_folder_of("--save", args.save)
-    if args.source.suffix == ".npz" and (args.topic or args.image):
+    if is_table(args.source) and (args.topic or args.image):
         raise CommandError(f"{args.source}: --topic and --image are for bags")
+
+
+def is_table(source: Path) -> bool:
+    """Whether it is a file with a table of poses, not a bag."""
+    from lifting_ros.io.pose_files import READERS
+
+    return source.suffix in READERS
 
 
 def choose_image_topic(bag: Path, wanted: str) -> str:

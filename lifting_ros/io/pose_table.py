@@ -17,6 +17,7 @@ import numpy as np
 
 from lifting_ros.errors import DataError
 from lifting_ros.io.arrays import as_numbers, read_npz
+from lifting_ros.io.atomic import replacing
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT
 from lifting_ros.types import Person, Skeleton2D, Skeleton3D
 
@@ -166,13 +167,8 @@ def read_frames(path: str | Path) -> list[PoseFrame]:
     if len(lengths) != 1:
         raise DataError(f"{path}: expected as many rows of every array, got {sorted(lengths)}")
 
-    # Persons
-    persons = []
-    for k in range(count):
-        row = {name: values[k] for name, values in given.items()}
-        persons.append(_person(row))
-
     # Frames, also those without a person
+    persons = persons_of(given)
     if "frame_index" in arrays and "frame_stamp_ns" in arrays:
         return _frames_in_order(persons, arrays, path)
 
@@ -183,6 +179,26 @@ def read_frames(path: str | Path) -> list[PoseFrame]:
         frames.append(PoseFrame(int(stamp), "", shown))
 
     return frames
+
+
+def write_frames(path: str | Path, frames: Sequence[PoseFrame]) -> None:
+    """Write frames as an .npz that `read_frames` reads, whole or not at all."""
+    arrays: dict[str, Any] = dict(frame_arrays(frames))
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def persons_of(columns: Mapping[str, np.ndarray]) -> list[Person]:
+    """The N persons of columns, each (N, ...) and of the type of its `Column`.
+
+    Columns that are absent are unknown: NaN, no track, nothing seen.
+    """
+    persons = []
+    for k in range(len(columns["joints_m"])):
+        row = {name: values[k] for name, values in columns.items()}
+        persons.append(_person(row))
+
+    return persons
 
 
 def _frames_in_order(
@@ -201,7 +217,27 @@ def _frames_in_order(
     rows: list[list[Person]] = [[] for _ in stamps]
     for person, number in zip(persons, index, strict=True):
         rows[number].append(person)
-    return [PoseFrame(int(stamp), "", tuple(there)) for stamp, there in zip(stamps, rows)]
+
+    names = _read_frame_ids(arrays, len(stamps), path)
+    return [
+        PoseFrame(int(stamp), name, tuple(there)) for stamp, name, there in zip(stamps, names, rows)
+    ]
+
+
+def _read_frame_ids(
+    arrays: Mapping[str, np.ndarray], count: int, path: str | Path
+) -> Sequence[str]:
+    """The coordinate frame of each of `count` frames; empty where the file has none."""
+    if "frame_id" not in arrays:
+        return [""] * count
+
+    names = arrays["frame_id"]
+    if names.dtype.kind != "U" or names.shape != (count,):
+        raise DataError(
+            f"{path}: frame_id: expected the names of {count} coordinate frames, got {names.shape}"
+            f" of {names.dtype}"
+        )
+    return names.tolist()
 
 
 def _columns(columns: Mapping[str, Column], values: Sequence[Any]) -> Arrays:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`lifting poses`: a bag's poses as CSV and .npz, number for number, without ROS."""
+"""`lifting poses`: a bag's poses as CSV and .npz, number for number, without ROS; from tables and
+as a file for each person. test/io/test_pose_files.py has the formats."""
 
 from __future__ import annotations
 
@@ -19,9 +20,9 @@ import conftest_ros  # noqa: F401
 from ros_support import FRAME, header, person
 
 from lifting_ros.cli.main import main
-from lifting_ros.cli.poses import COLUMNS
 from lifting_ros.errors import DataError
 from lifting_ros.io.bag_poses import read_bag
+from lifting_ros.io.pose_rows import COLUMNS
 from lifting_ros.io.pose_table import read_frames
 from lifting_ros.ros.bag_estimation import Answer
 from lifting_ros.ros.bag_format import BagWriter
@@ -38,13 +39,18 @@ PERSONS = [(), (A,), (B, C)]
 STAMPS = [12 * 10**9 + k * 33_333_333 for k in range(3)]
 
 
-def write_poses(folder: Path, *namespaces: str, stamps: Sequence[int] = STAMPS) -> Path:
-    """A bag with PERSONS, at these stamps, under each of `namespaces`."""
+def write_poses(
+    folder: Path,
+    *namespaces: str,
+    stamps: Sequence[int] = STAMPS,
+    persons: Sequence[tuple] = PERSONS,
+) -> Path:
+    """A bag with persons, at these stamps, under each of `namespaces`."""
     with BagWriter(folder) as writer:
         for namespace in namespaces:
             topics = PoseTopics(writer, namespace, MarkerConfig(), skeleton_info("lite", "a", "b"))
-            for time_ns, stamp, persons in zip(STAMPS, stamps, PERSONS, strict=True):
-                topics.write(Answer(header(*divmod(stamp, 10**9)), persons), time_ns)
+            for time_ns, stamp, people in zip(STAMPS, stamps, persons):
+                topics.write(Answer(header(*divmod(stamp, 10**9)), people), time_ns)
     return folder
 
 
@@ -137,6 +143,30 @@ def test_lost_keypoints_are_not_taken_from_another_frame(tmp_path):
     np.testing.assert_array_equal(boxes[2], C.skeleton_2d.box_px)
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".json", ".parquet", ".csv"])
+def test_a_table_gives_the_same_csv_as_the_bag(bag, tmp_path, suffix):
+    table = tmp_path / f"poses{suffix}"
+    assert main(["poses", str(bag), "--out", str(table)]) == 0
+    for source, name in ((bag, "a.csv"), (table, "b.csv")):
+        assert main(["poses", str(source), "--out", str(tmp_path / name)]) == 0
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def test_each_person_of_a_bag_is_a_trc(bag, tmp_path, capsys):
+    out = tmp_path / "walk.trc"
+    assert main(["poses", str(bag), "--out", str(out), "--up", "0", "0", "1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    paths = [tmp_path / f"walk_{number}.trc" for number in (7, 9)]
+    assert [line.partition(": ")[0] for line in lines] == list(map(str, paths))
+    assert "person 7, 2 frames at 30.000 Hz from 0.033 s on; 0 of 34" in lines[0]
+    row = paths[1].read_text(encoding="utf-8").splitlines()[6].split("\t")
+    x, y, z = C.skeleton_3d.joints_m[5]
+    np.testing.assert_allclose(
+        [float(cell) for cell in row[17:20]], [1e3 * x, 1e3 * z, -1e3 * y], atol=1e-3
+    )
+    assert sorted(tmp_path.iterdir()) == paths
+
+
 @pytest.mark.parametrize("index", [[0, 1, 5], [0, -1, 1], [0, 1]])
 def test_rows_of_frames_that_are_not_there_are_refused(bag, tmp_path, index):
     out = tmp_path / "poses.npz"
@@ -182,7 +212,14 @@ def test_of_several_topics_one_has_to_be_chosen(tmp_path, capsys):
         (["none", "--out", "a.csv"], "none: no such bag"),
         (["text.mcap", "--out", "a.csv"], "text.mcap: not a readable bag"),
         (["empty", "--out", "a.csv"], "empty: not a readable bag"),
-        (["bag", "--out", "a.txt"], "ends in .csv or .npz"),
+        (["bag", "--out", "a.txt"], "ends in .csv or .npz or .json or .parquet"),
+        (["bag", "--out", "a.csv", "--up", "0", "0", "1"], "--up: only for .trc, .c3d and .bvh"),
+        (["bag", "--out", "a.trc", "--up", "0", "0", "0"], "--up: expected a direction"),
+        (["bag", "--out", "a.trc", "--up", "0", "nan", "0"], "--up: expected a direction"),
+        (["nobody", "--out", "a.trc"], "a.trc: not written: there is nobody in 1 frames"),
+        (["poses.trc", "--out", "a.csv"], "poses.trc: not read; expected a bag or .csv, .npz"),
+        (["none.npz", "--out", "a.csv"], "none.npz: no such file"),
+        (["none.json", "--topic", "/x", "--out", "a.csv"], "--topic is for bags"),
         (["bag", "--out", "none/a.csv"], "the folder does not exist"),
         (["bag", "--out", "a.csv", "--topic", "/x"], "--topic /x: no such topic with skeletons"),
     ],
@@ -192,6 +229,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(tmp_path, monkeypatch, capfd, 
     (tmp_path / "text.mcap").write_text("no bag")
     (tmp_path / "empty").mkdir()
     write_poses(tmp_path / "bag", "/lifting")
+    write_poses(tmp_path / "nobody", "/lifting", persons=[()], stamps=STAMPS[:1])
     before = sorted(tmp_path.rglob("*"))
     assert main(["poses", *arguments]) == 2
     said = capfd.readouterr().err.strip().splitlines()

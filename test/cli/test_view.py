@@ -125,11 +125,12 @@ def test_a_window_is_opened_unless_a_file_is_named(calls, bag, tmp_path):
     )
 
 
-def test_an_npz_shows_the_same_poses(calls, bag, tmp_path):
-    assert main(["poses", str(bag), "--out", str(tmp_path / "poses.npz")]) == 0
+@pytest.mark.parametrize("name", ["poses.npz", "poses.json"])
+def test_a_table_shows_the_same_poses(calls, bag, tmp_path, name):
+    assert main(["poses", str(bag), "--out", str(tmp_path / name)]) == 0
     assert main(["view", str(bag), "--save", str(tmp_path / "a.rrd")]) == 0
     of_bag, calls.logged = calls.logged, []
-    assert main(["view", str(tmp_path / "poses.npz"), "--save", str(tmp_path / "a.rrd")]) == 0
+    assert main(["view", str(tmp_path / name), "--save", str(tmp_path / "a.rrd")]) == 0
     people = [repr(row) for row in of_bag if "people" in row[1]]
     assert people == [repr(row) for row in calls.logged if "people" in row[1]] and people
 
@@ -144,6 +145,8 @@ def test_an_npz_shows_the_same_poses(calls, bag, tmp_path):
         (["text.npz", "--save", "a.rrd"], "text.npz: not a readable .npz"),
         (["other.npz", "--save", "a.rrd"], "other.npz: joints_m: no such array"),
         (["other.npz", "--topic", "/x"], "--topic and --image are for bags"),
+        (["other.csv", "--image", "/x"], "--topic and --image are for bags"),
+        (["walk.bvh", "--save", "a.rrd"], "walk.bvh: not read; expected a bag or .csv, .npz"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(  # noqa: PLR0913 - cases and fixtures

@@ -88,9 +88,15 @@ def test_every_attribute_survives_the_table(tmp_path):
     assert [frame.stamp_ns for frame in found] == [frame.stamp_ns for frame in FRAMES]
     again = frame_arrays(found)
     for name, values in frame_arrays(FRAMES).items():
-        if name != "frame_id":
-            assert again[name].dtype == values.dtype
-            np.testing.assert_array_equal(again[name], values, err_msg=name)
+        assert again[name].dtype == values.dtype
+        np.testing.assert_array_equal(again[name], values, err_msg=name)
+
+
+@pytest.mark.parametrize("names", [["camera"], [1, 2, 3]])
+def test_names_of_coordinate_frames_are_checked(tmp_path, names):
+    np.savez(tmp_path / "t.npz", **{**frame_arrays(FRAMES), "frame_id": np.array(names)})
+    with pytest.raises(DataError, match="frame_id: expected the names of 3 coordinate frames"):
+        read_frames(tmp_path / "t.npz")
 
 
 def test_columns_have_a_row_for_nobody_too():

@@ -101,9 +101,11 @@ def make_person_score(path: Path) -> PersonScorer:
 
     CheckpointError for coefficients in the file that cannot be used.
     """
-    from lifting_ros.keypoints.person_score import person_score, read_person_score
+    from lifting_ros.keypoints.person_score import person_score, read_person_score, read_probe
 
-    return partial(person_score, weights=read_person_score(path))
+    weights = read_person_score(path)
+    probe = read_probe(path) if weights is not None and weights.probe > 0 else None
+    return partial(person_score, weights=weights, probe=probe)
 
 
 def _choose(loaders: Mapping[str, T], path: Path, key: tuple[str, str], missing: str) -> T:

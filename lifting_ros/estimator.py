@@ -567,7 +567,7 @@ def _skeleton_2d(
         confidence=found.confidence,
         covariance_px2=found.covariance_px2,
         box_px=_box_of(found, detection),
-        score=score_person(detection.score, found.presence, found.ends),
+        score=score_person(detection.score, found),
     )
 
 

@@ -51,7 +51,7 @@ class KeypointNetwork(Protocol):
 class PersonScorer(Protocol):
     """Says whether a detection shows a person."""
 
-    def __call__(self, detection: float, presence: np.ndarray, ends: float) -> float:
+    def __call__(self, detection: float, found: FoundKeypoints) -> float:
         """The probability; arguments as in `keypoints.person_score.person_score`."""
 
 

@@ -52,6 +52,8 @@ class FoundKeypoints:
     ends: float = np.nan
     """Probability that a face, a hand or a foot is in the crop; NaN where the network does not
     tell."""
+    deep: np.ndarray | None = None
+    """(c,) the last layer of the network's trunk, averaged over the crop; None without a trunk."""
 
 
 @dataclass(frozen=True)

@@ -232,7 +232,7 @@ class Certain:
         points = side * (0.4 + 0.2 * torch.rand(14, 2, generator=torch.Generator().manual_seed(0)))
         maps = encode(points, (side, side)).expand(count, -1, -1, -1)
         ends = torch.full((count * (1 + mirrored), 17), 0.8)
-        return maps, torch.full((count, 14), 2.0), ends
+        return maps, torch.full((count, 14), 2.0), ends, None
 
 
 def test_second_crop_is_mirrored_and_low_scores_are_dropped(monkeypatch):
@@ -242,7 +242,8 @@ def test_second_crop_is_mirrored_and_low_scores_are_dropped(monkeypatch):
     detections = [Detection(np.array([x, 0.0, x + 100, 100]), 0.9) for x in (0, 200)]
     image = np.zeros((120, 320, 3), np.uint8)
     presence = torch.tensor(2.0).sigmoid().item()
-    score = estimator.score_person(0.9, np.full(14, presence), 0.8)
+    seen = dataclasses.replace(make_found(0, presence), ends=0.8)
+    score = estimator.score_person(0.9, seen)
 
     for least, found in ((score - 0.01, 2), (score + 0.01, 0)):
         monkeypatch.setattr(

@@ -44,7 +44,7 @@ class DetectorConfig:
         metadata={"description": "detector weights (.safetensors); empty: those that ship"},
     )
     score: float = field(
-        default=0.25,
+        default=0.2,
         metadata={"description": "minimum score of a person", "range": (0.0, 1.0), "live": True},
     )
     long_side_px: int = field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -83,29 +84,36 @@ def cut(image: np.ndarray, crop: Crop) -> np.ndarray:
     return resized(window, (crop.size_px, crop.size_px))
 
 
-def in_image_pixels(
-    areas: Sequence[Crop],
-    points_px: np.ndarray,
-    confidence: np.ndarray,
-    covariance_px2: np.ndarray,
-    presence: np.ndarray,
-    ends: np.ndarray,
-) -> list[FoundKeypoints]:
-    """The keypoints of each crop, in pixels of the image.
+class InCrops(NamedTuple):
+    """What a network finds in N crops, in their pixels; the values of `FoundKeypoints`."""
 
-    points_px: (N, J, 2) crop pixels; confidence, presence: (N, J); covariance_px2: (N, J, 2, 2);
-    ends: (N,).
-    """
-    found = []
+    points_px: np.ndarray
+    """(N, J, 2)"""
+    confidence: np.ndarray
+    """(N, J)"""
+    covariance_px2: np.ndarray
+    """(N, J, 2, 2)"""
+    presence: np.ndarray
+    """(N, J)"""
+    ends: np.ndarray
+    """(N,)"""
+    deep: np.ndarray | None
+    """(N, c); None without a trunk."""
+
+
+def in_image_pixels(areas: Sequence[Crop], found: InCrops) -> list[FoundKeypoints]:
+    """The keypoints of each crop, in pixels of the image."""
+    persons = []
     for index, area in enumerate(areas):
-        found.append(
+        persons.append(
             FoundKeypoints(
-                keypoints_px=area.to_image(points_px[index]),
-                confidence=confidence[index],
-                covariance_px2=covariance_px2[index] * area.scale**2,
-                presence=presence[index],
-                ends=float(ends[index]),
+                keypoints_px=area.to_image(found.points_px[index]),
+                confidence=found.confidence[index],
+                covariance_px2=found.covariance_px2[index] * area.scale**2,
+                presence=found.presence[index],
+                ends=float(found.ends[index]),
+                deep=None if found.deep is None else found.deep[index],
             )
         )
 
-    return found
+    return persons

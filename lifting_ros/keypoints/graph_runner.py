@@ -15,7 +15,7 @@ from lifting_ros.config import ConfigError, from_mapping
 from lifting_ros.io.checkpoint import CheckpointError, load_arrays, load_header, reason
 from lifting_ros.keypoints import compiled_maps
 from lifting_ros.keypoints.compiled_fusion import CompiledFusion
-from lifting_ros.keypoints.crop import crop_around, cut, in_image_pixels
+from lifting_ros.keypoints.crop import InCrops, crop_around, cut, in_image_pixels
 from lifting_ros.keypoints.network_config import NetworkConfig
 from lifting_ros.keypoints.person_score import ends_of
 from lifting_ros.skeleton import KEYPOINT_FLIP
@@ -95,28 +95,30 @@ class GraphRunner:
         """See `protocols.KeypointNetwork`."""
         areas = [crop_around(box, self.config.input_px) for box in boxes_px]
         crops = np.stack([cut(image, area) for image, area in zip(images, areas)])
-        maps, logits, highest = self.last(crops, mirrored)
+        maps, logits, highest, deep = self.last(crops, mirrored)
 
         presence = expit(logits.astype(np.float64))
         ends = ends_of(highest.astype(np.float64), mirrored)
         points, confidence, covariance = compiled_maps.keypoints(maps, presence, self.config)
-        return in_image_pixels(areas, points, confidence, covariance, presence, ends)
+        in_crops = InCrops(points, confidence, covariance, presence, ends, deep)
+        return in_image_pixels(areas, in_crops)
 
     def last(
         self, crops: np.ndarray, mirrored: bool = False
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The last stage's fused maps (N, 14, h, w), the presence logits (N, 14), and the largest
-        value (N, 17) of each of the trunk's maps.
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The last stage's fused maps (N, 14, h, w), the presence logits (N, 14), the largest value
+        (N, 17) of each of the trunk's maps, and its last layer (N, c), averaged over the crop.
 
-        crops: (N, S, S, 3) uint8 RGB; mirrored: the maps and the logits are the mean of the results
-        of each crop and of its mirror image, and the largest values (2 N, 17) are those of both.
+        crops: (N, S, S, 3) uint8 RGB; mirrored: maps, logits and last layer are the mean of the
+        results of each crop and of its mirror image, and the largest values (2 N, 17) are those of
+        both.
         """
         if not mirrored:
             return self._run(crops)
 
         flipped = crops[:, :, ::-1]
         both = np.concatenate([crops, flipped])
-        maps, presence, highest = self._run(both)
+        maps, presence, highest, deep = self._run(both)
 
         # Mean of each crop and its mirror image
         count = len(crops)
@@ -125,18 +127,20 @@ class GraphRunner:
         mirrored_presence = presence[count:, order]
         mean_maps = (maps[:count] + mirrored_maps) / 2
         mean_presence = (presence[:count] + mirrored_presence) / 2
-        return mean_maps, mean_presence, highest
+        mean_deep = (deep[:count] + deep[count:]) / 2
+        return mean_maps, mean_presence, highest, mean_deep
 
-    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         logits, features, deep, heat = self._opening(crops)
         highest = heat.max((2, 3))  # now, as outputs are valid until the next call
+        last_layer = deep.copy()
         fused = self._fuse(logits, 0)
         for index, stage in enumerate(self._stages, start=1):
             (logits,) = stage(features, fused)
             fused = self._fuse(logits, index)
 
         (presence,) = self._presence(deep, heat, fused)
-        return fused, presence, highest
+        return fused, presence, highest, last_layer
 
     def _fuse(self, logits: np.ndarray, stage: int) -> np.ndarray:
         belief = compiled_maps.softmax(logits)

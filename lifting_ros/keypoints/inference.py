@@ -18,7 +18,7 @@ from lifting_ros.config import ConfigError
 from lifting_ros.device import has_fast_bf16, lay_out_channels_last
 from lifting_ros.io.checkpoint import reason
 from lifting_ros.keypoints import belief_maps
-from lifting_ros.keypoints.crop import crop_around, cut, in_image_pixels
+from lifting_ros.keypoints.crop import InCrops, crop_around, cut, in_image_pixels
 from lifting_ros.keypoints.network import MultistageNetwork, NetworkOutput, StageOutput
 from lifting_ros.keypoints.network_weights import load_network
 from lifting_ros.keypoints.person_score import ends_of
@@ -134,7 +134,7 @@ class NetworkRunner:
         # Network
         areas = [crop_around(box, self.config.input_px) for box in boxes_px]
         crops = np.stack([cut(image, area) for image, area in zip(images, areas)])
-        maps, logits, highest = self.last(to_input(crops), mirrored)
+        maps, logits, highest, deep = self.last(to_input(crops), mirrored)
 
         # Keypoints in crop pixels
         points, confidence, covariance = belief_maps.keypoints(maps, logits, self.config)
@@ -145,23 +145,25 @@ class NetworkRunner:
         if highest is not None:
             ends = ends_of(_to_numpy(highest), mirrored)
 
-        return in_image_pixels(
-            areas,
+        in_crops = InCrops(
             _to_numpy(points),
             _to_numpy(confidence),
             _to_numpy(covariance),
             _to_numpy(presence),
             ends,
+            None if deep is None else _to_numpy(deep),
         )
+        return in_image_pixels(areas, in_crops)
 
     def last(
         self, crops: Tensor, mirrored: bool = False
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
         """The last stage's fused maps (N, 14, h, w), the presence logits (N, 14) if the variant has
-        them, and the largest value (N, 17) of each of the trunk's maps if there is a trunk.
+        them, the largest value (N, 17) of each of the trunk's maps and its last layer (N, c) if
+        there is a trunk.
 
-        mirrored: the maps and the logits are the mean of the results of each crop and of its mirror
-        image, and the largest values (2 N, 17) are those of both.
+        mirrored: maps, logits and last layer are the mean of the results of each crop and of its
+        mirror image, and the largest values (2 N, 17) are those of both.
         """
         if mirrored:
             batch = torch.cat([crops, crops.flip(-1)])
@@ -172,7 +174,7 @@ class NetworkRunner:
         maps = output.stages[-1].fused
         presence = output.presence
         if not mirrored:
-            return maps, presence, output.highest
+            return maps, presence, output.highest, output.deep
 
         # Mean of each crop and its mirror image
         count = len(crops)
@@ -182,7 +184,11 @@ class NetworkRunner:
             mirrored_presence = presence[count:, list(KEYPOINT_FLIP)]
             presence = (presence[:count] + mirrored_presence) / 2
 
-        return maps, presence, output.highest
+        deep = output.deep
+        if deep is not None:
+            deep = (deep[:count] + deep[count:]) / 2
+
+        return maps, presence, output.highest, deep
 
     def _run(self, crops: Tensor) -> NetworkOutput:
         crops = crops.to(self.device, self.dtype)
@@ -247,6 +253,7 @@ def _first_rows(output: NetworkOutput, count: int) -> NetworkOutput:
         presence=first_if_any(output.presence),
         trunk=first_if_any(output.trunk),
         highest=first_if_any(output.highest),
+        deep=first_if_any(output.deep),
     )
 
 
@@ -275,4 +282,5 @@ def _concatenate(parts: list[NetworkOutput]) -> NetworkOutput:
         presence=join_if_any([part.presence for part in parts]),
         trunk=join_if_any([part.trunk for part in parts]),
         highest=join_if_any([part.highest for part in parts]),
+        deep=join_if_any([part.deep for part in parts]),
     )

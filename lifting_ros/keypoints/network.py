@@ -47,6 +47,8 @@ class NetworkOutput(NamedTuple):
     highest: Tensor | None = None
     """(N, 17) the largest value of each of the trunk's maps of all persons; None without a
     trunk."""
+    deep: Tensor | None = None
+    """(N, c) the trunk's last layer, averaged over the crop; None without a trunk."""
 
 
 class NoFusion(nn.Module):
@@ -134,7 +136,7 @@ class MultistageNetwork(nn.Module):
 
         presence = self.presence(code, outputs[-1].fused)
         highest = code.heat.flatten(2).amax(-1)
-        return NetworkOutput(outputs, presence, code.own, highest)
+        return NetworkOutput(outputs, presence, code.own, highest, code.deep)
 
     def _stage(
         self, index: int, stage: nn.Module, features: Tensor, previous: Tensor | None

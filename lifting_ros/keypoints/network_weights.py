@@ -15,6 +15,7 @@ from lifting_ros.device import lay_out_channels_last
 from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason, save_tensors
 from lifting_ros.keypoints.fusion_candidates import FUSION_SIGMA
 from lifting_ros.keypoints.network import Fusion, MultistageNetwork, NetworkConfig, NoFusion
+from lifting_ros.keypoints.person_score import PROBE
 
 if TYPE_CHECKING:
     from lifting_ros.prior.ppca import MixturePPCA
@@ -54,22 +55,20 @@ def load_network(
 def load_without_fusion(path: str | Path) -> MultistageNetwork:
     """The same network without its fusion layers, for those who fuse elsewhere."""
     tensors, header = load_tensors(path)
-    kept = {}
-    for name, tensor in tensors.items():
-        if not name.startswith("fusion."):
-            kept[name] = tensor
-
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("fusion.")}
     return _restored(path, kept, header, None).float().eval()
 
 
 def _restored(
     path: str | Path, tensors: dict[str, Tensor], header: dict, prior: MixturePPCA | None
 ) -> MultistageNetwork:
-    """A network with these tensors; errors as `load_network`."""
+    """A network with these tensors, but for the probe of the person score, which is not a part of
+    it; errors as `load_network`."""
+    own = {name: tensor for name, tensor in tensors.items() if name != PROBE}
     try:
         config = from_mapping(NetworkConfig, header["network"])
         network = build_network(config, prior)
-        network.load_state_dict(tensors)
+        network.load_state_dict(own)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{path}: holds no network that this version knows ({reason(error)})"

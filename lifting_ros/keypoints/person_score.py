@@ -3,7 +3,8 @@
 keypoint network sees in the crop.
 
 Clothes on a hanger have shoulders and hips, but no face, hands or feet. The pretrained trunk of a
-network finds those by itself; its maps are the evidence that tells clothes from people.
+network finds those by itself: its maps tell clothes from people. So does a linear probe of its last
+layer, a logistic regression on the layer's mean over the crop.
 """
 
 from __future__ import annotations
@@ -12,16 +13,22 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit, logit
 
 from lifting_ros.config import ConfigError, from_mapping
-from lifting_ros.io.checkpoint import CheckpointError, load_header
+from lifting_ros.io.checkpoint import CheckpointError, load_arrays, load_header
+
+if TYPE_CHECKING:
+    from lifting_ros.types import FoundKeypoints
 
 HEADER = "person_score"
 """Name of the weights in the header of a network's weights file."""
+
+PROBE = "person_score.probe"
+"""Name of the linear probe among the tensors of a network's weights file."""
 
 ENDS = (0, 1, 2, 3, 4, 9, 10, 15, 16)
 """Among the trunk's 17 maps (COCO's order): nose, eyes, ears, wrists and ankles."""
@@ -64,34 +71,48 @@ class PersonScore:
             "range": _WEIGHT,
         },
     )
-    constant: float = field(
-        default=0.0, metadata={"description": "added to the three", "range": _CONSTANT}
+    probe: float = field(
+        default=0.0,
+        metadata={"description": "weight of the logit of the linear probe", "range": _WEIGHT},
     )
+    constant: float = field(
+        default=0.0, metadata={"description": "added to the four", "range": _CONSTANT}
+    )
+
+
+class Probe(NamedTuple):
+    """A linear probe: the logit of a person, from the last layer of a network's trunk."""
+
+    direction: np.ndarray
+    """(c,)"""
+    constant: float
+
+    def evidence(self, deep: np.ndarray) -> np.ndarray:
+        """Logits (...) of last layers (..., c), averaged over the crop."""
+        return _bounded(deep @ self.direction + self.constant)
 
 
 def person_score(
     detection: float,
-    presence: np.ndarray,
-    ends: float = np.nan,
+    found: FoundKeypoints,
     weights: PersonScore | None = None,
+    probe: Probe | None = None,
 ) -> float:
     """Probability that a person is there.
 
-    detection: the detector's score; presence: (14,) probabilities that the keypoints are in view;
-    ends: probability that a face, a hand or a foot is in the crop, NaN where the network does not
-    tell.
+    detection: the detector's score; found: what the network sees in the crop; probe: None counts as
+    a probe that cannot tell.
 
-    The keypoints count as the mean of the COUNTED_KEYPOINTS highest probabilities. With weights:
-    the logistic score. Without: a weighted geometric mean of the detector's score and the
-    keypoints, in which the keypoints count most.
+    The keypoints count as the mean of the COUNTED_KEYPOINTS highest probabilities of being in view.
+    With weights: the logistic score. Without, or without a trunk: a weighted geometric mean of the
+    detector's score and the keypoints, in which the keypoints count most.
     """
-    keypoints = surest(presence)
-    if weights is None or np.isnan(ends):
+    if weights is None or np.isnan(found.ends):
+        keypoints = surest(found.presence)
         return float(detection**DETECTOR_SHARE * keypoints ** (1 - DETECTOR_SHARE))
 
-    evidence = evidence_of(detection, keypoints, ends)
-    factors = np.array([weights.detector, weights.keypoints, weights.ends])
-    return float(expit(evidence @ factors + weights.constant))
+    evidence = evidence_of(detection, found, probe)
+    return float(expit(logit_of(weights, evidence)))
 
 
 def surest(presence: np.ndarray) -> float:
@@ -99,9 +120,17 @@ def surest(presence: np.ndarray) -> float:
     return float(np.mean(np.sort(presence)[-COUNTED_KEYPOINTS:]))
 
 
-def evidence_of(detection: float, keypoints: float, ends: float) -> np.ndarray:
-    """(3,) logits of the probabilities that the score is computed from."""
-    return bounded_logit(np.array([detection, keypoints, ends]))
+def evidence_of(detection: float, found: FoundKeypoints, probe: Probe | None) -> np.ndarray:
+    """(4,) logits that the score is computed from, in the order of `PersonScore`."""
+    probabilities = np.array([detection, surest(found.presence), found.ends])
+    probed = 0.0 if probe is None or found.deep is None else probe.evidence(found.deep)
+    return np.append(bounded_logit(probabilities), probed)
+
+
+def logit_of(weights: PersonScore, evidence: np.ndarray) -> np.ndarray:
+    """Logits (...) of the scores of evidence (..., 4)."""
+    factors = np.array([weights.detector, weights.keypoints, weights.ends, weights.probe])
+    return evidence @ factors + weights.constant
 
 
 def ends_of(highest: np.ndarray, mirrored: bool = False) -> np.ndarray:
@@ -116,6 +145,12 @@ def ends_of(highest: np.ndarray, mirrored: bool = False) -> np.ndarray:
 
     both = bounded_logit(ends.reshape(2, -1))
     return expit(both.mean(0))
+
+
+def _bounded(logits: np.ndarray) -> np.ndarray:
+    """Logits (...) of probabilities that are kept LEAST_PROBABILITY from 0 and 1."""
+    largest = logit(1 - LEAST_PROBABILITY)
+    return np.clip(logits, -largest, largest)
 
 
 def bounded_logit(probability: np.ndarray) -> np.ndarray:
@@ -141,6 +176,16 @@ def read_person_score(path: str | Path) -> PersonScore | None:
         return checked(header[HEADER])
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from None
+
+
+def read_probe(path: str | Path) -> Probe:
+    """The linear probe in a network's weights file; CheckpointError in one line for a file without
+    one, or one that is not a row of numbers."""
+    values = load_arrays(path, [PROBE])[PROBE].astype(np.float64)
+    if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
+        raise CheckpointError(f"{path}: {PROBE}: expected a row of at least two numbers")
+
+    return Probe(values[:-1], float(values[-1]))
 
 
 def checked(values: Mapping[str, Any]) -> PersonScore:

@@ -72,8 +72,8 @@ def test_mirrored_crop_gives_mirrored_maps(config):
     runner, images = NetworkRunner(network(config), CPU), torch.rand(3, 3, 64, 64)
     gaps = []
     for mirrored in (False, True):
-        maps, presence, _ = runner.last(images, mirrored)
-        other, other_presence, _ = runner.last(images.flip(-1), mirrored)
+        maps, presence, *_ = runner.last(images, mirrored)
+        other, other_presence, *_ = runner.last(images.flip(-1), mirrored)
         gaps.append((maps - other[:, list(KEYPOINT_FLIP)].flip(-1)).abs().max() / maps.max())
         if presence is not None:
             gaps[-1] = max(

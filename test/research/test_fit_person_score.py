@@ -6,41 +6,68 @@ import pytest
 from scipy.special import expit
 
 from lifting_ros.estimator import EstimatorConfig
-from lifting_ros.keypoints.person_score import PersonScore
+from lifting_ros.keypoints.person_score import PersonScore, logit_of
 from lifting_ros.research.datasets.half_seen import LEFT, half_seen
 from lifting_ros.research.training.fit_person_score import (
     HALF,
     ROOMS,
     Rows,
     fit,
+    fit_probe,
     held_out,
     highest,
-    logits,
     shares,
     shifted,
     shows,
     threshold_at,
+    with_probe,
 )
 from lifting_ros.types import FoundKeypoints
 
-TRUE = PersonScore(detector=0.8, keypoints=0.0, ends=1.6, constant=0.0)
+TRUE = PersonScore(detector=0.8, keypoints=0.0, ends=1.6, probe=0.7, constant=0.0)
+
+
+DIRECTION = np.array([0.5, -0.2, 0.1])
+"""Of the last layer, in which the probe's evidence is hidden."""
 
 
 def make_rows(count: int = 3000) -> Rows:
     """One row a picture, person or nobody as TRUE says."""
     rng = np.random.default_rng(0)
-    evidence = rng.normal(0, 2, (count, 3))
-    is_person = rng.random(count) < expit(logits(TRUE, evidence))
+    evidence = rng.normal(0, 2, (count, 4))
+    is_person = rng.random(count) < expit(logit_of(TRUE, evidence))
     number = np.arange(count)
     kind = np.where(is_person, HALF, ROOMS)
-    return Rows(evidence, expit(evidence[:, 0]), number, kind, number.astype(str))
+    deep = evidence[:, -1:] * DIRECTION + rng.normal(0, 0.1, (count, 3))
+    return Rows(evidence, deep, expit(evidence[:, 0]), number, kind, number.astype(str))
 
 
 def test_the_weights_that_made_the_rows_are_found():
     score = fit(make_rows())
     assert score.detector == pytest.approx(TRUE.detector, rel=0.2)
     assert score.ends == pytest.approx(TRUE.ends, rel=0.2)
+    assert score.probe == pytest.approx(TRUE.probe, rel=0.2)
     assert 0 <= score.keypoints < 0.1
+
+
+def test_the_probe_finds_the_direction_of_persons():
+    rows = make_rows()
+    probe = fit_probe(rows)
+    evidence = with_probe(rows, probe).evidence
+    np.testing.assert_array_equal(evidence[:, :3], rows.evidence[:, :3])
+    assert np.corrcoef(evidence[:, 3], rows.evidence[:, 3])[0, 1] > 0.97
+
+
+def test_kinds_weigh_the_same_however_many_rows_they_have():
+    """Ten copies of the rooms leave the probe as it is."""
+    rows = make_rows(600)
+    nobody = np.flatnonzero(~rows.is_person)
+    order = np.concatenate([np.arange(600), *[nobody] * 9])
+    repeated = rows._replace(deep=rows.deep[order], picture=rows.picture[order])
+    ours = fit_probe(rows).evidence(rows.deep)
+    theirs = fit_probe(repeated).evidence(rows.deep)
+    assert np.corrcoef(ours, theirs)[0, 1] > 0.99
+    assert abs(np.mean(ours - theirs)) < 0.1
 
 
 def test_evidence_that_speaks_against_a_person_gets_no_weight():
@@ -53,7 +80,7 @@ def test_the_default_least_score_gives_the_alarms_asked_for():
     rows = make_rows()
     score = shifted(fit(rows), rows, 0.05)
     least = EstimatorConfig().min_person_score
-    found = shares(expit(logits(score, rows.evidence)), rows, least)
+    found = shares(expit(logit_of(score, rows.evidence)), rows, least)
     assert found[ROOMS] == pytest.approx(0.05, abs=0.002)
     assert found[HALF] > 0.4
 

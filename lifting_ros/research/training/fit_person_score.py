@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fits the weights of a network's person score (`keypoints.person_score`) by logistic regression.
+"""Fits a network's person score (`keypoints.person_score`) by logistic regression.
 
-The rows are detections in pictures that no network was trained on: of labelled persons, whole and
-cut off, and in pictures of nobody.
+First the linear probe, on detections in the pictures of the trainings, because it has a weight for
+each channel of the trunk's last layer. Then the few weights of the score, on pictures that no
+network was trained on. Both see labelled persons, whole and cut off, and pictures of nobody.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from lifting_ros.estimator import EstimatorConfig, PoseEstimator
 from lifting_ros.io.arrays import read_images
 from lifting_ros.keypoints.person_score import (
     PersonScore,
+    Probe,
     bounded_logit,
     evidence_of,
+    logit_of,
     person_score,
-    surest,
 )
-from lifting_ros.research.datasets.crowd_pack import write_crowd_pack
-from lifting_ros.research.datasets.half_seen import half_seen
+from lifting_ros.research.datasets.crowd_pack import CrowdPack, open_crowd_pack, write_crowd_pack
+from lifting_ros.research.datasets.half_seen import LEFT, half_seen
 from lifting_ros.research.datasets.keypoints2d import keypoint_box, photo_sets_in, read_photo_set
 from lifting_ros.research.datasets.made_once import make_once
 from lifting_ros.research.datasets.mocap import find_mocap
@@ -39,6 +41,7 @@ from lifting_ros.types import FoundKeypoints
 
 WHOLE = "whole"
 HALF = "half seen"
+CROWDS = "rendered crowds"
 PHOTOGRAPHS = "photographs of nobody"
 PARTS = "parts of them"
 ROOMS = "rendered rooms"
@@ -64,29 +67,58 @@ _NEAR = 0.12
 box."""
 
 _RIDGE = 1e-3
-"""Weight of the squared coefficients of standardised evidence."""
+"""Weight of the squared coefficients of standardised evidence and layers."""
+
+PROBE_ROWS = 300
+"""Photographs of each set that the probe is fitted on, as far as there are so many."""
+
+PROBE_HALVES = 2
+"""Cut versions of each of them."""
+
+PROBE_PARTS = 5
+"""Windows of each photograph without people that the probe is fitted on."""
+
+PROBE_CROWDS = 500
+PROBE_ROOMS = 1000
+"""Rendered pictures with and without people that the probe is fitted on."""
+
+PROBE_SHARES = {
+    WHOLE: 0.2,
+    HALF: 0.2,
+    CROWDS: 0.1,
+    PHOTOGRAPHS: 0.1,
+    PARTS: 0.3,
+    ROOMS: 0.1,
+}
+"""Weight of all rows of a kind in the fit of the probe. More weight for rooms gave fewer alarms there
+and more in photographs."""
+
+_LEAST_STD = 1e-3
+"""Added to the standard deviation of what is standardised; some channels are nearly constant."""
 
 FOLDS = 5
 """Parts of the cross-validation; a photograph and its cut version are in the same one."""
 
 
 class Picture(NamedTuple):
-    """A picture with one labelled person, or with nobody."""
+    """A picture with labelled persons, or with nobody."""
 
     kind: str
     photograph: str
     """What it was made from."""
     image: np.ndarray
     """(H, W, 3) uint8 RGB."""
-    keypoints: np.ndarray | None
-    """(14, 3) of the person; None: nobody."""
+    persons: Sequence[np.ndarray]
+    """(14, 3) keypoints of each; empty: nobody."""
 
 
 class Rows(NamedTuple):
     """D detections in P pictures: those of the labelled persons, and all where nobody is."""
 
     evidence: np.ndarray
-    """(D, 3) of `person_score.evidence_of`."""
+    """(D, 4) of `person_score.evidence_of`."""
+    deep: np.ndarray
+    """(D, c) last layers of the trunk, averaged over the crop; float16."""
     plain: np.ndarray
     """(D,) score without weights."""
     picture: np.ndarray
@@ -133,60 +165,103 @@ def tune_pictures(data: Path, rooms: np.ndarray) -> Iterator[Picture]:
             photograph = f"{name} {row}"
             keypoints = photos.keypoints[row].astype(float)
             if row in rows[::step]:
-                yield Picture(WHOLE, photograph, photos.image(row), keypoints)
-            if name == "lspet":  # half an acrobat is nothing that a robot meets
-                continue
+                yield Picture(WHOLE, photograph, photos.image(row), [keypoints])
+            yield from _halves(name, photograph, photos.image(row), keypoints, row, 1)
 
-            rng = np.random.default_rng(row)
-            half = half_seen(photos.image(row), keypoints, rng)
-            if half is not None:
-                yield Picture(HALF, photograph, *half)
+    yield from _pictures_of_nobody(data, "tune", PARTS_OF_EACH)
+    yield from _rooms(rooms)
 
-    for number, image in enumerate(read_negatives(data / "negatives", "tune")):
+
+def probe_pictures(data: Path, rendered: CrowdPack) -> Iterator[Picture]:
+    """Pictures of the side `train` of `data`, and rendered ones with and without people."""
+    folder = data / "keypoints2d"
+    for name in photo_sets_in(folder):
+        photos = read_photo_set(folder, name)
+        rows = np.flatnonzero(rows_of(photos.validation, "train"))
+        step = -(-len(rows) // PROBE_ROWS)
+        for row in rows[::step]:
+            photograph = f"{name} {row}"
+            keypoints = photos.keypoints[row].astype(float)
+            image = photos.image(row)
+            yield Picture(WHOLE, photograph, image, [keypoints])
+            yield from _halves(name, photograph, image, keypoints, row, PROBE_HALVES)
+
+    yield from _pictures_of_nobody(data, "train", PROBE_PARTS)
+
+    # Rendered, with people first
+    for number in range(PROBE_CROWDS):
+        persons = rendered.keypoints[rendered.picture == number]
+        labelled = [keypoints for keypoints in persons if (keypoints[:, 2] > 0).sum() >= LEFT[0]]
+        image = np.asarray(rendered.images[number])
+        yield Picture(CROWDS, f"crowd {number}", image, labelled)
+
+    yield from _rooms(rendered.images[PROBE_CROWDS:])
+
+
+def open_probe_pack(folder: Path, data: Path) -> CrowdPack:
+    """The rendered pictures of `probe_pictures`, of the side `train`; rendered into `folder` where
+    they are not there yet."""
+    return open_crowd_pack(folder, data, "train", _ROOM_PX, PROBE_CROWDS, PROBE_ROOMS)
+
+
+def _halves(
+    name: str, photograph: str, image: np.ndarray, keypoints: np.ndarray, seed: int, count: int
+) -> Iterator[Picture]:
+    """Up to `count` cut versions of a photograph of the set `name`."""
+    if name == "lspet":  # half an acrobat is nothing that a robot meets
+        return
+
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        half = half_seen(image, keypoints, rng)
+        if half is not None:
+            part, moved = half
+            yield Picture(HALF, photograph, part, [moved])
+
+
+def _pictures_of_nobody(data: Path, side: str, parts: int) -> Iterator[Picture]:
+    """The photographs without people of a side, and windows of each."""
+    for number, image in enumerate(read_negatives(data / "negatives", side)):
         photograph = f"nobody {number}"
-        yield Picture(PHOTOGRAPHS, photograph, image, None)
-        for n in range(PARTS_OF_EACH):
+        yield Picture(PHOTOGRAPHS, photograph, image, [])
+        for n in range(parts):
             rng = np.random.default_rng((number, n))
-            yield Picture(PARTS, photograph, random_window(image, _PART_PX, rng), None)
-
-    for number, image in enumerate(rooms):
-        yield Picture(ROOMS, f"room {number}", np.asarray(image), None)
+            yield Picture(PARTS, photograph, random_window(image, _PART_PX, rng), [])
 
 
-def collect(estimators: Sequence[PoseEstimator], pictures: Iterable[Picture]) -> list[Rows]:
-    """The rows of each estimator; all have the same detector, which runs once."""
+def _rooms(images: Iterable[np.ndarray]) -> Iterator[Picture]:
+    for number, image in enumerate(images):
+        yield Picture(ROOMS, f"room {number}", np.asarray(image), [])
+
+
+def collect(estimator: PoseEstimator, pictures: Iterable[Picture]) -> Rows:
+    """The rows of pictures; the probe's evidence is 0 (`with_probe`)."""
     kind = []
     photograph = []
-    columns: list[list[tuple]] = [[] for _ in estimators]
+    rows = []
 
     for number, picture in enumerate(pictures):
         kind.append(picture.kind)
         photograph.append(picture.photograph)
-        detections = estimators[0].detector.detect(picture.image)
-        for estimator, rows in zip(estimators, columns):
-            for found, detection in estimator.look(picture.image, detections):
-                if picture.keypoints is not None and not shows(found, picture.keypoints):
-                    continue
+        detections = estimator.detector.detect(picture.image)
+        for found, detection in estimator.look(picture.image, detections):
+            if picture.persons and not any(shows(found, one) for one in picture.persons):
+                continue
 
-                keypoints = surest(found.presence)
-                evidence = evidence_of(detection.score, keypoints, found.ends)
-                plain = person_score(detection.score, found.presence)
-                rows.append((evidence, plain, number))
+            evidence = evidence_of(detection.score, found, None)
+            plain = person_score(detection.score, found)
+            deep = np.asarray(found.deep, np.float16)
+            rows.append((evidence, deep, plain, number))
 
-    result = []
-    for rows in columns:
-        evidence, plain, picture_number = zip(*rows)
-        result.append(
-            Rows(
-                np.array(evidence),
-                np.array(plain),
-                np.array(picture_number),
-                np.array(kind),
-                np.array(photograph),
-            )
-        )
+    evidence, deep, plain, picture_number = (np.array(column) for column in zip(*rows))
+    return Rows(evidence, deep, plain, picture_number, np.array(kind), np.array(photograph))
 
-    return result
+
+def with_probe(rows: Rows, probe: Probe) -> Rows:
+    """The same rows with the evidence of a probe."""
+    evidence = rows.evidence.copy()
+    evidence[:, -1] = probe.evidence(rows.deep.astype(float))
+    return rows._replace(evidence=evidence)
 
 
 def shows(found: FoundKeypoints, keypoints: np.ndarray) -> bool:
@@ -206,42 +281,57 @@ def fit(rows: Rows, used: np.ndarray | None = None) -> PersonScore:
     if used is None:
         used = np.ones(len(rows.evidence), bool)
 
-    evidence = rows.evidence[used]
     is_person = rows.is_person[used]
-    mean = evidence.mean(0)
-    std = evidence.std(0) + 1e-9
-    inputs = (evidence - mean) / std
     weight = np.where(is_person, 0.5 / is_person.sum(), 0.5 / (~is_person).sum())
+    factors, constant = _logistic(rows.evidence[used], is_person, weight, least=0.0)
+    return PersonScore(*map(float, factors), constant)
+
+
+def fit_probe(rows: Rows) -> Probe:
+    """The likeliest linear probe; each kind of pictures weighs as in PROBE_SHARES."""
+    kind = rows.kind[rows.picture]
+    weight = np.zeros(len(kind))
+    for name in np.unique(kind):
+        of_kind = kind == name
+        weight[of_kind] = PROBE_SHARES[name] / of_kind.sum()
+
+    deep = rows.deep.astype(float)
+    return Probe(*_logistic(deep, rows.is_person, weight / weight.sum()))
+
+
+def _logistic(
+    inputs: np.ndarray, is_person: np.ndarray, weight: np.ndarray, least: float | None = None
+) -> tuple[np.ndarray, float]:
+    """Factors (K,) and constant of the likeliest logistic regression of rows (D, K) with weights
+    (D,); no factor is below `least`."""
+    mean = inputs.mean(0)
+    std = inputs.std(0) + _LEAST_STD
+    standardised = (inputs - mean) / std
     sign = np.where(is_person, 1.0, -1.0)
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         factors = parameters[:-1]
-        margin = sign * (inputs @ factors + parameters[-1])
+        margin = sign * (standardised @ factors + parameters[-1])
         value = weight @ np.logaddexp(0, -margin) + _RIDGE * factors @ factors
         pull = -weight * sign * expit(-margin)
-        gradient = np.append(inputs.T @ pull + 2 * _RIDGE * factors, pull.sum())
+        gradient = np.append(standardised.T @ pull + 2 * _RIDGE * factors, pull.sum())
         return value, gradient
 
-    bounds = [(0, None)] * 3 + [(None, None)]
-    best = minimize(loss, np.zeros(4), jac=True, method="L-BFGS-B", bounds=bounds)
-    factors = best.x[:3] / std
-    constant = best.x[3] - factors @ mean
-    return PersonScore(*map(float, factors), float(constant))
+    count = inputs.shape[1]
+    bounds = [(least, None)] * count + [(None, None)]
+    best = minimize(loss, np.zeros(count + 1), jac=True, method="L-BFGS-B", bounds=bounds)
+    factors = best.x[:-1] / std
+    constant = best.x[-1] - factors @ mean
+    return factors, float(constant)
 
 
 def shifted(score: PersonScore, rows: Rows, alarms: float) -> PersonScore:
     """The same with another constant: at the default `min_person_score`, a share `alarms` of the
     rendered rooms has a false alarm."""
-    threshold = threshold_at(logits(score, rows.evidence), rows, alarms)
+    threshold = threshold_at(logit_of(score, rows.evidence), rows, alarms)
     wanted = bounded_logit(np.array(EstimatorConfig().min_person_score))
     constant = score.constant + float(wanted) - threshold
     return dataclasses.replace(score, constant=constant)
-
-
-def logits(score: PersonScore, evidence: np.ndarray) -> np.ndarray:
-    """(D,) logits of the scores of rows (D, 3)."""
-    factors = np.array([score.detector, score.keypoints, score.ends])
-    return evidence @ factors + score.constant
 
 
 def held_out(rows: Rows, folds: int = FOLDS) -> np.ndarray:
@@ -253,7 +343,7 @@ def held_out(rows: Rows, folds: int = FOLDS) -> np.ndarray:
     result = np.zeros(len(rows.evidence))
     for one in range(folds):
         score = fit(rows, fold != one)
-        result[fold == one] = logits(score, rows.evidence[fold == one])
+        result[fold == one] = logit_of(score, rows.evidence[fold == one])
 
     return result
 

@@ -192,7 +192,7 @@ def checked(values: Mapping[str, Any]) -> PersonScore:
     """The weights of a mapping; ConfigError for one that is missing or outside its range."""
     score = from_mapping(PersonScore, values, prefix=f"{HEADER}.")
     for one in dataclasses.fields(PersonScore):
-        if one.name not in values:
+        if one.name not in values and one.name != "probe":  # older files have no probe
             raise ConfigError(f"{HEADER}.{one.name}: missing")
 
     return score

@@ -133,6 +133,15 @@ def test_weights_are_read_as_written(tmp_path):
     assert read_person_score(path) == SCORE
 
 
+def test_files_without_a_probe_still_load(tmp_path):
+    path = tmp_path / "a.safetensors"
+    values = dataclasses.asdict(SCORE)
+    del values["probe"]
+    write(path, values)
+    assert read_person_score(path) == dataclasses.replace(SCORE, probe=0.0)
+    assert 0 < make_person_score(path)(0.9, seen(0.9, 0.9)) < 1
+
+
 def test_files_without_weights_still_load(tmp_path):
     path = tmp_path / "a.safetensors"
     write(path, None)

@@ -90,8 +90,8 @@ PROBE_SHARES = {
     PARTS: 0.3,
     ROOMS: 0.1,
 }
-"""Weight of all rows of a kind in the fit of the probe. More weight for rooms gave fewer alarms there
-and more in photographs."""
+"""Weight of all rows of a kind in the fit of the probe. More weight for rooms gave fewer alarms
+there and more in photographs."""
 
 _LEAST_STD = 1e-3
 """Added to the standard deviation of what is standardised; some channels are nearly constant."""

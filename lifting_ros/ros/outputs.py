@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from threading import Lock
 
 import numpy as np
@@ -18,7 +18,7 @@ from visualization_msgs.msg import MarkerArray
 
 from lifting_ros.estimator import KeypointLifter, model_name
 from lifting_ros.msg import HypothesisArray, Skeleton2DArray, Skeleton3DArray, SkeletonInfo
-from lifting_ros.ros.body_models import BodyModels, joint_state
+from lifting_ros.ros.body_models import BodyModels
 from lifting_ros.ros.camera_names import CameraNames
 from lifting_ros.ros.conversions import (
     header_ns,
@@ -182,18 +182,31 @@ class Outputs:
     def _publish_models(
         self, persons: Sequence[Person], header: Header, config: NodeConfig
     ) -> None:
-        """Publish joint states, and URDFs if one of them is new."""
-        namers = self._frames.namers(config.tf.prefix)
-        if self._is_wanted("~/joint_states"):
-            self._publishers["~/joint_states"].publish(joint_state(persons, namers, header))
+        """Publish URDFs if one of them is new, and the joint states that go with them.
 
-        if self._is_wanted("~/urdf") and self._models.renew(persons, namers):
-            for urdf in self._models.current(persons, namers):
-                self._publishers["~/urdf"].publish(urdf)
+        Who subscribes to joint states may ask for the URDF later: URDFs are latched for either.
+        """
+        namers = self._frames.namers(config.tf.prefix)
+        ids = self._frames.hri_ids(config.tf.prefix)
+        if not self._want_models(ids.values()):
+            return
+
+        urdfs = self._models.renew(persons, namers)
+        for urdf in urdfs.values():
+            self._publishers["~/urdf"].publish(urdf)
+
+        if self._is_wanted("~/joint_states"):
+            state = self._models.joint_state(persons, namers, header)
+            self._publishers["~/joint_states"].publish(state)
 
         if self._humans is not None:
-            ids = self._frames.hri_ids(config.tf.prefix)
-            self._humans.publish_models(persons, ids, namers, header)
+            self._humans.publish_urdfs(urdfs, ids)
+            self._humans.publish_joint_states(persons, ids, namers, self._models, header)
+
+    def _want_models(self, bodies: Iterable[str]) -> bool:
+        """Whether anybody subscribes to joint states or URDFs, also of one body as in REP 155."""
+        of_humans = self._humans is not None and self._humans.want_models(bodies)
+        return of_humans or self._is_wanted("~/joint_states") or self._is_wanted("~/urdf")
 
     def publish_2d(
         self,

@@ -30,6 +30,7 @@ from lifting_ros.ros.humans import Humans
 from lifting_ros.ros.markers import MarkerBuilder
 from lifting_ros.ros.parameters import NodeConfig
 from lifting_ros.ros.skeleton_messages import hypotheses_to_array
+from lifting_ros.ros.standard_messages import standard_topics
 from lifting_ros.ros.transforms import BodyFrames
 from lifting_ros.types import Person
 
@@ -58,6 +59,9 @@ class Outputs:
         self._publishers = {
             topic: self._publisher(kind, topic, 10) for topic, kind in TOPICS.items()
         }
+        self._standard = standard_topics()
+        for topic, standard in self._standard.items():
+            self._publishers[topic] = self._publisher(standard.kind, topic, 10)
         self._info = self._publisher(SkeletonInfo, "~/info", LATCHED)
 
         self._tf: Publisher | None = None
@@ -165,6 +169,8 @@ class Outputs:
         if image is not None and self._is_wanted("~/debug_image"):
             self._publishers["~/debug_image"].publish(debug_image(image, persons, header))
 
+        self._publish_standard(persons, header_3d, in_image=False)
+
         if config.tf.publish:
             frames = self._frames.build(persons, header_3d, config.tf.prefix)
             with self._tf_lock:
@@ -182,9 +188,18 @@ class Outputs:
         if self._is_wanted("~/skeletons_2d"):
             self._publishers["~/skeletons_2d"].publish(persons_to_array_2d(persons, header))
 
+        self._publish_standard(persons, header, in_image=True)
+
         if self._humans is not None:
             size = None if image is None else image.shape[1::-1]
             self._humans.publish(persons, self._frames.hri_ids(config.tf.prefix), header, size)
+
+    def _publish_standard(self, persons: Sequence[Person], header: Header, in_image: bool) -> None:
+        """Publish the standard messages that are given in the image, or those that are not."""
+        for topic, standard in self._standard.items():
+            if standard.in_image == in_image and self._is_wanted(topic):
+                message = standard.build(standard.messages, persons, header)
+                self._publishers[topic].publish(message)
 
     def _is_wanted(self, topic: str) -> bool:
         return self._publishers[topic].get_subscription_count() > 0

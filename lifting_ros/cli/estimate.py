@@ -81,6 +81,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     parser.add_argument(
+        "--blur-faces",
+        action="store_true",
+        help="hide heads in --overlay; the detector sees every image. People who are not found are"
+        " not hidden",
+    )
+
+    parser.add_argument(
         "--camera", metavar="CAMERA.yaml", help="calibration, as camera_calibration writes it"
     )
     parser.add_argument(
@@ -126,6 +133,8 @@ def check(args: argparse.Namespace) -> None:
     if args.overlay:
         require_suffix("--overlay", args.overlay, ".png", ".mp4")
         require_folder_of("--overlay", args.overlay)
+    elif args.blur_faces:
+        raise CommandError("--blur-faces: only with --overlay, which shows images")
 
     require_at_least("--max-frames", args.max_frames, 0)
     if args.out.endswith(".mcap"):
@@ -142,6 +151,7 @@ def run_bag(args: argparse.Namespace, models: Models) -> None:
     from lifting_ros.cli.poses import write_poses
 
     given = {
+        "--blur-faces": args.blur_faces,
         "--overlay": bool(args.overlay),
         "--max-frames": bool(args.max_frames),
         "--track": args.track is not None,
@@ -204,8 +214,10 @@ def run_frames(args: argparse.Namespace, models: Models) -> None:
 def make_config(args: argparse.Namespace) -> EstimatorConfig:
     """The estimator's configuration from the options."""
     from lifting_ros.estimator import EstimatorConfig
+    from lifting_ros.video import detect_always
 
-    return EstimatorConfig(device=args.device, lifter=args.lifter)
+    config = EstimatorConfig(device=args.device, lifter=args.lifter)
+    return detect_always(config) if args.blur_faces else config
 
 
 def cameras_of(source: ImageSource, path: str | None) -> Cameras | None:
@@ -240,6 +252,7 @@ def estimate_frames(
     from lifting_ros.io.progress import Progress
     from lifting_ros.tracking.tracking import Tracker, TrackerConfig
     from lifting_ros.video import VideoEstimator
+    from lifting_ros.viz.anonymise import hidden_regions, hide_heads
 
     track = args.track if args.track is not None else not source.images
     lag_s = 0.0 if source.live else SMOOTHING_LAG_S
@@ -249,11 +262,15 @@ def estimate_frames(
     total = min(filter(None, (limit, source.count)), default=None)
 
     frames = []
-    waiting_images = deque()  # of the frames that the tracker has not returned yet
+    # Image and rejected skeletons of the frames that the tracker has not returned yet
+    waiting = deque()
 
     def take(done: list[TrackedFrame]) -> None:
         for frame in done:
-            overlay.add(len(frames), waiting_images.popleft(), frame.persons)
+            image, rejected = waiting.popleft()
+            if args.blur_faces:
+                image = hide_heads(image, hidden_regions(frame.persons, rejected + frame.unseen))
+            overlay.add(len(frames), image, frame.persons)
             frames.append(frame)
 
     losses = Losses()
@@ -264,9 +281,9 @@ def estimate_frames(
             for frame in bar:
                 image = frame.rgb
                 camera = cameras.of(image, frame.name) if cameras else None
-                persons = video.estimate(frame.stamp_ns, image, camera).persons
-                waiting_images.append(image)
-                take(tracker.update(frame.stamp_ns, persons))
+                estimate = video.estimate(frame.stamp_ns, image, camera)
+                waiting.append((image, estimate.rejected))
+                take(tracker.update(frame.stamp_ns, estimate.persons))
         except KeyboardInterrupt:
             if not source.live:
                 raise

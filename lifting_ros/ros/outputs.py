@@ -18,6 +18,7 @@ from visualization_msgs.msg import MarkerArray
 
 from lifting_ros.estimator import KeypointLifter, model_name
 from lifting_ros.msg import HypothesisArray, Skeleton2DArray, Skeleton3DArray, SkeletonInfo
+from lifting_ros.ros.blurred_images import anonymous_image
 from lifting_ros.ros.camera_names import CameraNames
 from lifting_ros.ros.conversions import (
     header_ns,
@@ -32,7 +33,8 @@ from lifting_ros.ros.parameters import NodeConfig
 from lifting_ros.ros.skeleton_messages import hypotheses_to_array
 from lifting_ros.ros.standard_messages import standard_topics
 from lifting_ros.ros.transforms import BodyFrames
-from lifting_ros.types import Person
+from lifting_ros.types import Person, Skeleton2D
+from lifting_ros.viz.anonymise import hidden_regions
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TOPICS = {
@@ -41,6 +43,7 @@ TOPICS = {
     "~/hypotheses": HypothesisArray,
     "~/markers": MarkerArray,
     "~/debug_image": Image,
+    "~/anonymous_image": Image,
 }
 """Topics whose subscribers make the node process images."""
 
@@ -86,6 +89,10 @@ class Outputs:
             return True
 
         return self._humans is not None and self._humans.have_listeners()
+
+    def hide_heads(self) -> bool:
+        """Whether somebody asks for images with hidden heads, for which nobody may be missed."""
+        return self._is_wanted("~/anonymous_image")
 
     def configure(self, config: NodeConfig) -> None:
         """Create the optional publishers; ConfigError in one line if their package is missing."""
@@ -146,11 +153,13 @@ class Outputs:
         config: NodeConfig,
         image: np.ndarray | None = None,
         frame_3d: str = "",
+        others: Sequence[Skeleton2D] | None = None,
     ) -> None:
         """Publish the persons of an image (H, W, 3) RGB under its own header.
 
-        frame_3d: the frame of the 3D messages; empty for the image's frame. Empty arrays are
-        published when nobody was found.
+        frame_3d: the frame of the 3D messages; empty for the image's frame. others: as in
+        `hidden_regions`; None where somebody may be missing: no image with hidden heads is
+        published then. Empty arrays are published when nobody was found.
         """
         header_3d = Header(stamp=header.stamp, frame_id=frame_3d or header.frame_id)
         self._frames.assign(persons, header_ns(header))
@@ -168,6 +177,10 @@ class Outputs:
 
         if image is not None and self._is_wanted("~/debug_image"):
             self._publishers["~/debug_image"].publish(debug_image(image, persons, header))
+
+        if image is not None and others is not None and self.hide_heads():
+            regions = hidden_regions(persons, others)
+            self._publishers["~/anonymous_image"].publish(anonymous_image(image, regions, header))
 
         self._publish_standard(persons, header_3d, in_image=False)
 

@@ -53,6 +53,7 @@ def test_without_topics_the_outputs_of_the_node_are_recorded():
     published = {f"/lifting/{name}" for name in re.findall(r'"~/(\w+)"', source)} - {
         "/lifting/enable",
         "/lifting/debug_image",
+        "/lifting/anonymous_image",
         "/lifting/poses",
         "/lifting/people",
         "/lifting/detections_2d",

@@ -34,6 +34,7 @@ from lifting_ros.types import Detection, FoundKeypoints, LiftedPoses, Person, Sk
 if TYPE_CHECKING:
     import torch
 
+    from lifting_ros.keypoints.stage_maps import StageInspector
     from lifting_ros.protocols import PersonScorer, PoseLifter
 
 T = TypeVar("T")
@@ -185,6 +186,17 @@ def network_and_detector(config: EstimatorConfig) -> tuple[Path, Path]:
         return WEIGHTS / f"{network}.safetensors", Path(detector)
 
     return Path(network), Path(detector)
+
+
+def load_stage_inspector(config: EstimatorConfig) -> StageInspector:
+    """What shows the belief maps of every stage, in torch, with the network, the prior and the
+    device of `config`; errors as in `PoseEstimator`."""
+    from lifting_ros.device import choose_device
+    from lifting_ros.keypoints.stage_maps import load_inspector
+
+    weights, _ = network_and_detector(config)
+    prior = MixturePPCA.load(Path(config.prior or WEIGHTS / "prior.npz"))
+    return load_inspector(weights, prior, choose_device(config.device), config.stages)
 
 
 def model_name(config: EstimatorConfig, network: bool = True) -> str:

@@ -81,6 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     parser.add_argument(
+        "--stages",
+        metavar="OUT.png",
+        help="also a picture of the belief maps of every stage, before and after fusion, of the"
+        " person with the highest score; for a single image",
+    )
+    parser.add_argument(
         "--blur-faces",
         action="store_true",
         help="hide heads in --overlay; the detector sees every image. People who are not found are"
@@ -136,6 +142,11 @@ def check(args: argparse.Namespace) -> None:
     elif args.blur_faces:
         raise CommandError("--blur-faces: only with --overlay, which shows images")
 
+    if args.stages:
+        if args.blur_faces:
+            raise CommandError("--blur-faces: not with --stages, which shows the person")
+        require_suffix("--stages", args.stages, ".png")
+        require_folder_of("--stages", args.stages)
     require_at_least("--max-frames", args.max_frames, 0)
     if args.out.endswith(".mcap"):
         check_ros()
@@ -153,6 +164,7 @@ def run_bag(args: argparse.Namespace, models: Models) -> None:
     given = {
         "--blur-faces": args.blur_faces,
         "--overlay": bool(args.overlay),
+        "--stages": bool(args.stages),
         "--max-frames": bool(args.max_frames),
         "--track": args.track is not None,
         "--lifter": args.lifter != "ppca",
@@ -195,6 +207,8 @@ def run_frames(args: argparse.Namespace, models: Models) -> None:
 
     source = open_source(args.source)
     cameras = cameras_of(source, args.camera)
+    if args.stages and not (source.images and source.count == 1):
+        raise CommandError("--stages: only with a single image")
 
     from lifting_ros.device import use_threads
 
@@ -206,9 +220,32 @@ def run_frames(args: argparse.Namespace, models: Models) -> None:
     else:
         write_npz(args.out, table_of(frames))
 
+    if args.stages:
+        write_stages(args.stages, next(iter(source.stamped())).rgb, frames, estimator)
+
     people = sum(len(frame.persons) for frame in frames)
     occupied = sum(bool(frame.persons) for frame in frames)
     print(f"{people} persons in {occupied} of {len(frames)} frames: {args.out}")
+
+
+def write_stages(path: str, image: np.ndarray, frames: Frames, estimator: PoseEstimator) -> None:
+    """Write the belief maps of the best person in an image, or say that nobody is found."""
+    import cv2
+
+    from lifting_ros.estimator import load_stage_inspector
+    from lifting_ros.io.atomic import replacing
+    from lifting_ros.viz.belief_pictures import draw_stages
+
+    persons = [person for frame in frames for person in frame.persons]
+    if not persons:
+        print("lifting estimate: --stages: nobody is found, no picture", file=sys.stderr)
+        return
+
+    best = max((person.skeleton_2d for person in persons), key=lambda skeleton: skeleton.score)
+    maps = load_stage_inspector(estimator.config).look(image, best.box_px)
+    with replacing(path, keep_suffix=True) as partial:
+        if not cv2.imwrite(str(partial), draw_stages(maps)[..., ::-1]):
+            raise CommandError(f"--stages {path}: the picture cannot be written")
 
 
 def make_config(args: argparse.Namespace) -> EstimatorConfig:

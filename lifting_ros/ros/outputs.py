@@ -27,6 +27,7 @@ from lifting_ros.ros.conversions import (
     skeleton_info,
 )
 from lifting_ros.ros.debug_image import debug_image
+from lifting_ros.ros.debug_maps import DebugMaps
 from lifting_ros.ros.humans import Humans
 from lifting_ros.ros.markers import MarkerBuilder
 from lifting_ros.ros.parameters import NodeConfig
@@ -44,6 +45,7 @@ TOPICS = {
     "~/markers": MarkerArray,
     "~/debug_image": Image,
     "~/anonymous_image": Image,
+    "~/debug_maps": Image,
 }
 """Topics whose subscribers make the node process images."""
 
@@ -76,6 +78,7 @@ class Outputs:
 
         self._markers = MarkerBuilder(config.markers)
         self._frames = _body_frames(config)
+        self._debug_maps = DebugMaps()
 
     def _publisher(self, kind: type, topic: str, qos: QoSProfile | int) -> LifecyclePublisher:
         overrides = QoSOverridingOptions.with_default_policies()
@@ -189,6 +192,23 @@ class Outputs:
             with self._tf_lock:
                 if self._tf is not None:
                     self._tf.publish(frames)
+
+        self._publish_debug_maps(persons, header, config, image)
+
+    def _publish_debug_maps(
+        self,
+        persons: Sequence[Person],
+        header: Header,
+        config: NodeConfig,
+        image: np.ndarray | None,
+    ) -> None:
+        """Publish ~/debug_maps, after everything else: the first one has to load a network."""
+        if not self._is_wanted("~/debug_maps"):
+            self._debug_maps.release()
+        elif image is not None:
+            message = self._debug_maps.build(image, persons, header, config.debug, config.estimator)
+            if message is not None:
+                self._publishers["~/debug_maps"].publish(message)
 
     def publish_2d(
         self,

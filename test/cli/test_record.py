@@ -54,6 +54,7 @@ def test_without_topics_the_outputs_of_the_node_are_recorded():
         "/lifting/enable",
         "/lifting/debug_image",
         "/lifting/anonymous_image",
+        "/lifting/debug_maps",
         "/lifting/poses",
         "/lifting/people",
         "/lifting/detections_2d",

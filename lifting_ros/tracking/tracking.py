@@ -615,10 +615,15 @@ class Tracker:
     def _predicted(self, tracks: Tracks, row: int) -> Skeleton2D:
         """The 2D skeleton of a track that this frame does not show; confidences and score are those
         of the last frame that did."""
-        last_seen = self._shown[int(tracks.ids[row])]
+        track_id = int(tracks.ids[row])
+        last_seen = self._shown[track_id]
+
         keypoints, covariance = _positions(tracks.pixels, 2)
         skeleton = _moved(last_seen.skeleton_2d, keypoints[row])
-        return replace(skeleton, covariance_px2=covariance[row])
+        return replace(
+            skeleton,
+            covariance_px2=covariance[row],
+        )
 
 
 def _moved(skeleton: Skeleton2D, keypoints_px: np.ndarray) -> Skeleton2D:

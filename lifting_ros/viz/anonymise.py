@@ -53,11 +53,14 @@ shorter than the longest of them: a head that is seen from above appears short."
 _INDEX = {name: k for k, name in enumerate(KEYPOINT_NAMES)}
 _HEAD_TOP = _INDEX["head_top"]
 _NECK = _INDEX["neck"]
-_SHOULDERS = (_INDEX["left_shoulder"], _INDEX["right_shoulder"])
-_TORSOS = (
-    (_INDEX["left_shoulder"], _INDEX["right_hip"]),
-    (_INDEX["right_shoulder"], _INDEX["left_hip"]),
+_BOTH = [_HEAD_TOP, _NECK]
+_MEASURES = (
+    ((_HEAD_TOP, _NECK), 1.0),
+    ((_INDEX["left_shoulder"], _INDEX["right_shoulder"]), _SHOULDERS_SHARE),
+    ((_INDEX["left_shoulder"], _INDEX["right_hip"]), _TORSO_SHARE),
+    ((_INDEX["right_shoulder"], _INDEX["left_hip"]), _TORSO_SHARE),
 )
+"""Pairs of keypoints, and that length divided by theirs."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +74,21 @@ class HeadRegion:
 
     def contains(self, points_px: np.ndarray) -> np.ndarray:
         """Which of the points (..., 2) lie inside, (...)."""
+        inverse = np.linalg.inv(self.shape_px2)
         away = points_px - self.centre_px
-        distance = (away @ np.linalg.inv(self.shape_px2) * away).sum(-1)
+
+        turned = away @ inverse
+        distance = (turned * away).sum(-1)
         return distance <= 1
 
     def scaled(self, by: tuple[float, float]) -> HeadRegion:
         """The region in an image whose pixels are `by` (x, y) times as large."""
         sides = np.array(by)
-        centre = (self.centre_px + 0.5) / sides - 0.5
-        return HeadRegion(centre, self.shape_px2 / np.outer(sides, sides))
+        areas = np.outer(sides, sides)
+
+        corner = self.centre_px + 0.5
+        centre = corner / sides - 0.5
+        return HeadRegion(centre, self.shape_px2 / areas)
 
 
 def hidden_regions(
@@ -104,57 +113,75 @@ def head_region(skeleton: Skeleton2D) -> HeadRegion | None:
     """
     seen = _seen(skeleton)
     length = _head_length_px(skeleton, seen)
-    top, neck = skeleton.keypoints_px[[_HEAD_TOP, _NECK]]
+    top = skeleton.keypoints_px[_HEAD_TOP]
+    neck = skeleton.keypoints_px[_NECK]
 
+    # Both
     if seen[_HEAD_TOP] and seen[_NECK]:
-        sure = skeleton.confidence[[_HEAD_TOP, _NECK]].min() >= SURE_CONFIDENCE
+        middle = _middle(top, neck)
+        confidence = skeleton.confidence[_BOTH].min()
+        sure = confidence >= SURE_CONFIDENCE
         radius = SURE_RADIUS if sure else UNSURE_RADIUS
-        centre = _TOP_SHARE * top + (1 - _TOP_SHARE) * neck
-        return _region(skeleton, centre, radius * length, length)
+        return _region(skeleton, middle, radius, length)
+
+    # One
     if seen[_HEAD_TOP]:
         radius = UNSURE_RADIUS + 1 - _TOP_SHARE
-        return _region(skeleton, top, radius * length, length)
+        return _region(skeleton, top, radius, length)
     if seen[_NECK]:
-        return _region(skeleton, neck, (UNSURE_RADIUS + _TOP_SHARE) * length, length)
+        radius = UNSURE_RADIUS + _TOP_SHARE
+        return _region(skeleton, neck, radius, length)
 
     return _upper_part(skeleton.box_px, length)
+
+
+def _middle(top: np.ndarray, neck: np.ndarray) -> np.ndarray:
+    """The value at the middle of the head, of values at its top and at the neck."""
+    from_top = _TOP_SHARE * top
+    from_neck = (1 - _TOP_SHARE) * neck
+    return from_top + from_neck
 
 
 def _seen(skeleton: Skeleton2D) -> np.ndarray:
     """(14,) which keypoints have a usable place."""
     known = np.isfinite(skeleton.keypoints_px).all(-1)
-    return known & (skeleton.confidence >= SEEN_CONFIDENCE)
+    confident = skeleton.confidence >= SEEN_CONFIDENCE
+    return known & confident
 
 
 def _head_length_px(skeleton: Skeleton2D, seen: np.ndarray) -> float:
     """Length from neck to head top as if it were seen from the side; 1 px where nothing is
     known."""
     points = skeleton.keypoints_px
-    measures = [((_HEAD_TOP, _NECK), 1.0), (_SHOULDERS, _SHOULDERS_SHARE)]
-    measures += [(ends, _TORSO_SHARE) for ends in _TORSOS]
-
+    box = skeleton.box_px
     lengths = [1.0]
-    for (a, b), share in measures:
-        if seen[a] and seen[b]:
-            lengths.append(share * float(np.linalg.norm(points[a] - points[b])))
 
-    if np.isfinite(skeleton.box_px).all():
-        sides = skeleton.box_px[2:] - skeleton.box_px[:2]
-        lengths.append(_BOX_SHARE * float(sides.max()))
+    for (a, b), share in _MEASURES:
+        if seen[a] and seen[b]:
+            length = np.linalg.norm(points[a] - points[b])
+            lengths.append(share * float(length))
+
+    if np.isfinite(box).all():
+        sides = box[2:] - box[:2]
+        longer = float(sides.max())
+        lengths.append(_BOX_SHARE * longer)
 
     return max(lengths)
 
 
 def _region(skeleton: Skeleton2D, centre: np.ndarray, radius: float, length: float) -> HeadRegion:
-    """A disc around `centre`, and a margin for the error of that.
+    """A disc around `centre`, and a margin for the error of that; radius: divided by `length`.
 
     The errors of both ends are correlated in an unknown way. The covariance of their mean is at
     most the mean of their covariances.
     """
-    top, neck = skeleton.covariance_px2[[_HEAD_TOP, _NECK]]
-    covariance = _TOP_SHARE * top + (1 - _TOP_SHARE) * neck
+    top, neck = skeleton.covariance_px2[_BOTH]
+    covariance = _middle(top, neck)
     margin = _margin(covariance, _LONGEST_MARGIN * length)
-    return HeadRegion(centre, _sum_of_ellipses(radius**2 * np.eye(2), margin))
+
+    half_axis = radius * length
+    disc = half_axis**2 * np.eye(2)
+    return HeadRegion(centre, _sum_of_ellipses(disc, margin))
 
 
 def _margin(covariance: np.ndarray, longest: float) -> np.ndarray:
@@ -164,9 +191,13 @@ def _margin(covariance: np.ndarray, longest: float) -> np.ndarray:
         return np.zeros((2, 2))
 
     variances, axes = np.linalg.eigh(covariance)
-    half_axes = _RADII_WITHIN * np.sqrt(np.maximum(variances, 0))
+    std = np.sqrt(np.maximum(variances, 0))
+    half_axes = _RADII_WITHIN * std
     half_axes = np.minimum(half_axes, longest)
-    return (axes * half_axes**2) @ axes.T
+
+    squares = half_axes**2
+    scaled = axes * squares
+    return scaled @ axes.T
 
 
 def _sum_of_ellipses(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -180,7 +211,9 @@ def _sum_of_ellipses(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if size_b == 0:
         return a
 
-    return (size_a + size_b) * (a / size_a + b / size_b)
+    size = size_a + size_b
+    mean = a / size_a + b / size_b
+    return size * mean
 
 
 def _upper_part(box: np.ndarray, length: float) -> HeadRegion | None:
@@ -219,26 +252,54 @@ def hide_heads(
 
 def _hide(pixels: np.ndarray, region: HeadRegion) -> None:
     """Put a mosaic over a region of `pixels`."""
-    # The part of the image around it
     height, width = pixels.shape[:2]
-    reach = np.sqrt(np.diag(region.shape_px2))
-    low = np.ceil(region.centre_px - reach)
-    high = np.floor(region.centre_px + reach) + 1
-    x0, y0 = np.clip(low, 0, (width, height)).astype(int)
-    x1, y1 = np.clip(high, 0, (width, height)).astype(int)
+    x0, y0, x1, y1 = _window(region, (width, height))
     if x1 <= x0 or y1 <= y0:
         return
 
-    x = np.arange(x0, x1)
-    y = np.arange(y0, y1)
-    inside = region.contains(np.stack(np.meshgrid(x, y), -1))
-
     # Means of large cells, and straight lines between them
     patch = pixels[y0:y1, x0:x1]
-    shortest = np.sqrt(np.linalg.eigvalsh(region.shape_px2)[0])
-    cell = 2 * shortest / CELLS
-    columns = max(1, int((x1 - x0) / cell))
-    rows = max(1, int((y1 - y0) / cell))
-    means = cv2.resize(patch, (columns, rows), interpolation=cv2.INTER_AREA)
-    smooth = cv2.resize(means, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
-    patch[inside] = smooth.reshape(patch.shape)[inside]
+    window_width = x1 - x0
+    window_height = y1 - y0
+    cell = _cell_px(region)
+    columns = max(1, int(window_width / cell))
+    rows = max(1, int(window_height / cell))
+
+    means = cv2.resize(
+        patch,
+        (columns, rows),
+        interpolation=cv2.INTER_AREA,
+    )
+    smooth = cv2.resize(
+        means,
+        (window_width, window_height),
+        interpolation=cv2.INTER_LINEAR,
+    )
+
+    # In the ellipse alone
+    x = np.arange(x0, x1)
+    y = np.arange(y0, y1)
+    places = np.stack(np.meshgrid(x, y), -1)
+    inside = region.contains(places)
+    smooth = smooth.reshape(patch.shape)
+    patch[inside] = smooth[inside]
+
+
+def _window(region: HeadRegion, size: tuple[int, int]) -> list[int]:
+    """x0, y0, x1, y1 of the pixels around a region, within an image of `size` (w, h)."""
+    reach = np.sqrt(np.diag(region.shape_px2))
+    first = region.centre_px - reach
+    last = region.centre_px + reach
+
+    low = np.ceil(first)
+    high = np.floor(last) + 1
+    corners = np.clip([low, high], 0, size)
+    whole = corners.astype(int)
+    return whole.ravel().tolist()
+
+
+def _cell_px(region: HeadRegion) -> float:
+    """Side of a cell of the mosaic."""
+    variances = np.linalg.eigvalsh(region.shape_px2)
+    shorter_diameter = 2 * np.sqrt(variances[0])
+    return float(shorter_diameter / CELLS)

@@ -58,21 +58,29 @@ def draw_stage(maps: StageMaps, stage: int = 0, keypoint: str = "") -> np.ndarra
     3) uint8 RGB, of the same size for every crop.
     """
     count = len(maps.belief)
-    index = (stage if 1 <= stage <= count else count) - 1
+    is_there = 1 <= stage <= count
+    index = stage - 1 if is_there else count - 1
     before = maps.belief[index]
-    projected = maps.projected[index]
     after = maps.fused[index]
     if keypoint:
-        return _draw_keypoint(maps.crop, (before, projected, after), keypoint)
+        three = (before, maps.projected[index], after)
+        return _draw_keypoint(maps.crop, three, keypoint)
 
+    # A pair of tiles for each keypoint
     tiles = []
     for k, name in enumerate(KEYPOINT_NAMES):
         pair = [_tile(maps.crop, each, (k,), _TILE_PX) for each in (before, after)]
-        tiles.append(_titled(np.hstack(pair), f"{name}: b, f"))
+        page = np.hstack(pair)
+        tiles.append(_titled(page, f"{name}: b, f"))
 
+    # Rows of the same length
     blank = np.full_like(tiles[0], _PAGE)
     tiles += [blank] * (-len(tiles) % _COLUMNS)
-    rows = [np.hstack(tiles[k : k + _COLUMNS]) for k in range(0, len(tiles), _COLUMNS)]
+    rows = []
+    for start in range(0, len(tiles), _COLUMNS):
+        row = tiles[start : start + _COLUMNS]
+        rows.append(np.hstack(row))
+
     return np.vstack(rows)
 
 
@@ -80,31 +88,61 @@ def _draw_keypoint(crop: np.ndarray, maps: Sequence[np.ndarray], name: str) -> n
     """One keypoint's belief, projection and fusion, side by side."""
     k = KEYPOINT_NAMES.index(name)
     titles = (f"{name}: belief b", "projected b^", "fused f")
-    tiles = [
-        _titled(_tile(crop, each, (k,), 2 * _TILE_PX), title) for each, title in zip(maps, titles)
-    ]
+    tiles = []
+    for each, title in zip(maps, titles):
+        tile = _tile(crop, each, (k,), 2 * _TILE_PX)
+        tiles.append(_titled(tile, title))
+
     return np.hstack(tiles)
 
 
 def _tile(crop: np.ndarray, maps: np.ndarray, keypoints: Sequence[int], side_px: int) -> np.ndarray:
     """The crop in grey with the maps (14, h, w) of some keypoints over it, (side, side, 3)."""
     size = (side_px, side_px)
-    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
-    grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-    page = _DIMMED * np.repeat(grey[..., None], 3, -1).astype(np.float32)
-
-    opacity = np.zeros((side_px, side_px), np.float32)
-    colour = np.zeros((side_px, side_px, 3), np.float32)
+    opacity = np.zeros(size, np.float32)
+    colour = np.zeros((*size, 3), np.float32)
     for k in keypoints:
-        strength = np.clip(np.nan_to_num(maps[k]) / _OPAQUE, 0, 1).astype(np.float32)
-        one = np.sqrt(cv2.resize(strength, size, interpolation=cv2.INTER_LINEAR))
-        colour += one[..., None] * _COLOURS[k]
+        one = _opacity(maps[k], size)
         opacity += one
+        colour += one[..., None] * _COLOURS[k]
 
     # Where maps overlap: their mean colour
-    colour /= np.maximum(opacity, 1e-6)[..., None]
-    share = np.minimum(opacity, 1)[..., None]
-    return np.rint(share * colour + (1 - share) * page).astype(np.uint8)
+    opacity = opacity[..., None]
+    total = np.maximum(opacity, 1e-6)
+    colour /= total
+    share = np.minimum(opacity, 1)
+
+    page = _page(crop, size)
+    drawn = share * colour + (1 - share) * page
+    rounded = np.rint(drawn)
+    return rounded.astype(np.uint8)
+
+
+def _opacity(belief: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Opacity (side, side) in [0, 1] of one map (h, w)."""
+    known = np.nan_to_num(belief)
+    scaled = known / _OPAQUE
+    strength = np.clip(scaled, 0, 1)
+
+    large = cv2.resize(
+        strength,
+        size,
+        interpolation=cv2.INTER_LINEAR,
+    )
+    return np.sqrt(large)
+
+
+def _page(crop: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The crop, dimmed and in grey, (side, side, 1)."""
+    grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    resized = cv2.resize(
+        grey,
+        size,
+        interpolation=cv2.INTER_AREA,
+    )
+
+    page = resized[..., None]
+    return _DIMMED * page
 
 
 def _titled(tile: np.ndarray, text: str) -> np.ndarray:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures which labelled heads the blurred regions hold, in photographs of one labelled person.
+"""Measures which labelled heads the blurred regions hold: in photographs with one labelled person
+each, and, with --crowds, in rendered crowds with all of them labelled.
 
 A head counts as hidden if the point HEAD_SHARE of the way from the neck to the top of the head,
 about between the eyes, is in a region; as hidden whole, if all points from the chin to the top are.
 The column `without rejected` hides the published persons alone. `blurred` is the share of the
-pictures' pixels. The sizes of the regions were chosen with --side tune; reported figures are those
-of --side validation. --json FILE writes the figures.
+pictures' pixels. In crowds, heads count whose top and neck an annotator would label. The sizes of
+the regions were chosen with --side tune; reported figures are those of --side validation.
+--json FILE writes the figures.
 """
 
 from __future__ import annotations
@@ -15,12 +17,14 @@ import sys
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from lifting_ros.cli.files import write_json
 from lifting_ros.cli.tables import print_table
+from lifting_ros.detection.detector import DetectorConfig
 from lifting_ros.device import use_threads
 from lifting_ros.estimator import EstimatorConfig, PoseEstimator
 from lifting_ros.research.datasets.keypoints2d import photo_sets_in, read_photo_set
@@ -32,53 +36,74 @@ HEAD_SHARE = 0.6
 CHIN_SHARE = 0.25
 """Places on the line from the neck (0) to the top of the head (1)."""
 
-_HEAD_TOP = KEYPOINT_NAMES.index("head_top")
-_NECK = KEYPOINT_NAMES.index("neck")
+CROWD_SIZE = (640, 480)
+"""Width and height of the rendered pictures."""
+
+_ENDS = [KEYPOINT_NAMES.index("neck"), KEYPOINT_NAMES.index("head_top")]
 
 
-def heads(data: Path, name: str, side: str, most: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Image (H, W, 3) and points (2, 2) of neck and head top, of photographs that have both."""
+class Picture(NamedTuple):
+    """A picture and its labelled heads."""
+
+    image: np.ndarray
+    """(H, W, 3) uint8 RGB."""
+    heads: np.ndarray
+    """(M, 2, 2) x, y px of neck and head top."""
+
+
+def photographs(data: Path, name: str, side: str, most: int) -> Iterator[Picture]:
+    """Photographs whose labelled person has both ends of the head."""
     photos = read_photo_set(data / "keypoints2d", name)
-    labels = photos.keypoints[:, [_NECK, _HEAD_TOP]]
+    labels = photos.keypoints[:, _ENDS]
     usable = rows_of(photos.validation, side) & (labels[..., 2] > 0).all(1)
     for row in islice(np.flatnonzero(usable), most or None):
-        yield photos.image(int(row)), labels[row, :, :2]
+        yield Picture(photos.image(int(row)), labels[row, None, :, :2])
+
+
+def crowds(data: Path, work: Path, side: str, count: int) -> Iterator[Picture]:
+    """Rendered crowds; rendering requires embreex."""
+    from lifting_ros.research.datasets.crowd_pack import open_crowd_pack
+
+    pack = open_crowd_pack(work / "blurred" / side, data, side, CROWD_SIZE, count, 1)
+    labels = pack.keypoints[:, _ENDS]
+    labelled = (labels[..., 2] > 0).all(1)
+    for picture in np.unique(pack.picture):
+        rows = labelled & (pack.picture == picture)
+        yield Picture(np.asarray(pack.images[picture]), labels[rows, :, :2])
 
 
 def holds(regions: list[HeadRegion], points: np.ndarray) -> np.ndarray:
-    """Which points (P, 2) lie in a region, (P,)."""
-    inside = np.zeros(len(points), bool)
+    """Which points (..., 2) lie in a region, (...)."""
+    inside = np.zeros(points.shape[:-1], bool)
     for region in regions:
         inside |= region.contains(points)
     return inside
 
 
-def blurred_share(regions: list[HeadRegion], size: tuple[int, int]) -> float:
-    """Share of the pixels of an image (H, W) that lie in a region."""
-    y, x = np.indices(size)
-    return float(holds(regions, np.stack([x.ravel(), y.ravel()], -1)).mean())
-
-
-def measure(estimator: PoseEstimator, pictures: list) -> dict[str, float]:
+def measure(estimator: PoseEstimator, pictures: list[Picture]) -> dict[str, float]:
     """The row of a set."""
     shares = np.array([HEAD_SHARE, *np.linspace(CHIN_SHARE, 1.0, 9)])[:, None]
     rows = []
-    for image, (neck, top) in tqdm(pictures, unit="picture", leave=False, disable=None):
+    blurred = []
+    for image, heads in tqdm(pictures, unit="picture", leave=False, disable=None):
         estimate = estimator.estimate(image)
-        regions = hidden_regions(estimate.persons, estimate.rejected)
-        points = neck + shares * (top - neck)
-        inside = holds(regions, points)
-        published = holds(hidden_regions(estimate.persons), points)
-        blurred = blurred_share(regions, image.shape[:2])
-        rows.append((inside[0], inside.all(), published[0], blurred))
+        published = hidden_regions(estimate.persons)
+        regions = published + hidden_regions((), estimate.rejected)
+        for neck, top in heads:
+            points = neck + shares * (top - neck)
+            inside = holds(regions, points)
+            rows.append((inside[0], inside.all(), holds(published, points)[0]))
 
-    hidden, whole, without_rejected, blurred = np.mean(rows, 0)
+        y, x = np.indices(image.shape[:2])
+        blurred.append(holds(regions, np.stack([x, y], -1)).mean())
+
+    hidden, whole, without_rejected = np.mean(rows, 0)
     return {
         "heads": len(rows),
         "hidden": float(hidden),
         "hidden whole": float(whole),
         "without rejected": float(without_rejected),
-        "blurred": float(blurred),
+        "blurred": float(np.mean(blurred)),
     }
 
 
@@ -87,16 +112,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("data", type=Path, help="folder with keypoints2d/")
     parser.add_argument("--side", default="validation", choices=("tune", "validation"))
     parser.add_argument("--weights", default="full")
-    parser.add_argument("--pictures", type=int, default=0, help="of each set, 0: all")
+    parser.add_argument(
+        "--score", type=float, default=DetectorConfig().score, help="detector.score"
+    )
+    parser.add_argument("--long-side", type=int, default=DetectorConfig().long_side_px)
+    parser.add_argument(
+        "--pictures", type=int, default=0, help="of each set of photographs; 0: all"
+    )
+    parser.add_argument("--crowds", type=int, default=0, help="rendered pictures")
+    parser.add_argument("--work", type=Path, default=Path("work"), help="where they are kept")
     parser.add_argument("--json", metavar="FILE")
     args = parser.parse_args(arguments)
 
     use_threads()
-    estimator = PoseEstimator(EstimatorConfig(weights=args.weights))
+    detector = DetectorConfig(score=args.score, long_side_px=args.long_side)
+    estimator = PoseEstimator(EstimatorConfig(weights=args.weights, detector=detector))
     table = {}
     for name in photo_sets_in(args.data / "keypoints2d"):
-        pictures = list(heads(args.data, name, args.side, args.pictures))
+        pictures = list(photographs(args.data, name, args.side, args.pictures))
         table[name] = measure(estimator, pictures)
+    if args.crowds:
+        pictures = list(crowds(args.data, args.work, args.side, args.crowds))
+        table["crowds"] = measure(estimator, pictures)
 
     print_table(f"heads hidden, {args.weights}, {args.side}", table)
     if args.json:

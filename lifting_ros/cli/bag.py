@@ -103,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="hide heads in the copied images: in those of --image and in their raw or compressed"
         " counterpart (TOPIC and TOPIC/compressed); other topics with pictures are left out, and"
-        " the detector sees every image. People who are not found are not hidden",
+        " the detector sees every image. People who are not found are not hidden: see docs/bags.md",
     )
     parser.add_argument(
         "--smooth",

@@ -36,6 +36,8 @@ class Answer:
     """Whether the image is late or repeated: its persons are not tracked."""
     others: tuple[Skeleton2D, ...] = ()
     """`Estimate.rejected` and `TrackedFrame.unseen`."""
+    size: tuple[int, int] = (0, 0)
+    """Width and height of the image, px."""
 
     @property
     def stamp_ns(self) -> int:
@@ -121,7 +123,7 @@ class ImageEstimation:
         image = (image_to_rgb if connection.msgtype == IMAGE else compressed_to_rgb)(
             replace(message, header=header), self._brightness
         )
-        answer = Answer(header, (), is_late)
+        answer = Answer(header, (), is_late, size=image.shape[1::-1])
         camera = usable_camera(
             lambda: self._infos(time_ns, answer.stamp_ns),
             image.shape[1::-1],

@@ -51,9 +51,11 @@ class BlurredTopics(OriginalTopics):
         """Images of `rewritten` that are left out."""
 
         self._regions: dict[int, list[HeadRegion]] = defaultdict(list)
+        self._sizes: dict[int, tuple[int, int]] = {}
         for answer in answers:
             if answer is not None:
                 self._regions[answer.stamp_ns] += regions_of(answer)
+                self._sizes[answer.stamp_ns] = answer.size
         super().__init__(writer, bag)
 
     def _connections(self) -> list[Connection]:
@@ -80,13 +82,15 @@ class BlurredTopics(OriginalTopics):
         stamp_ns = header_ns(message.header)
         if answer is not None:
             regions = regions_of(answer)
+            size = answer.size
         elif connection.topic != self._topic and stamp_ns in self._regions:
             regions = self._regions[stamp_ns]
+            size = self._sizes[stamp_ns]
         else:
             raise ConversionError("header: nothing is known of an image with this stamp")
 
         blurred = blurred_data if connection.msgtype == IMAGE else blurred_file
-        hidden = replace(message, data=blurred(message, regions))
+        hidden = replace(message, data=blurred(message, regions, size))
         return self._bag.encode(connection, hidden)
 
 

@@ -43,12 +43,13 @@ def anonymous_image(image: np.ndarray, regions: Sequence[HeadRegion], header: He
     return array_to_image(hide_heads(image, regions), "rgb8", header)
 
 
-def blurred_data(message: Any, regions: Sequence[HeadRegion]) -> np.ndarray:
+def blurred_data(message: Any, regions: Sequence[HeadRegion], size: tuple[int, int]) -> np.ndarray:
     """The bytes of a raw image with hidden heads, uint8; encoding, padding and all bytes outside
     the regions are unchanged.
 
-    message: sensor_msgs/Image of rclpy or of rosbags.
+    message: sensor_msgs/Image of rclpy or of rosbags. size: as in `blurred_file`.
     """
+    _check_size((message.width, message.height), size)
     encoding = ALIASES.get(message.encoding, message.encoding)
     if encoding not in PIXEL_BYTES and encoding not in PLANAR:
         raise ConversionError(
@@ -73,6 +74,14 @@ def blurred_data(message: Any, regions: Sequence[HeadRegion]) -> np.ndarray:
 
     rows[:, :row] = samples.view(np.uint8)
     return out[: len(data)]
+
+
+def _check_size(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    """Raise ConversionError unless an image (width, height) has the size that its regions have."""
+    if tuple(size) != tuple(expected):
+        raise ConversionError(
+            f"width, height: expected {expected[0]}x{expected[1]}, got {size[0]}x{size[1]}"
+        )
 
 
 def _planes(encoding: str, height: int) -> tuple[_Plane, ...]:
@@ -120,12 +129,13 @@ def _blurred_plane(samples: np.ndarray, plane: _Plane, regions: Sequence[HeadReg
     return out
 
 
-def blurred_file(message: Any, regions: Sequence[HeadRegion]) -> np.ndarray:
+def blurred_file(message: Any, regions: Sequence[HeadRegion], size: tuple[int, int]) -> np.ndarray:
     """The bytes of a JPEG or PNG image with hidden heads, uint8, compressed in the same way again
     (JPEG with the quality 95).
 
-    message: sensor_msgs/CompressedImage of rclpy or of rosbags. Where there is nothing to hide, its
-    own bytes.
+    message: sensor_msgs/CompressedImage of rclpy or of rosbags. size: width and height of the image
+    that the regions belong to; an image of another size is an error. Where there is nothing to
+    hide, the message's own bytes.
     """
     data = np.frombuffer(message.data, np.uint8)
     if not regions:
@@ -141,6 +151,7 @@ def blurred_file(message: Any, regions: Sequence[HeadRegion]) -> np.ndarray:
             f"data: {len(data)} bytes (format {message.format!r}) do not decode as JPEG or PNG"
         )
 
+    _check_size(pixels.shape[1::-1], size)
     hidden = hide_heads(pixels, regions)
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     _, encoded = cv2.imencode(suffixes[0], hidden, options)

@@ -152,8 +152,11 @@ def test_same_bag_gives_the_same_bytes(tmp_path):
 
 
 def test_images_of_unknown_people_are_left_out(tmp_path, capsys):
-    """One that cannot be read, and a compressed one whose stamp no raw image has."""
+    """One that cannot be read, a compressed one whose stamp no raw image has, and one of another
+    size."""
     messages = scene(2)
+    again = compressed(RGB[::2, ::2].copy(), START_NS - 7)
+    messages.append((FILES, START_NS + 9 * PERIOD_NS, again))
     broken = image(RGB, START_NS + 10)
     broken.data = broken.data[:100]
     messages.append((RAW, START_NS + 10 * PERIOD_NS, broken))
@@ -161,7 +164,7 @@ def test_images_of_unknown_people_are_left_out(tmp_path, capsys):
     source = write_bag(tmp_path / "in", messages)
     out = tmp_path / "out.mcap"
     assert bag(source, out, "--blur-faces") == 0
-    assert "2 images left out" in capsys.readouterr().err
+    assert "3 images left out" in capsys.readouterr().err
     assert len(pictures(out, RAW)) == len(pictures(out, FILES)) == 2
 
 

@@ -26,6 +26,7 @@ from lifting_ros.viz.anonymise import HeadRegion, hidden_regions
 
 WIDTH = 64
 HEIGHT = 48
+SIZE = (WIDTH, HEIGHT)
 REGION = HeadRegion(np.array([40.0, 20.0]), np.diag([144.0, 100.0]))
 
 
@@ -59,9 +60,9 @@ def copy_of(message: Image) -> Image:
 def test_every_encoding_is_hidden_in_its_place(encoding, padding):
     message = message_of(encoding, padding)
     before = bytes(message.data)
-    after = blurred_data(message, [REGION])
+    after = blurred_data(message, [REGION], SIZE)
     assert bytes(message.data) == before and len(after) == len(before)
-    assert np.array_equal(blurred_data(message, []), np.frombuffer(before, np.uint8))
+    assert np.array_equal(blurred_data(message, [], SIZE), np.frombuffer(before, np.uint8))
 
     y, x = np.indices((HEIGHT, WIDTH))
     inside = REGION.contains(np.stack([x, y], -1))
@@ -76,7 +77,7 @@ def test_every_encoding_is_hidden_in_its_place(encoding, padding):
 
 def test_padding_stays():
     message = message_of("rgb8", padding=6)
-    after = blurred_data(message, [REGION])
+    after = blurred_data(message, [REGION], SIZE)
     rows = [np.frombuffer(data, np.uint8) for data in (bytes(message.data), after.tobytes())]
     ends = [row[: message.step * (HEIGHT - 1)].reshape(-1, message.step)[:, -6:] for row in rows]
     assert np.array_equal(*ends)
@@ -86,7 +87,7 @@ def test_bytes_of_16_bits_are_read_in_their_order():
     small = message_of("mono16")
     big = message_of("mono16", big_endian=True)
     big.data = np.frombuffer(small.data, np.uint16).byteswap().tobytes()
-    results = [blurred_data(message, [REGION]).view(np.uint16) for message in (small, big)]
+    results = [blurred_data(message, [REGION], SIZE).view(np.uint16) for message in (small, big)]
     assert np.array_equal(results[0], results[1].byteswap())
 
 
@@ -95,6 +96,7 @@ def test_bytes_of_16_bits_are_read_in_their_order():
     [
         ({"encoding": "32FC1"}, "^encoding: expected one of"),
         ({"data": [1, 2]}, "^data: expected"),
+        ({"width": 32}, "^width, height: expected 64x48, got 32x48"),
     ],
 )
 def test_unusable_raw_image(change, text):
@@ -102,7 +104,7 @@ def test_unusable_raw_image(change, text):
     for name, value in change.items():
         setattr(message, name, value)
     with pytest.raises(ConversionError, match=text):
-        blurred_data(message, [REGION])
+        blurred_data(message, [REGION], SIZE)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +120,9 @@ def test_files_are_compressed_in_the_same_way_again(suffix, kind, shape):
     pixels = np.random.default_rng(1).integers(0, np.iinfo(kind).max, shape, kind)
     data = cv2.imencode(suffix, pixels)[1].tobytes()
     message = CompressedImage(format=f"{suffix[1:]}; anything", data=data)
-    assert blurred_file(message, []).tobytes() == data
+    assert blurred_file(message, [], SIZE).tobytes() == data
 
-    after = blurred_file(message, [REGION])
+    after = blurred_file(message, [REGION], SIZE)
     flags = cv2.IMREAD_UNCHANGED
     before, hidden = (cv2.imdecode(np.frombuffer(d, np.uint8), flags) for d in (data, after))
     assert after[:2].tobytes() == data[:2]
@@ -135,7 +137,7 @@ def test_files_are_compressed_in_the_same_way_again(suffix, kind, shape):
 @pytest.mark.parametrize("data", [b"", b"\xff\xd8 no picture", b"RIFF"])
 def test_unusable_file(data):
     with pytest.raises(ConversionError, match=r"^data: .* do not decode as JPEG or PNG"):
-        blurred_file(CompressedImage(format="jpeg", data=data), [REGION])
+        blurred_file(CompressedImage(format="jpeg", data=data), [REGION], SIZE)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from people import STANDING_PX
 
 from lifting_ros.types import Skeleton2D
-from lifting_ros.viz.anonymise import hide_heads, hidden_regions
+from lifting_ros.viz.anonymise import hidden_regions, hide_heads
 
 SPEC = importlib.util.spec_from_file_location(
     "bench_blurred_heads", Path(__file__).parents[2] / "bench" / "blurred_heads.py"

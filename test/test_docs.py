@@ -141,8 +141,9 @@ def parameters(of: str) -> dict:
 
 def our_topics() -> set[str]:
     from lifting_ros.ros.outputs import TOPICS
+    from lifting_ros.ros.standard_messages import STANDARD_TOPICS
 
-    return {f"/lifting/{topic[2:]}" for topic in TOPICS} | {
+    return {f"/lifting/{topic[2:]}" for topic in (*TOPICS, *STANDARD_TOPICS)} | {
         "/lifting/info",
         "/lifting/enable",
         "/diagnostics",

@@ -34,6 +34,7 @@ from lifting_ros.types import Detection, FoundKeypoints, LiftedPoses, Person, Sk
 if TYPE_CHECKING:
     import torch
 
+    from lifting_ros.keypoints.stage_maps import StageInspector
     from lifting_ros.protocols import PersonScorer, PoseLifter
 
 T = TypeVar("T")
@@ -170,6 +171,9 @@ class Estimate:
     number of images."""
     detected: bool = True
     """Whether the detector ran; False: the persons were looked for in given places alone."""
+    rejected: tuple[Skeleton2D, ...] = ()
+    """What was looked at and is not among the persons: a score below `min_person_score`, or a
+    person found twice. For those who have to know of everybody, such as `viz.anonymise`."""
 
 
 def network_and_detector(config: EstimatorConfig) -> tuple[Path, Path]:
@@ -182,6 +186,17 @@ def network_and_detector(config: EstimatorConfig) -> tuple[Path, Path]:
         return WEIGHTS / f"{network}.safetensors", Path(detector)
 
     return Path(network), Path(detector)
+
+
+def load_stage_inspector(config: EstimatorConfig) -> StageInspector:
+    """What shows the belief maps of every stage, in torch, with the network, the prior and the
+    device of `config`; errors as in `PoseEstimator`."""
+    from lifting_ros.device import choose_device
+    from lifting_ros.keypoints.stage_maps import load_inspector
+
+    weights, _ = network_and_detector(config)
+    prior = MixturePPCA.load(Path(config.prior or WEIGHTS / "prior.npz"))
+    return load_inspector(weights, prior, choose_device(config.device), config.stages)
 
 
 def model_name(config: EstimatorConfig, network: bool = True) -> str:
@@ -400,7 +415,8 @@ class PoseEstimator(KeypointLifter):
 
         # Keypoints
         start = time.perf_counter()
-        skeletons = self.find_keypoints_batch(images, places)
+        found = self._find_all(images, places)
+        skeletons = [self._certain(of_image) for of_image in found]
         share_s = (time.perf_counter() - start) / max(count, 1)
 
         # Joints
@@ -410,7 +426,9 @@ class PoseEstimator(KeypointLifter):
             size = images[index].shape[1::-1]
             persons = self.lift(skeletons[index], cameras[index], ups[index], depths[index], size)
             clock.mark("lift")
-            estimates.append(Estimate(tuple(persons), clock.seconds, given[index] is None))
+            rejected = _others(found[index], skeletons[index])
+            detected = given[index] is None
+            estimates.append(Estimate(tuple(persons), clock.seconds, detected, rejected))
 
         return estimates
 
@@ -430,18 +448,27 @@ class PoseEstimator(KeypointLifter):
         keypoints. The second crop's result always wins; keeping the more confident of the two kept
         more false alarms.
         """
-        looks = []
-        for number, found in enumerate(detections):
-            looks += [_Look(number, images[number], detection) for detection in found]
+        return [self._certain(found) for found in self._find_all(images, detections)]
 
-        # False alarms, and persons found twice
-        certain: list[list[Skeleton2D]] = [[] for _ in images]
+    def _find_all(
+        self, images: Sequence[np.ndarray], detections: Sequence[Sequence[Detection]]
+    ) -> list[list[Skeleton2D]]:
+        """The skeleton of every detection of each image, with its score."""
+        looks = []
+        for number, places in enumerate(detections):
+            looks += [_Look(number, images[number], detection) for detection in places]
+
+        found: list[list[Skeleton2D]] = [[] for _ in images]
         for found_keypoints, look in self._look(looks):
             skeleton = _skeleton_2d(found_keypoints, look.detection, self.score_person)
-            if skeleton.score >= self.config.min_person_score:
-                certain[look.number].append(skeleton)
+            found[look.number].append(skeleton)
 
-        return [drop_repeated(of_image) for of_image in certain]
+        return found
+
+    def _certain(self, skeletons: Sequence[Skeleton2D]) -> list[Skeleton2D]:
+        """The skeletons of an image without false alarms, each person once, best first."""
+        least = self.config.min_person_score
+        return drop_repeated([skeleton for skeleton in skeletons if skeleton.score >= least])
 
     def look(
         self, image: np.ndarray, detections: Sequence[Detection]
@@ -569,6 +596,12 @@ def _skeleton_2d(
         box_px=_box_of(found, detection),
         score=score_person(detection.score, found),
     )
+
+
+def _others(skeletons: Sequence[Skeleton2D], kept: Sequence[Skeleton2D]) -> tuple[Skeleton2D, ...]:
+    """Those of `skeletons` that are not among `kept`."""
+    ids = {id(skeleton) for skeleton in kept}
+    return tuple(skeleton for skeleton in skeletons if id(skeleton) not in ids)
 
 
 def _box_of(found: FoundKeypoints, detection: Detection) -> np.ndarray:

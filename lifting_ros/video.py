@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from lifting_ros.detection.detector import ImageSize, overlaps
-from lifting_ros.estimator import Estimate, PoseEstimator, check_image
+from lifting_ros.estimator import Estimate, EstimatorConfig, PoseEstimator, check_image
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.lifting.request import UP
 from lifting_ros.tracking.tracking import Tracker
@@ -130,6 +130,11 @@ class VideoEstimator:
             overlaps(skeleton.box_px, boxes).max() >= LEAST_OVERLAP for skeleton in expected
         )
         return in_place and all(self._is_sure(person.skeleton_2d) for person in persons)
+
+
+def detect_always(config: EstimatorConfig) -> EstimatorConfig:
+    """The same, with the detector in every image: for those who must not miss anybody."""
+    return replace(config, detector=replace(config.detector, every=1))
 
 
 def add_seconds(estimate: Estimate, before: Mapping[str, float]) -> Estimate:

@@ -141,8 +141,9 @@ def parameters(of: str) -> dict:
 
 def our_topics() -> set[str]:
     from lifting_ros.ros.outputs import TOPICS
+    from lifting_ros.ros.standard_messages import STANDARD_TOPICS
 
-    return {f"/lifting/{topic[2:]}" for topic in TOPICS} | {
+    return {f"/lifting/{topic[2:]}" for topic in (*TOPICS, *STANDARD_TOPICS)} | {
         "/lifting/info",
         "/lifting/enable",
         "/diagnostics",
@@ -305,6 +306,7 @@ def test_python_runs(page, capsys, tmp_path):
     import numpy as np
     from label_support import make_labels
     from lifting_ros.msg import Joint3D, Skeleton3D, Skeleton3DArray
+    from sensor_msgs.msg import JointState
 
     from lifting_ros import Camera, PoseEstimator
     from lifting_ros.research.labels.labels import write_labels
@@ -334,6 +336,12 @@ def test_python_runs(page, capsys, tmp_path):
             unknown = LiftedPoses.invalid(1, 1).skeleton(0, np.zeros(14), metric=False)
             made["print_angles"](unknown)
             assert capsys.readouterr().out.startswith("trunk_flexion nan nan\ntrunk_bending ")
+        elif "make_rigid" in made:
+            state = JointState(
+                name=["left_thigh_stretch_1", "left_knee_flexion_1"], position=[0.1, 0.2]
+            )
+            made["make_rigid"](state)
+            assert list(state.position) == [0.0, 0.2]
         elif "print_ranges" in made:
             image = bags.frames([80])[0]
             made["print_ranges"](

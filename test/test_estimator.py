@@ -253,6 +253,20 @@ def test_second_crop_is_mirrored_and_low_scores_are_dropped(monkeypatch):
         assert network.asked[-2:] == [(2, False), (2, True)]
 
 
+@pytest.mark.parametrize("detections", [[0, 200], [0, 0]], ids=["apart", "repeated"])
+def test_everybody_looked_at_is_a_person_or_rejected(monkeypatch, detections):
+    estimator = PoseEstimator(EstimatorConfig(runtime="torch"))  # the stand-in answers with tensors
+    monkeypatch.setattr(estimator.network, "last", Certain(estimator.network.config).last)
+    places = [Detection(np.array([x, 0.0, x + 100, 100]), 0.9) for x in detections]
+    image = np.zeros((120, 320, 3), np.uint8)
+    for least in (0.0, 1.0):
+        config = dataclasses.replace(estimator.config, min_person_score=least)
+        monkeypatch.setattr(estimator, "config", config)
+        estimate = estimator.estimate(image, detections=places)
+        kept = 0 if least else len(set(detections))
+        assert (len(estimate.persons), len(estimate.rejected)) == (kept, 2 - kept)
+
+
 def make_found(shift: float, presence: float) -> FoundKeypoints:
     points = np.random.default_rng(0).uniform(0, 100, (14, 2)) + shift
     covariance = np.tile(np.eye(2), (14, 1, 1))

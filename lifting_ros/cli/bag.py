@@ -35,7 +35,9 @@ from lifting_ros.cli.options import require_folder_of, require_suffix
 if TYPE_CHECKING:
     from lifting_ros.estimator import PoseEstimator
     from lifting_ros.ros.bag_estimation import Answer
+    from lifting_ros.ros.bag_format import BagWriter
     from lifting_ros.ros.bag_input import InputBag
+    from lifting_ros.ros.blurred_bag import BlurredTopics
     from lifting_ros.ros.parameters import NodeConfig
     from lifting_ros.tracking.tracking import Tracker
 
@@ -95,6 +97,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--poses-only", action="store_true", help="write the poses without the messages of IN"
+    )
+    parser.add_argument(
+        "--blur-faces",
+        action="store_true",
+        help="hide heads in the copied images: in those of --image and in their raw or compressed"
+        " counterpart (TOPIC and TOPIC/compressed); other topics with pictures are left out, and"
+        " the detector sees every image. People who are not found are not hidden: see docs/bags.md",
     )
     parser.add_argument(
         "--smooth",
@@ -159,6 +168,8 @@ def check(args: argparse.Namespace) -> None:
         raise CommandError(f"--out {args.out}: is, or is in, the bag that is read")
     if not re.fullmatch(r"(/[A-Za-z_]\w*)+", args.namespace):
         raise CommandError(f"--namespace {args.namespace}: expected a full name, such as /lifting")
+    if args.blur_faces and args.poses_only:
+        raise CommandError("--blur-faces: not with --poses-only, which writes no images")
     if args.camera and args.camera_info:
         raise CommandError("--camera: expected it or --camera-info, not both")
 
@@ -170,6 +181,7 @@ def make_config(args: argparse.Namespace) -> NodeConfig:
     """
     from lifting_ros.ros.parameter_file import read_parameters
     from lifting_ros.ros.parameters import NodeConfig
+    from lifting_ros.video import detect_always
 
     config = NodeConfig()
     if args.params:
@@ -188,6 +200,8 @@ def make_config(args: argparse.Namespace) -> NodeConfig:
     estimator = config.estimator
     if args.device:
         estimator = replace(estimator, device=args.device)
+    if args.blur_faces:
+        estimator = detect_always(estimator)
     return replace(config, rectified=config.rectified or args.rectified, estimator=estimator)
 
 
@@ -324,7 +338,11 @@ def write(
         model_name(config.estimator), estimator.weights_sha256, estimator.prior_sha256
     )
     with written_beside(args.out) as writer:
-        originals = None if args.poses_only else OriginalTopics(writer, bag)
+        originals = None
+        if args.blur_faces:
+            originals = blurred_topics(writer, bag, images[0].topic, answers, args.program)
+        elif not args.poses_only:
+            originals = OriginalTopics(writer, bag)
         poses = PoseTopics(writer, args.namespace, config.markers, info)
 
         connections = images if args.poses_only else bag.connections
@@ -332,6 +350,25 @@ def write(
         steps = copy_with_poses(bag, images, answers, poses, originals)
         for _ in progress(steps, "writing", total):
             pass
+    if args.blur_faces and originals.dropped:
+        print(
+            f"{args.program}: {originals.dropped} images left out, in which heads cannot be hidden",
+            file=sys.stderr,
+        )
+
+
+def blurred_topics(
+    writer: BagWriter, bag: InputBag, topic: str, answers: Answers, program: str
+) -> BlurredTopics:
+    """The topics of IN with hidden heads; says which ones are rewritten and left out."""
+    from lifting_ros.ros.blurred_bag import BlurredTopics
+
+    topics = BlurredTopics(writer, bag, topic, answers)
+    text = f"heads are hidden in {', '.join(topics.rewritten)}"
+    if topics.left_out:
+        text += f"; left out: {', '.join(topics.left_out)}"
+    print(f"{program}: {text}", file=sys.stderr)
+    return topics
 
 
 def progress(steps: Iterable, task: str, total: int) -> Iterable:

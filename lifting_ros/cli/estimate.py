@@ -81,6 +81,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     parser.add_argument(
+        "--stages",
+        metavar="OUT.png",
+        help="also a picture of the belief maps of every stage, before and after fusion, of the"
+        " person with the highest score; for a single image",
+    )
+    parser.add_argument(
+        "--blur-faces",
+        action="store_true",
+        help="hide heads in --overlay; the detector sees every image. People who are not found are"
+        " not hidden",
+    )
+
+    parser.add_argument(
         "--camera", metavar="CAMERA.yaml", help="calibration, as camera_calibration writes it"
     )
     parser.add_argument(
@@ -126,7 +139,14 @@ def check(args: argparse.Namespace) -> None:
     if args.overlay:
         require_suffix("--overlay", args.overlay, ".png", ".mp4")
         require_folder_of("--overlay", args.overlay)
+    elif args.blur_faces:
+        raise CommandError("--blur-faces: only with --overlay, which shows images")
 
+    if args.stages:
+        if args.blur_faces:
+            raise CommandError("--blur-faces: not with --stages, which shows the person")
+        require_suffix("--stages", args.stages, ".png")
+        require_folder_of("--stages", args.stages)
     require_at_least("--max-frames", args.max_frames, 0)
     if args.out.endswith(".mcap"):
         check_ros()
@@ -142,7 +162,9 @@ def run_bag(args: argparse.Namespace, models: Models) -> None:
     from lifting_ros.cli.poses import write_poses
 
     given = {
+        "--blur-faces": args.blur_faces,
         "--overlay": bool(args.overlay),
+        "--stages": bool(args.stages),
         "--max-frames": bool(args.max_frames),
         "--track": args.track is not None,
         "--lifter": args.lifter != "ppca",
@@ -185,6 +207,8 @@ def run_frames(args: argparse.Namespace, models: Models) -> None:
 
     source = open_source(args.source)
     cameras = cameras_of(source, args.camera)
+    if args.stages and not (source.images and source.count == 1):
+        raise CommandError("--stages: only with a single image")
 
     from lifting_ros.device import use_threads
 
@@ -196,16 +220,41 @@ def run_frames(args: argparse.Namespace, models: Models) -> None:
     else:
         write_npz(args.out, table_of(frames))
 
+    if args.stages:
+        write_stages(args.stages, next(iter(source.stamped())).rgb, frames, estimator)
+
     people = sum(len(frame.persons) for frame in frames)
     occupied = sum(bool(frame.persons) for frame in frames)
     print(f"{people} persons in {occupied} of {len(frames)} frames: {args.out}")
 
 
+def write_stages(path: str, image: np.ndarray, frames: Frames, estimator: PoseEstimator) -> None:
+    """Write the belief maps of the best person in an image, or say that nobody is found."""
+    import cv2
+
+    from lifting_ros.estimator import load_stage_inspector
+    from lifting_ros.io.atomic import replacing
+    from lifting_ros.viz.belief_pictures import draw_stages
+
+    persons = [person for frame in frames for person in frame.persons]
+    if not persons:
+        print("lifting estimate: --stages: nobody is found, no picture", file=sys.stderr)
+        return
+
+    best = max((person.skeleton_2d for person in persons), key=lambda skeleton: skeleton.score)
+    maps = load_stage_inspector(estimator.config).look(image, best.box_px)
+    with replacing(path, keep_suffix=True) as partial:
+        if not cv2.imwrite(str(partial), draw_stages(maps)[..., ::-1]):
+            raise CommandError(f"--stages {path}: the picture cannot be written")
+
+
 def make_config(args: argparse.Namespace) -> EstimatorConfig:
     """The estimator's configuration from the options."""
     from lifting_ros.estimator import EstimatorConfig
+    from lifting_ros.video import detect_always
 
-    return EstimatorConfig(device=args.device, lifter=args.lifter)
+    config = EstimatorConfig(device=args.device, lifter=args.lifter)
+    return detect_always(config) if args.blur_faces else config
 
 
 def cameras_of(source: ImageSource, path: str | None) -> Cameras | None:
@@ -240,6 +289,7 @@ def estimate_frames(
     from lifting_ros.io.progress import Progress
     from lifting_ros.tracking.tracking import Tracker, TrackerConfig
     from lifting_ros.video import VideoEstimator
+    from lifting_ros.viz.anonymise import hidden_regions, hide_heads
 
     track = args.track if args.track is not None else not source.images
     lag_s = 0.0 if source.live else SMOOTHING_LAG_S
@@ -249,11 +299,15 @@ def estimate_frames(
     total = min(filter(None, (limit, source.count)), default=None)
 
     frames = []
-    waiting_images = deque()  # of the frames that the tracker has not returned yet
+    # Image and rejected skeletons of the frames that the tracker has not returned yet
+    waiting = deque()
 
     def take(done: list[TrackedFrame]) -> None:
         for frame in done:
-            overlay.add(len(frames), waiting_images.popleft(), frame.persons)
+            image, rejected = waiting.popleft()
+            if args.blur_faces:
+                image = hide_heads(image, hidden_regions(frame.persons, rejected + frame.unseen))
+            overlay.add(len(frames), image, frame.persons)
             frames.append(frame)
 
     losses = Losses()
@@ -264,9 +318,9 @@ def estimate_frames(
             for frame in bar:
                 image = frame.rgb
                 camera = cameras.of(image, frame.name) if cameras else None
-                persons = video.estimate(frame.stamp_ns, image, camera).persons
-                waiting_images.append(image)
-                take(tracker.update(frame.stamp_ns, persons))
+                estimate = video.estimate(frame.stamp_ns, image, camera)
+                waiting.append((image, estimate.rejected))
+                take(tracker.update(frame.stamp_ns, estimate.persons))
         except KeyboardInterrupt:
             if not source.live:
                 raise

@@ -95,6 +95,7 @@ def body_axes(joints_m: np.ndarray) -> np.ndarray:
     pelvis = joints_m[..., _PELVIS, :]
     left = joints_m[..., _LEFT, :].sum(-2)
     right = joints_m[..., _RIGHT, :].sum(-2)
+
     return upright_axes(thorax - pelvis, left - right)
 
 

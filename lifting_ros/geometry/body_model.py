@@ -14,11 +14,10 @@ them. Those named as an angle of `joint_angles.ANGLES` have exactly that angle. 
   up from straight to the side; SIDE_scapula_elevation and SIDE_scapula_protraction take them back;
 - nose_azimuth, nose_lean, head_lean: where the nose is beside the line from thorax to top of head.
 
-Forward kinematics of the positions gives the direction of every limb exactly, and thus the 17
-joints if the limbs have the lengths of the model. There are two exceptions: the hips lie on one
-line with the pelvis (a millimetre off, in poses of the prior), and bones are rigid. What a frame's
-lengths differ from those of the model, which are the averages of the track, is the residual; it
-adds up from the pelvis outwards.
+Every limb ends in a prismatic joint, LIMB_stretch: the length of the limb in the pose less its
+length in the URDF, metres. Forward kinematics of all positions gives the 17 joints, for any lengths
+in the URDF. There is one exception: the hips lie on one line with the pelvis (a millimetre off, in
+poses of the prior). With all stretches 0 the limbs are rigid and keep the directions of the pose.
 """
 
 from __future__ import annotations
@@ -58,73 +57,85 @@ def _minus(axis: Vector) -> Vector:
     return (-x, -y, -z)
 
 
-class Hinge(NamedTuple):
-    """A joint of the URDF."""
+class UrdfJoint(NamedTuple):
+    """A joint of the URDF: revolute, or prismatic if it lengthens a limb."""
 
     name: str
     parent: str
     child: str
-    axis: Vector | None
-    """In the axes of the child; None for a fixed joint."""
-    end_of: str = ""
-    """The joint of the skeleton where the hinge is, at the end of its limb; empty: at the origin of
-    the parent."""
-    along: Vector = Z
-    """Direction of that limb in the parent."""
+    axis: Vector
+    """In the axes of both links; of a limb, its direction away from the origin of the parent."""
+    limb_end: str = ""
+    """The joint of the skeleton at the far end of that limb; empty for a revolute joint, which is
+    at the origin of the parent."""
 
 
-def _series(
-    parent: str, child: str, axes: Mapping[str, Vector], end_of: str = "", along: Vector = Z
-) -> Iterator[Hinge]:
-    """Hinges at one place, by name, the last of which carries the link `child`."""
+def _series(parent: str, child: str, axes: Mapping[str, Vector]) -> Iterator[UrdfJoint]:
+    """Revolute joints at one place, by name, the last of which carries the link `child`."""
     for number, (name, axis) in enumerate(axes.items(), start=1):
         link = child if number == len(axes) else name
-        yield Hinge(name, parent, link, axis, end_of, along)
+        yield UrdfJoint(name, parent, link, axis)
         parent = link
-        end_of = ""
 
 
-def _end(link: str, end_of: str, along: Vector) -> Hinge:
-    """The far end of a limb, as an empty link."""
-    return Hinge(f"{link}_end", link, f"{link}_end", None, end_of, along)
+def _limb(
+    link: str,
+    axis: Vector,
+    limb_end: str,
+    name: str = "",
+) -> UrdfJoint:
+    """The limb of a link, with an empty link at its far end; it is called like the link if it has
+    no name of its own."""
+    name = name or link
+    return UrdfJoint(f"{name}_stretch", link, f"{name}_end", axis, limb_end)
 
 
-def _trunk() -> Iterator[Hinge]:
+def _trunk() -> Iterator[UrdfJoint]:
     pelvis = {"pelvis_tilt": Y, "pelvis_obliquity": X, "pelvis_rotation": Z}
     yield from _series("body", "hips", pelvis)
+
     yield from _series("hips", "lumbar", {"lumbar_bending": X})
+    yield _limb("lumbar", Z, "spine")
 
     trunk = {"trunk_flexion": Y, "trunk_bending": X, "trunk_rotation": Z}
-    yield from _series("lumbar", "chest", {"spine_bending": X} | trunk, "spine")
+    yield from _series("lumbar_end", "chest", {"spine_bending": X} | trunk)
+    yield _limb("chest", Z, "thorax")
 
     neck = {"neck_flexion": Y, "neck_bending": X, "nose_azimuth": Z, "nose_lean": Y}
-    yield from _series("chest", "neck", neck, "thorax")
-    yield from _series("neck", "head", {"head_lean": Y}, "nose")
-    yield _end("head", "head_top", Z)
+    yield from _series("chest_end", "neck", neck)
+    yield _limb("neck", Z, "nose")
+
+    yield from _series("neck_end", "head", {"head_lean": Y})
+    yield _limb("head", Z, "head_top")
 
 
-def _leg(side: str) -> Iterator[Hinge]:
+def _leg(side: str) -> Iterator[UrdfJoint]:
     outwards, inwards_about_x, inwards_about_z = _sides(side)
+    yield _limb("hips", outwards, f"{side}_hip", f"{side}_hip")
+
     hip = {
         f"{side}_hip_flexion": _minus(Y),
         f"{side}_hip_abduction": _minus(inwards_about_x),
         f"{side}_hip_rotation": inwards_about_z,
     }
-    yield from _series("hips", f"{side}_thigh", hip, f"{side}_hip", outwards)
+    yield from _series(f"{side}_hip_end", f"{side}_thigh", hip)
+    yield _limb(f"{side}_thigh", _minus(Z), f"{side}_knee")
 
     knee = {f"{side}_knee_flexion": Y}
-    yield from _series(f"{side}_thigh", f"{side}_shank", knee, f"{side}_knee", _minus(Z))
-    yield _end(f"{side}_shank", f"{side}_ankle", _minus(Z))
+    yield from _series(f"{side}_thigh_end", f"{side}_shank", knee)
+    yield _limb(f"{side}_shank", _minus(Z), f"{side}_ankle")
 
 
-def _arm(side: str) -> Iterator[Hinge]:
+def _arm(side: str) -> Iterator[UrdfJoint]:
     outwards, inwards_about_x, inwards_about_z = _sides(side)
     raising = _minus(inwards_about_x)
+
     clavicle = {
         f"{side}_clavicle_protraction": inwards_about_z,
         f"{side}_clavicle_elevation": raising,
     }
-    yield from _series("chest", f"{side}_clavicle", clavicle, "thorax")
+    yield from _series("chest_end", f"{side}_clavicle", clavicle)
+    yield _limb(f"{side}_clavicle", outwards, f"{side}_shoulder")
 
     shoulder = {
         f"{side}_scapula_elevation": raising,
@@ -133,14 +144,12 @@ def _arm(side: str) -> Iterator[Hinge]:
         f"{side}_shoulder_elevation": raising,
         f"{side}_shoulder_rotation": inwards_about_z,
     }
-    yield from _series(
-        f"{side}_clavicle", f"{side}_upper_arm", shoulder, f"{side}_shoulder", outwards
-    )
+    yield from _series(f"{side}_clavicle_end", f"{side}_upper_arm", shoulder)
+    yield _limb(f"{side}_upper_arm", _minus(Z), f"{side}_elbow")
 
     elbow = {f"{side}_elbow_flexion": _minus(Y)}
-    upper_arm = f"{side}_upper_arm"
-    yield from _series(upper_arm, f"{side}_forearm", elbow, f"{side}_elbow", _minus(Z))
-    yield _end(f"{side}_forearm", f"{side}_wrist", _minus(Z))
+    yield from _series(f"{side}_upper_arm_end", f"{side}_forearm", elbow)
+    yield _limb(f"{side}_forearm", _minus(Z), f"{side}_wrist")
 
 
 def _sides(side: str) -> tuple[Vector, Vector, Vector]:
@@ -148,23 +157,24 @@ def _sides(side: str) -> tuple[Vector, Vector, Vector]:
     the midline and inwards."""
     if side == "right":
         return _minus(Y), X, Z
+
     return Y, _minus(X), _minus(Z)
 
 
-HINGES = (
+URDF_JOINTS = (
     *_trunk(),
     *_leg("right"),
     *_leg("left"),
     *_arm("left"),
     *_arm("right"),
 )
-"""All joints of the URDF, parents first."""
-
-MOVABLE = tuple(hinge.name for hinge in HINGES if hinge.axis is not None)
-"""Names of the joints that have a position, in the order of `joint_positions`."""
+"""All joints of the URDF, parents first, in the order of `joint_positions`."""
 
 LENGTH_CHANGE = 0.05
 """Relative change of a limb from which a person's URDF is another one."""
+
+_STRETCH_MPS = 10.0
+"""Limit of the speed of a stretch, which a URDF has to state."""
 
 _RADIUS_SHARES = {"hips": 0.6, "lumbar": 0.45, "chest": 0.45, "neck": 0.4, "head": 0.6}
 """Radius of a limb in the picture, as a share of its length."""
@@ -173,21 +183,27 @@ _LIMB_RADIUS_SHARE = 0.14
 """The same for arms and legs."""
 
 
-def joint_positions(joints_m: np.ndarray) -> np.ndarray:
-    """Positions (N, P) in radians of the joints `MOVABLE` for poses (N, 17, 3) in any frame.
+def joint_positions(
+    joints_m: np.ndarray,
+    lengths_m: np.ndarray,
+) -> np.ndarray:
+    """Positions (N, P) of the joints `URDF_JOINTS`, radians and metres, for poses (N, 17, 3) in any
+    frame and URDFs with limbs of the lengths (N, 16).
 
     They give the pose back even where an angle is ill-defined (`joint_angles` has NaN there). NaN
-    where a joint of the skeleton that a position depends on is unknown.
+    where a joint of the skeleton or a length that a position depends on is unknown.
     """
     thorax = thorax_axes(joints_m)
     angles = components(read_angles(joints_m).rad)
     positions = dict(zip(ANGLES, angles, strict=True))
+
     positions |= _pelvis(joints_m)
     positions |= _girdle(joints_m, thorax, "left")
     positions |= _girdle(joints_m, thorax, "right")
     positions |= _nose(joints_m, thorax, positions["neck_flexion"])
+    positions |= _stretches(joints_m, lengths_m)
 
-    columns = [positions[name] for name in MOVABLE]
+    columns = [positions[joint.name] for joint in URDF_JOINTS]
     return np.stack(columns, -1)
 
 
@@ -200,6 +216,7 @@ def _pelvis(joints_m: np.ndarray) -> dict[str, np.ndarray]:
     lumbar = direction_in(pelvis, joints_m, "pelvis", "spine")
     _, y, z = components(lumbar)
     bending = np.arctan2(-y, z)
+
     return {
         "pelvis_tilt": tilt.rad,
         "pelvis_obliquity": obliquity.rad,
@@ -219,6 +236,7 @@ def _girdle(
     x, y, z = components(clavicle)
     protraction = np.arctan2(x, -y)
     elevation = np.arctan2(z, np.hypot(x, y))
+
     return {
         f"{side}_clavicle_protraction": protraction,
         f"{side}_clavicle_elevation": elevation,
@@ -244,13 +262,34 @@ def _nose(
 
     x = (nose * forward).sum(-1)
     y = (nose * left).sum(-1)
+
     lean = angle_between(up, nose)
     back = angle_between(up, above)
+
     return {
         "nose_azimuth": np.arctan2(y, x),
         "nose_lean": lean,
         "head_lean": -(lean + back),
     }
+
+
+def _stretches(
+    joints_m: np.ndarray,
+    lengths_m: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Positions of the prismatic joints."""
+    stretched = limb_lengths(joints_m) - lengths_m
+    return {
+        joint.name: _of_limb(joint, stretched)  # N
+        for joint in URDF_JOINTS
+        if joint.limb_end
+    }
+
+
+def _of_limb(joint: UrdfJoint, values: np.ndarray) -> np.ndarray:
+    """The column of a prismatic joint in values (..., 16) of the limbs."""
+    limb = JOINT_NAMES.index(joint.limb_end) - 1
+    return values[..., limb]
 
 
 def model_lengths(person: Person) -> np.ndarray | None:
@@ -291,18 +330,17 @@ def body_urdf(lengths_m: np.ndarray, name_of: Callable[[str], str] = str) -> str
 
     robot = ET.Element("robot", name=name_of("body"))
     _add_materials(robot)
-    links = {"body": ET.SubElement(robot, "link", name=name_of("body"))}
-    drawn = set()
-    for hinge in HINGES:
-        links[hinge.child] = ET.SubElement(robot, "link", name=name_of(hinge.child))
-        if hinge.end_of and hinge.end_of not in drawn:
-            drawn.add(hinge.end_of)
-            length_m = _length_to(hinge.end_of, lengths_m)
-            _add_picture(links[hinge.parent], hinge, length_m)
 
-    for hinge in HINGES:
-        length_m = _length_to(hinge.end_of, lengths_m) if hinge.end_of else 0.0
-        _add_joint(robot, hinge, length_m, name_of)
+    links = {"body": ET.SubElement(robot, "link", name=name_of("body"))}
+    for joint in URDF_JOINTS:
+        links[joint.child] = ET.SubElement(robot, "link", name=name_of(joint.child))
+
+    for joint in URDF_JOINTS:
+        element = _add_joint(robot, joint, name_of)
+        if joint.limb_end:
+            length_m = float(_of_limb(joint, lengths_m))
+            _lengthen(element, joint, length_m)
+            _add_picture(links[joint.parent], joint, length_m)
 
     ET.indent(robot)
     return ET.tostring(robot, encoding="unicode")
@@ -316,34 +354,41 @@ def _add_materials(robot: ET.Element) -> None:
         ET.SubElement(material, "color", rgba=f"{colour} 1")
 
 
-def _length_to(joint: str, lengths_m: np.ndarray) -> float:
-    """Length of the limb that ends in a joint of the skeleton."""
-    return float(lengths_m[JOINT_NAMES.index(joint) - 1])
-
-
 def _add_joint(
-    robot: ET.Element, hinge: Hinge, length_m: float, name_of: Callable[[str], str]
-) -> None:
-    kind = "fixed" if hinge.axis is None else "continuous"
-    joint = ET.SubElement(robot, "joint", name=name_of(hinge.name), type=kind)
-    ET.SubElement(joint, "parent", link=name_of(hinge.parent))
-    ET.SubElement(joint, "child", link=name_of(hinge.child))
-    ET.SubElement(joint, "origin", xyz=_point(hinge.along, length_m), rpy="0 0 0")
-    if hinge.axis is not None:
-        ET.SubElement(joint, "axis", xyz=_point(hinge.axis, 1.0))
+    robot: ET.Element,
+    joint: UrdfJoint,
+    name_of: Callable[[str], str],
+) -> ET.Element:
+    kind = "prismatic" if joint.limb_end else "continuous"
+    element = ET.SubElement(robot, "joint", name=name_of(joint.name), type=kind)
+
+    ET.SubElement(element, "parent", link=name_of(joint.parent))
+    ET.SubElement(element, "child", link=name_of(joint.child))
+    ET.SubElement(element, "axis", xyz=_point(joint.axis, 1.0))
+    return element
 
 
-def _add_picture(link: ET.Element, hinge: Hinge, length_m: float) -> None:
-    """Draw the limb that leads from a link to a hinge."""
-    share = _RADIUS_SHARES.get(hinge.parent, _LIMB_RADIUS_SHARE)
+def _lengthen(element: ET.Element, joint: UrdfJoint, length_m: float) -> None:
+    """Put a prismatic joint at the end of its limb, and let it go to no and to double length."""
+    ET.SubElement(element, "origin", xyz=_point(joint.axis, length_m), rpy="0 0 0")
+
+    length = f"{length_m:.6f}"
+    speed = f"{_STRETCH_MPS:g}"
+    ET.SubElement(element, "limit", lower=f"-{length}", upper=length, effort="0", velocity=speed)
+
+
+def _add_picture(link: ET.Element, joint: UrdfJoint, length_m: float) -> None:
+    """Draw the limb of a link."""
     visual = ET.SubElement(link, "visual")
-    lying = "1.5707963 0 0" if hinge.along[1] else "0 0 0"
-    ET.SubElement(visual, "origin", xyz=_point(hinge.along, length_m / 2), rpy=lying)
+    lying = "1.5707963 0 0" if joint.axis[1] else "0 0 0"
+    ET.SubElement(visual, "origin", xyz=_point(joint.axis, length_m / 2), rpy=lying)
 
+    share = _RADIUS_SHARES.get(joint.parent, _LIMB_RADIUS_SHARE)
+    radius = f"{share * length_m:.4f}"
     geometry = ET.SubElement(visual, "geometry")
-    ET.SubElement(geometry, "cylinder", radius=f"{share * length_m:.4f}", length=f"{length_m:.6f}")
+    ET.SubElement(geometry, "cylinder", radius=radius, length=f"{length_m:.6f}")
 
-    ET.SubElement(visual, "material", name=side_of(hinge.parent))
+    ET.SubElement(visual, "material", name=side_of(joint.parent))
 
 
 def _point(direction: Vector, length_m: float) -> str:

@@ -76,6 +76,7 @@ class Camera:
         _check_matrix(matrix)
         distortion = _without_surplus_zeros(distortion, model)
         _check_distortion(distortion, model)
+
         object.__setattr__(self, "matrix", matrix)
         object.__setattr__(self, "distortion", distortion)
         object.__setattr__(self, "model", model)
@@ -98,6 +99,7 @@ class Camera:
         z = points_m[..., 2:]
         depth = np.where(z > _MIN_DEPTH_M, z, np.nan)
         normalised = points_m[..., :2] / depth
+
         distorted = self.distort(normalised)
         return self.to_pixels(distorted)
 
@@ -312,6 +314,7 @@ def _distort_equidistant(
     r = np.linalg.norm(point, axis=-1, keepdims=True)
     angle = np.arctan(r)
     a2 = angle * angle
+
     k1, k2, k3, k4 = d
     bent = angle * (1 + a2 * (k1 + a2 * (k2 + a2 * (k3 + a2 * k4))))
 

@@ -281,6 +281,7 @@ def cardan_angles(rotation: np.ndarray) -> tuple[Reading, Reading, Reading]:
     leftwards = rotation[..., 1, :]
     x, y, _ = components(leftwards)
     turn = np.arctan2(x, y)
+
     return flexion, bending, Reading(turn, flexion.leverage)
 
 
@@ -300,6 +301,7 @@ def _lean(up: np.ndarray) -> tuple[Reading, Reading]:
     level = np.hypot(x, z)
     flexion = np.arctan2(x, z)
     bending = np.arctan2(-y, level)
+
     return Reading(flexion, level), Reading(bending, _always(level))
 
 
@@ -332,6 +334,7 @@ def _leg(
     zero = np.zeros_like(flexion)
     forward = np.stack([np.cos(flexion), zero, np.sin(flexion)], -1)
     rotation = _twist(forward, thigh, axis)
+
     return (
         Reading(flexion, level),
         Reading(abduction, _always(level)),
@@ -364,6 +367,7 @@ def _arm(
     zero = np.zeros_like(plane)
     forward = np.stack([np.cos(plane), np.sin(plane), zero], -1)
     rotation = _twist(forward, arm, axis)
+
     return (
         Reading(plane, raised),
         Reading(elevation, _always(raised)),
@@ -386,6 +390,7 @@ def _twist(
     left = np.cross(forward, limb)
     sine = (axis * -forward).sum(-1)
     cosine = (axis * left).sum(-1)
+
     straight = np.hypot(sine, cosine) == 0
     return np.where(straight, 0.0, np.arctan2(sine, cosine))
 

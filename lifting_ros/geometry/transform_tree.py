@@ -164,6 +164,7 @@ class TransformTree:
 
         source_part = source_chain[: source_chain.index(common)]
         target_part = target_chain[: target_chain.index(common)]
+
         source_to_common = self._compose(source_part, stamp_ns)
         target_to_common = self._compose(target_part, stamp_ns)
         return np.linalg.inv(target_to_common) @ source_to_common
@@ -180,6 +181,7 @@ class TransformTree:
         for frame in (source, target):
             if frame not in known:
                 return f"no frame {frame}"
+
         return "not connected"
 
     def _chain_to_root(self, frame: str) -> list[str]:
@@ -190,6 +192,7 @@ class TransformTree:
             chain.append(parent)
             if len(chain) > _MAX_DEPTH:
                 raise TransformError(f"{frame}: its parents form a loop")
+
         return chain
 
     def _compose(
@@ -201,6 +204,7 @@ class TransformTree:
         total = np.eye(4)
         for frame in frames:
             total = self._pose_at(frame, stamp_ns) @ total
+
         return total
 
     def _pose_at(

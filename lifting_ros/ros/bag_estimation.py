@@ -20,8 +20,8 @@ from lifting_ros.ros.calibration import usable_camera
 from lifting_ros.ros.conversions import ConversionError, compressed_to_rgb, header_ns, image_to_rgb
 from lifting_ros.ros.message_types import stamp_reader, typestore_of
 from lifting_ros.ros.parameters import NodeConfig
-from lifting_ros.tracking.tracking import LONGEST_S, Tracker, TrackerConfig
-from lifting_ros.types import Person
+from lifting_ros.tracking.tracking import LONGEST_S, TrackedFrame, Tracker, TrackerConfig
+from lifting_ros.types import Person, Skeleton2D
 from lifting_ros.video import VideoEstimator
 
 
@@ -34,6 +34,10 @@ class Answer:
     persons: tuple[Person, ...]
     is_late: bool = False
     """Whether the image is late or repeated: its persons are not tracked."""
+    others: tuple[Skeleton2D, ...] = ()
+    """`Estimate.rejected` and `TrackedFrame.unseen`."""
+    size: tuple[int, int] = (0, 0)
+    """Width and height of the image, px."""
 
     @property
     def stamp_ns(self) -> int:
@@ -119,7 +123,7 @@ class ImageEstimation:
         image = (image_to_rgb if connection.msgtype == IMAGE else compressed_to_rgb)(
             replace(message, header=header), self._brightness
         )
-        answer = Answer(header, (), is_late)
+        answer = Answer(header, (), is_late, size=image.shape[1::-1])
         camera = usable_camera(
             lambda: self._infos(time_ns, answer.stamp_ns),
             image.shape[1::-1],
@@ -133,7 +137,7 @@ class ImageEstimation:
         else:
             estimate = video.estimate(answer.stamp_ns, image, camera, self._up)
 
-        return replace(answer, persons=tuple(estimate.persons))
+        return replace(answer, persons=tuple(estimate.persons), others=estimate.rejected)
 
 
 def ros_header(header: Any) -> Header:
@@ -158,7 +162,7 @@ class OfflineTracker:
         self._tracker = tracker
         self._answers: list[Answer | None] = []
         self._is_tracked: list[bool] = []
-        self._tracked: list[tuple[Person, ...]] = []
+        self._tracked: list[TrackedFrame] = []
         self.late = 0
         """Frames that are late or repeated."""
 
@@ -170,16 +174,18 @@ class OfflineTracker:
 
         self._is_tracked.append(answer is not None and not is_late)
         if self._is_tracked[-1]:
-            self._tracked += [
-                frame.persons for frame in self._tracker.update(answer.stamp_ns, answer.persons)
-            ]
+            self._tracked += self._tracker.update(answer.stamp_ns, answer.persons)
 
     def end(self) -> list[Answer | None]:
         """All answers, tracked, in the order they were added."""
-        self._tracked += [frame.persons for frame in self._tracker.flush()]
+        self._tracked += self._tracker.flush()
         tracked = iter(self._tracked)
 
         return [
-            replace(answer, persons=next(tracked)) if is_tracked else answer
+            _tracked_answer(answer, next(tracked)) if is_tracked else answer
             for answer, is_tracked in zip(self._answers, self._is_tracked, strict=True)
         ]
+
+
+def _tracked_answer(answer: Answer, frame: TrackedFrame) -> Answer:
+    return replace(answer, persons=frame.persons, others=answer.others + frame.unseen)

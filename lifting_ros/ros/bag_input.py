@@ -99,6 +99,10 @@ class InputBag:
         except SerdeError as error:
             raise ConversionError(f"{connection.msgtype}: {' '.join(str(error).split())}") from None
 
+    def encode(self, connection: Connection, message: Any) -> bytes:
+        """The bytes of a message that `decode` returned, or of one like it."""
+        return bytes(self._store.serialize_cdr(message, connection.msgtype))
+
     def __enter__(self) -> InputBag:
         return self
 

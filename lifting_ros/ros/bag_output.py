@@ -110,16 +110,21 @@ class OriginalTopics:
 
     def __init__(self, writer: BagWriter, bag: InputBag):
         self._writer = writer
+        self._bag = bag
         self._by_id = {}
         added: dict[tuple, Connection] = {}
 
-        for c in bag.connections:
+        for c in self._connections():
             # Merged bags may have the same connection twice.
             key = (c.topic, c.msgtype, str(c.ext))
             if key not in added:
                 added[key] = self._add(c)
 
             self._by_id[c.id] = added[key]
+
+    def _connections(self) -> list[Connection]:
+        """The connections whose messages are copied."""
+        return self._bag.connections
 
     def _add(self, connection: Connection) -> Connection:
         text, digest = definition_of(connection)
@@ -132,8 +137,10 @@ class OriginalTopics:
             offered_qos_profiles=connection.ext.offered_qos_profiles,
         )
 
-    def write(self, connection: Connection, time_ns: int, data: bytes) -> None:
-        """Copy a message."""
+    def write(
+        self, connection: Connection, time_ns: int, data: bytes, answer: Answer | None = None
+    ) -> None:
+        """Copy a message; answer: that of an image, which is not needed here."""
         self._writer.write(self._by_id[connection.id], time_ns, data)
 
 
@@ -152,10 +159,9 @@ def copy_with_poses(
     following = iter(answers)
 
     for connection, time_ns, data in bag.messages(() if originals else images):
-        if originals:
-            originals.write(connection, time_ns, data)
-
         answer = next(following) if connection.id in ids else None
+        if originals:
+            originals.write(connection, time_ns, data, answer)
         if answer is not None:
             poses.write(answer, time_ns)
 

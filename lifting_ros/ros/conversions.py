@@ -26,7 +26,7 @@ from lifting_ros.msg import Skeleton3D as Skeleton3DMsg
 from lifting_ros.ros import bridge
 from lifting_ros.types import Person, Skeleton2D
 
-_ALIASES = {
+ALIASES = {
     "uyvy": "yuv422",
     "yuyv": "yuv422_yuy2",
     "8UC1": "mono8",
@@ -34,7 +34,7 @@ _ALIASES = {
     "8UC4": "bgra8",
     "16UC1": "mono16",
 }
-_PIXEL_BYTES = {
+PIXEL_BYTES = {
     "rgb8": 3,
     "bgr8": 3,
     "rgba8": 4,
@@ -53,13 +53,13 @@ _PIXEL_BYTES = {
         for bits in (8, 16)
     },
 }
-_PLANAR = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
+PLANAR = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
 """Encodings with a plane of brightness, and one of colours that is half as high."""
 _DEPTH = {"32FC1": (np.float32, 1.0), "16UC1": (np.uint16, 0.001), "mono16": (np.uint16, 0.001)}
 """Encodings of depth images: type, and metres per unit."""
 _IS_BIGENDIAN = sys.byteorder == "big"
 """Byte order of this machine, as in the field of Image."""
-ENCODINGS = (*_PIXEL_BYTES, *_PLANAR, *_ALIASES)
+ENCODINGS = (*PIXEL_BYTES, *PLANAR, *ALIASES)
 """Encodings of sensor_msgs/Image that can be read."""
 
 
@@ -74,15 +74,15 @@ def image_to_rgb(message: Image, brightness: BrightnessRange | None = None) -> n
     memory: do not write to it. ConversionError if encoding, size, step and data do not fit
     together.
     """
-    encoding = _ALIASES.get(message.encoding, message.encoding)
-    if encoding in _PLANAR:
+    encoding = ALIASES.get(message.encoding, message.encoding)
+    if encoding in PLANAR:
         return _planar_to_rgb(message)
-    if encoding not in _PIXEL_BYTES:
+    if encoding not in PIXEL_BYTES:
         raise ConversionError(
             f"encoding: expected one of {', '.join(ENCODINGS)}, got {message.encoding!r}"
         )
 
-    row = _checked_row(message, encoding, _PIXEL_BYTES[encoding])
+    row = checked_row(message, encoding, PIXEL_BYTES[encoding])
     if encoding == "rgb8":
         return _tight(message, row).reshape(message.height, message.width, 3)  # H, W, 3
 
@@ -108,9 +108,9 @@ def _planar_to_rgb(message: Image) -> np.ndarray:
             f"height: expected an even number of pixels in {message.encoding}, got {message.height}"
         )
 
-    row = _checked_row(message, message.encoding, 1, message.height * 3 // 2)
+    row = checked_row(message, message.encoding, 1, message.height * 3 // 2)
     pixels = _tight(message, row, message.height * 3 // 2)
-    return cv2.cvtColor(pixels, _PLANAR[message.encoding])
+    return cv2.cvtColor(pixels, PLANAR[message.encoding])
 
 
 def _stretched(message: Image, row: int, brightness: BrightnessRange) -> Image:
@@ -127,7 +127,7 @@ def _stretched(message: Image, row: int, brightness: BrightnessRange) -> Image:
     return out
 
 
-def _checked_row(message: Image, encoding: str, pixel_bytes: int, rows: int = 0) -> int:
+def checked_row(message: Image, encoding: str, pixel_bytes: int, rows: int = 0) -> int:
     """Bytes of a row without padding. rows: of the data; 0: as many as the image has."""
     if message.width == 0 or message.height == 0:
         raise ConversionError(
@@ -214,7 +214,7 @@ def depth_to_metres(message: Image) -> np.ndarray:
 
     kind, metres = _DEPTH[message.encoding]
     number = np.dtype(kind).newbyteorder(">" if message.is_bigendian else "<")
-    rows = _tight(message, _checked_row(message, message.encoding, number.itemsize))
+    rows = _tight(message, checked_row(message, message.encoding, number.itemsize))
 
     return rows.view(number).astype(np.float32) * np.float32(metres)  # H, W
 

@@ -8,7 +8,7 @@ Body ids are p1, p2, ... (a topic name cannot begin with a digit). There are as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from types import ModuleType
 
@@ -21,7 +21,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Header, String
 
 from lifting_ros.config import ConfigError
-from lifting_ros.ros.body_models import BodyModels, Namer, joint_state
+from lifting_ros.ros.body_models import BodyModels, Namer
 from lifting_ros.skeleton import KEYPOINT_COUNT, KEYPOINT_NAMES
 from lifting_ros.types import Person, Skeleton2D
 
@@ -50,7 +50,6 @@ class Humans:
         self._messages = hri_messages()
         self._tracked = self._publisher(self._messages.IdsList, "tracked")
         self._of_body: dict[str, dict[str, Publisher]] = {}
-        self._models = BodyModels()
         self._last_header: Header | None = None
         """Header of the last list of ids; None if that list was empty."""
 
@@ -84,14 +83,30 @@ class Humans:
             of_body["skeleton2d"].publish(skeleton_to_hri(self._messages, flat, header, size))
             of_body["roi"].publish(box_to_hri(self._messages, flat, header, size))
 
-    def publish_models(
+    def want_models(self, bodies: Iterable[str]) -> bool:
+        """Whether anybody subscribes to joint states or the URDF of one of these bodies."""
+        listeners = 0
+        for body in bodies:
+            of_body = self._publishers(body)
+            listeners += of_body["joint_states"].get_subscription_count()
+            listeners += of_body["urdf"].get_subscription_count()
+
+        return listeners > 0
+
+    def publish_urdfs(self, urdfs: Mapping[int, String], ids: Mapping[int, str]) -> None:
+        """Publish URDFs, latched. ids: body id; both by track id."""
+        for one, urdf in urdfs.items():
+            self._publishers(ids[one])["urdf"].publish(urdf)
+
+    def publish_joint_states(
         self,
         persons: Sequence[Person],
         ids: Mapping[int, str],
         namers: Mapping[int, Namer],
+        models: BodyModels,
         header: Header,
     ) -> None:
-        """Publish the joint states, and the URDFs that are new, of persons with a body id.
+        """Publish the joint states of persons with a body id to those who subscribe.
 
         ids, namers: body id, and the names of frames, links and joints, by track id.
         """
@@ -99,13 +114,9 @@ class Humans:
             if person.id not in ids:
                 continue
 
-            of_body = self._publishers(ids[person.id])
-            if of_body["joint_states"].get_subscription_count() > 0:
-                of_body["joint_states"].publish(joint_state([person], namers, header))
-
-            if of_body["urdf"].get_subscription_count() > 0:
-                for urdf in self._models.renew([person], namers):
-                    of_body["urdf"].publish(urdf)
+            publisher = self._publishers(ids[person.id])["joint_states"]
+            if publisher.get_subscription_count() > 0:
+                publisher.publish(models.joint_state([person], namers, header))
 
     def clear(self) -> None:
         """Publish an empty list of ids, unless the last one was empty."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from threading import Lock
 
 import numpy as np
@@ -18,7 +18,8 @@ from visualization_msgs.msg import MarkerArray
 
 from lifting_ros.estimator import KeypointLifter, model_name
 from lifting_ros.msg import HypothesisArray, Skeleton2DArray, Skeleton3DArray, SkeletonInfo
-from lifting_ros.ros.body_models import BodyModels, joint_state
+from lifting_ros.ros.blurred_images import anonymous_image
+from lifting_ros.ros.body_models import BodyModels
 from lifting_ros.ros.camera_names import CameraNames
 from lifting_ros.ros.conversions import (
     header_ns,
@@ -27,12 +28,15 @@ from lifting_ros.ros.conversions import (
     skeleton_info,
 )
 from lifting_ros.ros.debug_image import debug_image
+from lifting_ros.ros.debug_maps import DebugMaps
 from lifting_ros.ros.humans import Humans
 from lifting_ros.ros.markers import MarkerBuilder
 from lifting_ros.ros.parameters import NodeConfig
 from lifting_ros.ros.skeleton_messages import hypotheses_to_array
+from lifting_ros.ros.standard_messages import standard_topics
 from lifting_ros.ros.transforms import BodyFrames
-from lifting_ros.types import Person
+from lifting_ros.types import Person, Skeleton2D
+from lifting_ros.viz.anonymise import hidden_regions
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 TOPICS = {
@@ -43,6 +47,8 @@ TOPICS = {
     "~/joint_states": JointState,
     "~/urdf": String,
     "~/debug_image": Image,
+    "~/anonymous_image": Image,
+    "~/debug_maps": Image,
 }
 """Topics whose subscribers make the node process images."""
 
@@ -63,6 +69,9 @@ class Outputs:
             topic: self._publisher(kind, topic, latched.get(topic, 10))
             for topic, kind in TOPICS.items()
         }
+        self._standard = standard_topics()
+        for topic, standard in self._standard.items():
+            self._publishers[topic] = self._publisher(standard.kind, topic, 10)
         self._info = self._publisher(SkeletonInfo, "~/info", LATCHED)
 
         self._tf: Publisher | None = None
@@ -75,6 +84,7 @@ class Outputs:
         self._markers = MarkerBuilder(config.markers)
         self._frames = _body_frames(config)
         self._models = BodyModels()
+        self._debug_maps = DebugMaps()
 
     def _publisher(self, kind: type, topic: str, qos: QoSProfile | int) -> LifecyclePublisher:
         overrides = QoSOverridingOptions.with_default_policies()
@@ -88,6 +98,10 @@ class Outputs:
             return True
 
         return self._humans is not None and self._humans.have_listeners()
+
+    def hide_heads(self) -> bool:
+        """Whether somebody asks for images with hidden heads, for which nobody may be missed."""
+        return self._is_wanted("~/anonymous_image")
 
     def configure(self, config: NodeConfig) -> None:
         """Create the optional publishers; ConfigError in one line if their package is missing."""
@@ -149,11 +163,13 @@ class Outputs:
         config: NodeConfig,
         image: np.ndarray | None = None,
         frame_3d: str = "",
+        others: Sequence[Skeleton2D] | None = None,
     ) -> None:
         """Publish the persons of an image (H, W, 3) RGB under its own header.
 
-        frame_3d: the frame of the 3D messages; empty for the image's frame. Empty arrays are
-        published when nobody was found.
+        frame_3d: the frame of the 3D messages; empty for the image's frame. others: as in
+        `hidden_regions`; None where somebody may be missing: no image with hidden heads is
+        published then. Empty arrays are published when nobody was found.
         """
         header_3d = Header(stamp=header.stamp, frame_id=frame_3d or header.frame_id)
         self._frames.assign(persons, header_ns(header))
@@ -172,28 +188,64 @@ class Outputs:
         if image is not None and self._is_wanted("~/debug_image"):
             self._publishers["~/debug_image"].publish(debug_image(image, persons, header))
 
+        if image is not None and others is not None and self.hide_heads():
+            regions = hidden_regions(persons, others)
+            self._publishers["~/anonymous_image"].publish(anonymous_image(image, regions, header))
+
+        self._publish_standard(persons, header_3d, in_image=False)
         self._publish_models(persons, header_3d, config)
+
         if config.tf.publish:
             frames = self._frames.build(persons, header_3d, config.tf.prefix)
             with self._tf_lock:
                 if self._tf is not None:
                     self._tf.publish(frames)
 
+        self._publish_debug_maps(persons, header, config, image)
+
+    def _publish_debug_maps(
+        self,
+        persons: Sequence[Person],
+        header: Header,
+        config: NodeConfig,
+        image: np.ndarray | None,
+    ) -> None:
+        """Publish ~/debug_maps, after everything else: the first one has to load a network."""
+        if not self._is_wanted("~/debug_maps"):
+            self._debug_maps.release()
+        elif image is not None:
+            message = self._debug_maps.build(image, persons, header, config.debug, config.estimator)
+            if message is not None:
+                self._publishers["~/debug_maps"].publish(message)
+
     def _publish_models(
         self, persons: Sequence[Person], header: Header, config: NodeConfig
     ) -> None:
-        """Publish joint states, and URDFs if one of them is new."""
-        namers = self._frames.namers(config.tf.prefix)
-        if self._is_wanted("~/joint_states"):
-            self._publishers["~/joint_states"].publish(joint_state(persons, namers, header))
+        """Publish URDFs if one of them is new, and the joint states that go with them.
 
-        if self._is_wanted("~/urdf") and self._models.renew(persons, namers):
-            for urdf in self._models.current(persons, namers):
-                self._publishers["~/urdf"].publish(urdf)
+        Who subscribes to joint states may ask for the URDF later: URDFs are latched for either.
+        """
+        namers = self._frames.namers(config.tf.prefix)
+        ids = self._frames.hri_ids(config.tf.prefix)
+        if not self._want_models(ids.values()):
+            return
+
+        urdfs = self._models.renew(persons, namers)
+        for urdf in urdfs.values():
+            self._publishers["~/urdf"].publish(urdf)
+
+        if self._is_wanted("~/joint_states"):
+            state = self._models.joint_state(persons, namers, header)
+            self._publishers["~/joint_states"].publish(state)
 
         if self._humans is not None:
-            ids = self._frames.hri_ids(config.tf.prefix)
-            self._humans.publish_models(persons, ids, namers, header)
+            self._humans.publish_urdfs(urdfs, ids)
+            self._humans.publish_joint_states(persons, ids, namers, self._models, header)
+
+    def _want_models(self, bodies: Iterable[str]) -> bool:
+        """Whether anybody subscribes to joint states or URDFs, also of one body as in REP 155."""
+        of_humans = self._humans is not None and self._humans.want_models(bodies)
+        return of_humans or self._is_wanted("~/joint_states") or self._is_wanted("~/urdf")
 
     def publish_2d(
         self,
@@ -206,9 +258,18 @@ class Outputs:
         if self._is_wanted("~/skeletons_2d"):
             self._publishers["~/skeletons_2d"].publish(persons_to_array_2d(persons, header))
 
+        self._publish_standard(persons, header, in_image=True)
+
         if self._humans is not None:
             size = None if image is None else image.shape[1::-1]
             self._humans.publish(persons, self._frames.hri_ids(config.tf.prefix), header, size)
+
+    def _publish_standard(self, persons: Sequence[Person], header: Header, in_image: bool) -> None:
+        """Publish the standard messages that are given in the image, or those that are not."""
+        for topic, standard in self._standard.items():
+            if standard.in_image == in_image and self._is_wanted(topic):
+                message = standard.build(standard.messages, persons, header)
+                self._publishers[topic].publish(message)
 
     def _is_wanted(self, topic: str) -> bool:
         return self._publishers[topic].get_subscription_count() > 0

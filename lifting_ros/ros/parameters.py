@@ -12,6 +12,7 @@ import numpy as np
 from lifting_ros.config import ConfigError
 from lifting_ros.estimator import UP, EstimatorConfig
 from lifting_ros.ros.camera_names import check_cameras
+from lifting_ros.ros.debug_maps import DebugConfig
 from lifting_ros.ros.declaration import to_table, to_yaml
 from lifting_ros.ros.markers import MarkerConfig
 from lifting_ros.tracking.tracking import TrackerConfig
@@ -215,6 +216,7 @@ class NodeConfig:
     markers: MarkerConfig = field(
         default=MarkerConfig(), metadata={"description": "markers for RViz"}
     )
+    debug: DebugConfig = field(default=DebugConfig(), metadata={"description": "~/debug_maps"})
     estimator: EstimatorConfig = field(
         default=EstimatorConfig(), metadata={"description": "estimation", "inline": True}
     )

@@ -33,8 +33,8 @@ from lifting_ros.ros.shared_estimator import SharedEstimator
 from lifting_ros.ros.skeleton_messages import message_to_skeletons
 from lifting_ros.ros.transforms import TransformListener
 from lifting_ros.tracking.tracking import TrackedFrame, Tracker
-from lifting_ros.types import Person
-from lifting_ros.video import VideoEstimator
+from lifting_ros.types import Person, Skeleton2D
+from lifting_ros.video import VideoEstimator, detect_always
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,13 @@ class WorkerContext:
 
 
 class _Pending(NamedTuple):
-    """Header and image of a frame that the tracker still holds."""
+    """What is published beside the persons of a frame that the tracker still holds."""
 
     header: Header
-    image: np.ndarray | None
+    image: np.ndarray | None = None
+    rejected: tuple[Skeleton2D, ...] | None = None
+    """`Estimate.rejected`; None where the detector did not run, so that somebody new may be
+    missing."""
 
 
 class Worker:
@@ -187,9 +190,9 @@ class Worker:
                 job = self._newest(job, config)
             self._is_showing = True
             clock = Clock()
-            persons, image = self._estimate(job, up, config, clock)
+            persons, pending = self._estimate(job, up, config, clock)
 
-        self._track_and_publish(job.message.header, persons, image, config, clock)
+        self._track_and_publish(persons, pending, config, clock)
         self._heard_s = time.monotonic()
 
     def _newest(self, job: Job, config: NodeConfig) -> Job:
@@ -217,12 +220,12 @@ class Worker:
 
     def _track_and_publish(
         self,
-        header: Header,
         persons: Sequence[Person],
-        image: np.ndarray | None,
+        pending: _Pending,
         config: NodeConfig,
         clock: Clock,
     ) -> None:
+        header = pending.header
         stamp = header_ns(header)
         clock.restart()
 
@@ -237,19 +240,20 @@ class Worker:
                 )
             except TransformError as error:
                 self._drop("no transform", f"tf.target_frame: {error}")
-                self._outputs.publish_2d(persons, header, config, image)
+                self._outputs.publish_2d(persons, header, config, pending.image)
                 return
 
             persons = [in_frame(person, transform) for person in persons]
             clock.mark("transform")
 
         # Track
-        due = self._track(stamp, persons, _Pending(header, image))
+        due = self._track(stamp, persons, pending)
         clock.mark("track")
 
         # Publish the frames that the tracker releases
-        for frame, pending in due:
-            self._outputs.publish(frame.persons, pending.header, config, pending.image, frame_3d)
+        for frame, (header, image, rejected) in due:
+            others = None if rejected is None else rejected + frame.unseen
+            self._outputs.publish(frame.persons, header, config, image, frame_3d, others)
 
         clock.mark("publish")
 
@@ -278,10 +282,13 @@ class Worker:
 
     def _estimate(
         self, job: Job, up: np.ndarray, config: NodeConfig, clock: Clock
-    ) -> tuple[Sequence[Person], np.ndarray | None]:
-        """The persons of a message, in its own frame, and its image (None for keypoints)."""
+    ) -> tuple[Sequence[Person], _Pending]:
+        """The persons of a message, in its own frame, and what is published beside them."""
         message = job.message
-        self._estimator.retune(config.estimator)
+        estimator = config.estimator
+        if self._outputs.hide_heads():
+            estimator = detect_always(estimator)
+        self._estimator.retune(estimator)
         self._outputs.publish_info_if_changed(config, self._estimator)
 
         if config.input == "keypoints":
@@ -290,7 +297,7 @@ class Worker:
             camera = self._camera(message, None, config)
             persons = self._estimator.lift(skeletons, camera, up)
             clock.mark("lift")
-            return persons, None
+            return persons, _Pending(message.header)
 
         image = message_to_rgb(message, self._brightness)
         depth = self._depth(job.depth, config)
@@ -299,7 +306,8 @@ class Worker:
         estimate = self._video.estimate(stamp_ns(message), image, camera, up, depth)
         self._tally.estimated(estimate.detected)
         clock.take(estimate.seconds)
-        return estimate.persons, image
+        rejected = estimate.rejected if estimate.detected else None
+        return estimate.persons, _Pending(message.header, image, rejected)
 
     def _depth(self, message: Image | None, config: NodeConfig) -> np.ndarray | None:
         """Depth (H, W) in metres; None when there is none or it is not usable, which is reported

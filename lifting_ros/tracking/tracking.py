@@ -66,6 +66,10 @@ SEARCH_S = 2.0
 """Time for which somebody lost is missed; at most `retention_s`. With 1 s, one of two people who
 cross twice reappeared unsearched."""
 
+UNSEEN_S = 1.0
+"""Time for which the place of somebody lost is still predicted in `TrackedFrame.unseen`; at most
+`retention_s`. The detector mostly misses people for a few frames."""
+
 SETTLED_HITS = 5
 """Frames after which a new person is followed. By then the motion is known, and somebody who came
 in from the side is mostly in view as a whole."""
@@ -190,6 +194,9 @@ class TrackedFrame:
     stamp_ns: int
     persons: tuple[Person, ...]
     """In the order of the input; coasting persons last."""
+    unseen: tuple[Skeleton2D, ...] = ()
+    """Persons that this image does not show but one of the last UNSEEN_S did, coasting or not,
+    where their tracks predict them, with the prediction's covariances."""
 
 
 @dataclass(frozen=True)
@@ -596,10 +603,27 @@ class Tracker:
             )
             persons.append(person)
 
+        # Persons who are not shown
+        lately = (unseen_ns > 0) & (unseen_ns <= 1e9 * UNSEEN_S)
+        unseen = [self._predicted(tracks, row) for row in map(int, np.flatnonzero(lately))]
+
         # Forget persons whose tracks are lost
         kept = set(tracks.ids.tolist())
         self._shown = {i: person for i, person in self._shown.items() if i in kept}
-        return TrackedFrame(step.stamp_ns, tuple(persons))
+        return TrackedFrame(step.stamp_ns, tuple(persons), tuple(unseen))
+
+    def _predicted(self, tracks: Tracks, row: int) -> Skeleton2D:
+        """The 2D skeleton of a track that this frame does not show; confidences and score are those
+        of the last frame that did."""
+        track_id = int(tracks.ids[row])
+        last_seen = self._shown[track_id]
+
+        keypoints, covariance = _positions(tracks.pixels, 2)
+        skeleton = _moved(last_seen.skeleton_2d, keypoints[row])
+        return replace(
+            skeleton,
+            covariance_px2=covariance[row],
+        )
 
 
 def _moved(skeleton: Skeleton2D, keypoints_px: np.ndarray) -> Skeleton2D:

@@ -78,6 +78,66 @@ def test_detect_finds_the_person_where_there_is_one(images, truth, tmp_path):
 
 @needs_weights
 @needs_clip
+def test_blur_faces_hides_the_head_in_the_overlay(images, truth, tmp_path, monkeypatch):
+    folder, numbers = images
+    shown = []
+    monkeypatch.setattr(
+        "lifting_ros.cli.overlay_writer.Sheet.add",
+        lambda self, index, image, persons: shown.append(image),
+    )
+    source = str(folder / "0.png")
+    words = ["estimate", source, "--out", str(tmp_path / "o.npz"), "--overlay", "o.png"]
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == main([*words, "--blur-faces"]) == 0
+    plain, hidden = shown
+    assert np.array_equal(plain, cv2.imread(source)[..., ::-1])
+
+    top, neck = truth[0][numbers[0], :2]
+    x, y = np.rint((top + neck) / 2).astype(int)
+    head = np.s_[y - 6 : y + 7, x - 6 : x + 7]
+    changed = (plain != hidden).any(-1)
+    assert changed[head].mean() > 0.9 and changed.mean() < 0.1
+    assert not changed[round(neck[1]) + 80 :].any()
+
+
+@needs_weights
+@needs_clip
+def test_stages_are_a_picture_of_one_image(images, tmp_path, capsys):
+    folder, _ = images
+    out, picture = tmp_path / "o.npz", tmp_path / "stages.png"
+    words = ["--out", str(out), "--stages", str(picture)]
+    assert main(["estimate", str(folder / "0.png"), *words]) == 0
+    drawn = cv2.imread(str(picture))
+    rows = 3  # stages
+    assert drawn.shape[1] == 3 * 256 and drawn.shape[0] % rows == 0
+    assert (np.ptp(drawn.astype(int), axis=-1) > 60).any()
+
+    # Nobody is there
+    picture.unlink()
+    capsys.readouterr()
+    assert main(["estimate", str(folder / "2.png"), *words]) == 0
+    assert "--stages: nobody is found" in capsys.readouterr().err and not picture.exists()
+
+
+@needs_clip
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--stages", "s.png"], "--stages: only with a single image"),
+        (["--stages", "s.jpg"], "--stages s.jpg: expected a name that ends in .png"),
+        (["--stages", "s.png", "--overlay", "o.png", "--blur-faces"], "--blur-faces: not with"),
+    ],
+)
+def test_stages_of_something_else_are_refused(tmp_path, monkeypatch, capsys, words, line):
+    monkeypatch.chdir(tmp_path)
+    assert main(["estimate", str(CLIP), "--out", "o.npz", *words]) == 2
+    told = capsys.readouterr().err.strip().splitlines()
+    assert len(told) == 1 and line in told[0]
+    assert not list(tmp_path.iterdir())
+
+
+@needs_weights
+@needs_clip
 def test_estimate_places_the_person_in_metres(images, truth, tmp_path):
     folder, numbers = images
     out, sheet = tmp_path / "persons.npz", tmp_path / "sheet.png"

@@ -53,6 +53,12 @@ def test_without_topics_the_outputs_of_the_node_are_recorded():
     published = {f"/lifting/{name}" for name in re.findall(r'"~/(\w+)"', source)} - {
         "/lifting/enable",
         "/lifting/debug_image",
+        "/lifting/anonymous_image",
+        "/lifting/debug_maps",
+        "/lifting/poses",
+        "/lifting/people",
+        "/lifting/detections_2d",
+        "/lifting/detections_3d",
     }
     assert set(topics_of()) == published | {"/tf", "/tf_static", "/diagnostics"}
     assert topics_of("--image", "/cam/image_raw/compressed")[-2:] == [

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,7 @@ import lifting_ros
 from lifting_ros.errors import LiftingError
 from lifting_ros.geometry.body_frame import body_axes
 from lifting_ros.geometry.body_model import (
-    HINGES,
-    MOVABLE,
+    URDF_JOINTS,
     body_urdf,
     differ,
     joint_positions,
@@ -25,8 +25,9 @@ from lifting_ros.geometry.body_model import (
 from lifting_ros.geometry.joint_angles import ANGLES, joint_angles
 from lifting_ros.skeleton import JOINT_NAMES, limb_lengths
 
-LINKS = {"pelvis": "body"} | {h.end_of: h.child for h in reversed(HINGES) if h.end_of}
-"""Joint of the skeleton -> a link whose origin it is."""
+NAMES = [joint.name for joint in URDF_JOINTS]
+LINKS = {"pelvis": "body"} | {j.limb_end: j.child for j in URDF_JOINTS if j.limb_end}
+"""Joint of the skeleton -> the link whose origin it is."""
 
 
 def recorded_poses() -> np.ndarray:
@@ -44,7 +45,12 @@ def scattered_poses() -> np.ndarray:
     return joints
 
 
-def forward(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def other_lengths(joints: np.ndarray) -> np.ndarray:
+    """Lengths (16,) of limbs up to 10 % off those of a pose (17, 3)."""
+    return limb_lengths(joints) * np.random.default_rng(0).uniform(0.9, 1.1, 16)
+
+
+def forward(joints: np.ndarray, lengths: np.ndarray, rigid: bool = False) -> np.ndarray:
     """Joints (17, 3) that kinpy computes from the URDF and the positions of a pose (17, 3)."""
     kinpy = pytest.importorskip("kinpy", reason="kinpy is not installed")
 
@@ -52,11 +58,12 @@ def forward(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         return f"{part}_p7"
 
     chain = kinpy.build_chain_from_urdf(body_urdf(lengths, name_of))
-    positions = joint_positions(joints[None])[0]
+    positions = joint_positions(joints[None], lengths[None])[0]
     assert chain.get_joint_parameter_names() and np.abs(positions).max() <= np.pi
 
-    state = {name_of(name): position for name, position in zip(MOVABLE, positions, strict=True)}
+    state = {name_of(name): position for name, position in zip(NAMES, positions, strict=True)}
     assert set(chain.get_joint_parameter_names()) == set(state)
+    state |= {name: 0.0 for name in state if rigid and "_stretch_" in name}
     links = chain.forward_kinematics(state)
     in_body = np.array([links[name_of(LINKS[name])].pos for name in JOINT_NAMES])
     return joints[0] + in_body @ body_axes(joints).T
@@ -65,14 +72,15 @@ def forward(joints: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("poses", [recorded_poses(), make_poses(20), scattered_poses()])
 def test_forward_kinematics_gives_the_joints_back(poses):
     for joints in poses:
-        found = forward(joints, limb_lengths(joints))
-        np.testing.assert_allclose(found, joints, atol=1e-4)
+        for lengths in (limb_lengths(joints), other_lengths(joints)):
+            found = forward(joints, lengths)
+            np.testing.assert_allclose(found, joints, atol=1e-4)
 
 
-def test_other_lengths_keep_the_directions():
+def test_without_stretches_limbs_are_rigid_and_keep_the_directions():
     joints = make_poses(1)[0]
-    lengths = limb_lengths(joints) * np.random.default_rng(0).uniform(0.9, 1.1, 16)
-    found = forward(joints, lengths)
+    lengths = other_lengths(joints)
+    found = forward(joints, lengths, rigid=True)
     np.testing.assert_allclose(limb_lengths(found), lengths, atol=1e-4)
     arm = [JOINT_NAMES.index(name) for name in ("left_elbow", "left_wrist")]
     np.testing.assert_allclose(
@@ -85,23 +93,54 @@ def test_other_lengths_keep_the_directions():
 def test_positions_are_the_anatomical_angles():
     poses = make_poses(30, seed=4)
     angles = joint_angles(poses, np.zeros((30, 17, 3, 3))).rad
-    positions = joint_positions(poses)
+    positions = joint_positions(poses, limb_lengths(poses))
     for column, name in enumerate(ANGLES):
-        own = positions[:, MOVABLE.index(name)]
+        own = positions[:, NAMES.index(name)]
         defined = np.isfinite(angles[:, column])
         assert defined.any() and np.isfinite(own).all()
         np.testing.assert_array_equal(own[defined], angles[defined, column])
 
 
+def test_positions_of_limbs_are_what_they_are_longer():
+    joints = make_poses(1)
+    positions = joint_positions(joints, limb_lengths(joints) - np.arange(16) / 1000)[0]
+    by_name = dict(zip(NAMES, positions, strict=True))
+    for joint in URDF_JOINTS:
+        if joint.limb_end:
+            limb = JOINT_NAMES.index(joint.limb_end) - 1
+            assert by_name[joint.name] == pytest.approx(limb / 1000)
+
+
 def test_unknown_joint_leaves_the_other_positions():
     joints = make_poses(1)
+    lengths = limb_lengths(joints)
     joints[0, JOINT_NAMES.index("left_wrist")] = np.nan
-    unknown = {name for name, p in zip(MOVABLE, joint_positions(joints)[0]) if np.isnan(p)}
-    assert unknown == {"left_shoulder_rotation", "left_elbow_flexion"}
+    lengths[0, JOINT_NAMES.index("right_knee") - 1] = np.nan
+    unknown = {n for n, p in zip(NAMES, joint_positions(joints, lengths)[0]) if np.isnan(p)}
+    of_wrist = {"left_shoulder_rotation", "left_elbow_flexion", "left_forearm_stretch"}
+    assert unknown == of_wrist | {"right_thigh_stretch"}
+
+
+def test_prismatic_joints_have_the_limits_that_urdf_requires():
+    lengths = np.linspace(0.1, 0.4, 16)
+    root = ET.fromstring(body_urdf(lengths))
+    joints = {joint.attrib["name"]: joint for joint in root.iter("joint")}
+    for joint in URDF_JOINTS:
+        element = joints[joint.name]
+        limit = element.find("limit")
+        if not joint.limb_end:
+            assert element.attrib["type"] == "continuous" and limit is None
+            continue
+
+        length = lengths[JOINT_NAMES.index(joint.limb_end) - 1]
+        assert element.attrib["type"] == "prismatic"
+        assert float(limit.attrib["lower"]) == pytest.approx(-length, abs=1e-6)
+        assert float(limit.attrib["upper"]) == pytest.approx(length, abs=1e-6)
+        assert float(limit.attrib["effort"]) == 0 and float(limit.attrib["velocity"]) > 0
 
 
 def test_links_do_not_have_the_names_of_the_frames_on_tf():
-    links = [hinge.child for hinge in HINGES]
+    links = [joint.child for joint in URDF_JOINTS]
     assert len(set(links)) == len(links)
     assert not set(links) & {*JOINT_NAMES, "body"}
 

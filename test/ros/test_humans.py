@@ -15,6 +15,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from ros_support import header, person
 
 from lifting_ros.config import ConfigError
+from lifting_ros.ros.body_models import BodyModels
 from lifting_ros.ros.humans import Humans, box_to_hri, skeleton_to_hri
 from lifting_ros.skeleton import KEYPOINT_NAMES
 
@@ -123,8 +124,10 @@ def test_bodies_have_topics_and_tracked_lists_them(installed):
     humans.publish([b], {9: "p2"}, header(), SIZE)
     humans.clear()
     humans.clear()  # nobody is there: nothing to say
-    humans.publish_models([a, lost], {4: "p1"}, {4: "{}_p1".format}, header())
-    humans.publish_models([a, lost], {4: "p1"}, {4: "{}_p1".format}, header())
+    models, ids, namers = BodyModels(), {4: "p1"}, {4: "{}_p1".format}
+    humans.publish_urdfs(models.renew([a, lost], namers), ids)
+    humans.publish_joint_states([a, lost], ids, namers, models, header())
+    humans.publish_joint_states([a, lost], ids, namers, models, header())
     assert [message.ids for message in node.received["/humans/bodies/tracked"]] == [
         ["p1", "p2"],
         ["p2"],
@@ -157,10 +160,15 @@ def test_bodies_have_topics_and_tracked_lists_them(installed):
 
 def test_models_of_bodies_are_made_for_listeners_only(installed):
     node = Heard(listeners=0)
+    humans = Humans(node)
     one = person(np.random.default_rng(2), 4)
-    Humans(node).publish_models([one], {4: "p1"}, {4: "{}_p1".format}, header())
+    assert not humans.want_models(["p1"])
+    humans.publish_joint_states([one], {4: "p1"}, {4: "{}_p1".format}, BodyModels(), header())
     assert set(node.received) >= {f"/humans/bodies/p1/{n}" for n in ("joint_states", "urdf")}
     assert not any(node.received.values())
+
+    node.listeners = 1
+    assert humans.want_models(["p1"]) and not humans.want_models([])
 
 
 def test_missing_hri_package_is_reported_on_configure():

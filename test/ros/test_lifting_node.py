@@ -259,13 +259,13 @@ def test_what_nobody_listens_to_is_not_made(stage, monkeypatch):
         "persons_to_array_3d",
         "hypotheses_to_array",
         "debug_image",
-        "joint_state",
     ):
         make = getattr(outputs, name)
         monkeypatch.setattr(
             outputs, name, lambda *args, name=name, make=make: (made.append(name), make(*args))[1]
         )
-    monkeypatch.setattr(body_models, "body_urdf", lambda *args: made.append("body_urdf"))
+    for name in ("body_urdf", "joint_positions"):
+        monkeypatch.setattr(body_models, name, lambda *args, name=name: made.append(name))
     s = stage()
     s.connect()
     s.ask()
@@ -780,15 +780,15 @@ def test_joint_states_and_urdfs_are_given_to_those_who_ask(stage):
     assert stamp_ns(states[0]) == stamp and len(states[0].name) == len(states[0].position) > 60
     assert {name[-2:] for name in states[0].name} == {"_1", "_2"}
 
+    # The URDFs that the joint states go with, for who asks later
     latched = QoSProfile(depth=8, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     urdfs = s.listen(String, "/lifting/urdf", latched)
-    s.until(lambda: s.feed.outputs._is_wanted("~/urdf"), "the listener")
-    s.send(seconds=5.1)
     s.until(lambda: len(urdfs) == 2, "a URDF of each")
     assert [urdf.data[:20] for urdf in urdfs] == ['<robot name="body_1"', '<robot name="body_2"']
-    late = s.peer.create_subscription(String, "/lifting/urdf", s.received["late"].append, latched)
-    s.until(lambda: len(s.received["late"]) == 2, "the same, for who comes late")
-    s.peer.destroy_subscription(late)
+    s.until(lambda: s.feed.outputs._is_wanted("~/urdf"), "the listener")
+    s.send(seconds=5.1)
+    s.until(lambda: len(states) == 2, "the next joint states")
+    assert len(urdfs) == 2 and states[1].name == states[0].name
 
 
 def test_ids_velocities_and_limbs_come_with_the_frames(stage):

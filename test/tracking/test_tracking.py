@@ -17,6 +17,7 @@ from lifting_ros.tracking.tracking import (
     ACCELERATION_LASTS_S,
     LATE_IN_A_ROW,
     LONGEST_S,
+    UNSEEN_S,
     Tracker,
     TrackerConfig,
     smooth,
@@ -402,6 +403,35 @@ def test_coasting_persons_are_published_when_asked_for():
     assert np.trace(person.skeleton_3d.root_covariance_m2) > np.trace(
         out[20][0].skeleton_3d.root_covariance_m2
     )
+
+
+@pytest.mark.parametrize("config", [TrackerConfig(), TrackerConfig(coast_s=0.5, lag_s=0.2)])
+def test_unseen_persons_are_predicted_for_a_second(config):
+    _, lifted = walker()
+    tracker = Tracker(config)
+    lost = 25
+    count = 60
+    done = []
+    for k, p in enumerate(lifted[:count]):
+        done += tracker.update(stamp(k), [p] if k < lost else [])
+    done += tracker.flush()
+
+    # There are predictions until UNSEEN_S after the last sight, which is in frame 24
+    last = round(UNSEEN_S * FPS) + lost - 1
+    counts = [len(frame.unseen) for frame in done]
+    assert counts == [0] * lost + [1] * (last + 1 - lost) + [0] * (count - 1 - last)
+    errors = []
+    for k in range(lost, last + 1):
+        (skeleton,) = done[k].unseen
+        true = lifted[k].skeleton_2d
+        assert np.array_equal(skeleton.confidence, lifted[lost - 1].skeleton_2d.confidence)
+        errors.append(np.linalg.norm(skeleton.keypoints_px - true.keypoints_px, axis=1).mean())
+
+    # Near at first, and less and less certain
+    side = np.ptp(lifted[lost].skeleton_2d.keypoints_px, axis=0).max()
+    assert errors[0] < 0.05 * side
+    spread = [np.trace(done[k].unseen[0].covariance_px2[0]) for k in range(lost, last + 1)]
+    assert (np.diff(spread) > 0).all()
 
 
 def test_who_is_hidden_before_its_id_is_sure_coasts_as_well():

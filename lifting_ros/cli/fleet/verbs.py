@@ -56,10 +56,11 @@ class Verb:
         source, out = Path("SOURCE"), Path("OUT")
         arguments = vars(parser.parse_args([str(source), "--out", str(out), *words]))
         places = self.places(source, out)
-        if not places.items() <= arguments.items() or arguments.get("overlay"):
+        outputs = arguments.get("overlay") or arguments.get("stages")
+        if not places.items() <= arguments.items() or outputs:
             raise CommandError(
-                f"--verb {self.name} {' '.join(words)}: expected options that name no source, --out"
-                " or --overlay"
+                f"--verb {self.name} {' '.join(words)}: expected options that name no source,"
+                " --out, --overlay or --stages"
             )
 
         options = {name: value for name, value in arguments.items() if name not in places}

@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Persons of several calibrated cameras fused: one skeleton a person, with an id that stays.
+
+Read `SkeletonFuser.fuse` first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from lifting_ros.multiview.fusion_config import FusionConfig
+from lifting_ros.multiview.matching import group_sightings, owners_of
+from lifting_ros.multiview.sighting import CameraFrame, Sighting, sightings_of
+from lifting_ros.multiview.skeleton_fit import Fit, fit_skeleton
+from lifting_ros.skeleton import (
+    JOINT_COUNT,
+    JOINT_FLIP,
+    JOINT_NAMES,
+    KEYPOINT_COUNT,
+    KEYPOINT_FLIP,
+    KEYPOINT_NAMES,
+    KEYPOINT_TO_JOINT,
+    LIMBS,
+    ROOT,
+    limb_lengths,
+)
+from lifting_ros.types import JointStatus, Person, Skeleton2D, Skeleton3D
+
+LOST_WEIGHT = 0.25
+"""A keypoint of a lower weight is an outlier: more than about 4.5 standard deviations off."""
+
+LEAST_FITTING = 0.5
+"""Share of a camera's keypoints that must fit; with fewer it shows another person."""
+
+MIRROR_GAIN = 6.0
+"""Robust cost that exchanging left and right in one camera must save."""
+
+HISTORY_STD_M = 0.15
+"""Standard deviation of a joint about the one of the last frame; it decides between exchanged sides
+that fit equally well."""
+
+HISTORY_S = 0.5
+"""Time for which the last frame counts for that."""
+
+SHARED_TRACK = 20.0
+"""How much a track of a camera that a group shares with a fused person counts for the id, in
+squared standard deviations of the distance."""
+
+MAX_DISTANCE = 25.0
+"""Largest squared distance, in standard deviations, of a person from where its id was last."""
+
+WALKING_MPS = 1.5
+"""Standard deviation of a person's speed, for finding its id again."""
+
+PLACE_STD_M = 0.2
+"""Standard deviation added to a root's own, for finding an id again."""
+
+_SIDES = {"arms": ("shoulder", "elbow", "wrist"), "legs": ("hip", "knee", "ankle")}
+_PARTS = (("arms", "legs"), ("arms",), ("legs",))
+"""The limbs whose sides a network exchanges together."""
+
+_PARENTS, _CHILDREN = np.array(LIMBS).T
+
+
+@dataclass
+class _Track:
+    """A fused person between frames."""
+
+    number: int
+    born_ns: int
+    seen_ns: int
+    members: dict[str, int]
+    """Id of its track in each camera."""
+    joints_m: np.ndarray
+    root_covariance_m2: np.ndarray
+    frames: int = 0
+    lengths_m: np.ndarray = field(default_factory=lambda: np.zeros(len(LIMBS)))
+    length_variance: np.ndarray = field(default_factory=lambda: np.zeros(len(LIMBS)))
+
+
+@dataclass(frozen=True)
+class _Group:
+    """One person of this frame, before it has an id."""
+
+    sightings: tuple[Sighting, ...]
+    person: Person
+
+
+class SkeletonFuser:
+    """Fuses the frames of several cameras, one time after the other. The output depends on the
+    input alone."""
+
+    def __init__(self, config: FusionConfig | None = None):
+        self.config = config or FusionConfig()
+        self.sources: dict[int, dict[str, int]] = {}
+        """Of each person of the last frame, the id of its track in each camera that saw it."""
+        self._tracks: dict[int, _Track] = {}
+        self._next_id = 1
+
+    def fuse(self, stamp_ns: int, frames: Sequence[CameraFrame]) -> tuple[Person, ...]:
+        """The persons of all cameras at one time, in the common frame, by id.
+
+        frames: one of each camera, of that time. A person whom one camera alone sees keeps the
+        skeleton of that camera. Keypoints of the result are NaN: they belong to no single image.
+        """
+        self._forget(stamp_ns)
+        sightings = [one for frame in frames for one in sightings_of(frame, self.config)]
+
+        # Who is who
+        members = {number: track.members for number, track in self._tracks.items()}
+        owners = owners_of(sightings, members)
+        groups = group_sightings(sightings, self.config.gate, owners)
+
+        # One skeleton each
+        fused = []
+        for group in groups:
+            chosen = tuple(sightings[index] for index in group)
+            expected = self._expected(stamp_ns, [owners[index] for index in group])
+            fused += _fuse_group(chosen, expected, self.config)
+
+        # Ids
+        numbers = self._numbers(stamp_ns, fused)
+        self.sources = {
+            number: {one.camera: one.person.id for one in group.sightings}
+            for number, group in zip(numbers, fused)
+        }
+        persons = [self._tracked(stamp_ns, *pair) for pair in zip(numbers, fused)]
+        return tuple(sorted(persons, key=lambda person: person.id))
+
+    def _forget(self, stamp_ns: int) -> None:
+        """Drop those not seen for long; all of them where time has gone back."""
+        kept_ns = 1e9 * self.config.retention_s
+        self._tracks = {
+            number: track
+            for number, track in self._tracks.items()
+            if 0 <= stamp_ns - track.seen_ns <= kept_ns
+        }
+
+    def _expected(self, stamp_ns: int, owners: Sequence[int]) -> np.ndarray | None:
+        """Joints (17, 3) of the last frame of the person that most of `owners` name, if recent."""
+        known = [owner for owner in owners if owner]
+        if not known:
+            return None
+
+        track = self._tracks[max(known, key=known.count)]
+        recent = stamp_ns - track.seen_ns <= 1e9 * HISTORY_S
+        return track.joints_m if recent else None
+
+    def _numbers(self, stamp_ns: int, groups: Sequence[_Group]) -> list[int]:
+        """Id of each group: that of a fused person with whom it shares tracks of cameras, or who
+        was near; else a new one."""
+        tracks = list(self._tracks.values())
+        costs = np.zeros((len(tracks), len(groups)))
+        for (row, track), (column, group) in product(enumerate(tracks), enumerate(groups)):
+            costs[row, column] = _id_cost(stamp_ns, track, group)
+
+        numbers = [0] * len(groups)
+        for row, column in zip(*linear_sum_assignment(np.minimum(costs, 0.0))):
+            if costs[row, column] < 0:
+                numbers[column] = tracks[row].number
+
+        for column, number in enumerate(numbers):
+            if not number:
+                numbers[column] = self._next_id
+                self._next_id += 1
+        return numbers
+
+    def _tracked(self, stamp_ns: int, number: int, group: _Group) -> Person:
+        """The person of a group with its id, age and limb lengths; its track goes on."""
+        person = group.person
+        pose = person.skeleton_3d
+        track = self._tracks.get(number)
+        if track is None:
+            track = _Track(number, stamp_ns, stamp_ns, {}, pose.joints_m, pose.root_covariance_m2)
+            self._tracks[number] = track
+
+        track.seen_ns = stamp_ns
+        track.joints_m = pose.joints_m
+        track.root_covariance_m2 = pose.root_covariance_m2
+        of_others = {(one.camera, one.person.id) for one in group.sightings}
+        for other in self._tracks.values():
+            kept = {c: t for c, t in other.members.items() if (c, t) not in of_others}
+            other.members = kept
+        track.members |= {one.camera: one.person.id for one in group.sightings if one.person.id}
+
+        if len(group.sightings) > 1:
+            _add_lengths(track, pose)
+        if track.frames:
+            person = replace(
+                person,
+                bone_lengths_m=track.lengths_m,
+                bone_lengths_std_m=np.sqrt(track.length_variance),
+            )
+
+        age_ns = stamp_ns - track.born_ns
+        return replace(person, id=number, age_s=age_ns / 1e9)
+
+
+def _fuse_group(
+    sightings: tuple[Sighting, ...], expected: np.ndarray | None, config: FusionConfig
+) -> list[_Group]:
+    """The person of a group; several where a camera turns out to show somebody else."""
+    if len(sightings) == 1:
+        return [_Group(sightings, _alone(sightings[0].person))]
+
+    sightings, fit = _right_sides(sightings, fit_skeleton(sightings, config), expected, config)
+    seen = np.stack([one.seen for one in sightings])
+    fitting = (fit.weights > LOST_WEIGHT).sum(1) / np.maximum(seen.sum(1), 1)
+    worst = int(np.argmin(fitting))
+    if fitting[worst] >= LEAST_FITTING:
+        return [_Group(sightings, _fused_person(sightings, fit))]
+
+    others = tuple(one for index, one in enumerate(sightings) if index != worst)
+    apart = (sightings[worst],)
+    return _fuse_group(others, expected, config) + _fuse_group(apart, None, config)
+
+
+def _right_sides(
+    sightings: tuple[Sighting, ...], fit: Fit, expected: np.ndarray | None, config: FusionConfig
+) -> tuple[tuple[Sighting, ...], Fit]:
+    """The sightings and their fit, with left and right exchanged in one camera where that fits far
+    better."""
+    best = (fit.cost + _history_cost(fit, expected), sightings, fit)
+    least = best[0] - MIRROR_GAIN
+    for index, parts in product(_doubtful(sightings, fit), _PARTS):
+        changed = list(sightings)
+        changed[index] = sightings[index].exchanged(*_exchange(parts))
+        other = fit_skeleton(changed, config, fit.joints_m)
+        cost = other.cost + _history_cost(other, expected)
+        if cost < min(least, best[0]):
+            best = (cost, tuple(changed), other)
+
+    return best[1], best[2]
+
+
+def _doubtful(sightings: Sequence[Sighting], fit: Fit) -> list[int]:
+    """The cameras in which left and right may be exchanged: where two keypoints or more do not fit,
+    or where the person is turned the other way than in another camera."""
+    seen = np.stack([one.seen for one in sightings])
+    lost = (fit.weights < LOST_WEIGHT) & seen
+
+    left = [JOINT_NAMES.index(f"left_{part}") for part in ("shoulder", "hip")]
+    right = [JOINT_NAMES.index(f"right_{part}") for part in ("shoulder", "hip")]
+    poses = np.stack([one.person.skeleton_3d.joints_m for one in sightings])
+    across = (poses[:, left] - poses[:, right]).sum(1)
+    turned = (across @ across.T).min(1) < 0
+    return np.flatnonzero((lost.sum(1) >= 2) | turned).tolist()
+
+
+def _exchange(parts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Orders of keypoints (14,) and joints (17,) with the sides of some limbs exchanged."""
+    words = [word for part in parts for word in _SIDES[part]]
+    orders = []
+    for names, flip in ((KEYPOINT_NAMES, KEYPOINT_FLIP), (JOINT_NAMES, JOINT_FLIP)):
+        order = [
+            flip[index] if name.rpartition("_")[2] in words else index
+            for index, name in enumerate(names)
+        ]
+        orders.append(np.array(order))
+    return orders[0], orders[1]
+
+
+def _history_cost(fit: Fit, expected: np.ndarray | None) -> float:
+    """Robust cost of the distance from the joints of the last frame."""
+    if expected is None:
+        return 0.0
+
+    apart = np.nan_to_num(fit.joints_m - expected)
+    square = (apart**2).sum(1) / HISTORY_STD_M**2
+    return float(np.log1p(square).sum())
+
+
+def _alone(person: Person) -> Person:
+    """The person of one camera without its keypoints."""
+    return replace(person, skeleton_2d=_no_keypoints(person.skeleton_2d.score))
+
+
+def _fused_person(sightings: Sequence[Sighting], fit: Fit) -> Person:
+    """A person without an id: the skeleton of a fit, with the velocities of the cameras."""
+    covariance = fit.covariance_m2.reshape(JOINT_COUNT, 3, JOINT_COUNT, 3)
+    joint = np.arange(JOINT_COUNT)
+    own = covariance[joint, :, joint]
+    with_root = covariance[joint, :, ROOT]
+    root = covariance[ROOT, :, ROOT]
+    relative = own + root - with_root - with_root.swapaxes(-1, -2)
+    relative[ROOT] = 0.0
+
+    used = fit.weights > LOST_WEIGHT
+    confidence = np.stack([one.person.skeleton_2d.confidence for one in sightings])
+    joint_confidence = np.zeros(JOINT_COUNT)
+    joint_confidence[list(KEYPOINT_TO_JOINT)] = np.where(used, confidence, 0.0).max(0)
+    status = np.full(JOINT_COUNT, JointStatus.INFERRED, np.uint8)
+    status[joint_confidence > 0] = JointStatus.OBSERVED
+    status[np.isnan(fit.joints_m).any(1)] = JointStatus.INVALID
+
+    skeleton = Skeleton3D(
+        joints_m=fit.joints_m,
+        root_m=fit.joints_m[ROOT],
+        covariance_m2=relative,
+        root_covariance_m2=root,
+        confidence=joint_confidence,
+        status=status,
+        log_likelihood=np.nan,
+        metric=True,
+        hypotheses_m=np.zeros((0, JOINT_COUNT, 3)),
+        hypothesis_weight=np.zeros(0),
+    )
+    velocity, velocity_covariance = _velocities(sightings)
+    score = max(one.person.skeleton_2d.score for one in sightings)
+    return Person(
+        id=0,
+        age_s=0.0,
+        skeleton_2d=_no_keypoints(score),
+        skeleton_3d=skeleton,
+        velocity_mps=velocity,
+        velocity_covariance_m2ps2=velocity_covariance,
+    )
+
+
+def _velocities(sightings: Sequence[Sighting]) -> tuple[np.ndarray, np.ndarray]:
+    """Velocities (17, 3) and their covariances, those of the cameras weighted by information."""
+    velocity = np.stack([one.person.velocity_mps for one in sightings])
+    covariance = np.stack([one.person.velocity_covariance_m2ps2 for one in sightings])
+    known = np.isfinite(velocity).all(-1) & np.isfinite(covariance).all((-1, -2))
+    filled = np.where(known[..., None, None], covariance, 0.0) + 1e-6 * np.eye(3)
+    information = np.linalg.inv(filled) * known[..., None, None]
+
+    total = information.sum(0) + 1e-9 * np.eye(3)
+    weighted = (information @ np.nan_to_num(velocity)[..., None]).sum(0)
+    spread = np.linalg.inv(total)
+    mean = (spread @ weighted)[..., 0]
+
+    unknown = ~known.any(0)
+    mean[unknown] = np.nan
+    spread[unknown] = np.nan
+    return mean, spread
+
+
+def _no_keypoints(score: float) -> Skeleton2D:
+    return Skeleton2D(
+        keypoints_px=np.full((KEYPOINT_COUNT, 2), np.nan),
+        confidence=np.zeros(KEYPOINT_COUNT),
+        covariance_px2=np.full((KEYPOINT_COUNT, 2, 2), np.nan),
+        box_px=np.full(4, np.nan),
+        score=score,
+    )
+
+
+def _id_cost(stamp_ns: int, track: _Track, group: _Group) -> float:
+    """Cost of a group having the id of a track; it may have it if the cost is below 0."""
+    pose = group.person.skeleton_3d
+    elapsed_s = (stamp_ns - track.seen_ns) / 1e9
+    variance = PLACE_STD_M**2 + (WALKING_MPS * elapsed_s) ** 2
+    spread = track.root_covariance_m2 + pose.root_covariance_m2 + variance * np.eye(3)
+    apart = pose.root_m - track.joints_m[ROOT]
+    square = min(float(apart @ np.linalg.solve(spread, apart)), 2 * MAX_DISTANCE)
+
+    shared = sum(
+        track.members.get(one.camera) == one.person.id for one in group.sightings if one.person.id
+    )
+    return square - MAX_DISTANCE - SHARED_TRACK * shared
+
+
+def _add_lengths(track: _Track, pose: Skeleton3D) -> None:
+    """Let a track's limb lengths be the mean of one fused frame more.
+
+    The errors of the frames are correlated, so the variance is the mean of the variances.
+    """
+    along = pose.joints_m[_CHILDREN] - pose.joints_m[_PARENTS]
+    length = limb_lengths(pose.joints_m)
+    direction = along / np.maximum(length, 1e-6)[:, None]
+    both = pose.covariance_m2[_CHILDREN] + pose.covariance_m2[_PARENTS]
+    variance = np.einsum("la,lab,lb->l", direction, both, direction)
+
+    track.frames += 1
+    share = 1 / track.frames
+    track.lengths_m = track.lengths_m + share * (length - track.lengths_m)
+    track.length_variance = track.length_variance + share * (variance - track.length_variance)

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Frames of cameras that are not synchronised, at one common time."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from lifting_ros.multiview.sighting import CameraFrame, View
+from lifting_ros.skeleton import KEYPOINT_TO_JOINT
+from lifting_ros.types import Person
+
+MAX_GAP_S = 0.25
+"""Persons are interpolated between two frames of a camera that are not further apart."""
+
+PERIOD_SHARE = 0.8
+"""Common times are at least this share of the fastest camera's period apart."""
+
+
+def common_stamps(streams: Iterable[Sequence[CameraFrame]]) -> list[int]:
+    """Times at which cameras are fused, ns: the stamps of one camera, and those of others where it
+    has a gap.
+
+    streams: the frames of each camera, in the order of their stamps.
+    """
+    stamps = [[frame.stamp_ns for frame in frames] for frames in streams if frames]
+    steps = [np.median(np.diff(one)) for one in stamps if len(one) > 1]
+    shortest = PERIOD_SHARE * min(steps, default=0.0)
+
+    common: list[int] = []
+    for stamp in sorted({stamp for one in stamps for stamp in one}):
+        if not common or stamp - common[-1] >= shortest:
+            common.append(stamp)
+    return common
+
+
+def frame_at(
+    frames: Sequence[CameraFrame], stamp_ns: int, max_extrapolation_s: float
+) -> CameraFrame | None:
+    """The frame of a camera at a time between or near its frames; None where none is near.
+
+    frames: of one camera, in the order of their stamps.
+
+    A person who is in the frames before and after the time, under the same id, is interpolated
+    between them, if they are at most MAX_GAP_S apart. Others are taken from the nearest frame, if
+    it is at most `max_extrapolation_s` away, and moved with their velocities. The view is that of
+    the nearest frame: a camera that moves has to be synchronised with the others.
+    """
+    stamps = [frame.stamp_ns for frame in frames]
+    after = bisect_left(stamps, stamp_ns)
+    if after < len(frames) and stamps[after] == stamp_ns:
+        return frames[after]
+
+    around = [frames[index] for index in (after - 1, after) if 0 <= index < len(frames)]
+    if not around:
+        return None
+
+    nearest = min(around, key=lambda frame: abs(frame.stamp_ns - stamp_ns))
+    gap_ns = around[-1].stamp_ns - around[0].stamp_ns
+    away_ns = abs(nearest.stamp_ns - stamp_ns)
+    can_interpolate = len(around) == 2 and gap_ns <= 1e9 * MAX_GAP_S
+    can_move = away_ns <= 1e9 * max_extrapolation_s
+    if not can_interpolate and not can_move:
+        return None
+
+    partners: dict[int, tuple[Person, Person]] = {}
+    if can_interpolate:
+        partners = _partners(around[0], around[1])
+
+    persons = []
+    share = (stamp_ns - around[0].stamp_ns) / max(gap_ns, 1)
+    elapsed_s = (stamp_ns - nearest.stamp_ns) / 1e9
+    for person in nearest.persons:
+        if person.id in partners:
+            persons.append(_between(*partners[person.id], share))
+        elif can_move:
+            persons.append(_moved(person, nearest.view, elapsed_s))
+
+    return replace(nearest, stamp_ns=stamp_ns, persons=tuple(persons))
+
+
+def _partners(before: CameraFrame, after: CameraFrame) -> dict[int, tuple[Person, Person]]:
+    """The persons that are found in both frames, by track id."""
+    later = {person.id: person for person in after.persons}
+    return {
+        person.id: (person, later[person.id])
+        for person in before.persons
+        if person.id in later and not person.coasting and not later[person.id].coasting
+    }
+
+
+def _between(before: Person, after: Person, share: float) -> Person:
+    """The person at `share` of the way from one frame to the next.
+
+    Covariances are interpolated, too: the errors of neighbouring frames are nearly the same.
+    """
+    nearer = before if share < 0.5 else after
+    seen = (before.skeleton_2d.confidence > 0) & (after.skeleton_2d.confidence > 0)
+
+    def mixed(part: str, name: str) -> np.ndarray:
+        first = getattr(getattr(before, part), name)
+        second = getattr(getattr(after, part), name)
+        return first + share * (second - first)
+
+    flat = replace(
+        nearer.skeleton_2d,
+        keypoints_px=mixed("skeleton_2d", "keypoints_px"),
+        covariance_px2=mixed("skeleton_2d", "covariance_px2"),
+        confidence=np.where(seen, mixed("skeleton_2d", "confidence"), 0.0),
+    )
+    pose = replace(
+        nearer.skeleton_3d,
+        joints_m=mixed("skeleton_3d", "joints_m"),
+        root_m=mixed("skeleton_3d", "root_m"),
+        covariance_m2=mixed("skeleton_3d", "covariance_m2"),
+        root_covariance_m2=mixed("skeleton_3d", "root_covariance_m2"),
+        status=np.minimum(before.skeleton_3d.status, after.skeleton_3d.status),
+    )
+    return replace(nearer, skeleton_2d=flat, skeleton_3d=pose)
+
+
+def _moved(person: Person, view: View, elapsed_s: float) -> Person:
+    """The person after some time at its present velocities, which may be unknown."""
+    pose = person.skeleton_3d
+    path = elapsed_s * np.nan_to_num(person.velocity_mps)
+    moved = replace(pose, joints_m=pose.joints_m + path, root_m=pose.root_m + path[0])
+
+    seen_joints = list(KEYPOINT_TO_JOINT)
+    shift = _project(moved.joints_m[seen_joints], view) - _project(pose.joints_m[seen_joints], view)
+    flat = person.skeleton_2d
+    keypoints = flat.keypoints_px + np.nan_to_num(shift)
+    return replace(person, skeleton_2d=replace(flat, keypoints_px=keypoints), skeleton_3d=moved)
+
+
+def _project(points: np.ndarray, view: View) -> np.ndarray:
+    """Pixels (..., 2) of points (..., 3) of the common frame."""
+    in_camera = (points - view.pose[:3, 3]) @ view.pose[:3, :3]
+    return view.camera.project(in_camera)

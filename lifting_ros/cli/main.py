@@ -22,6 +22,7 @@ VERBS = {
     "estimate": "persons in an image, a folder of images, a video, a camera device or a bag",
     "bag": "add poses to a recorded bag; no image is dropped",
     "record": "record topics into a bag, without rosbag2",
+    "fuse": "one skeleton a person from the poses of several calibrated cameras in a bag",
     "poses": "write the poses of a bag as CSV or .npz",
     "view": "show the poses of a bag or .npz in a 3D viewer",
     "detect": "find 2D keypoints in images",

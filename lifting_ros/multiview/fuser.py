@@ -6,7 +6,7 @@ Read `SkeletonFuser.fuse` first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 
@@ -17,6 +17,7 @@ from lifting_ros.multiview.fusion_config import FusionConfig
 from lifting_ros.multiview.matching import group_sightings, owners_of
 from lifting_ros.multiview.sighting import CameraFrame, Sighting, sightings_of
 from lifting_ros.multiview.skeleton_fit import Fit, fit_skeleton
+from lifting_ros.multiview.timeline import CameraStream
 from lifting_ros.skeleton import (
     JOINT_COUNT,
     JOINT_FLIP,
@@ -61,9 +62,12 @@ PLACE_STD_M = 0.2
 """Standard deviation added to a root's own, for finding an id again."""
 
 _SIDES = {"arms": ("shoulder", "elbow", "wrist"), "legs": ("hip", "knee", "ankle")}
-_PARTS = (("arms", "legs"), ("arms",), ("legs",))
-"""The limbs whose sides a network exchanges together."""
-
+_KEYPOINTS_OF = {
+    part: [k for k, name in enumerate(KEYPOINT_NAMES) if name.rpartition("_")[2] in words]
+    for part, words in _SIDES.items()
+}
+_LEFT = [JOINT_NAMES.index(name) for name in ("left_shoulder", "left_hip")]
+_RIGHT = [JOINT_NAMES.index(name) for name in ("right_shoulder", "right_hip")]
 _PARENTS, _CHILDREN = np.array(LIMBS).T
 
 
@@ -131,6 +135,12 @@ class SkeletonFuser:
         }
         persons = [self._tracked(stamp_ns, *pair) for pair in zip(numbers, fused)]
         return tuple(sorted(persons, key=lambda person: person.id))
+
+    def fuse_streams(self, streams: Sequence[CameraStream], stamp_ns: int) -> tuple[Person, ...]:
+        """As `fuse`, of cameras that are not synchronised, at a time."""
+        limit_s = self.config.max_extrapolation_s
+        frames = [stream.at(stamp_ns, limit_s) for stream in streams]
+        return self.fuse(stamp_ns, [frame for frame in frames if frame is not None])
 
     def _forget(self, stamp_ns: int) -> None:
         """Drop those not seen for long; all of them where time has gone back."""
@@ -227,7 +237,7 @@ def _right_sides(
     better."""
     best = (fit.cost + _history_cost(fit, expected), sightings, fit)
     least = best[0] - MIRROR_GAIN
-    for index, parts in product(_doubtful(sightings, fit), _PARTS):
+    for index, parts in _doubts(sightings, fit, expected):
         changed = list(sightings)
         changed[index] = sightings[index].exchanged(*_exchange(parts))
         other = fit_skeleton(changed, config, fit.joints_m)
@@ -238,18 +248,32 @@ def _right_sides(
     return best[1], best[2]
 
 
-def _doubtful(sightings: Sequence[Sighting], fit: Fit) -> list[int]:
-    """The cameras in which left and right may be exchanged: where two keypoints or more do not fit,
-    or where the person is turned the other way than in another camera."""
+def _doubts(
+    sightings: Sequence[Sighting], fit: Fit, expected: np.ndarray | None
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Cameras, and the limbs in them whose sides may be exchanged.
+
+    All limbs where the person is turned the other way than in the last frame, or, without one, than
+    in another camera; arms or legs where two of their keypoints or more do not fit.
+    """
     seen = np.stack([one.seen for one in sightings])
     lost = (fit.weights < LOST_WEIGHT) & seen
+    across = np.stack([_across(one.person.skeleton_3d.joints_m) for one in sightings])
+    others = across if expected is None else _across(expected)[None]
+    turned = (across @ others.T).min(1) < 0
 
-    left = [JOINT_NAMES.index(f"left_{part}") for part in ("shoulder", "hip")]
-    right = [JOINT_NAMES.index(f"right_{part}") for part in ("shoulder", "hip")]
-    poses = np.stack([one.person.skeleton_3d.joints_m for one in sightings])
-    across = (poses[:, left] - poses[:, right]).sum(1)
-    turned = (across @ across.T).min(1) < 0
-    return np.flatnonzero((lost.sum(1) >= 2) | turned).tolist()
+    for index in range(len(sightings)):
+        doubtful = [part for part, of in _KEYPOINTS_OF.items() if lost[index, of].sum() >= 2]
+        if turned[index] or len(doubtful) > 1:
+            yield index, tuple(_KEYPOINTS_OF)
+        for part in doubtful:
+            yield index, (part,)
+
+
+def _across(joints_m: np.ndarray) -> np.ndarray:
+    """(3,) from the right to the left of a trunk."""
+    sides = joints_m[_LEFT] - joints_m[_RIGHT]
+    return np.nan_to_num(sides).sum(0)
 
 
 def _exchange(parts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lifting_ros.geometry.body_frame import in_frame
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.multiview.fusion_config import FusionConfig
 from lifting_ros.skeleton import KEYPOINT_COUNT
@@ -17,8 +18,11 @@ from lifting_ros.types import Person
 NOISE_FLOOR_PX = 0.5
 """Standard deviation added to that of every keypoint."""
 
-_UNDISTORT_STEPS = 4
-"""Newton steps for a ray. What does not converge in them is left to `Camera.rays`."""
+_PLAIN_STEPS = 3
+"""Steps towards a ray without a derivative."""
+
+_NEWTON_STEPS = 2
+"""Steps after those, with the derivative."""
 
 _MAX_RAY_ERROR = 1e-7
 """Largest remaining error of a ray, in normalised coordinates."""
@@ -43,6 +47,22 @@ class CameraFrame:
     stamp_ns: int
     persons: tuple[Person, ...]
     """Their `skeleton_3d` and velocities are in the common frame."""
+
+    @classmethod
+    def of(
+        cls,
+        camera: str,
+        view: View,
+        stamp_ns: int,
+        persons: Iterable[Person],
+        to_common: np.ndarray,
+    ) -> CameraFrame:
+        """The frame of persons whose 3D values are in another frame.
+
+        to_common: (4, 4) from that one to the common frame.
+        """
+        moved = tuple(in_frame(person, to_common) for person in persons)
+        return cls(camera, view, stamp_ns, moved)
 
 
 @dataclass(frozen=True)
@@ -112,13 +132,12 @@ def sightings_of(frame: CameraFrame, config: FusionConfig) -> list[Sighting]:
 
     # Rays, and how a pixel moves them
     filled = np.where(seen[..., None], pixels, camera.matrix[:2, 2])
-    rays = _rays(camera, filled)
+    rays, per_pixel = _rays(camera, filled)
     finite = np.isfinite(rays).all(-1)
     seen &= finite
     rays = np.where(seen[..., None], rays, 0.0)
-    per_pixel = camera.undistort_jacobian(rays) @ np.linalg.inv(camera.matrix[:2, :2])
-    noise = _pixel_noise(persons, pixels, seen) * config.keypoint_inflation
-    noise = noise + NOISE_FLOOR_PX**2 * np.eye(2)
+    per_pixel = np.where(seen[..., None, None], per_pixel, 0.0)
+    noise = _pixel_noise(persons, pixels, seen) + NOISE_FLOOR_PX**2 * np.eye(2)
     covariance = per_pixel @ noise @ per_pixel.swapaxes(-1, -2)
     covariance = np.where(seen[..., None, None], covariance, np.eye(2))
 
@@ -158,20 +177,29 @@ def _pixel_noise(persons: Sequence[Person], pixels: np.ndarray, seen: np.ndarray
     return np.where(known, given, default)
 
 
-def _rays(camera: Camera, pixels: np.ndarray) -> np.ndarray:
-    """As `Camera.rays`, in a fifth of its time where the distortion is moderate."""
-    if not camera.is_distorted:
-        return camera.rays(pixels)
+def _rays(camera: Camera, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rays (..., 2) as `Camera.rays`, and how they move with the pixels (..., 2, 2).
 
-    offset = pixels - camera.matrix[:2, 2]
-    distorted = offset @ np.linalg.inv(camera.matrix[:2, :2]).T
+    A moderate distortion takes a few steps with one derivative; others are left to the camera.
+    """
+    inverse = np.linalg.inv(camera.matrix[:2, :2])
+    distorted = (pixels - camera.matrix[:2, 2]) @ inverse.T
+    if not camera.is_distorted:
+        per_pixel = np.broadcast_to(inverse, (*pixels.shape, 2))
+        return distorted, per_pixel
+
     rays = distorted
-    for _ in range(_UNDISTORT_STEPS):
+    for _ in range(_PLAIN_STEPS):
+        rays = rays - (camera.distort(rays) - distorted)
+
+    jacobian = camera.undistort_jacobian(rays)
+    for _ in range(_NEWTON_STEPS):
         error = camera.distort(rays) - distorted
-        step = camera.undistort_jacobian(rays) @ error[..., None]
+        step = jacobian @ error[..., None]
         rays = rays - step[..., 0]
 
-    error = np.abs(camera.distort(rays) - distorted)
-    if not (error < _MAX_RAY_ERROR).all():
-        return camera.rays(pixels)
-    return rays
+    error = camera.distort(rays) - distorted
+    if not (np.abs(error) < _MAX_RAY_ERROR).all():
+        rays = camera.rays(pixels)
+        jacobian = camera.undistort_jacobian(rays)
+    return rays, jacobian @ inverse

@@ -44,13 +44,13 @@ FACTOR_FREEDOM = 3.0
 EXPECTED_SHARE = 0.789
 """Mean of w q divided by that of q, for the two numbers of a keypoint whose errors are Gaussian."""
 
-STRETCHES = (8.0, 4.0, 2.0)
+STRETCHES = (6.0, 2.5)
 """Factors on all standard deviations in the first steps."""
 
 _STEPS = 20
 """Most Gauss-Newton steps."""
 
-_SMALL_STEP_M = 1e-4
+_SMALL_STEP_M = 3e-4
 """A step in which no joint moves further than this is the last."""
 
 _LARGE_STEP_M = 0.5
@@ -112,6 +112,7 @@ class _Problem:
         self._count = len(sightings)
         self._size = _POINTS + 2 * self._count + 1
         self._sightings = sightings
+        self._inflation = config.inflation
 
         # Keypoints
         self._rotation = np.stack([one.rotation for one in sightings])
@@ -175,7 +176,7 @@ class _Problem:
         matrix = (jacobian * weight[:, None]).T @ jacobian
         inverse = _solve(matrix, np.eye(self._size))
         factor = self._variance_factor(residual, jacobian, weight, inverse)
-        covariance = factor * inverse[:_POINTS, :_POINTS]
+        covariance = self._inflation * factor * inverse[:_POINTS, :_POINTS]
 
         joints = state[:_POINTS].reshape(JOINT_COUNT, 3).copy()
         unknown = ~self._known_joints()

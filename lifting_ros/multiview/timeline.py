@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -20,14 +20,72 @@ PERIOD_SHARE = 0.8
 """Common times are at least this share of the fastest camera's period apart."""
 
 
-def common_stamps(streams: Iterable[Sequence[CameraFrame]]) -> list[int]:
-    """Times at which cameras are fused, ns: the stamps of one camera, and those of others where it
-    has a gap.
+class CameraStream:
+    """The frames of one camera, in the order of their stamps."""
 
-    streams: the frames of each camera, in the order of their stamps.
-    """
-    stamps = [[frame.stamp_ns for frame in frames] for frames in streams if frames]
-    steps = [np.median(np.diff(one)) for one in stamps if len(one) > 1]
+    def __init__(self, frames: Iterable[CameraFrame] = ()):
+        self.stamps_ns: list[int] = []
+        self._frames: list[CameraFrame] = []
+        for frame in frames:
+            self.add(frame)
+
+    def add(self, frame: CameraFrame) -> None:
+        """Add the next frame. One that is not later than the last means that time has gone back:
+        the frames before are dropped."""
+        if self.stamps_ns and frame.stamp_ns <= self.stamps_ns[-1]:
+            self.stamps_ns.clear()
+            self._frames.clear()
+
+        self.stamps_ns.append(frame.stamp_ns)
+        self._frames.append(frame)
+
+    def drop_before(self, stamp_ns: int) -> None:
+        """Forget the frames before a time."""
+        old = bisect_left(self.stamps_ns, stamp_ns)
+        del self.stamps_ns[:old]
+        del self._frames[:old]
+
+    def at(self, stamp_ns: int, max_extrapolation_s: float) -> CameraFrame | None:
+        """The frame at a time between or near the frames of the camera; None where none is near.
+
+        A person who is in the frames before and after the time, under the same id, is interpolated
+        between them, if they are at most MAX_GAP_S apart. Others are taken from the nearest frame,
+        if it is at most `max_extrapolation_s` away, and moved with their velocities. The view is
+        that of the nearest frame: a camera that moves has to be synchronised with the others.
+        """
+        after = bisect_left(self.stamps_ns, stamp_ns)
+        around = self._frames[max(after - 1, 0) : after + 1]
+        if not around:
+            return None
+        if around[-1].stamp_ns == stamp_ns:
+            return around[-1]
+
+        nearest = min(around, key=lambda frame: abs(frame.stamp_ns - stamp_ns))
+        gap_ns = around[-1].stamp_ns - around[0].stamp_ns
+        elapsed_ns = stamp_ns - nearest.stamp_ns
+        can_move = abs(elapsed_ns) <= 1e9 * max_extrapolation_s
+        partners: dict[int, tuple[Person, Person]] = {}
+        if 0 < gap_ns <= 1e9 * MAX_GAP_S:
+            partners = _partners(around[0], around[1])
+        elif not can_move:
+            return None
+
+        persons = []
+        share = (stamp_ns - around[0].stamp_ns) / max(gap_ns, 1)
+        for person in nearest.persons:
+            if person.id in partners:
+                persons.append(_between(*partners[person.id], share))
+            elif can_move:
+                persons.append(_moved(person, nearest.view, elapsed_ns / 1e9))
+
+        return replace(nearest, stamp_ns=stamp_ns, persons=tuple(persons))
+
+
+def common_stamps(streams: Iterable[CameraStream]) -> list[int]:
+    """Times at which cameras are fused, ns: the stamps of one camera, and those of others where it
+    has a gap."""
+    stamps = [stream.stamps_ns for stream in streams]
+    steps = [float(np.median(np.diff(one))) for one in stamps if len(one) > 1]
     shortest = PERIOD_SHARE * min(steps, default=0.0)
 
     common: list[int] = []
@@ -35,51 +93,6 @@ def common_stamps(streams: Iterable[Sequence[CameraFrame]]) -> list[int]:
         if not common or stamp - common[-1] >= shortest:
             common.append(stamp)
     return common
-
-
-def frame_at(
-    frames: Sequence[CameraFrame], stamp_ns: int, max_extrapolation_s: float
-) -> CameraFrame | None:
-    """The frame of a camera at a time between or near its frames; None where none is near.
-
-    frames: of one camera, in the order of their stamps.
-
-    A person who is in the frames before and after the time, under the same id, is interpolated
-    between them, if they are at most MAX_GAP_S apart. Others are taken from the nearest frame, if
-    it is at most `max_extrapolation_s` away, and moved with their velocities. The view is that of
-    the nearest frame: a camera that moves has to be synchronised with the others.
-    """
-    stamps = [frame.stamp_ns for frame in frames]
-    after = bisect_left(stamps, stamp_ns)
-    if after < len(frames) and stamps[after] == stamp_ns:
-        return frames[after]
-
-    around = [frames[index] for index in (after - 1, after) if 0 <= index < len(frames)]
-    if not around:
-        return None
-
-    nearest = min(around, key=lambda frame: abs(frame.stamp_ns - stamp_ns))
-    gap_ns = around[-1].stamp_ns - around[0].stamp_ns
-    away_ns = abs(nearest.stamp_ns - stamp_ns)
-    can_interpolate = len(around) == 2 and gap_ns <= 1e9 * MAX_GAP_S
-    can_move = away_ns <= 1e9 * max_extrapolation_s
-    if not can_interpolate and not can_move:
-        return None
-
-    partners: dict[int, tuple[Person, Person]] = {}
-    if can_interpolate:
-        partners = _partners(around[0], around[1])
-
-    persons = []
-    share = (stamp_ns - around[0].stamp_ns) / max(gap_ns, 1)
-    elapsed_s = (stamp_ns - nearest.stamp_ns) / 1e9
-    for person in nearest.persons:
-        if person.id in partners:
-            persons.append(_between(*partners[person.id], share))
-        elif can_move:
-            persons.append(_moved(person, nearest.view, elapsed_s))
-
-    return replace(nearest, stamp_ns=stamp_ns, persons=tuple(persons))
 
 
 def _partners(before: CameraFrame, after: CameraFrame) -> dict[int, tuple[Person, Person]]:

@@ -12,7 +12,7 @@ from people_in_views import FPS, around, frames, sees, walker
 
 from lifting_ros.multiview.fuser import SkeletonFuser
 from lifting_ros.multiview.sighting import CameraFrame
-from lifting_ros.multiview.timeline import common_stamps, frame_at
+from lifting_ros.multiview.timeline import CameraStream, common_stamps
 from lifting_ros.skeleton import JOINT_FLIP, KEYPOINT_FLIP, KEYPOINT_TO_JOINT
 from lifting_ros.types import JointStatus
 
@@ -181,8 +181,7 @@ def test_40_ms_between_cameras_hurt_little(mode):
     for number in range(5, len(joints) - 3):
         stamp = number * PERIOD_NS
         known = streams[1] if mode == "interpolated" else streams[1][: number - 1]
-        near = [f for f in known if abs(f.stamp_ns - stamp) < 100_000_000]
-        aligned = frame_at(near, stamp, 0.1)
+        aligned = CameraStream(known).at(stamp, 0.1)
         for name, frame in (("aligned", aligned), ("as it is", streams[1][number])):
             persons = SkeletonFuser().fuse(stamp, [streams[0][number], frame])
             errors[name] += [error_m(person, joints[number]) for person in persons]
@@ -193,17 +192,18 @@ def test_40_ms_between_cameras_hurt_little(mode):
 def test_frames_far_away_are_not_used():
     (view,) = around((0,))
     frame = frames([view], [walker()[0]], None, stamp_ns=10**9)[0]
-    assert frame_at([frame], 10**9 + 150_000_000, 0.1) is None
-    assert frame_at([frame], 10**9 + 50_000_000, 0.1).stamp_ns == 10**9 + 50_000_000
-    assert frame_at([frame], 10**9, 0.1) is frame
-    assert frame_at([], 10**9, 0.1) is None
+    stream = CameraStream([frame])
+    assert stream.at(10**9 + 150_000_000, 0.1) is None
+    assert stream.at(10**9 + 50_000_000, 0.1).stamp_ns == 10**9 + 50_000_000
+    assert stream.at(10**9, 0.1) is frame
+    assert CameraStream().at(10**9, 0.1) is None
 
 
 def test_common_times_go_on_where_a_camera_has_a_gap():
     (view,) = around((0,))
 
     def at(*milliseconds):
-        return [CameraFrame("a", view, ms * 10**6, ()) for ms in milliseconds]
+        return CameraStream(CameraFrame("a", view, ms * 10**6, ()) for ms in milliseconds)
 
     stamps = common_stamps([at(0, 33, 66, 233, 266), at(40, 73, 106, 139, 172, 205, 238)])
     assert [stamp // 10**6 for stamp in stamps] == [0, 33, 66, 106, 139, 172, 205, 233, 266]

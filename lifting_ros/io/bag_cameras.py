@@ -31,7 +31,11 @@ def read_cameras(path: Path, rectified: bool = False) -> dict[str, Camera]:
     for topic in topic_counts(path, INFO_TYPE):
         for _, info in read_messages(path, topic, INFO_TYPE):
             frame = info.header.frame_id
-            camera = _camera_of(info, rectified, f"{path}: {topic}")
+            try:
+                camera = camera_of_info(info, rectified)
+            except CameraError as error:
+                raise DataError(f"{path}: {topic}: {error}") from None
+
             known = cameras.setdefault(frame, camera)
             if not np.array_equal(known.matrix, camera.matrix):
                 raise DataError(
@@ -74,22 +78,24 @@ def _add(tree: TransformTree, one: Any, static: bool) -> None:
         return  # not a pose: a lookup reports it as missing
 
 
-def _camera_of(info: Any, rectified: bool, name: str) -> Camera:
-    """The camera of the images that belong to a CameraInfo, binned and cropped as it says."""
+def camera_of_info(info: Any, rectified: bool = False) -> Camera:
+    """The camera of the images that belong to a CameraInfo of rosbags or of rclpy, binned and
+    cropped as it says.
+
+    rectified: P applies instead of K and D. CameraError where the calibration cannot be used.
+    """
     matrix = np.array(info.k, np.float64).reshape(3, 3)
     distortion = np.array(info.d, np.float64)
     if rectified:
         matrix = np.array(info.p, np.float64).reshape(3, 4)[:, :3]
         distortion = np.zeros(0)
 
-    try:
-        whole = Camera(matrix, distortion, info.distortion_model)
-        matrix = whole.matrix.copy()
-        matrix[0, 2] -= info.roi.x_offset
-        matrix[1, 2] -= info.roi.y_offset
-        across = 1 / max(info.binning_x, 1)
-        down = 1 / max(info.binning_y, 1)
-        scaled = scale_intrinsics(matrix, across, down)
-        return Camera(scaled, distortion, info.distortion_model)
-    except CameraError as error:
-        raise DataError(f"{name}: {error}") from None
+    whole = Camera(matrix, distortion, info.distortion_model)
+    cropped = whole.matrix.copy()
+    cropped[0, 2] -= info.roi.x_offset
+    cropped[1, 2] -= info.roi.y_offset
+
+    across = 1 / max(info.binning_x, 1)
+    down = 1 / max(info.binning_y, 1)
+    scaled = scale_intrinsics(cropped, across, down)
+    return Camera(scaled, distortion, info.distortion_model)

@@ -45,8 +45,7 @@ def read_extrinsics(path: str | Path) -> tuple[str, TransformTree]:
 
 def _numbers(pose: Any, key: str, count: int, where: str) -> list[float]:
     values = pose.get(key) if isinstance(pose, Mapping) else None
-    fits = isinstance(values, list) and len(values) == count
-    if not fits or not all(_is_number(value) for value in values):
+    if not isinstance(values, list) or len(values) != count or not all(map(_is_number, values)):
         raise ConfigError(f"{where}.{key}: expected {count} numbers, got {values!r}")
     return [float(value) for value in values]
 

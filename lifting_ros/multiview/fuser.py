@@ -106,7 +106,11 @@ class SkeletonFuser:
         self._tracks: dict[int, _Track] = {}
         self._next_id = 1
 
-    def fuse(self, stamp_ns: int, frames: Sequence[CameraFrame]) -> tuple[Person, ...]:
+    def fuse(
+        self,
+        stamp_ns: int,
+        frames: Sequence[CameraFrame],
+    ) -> tuple[Person, ...]:
         """The persons of all cameras at one time, in the common frame, by id.
 
         frames: one of each camera, of that time. A person whom one camera alone sees keeps the
@@ -136,7 +140,11 @@ class SkeletonFuser:
         persons = [self._tracked(stamp_ns, *pair) for pair in zip(numbers, fused)]
         return tuple(sorted(persons, key=lambda person: person.id))
 
-    def fuse_streams(self, streams: Sequence[CameraStream], stamp_ns: int) -> tuple[Person, ...]:
+    def fuse_streams(
+        self,
+        streams: Sequence[CameraStream],
+        stamp_ns: int,
+    ) -> tuple[Person, ...]:
         """As `fuse`, of cameras that are not synchronised, at a time."""
         limit_s = self.config.max_extrapolation_s
         frames = [stream.at(stamp_ns, limit_s) for stream in streams]
@@ -151,7 +159,11 @@ class SkeletonFuser:
             if 0 <= stamp_ns - track.seen_ns <= kept_ns
         }
 
-    def _expected(self, stamp_ns: int, owners: Sequence[int]) -> np.ndarray | None:
+    def _expected(
+        self,
+        stamp_ns: int,
+        owners: Sequence[int],
+    ) -> np.ndarray | None:
         """Joints (17, 3) of the last frame of the person that most of `owners` name, if recent."""
         known = [owner for owner in owners if owner]
         if not known:
@@ -161,7 +173,11 @@ class SkeletonFuser:
         recent = stamp_ns - track.seen_ns <= 1e9 * HISTORY_S
         return track.joints_m if recent else None
 
-    def _numbers(self, stamp_ns: int, groups: Sequence[_Group]) -> list[int]:
+    def _numbers(
+        self,
+        stamp_ns: int,
+        groups: Sequence[_Group],
+    ) -> list[int]:
         """Id of each group: that of a fused person with whom it shares tracks of cameras, or who
         was near; else a new one."""
         tracks = list(self._tracks.values())
@@ -180,7 +196,12 @@ class SkeletonFuser:
                 self._next_id += 1
         return numbers
 
-    def _tracked(self, stamp_ns: int, number: int, group: _Group) -> Person:
+    def _tracked(
+        self,
+        stamp_ns: int,
+        number: int,
+        group: _Group,
+    ) -> Person:
         """The person of a group with its id, age and limb lengths; its track goes on."""
         person = group.person
         pose = person.skeleton_3d
@@ -212,7 +233,9 @@ class SkeletonFuser:
 
 
 def _fuse_group(
-    sightings: tuple[Sighting, ...], expected: np.ndarray | None, config: FusionConfig
+    sightings: tuple[Sighting, ...],
+    expected: np.ndarray | None,
+    config: FusionConfig,
 ) -> list[_Group]:
     """The person of a group; several where a camera turns out to show somebody else."""
     if len(sightings) == 1:
@@ -220,18 +243,23 @@ def _fuse_group(
 
     sightings, fit = _right_sides(sightings, fit_skeleton(sightings, config), expected, config)
     seen = np.stack([one.seen for one in sightings])
-    fitting = (fit.weights > LOST_WEIGHT).sum(1) / np.maximum(seen.sum(1), 1)
-    worst = int(np.argmin(fitting))
-    if fitting[worst] >= LEAST_FITTING:
+    fitting = fit.weights > LOST_WEIGHT
+    share = fitting.sum(1) / np.maximum(seen.sum(1), 1)
+    worst = int(np.argmin(share))
+    if share[worst] >= LEAST_FITTING:
         return [_Group(sightings, _fused_person(sightings, fit))]
 
     others = tuple(one for index, one in enumerate(sightings) if index != worst)
     apart = (sightings[worst],)
-    return _fuse_group(others, expected, config) + _fuse_group(apart, None, config)
+    rest = _fuse_group(others, expected, config)
+    return rest + _fuse_group(apart, None, config)
 
 
 def _right_sides(
-    sightings: tuple[Sighting, ...], fit: Fit, expected: np.ndarray | None, config: FusionConfig
+    sightings: tuple[Sighting, ...],
+    fit: Fit,
+    expected: np.ndarray | None,
+    config: FusionConfig,
 ) -> tuple[tuple[Sighting, ...], Fit]:
     """The sightings and their fit, with left and right exchanged in one camera where that fits far
     better."""
@@ -249,7 +277,9 @@ def _right_sides(
 
 
 def _doubts(
-    sightings: Sequence[Sighting], fit: Fit, expected: np.ndarray | None
+    sightings: Sequence[Sighting],
+    fit: Fit,
+    expected: np.ndarray | None,
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Cameras, and the limbs in them whose sides may be exchanged.
 
@@ -289,14 +319,18 @@ def _exchange(parts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return orders[0], orders[1]
 
 
-def _history_cost(fit: Fit, expected: np.ndarray | None) -> float:
+def _history_cost(
+    fit: Fit,
+    expected: np.ndarray | None,
+) -> float:
     """Robust cost of the distance from the joints of the last frame."""
     if expected is None:
         return 0.0
 
     apart = np.nan_to_num(fit.joints_m - expected)
-    square = (apart**2).sum(1) / HISTORY_STD_M**2
-    return float(np.log1p(square).sum())
+    square = (apart**2).sum(1)
+    cost = np.log1p(square / HISTORY_STD_M**2)
+    return float(cost.sum())
 
 
 def _alone(person: Person) -> Person:
@@ -304,7 +338,10 @@ def _alone(person: Person) -> Person:
     return replace(person, skeleton_2d=_no_keypoints(person.skeleton_2d.score))
 
 
-def _fused_person(sightings: Sequence[Sighting], fit: Fit) -> Person:
+def _fused_person(
+    sightings: Sequence[Sighting],
+    fit: Fit,
+) -> Person:
     """A person without an id: the skeleton of a fit, with the velocities of the cameras."""
     covariance = fit.covariance_m2.reshape(JOINT_COUNT, 3, JOINT_COUNT, 3)
     joint = np.arange(JOINT_COUNT)
@@ -348,16 +385,23 @@ def _fused_person(sightings: Sequence[Sighting], fit: Fit) -> Person:
 
 def _velocities(sightings: Sequence[Sighting]) -> tuple[np.ndarray, np.ndarray]:
     """Velocities (17, 3) and their covariances, those of the cameras weighted by information."""
-    velocity = np.stack([one.person.velocity_mps for one in sightings])
-    covariance = np.stack([one.person.velocity_covariance_m2ps2 for one in sightings])
-    known = np.isfinite(velocity).all(-1) & np.isfinite(covariance).all((-1, -2))
-    filled = np.where(known[..., None, None], covariance, 0.0) + 1e-6 * np.eye(3)
-    information = np.linalg.inv(filled) * known[..., None, None]
+    persons = [one.person for one in sightings]
+    velocity = np.stack([person.velocity_mps for person in persons])
+    covariance = np.stack([person.velocity_covariance_m2ps2 for person in persons])
+    moving = np.isfinite(velocity).all(-1)
+    known = moving & np.isfinite(covariance).all((-1, -2))
 
-    total = information.sum(0) + 1e-9 * np.eye(3)
-    weighted = (information @ np.nan_to_num(velocity)[..., None]).sum(0)
-    spread = np.linalg.inv(total)
-    mean = (spread @ weighted)[..., 0]
+    # Information of each camera; none where it is not known
+    chosen = known[..., None, None]
+    filled = np.where(chosen, covariance, 0.0)
+    inverse = np.linalg.inv(filled + 1e-6 * np.eye(3))
+    information = np.where(chosen, inverse, 0.0)
+    weighted = information @ np.nan_to_num(velocity)[..., None]
+
+    total = information.sum(0)
+    spread = np.linalg.inv(total + 1e-9 * np.eye(3))
+    mean = spread @ weighted.sum(0)
+    mean = mean[..., 0]
 
     unknown = ~known.any(0)
     mean[unknown] = np.nan
@@ -375,7 +419,11 @@ def _no_keypoints(score: float) -> Skeleton2D:
     )
 
 
-def _id_cost(stamp_ns: int, track: _Track, group: _Group) -> float:
+def _id_cost(
+    stamp_ns: int,
+    track: _Track,
+    group: _Group,
+) -> float:
     """Cost of a group having the id of a track; it may have it if the cost is below 0."""
     pose = group.person.skeleton_3d
     elapsed_s = (stamp_ns - track.seen_ns) / 1e9
@@ -390,7 +438,10 @@ def _id_cost(stamp_ns: int, track: _Track, group: _Group) -> float:
     return square - MAX_DISTANCE - SHARED_TRACK * shared
 
 
-def _add_lengths(track: _Track, pose: Skeleton3D) -> None:
+def _add_lengths(
+    track: _Track,
+    pose: Skeleton3D,
+) -> None:
     """Let a track's limb lengths be the mean of one fused frame more.
 
     The errors of the frames are correlated, so the variance is the mean of the variances.

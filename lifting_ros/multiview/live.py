@@ -34,7 +34,12 @@ class LiveFusion:
     alone.
     """
 
-    def __init__(self, config: FusionConfig, rate_hz: float, delay_s: float):
+    def __init__(
+        self,
+        config: FusionConfig,
+        rate_hz: float,
+        delay_s: float,
+    ):
         self._fuser = SkeletonFuser(config)
         self._period_ns = RATE_SLACK * 1e9 / rate_hz
         self._delay_ns = round(1e9 * delay_s)

@@ -23,7 +23,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from lifting_ros.multiview.sighting import Sighting
-from lifting_ros.skeleton import JOINT_COUNT, ROOT
+from lifting_ros.skeleton import ROOT
 
 FREEDOM = 4.0
 """Degrees of freedom of the t distributions."""
@@ -43,8 +43,6 @@ _LEAST_SINE = 0.05
 
 _LEAST_KEYPOINTS = 3
 """With fewer keypoints that both see the rays do not count."""
-
-_NOT_ROOT = np.arange(JOINT_COUNT) != ROOT
 
 
 class Pair(NamedTuple):
@@ -86,62 +84,57 @@ def group_sightings(
 
 def pair_costs(sightings: Sequence[Sighting]) -> np.ndarray:
     """Costs (N, N) of the pairs of N persons; those of the same camera mean nothing."""
-    return RAYS_WEIGHT * _ray_costs(sightings) + _root_costs(sightings) + _pose_costs(sightings)
+    rays = _ray_costs(sightings)
+    roots = _root_costs(sightings)
+    poses = _pose_costs(sightings)
+    return RAYS_WEIGHT * rays + roots + poses
 
 
 def cost_at(deviations: float) -> float:
     """Cost of a pair that is off by `deviations` standard deviations along every axis."""
-    of_rays = _t_cost(np.array(deviations**2), 1)
-    of_points = _t_cost(np.array(3 * deviations**2), 3)
+    square = np.array(deviations**2)
+    of_rays = _t_cost(square, 1)
+    of_points = _t_cost(3 * square, 3)
     return float(RAYS_WEIGHT * of_rays + 2 * of_points)
 
 
-def _t_cost(square: np.ndarray, size: int) -> np.ndarray:
+def _t_cost(
+    square: np.ndarray,
+    size: int,
+) -> np.ndarray:
     """Negative log likelihood of squared distances in `size` dimensions, 0 at 0."""
-    return 0.5 * (FREEDOM + size) * np.log1p(square / FREEDOM)
+    power = 0.5 * (FREEDOM + size)
+    return power * np.log1p(square / FREEDOM)
 
 
 def _ray_costs(sightings: Sequence[Sighting]) -> np.ndarray:
     """Mean costs (N, N) of the distances between the rays of the keypoints that both see."""
     along = np.stack([one.directions for one in sightings])[:, None]  # N, 1, 14, 3
-    seen = np.stack([one.seen for one in sightings])
-    origin = np.stack([one.origin for one in sightings])
-    between = origin[None, :, None] - origin[:, None, None]  # N, N, 1, 3
-
-    # Where the rays pass each other
     other = along.swapaxes(0, 1)
+    origin = np.stack([one.origin for one in sightings])[:, None, None]
+    between = origin.swapaxes(0, 1) - origin  # N, N, 1, 3
+
+    # Where the rays pass each other, and how far apart
     normal = _cross(along, other)
-    square = (normal * normal).sum(-1)
+    square = _dot(normal, normal)
     crossing = square > _LEAST_SINE**2
     square = np.where(crossing, square, 1.0)
-    depth = (_cross(between, other) * normal).sum(-1) / square  # along the first one's rays
-    apart = (normal * between).sum(-1) ** 2 / square
+    depth = _dot(_cross(between, other), normal) / square  # along the first one's rays
+    apart = _dot(between, normal) ** 2 / square
 
     # In standard deviations
-    spread = _mean_variance(sightings)[:, None] * depth**2
-    distance = apart / np.maximum(spread + spread.swapaxes(0, 1), 1e-12)
-    before = (depth > 0) & (depth.swapaxes(0, 1) > 0)
-    distance = np.where(before, distance, BEHIND)
+    variance = np.stack([one.mean_variance for one in sightings])
+    spread = variance[:, None] * depth**2
+    both_spread = spread + spread.swapaxes(0, 1)
+    distance = apart / np.maximum(both_spread, 1e-12)
+    ahead = depth > 0
+    both_ahead = ahead & ahead.swapaxes(0, 1)
+    distance = np.where(both_ahead, distance, BEHIND)
 
-    both = seen[:, None] & seen & crossing
-    count = both.sum(-1)
-    total = np.where(both, _t_cost(distance, 1), 0.0).sum(-1)
-    return np.where(count >= _LEAST_KEYPOINTS, total / np.maximum(count, 1), 0.0)
-
-
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cross products (..., 3), in a third of the time of np.cross."""
-    x = a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1]
-    y = a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2]
-    z = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
-    return np.stack([x, y, z], -1)
-
-
-def _mean_variance(sightings: Sequence[Sighting]) -> np.ndarray:
-    """(N, 14) mean variance of the rays, the calibration's included."""
-    covariance = np.stack([one.ray_covariance for one in sightings])
-    shift = np.array([one.shift_std for one in sightings])
-    return (covariance[..., 0, 0] + covariance[..., 1, 1]) / 2 + shift[:, None] ** 2
+    seen = np.stack([one.seen for one in sightings])
+    both_see = seen[:, None] & seen
+    cost = _t_cost(distance, 1)
+    return _mean_where(both_see & crossing, cost, _LEAST_KEYPOINTS)
 
 
 def _root_costs(sightings: Sequence[Sighting]) -> np.ndarray:
@@ -149,42 +142,89 @@ def _root_costs(sightings: Sequence[Sighting]) -> np.ndarray:
     poses = [one.person.skeleton_3d for one in sightings]
     place = np.stack([pose.root_m for pose in poses])
     spread = np.stack([pose.root_covariance_m2 for pose in poses])
-    apart = place[:, None] - place
-    return _t_cost(_squares(apart, spread[:, None] + spread), 3)
+    square = _pair_squares(place, spread)
+    return _t_cost(square, 3)
 
 
 def _pose_costs(sightings: Sequence[Sighting]) -> np.ndarray:
     """Mean costs (N, N) of the differences of the joints relative to the root."""
     poses = [one.person.skeleton_3d for one in sightings]
-    relative = np.stack([pose.joints_m - pose.root_m for pose in poses])[:, _NOT_ROOT]
-    spread = np.stack([pose.covariance_m2 for pose in poses])[:, _NOT_ROOT]
-    known = np.isfinite(relative).all(-1) & np.isfinite(spread).all((-1, -2))
+    joints = np.stack([pose.joints_m for pose in poses])
+    spread = np.stack([pose.covariance_m2 for pose in poses])
+    relative = joints - joints[:, :1]
+
+    placed = np.isfinite(relative).all(-1)
+    known = placed & np.isfinite(spread).all((-1, -2))
+    known[:, ROOT] = False
     relative = np.where(known[..., None], relative, 0.0)
     spread = np.where(known[..., None, None], spread, np.eye(3))
 
-    apart = relative[:, None] - relative
-    cost = _t_cost(_squares(apart, spread[:, None] + spread), 3)
-    both = known[:, None] & known
-    return np.where(both, cost, 0.0).sum(-1) / np.maximum(both.sum(-1), 1)
+    square = _pair_squares(relative, spread)
+    cost = _t_cost(square, 3)
+    both_know = known[:, None] & known
+    return _mean_where(both_know, cost, 1)
 
 
-def _squares(apart: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """Squared Mahalanobis distances (...) of differences (..., 3)."""
-    regular = covariance + 1e-8 * np.eye(3)
-    solved = np.linalg.solve(regular, apart[..., None])[..., 0]
-    return (apart * solved).sum(-1)
+def _pair_squares(
+    places: np.ndarray,
+    covariance: np.ndarray,
+) -> np.ndarray:
+    """Squared Mahalanobis distances (N, N, ...) between places (N, ..., 3)."""
+    apart = places[:, None] - places
+    both = covariance[:, None] + covariance
+    regular = both + 1e-8 * np.eye(3)
+    solved = np.linalg.solve(regular, apart[..., None])
+    return _dot(apart, solved[..., 0])
+
+
+def _mean_where(
+    counted: np.ndarray,
+    cost: np.ndarray,
+    least: int,
+) -> np.ndarray:
+    """Mean (...) of those of the costs (..., K) that count; 0 where fewer than `least` do."""
+    total = np.where(counted, cost, 0.0).sum(-1)
+    count = counted.sum(-1)
+    mean = total / np.maximum(count, 1)
+    return np.where(count >= least, mean, 0.0)
+
+
+def _dot(
+    a: np.ndarray,
+    b: np.ndarray,
+) -> np.ndarray:
+    product = a * b
+    return product.sum(-1)
+
+
+def _cross(
+    a: np.ndarray,
+    b: np.ndarray,
+) -> np.ndarray:
+    """Cross products (..., 3), in a third of the time of np.cross."""
+    ax, ay, az = np.moveaxis(a, -1, 0)
+    bx, by, bz = np.moveaxis(b, -1, 0)
+    x = ay * bz - az * by
+    y = az * bx - ax * bz
+    z = ax * by - ay * bx
+    return np.stack([x, y, z], -1)
 
 
 def _kept(owners: Sequence[int]) -> np.ndarray:
     """What the last frame adds to the costs (N, N)."""
     before = np.array(owners)
     known = before > 0
-    change = np.where(before[:, None] == before, -KEPT_BONUS, KEPT_BONUS)
-    return np.where(known[:, None] & known, change, 0.0)
+    both_known = known[:, None] & known
+    same = before[:, None] == before
+    change = np.where(same, -KEPT_BONUS, KEPT_BONUS)
+    return np.where(both_known, change, 0.0)
 
 
 def _assigned(
-    table: np.ndarray, first: Sequence[int], second: Sequence[int], largest: float
+    table: np.ndarray,
+    first: Sequence[int],
+    second: Sequence[int],
+    largest: float,
 ) -> list[Pair]:
     """The pairs that minimise the sum of costs (P, Q), where no pair costs `largest`."""
     gain = np.minimum(table - largest, 0.0)
@@ -228,10 +268,21 @@ def _merged(
     return sorted(sorted(group) for group in groups if group)
 
 
-def owners_of(sightings: Sequence[Sighting], members: Mapping[int, Mapping[str, int]]) -> list[int]:
+def owners_of(
+    sightings: Sequence[Sighting],
+    members: Mapping[int, Mapping[str, int]],
+) -> list[int]:
     """Id of the fused person to whom the track of each sighting belonged; 0: none.
 
     members: of each fused person, the id of its track in each camera.
     """
-    owner = {(camera, track): one for one, of in members.items() for camera, track in of.items()}
-    return [owner.get((one.camera, one.person.id), 0) if one.person.id else 0 for one in sightings]
+    owner = {}
+    for number, tracks in members.items():
+        for source in tracks.items():
+            owner[source] = number
+
+    owners = []
+    for one in sightings:
+        number = owner.get((one.camera, one.person.id), 0)
+        owners.append(number if one.person.id else 0)
+    return owners

@@ -88,10 +88,23 @@ class Sighting:
     def directions(self) -> np.ndarray:
         """(14, 3) unit vectors along the rays, in the common frame."""
         ones = np.ones((KEYPOINT_COUNT, 1))
-        along = np.concatenate([self.rays, ones], 1) @ self.rotation
-        return along / np.linalg.norm(along, axis=1, keepdims=True)
+        in_camera = np.concatenate([self.rays, ones], 1)
+        along = in_camera @ self.rotation
+        length = np.linalg.norm(along, axis=1, keepdims=True)
+        return along / length
 
-    def exchanged(self, keypoints: np.ndarray, joints: np.ndarray) -> Sighting:
+    @property
+    def mean_variance(self) -> np.ndarray:
+        """(14,) mean variance of the rays, the calibration's included."""
+        x = self.ray_covariance[:, 0, 0]
+        y = self.ray_covariance[:, 1, 1]
+        return (x + y) / 2 + self.shift_std**2
+
+    def exchanged(
+        self,
+        keypoints: np.ndarray,
+        joints: np.ndarray,
+    ) -> Sighting:
         """The same with keypoints and joints in another order.
 
         keypoints: (14,), joints: (17,), which one becomes each of them.
@@ -118,7 +131,10 @@ class Sighting:
         )
 
 
-def sightings_of(frame: CameraFrame, config: FusionConfig) -> list[Sighting]:
+def sightings_of(
+    frame: CameraFrame,
+    config: FusionConfig,
+) -> list[Sighting]:
     """The persons of a frame that can be fused: those found in it, with a place in metres."""
     persons = [person for person in frame.persons if _is_usable(person)]
     if not persons:
@@ -159,11 +175,19 @@ def sightings_of(frame: CameraFrame, config: FusionConfig) -> list[Sighting]:
 def _is_usable(person: Person) -> bool:
     """Whether a person was found in the frame and is placed in metres."""
     pose = person.skeleton_3d
-    placed = np.isfinite(pose.root_m).all() and np.isfinite(pose.root_covariance_m2).all()
-    return bool(placed and pose.metric and pose.status.any() and not person.coasting)
+    if person.coasting or not pose.metric or not pose.status.any():
+        return False
+
+    placed = np.isfinite(pose.root_m).all()
+    certain = np.isfinite(pose.root_covariance_m2).all()
+    return bool(placed and certain)
 
 
-def _pixel_noise(persons: Sequence[Person], pixels: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def _pixel_noise(
+    persons: Sequence[Person],
+    pixels: np.ndarray,
+    seen: np.ndarray,
+) -> np.ndarray:
     """Covariances (N, 14, 2, 2) of keypoints: those given, else by the extent of the person."""
     given = np.stack([person.skeleton_2d.covariance_px2 for person in persons])
     known = np.isfinite(given).all((-1, -2), keepdims=True)
@@ -177,7 +201,10 @@ def _pixel_noise(persons: Sequence[Person], pixels: np.ndarray, seen: np.ndarray
     return np.where(known, given, default)
 
 
-def _rays(camera: Camera, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _rays(
+    camera: Camera,
+    pixels: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     """Rays (..., 2) as `Camera.rays`, and how they move with the pixels (..., 2, 2).
 
     A moderate distortion takes a few steps with one derivative; others are left to the camera.

@@ -45,7 +45,11 @@ class CameraStream:
         del self.stamps_ns[:old]
         del self._frames[:old]
 
-    def at(self, stamp_ns: int, max_extrapolation_s: float) -> CameraFrame | None:
+    def at(
+        self,
+        stamp_ns: int,
+        max_extrapolation_s: float,
+    ) -> CameraFrame | None:
         """The frame at a time between or near the frames of the camera; None where none is near.
 
         A person who is in the frames before and after the time, under the same id, is interpolated
@@ -63,6 +67,7 @@ class CameraStream:
         nearest = min(around, key=lambda frame: abs(frame.stamp_ns - stamp_ns))
         gap_ns = around[-1].stamp_ns - around[0].stamp_ns
         elapsed_ns = stamp_ns - nearest.stamp_ns
+
         can_move = abs(elapsed_ns) <= 1e9 * max_extrapolation_s
         partners: dict[int, tuple[Person, Person]] = {}
         if 0 < gap_ns <= 1e9 * MAX_GAP_S:
@@ -70,8 +75,10 @@ class CameraStream:
         elif not can_move:
             return None
 
+        since_ns = stamp_ns - around[0].stamp_ns
+        share = since_ns / max(gap_ns, 1)
+
         persons = []
-        share = (stamp_ns - around[0].stamp_ns) / max(gap_ns, 1)
         for person in nearest.persons:
             if person.id in partners:
                 persons.append(_between(*partners[person.id], share))
@@ -95,7 +102,10 @@ def common_stamps(streams: Iterable[CameraStream]) -> list[int]:
     return common
 
 
-def _partners(before: CameraFrame, after: CameraFrame) -> dict[int, tuple[Person, Person]]:
+def _partners(
+    before: CameraFrame,
+    after: CameraFrame,
+) -> dict[int, tuple[Person, Person]]:
     """The persons that are found in both frames, by track id."""
     later = {person.id: person for person in after.persons}
     return {
@@ -105,7 +115,11 @@ def _partners(before: CameraFrame, after: CameraFrame) -> dict[int, tuple[Person
     }
 
 
-def _between(before: Person, after: Person, share: float) -> Person:
+def _between(
+    before: Person,
+    after: Person,
+    share: float,
+) -> Person:
     """The person at `share` of the way from one frame to the next.
 
     Covariances are interpolated, too: the errors of neighbouring frames are nearly the same.
@@ -113,7 +127,10 @@ def _between(before: Person, after: Person, share: float) -> Person:
     nearer = before if share < 0.5 else after
     seen = (before.skeleton_2d.confidence > 0) & (after.skeleton_2d.confidence > 0)
 
-    def mixed(part: str, name: str) -> np.ndarray:
+    def mixed(
+        part: str,
+        name: str,
+    ) -> np.ndarray:
         first = getattr(getattr(before, part), name)
         second = getattr(getattr(after, part), name)
         return first + share * (second - first)
@@ -135,7 +152,11 @@ def _between(before: Person, after: Person, share: float) -> Person:
     return replace(nearer, skeleton_2d=flat, skeleton_3d=pose)
 
 
-def _moved(person: Person, view: View, elapsed_s: float) -> Person:
+def _moved(
+    person: Person,
+    view: View,
+    elapsed_s: float,
+) -> Person:
     """The person after some time at its present velocities, which may be unknown."""
     pose = person.skeleton_3d
     path = elapsed_s * np.nan_to_num(person.velocity_mps)
@@ -148,7 +169,10 @@ def _moved(person: Person, view: View, elapsed_s: float) -> Person:
     return replace(person, skeleton_2d=replace(flat, keypoints_px=keypoints), skeleton_3d=moved)
 
 
-def _project(points: np.ndarray, view: View) -> np.ndarray:
+def _project(
+    points: np.ndarray,
+    view: View,
+) -> np.ndarray:
     """Pixels (..., 2) of points (..., 3) of the common frame."""
     in_camera = (points - view.pose[:3, 3]) @ view.pose[:3, :3]
     return view.camera.project(in_camera)

@@ -12,8 +12,9 @@ from people_in_views import around, frames, sees, walker
 from scipy.stats import chi2
 
 from lifting_ros.multiview.fusion_config import FusionConfig
+from lifting_ros.multiview.residuals import Residuals
 from lifting_ros.multiview.sighting import CameraFrame, sightings_of
-from lifting_ros.multiview.skeleton_fit import _Problem, fit_skeleton
+from lifting_ros.multiview.skeleton_fit import fit_skeleton
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_TO_JOINT
 
 CONFIG = FusionConfig(inflation=1.0)
@@ -34,13 +35,13 @@ def test_exact_input_gives_exact_joints(angles, distorted):
 
 
 def test_derivatives_are_those_of_the_residuals():
-    problem = _Problem(seen_by((0, 90, 200), np.random.default_rng(0)), CONFIG)
-    state = problem.start() + 0.01
-    jacobian = problem._residuals(state)[1].copy()
+    residuals = Residuals(seen_by((0, 90, 200), np.random.default_rng(0)), CONFIG)
+    state = residuals.state_of(residuals.start()) + 0.01
+    jacobian = residuals.at(state)[1].copy()
     for index in range(len(state)):
         step = np.zeros(len(state))
         step[index] = 1e-6
-        change = problem._residuals(state + step)[0] - problem._residuals(state - step)[0]
+        change = residuals.at(state + step)[0] - residuals.at(state - step)[0]
         assert np.allclose(jacobian[:, index], change / 2e-6, rtol=1e-5, atol=1e-4)
 
 

@@ -18,6 +18,7 @@ SUBVERBS = {
     "detector": "persons found and false alarms, on photographs and rendered scenes",
     "rendered": "2D and 3D, on rendered people with exact labels",
     "coverage": "the ellipsoids, on rendered people and videos through the whole pipeline",
+    "fused": "one skeleton from several cameras, on the motion capture of DATA",
     "lifting": "the pose prior's lifter in detail, on the motion capture of DATA",
     "lifters": "every lifter in one table, on the motion capture of DATA",
     "subjects": "settings of the prior, on people left out of its fit",

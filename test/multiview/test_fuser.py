@@ -11,7 +11,9 @@ import pytest
 from people_in_views import FPS, around, frames, sees, walker
 
 from lifting_ros.multiview.fuser import SkeletonFuser
-from lifting_ros.multiview.sighting import CameraFrame
+from lifting_ros.multiview.fusion_config import FusionConfig
+from lifting_ros.multiview.matching import cost_at, group_sightings, pair_costs
+from lifting_ros.multiview.sighting import CameraFrame, sightings_of
 from lifting_ros.multiview.timeline import CameraStream, common_stamps
 from lifting_ros.skeleton import JOINT_FLIP, KEYPOINT_FLIP, KEYPOINT_TO_JOINT
 from lifting_ros.types import JointStatus
@@ -187,6 +189,61 @@ def test_40_ms_between_cameras_hurt_little(mode):
             errors[name] += [error_m(person, joints[number]) for person in persons]
     assert np.mean(errors["aligned"]) < 0.045
     assert np.mean(errors["aligned"]) < np.mean(errors["as it is"])
+
+
+def test_persons_between_frames_are_interpolated():
+    (view,) = around((0,))
+    joints = walker()
+    first, last = (frames([view], [joints[k]], None, k * 10**7)[0] for k in (0, 4))
+    (person,) = CameraStream([first, last]).at(10**7, 0.1).persons
+    expected = joints[0] + 0.25 * (joints[4] - joints[0])
+    assert np.allclose(person.skeleton_3d.joints_m, expected)
+    assert np.allclose(person.skeleton_3d.root_m, expected[0])
+    pixels = [frame.persons[0].skeleton_2d.keypoints_px for frame in (first, last)]
+    assert np.allclose(person.skeleton_2d.keypoints_px, pixels[0] + 0.25 * (pixels[1] - pixels[0]))
+
+
+def test_persons_after_the_last_frame_move_on():
+    (view,) = around((0,))
+    joints = walker()[0]
+    path = np.array([0.02, 0.03, -0.01])
+    velocity = np.tile(path / 0.05, (17, 1))
+    seen = sees(view, joints, None, velocity=velocity)
+    later = sees(view, joints + path, None)
+    stream = CameraStream([CameraFrame("a", view, 0, (seen,))])
+    (person,) = stream.at(50_000_000, 0.1).persons
+    assert np.allclose(person.skeleton_3d.joints_m, joints + path)
+    assert np.allclose(person.skeleton_2d.keypoints_px, later.skeleton_2d.keypoints_px)
+
+
+def test_somebody_else_far_away_gets_another_id():
+    views = around((0, 90))
+    fuser = SkeletonFuser()
+    one = walker((-1.0, -1.0), (-0.9, -1.0))[0]
+    other = walker((1.0, 1.0), (0.9, 1.0))[0]
+    assert [p.id for p in fuser.fuse(0, frames(views, [one], None))] == [1]
+    given = [
+        replace(frame, persons=(replace(frame.persons[0], id=9),))
+        for frame in frames(views, [other], None)
+    ]
+    assert [p.id for p in fuser.fuse(300_000_000, given)] == [2]
+    assert [p.id for p in fuser.fuse(600_000_000, frames(views, [one], None))] == [1]
+    assert [p.id for p in fuser.fuse(3_000_000_000, frames(views, [one], None))] == [3]
+
+
+def test_people_whose_rays_meet_are_told_apart_by_their_range():
+    """Two people at mirrored places: the rays of one pass near those of the other."""
+    views = around((0, 90))
+    one = walker((0.7, -0.7), (0.75, -0.75))[0]
+    other = walker((-0.7, 0.7), (-0.75, 0.75))[0]
+    given = [
+        sighting
+        for frame in frames(views, [one, other], None)
+        for sighting in sightings_of(frame, FusionConfig())
+    ]
+    costs = pair_costs(given)
+    assert costs[0, 3] > cost_at(FusionConfig().gate) > costs[0, 2]
+    assert group_sightings(given, FusionConfig().gate) == [[0, 2], [1, 3]]
 
 
 def test_frames_far_away_are_not_used():

@@ -43,6 +43,7 @@ def test_late_and_repeated_frames_are_dropped():
     live = LiveFusion(FusionConfig(), 1000.0, 0.0)
     assert fused_at(live, (0, 1000), (1, 1010), (0, 1040)) == [1000, 1010, 1040]
     assert fused_at(live, (0, 1040), (0, 1030), (1, 1020)) == []
+    assert live._streams["camera0"].stamps_ns == [1000 * MS, 1040 * MS]
     assert fused_at(live, (1, 1050)) == [1050]
 
 

@@ -268,7 +268,7 @@ def _right_sides(
     for index, parts in _doubts(sightings, fit, expected):
         changed = list(sightings)
         changed[index] = sightings[index].exchanged(*_exchange(parts))
-        other = fit_skeleton(changed, config, fit.joints_m)
+        other = fit_skeleton(changed, config, expected)
         cost = other.cost + _history_cost(other, expected)
         if cost < min(least, best[0]):
             best = (cost, tuple(changed), other)

@@ -23,7 +23,7 @@ class FusionConfig:
         },
     )
     inflation: float = field(
-        default=0.78,
+        default=0.85,
         metadata={
             "description": (
                 "factor on the covariances of fused joints; fitted on the errors of keypoints on "

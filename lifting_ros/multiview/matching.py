@@ -60,7 +60,7 @@ def group_sightings(
 ) -> list[list[int]]:
     """Groups of indices of `sightings`, each group one person, in the order of their first member.
 
-    gate: cost of a pair at that many standard deviations in every term is the largest possible.
+    gate: standard deviations beyond which two persons are not the same.
     owners: id of the fused person that each belonged to in the last frame; 0: none.
     """
     if not sightings:
@@ -71,7 +71,7 @@ def group_sightings(
         by_camera.setdefault(one.camera, []).append(index)
 
     largest = cost_at(gate)
-    costs = pair_costs(sightings)
+    costs = pair_costs(sightings, gate)
     if owners is not None:
         costs = costs + _kept(owners)
 
@@ -82,12 +82,19 @@ def group_sightings(
     return _merged(sorted(candidates), costs, sightings, largest)
 
 
-def pair_costs(sightings: Sequence[Sighting]) -> np.ndarray:
-    """Costs (N, N) of the pairs of N persons; those of the same camera mean nothing."""
+def pair_costs(sightings: Sequence[Sighting], gate: float) -> np.ndarray:
+    """Costs (N, N) of the pairs of N persons; those of the same camera mean nothing.
+
+    Infinite where the roots are further apart than `gate` standard deviations. Rays and poses alone
+    decide nothing: left and right may be exchanged in one of the cameras.
+    """
     rays = _ray_costs(sightings)
     roots = _root_costs(sightings)
     poses = _pose_costs(sightings)
-    return RAYS_WEIGHT * rays + roots + poses
+    total = RAYS_WEIGHT * rays + roots + poses
+
+    largest = _t_cost(np.array(3 * gate**2), 3)
+    return np.where(roots <= largest, total, np.inf)
 
 
 def cost_at(deviations: float) -> float:

@@ -16,7 +16,14 @@ import numpy as np
 
 from lifting_ros.multiview.fusion_config import FusionConfig
 from lifting_ros.multiview.sighting import Sighting
-from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT, LIMBS, ROOT
+from lifting_ros.skeleton import (
+    JOINT_COUNT,
+    JOINT_NAMES,
+    KEYPOINT_COUNT,
+    KEYPOINT_TO_JOINT,
+    LIMBS,
+    ROOT,
+)
 
 NEAR_M = 0.1
 """Joints are not taken to be nearer to a camera's plane than this."""
@@ -30,6 +37,7 @@ POINTS = 3 * JOINT_COUNT
 _LIMB_COUNT = len(LIMBS)
 _JOINT_OF = np.array(KEYPOINT_TO_JOINT)
 _OTHERS = np.arange(1, JOINT_COUNT)
+_HIPS = [JOINT_NAMES.index(name) for name in ("right_hip", "left_hip")]
 _PARENTS, _CHILDREN = np.array(LIMBS).T
 _COLUMNS = np.arange(POINTS).reshape(JOINT_COUNT, 3)
 _EYE = np.eye(3)
@@ -257,15 +265,8 @@ class Residuals:
         return rows
 
     def _make_linear_rows(self) -> tuple[np.ndarray, np.ndarray]:
-        """Matrix (L, U) and target (L,) of the residuals that are linear: roots, poses, and at the
-        end calibration and scale."""
-        # Roots
-        spread = self._poses.root_covariance + TINY_M2 * _EYE
-        whiten = whiteners(spread)
-        roots = np.zeros((self.count, 3, self.size))
-        roots[..., _COLUMNS[ROOT]] = whiten
-        root_target = whiten @ self._poses.root[..., None]
-
+        """Matrix (L, U) and target (L,) of the residuals that are linear: roots, hips, poses, and
+        at the end calibration and scale."""
         # Calibration and scale, filled up to a multiple of 3
         std = np.append(np.repeat(self._shift_std, 2), self._scale_std)
         self._own_rows = -(-len(std) // 3) * 3
@@ -273,18 +274,57 @@ class Residuals:
         own = np.zeros((self._own_rows, self.size))
         own[index, POINTS + index] = 1 / std
 
+        roots, root_target = self._make_root_rows()
+        hips, hip_target = self._make_hip_rows()
         poses, pose_target = self._make_pose_rows()
         parts = (
             roots.reshape(-1, self.size),
+            hips.reshape(-1, self.size),
             poses.reshape(-1, self.size),
             own,
         )
         targets = (
             root_target.ravel(),
+            hip_target.ravel(),
             pose_target.ravel(),
             np.zeros(self._own_rows),
         )
         return np.concatenate(parts), np.concatenate(targets)
+
+    def _make_root_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (C, 3, U) and target (C, 3) of the roots: of a camera that sees both hips, which
+        tell where across the ray the root is, the depth alone."""
+        covariance = self._poses.root_covariance + TINY_M2 * _EYE
+        apart = self._poses.root - self._origin
+        distance = np.linalg.norm(apart, axis=1, keepdims=True)
+        direction = apart / np.maximum(distance, NEAR_M)
+
+        seen = np.all(self._joint_seen[:, _HIPS], axis=1)
+        depth = _depth_whiteners(direction, covariance)
+        whiten = np.where(seen[:, None, None], depth, whiteners(covariance))
+
+        rows = np.zeros((self.count, 3, self.size))
+        rows[..., _COLUMNS[ROOT]] = whiten
+        target = whiten @ self._poses.root[..., None]
+        return rows, target[..., 0]
+
+    def _make_hip_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (C, 3, U) and target (C, 3) of the root relative to the middle of the hips. The
+        errors of both hips are taken to be independent."""
+        known = np.all(self._poses.known[:, _HIPS], axis=1)[:, None, None]
+        covariance = self._poses.covariance[:, _HIPS].sum(1) / 4
+        covariance = np.where(known, covariance + TINY_M2 * _EYE, _EYE)
+        whiten = whiteners(covariance) * known
+
+        rows = np.zeros((self.count, 3, self.size))
+        rows[..., _COLUMNS[ROOT]] = whiten
+        for hip in _HIPS:
+            rows[..., _COLUMNS[hip]] = -whiten / 2
+
+        middle = self._poses.joints[:, _HIPS].mean(1)
+        offset = np.nan_to_num(self._poses.root - middle)
+        target = whiten @ offset[..., None]
+        return rows, target[..., 0]
 
     def _make_pose_rows(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows (C, 16, 3, U) and target (C, 16, 3) of the joints relative to the root."""
@@ -295,10 +335,7 @@ class Residuals:
         covariance = np.where(known, covariance[:, _OTHERS], _EYE)
 
         # Of what the camera sees, the depth alone
-        direction = self._direction[:, _OTHERS, None]
-        variance = direction @ covariance @ direction.swapaxes(-1, -2)
-        depth = np.zeros_like(covariance)
-        depth[..., :1, :] = direction / np.sqrt(np.maximum(variance, TINY_M2))
+        depth = _depth_whiteners(self._direction[:, _OTHERS], covariance)
 
         seen = self._joint_seen[:, _OTHERS, None, None]
         whiten = np.where(seen, depth, whiteners(covariance)) * known
@@ -319,6 +356,18 @@ def whiteners(covariance: np.ndarray) -> np.ndarray:
     """W (..., D, D) with W' W the inverse of a covariance."""
     factor = np.linalg.cholesky(covariance)
     return np.linalg.inv(factor)
+
+
+def _depth_whiteners(direction: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """(..., 3, 3) that divide what lies along directions (..., 3) by its standard deviation, and
+    leave the rest out."""
+    row = direction[..., None, :]
+    variance = row @ covariance @ row.swapaxes(-1, -2)
+    std = np.sqrt(np.maximum(variance, TINY_M2))
+
+    whiten = np.zeros_like(covariance)
+    whiten[..., :1, :] = row / std
+    return whiten
 
 
 def limb_prior(sightings: Sequence[Sighting]) -> tuple[np.ndarray, np.ndarray]:

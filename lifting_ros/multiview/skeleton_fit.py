@@ -7,12 +7,14 @@ scale s of the limb lengths. Each residual is divided by its standard deviation:
     keypoint k of joint j in camera c:   pi_c(X_j) + b_c - u_ck
     calibration of camera c:             b_c ~ N(0, (calibration_noise_px / f)^2)
     root of the skeleton of c alone:     X_0 - root_c
+    its place between the hips:          X_0 - (X_1 + X_4) / 2 - offset_c
     pose of the skeleton of c alone:     X_j - X_0 - pose_cj
     limb from joint a to joint b:        |X_b - X_a| - L (1 + s),  s ~ N(0, limb_scale_std^2)
 
 Nothing counts twice. A camera's own skeleton was made of the same keypoints, so of a joint that
 camera c sees, its pose only says how deep the joint lies along the ray, which the keypoint leaves
-open; of a joint that c does not see, it says everything. The skeletons of C cameras, and the limb
+open; of a joint that c does not see, it says everything. Of the root, which has no keypoint, it
+says how deep it is and where it lies between the hips. The skeletons of C cameras, and the limb
 lengths that they measured, depend on the same pose prior and stature. Their information is divided
 by C (covariance intersection), so that C cameras that agree are not surer than one of them.
 

@@ -12,7 +12,7 @@ from people_in_views import FPS, around, frames, sees, walker
 
 from lifting_ros.multiview.fuser import SkeletonFuser
 from lifting_ros.multiview.fusion_config import FusionConfig
-from lifting_ros.multiview.matching import cost_at, group_sightings, pair_costs
+from lifting_ros.multiview.matching import group_sightings, pair_costs
 from lifting_ros.multiview.sighting import CameraFrame, sightings_of
 from lifting_ros.multiview.timeline import CameraStream, common_stamps
 from lifting_ros.skeleton import JOINT_FLIP, KEYPOINT_FLIP, KEYPOINT_TO_JOINT
@@ -241,9 +241,11 @@ def test_people_whose_rays_meet_are_told_apart_by_their_range():
         for frame in frames(views, [one, other], None)
         for sighting in sightings_of(frame, FusionConfig())
     ]
-    costs = pair_costs(given)
-    assert costs[0, 3] > cost_at(FusionConfig().gate) > costs[0, 2]
-    assert group_sightings(given, FusionConfig().gate) == [[0, 2], [1, 3]]
+    gate = FusionConfig().gate
+    costs = pair_costs(given, gate)
+    assert costs[0, 2] < 1 and costs[0, 3] == np.inf
+    assert group_sightings(given, gate) == [[0, 2], [1, 3]]
+    assert group_sightings([given[0], given[3]], gate) == [[0], [1]]
 
 
 def test_frames_far_away_are_not_used():

@@ -8,6 +8,7 @@ as the node does; `multiview.SkeletonFuser` fuses what the cameras say.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.interpolate import CubicSpline
 
+from lifting_ros.errors import DataError
 from lifting_ros.estimator import KeypointLifter
 from lifting_ros.geometry.body_frame import in_frame
 from lifting_ros.geometry.camera import Camera
@@ -73,7 +75,7 @@ class Scene(NamedTuple):
     """Which person of the truth each is."""
 
 
-COUNTS = ("frames", "wrong_frames", "switches", "missing", "extra")
+COUNTS = ("frames", "wrong_frames", "switches", "missing", "extra", "seconds")
 """Of `Seen`."""
 
 
@@ -93,6 +95,8 @@ class Seen:
     """Persons and frames without a skeleton."""
     extra: int
     """Skeletons of somebody who has another one."""
+    seconds: float
+    """CPU time of the fusion."""
 
 
 def circle_of_cameras(angles_deg: Sequence[float]) -> list[View]:
@@ -117,7 +121,7 @@ def moving_people(
     mocap: Mocap, count: int, seconds: float, rng: np.random.Generator, fps: float = 10.0
 ) -> np.ndarray:
     """Joints (F, count, 17, 3) of clips that stay near, at RATE_HZ, of people with their own
-    proportions."""
+    proportions. DataError where there are too few."""
     rows = mocap.own_proportions
     length = round(seconds * fps) + 1
     parts = []
@@ -129,6 +133,11 @@ def moving_people(
             if np.ptp(way, axis=0).max() < 2 * SPREAD_M:
                 parts.append(part)
 
+    if len(parts) < count:
+        raise DataError(
+            f"mocap: expected {count} clips of {seconds:g} s within {2 * SPREAD_M:g} m, got"
+            f" {len(parts)}"
+        )
     chosen = rng.choice(len(parts), count, replace=False)
     turn = rng.uniform(0, 2 * np.pi)
     people = []
@@ -256,12 +265,16 @@ def run(
     name_of = _names_of_tracks(scene, cameras)
     tally = _Tally()
     for number, truth in enumerate(scene.joints_m):
+        start = time.thread_time()
         persons = fuser.fuse_streams(streams, round((number / RATE_HZ + START_S) * 1e9))
+        seconds = time.thread_time() - start
+
         names = []
         for person in persons:
             names.append({name_of[source] for source in fuser.sources[person.id].items()})
         sizes = [len(fuser.sources[person.id]) for person in persons]
         tally.add(truth, persons, names, sizes)
+        tally.counts["seconds"] += seconds
     return tally.seen()
 
 
@@ -282,7 +295,7 @@ class _Tally:
         self._errors: list[np.ndarray] = []
         self._skeletons: list[Skeleton3D] = []
         self._last: dict[int, int] = {}
-        self._counts = dict.fromkeys(COUNTS, 0)
+        self.counts: dict[str, float] = dict.fromkeys(COUNTS, 0)
 
     def add(
         self,
@@ -299,18 +312,18 @@ class _Tally:
             apart = {name: np.linalg.norm(truth[name, 0] - root) for name in names[index]}
             taken[min(apart, key=apart.__getitem__)] = persons[index]
 
-        self._counts["frames"] += 1
-        self._counts["wrong_frames"] += any(len(of) > 1 for of in names)
-        self._counts["missing"] += len(truth) - len(taken)
-        self._counts["extra"] += len(persons) - len(taken)
+        self.counts["frames"] += 1
+        self.counts["wrong_frames"] += any(len(of) > 1 for of in names)
+        self.counts["missing"] += len(truth) - len(taken)
+        self.counts["extra"] += len(persons) - len(taken)
         for name, person in taken.items():
-            self._counts["switches"] += self._last.get(name, person.id) != person.id
+            self.counts["switches"] += self._last.get(name, person.id) != person.id
             self._last[name] = person.id
             self._errors.append(person.skeleton_3d.joints_m - truth[name])
             self._skeletons.append(person.skeleton_3d)
 
     def seen(self) -> Seen:
-        return Seen(np.array(self._errors), self._skeletons, **self._counts)
+        return Seen(np.array(self._errors), self._skeletons, **self.counts)
 
 
 def joined(parts: Sequence[Seen]) -> Seen:
@@ -347,6 +360,7 @@ def figures(seen: Seen) -> dict[str, float]:
         "missing": float(seen.missing),
         "extra": float(seen.extra),
         "poses": float(len(error)),
+        "CPU ms a frame": 1000 * seen.seconds / seen.frames,
     }
 
 

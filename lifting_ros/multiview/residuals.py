@@ -2,9 +2,9 @@
 """The residuals of a person's joints in several cameras, and their derivatives; `skeleton_fit` has
 the model.
 
-C cameras, U unknowns: 51 coordinates of the joints, 2 C shifts, and the scale of the limbs. The
-residuals are, in this order: two for each keypoint of each camera; linear ones in groups of three;
-one for each limb.
+C cameras, U unknowns: 51 coordinates of the joints, 2 C shifts, and the scale of the limbs. The R
+residuals are, in this order: two for each keypoint of each camera; linear ones, of which one to
+three belong together; one for each limb.
 """
 
 from __future__ import annotations
@@ -43,16 +43,21 @@ _COLUMNS = np.arange(POINTS).reshape(JOINT_COUNT, 3)
 _EYE = np.eye(3)
 
 
-class Group(NamedTuple):
-    """Residuals that share weights, `size` at a time."""
+class Groups(NamedTuple):
+    """G groups of residuals; those of a group are lost or kept together."""
 
-    square: np.ndarray
-    """(G,) squared distance of each part."""
-    size: int
+    of_row: np.ndarray
+    """(R,) group of each residual."""
+    size: np.ndarray
+    """(G,) number of residuals."""
     share: np.ndarray
     """(G,) share of the information that counts."""
     robust: np.ndarray
-    """(G,) bool: whether a part can be an outlier."""
+    """(G,) bool: whether it can be an outlier."""
+
+    def squares(self, residual: np.ndarray) -> np.ndarray:
+        """Squared distance (G,) of each group."""
+        return np.bincount(self.of_row, residual**2, len(self.size))
 
 
 class Poses(NamedTuple):
@@ -119,7 +124,11 @@ class Residuals:
         for camera, one in enumerate(sightings):
             self._direction[camera, _JOINT_OF] = one.directions
 
-        self._linear, self._target = self._make_linear_rows()
+        matrix, target = self._make_linear_rows()
+        used = np.any(matrix, axis=1)
+        self._linear = matrix[used]
+        self._target = target[used]
+        self.groups = self._make_groups(np.flatnonzero(used) // 3)
         self._lengths, self._length_std = limb_prior(sightings)
 
     @property
@@ -183,24 +192,25 @@ class Residuals:
 
         return residual, jacobian
 
-    def groups(self, residual: np.ndarray) -> tuple[Group, Group, Group]:
-        """The residuals (R,) of keypoints, linear rows and limbs."""
-        limbs = len(residual) - _LIMB_COUNT
-        rays = residual[: self.ray_count].reshape(-1, 2)
-        linear = residual[self.ray_count : limbs].reshape(-1, 3)
-
-        # Calibration and scale are no measurements
-        share = np.full(len(linear), 1 / self.count)
-        robust = np.ones(len(linear), bool)
+    def _make_groups(self, triples: np.ndarray) -> Groups:
+        """triples: (L,) which three of all linear rows each of those that are left belongs to."""
         own = self._own_rows // 3
-        share[-own:] = 1.0
-        robust[-own:] = False
+        inner, linear = np.unique(triples, return_inverse=True)
+        rays = np.repeat(np.arange(self.seen.size), 2)
+        limbs = np.arange(_LIMB_COUNT)
 
-        return (
-            _plain_group(rays),
-            Group(_squares(linear), 3, share, robust),
-            _plain_group(residual[limbs:, None]),
-        )
+        # One after the other
+        first_linear = self.seen.size
+        first_limb = first_linear + len(inner)
+        of_row = np.concatenate([rays, linear + first_linear, limbs + first_limb])
+        count = first_limb + _LIMB_COUNT
+
+        # What the cameras have in common is shared; calibration and scale are no measurements
+        share = np.ones(count)
+        share[first_linear : first_limb - own] = 1 / self.count
+        robust = np.ones(count, bool)
+        robust[first_limb - own : first_limb] = False
+        return Groups(of_row, np.bincount(of_row, minlength=count), share, robust)
 
     def _at_rays(
         self,
@@ -388,22 +398,6 @@ def limb_prior(sightings: Sequence[Sighting]) -> tuple[np.ndarray, np.ndarray]:
     mean = weighted.sum(0) / divisor
     spread = np.where(count > 0, count / divisor, np.inf)
     return mean, np.sqrt(spread)
-
-
-def _plain_group(parts: np.ndarray) -> Group:
-    """Residuals (G, D) of which all count, and each can be an outlier."""
-    count, size = parts.shape
-    return Group(
-        square=_squares(parts),
-        size=size,
-        share=np.ones(count),
-        robust=np.ones(count, bool),
-    )
-
-
-def _squares(parts: np.ndarray) -> np.ndarray:
-    squares = parts * parts
-    return squares.sum(1)
 
 
 def _outer(vectors: np.ndarray) -> np.ndarray:

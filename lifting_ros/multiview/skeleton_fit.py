@@ -34,7 +34,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lifting_ros.multiview.fusion_config import FusionConfig
-from lifting_ros.multiview.residuals import POINTS, Group, Residuals
+from lifting_ros.multiview.residuals import POINTS, Groups, Residuals
 from lifting_ros.multiview.sighting import Sighting
 from lifting_ros.skeleton import JOINT_COUNT
 
@@ -108,7 +108,7 @@ def _change(
 ) -> np.ndarray:
     """Gauss-Newton step (U,) with weights for standard deviations `stretch` times as large."""
     residual, jacobian = residuals.at(state)
-    weight = _weights(residuals.groups(residual), stretch)
+    weight = _weights(residuals.groups, residual, stretch)
     weighted = (jacobian * weight[:, None]).T
     gradient = weighted @ residual
     change = -_solve(weighted @ jacobian, gradient)
@@ -126,8 +126,7 @@ def _fit_at(
 ) -> Fit:
     """Joints, covariance and weights at a state."""
     residual, jacobian = residuals.at(state)
-    groups = residuals.groups(residual)
-    weight = _weights(groups, 1.0)
+    weight = _weights(residuals.groups, residual, 1.0)
 
     weighted = (jacobian * weight[:, None]).T
     inverse = _solve(weighted @ jacobian, np.eye(residuals.size))
@@ -154,35 +153,34 @@ def _fit_at(
         joints_m=joints,
         covariance_m2=covariance,
         weights=of_keypoints * residuals.seen,
-        cost=sum(map(_cost, groups)),
+        cost=_cost(residuals.groups, residual),
     )
 
 
 def _weights(
-    groups: Sequence[Group],
+    groups: Groups,
+    residual: np.ndarray,
     stretch: float,
 ) -> np.ndarray:
     """Weights (R,) of the residuals, for standard deviations `stretch` times as large."""
-    weights = []
-    for group in groups:
-        square = group.square / stretch**2
-        freedom = FREEDOM + group.size
-        ratio = freedom / (FREEDOM + square)
+    square = groups.squares(residual) / stretch**2
+    freedom = FREEDOM + groups.size
+    ratio = freedom / (FREEDOM + square)
 
-        weight = np.where(group.robust, np.minimum(ratio, 1.0), 1.0)
-        of_rows = np.repeat(group.share * weight, group.size)
-        weights.append(of_rows)
-
-    return np.concatenate(weights)
+    weight = np.where(groups.robust, np.minimum(ratio, 1.0), 1.0)
+    shared = groups.share * weight
+    return shared[groups.of_row]
 
 
-def _cost(group: Group) -> float:
-    """Robust cost of the residuals of a group."""
-    inside = np.minimum(group.square, group.size)
-    beyond = np.maximum(group.square, group.size)
-    freedom = FREEDOM + group.size
+def _cost(groups: Groups, residual: np.ndarray) -> float:
+    """Robust cost of the residuals."""
+    square = groups.squares(residual)
+    inside = np.minimum(square, groups.size)
+    beyond = np.maximum(square, groups.size)
+
+    freedom = FREEDOM + groups.size
     tail = freedom * np.log((FREEDOM + beyond) / freedom)
-    total = group.share @ (inside + tail)
+    total = groups.share @ (inside + tail)
     return float(total) / 2
 
 

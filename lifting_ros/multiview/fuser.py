@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -117,7 +116,9 @@ class SkeletonFuser:
         skeleton of that camera. Keypoints of the result are NaN: they belong to no single image.
         """
         self._forget(stamp_ns)
-        sightings = [one for frame in frames for one in sightings_of(frame, self.config)]
+        sightings = []
+        for frame in frames:
+            sightings += sightings_of(frame, self.config)
 
         # Who is who
         members = {number: track.members for number, track in self._tracks.items()}
@@ -128,17 +129,21 @@ class SkeletonFuser:
         fused = []
         for group in groups:
             chosen = tuple(sightings[index] for index in group)
-            expected = self._expected(stamp_ns, [owners[index] for index in group])
+            known = [owners[index] for index in group]
+            expected = self._expected(stamp_ns, known)
             fused += _fuse_group(chosen, expected, self.config)
 
         # Ids
         numbers = self._numbers(stamp_ns, fused)
-        self.sources = {
-            number: {one.camera: one.person.id for one in group.sightings}
-            for number, group in zip(numbers, fused)
-        }
-        persons = [self._tracked(stamp_ns, *pair) for pair in zip(numbers, fused)]
-        return tuple(sorted(persons, key=lambda person: person.id))
+        self.sources = {}
+        persons = []
+        for number, found in zip(numbers, fused):
+            person = self._tracked(stamp_ns, number, found)
+            persons.append(person)
+            self.sources[number] = {one.camera: one.person.id for one in found.sightings}
+
+        persons.sort(key=lambda person: person.id)
+        return tuple(persons)
 
     def fuse_streams(
         self,
@@ -182,12 +187,15 @@ class SkeletonFuser:
         was near; else a new one."""
         tracks = list(self._tracks.values())
         costs = np.zeros((len(tracks), len(groups)))
-        for (row, track), (column, group) in product(enumerate(tracks), enumerate(groups)):
-            costs[row, column] = _id_cost(stamp_ns, track, group)
+        for row, track in enumerate(tracks):
+            for column, group in enumerate(groups):
+                costs[row, column] = _id_cost(stamp_ns, track, group)
 
         numbers = [0] * len(groups)
-        for row, column in zip(*linear_sum_assignment(np.minimum(costs, 0.0))):
-            if costs[row, column] < 0:
+        gain = np.minimum(costs, 0.0)
+        rows, columns = linear_sum_assignment(gain)
+        for row, column in zip(rows, columns):
+            if gain[row, column] < 0:
                 numbers[column] = tracks[row].number
 
         for column, number in enumerate(numbers):
@@ -309,14 +317,23 @@ def _across(joints_m: np.ndarray) -> np.ndarray:
 def _exchange(parts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Orders of keypoints (14,) and joints (17,) with the sides of some limbs exchanged."""
     words = [word for part in parts for word in _SIDES[part]]
-    orders = []
-    for names, flip in ((KEYPOINT_NAMES, KEYPOINT_FLIP), (JOINT_NAMES, JOINT_FLIP)):
-        order = [
-            flip[index] if name.rpartition("_")[2] in words else index
-            for index, name in enumerate(names)
-        ]
-        orders.append(np.array(order))
-    return orders[0], orders[1]
+    keypoints = _flipped(KEYPOINT_NAMES, KEYPOINT_FLIP, words)
+    joints = _flipped(JOINT_NAMES, JOINT_FLIP, words)
+    return keypoints, joints
+
+
+def _flipped(
+    names: Sequence[str],
+    flip: Sequence[int],
+    words: Sequence[str],
+) -> np.ndarray:
+    """Order of points with the sides exchanged of those whose name ends in one of `words`."""
+    order = []
+    for index, name in enumerate(names):
+        word = name.rpartition("_")[2]
+        order.append(flip[index] if word in words else index)
+
+    return np.array(order)
 
 
 def _history_cost(
@@ -426,16 +443,22 @@ def _id_cost(
 ) -> float:
     """Cost of a group having the id of a track; it may have it if the cost is below 0."""
     pose = group.person.skeleton_3d
-    elapsed_s = (stamp_ns - track.seen_ns) / 1e9
-    variance = PLACE_STD_M**2 + (WALKING_MPS * elapsed_s) ** 2
-    spread = track.root_covariance_m2 + pose.root_covariance_m2 + variance * np.eye(3)
+    elapsed_ns = stamp_ns - track.seen_ns
+    walked_m = WALKING_MPS * elapsed_ns / 1e9
+    variance = PLACE_STD_M**2 + walked_m**2
+    both = track.root_covariance_m2 + pose.root_covariance_m2
+    spread = both + variance * np.eye(3)
     apart = pose.root_m - track.joints_m[ROOT]
-    square = min(float(apart @ np.linalg.solve(spread, apart)), 2 * MAX_DISTANCE)
+    solved = np.linalg.solve(spread, apart)
+    square = np.nan_to_num(apart @ solved, nan=np.inf)
+    distance = min(float(square), 2 * MAX_DISTANCE)
 
-    shared = sum(
-        track.members.get(one.camera) == one.person.id for one in group.sightings if one.person.id
-    )
-    return square - MAX_DISTANCE - SHARED_TRACK * shared
+    shared = 0
+    for one in group.sightings:
+        number = one.person.id
+        shared += bool(number) and track.members.get(one.camera) == number
+
+    return distance - MAX_DISTANCE - SHARED_TRACK * shared
 
 
 def _add_lengths(
@@ -449,10 +472,13 @@ def _add_lengths(
     along = pose.joints_m[_CHILDREN] - pose.joints_m[_PARENTS]
     length = limb_lengths(pose.joints_m)
     direction = along / np.maximum(length, 1e-6)[:, None]
-    both = pose.covariance_m2[_CHILDREN] + pose.covariance_m2[_PARENTS]
+    covariance = pose.covariance_m2
+    both = covariance[_CHILDREN] + covariance[_PARENTS]
     variance = np.einsum("la,lab,lb->l", direction, both, direction)
 
     track.frames += 1
     share = 1 / track.frames
-    track.lengths_m = track.lengths_m + share * (length - track.lengths_m)
-    track.length_variance = track.length_variance + share * (variance - track.length_variance)
+    longer = length - track.lengths_m
+    looser = variance - track.length_variance
+    track.lengths_m = track.lengths_m + share * longer
+    track.length_variance = track.length_variance + share * looser

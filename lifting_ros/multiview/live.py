@@ -53,25 +53,29 @@ class LiveFusion:
         A late or repeated frame is dropped. One that is more than KEPT_S older than the newest
         begins anew.
         """
-        if frame.stamp_ns < self._newest_ns - 1e9 * KEPT_S:
+        kept_ns = round(1e9 * KEPT_S)
+        if frame.stamp_ns < self._newest_ns - kept_ns:
             self._streams = {}
             self._newest_ns = 0
             self._fused_ns = 0
 
         stream = self._streams.setdefault(frame.camera, CameraStream())
-        if stream.stamps_ns and frame.stamp_ns <= stream.stamps_ns[-1]:
+        stamps = stream.stamps_ns
+        if stamps and frame.stamp_ns <= stamps[-1]:
             return None
 
         stream.add(frame)
-        stream.drop_before(frame.stamp_ns - round(1e9 * KEPT_S))
+        stream.drop_before(frame.stamp_ns - kept_ns)
         self._newest_ns = max(self._newest_ns, frame.stamp_ns)
         return self._fuse_if_due()
 
     def _fuse_if_due(self) -> FusedFrame | None:
         stamp_ns = self._newest_ns - self._delay_ns
-        if self._fused_ns and stamp_ns - self._fused_ns < self._period_ns:
+        since_ns = stamp_ns - self._fused_ns
+        if self._fused_ns and since_ns < self._period_ns:
             return None
 
         self._fused_ns = stamp_ns
         streams = list(self._streams.values())
-        return FusedFrame(stamp_ns, self._fuser.fuse_streams(streams, stamp_ns))
+        persons = self._fuser.fuse_streams(streams, stamp_ns)
+        return FusedFrame(stamp_ns, persons)

@@ -57,7 +57,11 @@ class Groups(NamedTuple):
 
     def squares(self, residual: np.ndarray) -> np.ndarray:
         """Squared distance (G,) of each group."""
-        return np.bincount(self.of_row, residual**2, len(self.size))
+        return np.bincount(
+            self.of_row,
+            weights=residual**2,
+            minlength=len(self.size),
+        )
 
 
 class Poses(NamedTuple):

@@ -96,9 +96,9 @@ class Sighting:
     @property
     def mean_variance(self) -> np.ndarray:
         """(14,) mean variance of the rays, the calibration's included."""
-        x = self.ray_covariance[:, 0, 0]
-        y = self.ray_covariance[:, 1, 1]
-        return (x + y) / 2 + self.shift_std**2
+        trace = np.trace(self.ray_covariance, axis1=1, axis2=2)
+        mean = trace / 2
+        return mean + self.shift_std**2
 
     def exchanged(
         self,

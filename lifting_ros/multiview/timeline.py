@@ -91,14 +91,20 @@ class CameraStream:
 def common_stamps(streams: Iterable[CameraStream]) -> list[int]:
     """Times at which cameras are fused, ns: the stamps of one camera, and those of others where it
     has a gap."""
-    stamps = [stream.stamps_ns for stream in streams]
-    steps = [float(np.median(np.diff(one))) for one in stamps if len(one) > 1]
-    shortest = PERIOD_SHARE * min(steps, default=0.0)
+    periods = []
+    every: set[int] = set()
+    for stream in streams:
+        every.update(stream.stamps_ns)
+        steps = np.diff(stream.stamps_ns)
+        if len(steps):
+            periods.append(np.median(steps))
 
+    shortest = PERIOD_SHARE * min(periods, default=0.0)
     common: list[int] = []
-    for stamp in sorted({stamp for one in stamps for stamp in one}):
+    for stamp in sorted(every):
         if not common or stamp - common[-1] >= shortest:
             common.append(stamp)
+
     return common
 
 

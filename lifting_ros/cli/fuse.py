@@ -24,7 +24,8 @@ that was inferred.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     config = make_config(args)
     frame, transforms = read_places(args)
     streams = read_streams(args, frame, transforms)
-    fused = list(fuse(streams, frame, config))
+    fused, shared = fuse(streams, frame, config)
 
     if args.out.suffix == ".npz":
         from lifting_ros.cli.files import write_npz
@@ -101,12 +102,16 @@ def run(args: argparse.Namespace) -> int:
 
         write_fused(args.out, fused, NAMESPACE)
 
-    people = {person.id for one in fused for person in one.persons}
+    people = [person.id for one in fused for person in one.persons]
     occupied = sum(bool(one.persons) for one in fused)
+    share = shared / max(len(people), 1)
     print(
-        f"{len(people)} persons in {occupied} of {len(fused)} frames"
-        f" from {len(streams)} cameras: {args.out}"
+        f"{len(set(people))} persons in {occupied} of {len(fused)} frames from {len(streams)}"
+        f" cameras, {share:.0%} of the skeletons from two or more: {args.out}"
     )
+    if people and not shared:
+        text = "no camera sees somebody whom another one sees; check their places and stamps"
+        print(f"lifting fuse: {text}", file=sys.stderr)
     return 0
 
 
@@ -214,13 +219,21 @@ def read_stream(
     return stream
 
 
-def fuse(streams: Sequence[CameraStream], frame: str, config: FusionConfig) -> Iterator[PoseFrame]:
-    """The persons at each common time."""
+def fuse(
+    streams: Sequence[CameraStream], frame: str, config: FusionConfig
+) -> tuple[list[PoseFrame], int]:
+    """The persons at each common time, and how many of them two cameras or more saw."""
     from lifting_ros.io.pose_table import PoseFrame
     from lifting_ros.io.progress import Progress
     from lifting_ros.multiview.fuser import SkeletonFuser
     from lifting_ros.multiview.timeline import common_stamps
 
     fuser = SkeletonFuser(config)
+    fused = []
+    shared = 0
     for stamp in Progress(common_stamps(streams), desc="fusing", unit=" frames", delay=2):
-        yield PoseFrame(stamp, frame, fuser.fuse_streams(streams, stamp))
+        persons = fuser.fuse_streams(streams, stamp)
+        fused.append(PoseFrame(stamp, frame, persons))
+        shared += sum(len(sources) > 1 for sources in fuser.sources.values())
+
+    return fused, shared

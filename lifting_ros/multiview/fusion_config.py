@@ -19,18 +19,16 @@ class FusionConfig:
             ),
             "unit": "px",
             "range": (0.01, 100.0),
-            "live": True,
         },
     )
     inflation: float = field(
-        default=0.85,
+        default=0.95,
         metadata={
             "description": (
                 "factor on the covariances of fused joints; fitted on the errors of keypoints on "
                 "rendered people, 1 for Gaussian errors"
             ),
             "range": (0.1, 100.0),
-            "live": True,
         },
     )
     min_keypoint_confidence: float = field(
@@ -38,7 +36,6 @@ class FusionConfig:
         metadata={
             "description": "keypoints below this confidence are not used",
             "range": (0.0, 1.0),
-            "live": True,
         },
     )
     gate: float = field(
@@ -49,7 +46,6 @@ class FusionConfig:
                 "not the same"
             ),
             "range": (1.0, 100.0),
-            "live": True,
         },
     )
     limb_scale_std: float = field(
@@ -57,7 +53,6 @@ class FusionConfig:
         metadata={
             "description": "relative standard deviation that the limb lengths of a person share",
             "range": (0.001, 1.0),
-            "live": True,
         },
     )
     max_extrapolation_s: float = field(
@@ -69,7 +64,6 @@ class FusionConfig:
             ),
             "unit": "s",
             "range": (0.0, 1.0),
-            "live": True,
         },
     )
     retention_s: float = field(
@@ -78,6 +72,5 @@ class FusionConfig:
             "description": "longest time for which a person whom no camera sees keeps its id",
             "unit": "s",
             "range": (0.0, 60.0),
-            "live": True,
         },
     )

@@ -119,7 +119,12 @@ def errors_m(persons_of_frames) -> list[float]:
 def test_table_has_fused_skeletons_in_the_common_frame(bag, tmp_path, capsys):
     out = tmp_path / "fused.npz"
     assert main(["fuse", str(bag), "--out", str(out), "--frame", "room"]) == 0
-    assert capsys.readouterr().out.startswith(f"1 persons in {len(JOINTS)} of {len(JOINTS)}")
+    printed = capsys.readouterr()
+    assert printed.out == (
+        f"1 persons in {len(JOINTS)} of {len(JOINTS)} frames from 2 cameras, 100% of the skeletons"
+        f" from two or more: {out}\n"
+    )
+    assert not printed.err
     table = np.load(out, allow_pickle=False)
     assert set(table["frame_id"]) == {"room"} and set(table["track_id"]) == {1}
     expected = bags.START_NS + PERIOD_NS * np.arange(len(JOINTS))
@@ -154,6 +159,23 @@ def test_places_from_a_file_are_those_of_tf(bag, tmp_path):
     of_tf = tmp_path / "tf.npz"
     assert main(["fuse", str(bag), "--out", str(of_tf), "--frame", "room"]) == 0
     assert np.allclose(np.load(out)["joints_m"], np.load(of_tf)["joints_m"], atol=1e-9)
+
+
+def test_wrong_places_are_told(bag, tmp_path, capsys):
+    places = tmp_path / "places.yaml"
+    lines = ["frame: room", "cameras:"]
+    for metres, name in enumerate(NAMES):
+        pose = f"{{translation: [0, {9 * metres}, 1], rotation: [0.5, -0.5, 0.5, -0.5]}}"
+        lines.append(f"  {optical(name)}: {pose}")
+    places.write_text("\n".join(lines), encoding="utf-8")
+    out = tmp_path / "wrong.npz"
+    assert main(["fuse", str(bag), "--out", str(out), "--extrinsics", str(places)]) == 0
+    printed = capsys.readouterr()
+    assert "0% of the skeletons" in printed.out
+    assert printed.err == (
+        "lifting fuse: no camera sees somebody whom another one sees; check their places and stamps"
+        "\n"
+    )
 
 
 def test_no_ros_is_needed_for_a_table(bag, tmp_path):

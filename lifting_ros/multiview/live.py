@@ -50,24 +50,30 @@ class LiveFusion:
     def add(self, frame: CameraFrame) -> FusedFrame | None:
         """Add a frame of any camera; returns what is due then, if anything.
 
-        A late or repeated frame is dropped. One that is more than KEPT_S older than the newest
-        begins anew.
+        A late or repeated frame is dropped. Where a camera goes back by more than KEPT_S, all begin
+        anew: a bag is played again.
         """
         kept_ns = round(1e9 * KEPT_S)
-        if frame.stamp_ns < self._newest_ns - kept_ns:
-            self._streams = {}
+        stream = self._streams.setdefault(frame.camera, CameraStream())
+        if stream.stamps_ns and frame.stamp_ns < stream.stamps_ns[-1] - kept_ns:
+            stream = CameraStream()
+            self._streams = {frame.camera: stream}
             self._newest_ns = 0
             self._fused_ns = 0
 
-        stream = self._streams.setdefault(frame.camera, CameraStream())
-        stamps = stream.stamps_ns
-        if stamps and frame.stamp_ns <= stamps[-1]:
+        if not stream.add(frame):
             return None
 
-        stream.add(frame)
         stream.drop_before(frame.stamp_ns - kept_ns)
         self._newest_ns = max(self._newest_ns, frame.stamp_ns)
         return self._fuse_if_due()
+
+    def lag_s(self, frame: CameraFrame) -> float:
+        """By how much a frame is too old to be used, beside the newest one of all cameras; 0 where
+        it is not."""
+        used_ns = self._delay_ns + 1e9 * self._fuser.config.max_extrapolation_s
+        behind_ns = self._newest_ns - frame.stamp_ns
+        return behind_ns / 1e9 if behind_ns > used_ns else 0.0
 
     def _fuse_if_due(self) -> FusedFrame | None:
         stamp_ns = self._newest_ns - self._delay_ns

@@ -29,15 +29,15 @@ class CameraStream:
         for frame in frames:
             self.add(frame)
 
-    def add(self, frame: CameraFrame) -> None:
-        """Add the next frame. One that is not later than the last means that time has gone back:
-        the frames before are dropped."""
+    def add(self, frame: CameraFrame) -> bool:
+        """Add the next frame; returns whether it was later than the last one. Otherwise it is left
+        out."""
         if self.stamps_ns and frame.stamp_ns <= self.stamps_ns[-1]:
-            self.stamps_ns.clear()
-            self._frames.clear()
+            return False
 
         self.stamps_ns.append(frame.stamp_ns)
         self._frames.append(frame)
+        return True
 
     def drop_before(self, stamp_ns: int) -> None:
         """Forget the frames before a time."""
@@ -113,12 +113,17 @@ def _partners(
     after: CameraFrame,
 ) -> dict[int, tuple[Person, Person]]:
     """The persons that are found in both frames, by track id."""
-    later = {person.id: person for person in after.persons}
+    later = {person.id: person for person in after.persons if _is_tracked(person)}
     return {
         person.id: (person, later[person.id])
         for person in before.persons
-        if person.id in later and not person.coasting and not later[person.id].coasting
+        if _is_tracked(person) and person.id in later
     }
+
+
+def _is_tracked(person: Person) -> bool:
+    """Whether a person was found, and has an id."""
+    return bool(person.id) and not person.coasting
 
 
 def _between(

@@ -196,9 +196,17 @@ class FusionNode(LifecycleNode):
     ) -> None:
         """Add the frame of a camera, and publish what is due then."""
         frame = self._converted(camera, lifted, flat)
-        fused = self._fusion.add(frame) if frame is not None else None
+        if frame is None:
+            return
+
+        fused = self._fusion.add(frame)
         if fused is not None:
             self._publish(fused)
+
+        lag_s = self._fusion.lag_s(frame)
+        if lag_s:
+            text = f"stamps: {lag_s:.2f} s behind another camera's; its skeletons are not used"
+            self._warn(f"{camera.name}: {text}")
 
     def _converted(
         self, camera: FusedCamera, lifted: Skeleton3DArray, flat: Skeleton2DArray

@@ -203,6 +203,20 @@ def test_persons_between_frames_are_interpolated():
     assert np.allclose(person.skeleton_2d.keypoints_px, pixels[0] + 0.25 * (pixels[1] - pixels[0]))
 
 
+def test_persons_without_ids_are_not_interpolated():
+    (view,) = around((0,))
+    one = walker((-1, 0), (-0.9, 0))[0]
+    other = walker((1, 0), (0.9, 0))[0]
+    before, after = (frames([view], people, None) for people in ([one, other], [other, one]))
+    stream = CameraStream()
+    for stamp, (frame,) in ((0, before), (40_000_000, after)):
+        persons = tuple(replace(person, id=0) for person in frame.persons)
+        assert stream.add(replace(frame, stamp_ns=stamp, persons=persons))
+    assert not stream.add(replace(frame, stamp_ns=40_000_000))
+    found = [person.skeleton_3d.joints_m for person in stream.at(10_000_000, 0.1).persons]
+    assert np.array_equal(found, [one, other])
+
+
 def test_persons_after_the_last_frame_move_on():
     (view,) = around((0,))
     joints = walker()[0]

@@ -47,6 +47,13 @@ def test_late_and_repeated_frames_are_dropped():
     assert fused_at(live, (1, 1050)) == [1050]
 
 
+def test_a_camera_far_behind_is_told_and_does_not_stop_the_others():
+    live = LiveFusion(FusionConfig(), 1000.0, 0.0)
+    assert fused_at(live, (0, 9000), (1, 2000), (0, 9033), (1, 2033)) == [9000, 9033]
+    assert live.lag_s(arrival(1, 2033)) == 7.0
+    assert live.lag_s(arrival(1, 9000)) == 0.0
+
+
 def test_time_that_goes_back_begins_anew():
     live = LiveFusion(FusionConfig(), 1000.0, 0.0)
     assert fused_at(live, (0, 9000), (1, 9010)) == [9000, 9010]

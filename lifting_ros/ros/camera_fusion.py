@@ -113,11 +113,9 @@ class FusionNode(LifecycleNode):
         self._markers = self.create_lifecycle_publisher(MarkerArray, "~/markers", 10)
         self._warn = Throttle(self._log, lambda: self.config.warn_period_s)
         self._builder = MarkerBuilder(self.config.markers)
-        self._cameras = [
-            FusedCamera(self, name, self.config, self._on_frame) for name in self.config.cameras
-        ]
 
         # Made when activated
+        self._cameras: list[FusedCamera] = []
         self._fusion: LiveFusion | None = None
         self._transforms: TransformListener | None = None
         self._timer: Timer | None = None
@@ -143,6 +141,7 @@ class FusionNode(LifecycleNode):
         config = self.config
         self._builder.configure(config.markers)
         self._fusion = LiveFusion(config.fusion, config.rate_hz, config.delay_s)
+        self._cameras = [FusedCamera(self, name, config, self._on_frame) for name in config.cameras]
         self._transforms = TransformListener(self)
         self._transforms.subscribe_if(True)
         self._timer = self.create_timer(_POLL_PERIOD_S, self._poll, clock=STEADY)

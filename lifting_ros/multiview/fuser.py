@@ -353,8 +353,12 @@ def _history_cost(
 
 
 def _alone(person: Person) -> Person:
-    """The person of one camera without its keypoints."""
-    return replace(person, skeleton_2d=_no_keypoints(person.skeleton_2d.score))
+    """The person of one camera without its keypoints, and without the likelihood of those."""
+    return replace(
+        person,
+        skeleton_2d=_no_keypoints(person.skeleton_2d.score),
+        skeleton_3d=replace(person.skeleton_3d, log_likelihood=np.nan),
+    )
 
 
 def _fused_person(

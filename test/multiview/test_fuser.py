@@ -49,6 +49,7 @@ def test_one_camera_alone_gives_its_own_skeleton():
     for name in ("joints_m", "covariance_m2", "root_covariance_m2", "status"):
         assert np.array_equal(getattr(person.skeleton_3d, name), getattr(seen.skeleton_3d, name))
     assert person.id == 1 and np.isnan(person.skeleton_2d.keypoints_px).all()
+    assert np.isnan(person.skeleton_3d.log_likelihood)
     assert np.array_equal(person.bone_lengths_m, seen.bone_lengths_m)
 
 

@@ -7,6 +7,7 @@ publishes.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -34,6 +35,9 @@ from lifting_ros.ros.transforms import TransformListener
 
 _POLL_PERIOD_S = 0.1
 """Period at which publishers are looked for."""
+
+_SILENCE_S = 1.0
+"""After this time without an answer the markers are deleted: the cameras have fallen silent."""
 
 _WAITING = 10
 """Messages of a camera that wait for the other one of the same stamp."""
@@ -113,6 +117,8 @@ class FusionNode(LifecycleNode):
         self._markers = self.create_lifecycle_publisher(MarkerArray, "~/markers", 10)
         self._warn = Throttle(self._log, lambda: self.config.warn_period_s)
         self._builder = MarkerBuilder(self.config.markers)
+        self._published_s = 0.0
+        """Monotonic time of the last answer."""
 
         # Made when activated
         self._cameras: list[FusedCamera] = []
@@ -183,12 +189,19 @@ class FusionNode(LifecycleNode):
         self._transforms.subscribe_if(False)
         self._fusion = None
         if self.context.ok():
-            self._markers.publish(self._builder.clear())
+            self._clear_markers()
 
     def _poll(self) -> None:
-        """Follow the publishers."""
+        """Follow the publishers, and remove what is displayed of cameras that are silent."""
         for camera in self._cameras:
             camera.subscribe_if(True)
+        if time.monotonic() - self._published_s > _SILENCE_S:
+            self._clear_markers()
+
+    def _clear_markers(self) -> None:
+        message = self._builder.clear()
+        if message.markers:
+            self._markers.publish(message)
 
     def _on_frame(
         self, camera: FusedCamera, lifted: Skeleton3DArray, flat: Skeleton2DArray
@@ -236,6 +249,7 @@ class FusionNode(LifecycleNode):
         return self._transforms.lookup(self.config.frame, frame, stamp, timeout_s=0.0)
 
     def _publish(self, fused: FusedFrame) -> None:
+        self._published_s = time.monotonic()
         stamp = Time(nanoseconds=fused.stamp_ns).to_msg()
         header = Header(stamp=stamp, frame_id=self.config.frame)
         self._skeletons.publish(persons_to_array_3d(fused.persons, header))

@@ -220,6 +220,19 @@ def test_deactivated_node_deletes_its_markers(stage):
     s.until(lambda: any(m.action == Marker.ADD for m in shown[-1].markers), "markers again")
 
 
+def test_silent_cameras_leave_no_markers(stage):
+    s = stage()
+    s.connect()
+    shown = s.received["/lifting_fusion/markers"]
+    s.send(0)
+    s.until(lambda: shown and shown[-1].markers, "markers")
+    s.until(lambda: all(m.action == Marker.DELETE for m in shown[-1].markers), "deletion")
+    count = len(shown)
+    s.send(1)
+    s.until(lambda: len(shown) > count, "markers again")
+    assert all(m.action == Marker.ADD for m in shown[count].markers)
+
+
 def test_quality_of_service_may_change_before_configuring(stage):
     s = stage(start=False)
     (result,) = s.node.set_parameters([Parameter("qos.reliability", value="best_effort")])

@@ -37,7 +37,8 @@ _POLL_PERIOD_S = 0.1
 """Period at which publishers are looked for."""
 
 _SILENCE_S = 1.0
-"""After this time without an answer the markers are deleted: the cameras have fallen silent."""
+"""After this time without an answer the markers are deleted: the cameras have fallen silent. After
+it, but not before `warn_period_s`, one that sends nothing is named."""
 
 _WAITING = 10
 """Messages of a camera that wait for the other one of the same stamp."""
@@ -58,6 +59,8 @@ class FusedCamera:
     ):
         self.name = name
         self.info: CameraInfo | None = None
+        self.heard_s = time.monotonic()
+        """Monotonic time of the last pair, or of the beginning."""
         self._take = take
         self._flat: dict[int, Skeleton2DArray] = {}
         self._lifted: dict[int, Skeleton3DArray] = {}
@@ -95,6 +98,7 @@ class FusedCamera:
 
     def _match(self, stamp: int) -> None:
         if stamp in self._flat and stamp in self._lifted:
+            self.heard_s = time.monotonic()
             self._take(self, self._lifted.pop(stamp), self._flat.pop(stamp))
 
         for waiting in (self._flat, self._lifted):
@@ -192,10 +196,17 @@ class FusionNode(LifecycleNode):
             self._clear_markers()
 
     def _poll(self) -> None:
-        """Follow the publishers, and remove what is displayed of cameras that are silent."""
+        """Follow the publishers; name cameras that are silent, and remove what is displayed of
+        them."""
+        now = time.monotonic()
+        patience_s = max(_SILENCE_S, self.config.warn_period_s)
         for camera in self._cameras:
             camera.subscribe_if(True)
-        if time.monotonic() - self._published_s > _SILENCE_S:
+            if now - camera.heard_s > patience_s:
+                topics = " and ".join(camera.topics[:2])
+                self._warn(f"{camera.name}: skeletons: nothing comes on {topics}")
+
+        if now - self._published_s > _SILENCE_S:
             self._clear_markers()
 
     def _clear_markers(self) -> None:

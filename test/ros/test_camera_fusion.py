@@ -193,7 +193,7 @@ def test_delayed_output_is_of_both_cameras(stage):
     ],
 )
 def test_what_is_missing_is_one_warning(stage, known, line):
-    s = stage()
+    s = stage(warn_period_s=3600.0)
     warnings = []
     s.node._log = warnings.append
     s.node._warn._warn = warnings.append
@@ -218,6 +218,18 @@ def test_deactivated_node_deletes_its_markers(stage):
     s.connect()
     s.send(1)
     s.until(lambda: any(m.action == Marker.ADD for m in shown[-1].markers), "markers again")
+
+
+def test_silent_camera_is_named(stage):
+    s = stage(warn_period_s=0.5)
+    warnings = []
+    s.node._warn._warn = warnings.append
+    s.connect()
+    for number in range(8):
+        s.send(number, names=("front",))
+        s.executor.spin_once(timeout_sec=0.02)
+    line = "side: skeletons: nothing comes on /side/lifting/skeletons_2d and /side/lifting/"
+    s.until(lambda: any(text.startswith(line) for text in warnings), "a warning")
 
 
 def test_silent_cameras_leave_no_markers(stage):

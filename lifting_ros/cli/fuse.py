@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lifting_ros.geometry.transform_tree import TransformTree
     from lifting_ros.io.pose_table import PoseFrame
     from lifting_ros.multiview.fusion_config import FusionConfig
+    from lifting_ros.multiview.sighting import CameraFrame
     from lifting_ros.multiview.timeline import CameraStream
 
 NAMESPACE = "/lifting_fusion"
@@ -192,31 +193,60 @@ def read_stream(
     common: str,
     transforms: TransformTree,
 ) -> CameraStream:
-    """The frames of one camera. name: of the bag and the topic, for messages."""
+    """The frames of one camera. name: of the bag and the topic, for messages.
+
+    Frames without keypoints or without a transform are left out, which is said on standard error:
+    a recorder misses some at its start. CommandError where no frame is left.
+    """
+    from lifting_ros.errors import DataError
     from lifting_ros.geometry.transform_tree import TransformError
-    from lifting_ros.multiview.sighting import CameraFrame, View
     from lifting_ros.multiview.timeline import CameraStream
 
     stream = CameraStream()
+    reasons = []
     for one in sorted(frames, key=lambda frame: frame.stamp_ns):
-        image_frame = one.image_frame_id
-        if not image_frame:
-            raise CommandError(f"{name}: has no skeletons_2d beside it")
-        if image_frame not in cameras:
-            known = ", ".join(sorted(cameras)) or "none"
-            raise CommandError(
-                f"{name}: no CameraInfo with frame_id {image_frame!r} in the bag, but {known}"
-            )
-
         try:
-            pose = transforms.lookup(common, image_frame, one.stamp_ns)
-            to_common = transforms.lookup(common, one.frame_id, one.stamp_ns)
+            frame = place_frame(name, one, cameras, common, transforms)
         except TransformError as error:
-            raise CommandError(f"{name}: {error}; --extrinsics gives places without TF") from None
+            reasons.append(f"{error}; --extrinsics gives places without TF")
+        except DataError as error:
+            reasons.append(str(error))
+        else:
+            stream.add(frame)
 
-        view = View(cameras[image_frame], pose)
-        stream.add(CameraFrame.of(name, view, one.stamp_ns, one.persons, to_common))
+    if reasons:
+        text = f"{name}: {len(reasons)} of {len(frames)} frames are not used: {reasons[0]}"
+        if not stream.stamps_ns:
+            raise CommandError(text)
+        print(f"lifting fuse: {text}", file=sys.stderr)
     return stream
+
+
+def place_frame(
+    name: str,
+    frame: PoseFrame,
+    cameras: dict[str, Camera],
+    common: str,
+    transforms: TransformTree,
+) -> CameraFrame:
+    """A frame in the common frame. CommandError for a camera without calibration; DataError for a
+    frame without keypoints, TransformError for one without a place: others may have them."""
+    from lifting_ros.errors import DataError
+    from lifting_ros.multiview.sighting import CameraFrame, View
+
+    image_frame = frame.image_frame_id
+    if not image_frame:
+        raise DataError("no skeletons_2d with the same stamp")
+    if image_frame not in cameras:
+        known = ", ".join(sorted(cameras)) or "none"
+        raise CommandError(
+            f"{name}: no CameraInfo with frame_id {image_frame!r} in the bag, but {known}"
+        )
+
+    pose = transforms.lookup(common, image_frame, frame.stamp_ns)
+    to_common = transforms.lookup(common, frame.frame_id, frame.stamp_ns)
+    view = View(cameras[image_frame], pose)
+    return CameraFrame.of(name, view, frame.stamp_ns, frame.persons, to_common)
 
 
 def fuse(

@@ -81,7 +81,8 @@ class _Track:
     """Id of its track in each camera."""
     joints_m: np.ndarray
     root_covariance_m2: np.ndarray
-    frames: int = 0
+    frames: np.ndarray = field(default_factory=lambda: np.zeros(len(LIMBS), int))
+    """Of which `lengths_m` are the means."""
     lengths_m: np.ndarray = field(default_factory=lambda: np.zeros(len(LIMBS)))
     length_variance: np.ndarray = field(default_factory=lambda: np.zeros(len(LIMBS)))
 
@@ -229,11 +230,12 @@ class SkeletonFuser:
 
         if len(group.sightings) > 1:
             _add_lengths(track, pose)
-        if track.frames:
+        if track.frames.any():
+            known = track.frames > 0
             person = replace(
                 person,
-                bone_lengths_m=track.lengths_m,
-                bone_lengths_std_m=np.sqrt(track.length_variance),
+                bone_lengths_m=np.where(known, track.lengths_m, np.nan),
+                bone_lengths_std_m=np.where(known, np.sqrt(track.length_variance), np.nan),
             )
 
         age_ns = stamp_ns - track.born_ns
@@ -351,8 +353,12 @@ def _history_cost(
 
 
 def _alone(person: Person) -> Person:
-    """The person of one camera without its keypoints."""
-    return replace(person, skeleton_2d=_no_keypoints(person.skeleton_2d.score))
+    """The person of one camera without its keypoints, and without the likelihood of those."""
+    return replace(
+        person,
+        skeleton_2d=_no_keypoints(person.skeleton_2d.score),
+        skeleton_3d=replace(person.skeleton_3d, log_likelihood=np.nan),
+    )
 
 
 def _fused_person(
@@ -467,7 +473,8 @@ def _add_lengths(
 ) -> None:
     """Let a track's limb lengths be the mean of one fused frame more.
 
-    The errors of the frames are correlated, so the variance is the mean of the variances.
+    The errors of the frames are correlated, so the variance is the mean of the variances. A limb
+    without a length in this frame keeps what is known of it.
     """
     along = pose.joints_m[_CHILDREN] - pose.joints_m[_PARENTS]
     length = limb_lengths(pose.joints_m)
@@ -476,9 +483,10 @@ def _add_lengths(
     both = covariance[_CHILDREN] + covariance[_PARENTS]
     variance = np.einsum("la,lab,lb->l", direction, both, direction)
 
-    track.frames += 1
-    share = 1 / track.frames
-    longer = length - track.lengths_m
-    looser = variance - track.length_variance
+    known = np.isfinite(length) & np.isfinite(variance)
+    track.frames += known
+    share = known / np.maximum(track.frames, 1)
+    longer = np.where(known, length - track.lengths_m, 0.0)
+    looser = np.where(known, variance - track.length_variance, 0.0)
     track.lengths_m = track.lengths_m + share * longer
     track.length_variance = track.length_variance + share * looser

@@ -14,6 +14,10 @@ from lifting_ros.types import Person
 KEPT_S = 1.0
 """Frames are kept for this time. One that comes later than that means that time has gone back."""
 
+GONE_FRAMES = 100
+"""A camera with none of the last frames, as many as these, is gone. The clock of one that was ahead
+would otherwise keep all others out for good."""
+
 RATE_SLACK = 0.9
 """Share of the period that is enough: stamps are not exactly regular."""
 
@@ -44,6 +48,9 @@ class LiveFusion:
         self._period_ns = RATE_SLACK * 1e9 / rate_hz
         self._delay_ns = round(1e9 * delay_s)
         self._streams: dict[str, CameraStream] = {}
+        self._count = 0
+        self._last: dict[str, int] = {}
+        """Of each camera, the number of its last frame, counted over all cameras."""
         self._newest_ns = 0
         self._fused_ns = 0
 
@@ -53,6 +60,10 @@ class LiveFusion:
         A late or repeated frame is dropped. Where a camera goes back by more than KEPT_S, all begin
         anew: a bag is played again.
         """
+        self._count += 1
+        self._last[frame.camera] = self._count
+        self._drop_gone()
+
         kept_ns = round(1e9 * KEPT_S)
         stream = self._streams.setdefault(frame.camera, CameraStream())
         if stream.stamps_ns and frame.stamp_ns < stream.stamps_ns[-1] - kept_ns:
@@ -74,6 +85,17 @@ class LiveFusion:
         used_ns = self._delay_ns + 1e9 * self._fuser.config.max_extrapolation_s
         behind_ns = self._newest_ns - frame.stamp_ns
         return behind_ns / 1e9 if behind_ns > used_ns else 0.0
+
+    def _drop_gone(self) -> None:
+        """Forget the cameras that are gone; time begins anew where one of them was ahead."""
+        first = self._count - GONE_FRAMES
+        self._streams = {
+            name: one for name, one in self._streams.items() if self._last[name] > first
+        }
+        newest_ns = max((one.stamps_ns[-1] for one in self._streams.values()), default=0)
+        if newest_ns < self._newest_ns:
+            self._newest_ns = newest_ns
+            self._fused_ns = 0
 
     def _fuse_if_due(self) -> FusedFrame | None:
         stamp_ns = self._newest_ns - self._delay_ns

@@ -124,6 +124,8 @@ class Sighting:
                 self.person,
                 skeleton_2d=replace(flat, confidence=flat.confidence[keypoints]),
                 skeleton_3d=skeleton,
+                velocity_mps=self.person.velocity_mps[joints],
+                velocity_covariance_m2ps2=self.person.velocity_covariance_m2ps2[joints],
             ),
             rays=self.rays[keypoints],
             ray_covariance=self.ray_covariance[keypoints],

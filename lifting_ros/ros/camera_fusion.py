@@ -7,6 +7,7 @@ publishes.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -35,6 +36,10 @@ from lifting_ros.ros.transforms import TransformListener
 _POLL_PERIOD_S = 0.1
 """Period at which publishers are looked for."""
 
+_SILENCE_S = 1.0
+"""After this time without an answer the markers are deleted: the cameras have fallen silent. After
+it, but not before `warn_period_s`, one that sends nothing is named."""
+
 _WAITING = 10
 """Messages of a camera that wait for the other one of the same stamp."""
 
@@ -54,6 +59,8 @@ class FusedCamera:
     ):
         self.name = name
         self.info: CameraInfo | None = None
+        self.heard_s = time.monotonic()
+        """Monotonic time of the last pair, or of the beginning."""
         self._take = take
         self._flat: dict[int, Skeleton2DArray] = {}
         self._lifted: dict[int, Skeleton3DArray] = {}
@@ -91,6 +98,7 @@ class FusedCamera:
 
     def _match(self, stamp: int) -> None:
         if stamp in self._flat and stamp in self._lifted:
+            self.heard_s = time.monotonic()
             self._take(self, self._lifted.pop(stamp), self._flat.pop(stamp))
 
         for waiting in (self._flat, self._lifted):
@@ -113,11 +121,11 @@ class FusionNode(LifecycleNode):
         self._markers = self.create_lifecycle_publisher(MarkerArray, "~/markers", 10)
         self._warn = Throttle(self._log, lambda: self.config.warn_period_s)
         self._builder = MarkerBuilder(self.config.markers)
-        self._cameras = [
-            FusedCamera(self, name, self.config, self._on_frame) for name in self.config.cameras
-        ]
+        self._published_s = 0.0
+        """Monotonic time of the last answer."""
 
         # Made when activated
+        self._cameras: list[FusedCamera] = []
         self._fusion: LiveFusion | None = None
         self._transforms: TransformListener | None = None
         self._timer: Timer | None = None
@@ -143,6 +151,7 @@ class FusionNode(LifecycleNode):
         config = self.config
         self._builder.configure(config.markers)
         self._fusion = LiveFusion(config.fusion, config.rate_hz, config.delay_s)
+        self._cameras = [FusedCamera(self, name, config, self._on_frame) for name in config.cameras]
         self._transforms = TransformListener(self)
         self._transforms.subscribe_if(True)
         self._timer = self.create_timer(_POLL_PERIOD_S, self._poll, clock=STEADY)
@@ -184,12 +193,26 @@ class FusionNode(LifecycleNode):
         self._transforms.subscribe_if(False)
         self._fusion = None
         if self.context.ok():
-            self._markers.publish(self._builder.clear())
+            self._clear_markers()
 
     def _poll(self) -> None:
-        """Follow the publishers."""
+        """Follow the publishers; name cameras that are silent, and remove what is displayed of
+        them."""
+        now = time.monotonic()
+        patience_s = max(_SILENCE_S, self.config.warn_period_s)
         for camera in self._cameras:
             camera.subscribe_if(True)
+            if now - camera.heard_s > patience_s:
+                topics = " and ".join(camera.topics[:2])
+                self._warn(f"{camera.name}: skeletons: nothing comes on {topics}")
+
+        if now - self._published_s > _SILENCE_S:
+            self._clear_markers()
+
+    def _clear_markers(self) -> None:
+        message = self._builder.clear()
+        if message.markers:
+            self._markers.publish(message)
 
     def _on_frame(
         self, camera: FusedCamera, lifted: Skeleton3DArray, flat: Skeleton2DArray
@@ -237,6 +260,7 @@ class FusionNode(LifecycleNode):
         return self._transforms.lookup(self.config.frame, frame, stamp, timeout_s=0.0)
 
     def _publish(self, fused: FusedFrame) -> None:
+        self._published_s = time.monotonic()
         stamp = Time(nanoseconds=fused.stamp_ns).to_msg()
         header = Header(stamp=stamp, frame_id=self.config.frame)
         self._skeletons.publish(persons_to_array_3d(fused.persons, header))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import bags
 import numpy as np
 import pytest
 from people_in_views import FPS, MATRIX, around, frames, walker
+from rosbags.highlevel import AnyReader
 from scipy.spatial.transform import Rotation
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed, so that no bag can be made")
@@ -82,7 +84,7 @@ def camera_info(frame_id: str):
     return replace(info, header=header, k=k.ravel(), binning_x=2, binning_y=2)
 
 
-def transforms(names):
+def transforms(names, stamp_ns: int = bags.START_NS):
     made = []
     for name, view in zip(names, VIEWS):
         x, y, z, w = Rotation.from_matrix(view.pose[:3, :3]).as_quat()
@@ -90,7 +92,7 @@ def transforms(names):
         x, y, z = view.pose[:3, 3]
         place = bags.make("geometry_msgs/Vector3", x=x, y=y, z=z)
         one = bags.make("geometry_msgs/Transform", translation=place, rotation=turn)
-        header = replace(bags.header(bags.START_NS), frame_id="room")
+        header = replace(bags.header(stamp_ns), frame_id="room")
         made.append(
             bags.make(
                 "geometry_msgs/TransformStamped",
@@ -176,6 +178,53 @@ def test_wrong_places_are_told(bag, tmp_path, capsys):
         "lifting fuse: no camera sees somebody whom another one sees; check their places and stamps"
         "\n"
     )
+
+
+@contextmanager
+def copied(bag: Path, out: Path, without: str = "", count: int = 0):
+    """The writer of a copy of a bag that lacks the first `count` messages of a topic."""
+    with AnyReader([bag]) as reader, BagWriter(out) as writer:
+        store = reader.typestore
+        connections = {
+            one.id: writer.add_connection(one.topic, one.msgtype, typestore=store)
+            for one in reader.connections
+        }
+        for connection, stamp, data in reader.messages():
+            if connection.topic == without and count:
+                count -= 1
+            else:
+                writer.write(connections[connection.id], stamp, data)
+        yield writer
+
+
+def test_frames_without_keypoints_are_left_out(bag, tmp_path, capsys):
+    late = tmp_path / "late"  # a recorder that found the keypoints after the skeletons
+    with copied(bag, late, "/front/lifting/skeletons_2d", 2):
+        pass
+    out = tmp_path / "late.npz"
+    assert main(["fuse", str(late), "--out", str(out), "--frame", "room"]) == 0
+    assert capsys.readouterr().err == (
+        f"lifting fuse: {late}: /front/lifting/skeletons_3d: 2 of {len(JOINTS)} frames are not"
+        " used: no skeletons_2d with the same stamp\n"
+    )
+    assert np.load(out)["frame_count"] >= len(JOINTS) - 2
+
+
+def test_frames_before_the_first_transform_are_left_out(tmp_path, capsys):
+    bag = make_bag(tmp_path / "moving", tf=False)
+    late = tmp_path / "late"
+    with copied(bag, late) as writer:
+        moving = writer.add_connection("/tf", "tf2_msgs/msg/TFMessage", typestore=bags.STORE)
+        for number in (3, len(JOINTS)):
+            message = transforms(NAMES, bags.START_NS + number * PERIOD_NS)
+            data = bags.STORE.serialize_cdr(message, message.__msgtype__)
+            writer.write(moving, bags.START_NS, data)
+    out = tmp_path / "late.npz"
+    assert main(["fuse", str(late), "--out", str(out), "--frame", "room"]) == 0
+    first, second = capsys.readouterr().err.splitlines()
+    assert f"front/lifting/skeletons_3d: 3 of {len(JOINTS)} frames are not used: " in first
+    assert f"side/lifting/skeletons_3d: 3 of {len(JOINTS)} frames are not used: " in second
+    assert np.load(out)["frame_count"] == len(JOINTS) - 3
 
 
 def test_no_ros_is_needed_for_a_table(bag, tmp_path):

@@ -15,7 +15,13 @@ from lifting_ros.multiview.fusion_config import FusionConfig
 from lifting_ros.multiview.matching import group_sightings, pair_costs
 from lifting_ros.multiview.sighting import CameraFrame, sightings_of
 from lifting_ros.multiview.timeline import CameraStream, common_stamps
-from lifting_ros.skeleton import JOINT_FLIP, KEYPOINT_FLIP, KEYPOINT_TO_JOINT
+from lifting_ros.skeleton import (
+    JOINT_FLIP,
+    JOINT_NAMES,
+    KEYPOINT_FLIP,
+    KEYPOINT_NAMES,
+    KEYPOINT_TO_JOINT,
+)
 from lifting_ros.types import JointStatus
 
 PERIOD_NS = round(1e9 / FPS)
@@ -43,6 +49,7 @@ def test_one_camera_alone_gives_its_own_skeleton():
     for name in ("joints_m", "covariance_m2", "root_covariance_m2", "status"):
         assert np.array_equal(getattr(person.skeleton_3d, name), getattr(seen.skeleton_3d, name))
     assert person.id == 1 and np.isnan(person.skeleton_2d.keypoints_px).all()
+    assert np.isnan(person.skeleton_3d.log_likelihood)
     assert np.array_equal(person.bone_lengths_m, seen.bone_lengths_m)
 
 
@@ -144,6 +151,62 @@ def test_exchanged_sides_are_found(angles):
             given[1] = replace(given[1], persons=(wrong,))
         (person,) = fuser.fuse(number * PERIOD_NS, given)
         assert error_m(person, joints) < 0.06
+
+
+def test_velocities_are_exchanged_with_their_joints():
+    (view,) = around((30,))
+    velocity = np.arange(51.0).reshape(17, 3)
+    seen = sees(view, walker()[5], None, velocity=velocity)
+    (sighting,) = sightings_of(CameraFrame("a", view, 0, (seen,)), FusionConfig())
+    exchanged = sighting.exchanged(np.array(KEYPOINT_FLIP), np.array(JOINT_FLIP))
+    assert np.array_equal(exchanged.person.velocity_mps, velocity[list(JOINT_FLIP)])
+
+
+def without_wrist(frame):
+    """The frame with an invalid left wrist."""
+    (person,) = frame.persons
+    wrist = JOINT_NAMES.index("left_wrist")
+    pose = person.skeleton_3d
+    joints = pose.joints_m.copy()
+    covariance = pose.covariance_m2.copy()
+    confidence = person.skeleton_2d.confidence.copy()
+    status = pose.status.copy()
+    joints[wrist] = np.nan
+    covariance[wrist] = np.nan
+    status[wrist] = JointStatus.INVALID
+    confidence[KEYPOINT_NAMES.index("left_wrist")] = 0.0
+    invalid = replace(
+        person,
+        skeleton_2d=replace(person.skeleton_2d, confidence=confidence),
+        skeleton_3d=replace(pose, joints_m=joints, covariance_m2=covariance, status=status),
+    )
+    return replace(frame, persons=(invalid,))
+
+
+def test_invalid_joint_of_one_camera_is_that_of_the_other():
+    views = around((0, 90))
+    joints = walker()[5]
+    one, other = frames(views, [joints], np.random.default_rng(1))
+    (person,) = SkeletonFuser().fuse(0, [one, without_wrist(other)])
+    assert np.isfinite(person.skeleton_3d.joints_m).all()
+    assert error_m(person, joints) < 0.1
+
+
+def test_limb_is_known_again_after_a_frame_without_it():
+    views = around((0, 90))
+    rng = np.random.default_rng(1)
+    fuser = SkeletonFuser()
+    lengths = []
+    for number, joints in enumerate(walker()[:3]):
+        given = frames(views, [joints], rng, number * PERIOD_NS)
+        if number < 2:
+            given = [without_wrist(frame) for frame in given]
+        (person,) = fuser.fuse(number * PERIOD_NS, given)
+        lengths.append(person.bone_lengths_m)
+    forearm = JOINT_NAMES.index("left_wrist") - 1
+    assert np.isnan(lengths[0][forearm]) and np.isnan(lengths[1][forearm])
+    assert np.isfinite(np.delete(lengths[0], forearm)).all()
+    assert np.isfinite(lengths[2]).all()
 
 
 def test_another_person_in_one_camera_is_left_out():

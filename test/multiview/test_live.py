@@ -6,7 +6,7 @@ from __future__ import annotations
 from people_in_views import around, frames, walker
 
 from lifting_ros.multiview.fusion_config import FusionConfig
-from lifting_ros.multiview.live import LiveFusion
+from lifting_ros.multiview.live import GONE_FRAMES, LiveFusion
 
 VIEWS = around((0, 90))
 JOINTS = walker()
@@ -60,3 +60,10 @@ def test_time_that_goes_back_begins_anew():
     answers = [live.add(arrival(camera, 1000 + 10 * camera)) for camera in (0, 1)]
     assert [answer.stamp_ns // MS for answer in answers] == [1000, 1010]
     assert len(answers[1].persons) == 1
+
+
+def test_a_camera_ahead_that_is_gone_does_not_stop_the_others():
+    live = LiveFusion(FusionConfig(), 1000.0, 0.0)
+    live.add(arrival(0, 3_600_000))
+    arrivals = [(1, 1000 + 10 * k) for k in range(GONE_FRAMES + 2)]
+    assert fused_at(live, *arrivals) == [time_ms for _, time_ms in arrivals[-3:]]

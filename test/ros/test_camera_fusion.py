@@ -17,7 +17,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_support import camera_info
 from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
@@ -43,13 +43,14 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 class Stage:
     """The node, and a peer that is both cameras and whoever listens."""
 
-    def __init__(self, **parameters):
+    def __init__(self, start: bool = True, **parameters):
         self.context = Context()
         rclpy.init(context=self.context, domain_id=next_domain())
         given = {"cameras": list(NAMES), "frame": "room", "delay_s": 0.0} | parameters
         overrides = [Parameter(name, value=value) for name, value in given.items()]
         self.node = FusionNode(context=self.context, parameter_overrides=overrides)
-        self.node.start()
+        if start:
+            self.node.start()
         self.peer = Node("peer", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
@@ -192,7 +193,7 @@ def test_delayed_output_is_of_both_cameras(stage):
     ],
 )
 def test_what_is_missing_is_one_warning(stage, known, line):
-    s = stage()
+    s = stage(warn_period_s=3600.0)
     warnings = []
     s.node._log = warnings.append
     s.node._warn._warn = warnings.append
@@ -217,6 +218,41 @@ def test_deactivated_node_deletes_its_markers(stage):
     s.connect()
     s.send(1)
     s.until(lambda: any(m.action == Marker.ADD for m in shown[-1].markers), "markers again")
+
+
+def test_silent_camera_is_named(stage):
+    s = stage(warn_period_s=0.5)
+    warnings = []
+    s.node._warn._warn = warnings.append
+    s.connect()
+    for number in range(8):
+        s.send(number, names=("front",))
+        s.executor.spin_once(timeout_sec=0.02)
+    line = "side: skeletons: nothing comes on /side/lifting/skeletons_2d and /side/lifting/"
+    s.until(lambda: any(text.startswith(line) for text in warnings), "a warning")
+
+
+def test_silent_cameras_leave_no_markers(stage):
+    s = stage()
+    s.connect()
+    shown = s.received["/lifting_fusion/markers"]
+    s.send(0)
+    s.until(lambda: shown and shown[-1].markers, "markers")
+    s.until(lambda: all(m.action == Marker.DELETE for m in shown[-1].markers), "deletion")
+    count = len(shown)
+    s.send(1)
+    s.until(lambda: len(shown) > count, "markers again")
+    assert all(m.action == Marker.ADD for m in shown[count].markers)
+
+
+def test_quality_of_service_may_change_before_configuring(stage):
+    s = stage(start=False)
+    (result,) = s.node.set_parameters([Parameter("qos.reliability", value="best_effort")])
+    assert result.successful
+    s.node.start()
+    s.connect()
+    (info,) = s.peer.get_subscriptions_info_by_topic("front/lifting/skeletons_3d")
+    assert info.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,15 @@ joints X of each frame of a person; and the scale s of the limb lengths of each 
 residual is divided by its standard deviation:
 
     keypoint k in camera c:   pi(R_c' (X_k - o_c)) - u_ck
-    limb from a to b:         |X_b - X_a| - L (1 + s),   s ~ N(0, limb_scale_std^2)
+    limb from a to b:         log |X_b - X_a| - log L - s,   s ~ N(0, limb_scale_std^2)
 
 Reprojections alone leave the scale open; the limb lengths, which the tracks know from the stature
-that people have, fix it. The loss is Cauchy's: a keypoint that does not fit counts little.
+that people have, fix it. Logarithms keep it from shrinking, by which differences of lengths, which have
+errors, would become smaller. The loss of keypoints and limbs is Cauchy's: one that does not fit counts little.
+
+The steps are Levenberg-Marquardt's with a sparse factorisation. The iterative solver of
+scipy.optimize.least_squares for sparse problems stops far from the minimum: what moves cameras and
+points together changes the cost little.
 """
 
 from __future__ import annotations
@@ -18,9 +23,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import least_squares
-from scipy.sparse import coo_array, csc_array
-from scipy.sparse.linalg import splu
+from scipy.sparse import coo_array, csc_array, diags_array
+from scipy.sparse.linalg import SuperLU, splu
 from scipy.spatial.transform import Rotation
 
 from lifting_ros.multiview.relative_pose import SEEN_LIMBS, noise_of
@@ -31,7 +35,20 @@ from lifting_ros.skeleton import KEYPOINT_COUNT
 LOSS_SCALE = 2.0
 """Standard deviations from which a residual counts less."""
 
+FIRST_DAMPING = 1e-3
+"""Levenberg-Marquardt damping of the first step, relative to the diagonal."""
+
+TINY = 1e-12
+
+_LEAST_DAMPING = 1e-9
+_MOST_DAMPING = 1e6
 _MOST_STEPS = 60
+
+_SHORT_M = 0.01
+"""Limbs are not taken to be shorter."""
+
+_SMALL_GAIN = 1e-7
+"""A step that lowers the cost relatively less is the last one."""
 
 _POSE = 6
 """Unknowns of a camera: a rotation vector and the place."""
@@ -74,24 +91,101 @@ def adjust(
     numpy.linalg.LinAlgError where they leave something open.
     """
     problem = _Problem(frames, poses, limb_scale_std)
-    result = least_squares(
-        problem.residuals,
-        problem.start(),
-        jac_sparsity=problem.sparsity(),
-        loss="cauchy",
-        f_scale=LOSS_SCALE,
-        x_scale="jac",
-        ftol=1e-7,
-        xtol=1e-7,
-        max_nfev=_MOST_STEPS,
-    )
-    covariance = np.zeros((len(poses), _POSE, _POSE))
-    covariance[1:] = problem.pose_covariance(result)
+    state = problem.start()
+    damping = FIRST_DAMPING
+    residual, jacobian = problem.at(state)
+    cost = _cost(residual, problem.robust)
+    for _ in range(_MOST_STEPS):
+        change = _step(residual, jacobian, problem.robust, damping)
+        trial = problem.moved(state, change)
+        trial_residual, trial_jacobian = problem.at(trial)
+        trial_cost = _cost(trial_residual, problem.robust)
+        if not trial_cost < cost:
+            damping *= 10
+            if damping > _MOST_DAMPING:
+                break
+            continue
 
-    error = problem.reprojection_errors(result.x)
+        gain = cost - trial_cost
+        state = trial
+        residual = trial_residual
+        jacobian = trial_jacobian
+        cost = trial_cost
+        damping = max(damping / 10, _LEAST_DAMPING)
+        if gain < _SMALL_GAIN * cost:
+            break
+
+    return _adjusted_at(problem, state)
+
+
+def _step(
+    residual: np.ndarray,
+    jacobian: csc_array,
+    robust: int,
+    damping: float,
+) -> np.ndarray:
+    """Levenberg-Marquardt step (U,) with the weights of the robust loss."""
+    weighted = jacobian.T * _weights(residual, robust)
+    matrix = (weighted @ jacobian).tocsc()
+    damped = matrix + diags_array(damping * matrix.diagonal() + TINY)
+    return -_factors(damped.tocsc()).solve(weighted @ residual)
+
+
+def _factors(matrix: csc_array) -> SuperLU:
+    """LU factors of a symmetric positive definite matrix."""
+    try:
+        return splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+    except RuntimeError as error:
+        raise np.linalg.LinAlgError(str(error)) from None
+
+
+def _weights(
+    residual: np.ndarray,
+    robust: int,
+) -> np.ndarray:
+    """Weights (R,) of the residuals, 1 behind the first `robust` ones."""
+    weight = 1 / (1 + (residual / LOSS_SCALE) ** 2)
+    weight[robust:] = 1.0
+    return weight
+
+
+def _cost(
+    residual: np.ndarray,
+    robust: int,
+) -> float:
+    """Half the squared residuals, with Cauchy's loss for the first `robust` ones."""
+    loss = np.log1p((residual[:robust] / LOSS_SCALE) ** 2)
+    squares = residual[robust:] ** 2
+    return float(LOSS_SCALE**2 * loss.sum() + squares.sum()) / 2
+
+
+def _adjusted_at(
+    problem: _Problem,
+    state: State,
+) -> Adjusted:
+    """Poses, their covariances and the errors at a state.
+
+    The covariance is the inverse of the Gauss-Newton matrix, times the variance factor of the
+    residuals if that is above 1.
+    """
+    residual, jacobian = problem.at(state)
+    weight = _weights(residual, problem.robust)
+    matrix = ((jacobian.T * weight) @ jacobian).tocsc()
+    count = _POSE * (len(state.poses) - 1)
+    columns = np.eye(problem.size, count)
+    inverse = _factors(matrix).solve(columns)[:count]
+    blocks = inverse.reshape(-1, _POSE, len(state.poses) - 1, _POSE)
+    moving = np.arange(len(state.poses) - 1)
+
+    freedom = max(len(residual) - problem.size, 1)
+    factor = float(weight @ residual**2) / freedom
+    covariance = np.zeros((len(state.poses), _POSE, _POSE))
+    covariance[1:] = max(factor, 1.0) * blocks[moving, :, moving]
+
+    error, _ = problem.reprojection(state)
     whitened = problem.whiten @ error[..., None]
     return Adjusted(
-        poses=problem.poses_of(result.x),
+        poses=state.poses,
         covariance=covariance,
         camera=problem.camera,
         error=error,
@@ -99,8 +193,20 @@ def adjust(
     )
 
 
+class State(NamedTuple):
+    """Values of the unknowns."""
+
+    poses: np.ndarray
+    """(C, 4, 4) from the optical frames to the common frame."""
+    points: np.ndarray
+    """(P, 3) joints, m."""
+    scale: np.ndarray
+    """(N,) log scale of the limb lengths of each person."""
+
+
 class _Problem:
-    """Unknowns, in this order: cameras but the first, points, scales."""
+    """Unknowns, in this order: six for each camera but the first, a small rotation in the common
+    frame and a shift; points; scales. State is where they are, U is their number."""
 
     def __init__(
         self,
@@ -119,6 +225,8 @@ class _Problem:
         self._first_scale = self._first_point + 3 * self._point_count
         persons = [frame.person for frame in frames]
         self.size = self._first_scale + max(persons) + 1
+        self.robust = 2 * len(self.camera) + len(self._length)
+        """The keypoints and limbs, which come first; scales are not robust."""
 
     def _number_points(self) -> np.ndarray:
         """Number (F, 14) of each joint that two cameras see; -1: others."""
@@ -158,7 +266,7 @@ class _Problem:
             lengths, std = limb_prior(list(frame.sightings.values()))
             for limb, parent, child in SEEN_LIMBS:
                 ends = (number[parent], number[child])
-                if min(ends) >= 0 and np.isfinite(std[limb]):
+                if min(ends) >= 0 and np.isfinite(std[limb]) and lengths[limb] > 0:
                     rows.append((*ends, lengths[limb], std[limb], frame.person))
 
         table = np.array(rows).reshape(-1, 5)
@@ -168,8 +276,8 @@ class _Problem:
         self._length_std = table[:, 3]
         self._person = table[:, 4].astype(int)
 
-    def start(self) -> np.ndarray:
-        """Unknowns (U,) at the given poses: the points are nearest to their rays."""
+    def start(self) -> State:
+        """The given poses, and the points nearest to their rays."""
         poses = self._poses[self.camera]
         ones = np.ones((len(self.ray), 1))
         in_camera = np.concatenate([self.ray, ones], 1)
@@ -184,89 +292,102 @@ class _Problem:
         np.add.at(total, self.point, right)
         points = np.linalg.solve(information + 1e-9 * np.eye(3), total)
 
-        state = np.zeros(self.size)
-        cameras = state[: self._first_point].reshape(-1, _POSE)
-        cameras[:, 3:] = self._poses[1:, :3, 3]
-        state[self._first_point : self._first_scale] = points.ravel()
-        return state
+        return State(self._poses, points[..., 0], np.zeros(self.size - self._first_scale))
 
-    def poses_of(self, state: np.ndarray) -> np.ndarray:
-        """Poses (C, 4, 4)."""
-        cameras = state[: self._first_point].reshape(-1, _POSE)
-        turn = Rotation.from_rotvec(cameras[:, :3]).as_matrix()
-        poses = self._poses.copy()
-        poses[1:, :3, :3] = turn @ self._poses[1:, :3, :3]
-        poses[1:, :3, 3] = cameras[:, 3:]
-        return poses
+    def moved(
+        self,
+        state: State,
+        change: np.ndarray,
+    ) -> State:
+        """The state after a change (U,) of the unknowns."""
+        cameras = change[: self._first_point].reshape(-1, _POSE)
+        poses = state.poses.copy()
+        poses[1:, :3, :3] = Rotation.from_rotvec(cameras[:, :3]).as_matrix() @ poses[1:, :3, :3]
+        poses[1:, :3, 3] += cameras[:, 3:]
+        points = state.points + change[self._first_point : self._first_scale].reshape(-1, 3)
+        return State(poses, points, state.scale + change[self._first_scale :])
 
-    def reprojection_errors(self, state: np.ndarray) -> np.ndarray:
-        """(K, 2) normalised coordinates."""
-        poses = self.poses_of(state)[self.camera]
-        points = self._points(state)[self.point]
-        apart = points - poses[:, :3, 3]
+    def at(self, state: State) -> tuple[np.ndarray, csc_array]:
+        """Residuals (R,) and their derivatives (R, U): keypoints, limbs, scales."""
+        error, by_point = self.reprojection(state)
+        of_keypoints = (self.whiten @ error[..., None]).ravel()
+        by_point = self.whiten @ by_point
+        limbs, by_child = self._at_limbs(state)
+        of_scales = state.scale / self._scale_std
+        residual = np.concatenate([of_keypoints, limbs, of_scales])
+
+        entries = _Entries()
+        keypoint = 2 * np.arange(len(self.camera))[:, None] + np.arange(2)  # K, 2
+        point = self._first_point + 3 * self.point
+        entries.add(keypoint, point, by_point)
+
+        # A camera that moves is as points that move the other way
+        moving = self.camera > 0
+        first = _POSE * (self.camera[moving] - 1)
+        apart = state.points[self.point] - state.poses[self.camera, :3, 3]
+        by_turn = np.cross(by_point, apart[:, None])
+        entries.add(keypoint[moving], first, by_turn[moving])
+        entries.add(keypoint[moving], first + 3, -by_point[moving])
+
+        limb = 2 * len(self.camera) + np.arange(len(limbs))[:, None]
+        entries.add(limb, self._first_point + 3 * self._child, by_child[:, None])
+        entries.add(limb, self._first_point + 3 * self._parent, -by_child[:, None])
+        by_scale = -(self._length / self._length_std)[:, None, None]
+        entries.add(limb, self._first_scale + self._person, by_scale)
+
+        scale = np.arange(len(of_scales))
+        row = len(residual) - len(of_scales) + scale
+        certainty = np.full((len(scale), 1, 1), 1 / self._scale_std)
+        entries.add(row[:, None], self._first_scale + scale, certainty)
+        return residual, entries.matrix((len(residual), self.size))
+
+    def reprojection(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+        """Errors (K, 2) in normalised coordinates, and their derivatives (K, 2, 3) by the
+        points."""
+        poses = state.poses[self.camera]
+        apart = state.points[self.point] - poses[:, :3, 3]
         in_camera = (apart[:, None] @ poses[:, :3, :3])[:, 0]
         depth = np.maximum(in_camera[:, 2:], NEAR_M)
-        return in_camera[:, :2] / depth - self.ray
+        projected = in_camera[:, :2] / depth
 
-    def residuals(self, state: np.ndarray) -> np.ndarray:
-        """(R,) those of keypoints, limbs and scales."""
-        error = self.reprojection_errors(state)
-        whitened = self.whiten @ error[..., None]
+        derivative = np.zeros((len(depth), 2, 3))
+        derivative[:, 0, 0] = 1.0
+        derivative[:, 1, 1] = 1.0
+        derivative[:, :, 2] = -projected
+        derivative /= depth[:, None]
+        by_point = derivative @ poses[:, :3, :3].swapaxes(-1, -2)
+        return projected - self.ray, by_point
 
-        points = self._points(state)
-        scale = state[self._first_scale :]
-        found = np.linalg.norm(points[self._child] - points[self._parent], axis=1)
-        expected = self._length * (1 + scale[self._person])
-        limbs = (found - expected) / self._length_std
-        return np.concatenate([whitened.ravel(), limbs, scale / self._scale_std])
+    def _at_limbs(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+        """Residuals (L,) of the limbs, and their derivatives (L, 3) by the ends."""
+        along = state.points[self._child] - state.points[self._parent]
+        length = np.maximum(np.linalg.norm(along, axis=1), _SHORT_M)
+        certainty = self._length / self._length_std
+        stretch = np.log(length / self._length) - state.scale[self._person]
+        by_child = along * (certainty / length**2)[:, None]
+        return certainty * stretch, by_child
 
-    def sparsity(self) -> csc_array:
-        """(R, U) 1 where a residual depends on an unknown."""
-        keypoints = np.arange(len(self.camera))
-        limbs = 2 * len(keypoints) + np.arange(len(self._parent))
-        rows = []
-        columns = []
 
-        def add(row: np.ndarray, first_column: np.ndarray, count: int) -> None:
-            rows.append(np.repeat(row, count))
-            columns.append((first_column[:, None] + np.arange(count)).ravel())
+class _Entries:
+    """The entries of a sparse matrix, block by block."""
 
-        moving = self.camera > 0
-        for axis in range(2):
-            row = 2 * keypoints + axis
-            add(row[moving], _POSE * (self.camera[moving] - 1), _POSE)
-            add(row, self._first_point + 3 * self.point, 3)
+    def __init__(self) -> None:
+        self._rows: list[np.ndarray] = []
+        self._columns: list[np.ndarray] = []
+        self._values: list[np.ndarray] = []
 
-        add(limbs, self._first_point + 3 * self._parent, 3)
-        add(limbs, self._first_point + 3 * self._child, 3)
-        add(limbs, self._first_scale + self._person, 1)
-        scales = np.arange(self.size - self._first_scale)
-        last = 2 * len(keypoints) + len(limbs)
-        add(last + scales, self._first_scale + scales, 1)
+    def add(
+        self,
+        rows: np.ndarray,
+        first_columns: np.ndarray,
+        values: np.ndarray,
+    ) -> None:
+        """Add N blocks (N, A, B), in rows (N, A) and the B columns from (N,) on."""
+        columns = first_columns[:, None] + np.arange(values.shape[2])
+        self._rows.append(np.broadcast_to(rows[..., None], values.shape).ravel())
+        self._columns.append(np.broadcast_to(columns[:, None], values.shape).ravel())
+        self._values.append(values.ravel())
 
-        row = np.concatenate(rows)
-        column = np.concatenate(columns)
-        shape = (last + len(scales), self.size)
-        return coo_array((np.ones(len(row)), (row, column)), shape).tocsc()
-
-    def pose_covariance(self, result: object) -> np.ndarray:
-        """(C - 1, 6, 6) of the cameras, from the robust Gauss-Newton matrix at the solution and the
-        variance factor of the residuals."""
-        jacobian = csc_array(result.jac)
-        try:
-            factors = splu((jacobian.T @ jacobian).tocsc())
-        except RuntimeError as error:
-            raise np.linalg.LinAlgError(str(error)) from None
-
-        poses = np.eye(self.size)[:, : self._first_point]
-        inverse = factors.solve(poses)[: self._first_point]
-        blocks = inverse.reshape(-1, _POSE, len(self._poses) - 1, _POSE)
-        camera = np.arange(len(self._poses) - 1)
-
-        weight = 1 / (1 + (result.fun / LOSS_SCALE) ** 2)
-        freedom = max(len(result.fun) - self.size, 1)
-        factor = float(weight @ result.fun**2) / freedom
-        return max(factor, 1.0) * blocks[camera, :, camera]
-
-    def _points(self, state: np.ndarray) -> np.ndarray:
-        return state[self._first_point : self._first_scale].reshape(-1, 3)
+    def matrix(self, shape: tuple[int, int]) -> csc_array:
+        where = (np.concatenate(self._rows), np.concatenate(self._columns))
+        return coo_array((np.concatenate(self._values), where), shape).tocsc()

@@ -9,8 +9,9 @@ residual is divided by its standard deviation:
     limb from a to b:         log |X_b - X_a| - log L - s,   s ~ N(0, limb_scale_std^2)
 
 Reprojections alone leave the scale open; the limb lengths, which the tracks know from the stature
-that people have, fix it. Logarithms keep it from shrinking, by which differences of lengths, which have
-errors, would become smaller. The loss of keypoints and limbs is Cauchy's: one that does not fit counts little.
+that people have, fix it. Logarithms, because differences of lengths that have errors become smaller
+where everything shrinks. The loss of keypoints and limbs is Cauchy's: one that does not fit counts
+little.
 
 The steps are Levenberg-Marquardt's with a sparse factorisation. The iterative solver of
 scipy.optimize.least_squares for sparse problems stops far from the minimum: what moves cameras and
@@ -134,7 +135,12 @@ def _step(
 def _factors(matrix: csc_array) -> SuperLU:
     """LU factors of a symmetric positive definite matrix."""
     try:
-        return splu(matrix, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+        return splu(
+            matrix,
+            permc_spec="MMD_AT_PLUS_A",
+            diag_pivot_thresh=0.0,
+            options={"SymmetricMode": True},
+        )
     except RuntimeError as error:
         raise np.linalg.LinAlgError(str(error)) from None
 

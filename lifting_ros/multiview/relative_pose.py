@@ -7,7 +7,9 @@ other (Kabsch), and the median difference of the roots. It is refined on the epi
 the keypoints, each divided by its standard deviation (Sampson's distance; Hartley and Zisserman,
 Multiple View Geometry, section 11.4.3):
 
-    d = x_a' E x_b / sqrt(g_a S_a g_a' + g_b S_b g_b'),   E = [t]x R,   g the derivatives of x_a' E x_b
+    d = x_a' E x_b / sqrt(g_a S_a g_a' + g_b S_b g_b'),   E = [t]x R
+
+with the derivatives g of x_a' E x_b by the rays and the covariances S of these.
 
 The hypothesis with which most keypoints of all pairs of tracks agree wins (MSAC).
 """
@@ -46,10 +48,10 @@ LEAST_FRAMES = 5
 _MOST_PAIRS = 30
 """Pairs of tracks that are tried, those with the most frames."""
 
-_MOST_FRAMES = 60
+_MOST_FRAMES = 30
 """Frames of a pair of tracks that are used for a hypothesis."""
 
-_SUBSETS = 6
+_SUBSETS = 4
 """Starts of a pair of tracks from a few frames, besides that from all of them."""
 
 _SUBSET_FRAMES = 3
@@ -104,7 +106,7 @@ class TrackPair:
             ]
             return np.array(rows).swapaxes(0, 1)
 
-        self.seen = stacked("seen").all(0)  # F, 14
+        self.seen = np.all(stacked("seen"), axis=0)  # F, 14
         self.rays = stacked("rays")  # 2, F, 14, 2
         self.covariance = noise_of(stacked("ray_covariance"), stacked("shift_std"))
         self.root = of_poses("root_m")  # 2, F, 3
@@ -139,6 +141,8 @@ def relative_pose(
     best = None
     best_score = 0.0
     for pair in pairs[:_MOST_PAIRS]:
+        if best is not None and pair.ids in best.matches:
+            continue
         for start in _starts(pair, rng):
             rotation, translation = _refined(pair, *start)
             scaled = _scaled(pair, rotation, translation)
@@ -196,7 +200,7 @@ def _from_skeletons(
     other = pair.pose[1, frames].reshape(-1, 3)
     variance = pair.pose_variance[frames].ravel()
     known = np.isfinite(one).all(1) & np.isfinite(other).all(1) & np.isfinite(variance)
-    weight = 1 / (variance[known] + TINY_M2 ** 0.5)
+    weight = 1 / (variance[known] + TINY_M2**0.5)
 
     turn, _ = Rotation.align_vectors(one[known], other[known], weight)
     rotation = turn.as_matrix()
@@ -225,7 +229,7 @@ def _refined(
         return np.append(distance, 1e3 * length)
 
     for stretch in _STRETCHES:
-        found = least_squares(residuals, state, loss="cauchy", f_scale=stretch, max_nfev=20)
+        found = least_squares(residuals, state, loss="cauchy", f_scale=stretch, max_nfev=12)
         state = found.x
 
     turned = Rotation.from_rotvec(state[:3]).as_matrix() @ rotation
@@ -309,7 +313,7 @@ def _meeting_points(
     of_one = one * depth[:, :1]
     of_other = other * depth[:, 1:] + translation
     middle = (of_one + of_other) / 2
-    return middle, (depth > 0).all(-1)
+    return middle, np.all(depth > 0, axis=-1)
 
 
 def _agreement(

@@ -74,6 +74,8 @@ class Adjusted(NamedTuple):
     covariance: np.ndarray
     """(C, 6, 6) of the rotation vector (rad, common frame) and the place (m); 0 for the
     reference."""
+    frame: np.ndarray
+    """(K,) number of the frame of each keypoint."""
     camera: np.ndarray
     """(K,) camera of each keypoint."""
     error: np.ndarray
@@ -193,6 +195,7 @@ def _adjusted_at(
     return Adjusted(
         poses=state.poses,
         covariance=covariance,
+        frame=problem.frame,
         camera=problem.camera,
         error=error,
         distance=np.linalg.norm(whitened[..., 0], axis=-1),
@@ -246,20 +249,23 @@ class _Problem:
         return number
 
     def _add_keypoints(self) -> None:
-        """Camera (K,), point (K,), ray (K, 2) and whitening matrix (K, 2, 2) of each keypoint."""
+        """Frame (K,), camera (K,), point (K,), ray (K, 2) and whitening matrix (K, 2, 2) of each keypoint."""
+        frame_of = []
         camera = []
         point = []
         ray = []
         covariance = []
-        for number, frame in zip(self._number, self._frames):
+        for place, (number, frame) in enumerate(zip(self._number, self._frames)):
             for index, one in frame.sightings.items():
                 used = one.seen & (number >= 0)
                 noise = noise_of(one.ray_covariance, np.array(one.shift_std))
+                frame_of.append(np.full(used.sum(), place))
                 camera.append(np.full(used.sum(), index))
                 point.append(number[used])
                 ray.append(one.rays[used])
                 covariance.append(noise[used])
 
+        self.frame = np.concatenate(frame_of)
         self.camera = np.concatenate(camera)
         self.point = np.concatenate(point)
         self.ray = np.concatenate(ray)

@@ -2,7 +2,7 @@
 """Poses of several cameras from the people that they see.
 
 First the pose of each pair of cameras, and who is who between them (`relative_pose`); the pairs
-with the most frames in common connect the cameras. Then all poses at once, with the joints of
+that fit best connect the cameras. Then all poses at once, with the joints of
 people in well-spread frames (`bundle`).
 """
 
@@ -41,6 +41,12 @@ LEAST_FITTING = 0.5
 
 FITTING = 3.0
 """Distance in standard deviations up to which a keypoint fits."""
+
+OUTLYING = 2.5
+"""A frame is left out whose mean squared distance is as many times that of the median frame."""
+
+ROUNDS = 4
+"""Times at most that frames are left out."""
 
 LARGEST_ROTATION_STD = np.radians(5.0)
 """A camera whose rotation is less certain, in rad, is not determined."""
@@ -91,11 +97,11 @@ def estimate_camera_poses(
     chosen = _spread(frames, poses)
 
     try:
-        adjusted = adjust(chosen, poses, config.limb_scale_std)
+        adjusted, used_frames = _adjust_without_outliers(chosen, poses, config)
     except np.linalg.LinAlgError:
         raise CameraPosesError("the people leave the cameras' poses open") from None
     focal = np.array([_focal_px(stream) for stream in streams])
-    result = _summary(adjusted, focal, len(chosen))
+    result = _summary(adjusted, focal, used_frames)
     _check(names, result)
     return result
 
@@ -150,8 +156,8 @@ def _chained(
     names: Sequence[str],
     links: Mapping[tuple[int, int], RelativePose],
 ) -> tuple[np.ndarray, dict[tuple[int, int], RelativePose]]:
-    """Poses (C, 4, 4) in the frame of the first camera, and the links that connect them: those with
-    the most frames first."""
+    """Poses (C, 4, 4) in the frame of the first camera, and the links that connect them: those that
+    fit best first."""
     poses = np.tile(np.eye(4), (len(names), 1, 1))
     known = {0}
     used = {}
@@ -160,7 +166,7 @@ def _chained(
         if not ends:
             raise CameraPosesError(_not_connected(names, known))
 
-        first, second = max(ends, key=lambda pair: links[pair].frames)
+        first, second = max(ends, key=lambda pair: links[pair].score)
         link = links[first, second]
         used[first, second] = link
         step = np.eye(4)
@@ -240,6 +246,28 @@ def _spread(
 
     first = np.argsort(ranks, kind="stable")[:MOST_PERSON_FRAMES]
     return [frames[index] for index in np.sort(order[first])]
+
+
+def _adjust_without_outliers(
+    frames: Sequence[PersonFrame],
+    poses: np.ndarray,
+    config: FusionConfig,
+) -> tuple[Adjusted, int]:
+    """Adjusted poses, and how many frames made them: those left out fit far worse than the
+    others, since a camera shows somebody else there, or has exchanged left and right."""
+    adjusted = adjust(frames, poses, config.limb_scale_std)
+    for _ in range(ROUNDS):
+        clipped = np.minimum(adjusted.distance, FITTING) ** 2
+        total = np.bincount(adjusted.frame, weights=clipped)
+        mean = total / np.bincount(adjusted.frame)
+        good = mean <= OUTLYING * np.median(mean) + 1e-6
+        if good.all():
+            break
+
+        frames = [frame for frame, keep in zip(frames, good) if keep]
+        adjusted = adjust(frames, adjusted.poses, config.limb_scale_std)
+
+    return adjusted, len(frames)
 
 
 def _summary(

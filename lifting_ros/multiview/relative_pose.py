@@ -78,8 +78,8 @@ class RelativePose(NamedTuple):
     """(3,) place of the second camera."""
     matches: list[tuple[int, int]]
     """Ids of the tracks that are the same person."""
-    frames: int
-    """Frames of those."""
+    score: float
+    """How many keypoints agree, each counting 1 where it fits exactly."""
 
 
 class TrackPair:
@@ -138,8 +138,7 @@ def relative_pose(
     no two tracks fit."""
     pairs = _track_pairs(first, second)
     rng = np.random.default_rng(0)
-    best = None
-    best_score = 0.0
+    best: RelativePose | None = None
     for pair in pairs[:_MOST_PAIRS]:
         if best is not None and pair.ids in best.matches:
             continue
@@ -149,11 +148,9 @@ def relative_pose(
             if scaled is None:
                 continue
             score, accepted = _agreement(pairs, rotation, scaled)
-            if score > best_score:
-                frames = sum(len(one.times) for one in accepted)
+            if score > (best.score if best is not None else 0.0):
                 matches = [one.ids for one in accepted]
-                best = RelativePose(rotation, scaled, matches, frames)
-                best_score = score
+                best = RelativePose(rotation, scaled, matches, score)
 
     return best
 

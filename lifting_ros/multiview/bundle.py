@@ -249,7 +249,8 @@ class _Problem:
         return number
 
     def _add_keypoints(self) -> None:
-        """Frame (K,), camera (K,), point (K,), ray (K, 2) and whitening matrix (K, 2, 2) of each keypoint."""
+        """Of each keypoint the frame (K,), camera (K,), point (K,), ray (K, 2) and whitening matrix
+        (K, 2, 2)."""
         frame_of = []
         camera = []
         point = []

@@ -20,6 +20,7 @@ NAMES = ("front", "side", "rear")
 WALK = walker(seconds=2.0)
 OTHER = walker((0.5, -0.8), (-0.7, 0.9), 2.0)
 THIRD = walker((-0.9, 0.9), (0.9, 0.7), 2.0)
+LONG = np.concatenate([WALK, THIRD, OTHER])
 PERIOD_NS = round(1e9 / FPS)
 
 
@@ -74,11 +75,10 @@ def test_exact_keypoints_give_exact_poses(angle, distorted):
 def test_noise_gives_poses_within_the_stated_std(seed):
     rng = np.random.default_rng(seed)
     views = around((0, 90))
-    found = estimate([stream_of(view, {1: WALK}, rng, 5.0) for view in views])
+    found = estimate([stream_of(view, {1: LONG}, rng, 5.0) for view in views])
     ((turn, away, scale),) = errors_of(found, views)
     assert turn < 1.5 and away < 1.5 and abs(scale - 1) < 0.05
-    assert turn < 3 * np.degrees(found.rotation_std_rad[1])
-    assert found.rotation_std_rad[1] < np.radians(2.0)
+    assert turn < 3 * np.degrees(found.rotation_std_rad[1]) < 3
     assert abs(scale - 1) * 5.66 < 3 * found.place_std_m[1] < 1.5
     assert (1 < found.reprojection_px).all() and (found.reprojection_px < 6).all()
 
@@ -135,8 +135,8 @@ def test_exchanged_sides_are_outliers():
     second = stream_of(views[1], {1: WALK}, rng, change=exchanged)
     found = estimate([first, second])
     ((turn, away, scale),) = errors_of(found, views)
-    assert turn < 1.5 and away < 1.5 and abs(scale - 1) < 0.06
-    assert 0.7 < found.fitting < 1
+    assert turn < 2 and away < 1 and abs(scale - 1) < 0.05
+    assert found.person_frames < 50 and found.fitting > 0.99
 
 
 def test_wrong_person_in_some_frames_is_an_outlier():
@@ -147,7 +147,7 @@ def test_wrong_person_in_some_frames_is_an_outlier():
     first = stream_of(views[0], {1: WALK}, rng)
     second = stream_of(views[1], {1: wrong}, rng)
     ((turn, away, scale),) = errors_of(estimate([first, second]), views)
-    assert turn < 1.5 and away < 1.5 and abs(scale - 1) < 0.06
+    assert turn < 2 and away < 1 and abs(scale - 1) < 0.05
 
 
 def test_people_whom_one_camera_sees_change_nothing():
@@ -156,7 +156,7 @@ def test_people_whom_one_camera_sees_change_nothing():
     first = stream_of(views[0], {1: WALK, 2: OTHER}, rng)
     second = stream_of(views[1], {1: THIRD, 2: WALK}, rng)
     ((turn, away, scale),) = errors_of(estimate([first, second]), views)
-    assert turn < 1.5 and away < 1.5 and abs(scale - 1) < 0.06
+    assert turn < 2 and away < 1 and abs(scale - 1) < 0.05
 
 
 def test_same_input_gives_the_same_poses():

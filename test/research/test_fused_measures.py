@@ -44,6 +44,9 @@ def test_more_cameras_are_better(data, monkeypatch):
     errors = [row["absolute mm"] for row in rows.values()]
     assert list(rows) == ["1 camera", "2 cameras", "3 cameras", "4 cameras"]
     assert errors[1] < errors[0] / 3 and errors[3] < errors[1]
+    placed = tables.pop("places of cameras, 5 px noise")
+    assert placed["2 cameras, 20 s"]["rotation deg"] < 2
+    assert placed["4 cameras, 20 s"]["direction deg"] < 1
     for title, rows in tables.items():
         for row in rows.values():
             assert row["wrong per 1000"] == 0 and row["missing"] == 0, title

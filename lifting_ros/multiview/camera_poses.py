@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lifting_ros.errors import LiftingError
-from lifting_ros.multiview.bundle import Adjusted, PersonFrame, adjust
+from lifting_ros.multiview.bundle import Adjusted, PersonFrame, Prior, adjust
 from lifting_ros.multiview.fusion_config import FusionConfig
 from lifting_ros.multiview.relative_pose import (
     LEAST_FRAMES,
@@ -48,7 +48,7 @@ OUTLYING = 2.5
 ROUNDS = 4
 """Times at most that frames are left out."""
 
-LARGEST_ROTATION_STD = np.radians(5.0)
+LARGEST_ROTATION_STD = np.radians(7.0)
 """A camera whose rotation is less certain, in rad, is not determined."""
 
 LARGEST_PLACE_STD = 0.25
@@ -90,14 +90,18 @@ def estimate_camera_poses(
     leave a camera's pose open.
     """
     config = config or FusionConfig()
-    tracks = [_tracks_by_time(stream) for stream in _at_common_times(streams, config)]
-    links = _links(tracks)
-    poses, used = _chained(names, links)
-    frames = _person_frames(tracks, used)
+    stamps = _common_times(streams)
+    tracks = [_tracks_by_time(stream, stamps, config) for stream in streams]
+    stamps_s = (np.array(stamps) - min(stamps, default=0)) / 1e9
+    links = _links(tracks, stamps_s)
+    poses, skeleton_poses, used = _chained(names, links)
+    frames = _person_frames(tracks, used, stamps_s)
     chosen = _spread(frames, poses)
+    people = np.median([_place(frame, skeleton_poses) for frame in chosen], axis=0)
+    prior = Prior(skeleton_poses, people, config.limb_scale_std)
 
     try:
-        adjusted, used_frames = _adjust_without_outliers(chosen, poses, config)
+        adjusted, used_frames = _adjust_without_outliers(chosen, poses, prior)
     except np.linalg.LinAlgError:
         raise CameraPosesError("the people leave the cameras' poses open") from None
     focal = np.array([_focal_px(stream) for stream in streams])
@@ -106,29 +110,24 @@ def estimate_camera_poses(
     return result
 
 
-def _at_common_times(
-    streams: Sequence[CameraStream],
-    config: FusionConfig,
-) -> list[list[list[Sighting]]]:
-    """The sightings of each camera at each common time."""
+def _common_times(streams: Sequence[CameraStream]) -> list[int]:
+    """At most MOST_TIMES common times, evenly spread."""
     stamps = common_stamps(streams)
     chosen = np.linspace(0, len(stamps) - 1, min(len(stamps), MOST_TIMES)).astype(int)
-    found = []
-    for stream in streams:
-        of_camera = []
-        for index in chosen:
-            frame = stream.at(stamps[index], 0.0)
-            of_camera.append(sightings_of(frame, config) if frame is not None else [])
-        found.append(of_camera)
-
-    return found
+    return [stamps[index] for index in chosen]
 
 
-def _tracks_by_time(sightings: Sequence[Sequence[Sighting]]) -> dict[int, dict[int, Sighting]]:
-    """The tracks of a camera by id; persons without one are left out."""
+def _tracks_by_time(
+    stream: CameraStream,
+    stamps: Sequence[int],
+    config: FusionConfig,
+) -> dict[int, dict[int, Sighting]]:
+    """The tracks of a camera by id, each by the number of the time; persons without an id are left
+    out."""
     tracks: dict[int, dict[int, Sighting]] = {}
-    for time, those in enumerate(sightings):
-        for one in those:
+    for time, stamp in enumerate(stamps):
+        frame = stream.at(stamp, 0.0)
+        for one in sightings_of(frame, config) if frame is not None else []:
             if one.person.id:
                 tracks.setdefault(one.person.id, {})[time] = one
 
@@ -141,11 +140,12 @@ def _focal_px(stream: CameraStream) -> float:
 
 def _links(
     tracks: Sequence[Mapping[int, Track]],
+    stamps_s: np.ndarray,
 ) -> dict[tuple[int, int], RelativePose]:
     """The relative pose of each pair of cameras that see somebody together."""
     links = {}
     for first, second in combinations(range(len(tracks)), 2):
-        found = relative_pose(tracks[first], tracks[second])
+        found = relative_pose(tracks[first], tracks[second], stamps_s)
         if found is not None:
             links[first, second] = found
 
@@ -155,10 +155,10 @@ def _links(
 def _chained(
     names: Sequence[str],
     links: Mapping[tuple[int, int], RelativePose],
-) -> tuple[np.ndarray, dict[tuple[int, int], RelativePose]]:
-    """Poses (C, 4, 4) in the frame of the first camera, and the links that connect them: those that
-    fit best first."""
-    poses = np.tile(np.eye(4), (len(names), 1, 1))
+) -> tuple[np.ndarray, np.ndarray, dict[tuple[int, int], RelativePose]]:
+    """Poses (C, 4, 4) in the frame of the first camera, those that the skeletons alone say, and the
+    links that connect the cameras: those that fit best first."""
+    both = np.tile(np.eye(4), (2, len(names), 1, 1))
     known = {0}
     used = {}
     while len(known) < len(names):
@@ -169,17 +169,30 @@ def _chained(
         first, second = max(ends, key=lambda pair: links[pair].score)
         link = links[first, second]
         used[first, second] = link
-        step = np.eye(4)
-        step[:3, :3] = link.rotation
-        step[:3, 3] = link.translation_m
+        steps = np.stack(
+            [
+                _matrix(link.rotation, link.translation_m),
+                _matrix(link.skeleton_rotation, link.skeleton_translation_m),
+            ]
+        )
         if first in known:
-            poses[second] = poses[first] @ step
-            known.add(second)
+            both[:, second] = both[:, first] @ steps
         else:
-            poses[first] = poses[second] @ np.linalg.inv(step)
-            known.add(first)
+            both[:, first] = both[:, second] @ np.linalg.inv(steps)
+        known |= {first, second}
 
-    return poses, used
+    return both[0], both[1], used
+
+
+def _matrix(
+    rotation: np.ndarray,
+    translation: np.ndarray,
+) -> np.ndarray:
+    """Pose (4, 4)."""
+    pose = np.eye(4)
+    pose[:3, :3] = rotation
+    pose[:3, 3] = translation
+    return pose
 
 
 def _not_connected(
@@ -197,6 +210,7 @@ def _not_connected(
 def _person_frames(
     tracks: Sequence[Mapping[int, Track]],
     links: Mapping[tuple[int, int], RelativePose],
+    stamps_s: np.ndarray,
 ) -> list[PersonFrame]:
     """Who is seen by two cameras or more at a time, from the tracks that the links say are the same
     person."""
@@ -219,10 +233,10 @@ def _person_frames(
 
     order = {number: index for index, number in enumerate(sorted(set(persons.values())))}
     frames = []
-    for (number, _), sightings in sorted(found.items()):
+    for (number, time), sightings in sorted(found.items()):
         seen = sum(one.seen for one in sightings.values())
         if (np.array(seen) >= 2).sum() >= LEAST_KEYPOINTS:
-            frames.append(PersonFrame(order[number], sightings))
+            frames.append(PersonFrame(order[number], float(stamps_s[time]), sightings))
 
     return frames
 
@@ -237,10 +251,8 @@ def _spread(
     taken: dict[tuple[object, ...], int] = {}
     ranks = []
     for index in order:
-        sightings = frames[index].sightings
-        camera, one = next(iter(sightings.items()))
-        place = poses[camera, :3, :3] @ one.person.skeleton_3d.root_m + poses[camera, :3, 3]
-        cell = (*np.floor(place / CELL_M), *sorted(sightings))
+        place = _place(frames[index], poses)
+        cell = (*np.floor(place / CELL_M), *sorted(frames[index].sightings))
         taken[cell] = taken.get(cell, 0) + 1
         ranks.append(taken[cell])
 
@@ -248,14 +260,24 @@ def _spread(
     return [frames[index] for index in np.sort(order[first])]
 
 
+def _place(
+    frame: PersonFrame,
+    poses: np.ndarray,
+) -> np.ndarray:
+    """Where a person is (3,) in the common frame, as one of the cameras says."""
+    camera, one = next(iter(frame.sightings.items()))
+    pose: np.ndarray = poses[camera]
+    return pose[:3, :3] @ one.person.skeleton_3d.root_m + pose[:3, 3]
+
+
 def _adjust_without_outliers(
     frames: Sequence[PersonFrame],
     poses: np.ndarray,
-    config: FusionConfig,
+    prior: Prior,
 ) -> tuple[Adjusted, int]:
     """Adjusted poses, and how many frames made them: those left out fit far worse than the
     others, since a camera shows somebody else there, or has exchanged left and right."""
-    adjusted = adjust(frames, poses, config.limb_scale_std)
+    adjusted = adjust(frames, poses, prior)
     for _ in range(ROUNDS):
         clipped = np.minimum(adjusted.distance, FITTING) ** 2
         total = np.bincount(adjusted.frame, weights=clipped)
@@ -265,7 +287,7 @@ def _adjust_without_outliers(
             break
 
         frames = [frame for frame, keep in zip(frames, good) if keep]
-        adjusted = adjust(frames, adjusted.poses, config.limb_scale_std)
+        adjusted = adjust(frames, adjusted.poses, prior)
 
     return adjusted, len(frames)
 

@@ -3,9 +3,9 @@
 
 Who is who is not known. Each pair of tracks that share frames is a hypothesis. Its start is the
 rotation that turns the skeletons of the one camera, relative to their roots, into those of the
-other (Kabsch), and the median difference of the roots. It is refined on the epipolar distances of
-the keypoints, each divided by its standard deviation (Sampson's distance; Hartley and Zisserman,
-Multiple View Geometry, section 11.4.3):
+other (Kabsch), and the median difference of the roots. Near it, it is refined on the epipolar
+distances of the keypoints, each divided by its standard deviation (Sampson's distance; Hartley and
+Zisserman, Multiple View Geometry, section 11.4.3):
 
     d = x_a' E x_b / sqrt(g_a S_a g_a' + g_b S_b g_b'),   E = [t]x R
 
@@ -56,6 +56,15 @@ _SUBSETS = 4
 
 _SUBSET_FRAMES = 3
 
+ROTATION_PRIOR_STD = np.radians(10.0)
+"""Standard deviation of the rotation that the skeletons say, rad."""
+
+DIRECTION_PRIOR_STD = 0.12
+"""Likewise of the place, divided by the distance."""
+
+ALIKE_S = 0.33
+"""Keypoints of a person have much the same errors for this time: its frames count as one."""
+
 _STRETCHES = (40.0, 8.0, 2.0)
 """Scales of the robust loss, one after the other: the start may be 20 degrees off."""
 
@@ -78,6 +87,10 @@ class RelativePose(NamedTuple):
     """(3,) place of the second camera."""
     matches: list[tuple[int, int]]
     """Ids of the tracks that are the same person."""
+    skeleton_rotation: np.ndarray
+    """(3, 3) what the skeletons alone say."""
+    skeleton_translation_m: np.ndarray
+    """(3,) likewise."""
     score: float
     """How many keypoints agree, each counting 1 where it fits exactly."""
 
@@ -91,8 +104,10 @@ class TrackPair:
         first: Track,
         second: Track,
         times: Sequence[int],
+        stamps_s: np.ndarray,
     ):
         self.ids = ids
+        self.stamps_s = stamps_s[list(times)]
         self.times = list(times)
         self.sightings = [(first[time], second[time]) for time in times]
 
@@ -133,10 +148,11 @@ def noise_of(
 def relative_pose(
     first: Mapping[int, Track],
     second: Mapping[int, Track],
+    stamps_s: np.ndarray,
 ) -> RelativePose | None:
     """The pose of the second camera relative to the first one, from their tracks by id; None where
-    no two tracks fit."""
-    pairs = _track_pairs(first, second)
+    no two tracks fit. stamps_s: of the times by their number."""
+    pairs = _track_pairs(first, second, stamps_s)
     rng = np.random.default_rng(0)
     best: RelativePose | None = None
     for pair in pairs[:_MOST_PAIRS]:
@@ -150,7 +166,8 @@ def relative_pose(
             score, accepted = _agreement(pairs, rotation, scaled)
             if score > (best.score if best is not None else 0.0):
                 matches = [one.ids for one in accepted]
-                best = RelativePose(rotation, scaled, matches, score)
+                said = _from_skeletons([(one, one.some(_MOST_FRAMES)) for one in accepted])
+                best = RelativePose(rotation, scaled, matches, *said, score)
 
     return best
 
@@ -158,6 +175,7 @@ def relative_pose(
 def _track_pairs(
     first: Mapping[int, Track],
     second: Mapping[int, Track],
+    stamps_s: np.ndarray,
 ) -> list[TrackPair]:
     """The pairs of tracks that share enough frames, those with the most first."""
     pairs = []
@@ -170,7 +188,7 @@ def _track_pairs(
                 if (track[time].seen & partner[time].seen).sum() >= LEAST_KEYPOINTS
             ]
             if len(times) >= LEAST_FRAMES:
-                pairs.append(TrackPair((one, other), track, partner, times))
+                pairs.append(TrackPair((one, other), track, partner, times, stamps_s))
 
     return sorted(pairs, key=lambda pair: -len(pair.times))
 
@@ -185,24 +203,34 @@ def _starts(
     for _ in range(_SUBSETS):
         subsets.append(rng.choice(every, min(_SUBSET_FRAMES, len(every)), replace=False))
 
-    return [_from_skeletons(pair, subset) for subset in subsets]
+    return [_from_skeletons([(pair, subset)]) for subset in subsets]
 
 
 def _from_skeletons(
-    pair: TrackPair,
-    frames: np.ndarray,
+    parts: Sequence[tuple[TrackPair, np.ndarray]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rotation (3, 3) and translation (3,) that the skeletons of some frames say."""
-    one = pair.pose[0, frames].reshape(-1, 3)
-    other = pair.pose[1, frames].reshape(-1, 3)
-    variance = pair.pose_variance[frames].ravel()
-    known = np.isfinite(one).all(1) & np.isfinite(other).all(1) & np.isfinite(variance)
-    weight = 1 / (variance[known] + TINY_M2**0.5)
+    """Rotation (3, 3) and translation (3,) that the skeletons of some frames of pairs say."""
+    poses = np.concatenate([pair.pose[:, frames] for pair, frames in parts], axis=1)
+    roots = np.concatenate([pair.root[:, frames] for pair, frames in parts], axis=1)
+    variance = np.concatenate([pair.pose_variance[frames] for pair, frames in parts])
+    one, other = poses.reshape(2, -1, 3)
+    known = np.isfinite(one).all(1) & np.isfinite(other).all(1) & np.isfinite(variance.ravel())
+    weight = 1 / (variance.ravel()[known] + TINY_M2**0.5)
 
     turn, _ = Rotation.align_vectors(one[known], other[known], weight)
     rotation = turn.as_matrix()
-    apart = pair.root[0, frames] - pair.root[1, frames] @ rotation.T
+    apart = roots[0] - roots[1] @ rotation.T
     return rotation, np.median(apart, axis=0)
+
+
+def frames_alike(
+    persons: np.ndarray,
+    stamps_s: np.ndarray,
+) -> float:
+    """Mean number of frames of the same person (N,) within ALIKE_S, of N frames at stamps (N,)."""
+    windows = np.floor(stamps_s / ALIKE_S)
+    distinct = np.unique(np.stack([persons, windows]), axis=1)
+    return len(stamps_s) / distinct.shape[1]
 
 
 def _refined(
@@ -219,14 +247,20 @@ def _refined(
     rays = pair.rays[:, frames][:, seen]
     covariance = pair.covariance[:, frames][:, seen]
 
-    def residuals(state: np.ndarray) -> np.ndarray:
+    alike = frames_alike(np.zeros(len(frames)), pair.stamps_s[frames])
+    certainty = np.sqrt(alike)
+
+    def residuals(state: np.ndarray, stretch: float) -> np.ndarray:
         turned = Rotation.from_rotvec(state[:3]).as_matrix() @ rotation
-        distance = epipolar_distances(turned, state[3:], rays, covariance)
-        length = np.linalg.norm(state[3:]) - 1
-        return np.append(distance, 1e3 * length)
+        distance = epipolar_distances(turned, state[3:], rays, covariance) / stretch
+        robust = stretch * np.sign(distance) * np.sqrt(np.log1p(distance**2))  # Cauchy's loss
+        turn = certainty * state[:3] / ROTATION_PRIOR_STD
+        moved = certainty * (state[3:] - unit) / DIRECTION_PRIOR_STD
+        length = 1e3 * (np.linalg.norm(state[3:]) - 1)
+        return np.concatenate([robust, turn, moved, [length]])
 
     for stretch in _STRETCHES:
-        found = least_squares(residuals, state, loss="cauchy", f_scale=stretch, max_nfev=12)
+        found = least_squares(residuals, state, args=(stretch,), max_nfev=12)
         state = found.x
 
     turned = Rotation.from_rotvec(state[:3]).as_matrix() @ rotation

@@ -16,8 +16,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import yaml
+from scipy.spatial.transform import Rotation
+
 from lifting_ros.config import ConfigError, read_yaml
 from lifting_ros.geometry.transform_tree import TransformTree
+from lifting_ros.io.atomic import replacing
 
 
 def read_extrinsics(path: str | Path) -> tuple[str, TransformTree]:
@@ -41,6 +46,33 @@ def read_extrinsics(path: str | Path) -> tuple[str, TransformTree]:
         except ValueError as error:
             raise ConfigError(f"{where}: {error}") from None
     return frame, tree
+
+
+def write_extrinsics(
+    path: str | Path,
+    frame: str,
+    poses: Mapping[str, np.ndarray],
+) -> None:
+    """Write what `read_extrinsics` reads, whole or not at all.
+
+    poses: (4, 4) from each optical frame to `frame`, which has to be none of them.
+    """
+    cameras = {}
+    for name, pose in poses.items():
+        translation, rotation = translation_and_rotation(pose)
+        cameras[name] = {"translation": translation, "rotation": rotation}
+
+    values = {"frame": frame, "cameras": cameras}
+    text = yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=100)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def translation_and_rotation(pose: np.ndarray) -> tuple[list[float], list[float]]:
+    """Translation (m) and quaternion (x, y, z, w) of a pose (4, 4), to a micrometre or so."""
+    quaternion = Rotation.from_matrix(pose[:3, :3]).as_quat(canonical=True)
+    translation = [round(float(value), 6) for value in pose[:3, 3]]
+    return translation, [round(float(value), 8) for value in quaternion]
 
 
 def _numbers(pose: Any, key: str, count: int, where: str) -> list[float]:

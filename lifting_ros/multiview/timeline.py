@@ -39,6 +39,11 @@ class CameraStream:
         self._frames.append(frame)
         return True
 
+    @property
+    def newest(self) -> CameraFrame:
+        """The last frame; IndexError where there is none."""
+        return self._frames[-1]
+
     def drop_before(self, stamp_ns: int) -> None:
         """Forget the frames before a time."""
         old = bisect_left(self.stamps_ns, stamp_ns)

@@ -45,8 +45,10 @@ def optical(name: str) -> str:
     return f"{name}_optical_frame"
 
 
-def make_bag(folder: Path, names=NAMES, tf: bool = True, info_frame=optical) -> Path:
-    """A bag as the node with two cameras makes it; the second one is later."""
+def make_bag(
+    folder: Path, names=NAMES, tf: bool = True, info_frame=optical, walk=JOINTS, also=()
+) -> Path:
+    """A bag as the node with two cameras makes it; the second one is later. also: more TF."""
     rng = np.random.default_rng(0)
     with BagWriter(folder) as writer:
         for name, view in zip(names, VIEWS):
@@ -55,7 +57,7 @@ def make_bag(folder: Path, names=NAMES, tf: bool = True, info_frame=optical) -> 
             )
             shift = LATE_NS * names.index(name)
             put(writer, f"/{name}/camera_info", camera_info(info_frame(name)))
-            for number, joints in enumerate(JOINTS):
+            for number, joints in enumerate(walk):
                 stamp = bags.START_NS + number * PERIOD_NS + shift
                 (frame,) = frames([view], [joints], rng)
                 to_camera = np.linalg.inv(view.pose)
@@ -65,6 +67,8 @@ def make_bag(folder: Path, names=NAMES, tf: bool = True, info_frame=optical) -> 
                 topics.write(Answer(header, persons), stamp)
         if tf:
             put(writer, "/tf_static", transforms(names))
+        for message in also:
+            put(writer, "/tf_static", message)
     return folder
 
 

@@ -12,7 +12,7 @@ from people import make_poses
 from lifting_ros.cli.main import main
 from lifting_ros.errors import LiftingError
 from lifting_ros.research.datasets.mocap import read_mocap
-from lifting_ros.research.evaluation import multiview
+from lifting_ros.research.evaluation import camera_placement, multiview
 
 
 @pytest.fixture
@@ -36,6 +36,7 @@ def data(tmp_path):
 
 def test_more_cameras_are_better(data, monkeypatch):
     monkeypatch.setattr(multiview, "RATE_HZ", 10.0)
+    monkeypatch.setattr(camera_placement, "SIZES", {"2 cameras": (2, 5)})
     out = data / "fused.json"
     command = ["evaluate", "fused", "--data", str(data), "--scenes", "1", "--json", str(out)]
     assert main(command) == 0
@@ -44,6 +45,8 @@ def test_more_cameras_are_better(data, monkeypatch):
     errors = [row["absolute mm"] for row in rows.values()]
     assert list(rows) == ["1 camera", "2 cameras", "3 cameras", "4 cameras"]
     assert errors[1] < errors[0] / 3 and errors[3] < errors[1]
+    placed = tables.pop("places of cameras, 5 px noise")
+    assert placed["2 cameras"]["rotation deg"] < 2 and placed["2 cameras"]["direction deg"] < 2
     for title, rows in tables.items():
         for row in rows.values():
             assert row["wrong per 1000"] == 0 and row["missing"] == 0, title

@@ -29,6 +29,7 @@ PERIOD_NS = 100_000_001
 OPTICAL_FRAME = "camera_optical_frame"
 STORE = get_typestore(Stores.ROS2_HUMBLE)
 STORE.register(get_types_from_msg("float64 charge\nstring[] cells\n", "strange_msgs/msg/Battery"))
+STORE.register(get_types_from_msg("sensor_msgs/Image rgb\n", "strange_msgs/msg/Rgbd"))
 BEST_EFFORT = Qos(
     QosHistory.KEEP_LAST,
     5,

@@ -128,15 +128,16 @@ def parser_of(verb: str) -> tuple[argparse.ArgumentParser, object]:
 
 def parameters(of: str) -> dict:
     from lifting_ros.ros.declaration import leaves
+    from lifting_ros.ros.fusion_parameters import FusionNodeConfig
     from lifting_ros.ros.parameters import NodeConfig
     from lifting_ros.ros.replay import ReplayConfig
 
-    return {
-        leaf.name: leaf
-        for leaf in leaves(
-            {"replay": ReplayConfig, "lifting_replay": ReplayConfig}.get(of, NodeConfig)()
-        )
+    others = {
+        "replay": ReplayConfig,
+        "lifting_replay": ReplayConfig,
+        "lifting_fusion": FusionNodeConfig,
     }
+    return {leaf.name: leaf for leaf in leaves(others.get(of, NodeConfig)())}
 
 
 def our_topics() -> set[str]:
@@ -370,13 +371,18 @@ def test_parameters_named_in_the_text_exist():
     assert used and used <= set(known), used - set(known)
 
 
-def test_table_of_parameters_is_that_of_the_node():
+def test_tables_of_parameters_are_those_of_the_nodes():
     from lifting_ros.ros.declaration import to_table
+    from lifting_ros.ros.fusion_parameters import FusionNodeConfig
     from lifting_ros.ros.parameters import NodeConfig
 
-    text = (ROOT / "docs" / "parameters.md").read_text(encoding="utf-8")
-    table = text.partition("<!-- table begins -->\n")[2].partition("<!-- table ends -->")[0]
-    assert table == to_table(NodeConfig), "python -m lifting_ros.ros.parameters --table"
+    for page, config, command in (
+        ("parameters.md", NodeConfig, "python -m lifting_ros.ros.parameters --table"),
+        ("several_cameras.md", FusionNodeConfig, "python -m lifting_ros.ros.fusion_parameters"),
+    ):
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        table = text.partition("<!-- table begins -->\n")[2].partition("<!-- table ends -->")[0]
+        assert table == to_table(config), command
 
 
 def test_links_lead_somewhere():

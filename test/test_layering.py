@@ -8,7 +8,8 @@ import ast
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "lifting_ros"
-RUNTIME = {"geometry", "detection", "keypoints", "prior", "lifting", "tracking", "io", "viz"}
+RUNTIME = {"geometry", "detection", "keypoints", "prior", "lifting", "tracking", "multiview"}
+RUNTIME |= {"io", "viz"}
 SHARED = ""
 """The modules beside the rooms: types, configuration, skeleton, estimator."""
 
@@ -18,7 +19,16 @@ ALLOWED = dict.fromkeys({*RUNTIME, SHARED}, {*RUNTIME, SHARED}) | {
     "cli": {"cli", "ros", "research", *RUNTIME, SHARED},
 }
 STANDARD = set(__import__("sys").stdlib_module_names)
-ALGORITHM = {"geometry", "detection", "keypoints", "prior", "lifting", "tracking", SHARED}
+ALGORITHM = {
+    "geometry",
+    "detection",
+    "keypoints",
+    "prior",
+    "lifting",
+    "tracking",
+    "multiview",
+    SHARED,
+}
 ALGORITHM_LIBRARIES = {"numba", "numpy", "torch", "scipy", "safetensors", "yaml"}
 ALGORITHM_LIBRARIES |= {"openvino", "onnx", "onnxruntime", "onnxscript"}  # optional runtimes
 

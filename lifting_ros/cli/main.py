@@ -22,6 +22,8 @@ VERBS = {
     "estimate": "persons in an image, a folder of images, a video, a camera device or a bag",
     "bag": "add poses to a recorded bag; no image is dropped",
     "record": "record topics into a bag, without rosbag2",
+    "fuse": "one skeleton a person from the poses of several calibrated cameras in a bag",
+    "calibrate-cameras": "where several cameras are, from the people that they see",
     "poses": "write recorded poses for other tools: CSV, JSON, Parquet, TRC, C3D, BVH",
     "view": "show recorded poses in a 3D viewer",
     "detect": "find 2D keypoints in images",

@@ -135,8 +135,8 @@ class Camera:
         if self.model == "equidistant":
             return _distort_equidistant(normalised, self.distortion)
 
-        missing = 12 - len(self.distortion)
-        coefficients = np.pad(self.distortion, (0, missing))
+        coefficients = np.zeros(12)
+        coefficients[: len(self.distortion)] = self.distortion
         return _distort_brown(normalised, coefficients)
 
     def undistort(self, distorted: np.ndarray) -> np.ndarray:

@@ -169,6 +169,10 @@ class TransformTree:
         target_to_common = self._compose(target_part, stamp_ns)
         return np.linalg.inv(target_to_common) @ source_to_common
 
+    def root_of(self, frame: str) -> str:
+        """The frame's last ancestor; itself where it has none. TransformError for a loop."""
+        return self._chain_to_root(plain_frame(frame))[-1]
+
     def _why_apart(
         self,
         source: str,

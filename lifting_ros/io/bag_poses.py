@@ -69,7 +69,7 @@ def read_bag(path: Path, topic: str = "") -> BagPoses:
     in_image = _flat_of_each(found[TYPE_3D], found[TYPE_2D])
     frames = []
     for lifted, flat in zip(found[TYPE_3D], in_image, strict=True):
-        frames.append(_frame(lifted.key[1], lifted.message, flat))
+        frames.append(frame_of(lifted.key[1], lifted.message, flat))
     return BagPoses(tuple(frames), counts)
 
 
@@ -118,8 +118,8 @@ def topic_counts(path: Path, *types: str) -> dict[str, int]:
 
 
 def read_messages(path: Path, topic: str, *types: str) -> Iterator[tuple[int, Any]]:
-    """Stamp (ns) and message of each image or camera_info of a topic, in the bag's order; those
-    that do not decode are left out."""
+    """Stamp (ns) and message of each image, camera_info or TFMessage of a topic, in the bag's
+    order; those that do not decode are left out. A TFMessage has no stamp: 0."""
     store = get_typestore(Stores.LATEST)
     message: Any
     with _opened(path) as reader:
@@ -133,7 +133,8 @@ def read_messages(path: Path, topic: str, *types: str) -> Iterator[tuple[int, An
                 message = store.deserialize_cdr(data, connection.msgtype)
             except SerdeError:
                 continue
-            yield _stamp(message.header), message
+            header = getattr(message, "header", None)
+            yield _stamp(header) if header else 0, message
 
 
 def joint_shares(frames: tuple[PoseFrame, ...]) -> dict[JointStatus, float]:
@@ -206,15 +207,17 @@ def _stamp(header: Any) -> int:
     return header.stamp.sec * 10**9 + header.stamp.nanosec
 
 
-def _frame(stamp: int, in_space: Any, in_image: Any | None) -> PoseFrame:
-    """The frame of a Skeleton3DArray and of its Skeleton2DArray, if any."""
+def frame_of(stamp: int, in_space: Any, in_image: Any | None) -> PoseFrame:
+    """The frame of a Skeleton3DArray and of its Skeleton2DArray, if any: those of rosbags or of
+    rclpy."""
     lifted = in_space.skeletons
     flat = in_image.skeletons if in_image is not None else ()
+    image_frame = in_image.header.frame_id if in_image is not None else ""
     if len(flat) != len(lifted):
         flat = [None] * len(lifted)
     persons = [_person(*pair) for pair in zip(flat, lifted, strict=True)]
 
-    return PoseFrame(stamp, in_space.header.frame_id, tuple(persons))
+    return PoseFrame(stamp, in_space.header.frame_id, tuple(persons), image_frame)
 
 
 def _person(flat: Any | None, lifted: Any) -> Person:

@@ -73,16 +73,20 @@ def read_csv(path: str | Path) -> list[PoseFrame]:
     """
     try:
         with Path(path).open(encoding="utf-8", newline="") as file:
-            names, *rows = csv.reader(file, strict=True)
+            lines = list(csv.reader(file, strict=True))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except (OSError, csv.Error, ValueError) as error:
         raise DataError(f"{path}: not a readable CSV ({error})") from None
 
+    if not lines:
+        raise DataError(f"{path}: expected a line with the names of the columns, got an empty file")
+
+    names, *rows = lines
     width = len(names)
-    for row in rows:
+    for number, row in enumerate(rows, start=2):
         if len(row) != width:
-            raise DataError(f"{path}: expected {width} values in every row")
+            raise DataError(f"{path}: row {number}: expected {width} values, got {len(row)}")
 
     columns = _transposed(names, rows)
     return _frames_of(columns, path)

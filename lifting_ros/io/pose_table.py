@@ -92,6 +92,8 @@ class PoseFrame:
     frame_id: str
     """The coordinate frame of the joints; empty where it is not known."""
     persons: tuple[Person, ...]
+    image_frame_id: str = ""
+    """The optical frame of the image that the keypoints are in; empty where it is not known."""
 
 
 def keypoint_arrays(skeletons: Sequence[Skeleton2D]) -> Arrays:

@@ -16,6 +16,7 @@ from std_msgs.msg import Header
 
 from lifting_ros.errors import DataError
 from lifting_ros.io.atomic import beside
+from lifting_ros.io.pose_table import PoseFrame
 from lifting_ros.msg import SkeletonInfo
 from lifting_ros.ros.bag_estimation import Answer
 from lifting_ros.ros.bag_format import BagWriter, bag_qos
@@ -32,6 +33,8 @@ TYPES = {
     "markers": "visualization_msgs/msg/MarkerArray",
 }
 """Topics with poses, in the namespace of the node."""
+FUSED_TOPICS = ("skeletons_3d", "markers")
+"""Of several cameras: keypoints belong to a single image."""
 _INNER_NAME = "poses"
 """Name of the file while it is written. The index contains it, so it must be the same for every
 output."""
@@ -60,13 +63,19 @@ class PoseTopics:
     """The topics that are added to a bag."""
 
     def __init__(
-        self, writer: BagWriter, namespace: str, markers: MarkerConfig, info: SkeletonInfo
+        self,
+        writer: BagWriter,
+        namespace: str,
+        markers: MarkerConfig,
+        info: SkeletonInfo | None,
+        names: Iterable[str] = tuple(TYPES),
     ):
+        """names: of TYPES, the topics to write; info: None where `info` is not among them."""
         self._writer = writer
         self._builder = MarkerBuilder(markers)
         self._info = info
         self._store = typestore_of(list(TYPES.values()))
-        self._connections = {name: self._add(f"{namespace}/{name}", name) for name in TYPES}
+        self._connections = {name: self._add(f"{namespace}/{name}", name) for name in names}
 
     def _add(self, topic: str, name: str) -> Connection:
         qos = bag_qos(latched=True, depth=1) if name == "info" else bag_qos()
@@ -85,6 +94,9 @@ class PoseTopics:
         self._put("markers", self._builder.build(answer.persons, answer.header), time_ns)
 
     def _put(self, name: str, message: Any, time_ns: int) -> None:
+        if name not in self._connections:
+            return
+
         # The middleware leaves padding bytes uninitialised; rosbags writes zeros. Equal input must
         # give equal bytes.
         decoded = self._store.deserialize_cdr(serialize_message(message), TYPES[name])
@@ -103,6 +115,16 @@ def write_poses(
             stamp = Time(nanoseconds=frame.stamp_ns).to_msg()
             header = Header(stamp=stamp, frame_id=frame_id)
             topics.write(Answer(header, tuple(frame.persons)), frame.stamp_ns)
+
+
+def write_fused(out: Path, frames: Iterable[PoseFrame], namespace: str) -> None:
+    """Write a bag with persons in a common frame of several cameras, whole or not at all."""
+    with written_beside(out) as writer:
+        topics = PoseTopics(writer, namespace, MarkerConfig(), None, FUSED_TOPICS)
+        for frame in frames:
+            stamp = Time(nanoseconds=frame.stamp_ns).to_msg()
+            header = Header(stamp=stamp, frame_id=frame.frame_id)
+            topics.write(Answer(header, frame.persons), frame.stamp_ns)
 
 
 class OriginalTopics:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from rosbags.interfaces import Connection
 
 from lifting_ros.ros.bag_estimation import Answer
 from lifting_ros.ros.bag_format import BagWriter
-from lifting_ros.ros.bag_input import COMPRESSED, IMAGE, InputBag
+from lifting_ros.ros.bag_input import COMPRESSED, IMAGE, InputBag, definition_of
 from lifting_ros.ros.bag_output import OriginalTopics
 from lifting_ros.ros.blurred_images import blurred_data, blurred_file
 from lifting_ros.ros.conversions import ConversionError, header_ns
@@ -30,6 +31,12 @@ PICTURES = frozenset(
 )
 """Types of messages that show pictures."""
 
+_DRAWINGS = "visualization_msgs/"
+"""Its markers may have pictures for textures, and mostly have none."""
+
+_TYPE_INSIDE = re.compile(r"^(?:MSG|IDL): (\w+)/(?:msg/)?(\w+)$", re.MULTILINE)
+"""A type in the definition of another one that contains it."""
+
 
 class BlurredTopics(OriginalTopics):
     """Copies the topics of the input bag. Images of the camera get hidden heads; other pictures,
@@ -44,7 +51,7 @@ class BlurredTopics(OriginalTopics):
         self.rewritten = rewritten_topics(bag, topic)
         """Names of the topics whose images are rewritten."""
         self.left_out = sorted(
-            {c.topic for c in bag.connections if c.msgtype in PICTURES} - set(self.rewritten)
+            {c.topic for c in bag.connections if shows_pictures(c)} - set(self.rewritten)
         )
         """Names of the topics with pictures that are not copied."""
         self.dropped = 0
@@ -92,6 +99,19 @@ class BlurredTopics(OriginalTopics):
         blurred = blurred_data if connection.msgtype == IMAGE else blurred_file
         hidden = replace(message, data=blurred(message, regions, size))
         return self._bag.encode(connection, hidden)
+
+
+def shows_pictures(connection: Connection) -> bool:
+    """Whether messages are pictures or contain some, as those of RGB-D cameras do, by the bag's
+    definition of their type."""
+    if connection.msgtype in PICTURES:
+        return True
+    if connection.msgtype.startswith(_DRAWINGS):
+        return False
+
+    text, _ = definition_of(connection)
+    inside = {f"{package}/msg/{name}" for package, name in _TYPE_INSIDE.findall(text)}
+    return not inside.isdisjoint(PICTURES)
 
 
 def rewritten_topics(bag: InputBag, topic: str) -> list[str]:

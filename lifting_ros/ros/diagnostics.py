@@ -160,9 +160,10 @@ def status_of(part: Part, process: Mapping[str, str]) -> DiagnosticStatus:
 def process_values() -> dict[str, str]:
     """Memory of this process, and on the GPU where torch uses one."""
     values = {"memory [MB]": f"{memory_bytes() / 1e6:.0f}"}
-    torch = sys.modules.get("torch")  # not every runtime needs it
-    if torch is not None and torch.cuda.is_available():
-        values["GPU memory [MB]"] = f"{torch.cuda.memory_reserved() / 1e6:.0f}"
+    # Not every runtime needs torch, and another thread may be importing it just then
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    if cuda is not None and cuda.is_available():
+        values["GPU memory [MB]"] = f"{cuda.memory_reserved() / 1e6:.0f}"
 
     return values
 

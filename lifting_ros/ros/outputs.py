@@ -147,7 +147,9 @@ class Outputs:
         self._info.publish(info)
 
     def clear(self) -> None:
-        """Remove what would stay on display once nothing more is published: markers and bodies."""
+        """Remove what would stay on display once nothing more is published: markers and bodies.
+        Let go of the network of ~/debug_maps, too: the next one may have other weights."""
+        self._debug_maps.release()
         if self._is_wanted("~/markers"):
             message = self._markers.clear()
             if message.markers:

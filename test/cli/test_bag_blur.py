@@ -168,6 +168,19 @@ def test_images_of_unknown_people_are_left_out(tmp_path, capsys):
     assert len(pictures(out, RAW)) == len(pictures(out, FILES)) == 2
 
 
+def test_pictures_inside_other_messages_are_left_out(tmp_path, capsys):
+    messages = scene(1)
+    messages.append(("/rgbd", START_NS + 20, make("strange_msgs/Rgbd", rgb=image(RGB, START_NS))))
+    markers = make("visualization_msgs/MarkerArray", markers=[])
+    messages.append(("/markers", START_NS + 21, markers))
+    source = write_bag(tmp_path / "in", messages)
+    out = tmp_path / "out.mcap"
+    assert bag(source, out, "--blur-faces") == 0
+    assert f"left out: {OTHER}, /rgbd\n" in capsys.readouterr().err
+    topics = {row[0] for row in read_raw(out)}
+    assert "/markers" in topics and "/rgbd" not in topics
+
+
 def test_without_the_option_images_are_copied(tmp_path):
     source = write_bag(tmp_path / "in", scene())
     out = tmp_path / "out.mcap"

@@ -521,3 +521,17 @@ def test_wrong_values_in_a_csv_are_named(tmp_path, column, value, line):
     path.write_text("\n".join(",".join(row) for row in (names, first, *rows)))
     with pytest.raises(DataError, match=line):
         read_poses(path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "line"), [(0, "got an empty file"), (4, "row 4: expected 24 values, got 2")]
+)
+def test_cut_csv_says_where(tmp_path, lines, line):
+    path = tmp_path / "a.csv"
+    WRITERS[".csv"](path, recording())
+    kept = path.read_text().splitlines()[:lines]
+    if kept:
+        kept[-1] = ",".join(kept[-1].split(",")[:2])
+    path.write_text("\n".join(kept))
+    with pytest.raises(DataError, match=line):
+        read_poses(path)

@@ -93,14 +93,43 @@ def test_maps_of_the_best_person_while_somebody_looks(stage, made):
 
 def test_network_is_let_go_of_when_nobody_looks(stage, made):
     stage.node.start()
+    show_maps(stage)
+    stop_looking(stage)
+    stage.ask()
+    stage.spin(0.1)
+    assert stage.feed.outputs._debug_maps._inspector is None
+
+
+def test_network_is_let_go_of_with_the_last_listener(stage, made):
+    stage.node.start()
+    show_maps(stage)
+    for subscription in list(stage.peer.subscriptions):
+        stage.peer.destroy_subscription(subscription)
+    stage.until(lambda: not stage.subscribed(), "the end")  # no image comes any more
+    stage.spin(0.1)
+    assert stage.feed.outputs._debug_maps._inspector is None
+
+
+def test_network_is_loaded_anew_after_a_cleanup(stage, made):
+    stage.node.start()
+    show_maps(stage)
+    stage.node.trigger_deactivate()
+    stage.node.trigger_cleanup()
+    stage.node.start()
+    stage.until(stage.subscribed, "the subscription")
+    stage.ask()
+    stage.until(lambda: len(made) == 2, "another network")
+
+
+def show_maps(stage) -> None:
     stage.listen(Image, "/lifting/debug_maps")
     stage.connect()
     stage.until(lambda: stage.feed.outputs._is_wanted("~/debug_maps"), "the listener")
     stage.ask()
-    (subscription,) = [s for s in stage.peer.subscriptions if s.topic_name.endswith("debug_maps")]
     stage.until(lambda: stage.received["/lifting/debug_maps"], "an image")
+
+
+def stop_looking(stage) -> None:
+    (subscription,) = [s for s in stage.peer.subscriptions if s.topic_name.endswith("debug_maps")]
     stage.peer.destroy_subscription(subscription)
     stage.until(lambda: not stage.feed.outputs._is_wanted("~/debug_maps"), "the end")
-    stage.ask()
-    stage.spin(0.1)
-    assert stage.feed.outputs._debug_maps._inspector is None

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from lifting_ros.ros.diagnostics import Tally, memory_bytes
+import sys
+from types import ModuleType
+
+from lifting_ros.ros.diagnostics import Tally, memory_bytes, process_values
 
 
 def test_rates_ages_steps_and_drops_of_a_period():
@@ -57,3 +60,8 @@ def test_a_period_starts_afresh_but_drops_are_counted_on():
 
 def test_memory_is_that_of_a_process_with_numpy():
     assert 20e6 < memory_bytes() < 1e11
+
+
+def test_process_is_described_while_torch_is_being_imported(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))  # as another thread begins it
+    assert set(process_values()) == {"memory [MB]"}

@@ -133,7 +133,7 @@ def plain(parameters: dict) -> dict:
     }
 
 
-@pytest.mark.parametrize("file", ["lifting.launch.py", "demo.launch.py"])
+@pytest.mark.parametrize("file", ["lifting.launch.py", "demo.launch.py", "fusion.launch.py"])
 def test_arguments_have_descriptions_and_valid_defaults(described, file):
     arguments = [entity for entity in described(file) if kind(entity) == "DeclareLaunchArgument"]
     assert arguments
@@ -433,3 +433,19 @@ def test_demo_ends_when_another_process_ends(launched):
     context, _, _, on_exit = demo(launched, end="false")
     event = SimpleNamespace(action=None, returncode=0, process_name="lifting_node-1")
     assert [kind(action) for action in on_exit(event, context)] == ["Shutdown"]
+
+
+def test_fusion_gives_the_node_what_is_given(launched):
+    _, (node,) = launched(
+        "fusion.launch.py", cameras="front, rear", frame="map", rate_hz="15", params_file=""
+    )
+    assert node.kwargs["executable"] == "lifting_fusion"
+    (values,) = node.kwargs["parameters"]
+    assert plain(values) == {
+        "use_sim_time": False,
+        "cameras": ["front", "rear"],
+        "frame": "map",
+        "rate_hz": "15",
+    }
+    _, (node,) = launched("fusion.launch.py", params_file="mine.yaml")
+    assert node.kwargs["parameters"] == ["mine.yaml", {"use_sim_time": False}]

@@ -19,6 +19,7 @@ SUBVERBS = {
     "rendered": "2D and 3D, on rendered people with exact labels",
     "coverage": "the ellipsoids, on rendered people and videos through the whole pipeline",
     "angles": "joint angles of estimated poses, against the true joints of a video",
+    "fused": "one skeleton from several cameras, on the motion capture of DATA",
     "lifting": "the pose prior's lifter in detail, on the motion capture of DATA",
     "lifters": "every lifter in one table, on the motion capture of DATA",
     "subjects": "settings of the prior, on people left out of its fit",

@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node `lifting_fusion` as a class; `fusion_node` is its entry point.
+
+The executor's thread does everything: it pairs the messages of a camera, fuses what is due and
+publishes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.time import Time
+from rclpy.timer import Timer
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
+
+from lifting_ros.config import ConfigError
+from lifting_ros.geometry.camera import CameraError
+from lifting_ros.geometry.transform_tree import TransformError
+from lifting_ros.io.bag_cameras import camera_of_info
+from lifting_ros.io.bag_poses import frame_of
+from lifting_ros.msg import Skeleton2DArray, Skeleton3DArray
+from lifting_ros.multiview.live import FusedFrame, LiveFusion
+from lifting_ros.multiview.sighting import CameraFrame, View
+from lifting_ros.ros.conversions import persons_to_array_3d
+from lifting_ros.ros.declaration import Parameters
+from lifting_ros.ros.fusion_parameters import FusionNodeConfig, check_fusion
+from lifting_ros.ros.inputs import Channel, stamp_ns
+from lifting_ros.ros.markers import MarkerBuilder
+from lifting_ros.ros.runtime import STEADY, Throttle
+from lifting_ros.ros.transforms import TransformListener
+
+_POLL_PERIOD_S = 0.1
+"""Period at which publishers are looked for."""
+
+_SILENCE_S = 1.0
+"""After this time without an answer the markers are deleted: the cameras have fallen silent. After
+it, but not before `warn_period_s`, one that sends nothing is named."""
+
+_WAITING = 10
+"""Messages of a camera that wait for the other one of the same stamp."""
+
+SUCCESS = TransitionCallbackReturn.SUCCESS
+
+
+class FusedCamera:
+    """The topics of one camera. `take` gets each Skeleton3DArray with the Skeleton2DArray of the
+    same stamp and the last CameraInfo."""
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        name: str,
+        config: FusionNodeConfig,
+        take: Callable[[FusedCamera, Skeleton3DArray, Skeleton2DArray], None],
+    ):
+        self.name = name
+        self.info: CameraInfo | None = None
+        self.heard_s = time.monotonic()
+        """Monotonic time of the last pair, or of the beginning."""
+        self._take = take
+        self._flat: dict[int, Skeleton2DArray] = {}
+        self._lifted: dict[int, Skeleton3DArray] = {}
+
+        namespace = f"{name}/{config.skeletons}"
+        self._channels = [
+            Channel(node, kind, topic, on_message, config.qos)
+            for kind, topic, on_message in (
+                (Skeleton2DArray, f"{namespace}/skeletons_2d", self._on_2d),
+                (Skeleton3DArray, f"{namespace}/skeletons_3d", self._on_3d),
+                (CameraInfo, f"{name}/camera_info", self._on_info),
+            )
+        ]
+        self.topics = [channel.topic for channel in self._channels]
+
+    def subscribe_if(self, wanted: bool) -> None:
+        """Subscribe where there are publishers; or stop, and forget what was received."""
+        for channel in self._channels:
+            channel.subscribe_if(wanted)
+        if not wanted:
+            self.info = None
+            self._flat.clear()
+            self._lifted.clear()
+
+    def _on_info(self, message: CameraInfo) -> None:
+        self.info = message
+
+    def _on_2d(self, message: Skeleton2DArray) -> None:
+        self._flat[stamp_ns(message)] = message
+        self._match(stamp_ns(message))
+
+    def _on_3d(self, message: Skeleton3DArray) -> None:
+        self._lifted[stamp_ns(message)] = message
+        self._match(stamp_ns(message))
+
+    def _match(self, stamp: int) -> None:
+        if stamp in self._flat and stamp in self._lifted:
+            self.heard_s = time.monotonic()
+            self._take(self, self._lifted.pop(stamp), self._flat.pop(stamp))
+
+        for waiting in (self._flat, self._lifted):
+            while len(waiting) > _WAITING:
+                del waiting[next(iter(waiting))]
+
+
+class FusionNode(LifecycleNode):
+    """Skeletons of several cameras in, one skeleton a person out.
+
+    The constructor raises ConfigError in one line for an invalid parameter.
+    """
+
+    def __init__(self, **node_options):
+        super().__init__(
+            "lifting_fusion", automatically_declare_parameters_from_overrides=True, **node_options
+        )
+        self.parameters = Parameters(self, FusionNodeConfig, refuse=check_fusion)
+        self._skeletons = self.create_lifecycle_publisher(Skeleton3DArray, "~/skeletons_3d", 10)
+        self._markers = self.create_lifecycle_publisher(MarkerArray, "~/markers", 10)
+        self._warn = Throttle(self._log, lambda: self.config.warn_period_s)
+        self._builder = MarkerBuilder(self.config.markers)
+        self._published_s = 0.0
+        """Monotonic time of the last answer."""
+
+        # Made when activated
+        self._cameras: list[FusedCamera] = []
+        self._fusion: LiveFusion | None = None
+        self._transforms: TransformListener | None = None
+        self._timer: Timer | None = None
+
+    @property
+    def config(self) -> FusionNodeConfig:
+        """The parameters as they are now."""
+        return self.parameters.value
+
+    def start(self) -> None:
+        """Configure and activate; raises ConfigError in one line if that fails."""
+        if self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
+            raise ConfigError("the node did not start")
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Fix the parameters that are not live."""
+        self.parameters.in_use = True
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe."""
+        result = super().on_activate(state)
+        config = self.config
+        self._builder.configure(config.markers)
+        self._fusion = LiveFusion(config.fusion, config.rate_hz, config.delay_s)
+        self._cameras = [FusedCamera(self, name, config, self._on_frame) for name in config.cameras]
+        self._transforms = TransformListener(self)
+        self._transforms.subscribe_if(True)
+        self._timer = self.create_timer(_POLL_PERIOD_S, self._poll, clock=STEADY)
+        self._poll()
+
+        topics = ", ".join(camera.topics[1] for camera in self._cameras)
+        self.get_logger().info(f"skeletons from {topics}, fused in {config.frame}")
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe and remove what is displayed."""
+        self.close()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Let all parameters change again."""
+        self.parameters.in_use = False
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop, from any state."""
+        self.close()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """A transition failed: return to unconfigured, with nothing running."""
+        self.close()
+        return self.on_cleanup(state)
+
+    def close(self) -> None:
+        """End the subscriptions, if any."""
+        if self._timer is None:
+            return
+
+        self.destroy_timer(self._timer)
+        self._timer = None
+        for camera in self._cameras:
+            camera.subscribe_if(False)
+        self._transforms.subscribe_if(False)
+        self._fusion = None
+        if self.context.ok():
+            self._clear_markers()
+
+    def _poll(self) -> None:
+        """Follow the publishers; name cameras that are silent, and remove what is displayed of
+        them."""
+        now = time.monotonic()
+        patience_s = max(_SILENCE_S, self.config.warn_period_s)
+        for camera in self._cameras:
+            camera.subscribe_if(True)
+            if now - camera.heard_s > patience_s:
+                topics = " and ".join(camera.topics[:2])
+                self._warn(f"{camera.name}: skeletons: nothing comes on {topics}")
+
+        if now - self._published_s > _SILENCE_S:
+            self._clear_markers()
+
+    def _clear_markers(self) -> None:
+        message = self._builder.clear()
+        if message.markers:
+            self._markers.publish(message)
+
+    def _on_frame(
+        self, camera: FusedCamera, lifted: Skeleton3DArray, flat: Skeleton2DArray
+    ) -> None:
+        """Add the frame of a camera, and publish what is due then."""
+        frame = self._converted(camera, lifted, flat)
+        if frame is None:
+            return
+
+        fused = self._fusion.add(frame)
+        if fused is not None:
+            self._publish(fused)
+
+        lag_s = self._fusion.lag_s(frame)
+        if lag_s:
+            text = f"stamps: {lag_s:.2f} s behind another camera's; its skeletons are not used"
+            self._warn(f"{camera.name}: {text}")
+
+    def _converted(
+        self, camera: FusedCamera, lifted: Skeleton3DArray, flat: Skeleton2DArray
+    ) -> CameraFrame | None:
+        """The frame of a camera in the common frame; None, and a warning, where calibration or
+        place is missing."""
+        stamp = stamp_ns(lifted)
+        frame = frame_of(stamp, lifted, flat)
+        if camera.info is None:
+            self._warn(f"{camera.name}: camera_info: none received; its skeletons are not used")
+            return None
+
+        try:
+            model = camera_of_info(camera.info, self.config.rectified)
+            pose = self._lookup(frame.image_frame_id, stamp)
+            to_common = self._lookup(frame.frame_id, stamp)
+        except CameraError as error:
+            self._warn(f"{camera.name}: camera_info: {error}; its skeletons are not used")
+            return None
+        except TransformError as error:
+            self._warn(f"{camera.name}: transform: {error}; its skeletons are not used")
+            return None
+
+        view = View(model, pose)
+        return CameraFrame.of(camera.name, view, stamp, frame.persons, to_common)
+
+    def _lookup(self, frame: str, stamp: int):
+        return self._transforms.lookup(self.config.frame, frame, stamp, timeout_s=0.0)
+
+    def _publish(self, fused: FusedFrame) -> None:
+        self._published_s = time.monotonic()
+        stamp = Time(nanoseconds=fused.stamp_ns).to_msg()
+        header = Header(stamp=stamp, frame_id=self.config.frame)
+        self._skeletons.publish(persons_to_array_3d(fused.persons, header))
+        if self._markers.get_subscription_count():
+            self._builder.configure(self.config.markers)
+            self._markers.publish(self._builder.build(fused.persons, header))
+
+    def _log(self, text: str) -> None:
+        if self.context.ok():
+            self.get_logger().warning(text)

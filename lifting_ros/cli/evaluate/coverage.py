@@ -140,7 +140,9 @@ def measure_videos(
     from lifting_ros.research.evaluation.coverage import joined
     from lifting_ros.research.evaluation.video_truth import measure_video, thin
 
-    options = argparse.Namespace(track=None, max_frames=args.max_frames, overlay=None)
+    options = argparse.Namespace(
+        track=None, max_frames=args.max_frames, overlay=None, blur_faces=False
+    )
     found = {}
     for video, truth in videos.items():
         source = thin(open_source(str(video)), args.every)

@@ -20,8 +20,8 @@ from visualization_msgs.msg import MarkerArray
 from lifting_ros.config import ConfigError
 from lifting_ros.geometry.camera import CameraError
 from lifting_ros.geometry.transform_tree import TransformError
-from lifting_ros.io.bag_cameras import camera_of_info
 from lifting_ros.io.bag_poses import frame_of
+from lifting_ros.io.camera_info import camera_of_info
 from lifting_ros.msg import Skeleton2DArray, Skeleton3DArray
 from lifting_ros.multiview.live import FusedFrame, LiveFusion
 from lifting_ros.multiview.sighting import CameraFrame, View
@@ -243,7 +243,7 @@ class FusionNode(LifecycleNode):
             return None
 
         try:
-            model = camera_of_info(camera.info, self.config.rectified)
+            model = camera_of_info(camera.info, rectified=self.config.rectified)
             pose = self._lookup(frame.image_frame_id, stamp)
             to_common = self._lookup(frame.frame_id, stamp)
         except CameraError as error:

@@ -8,6 +8,7 @@ publishes.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -22,6 +23,7 @@ from lifting_ros.geometry.camera import CameraError
 from lifting_ros.geometry.transform_tree import TransformError
 from lifting_ros.io.bag_poses import frame_of
 from lifting_ros.io.camera_info import camera_of_info
+from lifting_ros.io.pose_table import PoseFrame
 from lifting_ros.msg import Skeleton2DArray, Skeleton3DArray
 from lifting_ros.multiview.live import FusedFrame, LiveFusion
 from lifting_ros.multiview.sighting import CameraFrame, View
@@ -43,6 +45,12 @@ it, but not before `warn_period_s`, one that sends nothing is named."""
 _WAITING = 10
 """Messages of a camera that wait for the other one of the same stamp."""
 
+_TRANSFORM_S = 0.5
+"""Longest time for which a frame waits for its transforms: TF often comes later than skeletons."""
+
+_WITHOUT_TRANSFORM = 20
+"""Frames of a camera that wait for their transforms."""
+
 SUCCESS = TransitionCallbackReturn.SUCCESS
 
 
@@ -61,6 +69,8 @@ class FusedCamera:
         self.info: CameraInfo | None = None
         self.heard_s = time.monotonic()
         """Monotonic time of the last pair, or of the beginning."""
+        self.waiting: deque[tuple[float, PoseFrame]] = deque()
+        """Frames without transforms, the oldest first, and the monotonic time when each came."""
         self._take = take
         self._flat: dict[int, Skeleton2DArray] = {}
         self._lifted: dict[int, Skeleton3DArray] = {}
@@ -84,6 +94,7 @@ class FusedCamera:
             self.info = None
             self._flat.clear()
             self._lifted.clear()
+            self.waiting.clear()
 
     def _on_info(self, message: CameraInfo) -> None:
         self.info = message
@@ -196,12 +207,13 @@ class FusionNode(LifecycleNode):
             self._clear_markers()
 
     def _poll(self) -> None:
-        """Follow the publishers; name cameras that are silent, and remove what is displayed of
-        them."""
+        """Follow the publishers and look for late transforms; name cameras that are silent, and
+        remove what is displayed of them."""
         now = time.monotonic()
         patience_s = max(_SILENCE_S, self.config.warn_period_s)
         for camera in self._cameras:
             camera.subscribe_if(True)
+            self._add_frames(camera)
             if now - camera.heard_s > patience_s:
                 topics = " and ".join(camera.topics[:2])
                 self._warn(f"{camera.name}: skeletons: nothing comes on {topics}")
@@ -217,11 +229,35 @@ class FusionNode(LifecycleNode):
     def _on_frame(
         self, camera: FusedCamera, lifted: Skeleton3DArray, flat: Skeleton2DArray
     ) -> None:
-        """Add the frame of a camera, and publish what is due then."""
-        frame = self._converted(camera, lifted, flat)
-        if frame is None:
-            return
+        """Add the frame of a camera, or let it wait for its transforms."""
+        frame = frame_of(stamp_ns(lifted), lifted, flat)
+        camera.waiting.append((time.monotonic(), frame))
+        self._add_frames(camera)
 
+    def _add_frames(self, camera: FusedCamera) -> None:
+        """Add the frames of a camera whose transforms are there, each in its turn.
+
+        Those before such a frame are given up, since frames are fused in order; so are those that
+        are too old or too many.
+        """
+        now = time.monotonic()
+        for came_s, frame in tuple(camera.waiting):
+            try:
+                placed = self._placed(camera, frame)
+            except TransformError as error:
+                is_old = now - came_s > _TRANSFORM_S
+                if is_old or len(camera.waiting) > _WITHOUT_TRANSFORM:
+                    camera.waiting.popleft()
+                    self._warn(f"{camera.name}: transform: {error}; its skeletons are not used")
+                continue
+
+            while camera.waiting.popleft()[1] is not frame:
+                pass
+            if placed is not None:
+                self._add(placed)
+
+    def _add(self, frame: CameraFrame) -> None:
+        """Add a frame in the common frame, and publish what is due then."""
         fused = self._fusion.add(frame)
         if fused is not None:
             self._publish(fused)
@@ -229,32 +265,25 @@ class FusionNode(LifecycleNode):
         lag_s = self._fusion.lag_s(frame)
         if lag_s:
             text = f"stamps: {lag_s:.2f} s behind another camera's; its skeletons are not used"
-            self._warn(f"{camera.name}: {text}")
+            self._warn(f"{frame.camera}: {text}")
 
-    def _converted(
-        self, camera: FusedCamera, lifted: Skeleton3DArray, flat: Skeleton2DArray
-    ) -> CameraFrame | None:
-        """The frame of a camera in the common frame; None, and a warning, where calibration or
-        place is missing."""
-        stamp = stamp_ns(lifted)
-        frame = frame_of(stamp, lifted, flat)
+    def _placed(self, camera: FusedCamera, frame: PoseFrame) -> CameraFrame | None:
+        """A frame of a camera in the common frame; None, and a warning, without a calibration.
+        TransformError where the place is not known."""
         if camera.info is None:
             self._warn(f"{camera.name}: camera_info: none received; its skeletons are not used")
             return None
 
         try:
             model = camera_of_info(camera.info, rectified=self.config.rectified)
-            pose = self._lookup(frame.image_frame_id, stamp)
-            to_common = self._lookup(frame.frame_id, stamp)
         except CameraError as error:
             self._warn(f"{camera.name}: camera_info: {error}; its skeletons are not used")
             return None
-        except TransformError as error:
-            self._warn(f"{camera.name}: transform: {error}; its skeletons are not used")
-            return None
 
+        pose = self._lookup(frame.image_frame_id, frame.stamp_ns)
+        to_common = self._lookup(frame.frame_id, frame.stamp_ns)
         view = View(model, pose)
-        return CameraFrame.of(camera.name, view, stamp, frame.persons, to_common)
+        return CameraFrame.of(camera.name, view, frame.stamp_ns, frame.persons, to_common)
 
     def _lookup(self, frame: str, stamp: int):
         return self._transforms.lookup(self.config.frame, frame, stamp, timeout_s=0.0)

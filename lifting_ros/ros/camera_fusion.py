@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.time import Time
@@ -27,7 +28,7 @@ from lifting_ros.io.pose_table import PoseFrame
 from lifting_ros.msg import Skeleton2DArray, Skeleton3DArray
 from lifting_ros.multiview.live import FusedFrame, LiveFusion
 from lifting_ros.multiview.sighting import CameraFrame, View
-from lifting_ros.ros.conversions import persons_to_array_3d
+from lifting_ros.ros.conversions import first_line, persons_to_array_3d
 from lifting_ros.ros.declaration import Parameters
 from lifting_ros.ros.fusion_parameters import FusionNodeConfig, check_fusion
 from lifting_ros.ros.inputs import Channel, stamp_ns
@@ -134,6 +135,8 @@ class FusionNode(LifecycleNode):
         self._builder = MarkerBuilder(self.config.markers)
         self._published_s = 0.0
         """Monotonic time of the last answer."""
+        self._failure = ""
+        self._starting = False
 
         # Made when activated
         self._cameras: list[FusedCamera] = []
@@ -148,17 +151,34 @@ class FusionNode(LifecycleNode):
 
     def start(self) -> None:
         """Configure and activate; raises ConfigError in one line if that fails."""
-        if self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
-            raise ConfigError("the node did not start")
+        self._starting = True
+        try:
+            if self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
+                raise ConfigError(self._failure or "the node did not start")
+        finally:
+            self._starting = False
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Fix the parameters that are not live."""
+        self._failure = ""
         self.parameters.in_use = True
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe."""
         result = super().on_activate(state)
+        try:
+            self._begin()
+        except Exception as error:
+            # Such as a topic that SROS forbids. rclpy calls on_error and reports nothing itself.
+            self._report_failure(error)
+            raise
+
+        topics = ", ".join(camera.topics[1] for camera in self._cameras)
+        self.get_logger().info(f"skeletons from {topics}, fused in {self.config.frame}")
+        return result
+
+    def _begin(self) -> None:
         config = self.config
         self._builder.configure(config.markers)
         self._fusion = LiveFusion(config.fusion, config.rate_hz, config.delay_s)
@@ -168,9 +188,11 @@ class FusionNode(LifecycleNode):
         self._timer = self.create_timer(_POLL_PERIOD_S, self._poll, clock=STEADY)
         self._poll()
 
-        topics = ", ".join(camera.topics[1] for camera in self._cameras)
-        self.get_logger().info(f"skeletons from {topics}, fused in {config.frame}")
-        return result
+    def _report_failure(self, error: Exception) -> None:
+        """Keep the reason why a transition failed, and log it unless `start` will raise it."""
+        self._failure = first_line(error)
+        if not self._starting:
+            self.get_logger().error(self._failure)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe and remove what is displayed."""
@@ -193,15 +215,17 @@ class FusionNode(LifecycleNode):
         return self.on_cleanup(state)
 
     def close(self) -> None:
-        """End the subscriptions, if any."""
-        if self._timer is None:
-            return
-
-        self.destroy_timer(self._timer)
-        self._timer = None
+        """End the subscriptions, if any, also those of an activation that failed halfway."""
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
+            self._timer = None
         for camera in self._cameras:
             camera.subscribe_if(False)
-        self._transforms.subscribe_if(False)
+        if self._transforms is not None:
+            self._transforms.subscribe_if(False)
+            self._transforms = None
+
+        self._cameras = []
         self._fusion = None
         if self.context.ok():
             self._clear_markers()
@@ -213,7 +237,8 @@ class FusionNode(LifecycleNode):
         patience_s = max(_SILENCE_S, self.config.warn_period_s)
         for camera in self._cameras:
             camera.subscribe_if(True)
-            self._add_frames(camera)
+            with self._reporting(camera):
+                self._add_frames(camera)
             if now - camera.heard_s > patience_s:
                 topics = " and ".join(camera.topics[:2])
                 self._warn(f"{camera.name}: skeletons: nothing comes on {topics}")
@@ -230,9 +255,22 @@ class FusionNode(LifecycleNode):
         self, camera: FusedCamera, lifted: Skeleton3DArray, flat: Skeleton2DArray
     ) -> None:
         """Add the frame of a camera, or let it wait for its transforms."""
-        frame = frame_of(stamp_ns(lifted), lifted, flat)
-        camera.waiting.append((time.monotonic(), frame))
-        self._add_frames(camera)
+        with self._reporting(camera):
+            frame = frame_of(stamp_ns(lifted), lifted, flat)
+            camera.waiting.append((time.monotonic(), frame))
+            self._add_frames(camera)
+
+    @contextmanager
+    def _reporting(self, camera: FusedCamera) -> Iterator[None]:
+        """Report any failure with the frames of a camera, and give them up; the next frame is not
+        affected."""
+        try:
+            yield
+        except Exception as error:
+            camera.waiting.clear()
+            if self.context.ok():
+                kind = type(error).__name__
+                self._warn(f"{camera.name}: frame failed: {kind}: {first_line(error)}")
 
     def _add_frames(self, camera: FusedCamera) -> None:
         """Add the frames of a camera whose transforms are there, each in its turn.

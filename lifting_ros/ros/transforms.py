@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
@@ -43,18 +44,11 @@ class TransformListener:
         if wanted and not self._subscriptions:
             latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
             overrides = {"qos_overriding_options": QoSOverridingOptions.with_default_policies()}
-            self._subscriptions = [
-                self._node.create_subscription(
-                    TFMessage, "/tf", lambda message: self._add(message, False), 100, **overrides
-                ),
-                self._node.create_subscription(
-                    TFMessage,
-                    "/tf_static",
-                    lambda message: self._add(message, True),
-                    latched,
-                    **overrides,
-                ),
-            ]
+            for topic, qos in (("/tf", 100), ("/tf_static", latched)):
+                take = partial(self._add, static=topic == "/tf_static")
+                self._subscriptions.append(
+                    self._node.create_subscription(TFMessage, topic, take, qos, **overrides)
+                )
             back = JumpThreshold(
                 min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False
             )
@@ -63,7 +57,9 @@ class TransformListener:
             )
 
         if not wanted and self._subscriptions:
-            self._jumps.unregister()
+            if self._jumps is not None:
+                self._jumps.unregister()
+                self._jumps = None
             for subscription in self._subscriptions:
                 self._node.destroy_subscription(subscription)
 

@@ -268,6 +268,62 @@ def test_deactivated_node_deletes_its_markers(stage):
     s.until(lambda: any(m.action == Marker.ADD for m in shown[-1].markers), "markers again")
 
 
+def test_failed_activation_tells_why_and_leaves_nothing(stage, monkeypatch):
+    s = stage(start=False)
+
+    def refuse(*arguments, **options):
+        raise RuntimeError("not authorised\nat all")
+
+    monkeypatch.setattr(s.node, "create_timer", refuse)
+    with pytest.raises(ConfigError, match="^not authorised$"):
+        s.node.start()
+    assert s.node._transforms is None
+    for topic in ("/tf", "/tf_static"):
+        infos = s.node.get_subscriptions_info_by_topic(topic)
+        assert "lifting_fusion" not in [info.node_name for info in infos]
+    monkeypatch.undo()
+    s.node.start()
+    s.connect()
+
+
+def test_tf_that_is_half_subscribed_is_ended(stage, monkeypatch):
+    s = stage(start=False)
+    subscribe = s.node.create_subscription
+
+    def refuse(kind, topic, *arguments, **options):
+        if topic == "/tf_static":
+            raise RuntimeError("not authorised")
+        return subscribe(kind, topic, *arguments, **options)
+
+    monkeypatch.setattr(s.node, "create_subscription", refuse)
+    with pytest.raises(ConfigError, match="^not authorised$"):
+        s.node.start()
+    infos = s.node.get_subscriptions_info_by_topic("/tf")
+    assert "lifting_fusion" not in [info.node_name for info in infos]
+
+
+def test_failure_with_a_frame_is_one_warning(stage, monkeypatch):
+    s = stage(warn_period_s=3600.0, rate_hz=1000.0)
+    warnings = []
+    s.node._warn._warn = warnings.append
+    s.connect()
+    add = s.node._fusion.add
+
+    def fail(frame):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr(s.node._fusion, "add", fail)
+    s.send(0, names=("front",))
+    s.until(lambda: warnings, "a warning")
+    s.send(1, names=("front",))
+    s.executor.spin_once(timeout_sec=0.02)
+    monkeypatch.setattr(s.node._fusion, "add", add)
+    s.send(2)
+    s.until(lambda: s.received[OUT], "an answer")
+    failed = [text for text in warnings if "failed" in text]
+    assert failed == ["front: frame failed: LinAlgError: Singular matrix"]
+
+
 def test_silent_camera_is_named(stage):
     s = stage(warn_period_s=0.5)
     warnings = []

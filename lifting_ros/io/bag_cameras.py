@@ -95,25 +95,5 @@ def read_transforms(path: Path) -> TransformTree:
     for topic in topic_counts(path, TF_TYPE):
         for _, message in read_messages(path, topic, TF_TYPE):
             for one in message.transforms:
-                _add(tree, one, topic == TF_STATIC)
+                tree.add_message(one, topic == TF_STATIC)
     return tree
-
-
-def _add(tree: TransformTree, one: Any, static: bool) -> None:
-    stamp = one.header.stamp
-    stamp_ns = stamp.sec * 10**9 + stamp.nanosec
-    place = one.transform.translation
-    turn = one.transform.rotation
-    translation = (place.x, place.y, place.z)
-    quaternion = (turn.x, turn.y, turn.z, turn.w)
-    try:
-        tree.add(
-            one.header.frame_id,
-            one.child_frame_id,
-            stamp_ns,
-            translation,
-            quaternion,
-            static,
-        )
-    except ValueError:
-        return  # not a pose: a lookup reports it as missing

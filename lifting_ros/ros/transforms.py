@@ -22,7 +22,6 @@ from tf2_msgs.msg import TFMessage
 from lifting_ros.geometry.body_frame import body_frame, transform_points
 from lifting_ros.geometry.transform_tree import TransformError, TransformTree
 from lifting_ros.ros.bridge import quaternion_xyzw
-from lifting_ros.ros.conversions import header_ns
 from lifting_ros.skeleton import JOINT_NAMES
 from lifting_ros.types import Person
 
@@ -75,23 +74,7 @@ class TransformListener:
     def _add(self, message: TFMessage, static: bool) -> None:
         with self._changed:
             for one in message.transforms:
-                t = one.transform.translation
-                q = one.transform.rotation
-                place = (t.x, t.y, t.z)
-                turn = (q.x, q.y, q.z, q.w)
-
-                try:
-                    self._tree.add(
-                        one.header.frame_id,
-                        one.child_frame_id,
-                        header_ns(one.header),
-                        place,
-                        turn,
-                        static,
-                    )
-                except ValueError:
-                    # An invalid transform from another node; a lookup reports it as missing
-                    continue
+                self._tree.add_message(one, static)
 
             self._changed.notify_all()
 

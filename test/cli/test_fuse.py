@@ -297,6 +297,9 @@ def test_bad_input_is_one_line(bag, tmp_path, capsys):
     assert "no frame base" in error_line(capsys, bag, *out, "--frame", "base")
     assert "frame_id 'front_optical_frame'" in error_line(capsys, strange, *out, *room)
     assert "--frame: expected" in error_line(capsys, bag, *out)
+    missing = tmp_path / "nix.yaml"
+    line = error_line(capsys, bag, *out, "--extrinsics", missing)
+    assert line == f"lifting fuse: {missing}: no such file"
     assert "calibration_noise_px: expected" in error_line(
         capsys, bag, *out, *room, "--calibration-noise", "-1"
     )

@@ -134,6 +134,8 @@ def read_yaml(path: str | Path) -> Any:
     try:
         text = Path(path).read_text(encoding="utf-8")
         return yaml.safe_load(text)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         first_line = str(error).splitlines()[0]
         raise ConfigError(f"{path}: not a readable YAML file ({first_line})") from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_TO_JOINT, LIMBS
+from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT, LIMBS
 
 LIMB_COUNT = len(LIMBS)
 
@@ -70,6 +70,17 @@ class Skeleton2D:
     """(4,) x0, y0, x1, y1, image pixels."""
     score: float
     """Of the person, in [0, 1]."""
+
+    @classmethod
+    def unknown(cls, score: float) -> Skeleton2D:
+        """A skeleton of which nothing is known, of a person who belongs to no image."""
+        return cls(
+            keypoints_px=np.full((KEYPOINT_COUNT, 2), np.nan),
+            confidence=np.zeros(KEYPOINT_COUNT),
+            covariance_px2=np.full((KEYPOINT_COUNT, 2, 2), np.nan),
+            box_px=np.full(4, np.nan),
+            score=score,
+        )
 
 
 @dataclass(frozen=True)

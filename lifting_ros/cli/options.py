@@ -73,9 +73,11 @@ def require_folder_of(option: str, path: str | Path) -> None:
         raise CommandError(f"{option} {path}: the folder does not exist")
 
 
-def require_suffix(option: str, path: str | Path, *suffixes: str) -> None:
-    """Raise CommandError where the name of `path` does not end in one of `suffixes`."""
-    if not str(path).endswith(suffixes):
+def require_suffix(option: str, path: str | Path, *suffixes: str, any_case: bool = False) -> None:
+    """Raise CommandError where the name of `path` does not end in one of `suffixes`, which are in
+    lower case. any_case: the name may be in upper case."""
+    name = str(path).lower() if any_case else str(path)
+    if not name.endswith(suffixes):
         raise CommandError(f"{option} {path}: expected a name that ends in {' or '.join(suffixes)}")
 
 

@@ -75,9 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from lifting_ros.io.pose_files import ENCODERS, WRITERS
 
-    require_suffix("--out", args.out, *WRITERS, *ENCODERS)
+    require_suffix("--out", args.out, *WRITERS, *ENCODERS, any_case=True)
     require_folder_of("--out", args.out)
-    check_up(args.up, args.out.suffix in ENCODERS)
+    check_up(args.up, args.out.suffix.lower() in ENCODERS)
 
     write_poses(args.poses, args.out, args.topic, args.up)
     return 0
@@ -103,12 +103,13 @@ def write_poses(
     from lifting_ros.io.uniform_track import UP
 
     frames = read_pose_frames(source, topic)
-    if out.suffix in ENCODERS:
+    suffix = out.suffix.lower()
+    if suffix in ENCODERS:
         for line in write_persons(out, frames, up or UP):
             print(line)
         return
 
-    WRITERS[out.suffix](out, frames)
+    WRITERS[suffix](out, frames)
     people = sum(len(frame.persons) for frame in frames)
     occupied = sum(bool(frame.persons) for frame in frames)
     print(f"{people} persons in {occupied} of {len(frames)} frames: {out}")
@@ -121,9 +122,10 @@ def read_pose_frames(source: Path, topic: str) -> list[PoseFrame]:
     """
     from lifting_ros.io.pose_files import ENCODERS, READERS, read_poses
 
-    if source.suffix in ENCODERS:
+    suffix = source.suffix.lower()
+    if suffix in ENCODERS:
         raise CommandError(f"{source}: not read; expected a bag or {', '.join(READERS)}")
-    if source.suffix not in READERS:
+    if suffix not in READERS:
         return read_bag_frames(source, topic)
     if topic:
         raise CommandError(f"{source}: --topic is for bags")

@@ -83,7 +83,7 @@ def is_table(source: Path) -> bool:
     """Whether it is a file with a table of poses, not a bag."""
     from lifting_ros.io.pose_files import READERS
 
-    return source.suffix in READERS
+    return source.suffix.lower() in READERS
 
 
 def choose_image_topic(bag: Path, wanted: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
@@ -131,6 +132,28 @@ class TransformTree:
 
         edge.insert(stamp_ns, pose)
         edge.drop_before(edge.stamps_ns[-1] - self._keep_ns)
+
+    def add_message(
+        self,
+        message: Any,
+        static: bool,
+    ) -> None:
+        """Add a geometry_msgs/TransformStamped of rclpy or of rosbags.
+
+        One that is not a pose is left out: a lookup reports it as missing.
+        """
+        stamp = message.header.stamp
+        place = message.transform.translation
+        turn = message.transform.rotation
+        translation = (place.x, place.y, place.z)
+        quaternion = (turn.x, turn.y, turn.z, turn.w)
+        stamp_ns = stamp.sec * 10**9 + stamp.nanosec
+        parent = message.header.frame_id
+        child = message.child_frame_id
+        try:
+            self.add(parent, child, stamp_ns, translation, quaternion, static)
+        except ValueError:
+            return
 
     def forget_moving(self) -> None:
         """Drop all but the static frames; for use when time has jumped back."""

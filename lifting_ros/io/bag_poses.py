@@ -22,7 +22,7 @@ from rosbags.typesys.store import Typestore
 
 from lifting_ros.errors import DataError
 from lifting_ros.io.pose_table import PoseFrame
-from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT
+from lifting_ros.skeleton import JOINT_COUNT
 from lifting_ros.types import JointStatus, Person, Skeleton2D, Skeleton3D
 
 TYPE_2D = "lifting_ros/msg/Skeleton2DArray"
@@ -247,13 +247,7 @@ def _person(flat: Any | None, lifted: Any) -> Person:
 
 def _skeleton_2d(message: Any | None, score: float) -> Skeleton2D:
     if message is None:
-        return Skeleton2D(
-            keypoints_px=np.full((KEYPOINT_COUNT, 2), np.nan),
-            confidence=np.zeros(KEYPOINT_COUNT),
-            covariance_px2=np.full((KEYPOINT_COUNT, 2, 2), np.nan),
-            box_px=np.full(4, np.nan),
-            score=score,
-        )
+        return Skeleton2D.unknown(score)
 
     points = message.keypoints
     covariances = [

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of poses by the suffix of their name: which there are, and what writes and reads them."""
+"""Files of poses by the suffix of their name, in upper or lower case: which there are, and what
+writes and reads them."""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ def read_poses(path: Path) -> list[PoseFrame]:
 
     FileNotFoundError where there is no file; DataError where it cannot be read.
     """
-    read = READERS[path.suffix]
+    read = READERS[path.suffix.lower()]
     return read(path)
 
 
@@ -64,7 +65,7 @@ def write_persons(out: Path, frames: Sequence[PoseFrame], up: Sequence[float] = 
     if not tracks:
         raise DataError(f"{out}: not written: there is nobody in {len(frames)} frames")
 
-    encode = ENCODERS[out.suffix]
+    encode = ENCODERS[out.suffix.lower()]
     lines = []
     with ExitStack() as files:
         for track in Progress(tracks, desc="writing", unit=" people", delay=2):

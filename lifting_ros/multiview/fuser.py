@@ -21,7 +21,6 @@ from lifting_ros.skeleton import (
     JOINT_COUNT,
     JOINT_FLIP,
     JOINT_NAMES,
-    KEYPOINT_COUNT,
     KEYPOINT_FLIP,
     KEYPOINT_NAMES,
     KEYPOINT_TO_JOINT,
@@ -356,7 +355,7 @@ def _alone(person: Person) -> Person:
     """The person of one camera without its keypoints, and without the likelihood of those."""
     return replace(
         person,
-        skeleton_2d=_no_keypoints(person.skeleton_2d.score),
+        skeleton_2d=Skeleton2D.unknown(person.skeleton_2d.score),
         skeleton_3d=replace(person.skeleton_3d, log_likelihood=np.nan),
     )
 
@@ -399,7 +398,7 @@ def _fused_person(
     return Person(
         id=0,
         age_s=0.0,
-        skeleton_2d=_no_keypoints(score),
+        skeleton_2d=Skeleton2D.unknown(score),
         skeleton_3d=skeleton,
         velocity_mps=velocity,
         velocity_covariance_m2ps2=velocity_covariance,
@@ -430,16 +429,6 @@ def _velocities(sightings: Sequence[Sighting]) -> tuple[np.ndarray, np.ndarray]:
     mean[unknown] = np.nan
     spread[unknown] = np.nan
     return mean, spread
-
-
-def _no_keypoints(score: float) -> Skeleton2D:
-    return Skeleton2D(
-        keypoints_px=np.full((KEYPOINT_COUNT, 2), np.nan),
-        confidence=np.zeros(KEYPOINT_COUNT),
-        covariance_px2=np.full((KEYPOINT_COUNT, 2, 2), np.nan),
-        box_px=np.full(4, np.nan),
-        score=score,
-    )
 
 
 def _id_cost(

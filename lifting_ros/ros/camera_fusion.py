@@ -8,7 +8,9 @@ publishes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.time import Time
@@ -20,12 +22,13 @@ from visualization_msgs.msg import MarkerArray
 from lifting_ros.config import ConfigError
 from lifting_ros.geometry.camera import CameraError
 from lifting_ros.geometry.transform_tree import TransformError
-from lifting_ros.io.bag_cameras import camera_of_info
 from lifting_ros.io.bag_poses import frame_of
+from lifting_ros.io.camera_info import camera_of_info
+from lifting_ros.io.pose_table import PoseFrame
 from lifting_ros.msg import Skeleton2DArray, Skeleton3DArray
 from lifting_ros.multiview.live import FusedFrame, LiveFusion
 from lifting_ros.multiview.sighting import CameraFrame, View
-from lifting_ros.ros.conversions import persons_to_array_3d
+from lifting_ros.ros.conversions import first_line, persons_to_array_3d
 from lifting_ros.ros.declaration import Parameters
 from lifting_ros.ros.fusion_parameters import FusionNodeConfig, check_fusion
 from lifting_ros.ros.inputs import Channel, stamp_ns
@@ -42,6 +45,12 @@ it, but not before `warn_period_s`, one that sends nothing is named."""
 
 _WAITING = 10
 """Messages of a camera that wait for the other one of the same stamp."""
+
+_TRANSFORM_S = 0.5
+"""Longest time for which a frame waits for its transforms: TF often comes later than skeletons."""
+
+_WITHOUT_TRANSFORM = 20
+"""Frames of a camera that wait for their transforms."""
 
 SUCCESS = TransitionCallbackReturn.SUCCESS
 
@@ -61,6 +70,8 @@ class FusedCamera:
         self.info: CameraInfo | None = None
         self.heard_s = time.monotonic()
         """Monotonic time of the last pair, or of the beginning."""
+        self.waiting: deque[tuple[float, PoseFrame]] = deque()
+        """Frames without transforms, the oldest first, and the monotonic time when each came."""
         self._take = take
         self._flat: dict[int, Skeleton2DArray] = {}
         self._lifted: dict[int, Skeleton3DArray] = {}
@@ -84,6 +95,7 @@ class FusedCamera:
             self.info = None
             self._flat.clear()
             self._lifted.clear()
+            self.waiting.clear()
 
     def _on_info(self, message: CameraInfo) -> None:
         self.info = message
@@ -123,6 +135,8 @@ class FusionNode(LifecycleNode):
         self._builder = MarkerBuilder(self.config.markers)
         self._published_s = 0.0
         """Monotonic time of the last answer."""
+        self._failure = ""
+        self._starting = False
 
         # Made when activated
         self._cameras: list[FusedCamera] = []
@@ -137,17 +151,34 @@ class FusionNode(LifecycleNode):
 
     def start(self) -> None:
         """Configure and activate; raises ConfigError in one line if that fails."""
-        if self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
-            raise ConfigError("the node did not start")
+        self._starting = True
+        try:
+            if self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
+                raise ConfigError(self._failure or "the node did not start")
+        finally:
+            self._starting = False
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Fix the parameters that are not live."""
+        self._failure = ""
         self.parameters.in_use = True
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe."""
         result = super().on_activate(state)
+        try:
+            self._begin()
+        except Exception as error:
+            # Such as a topic that SROS forbids. rclpy calls on_error and reports nothing itself.
+            self._report_failure(error)
+            raise
+
+        topics = ", ".join(camera.topics[1] for camera in self._cameras)
+        self.get_logger().info(f"skeletons from {topics}, fused in {self.config.frame}")
+        return result
+
+    def _begin(self) -> None:
         config = self.config
         self._builder.configure(config.markers)
         self._fusion = LiveFusion(config.fusion, config.rate_hz, config.delay_s)
@@ -157,9 +188,11 @@ class FusionNode(LifecycleNode):
         self._timer = self.create_timer(_POLL_PERIOD_S, self._poll, clock=STEADY)
         self._poll()
 
-        topics = ", ".join(camera.topics[1] for camera in self._cameras)
-        self.get_logger().info(f"skeletons from {topics}, fused in {config.frame}")
-        return result
+    def _report_failure(self, error: Exception) -> None:
+        """Keep the reason why a transition failed, and log it unless `start` will raise it."""
+        self._failure = first_line(error)
+        if not self._starting:
+            self.get_logger().error(self._failure)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe and remove what is displayed."""
@@ -182,26 +215,30 @@ class FusionNode(LifecycleNode):
         return self.on_cleanup(state)
 
     def close(self) -> None:
-        """End the subscriptions, if any."""
-        if self._timer is None:
-            return
-
-        self.destroy_timer(self._timer)
-        self._timer = None
+        """End the subscriptions, if any, also those of an activation that failed halfway."""
+        if self._timer is not None:
+            self.destroy_timer(self._timer)
+            self._timer = None
         for camera in self._cameras:
             camera.subscribe_if(False)
-        self._transforms.subscribe_if(False)
+        if self._transforms is not None:
+            self._transforms.subscribe_if(False)
+            self._transforms = None
+
+        self._cameras = []
         self._fusion = None
         if self.context.ok():
             self._clear_markers()
 
     def _poll(self) -> None:
-        """Follow the publishers; name cameras that are silent, and remove what is displayed of
-        them."""
+        """Follow the publishers and look for late transforms; name cameras that are silent, and
+        remove what is displayed of them."""
         now = time.monotonic()
         patience_s = max(_SILENCE_S, self.config.warn_period_s)
         for camera in self._cameras:
             camera.subscribe_if(True)
+            with self._reporting(camera):
+                self._add_frames(camera)
             if now - camera.heard_s > patience_s:
                 topics = " and ".join(camera.topics[:2])
                 self._warn(f"{camera.name}: skeletons: nothing comes on {topics}")
@@ -217,11 +254,48 @@ class FusionNode(LifecycleNode):
     def _on_frame(
         self, camera: FusedCamera, lifted: Skeleton3DArray, flat: Skeleton2DArray
     ) -> None:
-        """Add the frame of a camera, and publish what is due then."""
-        frame = self._converted(camera, lifted, flat)
-        if frame is None:
-            return
+        """Add the frame of a camera, or let it wait for its transforms."""
+        with self._reporting(camera):
+            frame = frame_of(stamp_ns(lifted), lifted, flat)
+            camera.waiting.append((time.monotonic(), frame))
+            self._add_frames(camera)
 
+    @contextmanager
+    def _reporting(self, camera: FusedCamera) -> Iterator[None]:
+        """Report any failure with the frames of a camera, and give them up; the next frame is not
+        affected."""
+        try:
+            yield
+        except Exception as error:
+            camera.waiting.clear()
+            if self.context.ok():
+                kind = type(error).__name__
+                self._warn(f"{camera.name}: frame failed: {kind}: {first_line(error)}")
+
+    def _add_frames(self, camera: FusedCamera) -> None:
+        """Add the frames of a camera whose transforms are there, each in its turn.
+
+        Those before such a frame are given up, since frames are fused in order; so are those that
+        are too old or too many.
+        """
+        now = time.monotonic()
+        for came_s, frame in tuple(camera.waiting):
+            try:
+                placed = self._placed(camera, frame)
+            except TransformError as error:
+                is_old = now - came_s > _TRANSFORM_S
+                if is_old or len(camera.waiting) > _WITHOUT_TRANSFORM:
+                    camera.waiting.popleft()
+                    self._warn(f"{camera.name}: transform: {error}; its skeletons are not used")
+                continue
+
+            while camera.waiting.popleft()[1] is not frame:
+                pass
+            if placed is not None:
+                self._add(placed)
+
+    def _add(self, frame: CameraFrame) -> None:
+        """Add a frame in the common frame, and publish what is due then."""
         fused = self._fusion.add(frame)
         if fused is not None:
             self._publish(fused)
@@ -229,32 +303,25 @@ class FusionNode(LifecycleNode):
         lag_s = self._fusion.lag_s(frame)
         if lag_s:
             text = f"stamps: {lag_s:.2f} s behind another camera's; its skeletons are not used"
-            self._warn(f"{camera.name}: {text}")
+            self._warn(f"{frame.camera}: {text}")
 
-    def _converted(
-        self, camera: FusedCamera, lifted: Skeleton3DArray, flat: Skeleton2DArray
-    ) -> CameraFrame | None:
-        """The frame of a camera in the common frame; None, and a warning, where calibration or
-        place is missing."""
-        stamp = stamp_ns(lifted)
-        frame = frame_of(stamp, lifted, flat)
+    def _placed(self, camera: FusedCamera, frame: PoseFrame) -> CameraFrame | None:
+        """A frame of a camera in the common frame; None, and a warning, without a calibration.
+        TransformError where the place is not known."""
         if camera.info is None:
             self._warn(f"{camera.name}: camera_info: none received; its skeletons are not used")
             return None
 
         try:
-            model = camera_of_info(camera.info, self.config.rectified)
-            pose = self._lookup(frame.image_frame_id, stamp)
-            to_common = self._lookup(frame.frame_id, stamp)
+            model = camera_of_info(camera.info, rectified=self.config.rectified)
         except CameraError as error:
             self._warn(f"{camera.name}: camera_info: {error}; its skeletons are not used")
             return None
-        except TransformError as error:
-            self._warn(f"{camera.name}: transform: {error}; its skeletons are not used")
-            return None
 
+        pose = self._lookup(frame.image_frame_id, frame.stamp_ns)
+        to_common = self._lookup(frame.frame_id, frame.stamp_ns)
         view = View(model, pose)
-        return CameraFrame.of(camera.name, view, stamp, frame.persons, to_common)
+        return CameraFrame.of(camera.name, view, frame.stamp_ns, frame.persons, to_common)
 
     def _lookup(self, frame: str, stamp: int):
         return self._transforms.lookup(self.config.frame, frame, stamp, timeout_s=0.0)

@@ -97,7 +97,7 @@ def image_to_rgb(message: Image, brightness: BrightnessRange | None = None) -> n
         return np.ascontiguousarray(bridge.to_rgb(message))
     except Exception as error:  # OpenCV and both bridges have exceptions of their own
         raise ConversionError(
-            f"encoding: {message.encoding} did not convert ({_first_line(error)})"
+            f"encoding: {message.encoding} did not convert ({first_line(error)})"
         ) from None
 
 
@@ -368,5 +368,6 @@ def skeleton_info(model: str, weights_sha256: str, prior_sha256: str) -> Skeleto
     )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error's text; its type where it has no text."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -54,8 +54,11 @@ class Humans:
         """Header of the last list of ids; None if that list was empty."""
 
     def have_listeners(self) -> bool:
-        """Whether anybody subscribes to the list of ids."""
-        return self._tracked.get_subscription_count() > 0
+        """Whether anybody subscribes to the list of ids, or to a topic of a body that was seen."""
+        publishers = [self._tracked]
+        for of_body in tuple(self._of_body.values()):  # the worker adds bodies
+            publishers += of_body.values()
+        return any(publisher.get_subscription_count() for publisher in publishers)
 
     def publish(
         self,

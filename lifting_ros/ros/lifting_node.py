@@ -24,6 +24,7 @@ from lifting_ros.estimator import (
 )
 from lifting_ros.memory import return_freed_memory
 from lifting_ros.ros.camera_feed import CameraFeed
+from lifting_ros.ros.conversions import first_line
 from lifting_ros.ros.declaration import Parameters
 from lifting_ros.ros.diagnostics import Diagnostics, Part
 from lifting_ros.ros.parameters import NodeConfig
@@ -136,8 +137,7 @@ class LiftingNode(LifecycleNode):
 
     def _report_failure(self, error: Exception) -> None:
         """Keep the reason why a transition failed, and log it unless `start` will raise it."""
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        self._failure = lines[0]
+        self._failure = first_line(error)
         if not self._starting:
             self.get_logger().error(self._failure)
 

@@ -99,7 +99,7 @@ class Outputs:
 
         return self._humans is not None and self._humans.have_listeners()
 
-    def hide_heads(self) -> bool:
+    def heads_are_hidden(self) -> bool:
         """Whether somebody asks for images with hidden heads, for which nobody may be missed."""
         return self._is_wanted("~/anonymous_image")
 
@@ -190,7 +190,7 @@ class Outputs:
         if image is not None and self._is_wanted("~/debug_image"):
             self._publishers["~/debug_image"].publish(debug_image(image, persons, header))
 
-        if image is not None and others is not None and self.hide_heads():
+        if image is not None and others is not None and self.heads_are_hidden():
             regions = hidden_regions(persons, others)
             self._publishers["~/anonymous_image"].publish(anonymous_image(image, regions, header))
 

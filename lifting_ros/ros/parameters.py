@@ -105,6 +105,7 @@ class TfConfig:
             "description": (
                 "largest number of bodies on /tf; frames never vanish from TF, so names are reused"
             ),
+            "fixed": True,
             "range": (1, 1000),
         },
     )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
@@ -21,7 +22,6 @@ from tf2_msgs.msg import TFMessage
 from lifting_ros.geometry.body_frame import body_frame, transform_points
 from lifting_ros.geometry.transform_tree import TransformError, TransformTree
 from lifting_ros.ros.bridge import quaternion_xyzw
-from lifting_ros.ros.conversions import header_ns
 from lifting_ros.skeleton import JOINT_NAMES
 from lifting_ros.types import Person
 
@@ -43,18 +43,11 @@ class TransformListener:
         if wanted and not self._subscriptions:
             latched = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
             overrides = {"qos_overriding_options": QoSOverridingOptions.with_default_policies()}
-            self._subscriptions = [
-                self._node.create_subscription(
-                    TFMessage, "/tf", lambda message: self._add(message, False), 100, **overrides
-                ),
-                self._node.create_subscription(
-                    TFMessage,
-                    "/tf_static",
-                    lambda message: self._add(message, True),
-                    latched,
-                    **overrides,
-                ),
-            ]
+            for topic, qos in (("/tf", 100), ("/tf_static", latched)):
+                take = partial(self._add, static=topic == "/tf_static")
+                self._subscriptions.append(
+                    self._node.create_subscription(TFMessage, topic, take, qos, **overrides)
+                )
             back = JumpThreshold(
                 min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=False
             )
@@ -63,7 +56,9 @@ class TransformListener:
             )
 
         if not wanted and self._subscriptions:
-            self._jumps.unregister()
+            if self._jumps is not None:
+                self._jumps.unregister()
+                self._jumps = None
             for subscription in self._subscriptions:
                 self._node.destroy_subscription(subscription)
 
@@ -79,23 +74,7 @@ class TransformListener:
     def _add(self, message: TFMessage, static: bool) -> None:
         with self._changed:
             for one in message.transforms:
-                t = one.transform.translation
-                q = one.transform.rotation
-                place = (t.x, t.y, t.z)
-                turn = (q.x, q.y, q.z, q.w)
-
-                try:
-                    self._tree.add(
-                        one.header.frame_id,
-                        one.child_frame_id,
-                        header_ns(one.header),
-                        place,
-                        turn,
-                        static,
-                    )
-                except ValueError:
-                    # An invalid transform from another node; a lookup reports it as missing
-                    continue
+                self._tree.add_message(one, static)
 
             self._changed.notify_all()
 

@@ -286,7 +286,7 @@ class Worker:
         """The persons of a message, in its own frame, and what is published beside them."""
         message = job.message
         estimator = config.estimator
-        if self._outputs.hide_heads():
+        if self._outputs.heads_are_hidden():
             estimator = detect_always(estimator)
         self._estimator.retune(estimator)
         self._outputs.publish_info_if_changed(config, self._estimator)

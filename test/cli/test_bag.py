@@ -487,7 +487,7 @@ def bad_calls(root: Path) -> dict[str, list]:
             "--camera-info",
             "/x",
         ],
-        "no.yaml: not a readable YAML file": [good, "--out", out, "--camera", root / "no.yaml"],
+        "no.yaml: no such file": [good, "--out", out, "--camera", root / "no.yaml"],
         "--namespace lifting: expected a full name": [good, "--out", out, "--namespace", "lifting"],
     }
 

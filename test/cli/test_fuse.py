@@ -25,6 +25,7 @@ from std_msgs.msg import Header
 
 from lifting_ros.cli.main import main
 from lifting_ros.geometry.body_frame import in_frame
+from lifting_ros.io.bag_cameras import read_cameras
 from lifting_ros.io.bag_poses import read_bag
 from lifting_ros.ros.bag_estimation import Answer
 from lifting_ros.ros.bag_format import BagWriter
@@ -231,6 +232,41 @@ def test_frames_before_the_first_transform_are_left_out(tmp_path, capsys):
     assert np.load(out)["frame_count"] == len(JOINTS) - 3
 
 
+@pytest.mark.parametrize("kind", ["image", "compressed"])
+def test_calibrations_are_scaled_to_the_images(bag, tmp_path, capsys, kind):
+    resized = tmp_path / "resized"
+    with copied(bag, resized, "/front/camera_info", 1) as writer:
+        info = camera_info(optical("front"))
+        put(
+            writer,
+            "/front/sensor/camera_info",
+            replace(info, width=2560, height=1920, binning_x=0, binning_y=0),
+        )
+        message = getattr(bags, kind)(np.zeros((960, 1280, 3), np.uint8), bags.START_NS)
+        header = replace(message.header, frame_id=optical("front"))
+        put(writer, "/front/picture", replace(message, header=header))
+        maps = bags.image(np.zeros((100, 100, 3), np.uint8), bags.START_NS)
+        put(writer, "/front/lifting/debug_maps", replace(maps, header=header))
+    out = tmp_path / "fused.npz"
+    assert main(["fuse", str(resized), "--out", str(out), "--frame", "room"]) == 0
+    found, expected = read_cameras(resized), read_cameras(bag)
+    for name in NAMES:
+        matrices = found[optical(name)].matrix, expected[optical(name)].matrix
+        np.testing.assert_allclose(*matrices)
+
+
+def test_images_of_several_sizes_leave_the_calibration(bag, tmp_path):
+    both = tmp_path / "both"
+    with copied(bag, both) as writer:
+        for width in (640, 320):
+            message = bags.image(np.zeros((width * 3 // 4, width, 3), np.uint8), bags.START_NS)
+            header = replace(message.header, frame_id=optical("front"))
+            put(writer, f"/front/of_{width}", replace(message, header=header))
+    found, expected = read_cameras(both), read_cameras(bag)
+    front = optical("front")
+    np.testing.assert_array_equal(found[front].matrix, expected[front].matrix)
+
+
 def test_no_ros_is_needed_for_a_table(bag, tmp_path):
     code = (
         "import sys; sys.modules['rclpy'] = None; from lifting_ros.cli.main import main; "
@@ -261,6 +297,9 @@ def test_bad_input_is_one_line(bag, tmp_path, capsys):
     assert "no frame base" in error_line(capsys, bag, *out, "--frame", "base")
     assert "frame_id 'front_optical_frame'" in error_line(capsys, strange, *out, *room)
     assert "--frame: expected" in error_line(capsys, bag, *out)
+    missing = tmp_path / "nix.yaml"
+    line = error_line(capsys, bag, *out, "--extrinsics", missing)
+    assert line == f"lifting fuse: {missing}: no such file"
     assert "calibration_noise_px: expected" in error_line(
         capsys, bag, *out, *room, "--calibration-noise", "-1"
     )

@@ -143,7 +143,7 @@ def test_lost_keypoints_are_not_taken_from_another_frame(tmp_path):
     np.testing.assert_array_equal(boxes[2], C.skeleton_2d.box_px)
 
 
-@pytest.mark.parametrize("suffix", [".npz", ".json", ".parquet", ".csv"])
+@pytest.mark.parametrize("suffix", [".npz", ".json", ".parquet", ".csv", ".NPZ", ".Csv"])
 def test_a_table_gives_the_same_csv_as_the_bag(bag, tmp_path, suffix):
     table = tmp_path / f"poses{suffix}"
     assert main(["poses", str(bag), "--out", str(table)]) == 0
@@ -152,11 +152,12 @@ def test_a_table_gives_the_same_csv_as_the_bag(bag, tmp_path, suffix):
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
-def test_each_person_of_a_bag_is_a_trc(bag, tmp_path, capsys):
-    out = tmp_path / "walk.trc"
+@pytest.mark.parametrize("suffix", [".trc", ".TRC"])
+def test_each_person_of_a_bag_is_a_trc(bag, tmp_path, capsys, suffix):
+    out = tmp_path / f"walk{suffix}"
     assert main(["poses", str(bag), "--out", str(out), "--up", "0", "0", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    paths = [tmp_path / f"walk_{number}.trc" for number in (7, 9)]
+    paths = [tmp_path / f"walk_{number}{suffix}" for number in (7, 9)]
     assert [line.partition(": ")[0] for line in lines] == list(map(str, paths))
     assert "person 7, 2 frames at 30.000 Hz from 0.033 s on; 0 of 34" in lines[0]
     row = paths[1].read_text(encoding="utf-8").splitlines()[6].split("\t")

@@ -4,6 +4,8 @@ known."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -140,3 +142,22 @@ def test_new_parent_replaces_the_one_before():
         tree.lookup("map", "camera", SECOND)
     tree.add("hand", "camera", 0, (3, 0, 0), (0, 0, 0, 1), static=True)
     assert tree.lookup("hand", "camera", 9 * SECOND)[0, 3] == 3
+
+
+def message(x: float, parent: str = "map") -> SimpleNamespace:
+    """The fields of a geometry_msgs/TransformStamped."""
+    place = SimpleNamespace(x=x, y=0.0, z=0.0)
+    turn = SimpleNamespace(x=0.0, y=0.0, z=0.0, w=1.0)
+    header = SimpleNamespace(stamp=SimpleNamespace(sec=1, nanosec=5), frame_id=parent)
+    transform = SimpleNamespace(translation=place, rotation=turn)
+    return SimpleNamespace(header=header, child_frame_id="camera", transform=transform)
+
+
+def test_messages_are_added_and_bad_ones_left_out():
+    tree = TransformTree()
+    tree.add_message(message(2.0), static=False)
+    tree.add_message(message(np.nan), static=False)
+    tree.add_message(message(3.0, parent=""), static=False)
+    assert tree.lookup("map", "camera", SECOND + 5)[0, 3] == 2.0
+    tree.add_message(message(4.0), static=True)
+    assert tree.lookup("map", "camera", 0)[0, 3] == 4.0

@@ -178,7 +178,7 @@ def test_node_hides_published_and_rejected_people(stage):
     stage.node.start()
     stage.estimator.estimate = estimate
     stage.connect()
-    stage.until(stage.feed.outputs.hide_heads, "the listener")
+    stage.until(stage.feed.outputs.heads_are_hidden, "the listener")
     stage.ask()
     answer = stage.ask()
     stage.until(lambda: len(drawn) == 2, "images")
@@ -200,7 +200,7 @@ def test_node_hides_somebody_who_was_missed(stage):
     stage.node.start()
     stage.estimator.estimate = lambda *args, **kwargs: Estimate(found.pop(0), {})
     stage.connect()
-    stage.until(stage.feed.outputs.hide_heads, "the listener")
+    stage.until(stage.feed.outputs.heads_are_hidden, "the listener")
     for k in range(5):
         stage.send(image(RGB, "rgb8"), 10 + 0.1 * k)
         stage.until(lambda k=k: len(drawn) == k + 1, "an image")
@@ -215,7 +215,7 @@ def test_no_image_is_shown_where_the_detector_did_not_run(stage):
     stage.node.start()
     stage.estimator.estimate = lambda *args, **kwargs: Estimate((), {}, detected=False)
     stage.connect()
-    stage.until(stage.feed.outputs.hide_heads, "the listener")
+    stage.until(stage.feed.outputs.heads_are_hidden, "the listener")
     stage.ask()
     stage.spin(0.2)
     assert not drawn

@@ -26,7 +26,9 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from lifting_ros.config import ConfigError
 from lifting_ros.geometry.body_frame import in_frame
-from lifting_ros.ros.camera_fusion import FusionNode
+from lifting_ros.io.pose_table import PoseFrame
+from lifting_ros.ros import camera_fusion
+from lifting_ros.ros.camera_fusion import _WITHOUT_TRANSFORM, FusionNode
 from lifting_ros.ros.conversions import header_ns, persons_to_array_2d, persons_to_array_3d
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 
@@ -205,6 +207,52 @@ def test_what_is_missing_is_one_warning(stage, known, line):
     assert not s.received[OUT]
 
 
+def moving_tf(s, stamp: int) -> None:
+    """Publish the places of the cameras at a stamp on /tf, and wait until the node has them."""
+    message = TFMessage(transforms=[place(*pair) for pair in zip(NAMES, VIEWS)])
+    last = message.transforms[-1].child_frame_id
+    for one in message.transforms:
+        one.header.stamp.sec, one.header.stamp.nanosec = divmod(stamp, 10**9)
+    s.moving.publish(message)
+    edges = s.node._transforms._tree._edges
+    s.until(lambda: last in edges and edges[last].stamps_ns[-1] == stamp, "TF")
+
+
+def test_late_transforms_lose_no_camera(stage, monkeypatch):
+    monkeypatch.setattr(camera_fusion, "_TRANSFORM_S", WAIT_S)
+    s = stage(warn_period_s=0.0)
+    warnings = []
+    s.node._warn._warn = warnings.append
+    s.moving = s.peer.create_publisher(TFMessage, "/tf", 10)
+    s.connect(tf=False)
+    s.until(lambda: s.moving.get_subscription_count(), "a listener")
+    moving_tf(s, START_NS - PERIOD_NS)
+    cameras = s.node._cameras
+    for number in range(6):
+        stamp = s.send(number)
+        s.until(lambda: all(camera.waiting for camera in cameras), "skeletons")
+        moving_tf(s, stamp)
+        s.until(lambda: not any(camera.waiting for camera in cameras), "a second try")
+    s.until(lambda stamp=stamp: header_ns(s.received[OUT][-1].header) == stamp, "the last answer")
+    assert not [text for text in warnings if "transform" in text]
+
+
+def test_frames_that_wait_are_bounded(stage):
+    s = stage(warn_period_s=3600.0)
+    warnings = []
+    s.node._warn._warn = warnings.append
+    s.connect(tf=False)
+    camera = s.node._cameras[0]
+    blank = frames([VIEWS[0]], [JOINTS[0]], np.random.default_rng(0))[0]
+    waiting = PoseFrame(START_NS, "nowhere", blank.persons, "nowhere")
+    camera.waiting.extend([(time.monotonic() + WAIT_S, waiting)] * (_WITHOUT_TRANSFORM + 5))
+    s.node._add_frames(camera)
+    assert len(camera.waiting) == _WITHOUT_TRANSFORM
+    assert len(warnings) == 1 and "transform: nowhere to room" in warnings[0]
+    s.node.trigger_deactivate()
+    assert not camera.waiting
+
+
 def test_deactivated_node_deletes_its_markers(stage):
     s = stage()
     s.connect()
@@ -218,6 +266,62 @@ def test_deactivated_node_deletes_its_markers(stage):
     s.connect()
     s.send(1)
     s.until(lambda: any(m.action == Marker.ADD for m in shown[-1].markers), "markers again")
+
+
+def test_failed_activation_tells_why_and_leaves_nothing(stage, monkeypatch):
+    s = stage(start=False)
+
+    def refuse(*arguments, **options):
+        raise RuntimeError("not authorised\nat all")
+
+    monkeypatch.setattr(s.node, "create_timer", refuse)
+    with pytest.raises(ConfigError, match="^not authorised$"):
+        s.node.start()
+    assert s.node._transforms is None
+    for topic in ("/tf", "/tf_static"):
+        infos = s.node.get_subscriptions_info_by_topic(topic)
+        assert "lifting_fusion" not in [info.node_name for info in infos]
+    monkeypatch.undo()
+    s.node.start()
+    s.connect()
+
+
+def test_tf_that_is_half_subscribed_is_ended(stage, monkeypatch):
+    s = stage(start=False)
+    subscribe = s.node.create_subscription
+
+    def refuse(kind, topic, *arguments, **options):
+        if topic == "/tf_static":
+            raise RuntimeError("not authorised")
+        return subscribe(kind, topic, *arguments, **options)
+
+    monkeypatch.setattr(s.node, "create_subscription", refuse)
+    with pytest.raises(ConfigError, match="^not authorised$"):
+        s.node.start()
+    infos = s.node.get_subscriptions_info_by_topic("/tf")
+    assert "lifting_fusion" not in [info.node_name for info in infos]
+
+
+def test_failure_with_a_frame_is_one_warning(stage, monkeypatch):
+    s = stage(warn_period_s=3600.0, rate_hz=1000.0)
+    warnings = []
+    s.node._warn._warn = warnings.append
+    s.connect()
+    add = s.node._fusion.add
+
+    def fail(frame):
+        raise np.linalg.LinAlgError("Singular matrix")
+
+    monkeypatch.setattr(s.node._fusion, "add", fail)
+    s.send(0, names=("front",))
+    s.until(lambda: warnings, "a warning")
+    s.send(1, names=("front",))
+    s.executor.spin_once(timeout_sec=0.02)
+    monkeypatch.setattr(s.node._fusion, "add", add)
+    s.send(2)
+    s.until(lambda: s.received[OUT], "an answer")
+    failed = [text for text in warnings if "failed" in text]
+    assert failed == ["front: frame failed: LinAlgError: Singular matrix"]
 
 
 def test_silent_camera_is_named(stage):

@@ -184,6 +184,16 @@ def test_missing_hri_package_is_reported_on_configure():
         stage.close()
 
 
+@pytest.mark.parametrize("name", ["skeleton2d", "roi", "joint_states", "urdf"])
+def test_a_subscriber_of_one_body_is_a_listener(installed, name):
+    node = Heard(listeners=0)
+    humans = Humans(node)
+    humans.publish([person(np.random.default_rng(0), 4)], {4: "p1"}, header(), SIZE)
+    assert not humans.have_listeners()
+    humans._of_body["p1"][name].get_subscription_count = lambda: 1
+    assert humans.have_listeners()
+
+
 def test_the_node_publishes_them_beside_its_own(installed, monkeypatch):
     stage, heard = Stage(hri=True), Heard()
     try:
@@ -205,8 +215,9 @@ def test_the_node_publishes_them_beside_its_own(installed, monkeypatch):
         assert ids.ids == ["p1"] and ids.header == answer.header
         (skeleton,) = heard.received["/humans/bodies/p1/skeleton2d"]
         assert skeleton.header == answer.header and max(point.c for point in skeleton.skeleton) > 0
-        stage.until(lambda: heard.received["/humans/bodies/p1/urdf"], "the URDF")
-        (state,) = heard.received["/humans/bodies/p1/joint_states"]
+        states = heard.received["/humans/bodies/p1/joint_states"]  # published last
+        stage.until(lambda: states, "the joint states")
+        (state,) = states
         assert state.header == answer.header and "left_knee_flexion_p1" in state.name
         (urdf,) = heard.received["/humans/bodies/p1/urdf"]
         assert urdf.data.startswith('<robot name="body_p1">')

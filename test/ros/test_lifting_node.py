@@ -791,6 +791,20 @@ def test_joint_states_and_urdfs_are_given_to_those_who_ask(stage):
     assert len(urdfs) == 2 and states[1].name == states[0].name
 
 
+def test_urdf_keeps_one_for_each_body(stage):
+    s = stage(start=False, tf__bodies=12)
+    (result,) = s.node.set_parameters([Parameter("tf.bodies", value=20)])
+    assert not result.successful  # the topic is there already
+    s.node.start()
+    sent = [f"<robot name='{number}'/>" for number in range(12)]
+    for text in sent:
+        s.feed.outputs._publishers["~/urdf"].publish(String(data=text))
+    latched = QoSProfile(depth=50, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    received = s.listen(String, "/lifting/urdf", latched)
+    s.until(lambda: received and received[-1].data == sent[-1], "the last one")
+    assert [message.data for message in received] == sent
+
+
 def test_ids_velocities_and_limbs_come_with_the_frames(stage):
     s = stage()
     s.connect()

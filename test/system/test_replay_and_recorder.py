@@ -182,7 +182,7 @@ def bad_sources(tmp_path) -> dict[str, dict]:
         f"source: {tmp_path}/empty: no images": {"source": tmp_path / "empty"},
         f"source: {tmp_path}/text.mp4: does not open as a video": {"source": tmp_path / "text.mp4"},
         "speed: unknown parameter": {"speed": 2},
-        "/nowhere.yaml: not a readable YAML file": {
+        "/nowhere.yaml: no such file": {
             "source": "FOLDER",
             "camera_yaml": "/nowhere.yaml",
         },

@@ -17,6 +17,7 @@ from lifting_ros.research.training.augmentation import (
     Scenery,
     anonymise,
     augment,
+    bad_camera,
     mirror,
 )
 from lifting_ros.skeleton import KEYPOINT_FLIP, KEYPOINT_NAMES
@@ -131,6 +132,18 @@ def test_occluding_patch_keeps_the_labels():
         y, x = np.nonzero((free[0] != held[0]).any(-1))
         assert 0 < len(x) <= 0.4**2 * 64**2 and max(np.ptp(x), np.ptp(y)) < 0.4 * 64
         np.testing.assert_array_equal(free[1], held[1])
+
+
+def test_a_bad_camera_keeps_the_size_of_any_image():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (40, 61, 3), np.uint8)
+    results = set()
+    for seed in range(20):
+        worse = bad_camera(image, np.random.default_rng(seed))
+        assert worse.shape == image.shape and worse.dtype == np.uint8
+        assert (worse != image).any()
+        results.add(worse.tobytes())
+    assert len(results) == 20
 
 
 def test_a_bad_camera_moves_nothing():

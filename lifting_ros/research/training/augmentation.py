@@ -331,18 +331,19 @@ def _colour(
         noise = rng.normal(0, rng.uniform(2, 14), image.shape)
         image = np.clip(image + noise, 0, 255).astype(np.uint8)
     if rng.random() < config.camera:
-        image = _bad_camera(image, rng)
+        image = bad_camera(image, rng)
     return image
 
 
-def _bad_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The crop with few pixels, motion blur, strong compression or little light."""
-    size = image.shape[0]
+def bad_camera(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An image (H, W, 3) with few pixels, motion blur, strong compression or little light."""
+    size = image.shape[1::-1]
     kind = rng.integers(4)
     if kind == 0:
-        few = int(size * rng.uniform(0.25, 0.6))
-        small = cv2.resize(image, (few, few), interpolation=cv2.INTER_AREA)
-        return cv2.resize(small, (size, size), interpolation=cv2.INTER_LINEAR)
+        share = rng.uniform(0.25, 0.6)
+        few = [max(int(side * share), 1) for side in size]
+        small = cv2.resize(image, few, interpolation=cv2.INTER_AREA)
+        return cv2.resize(small, size, interpolation=cv2.INTER_LINEAR)
 
     if kind == 1:
         kernel = motion_blur(rng.uniform(3, 11), rng.uniform(0, 180))

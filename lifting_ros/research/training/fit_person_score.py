@@ -37,6 +37,7 @@ from lifting_ros.research.datasets.negatives import read_negatives
 from lifting_ros.research.datasets.scene_parts import random_window
 from lifting_ros.research.datasets.splits import rows_of
 from lifting_ros.research.rendering.synthetic_pack import VERSION
+from lifting_ros.research.training.augmentation import bad_camera
 from lifting_ros.types import FoundKeypoints
 
 WHOLE = "whole"
@@ -173,7 +174,8 @@ def tune_pictures(data: Path, rooms: np.ndarray) -> Iterator[Picture]:
 
 
 def probe_pictures(data: Path, rendered: CrowdPack) -> Iterator[Picture]:
-    """Pictures of the side `train` of `data`, and rendered ones with and without people."""
+    """Pictures of the side `train` of `data`, whole ones also as from a bad camera, and rendered
+    pictures with and without people."""
     folder = data / "keypoints2d"
     for name in photo_sets_in(folder):
         photos = read_photo_set(folder, name)
@@ -184,9 +186,14 @@ def probe_pictures(data: Path, rendered: CrowdPack) -> Iterator[Picture]:
             keypoints = photos.keypoints[row].astype(float)
             image = photos.image(row)
             yield Picture(WHOLE, photograph, image, [keypoints])
+            yield Picture(WHOLE, photograph, _worse(image, row), [keypoints])
             yield from _halves(name, photograph, image, keypoints, row, PROBE_HALVES)
 
-    yield from _pictures_of_nobody(data, "train", PROBE_PARTS)
+    for picture in _pictures_of_nobody(data, "train", PROBE_PARTS):
+        yield picture
+        if picture.kind == PHOTOGRAPHS:
+            number = int(picture.photograph.split()[-1])
+            yield picture._replace(image=_worse(picture.image, number))
 
     # Rendered, with people first
     for number in range(PROBE_CROWDS):
@@ -202,6 +209,12 @@ def open_probe_pack(folder: Path, data: Path) -> CrowdPack:
     """The rendered pictures of `probe_pictures`, of the side `train`; rendered into `folder` where
     they are not there yet."""
     return open_crowd_pack(folder, data, "train", _ROOM_PX, PROBE_CROWDS, PROBE_ROOMS)
+
+
+def _worse(image: np.ndarray, number: int) -> np.ndarray:
+    """An image as from a bad camera: people in the dark or in motion are people, too."""
+    rng = np.random.default_rng((number, 1))
+    return bad_camera(image, rng)
 
 
 def _halves(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lifting_ros.cli.errors import CommandError
-from lifting_ros.cli.options import require_folder_of, require_suffix
+from lifting_ros.cli.options import add_cameras_of_bag, require_folder_of, require_suffix
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,7 +41,7 @@ class Recorded(NamedTuple):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bag", metavar="BAG", type=Path, help="the bag with poses; see above")
+    add_cameras_of_bag(parser)
     parser.add_argument(
         "--out",
         required=True,
@@ -54,18 +54,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="FRAME",
         help="optical frame of the camera that is the reference (default: the first one)",
-    )
-    parser.add_argument(
-        "--topic",
-        action="append",
-        default=[],
-        metavar="TOPIC",
-        help="skeletons of a camera; repeat it (default: every topic with Skeleton3DArray)",
-    )
-    parser.add_argument(
-        "--rectified",
-        action="store_true",
-        help="the images were rectified: P of camera_info applies instead of K and D",
     )
 
 

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lifting_ros.cli.errors import CommandError
-from lifting_ros.cli.options import require_folder_of, require_suffix
+from lifting_ros.cli.options import add_cameras_of_bag, require_folder_of, require_suffix
 
 if TYPE_CHECKING:
     from lifting_ros.geometry.camera import Camera
@@ -45,7 +45,7 @@ NAMESPACE = "/lifting_fusion"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bag", metavar="BAG", type=Path, help="the bag with poses; see above")
+    add_cameras_of_bag(parser)
     parser.add_argument(
         "--out",
         required=True,
@@ -66,23 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="places of the cameras, instead of TF; see above",
     )
     parser.add_argument(
-        "--topic",
-        action="append",
-        default=[],
-        metavar="TOPIC",
-        help="skeletons of a camera; repeat it (default: every topic with Skeleton3DArray)",
-    )
-    parser.add_argument(
         "--calibration-noise",
         type=float,
         default=None,
         metavar="PX",
         help="standard deviation of the calibrations in the images, px (default 2)",
-    )
-    parser.add_argument(
-        "--rectified",
-        action="store_true",
-        help="the images were rectified: P of camera_info applies instead of K and D",
     )
 
 

@@ -52,6 +52,23 @@ def add_prior(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_cameras_of_bag(parser: argparse.ArgumentParser) -> None:
+    """Add BAG with the poses of several cameras, --topic and --rectified."""
+    parser.add_argument("bag", metavar="BAG", type=Path, help="the bag with poses; see above")
+    parser.add_argument(
+        "--topic",
+        action="append",
+        default=[],
+        metavar="TOPIC",
+        help="skeletons of a camera; repeat it (default: every topic with Skeleton3DArray)",
+    )
+    parser.add_argument(
+        "--rectified",
+        action="store_true",
+        help="the images were rectified: P of camera_info applies instead of K and D",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add --json, a file for the figures."""
     parser.add_argument("--json", default="", metavar="FILE", help="also write the figures here")

@@ -12,14 +12,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNode
 from rclpy.time import Time
 from rclpy.timer import Timer
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from lifting_ros.config import ConfigError
 from lifting_ros.geometry.camera import CameraError
 from lifting_ros.geometry.transform_tree import TransformError
 from lifting_ros.io.bag_poses import frame_of
@@ -29,9 +28,9 @@ from lifting_ros.msg import Skeleton2DArray, Skeleton3DArray
 from lifting_ros.multiview.live import FusedFrame, LiveFusion
 from lifting_ros.multiview.sighting import CameraFrame, View
 from lifting_ros.ros.conversions import first_line, persons_to_array_3d
-from lifting_ros.ros.declaration import Parameters
 from lifting_ros.ros.fusion_parameters import FusionNodeConfig, check_fusion
 from lifting_ros.ros.inputs import Channel, stamp_ns
+from lifting_ros.ros.managed_node import ManagedNode
 from lifting_ros.ros.markers import MarkerBuilder
 from lifting_ros.ros.runtime import STEADY, Throttle
 from lifting_ros.ros.transforms import TransformListener
@@ -51,8 +50,6 @@ _TRANSFORM_S = 0.5
 
 _WITHOUT_TRANSFORM = 20
 """Frames of a camera that wait for their transforms."""
-
-SUCCESS = TransitionCallbackReturn.SUCCESS
 
 
 class FusedCamera:
@@ -118,25 +115,20 @@ class FusedCamera:
                 del waiting[next(iter(waiting))]
 
 
-class FusionNode(LifecycleNode):
+class FusionNode(ManagedNode):
     """Skeletons of several cameras in, one skeleton a person out.
 
     The constructor raises ConfigError in one line for an invalid parameter.
     """
 
     def __init__(self, **node_options):
-        super().__init__(
-            "lifting_fusion", automatically_declare_parameters_from_overrides=True, **node_options
-        )
-        self.parameters = Parameters(self, FusionNodeConfig, refuse=check_fusion)
+        super().__init__("lifting_fusion", FusionNodeConfig, check_fusion, **node_options)
         self._skeletons = self.create_lifecycle_publisher(Skeleton3DArray, "~/skeletons_3d", 10)
         self._markers = self.create_lifecycle_publisher(MarkerArray, "~/markers", 10)
         self._warn = Throttle(self._log, lambda: self.config.warn_period_s)
         self._builder = MarkerBuilder(self.config.markers)
         self._published_s = 0.0
         """Monotonic time of the last answer."""
-        self._failure = ""
-        self._starting = False
 
         # Made when activated
         self._cameras: list[FusedCamera] = []
@@ -149,36 +141,13 @@ class FusionNode(LifecycleNode):
         """The parameters as they are now."""
         return self.parameters.value
 
-    def start(self) -> None:
-        """Configure and activate; raises ConfigError in one line if that fails."""
-        self._starting = True
-        try:
-            if self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
-                raise ConfigError(self._failure or "the node did not start")
-        finally:
-            self._starting = False
-
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Fix the parameters that are not live."""
-        self._failure = ""
-        self.parameters.in_use = True
-        return super().on_configure(state)
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe."""
-        result = super().on_activate(state)
-        try:
-            self._begin()
-        except Exception as error:
-            # Such as a topic that SROS forbids. rclpy calls on_error and reports nothing itself.
-            self._report_failure(error)
-            raise
-
+    def describe(self) -> str:
+        """What the node subscribes to, and in which frame it fuses."""
         topics = ", ".join(camera.topics[1] for camera in self._cameras)
-        self.get_logger().info(f"skeletons from {topics}, fused in {self.config.frame}")
-        return result
+        return f"skeletons from {topics}, fused in {self.config.frame}"
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Subscribe."""
         config = self.config
         self._builder.configure(config.markers)
         self._fusion = LiveFusion(config.fusion, config.rate_hz, config.delay_s)
@@ -187,32 +156,6 @@ class FusionNode(LifecycleNode):
         self._transforms.subscribe_if(True)
         self._timer = self.create_timer(_POLL_PERIOD_S, self._poll, clock=STEADY)
         self._poll()
-
-    def _report_failure(self, error: Exception) -> None:
-        """Keep the reason why a transition failed, and log it unless `start` will raise it."""
-        self._failure = first_line(error)
-        if not self._starting:
-            self.get_logger().error(self._failure)
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe and remove what is displayed."""
-        self.close()
-        return super().on_deactivate(state)
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let all parameters change again."""
-        self.parameters.in_use = False
-        return super().on_cleanup(state)
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop, from any state."""
-        self.close()
-        return super().on_shutdown(state)
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """A transition failed: return to unconfigured, with nothing running."""
-        self.close()
-        return self.on_cleanup(state)
 
     def close(self) -> None:
         """End the subscriptions, if any, also those of an activation that failed halfway."""

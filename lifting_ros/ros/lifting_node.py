@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.timer import Timer
 
-from lifting_ros.config import ConfigError
 from lifting_ros.device import use_threads
 from lifting_ros.estimator import (
     EstimatorConfig,
@@ -24,9 +23,8 @@ from lifting_ros.estimator import (
 )
 from lifting_ros.memory import return_freed_memory
 from lifting_ros.ros.camera_feed import CameraFeed
-from lifting_ros.ros.conversions import first_line
-from lifting_ros.ros.declaration import Parameters
 from lifting_ros.ros.diagnostics import Diagnostics, Part
+from lifting_ros.ros.managed_node import FAILURE, ManagedNode
 from lifting_ros.ros.parameters import NodeConfig
 from lifting_ros.ros.runtime import STEADY
 from lifting_ros.ros.shared_estimator import SharedEstimator
@@ -35,11 +33,8 @@ from lifting_ros.ros.transforms import TransformListener
 _POLL_PERIOD_S = 0.1
 """Period at which publishers and listeners are counted."""
 
-SUCCESS = TransitionCallbackReturn.SUCCESS
-FAILURE = TransitionCallbackReturn.FAILURE
 
-
-class LiftingNode(LifecycleNode):
+class LiftingNode(ManagedNode):
     """Images (or keypoints) of one camera or several in, skeletons out.
 
     What the cameras share is here: parameters, lifecycle, estimator, TF and diagnostics.
@@ -54,13 +49,11 @@ class LiftingNode(LifecycleNode):
         **node_options,
     ):
         super().__init__(
-            "lifting", automatically_declare_parameters_from_overrides=True, **node_options
+            "lifting",
+            NodeConfig,
+            refuse=lambda config: check_lifter_weights(config.estimator),
+            **node_options,
         )
-        self.parameters = Parameters(
-            self, NodeConfig, refuse=lambda config: check_lifter_weights(config.estimator)
-        )
-        self._failure = ""
-        self._starting = False
         self._make = {"image": make_estimator, "keypoints": make_lifter}
 
         # Made when configured
@@ -75,18 +68,8 @@ class LiftingNode(LifecycleNode):
     def _make_feed(self, camera: str) -> CameraFeed:
         return CameraFeed(self, camera, lambda: self.parameters.value, self._poll_graph)
 
-    def start(self) -> None:
-        """Configure and activate; raises ConfigError in one line if that fails."""
-        self._starting = True
-        try:
-            if self.trigger_configure() != SUCCESS or self.trigger_activate() != SUCCESS:
-                raise ConfigError(self._failure or "the node did not start")
-        finally:
-            self._starting = False
-
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load weights and prior."""
-        self._failure = ""
         config = self.parameters.value
         try:
             if config.input == "image":
@@ -102,29 +85,20 @@ class LiftingNode(LifecycleNode):
             # RuntimeError: the device is out of memory or broken. The estimator may exist already
             # and hold the device's memory.
             self._estimator = None
-            self._report_failure(error)
+            self.report_failure(error)
             return FAILURE
 
-        self.parameters.in_use = True
         return_freed_memory()
         return super().on_configure(state)
 
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Start the workers and subscribe."""
-        result = super().on_activate(state)
-        try:
-            self._begin()
-        except Exception as error:
-            # Such as a topic that SROS forbids. rclpy calls on_error and reports nothing itself.
-            self._report_failure(error)
-            raise
-
+    def describe(self) -> str:
+        """What the node subscribes to, and where its network runs."""
         kind = "images" if self.parameters.value.input == "image" else "keypoints"
         topics = ", ".join(feed.inputs.main_topic for feed in self.feeds)
-        self.get_logger().info(f"{kind} from {topics}, network on {self._estimator.device}")
-        return result
+        return f"{kind} from {topics}, network on {self._estimator.device}"
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Start the workers and subscribe."""
         config = self.parameters.value
         needs_tf = config.tf.target_frame or config.tf.gravity_frame
         self._transforms = TransformListener(self) if needs_tf else None
@@ -135,36 +109,10 @@ class LiftingNode(LifecycleNode):
         self._timer = self.create_timer(_POLL_PERIOD_S, self._poll_graph, clock=STEADY)
         self._poll_graph()
 
-    def _report_failure(self, error: Exception) -> None:
-        """Keep the reason why a transition failed, and log it unless `start` will raise it."""
-        self._failure = first_line(error)
-        if not self._starting:
-            self.get_logger().error(self._failure)
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe and remove what is displayed; nothing is published after that."""
-        self.close()
-        return super().on_deactivate(state)
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def release(self) -> None:
         """Release weights and prior."""
-        self._release()
-        return super().on_cleanup(state)
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop and release everything, from any state."""
-        self.close()
-        self._release()
-        return super().on_shutdown(state)
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """A transition failed: return to unconfigured, with nothing running."""
-        self.close()
-        return self.on_cleanup(state)
-
-    def _release(self) -> None:
+        super().release()
         self._estimator = None
-        self.parameters.in_use = False
         for feed in self.feeds:
             feed.outputs.cleanup()
 

@@ -18,6 +18,7 @@ from lifting_ros.keypoints.network import LITE, PAPER, MultistageNetwork, Networ
 from lifting_ros.keypoints.network_paper import PEAK, SIGMA_CELLS, PeakMaps, centre_map
 from lifting_ros.keypoints.network_trunk import Code, Presence, middle_weight, ownership
 from lifting_ros.keypoints.network_weights import load_network, save_network
+from lifting_ros.keypoints.person_score import PROBE
 from lifting_ros.keypoints.trunk import TrunkOutput
 
 pytestmark = pytest.mark.usefixtures("narrow_trunk")
@@ -236,6 +237,19 @@ def test_a_missing_or_corrupt_file_is_one_line(tmp_path, content):
     with pytest.raises(CheckpointError, match="w.safetensors: ") as error:
         load_network(path)
     assert "\n" not in str(error.value)
+
+
+def test_a_probe_in_the_file_is_not_a_part_of_the_network(tmp_path):
+    network = small_network(SMALL, small_prior())
+    state = network.state_dict()
+    save_network(tmp_path / "plain.safetensors", state, SMALL, {})
+    probed = state | {PROBE: torch.ones(5)}
+    save_network(tmp_path / "probed.safetensors", probed, SMALL, {})
+
+    plain = load_network(tmp_path / "plain.safetensors", small_prior())
+    loaded = load_network(tmp_path / "probed.safetensors", small_prior())
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], tensor, rtol=0, atol=0)
 
 
 def test_weights_of_another_shape_are_refused(tmp_path):

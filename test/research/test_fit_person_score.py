@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights of a person score are recovered from rows that they made."""
 
+from collections import Counter
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from scipy.special import expit
 
 from lifting_ros.estimator import EstimatorConfig
 from lifting_ros.keypoints.person_score import PersonScore, logit_of
+from lifting_ros.research.datasets.crowd_pack import CrowdPack
 from lifting_ros.research.datasets.half_seen import LEFT, half_seen
+from lifting_ros.research.datasets.keypoints2d import PhotoSet
+from lifting_ros.research.training import fit_person_score as fitting
 from lifting_ros.research.training.fit_person_score import (
     HALF,
     ROOMS,
@@ -121,6 +128,33 @@ def test_a_half_seen_person_keeps_some_keypoints():
         assert LEFT[0] <= seen.sum() <= LEFT[1]
         for before, after in zip(points[seen].astype(int), moved[seen, :2].astype(int)):
             np.testing.assert_array_equal(part[after[1], after[0]], image[before[1], before[0]])
+
+
+def test_the_probe_sees_whole_pictures_of_bad_cameras_too(monkeypatch):
+    rng = np.random.default_rng(3)
+    encoded = cv2.imencode(".png", rng.integers(0, 256, (200, 160, 3), np.uint8))[1].tobytes()
+    points = np.stack([rng.uniform(30, 130, 14), np.linspace(20, 180, 14)], 1)
+    keypoints = np.concatenate([points, np.ones((14, 1))], 1)[None]
+    photos = PhotoSet("street", ("a.png",), (encoded,), keypoints, np.zeros(1, bool))
+    nobody = rng.integers(0, 256, (120, 160, 3), np.uint8)
+    images = np.zeros((3, 60, 80, 3), np.uint8)
+    rendered = CrowdPack(images, np.array([0]), keypoints, np.ones(1))
+
+    monkeypatch.setattr(fitting, "photo_sets_in", lambda folder: ["street"])
+    monkeypatch.setattr(fitting, "read_photo_set", lambda folder, name: photos)
+    monkeypatch.setattr(fitting, "read_negatives", lambda folder, side: [nobody])
+    monkeypatch.setattr(fitting, "PROBE_CROWDS", 1)
+    pictures = list(fitting.probe_pictures(Path(), rendered))
+
+    for kind, original in ((fitting.WHOLE, photos.image(0)), (fitting.PHOTOGRAPHS, nobody)):
+        clear, worse = [picture.image for picture in pictures if picture.kind == kind]
+        np.testing.assert_array_equal(clear, original)
+        assert worse.shape == original.shape and (worse != original).any()
+
+    counts = Counter(picture.kind for picture in pictures)
+    assert counts[HALF] == fitting.PROBE_HALVES and counts[fitting.PARTS] == fitting.PROBE_PARTS
+    assert counts[fitting.CROWDS] == 1 and counts[ROOMS] == 2
+    assert all(bool(picture.persons) != (picture.kind in fitting.NOBODY) for picture in pictures)
 
 
 def test_too_few_labels_give_no_half():

@@ -47,6 +47,9 @@ FREE = "lite-free"
 """Name of the network that ships with a detector of its own. Both have seen only photographs whose
 origin states a permissive licence."""
 
+SAME_PLACE = 0.15
+"""Distance below which two keypoints are the same, divided by the longer side of a box."""
+
 
 @dataclass(frozen=True)
 class EstimatorConfig:
@@ -609,33 +612,28 @@ def _box_of(found: FoundKeypoints, detection: Detection) -> np.ndarray:
     return box_of_keypoints(found.keypoints_px, found.confidence, detection.box_px)
 
 
-def drop_repeated(
-    skeletons: list[Skeleton2D], near: float = 0.15, most: float = 0.5
-) -> list[Skeleton2D]:
+def drop_repeated(skeletons: list[Skeleton2D]) -> list[Skeleton2D]:
     """Skeletons best first, each person once.
 
-    A skeleton that shares more than `most` of its keypoints with a better one (`shared_keypoints`)
-    is the same person.
+    A skeleton that shares more than half of its keypoints with a better one (`shared_keypoints`) is
+    the same person.
     """
     kept: list[Skeleton2D] = []
     for skeleton in sorted(skeletons, key=lambda s: -s.score):
-        if all(shared_keypoints(skeleton, better, near) <= most for better in kept):
+        if all(shared_keypoints(skeleton, better) <= 0.5 for better in kept):
             kept.append(skeleton)
 
     return kept
 
 
-def shared_keypoints(skeleton: Skeleton2D, other: Skeleton2D, near: float) -> float:
-    """Share of keypoints, weighted by confidence, that lie near the same keypoint of `other`; left
-    and right are not told apart.
-
-    near: distance divided by the longer side of the other's box.
-    """
+def shared_keypoints(skeleton: Skeleton2D, other: Skeleton2D) -> float:
+    """Share of keypoints, weighted by confidence, that lie near the same keypoint of `other`
+    (SAME_PLACE); left and right are not told apart."""
     mirrored = other.keypoints_px[list(KEYPOINT_FLIP)]
     gap = np.linalg.norm(skeleton.keypoints_px - other.keypoints_px, axis=-1)
     mirrored_gap = np.linalg.norm(skeleton.keypoints_px - mirrored, axis=-1)
 
     side = max(other.box_px[2:] - other.box_px[:2])
-    shared = np.minimum(gap, mirrored_gap) < near * side
+    shared = np.minimum(gap, mirrored_gap) < SAME_PLACE * side
     weights = np.maximum(skeleton.confidence, 1e-3)
     return float(np.average(shared, weights=weights))

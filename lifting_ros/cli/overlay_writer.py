@@ -134,12 +134,12 @@ def write_sheet(path: Path, frames: Sequence[SheetFrame]) -> None:
         raise CommandError(f"{path}: the picture cannot be written")
 
 
-def chosen(persons: Sequence[Sequence[Person]], count: int = SHEET_FRAMES) -> list[int]:
-    """`count` evenly spaced frames, without the first and the last, by index into `persons`.
+def chosen(persons: Sequence[Sequence[Person]]) -> list[int]:
+    """SHEET_FRAMES evenly spaced frames, without the first and the last, by index into `persons`.
 
     They are chosen from the frames with a person, or from all where nobody is seen.
     """
     occupied = [k for k, each in enumerate(persons) if each]
     candidates = occupied or list(range(len(persons)))
-    places = np.floor((np.arange(count) + 0.5) * len(candidates) / count).astype(int)
+    places = np.floor((np.arange(SHEET_FRAMES) + 0.5) * len(candidates) / SHEET_FRAMES).astype(int)
     return [candidates[k] for k in sorted(set(places.tolist()))]

@@ -20,6 +20,9 @@ _UNDISTORT_STEPS = 20
 _MAX_UNDISTORT_ERROR = 1e-6
 """Largest remaining error, in normalised coordinates, of a point that counts as undistorted."""
 
+_STEP = 1e-6
+"""Step of the numerical derivative of the distortion, in normalised coordinates."""
+
 _MAX_VALUE = 1e8
 """Bound on the entries of K and D; focal lengths must exceed its reciprocal."""
 
@@ -157,17 +160,13 @@ class Camera:
         error = np.abs(residual).max(-1, keepdims=True)
         return np.where(error < _MAX_UNDISTORT_ERROR, point, np.nan)
 
-    def undistort_jacobian(
-        self,
-        point: np.ndarray,
-        step: float = 1e-6,
-    ) -> np.ndarray:
+    def undistort_jacobian(self, point: np.ndarray) -> np.ndarray:
         """Return the derivative (..., 2, 2) of `undistort` where its result is `point` (..., 2).
 
         It is the inverse of a numerical derivative of `distort`; NaN where that is singular.
         """
-        by_x = self._distort_derivative(point, np.array([step, 0.0]), step)
-        by_y = self._distort_derivative(point, np.array([0.0, step]), step)
+        by_x = self._distort_derivative(point, np.array([_STEP, 0.0]))
+        by_y = self._distort_derivative(point, np.array([0.0, _STEP]))
         a = by_x[..., 0]
         b = by_y[..., 0]
         c = by_x[..., 1]
@@ -186,13 +185,12 @@ class Camera:
         self,
         point: np.ndarray,
         offset: np.ndarray,
-        step: float,
     ) -> np.ndarray:
         """Return the central difference (..., 2) of `distort` along `offset` (2,)."""
         after = self.distort(point + offset)
         before = self.distort(point - offset)
         change = after - before
-        return change / (2 * step)
+        return change / (2 * _STEP)
 
 
 def scale_intrinsics(matrix: np.ndarray, scale_x: float, scale_y: float) -> np.ndarray:

@@ -7,14 +7,14 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 
-def ellipse_of(covariance: np.ndarray, sigma: float = 1.0) -> tuple[np.ndarray, float] | None:
+def ellipse_of(covariance: np.ndarray) -> tuple[np.ndarray, float] | None:
     """Both diameters and the angle (degrees) of a (2, 2) covariance's ellipse; None if it is not
     finite."""
     if not np.isfinite(covariance).all():
         return None
 
     variances, axes = np.linalg.eigh(covariance)
-    diameters = 2 * sigma * np.sqrt(np.maximum(variances, 0))
+    diameters = 2 * np.sqrt(np.maximum(variances, 0))
     angle = np.degrees(np.arctan2(axes[1, 0], axes[0, 0]))
     return diameters, float(angle)
 

@@ -36,15 +36,14 @@ class PriorFusion(nn.Module):
         stages: int,
         noise: float = 0.02,
         sigma: float = 1.5,
-        prior_scale: float = PRIOR_SCALE,
     ):
         """noise: standard deviation (std) of a certain keypoint, in units of the person's size;
-        sigma: that of a projected belief, in cells; prior_scale: factor on the prior's."""
+        sigma: that of a projected belief, in cells."""
         super().__init__()
         self.weight_logit = nn.Parameter(torch.full((stages,), 2.2))  # w = 0.9
         self.noise = noise
         self.sigma = sigma
-        candidates = projected_candidates(prior, prior_scale, noise)
+        candidates = projected_candidates(prior, PRIOR_SCALE, noise)
         for name, value in candidates._asdict().items():
             self.register_buffer(name, torch.from_numpy(value), persistent=False)
 

@@ -81,11 +81,10 @@ def moments_of(
 def gaussian_of(
     moments: np.ndarray,
     basis_size: int,
-    noise_floor: float = NOISE_FLOOR,
 ) -> Gaussian:
     """Return the maximum-likelihood PPCA of `moments_of` (52, 52).
 
-    basis_size: K; noise_floor: least std of the noise.
+    basis_size: K.
     """
     # Mean and covariance
     total = moments[0, 0]
@@ -102,7 +101,7 @@ def gaussian_of(
     # Noise: the mean variance of the axes left out
     left_out = float(variance[basis_size:].sum())
     noise = left_out / (CENTRED_DIMENSIONS - basis_size)
-    noise = max(noise, noise_floor**2)
+    noise = max(noise, NOISE_FLOOR**2)
 
     basis = vectors[:basis_size].copy()
     basis *= _signs(basis)[:, None]

@@ -59,9 +59,9 @@ class Room(NamedTuple):
         return float(self.high[1])
 
 
-def make_view(azimuth_deg: float = AZIMUTH_DEG, elevation_deg: float = ELEVATION_DEG) -> View:
-    """The view from `azimuth_deg` beside the camera's axis and `elevation_deg` above it."""
-    a, e = np.radians([azimuth_deg, elevation_deg])
+def make_view() -> View:
+    """The view from AZIMUTH_DEG beside the camera's axis and ELEVATION_DEG above it."""
+    a, e = np.radians([AZIMUTH_DEG, ELEVATION_DEG])
     right = np.array([np.cos(a), 0, np.sin(a)])
     ahead = np.array([-np.sin(a), 0, np.cos(a)])
     up = np.array([0, -1.0, 0])

@@ -55,9 +55,9 @@ def load_rerun() -> ModuleType:
 class SkeletonViewer:
     """Shows one frame after the other. A context manager, which ends the recording."""
 
-    def __init__(self, save: Path | None = None, rerun: ModuleType | None = None):
-        """save: file to write to; None: open a window. rerun: the package, as `load_rerun`."""
-        self._rr = rerun or load_rerun()
+    def __init__(self, save: Path | None = None):
+        """save: file to write to; None: open a window."""
+        self._rr = load_rerun()
         self._stream = self._rr.RecordingStream("lifting")
         if save is None:
             self._stream.spawn()

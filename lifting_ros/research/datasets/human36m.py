@@ -43,26 +43,22 @@ class Clip(NamedTuple):
 
 def read_clips(
     path: str | Path,
-    subjects: tuple[str, ...] = TEST,
 ) -> list[Clip]:
-    """All recordings of some subjects, from the .npz or the folder of h5 files.
+    """All recordings of the test subjects, from the .npz or the folder of h5 files.
 
     FileNotFoundError without a file; DataError in one line for a file with other content or without
     these subjects.
     """
     path = Path(path)
     read = _h5_clips if path.is_dir() else _npz_clips
-    clips = list(read(path, subjects))
+    clips = list(read(path))
     if not clips:
-        raise DataError(f"{path}: no recording of {', '.join(subjects)}")
+        raise DataError(f"{path}: no recording of {', '.join(TEST)}")
 
     return clips
 
 
-def _npz_clips(
-    path: Path,
-    subjects: tuple[str, ...],
-) -> Iterator[Clip]:
+def _npz_clips(path: Path) -> Iterator[Clip]:
     for keys, positions in walk(read_pickled(path, "positions_3d")):
         shape = positions.shape
         known_shape = positions.ndim == 3 and shape[1:] in ((32, 3), (17, 3))
@@ -72,16 +68,13 @@ def _npz_clips(
                 f"{path}: {where}: expected (T, 32, 3), got {shape} of {positions.dtype}"
             )
 
-        if len(keys) == 2 and str(keys[0]) in subjects:
+        if len(keys) == 2 and str(keys[0]) in TEST:
             subject, action = map(str, keys)
             yield Clip(subject, action.split(" ")[0], _ours(positions))
 
 
-def _h5_clips(
-    folder: Path,
-    subjects: tuple[str, ...],
-) -> Iterator[Clip]:
-    for subject in subjects:
+def _h5_clips(folder: Path) -> Iterator[Clip]:
+    for subject in TEST:
         recordings = folder / subject / "MyPoses" / "3D_positions"
         for file in sorted(recordings.glob("*.h5")):
             positions = read_h5(file).get("3D_positions", np.zeros(0))

@@ -57,16 +57,6 @@ class Pack(NamedTuple):
     """(N, 14) bool: keypoints known to be outside the picture; None: not known."""
 
 
-def window_transform(
-    keypoints: np.ndarray,
-    side_px: int = WINDOW_PX,
-    boxes: float = WINDOW_BOXES,
-) -> np.ndarray:
-    """Affine (2, 3) from photo pixels to the pixels of the window around one person's labelled
-    keypoints (14, 3)."""
-    return box_transform(keypoint_box(keypoints), side_px, boxes)
-
-
 def box_transform(
     box_px: np.ndarray,
     side_px: int,
@@ -87,7 +77,7 @@ def cut_window(
     side_px: int = WINDOW_PX,
 ) -> tuple[np.ndarray, np.ndarray]:
     """The window (S, S, 3) around one person and the keypoints (14, 3) in its pixels."""
-    transform = window_transform(keypoints, side_px)
+    transform = box_transform(keypoint_box(keypoints), side_px, WINDOW_BOXES)
     moved = keypoints.copy()
     moved[:, :2] = keypoints[:, :2] @ transform[:, :2].T + transform[:, 2]
     moved[keypoints[:, 2] == 0] = 0

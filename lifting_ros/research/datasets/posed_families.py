@@ -45,6 +45,9 @@ DORSIFLEXION_DEG = 42.0
 LEAN_BACK_DEG = 32.0
 """Largest backward lean of the shank from the vertical."""
 
+UNLIKE_DEG = 6.0
+"""Standard deviation of the difference between the legs of somebody who sits."""
+
 TIPTOE_M = 0.01
 """A foot with its ankle raised by more stands on its toes."""
 
@@ -528,22 +531,20 @@ def seat_legs(
     draw: Draw,
     shank_deg: np.ndarray,
     out_deg: np.ndarray,
-    unlike: float = 6.0,
     dangle: np.ndarray | None = None,
 ) -> None:
     """Place the legs of a figure whose hips are in place, the feet flat on the floor.
 
-    shank: how far the feet are ahead of the knees; out: how far the thighs point outwards; unlike:
-    standard deviation of the difference between the legs. dangle: (N,) whether the feet hang; their
-    thighs are level.
+    shank: how far the feet are ahead of the knees; out: how far the thighs point outwards. dangle:
+    (N,) whether the feet hang; their thighs are level.
     """
     hanging = np.zeros(figure.count, bool) if dangle is None else dangle
     ankle = ANKLE_M * figure.scale
 
     for side, outward in enumerate(OUTWARD):
         # Direction of the shank
-        apart = np.radians(out_deg + draw.normal(0, unlike))
-        swing = np.radians(np.clip(shank_deg + draw.normal(0, unlike), -50, 88))
+        apart = np.radians(out_deg + draw.normal(0, UNLIKE_DEG))
+        swing = np.radians(np.clip(shank_deg + draw.normal(0, UNLIKE_DEG), -50, 88))
         tilt = np.radians(draw.normal(0, 5))
         aside = tilt - draw.even(0.0, 0.8) * apart * np.cos(swing)
         heading = apart * draw.even(0.3, 1.0)

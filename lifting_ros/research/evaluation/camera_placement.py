@@ -23,13 +23,12 @@ from lifting_ros.research.datasets.keypoint_errors import KeypointErrors
 from lifting_ros.research.datasets.mocap import Mocap
 from lifting_ros.research.evaluation.multiview import (
     ANGLES_DEG,
+    CLIP_S,
     SPREAD_M,
     circle_of_cameras,
     make_scene,
     moving_people,
 )
-
-CLIP_S = 2.0
 
 SIZES = {"2 cameras, 2 s": (2, 1), "2 cameras, 20 s": (2, 10), "4 cameras, 20 s": (4, 10)}
 """Cameras and clips by the name of the row."""

@@ -8,11 +8,17 @@ import numpy as np
 from lifting_ros.research.evaluation.procrustes import align
 from lifting_ros.skeleton import KEYPOINT_FLIP, LIMBS, torso_px
 
+ALPHA = 0.2
+"""Keypoints are correct within this many torsos of their label."""
+
+DEPTH_M = 0.05
+"""Limbs of a smaller extent in depth cannot be flipped."""
+
 
 def pck(
     predicted_px: np.ndarray,
     keypoints: np.ndarray,
-    alpha: float = 0.2,
+    alpha: float = ALPHA,
 ) -> np.ndarray:
     """Percentage of correct keypoints (PCK) as a share, (14,); NaN for a keypoint that is never
     labelled. Correct means within `alpha` torsos of the label.
@@ -36,10 +42,9 @@ def pck(
 def mean_pck(
     predicted_px: np.ndarray,
     keypoints: np.ndarray,
-    alpha: float = 0.2,
 ) -> float:
     """Mean of `pck` over the keypoints that are labelled somewhere; NaN if none is."""
-    each = pck(predicted_px, keypoints, alpha)
+    each = pck(predicted_px, keypoints)
     known = np.isfinite(each)
     if not known.any():
         return float("nan")
@@ -49,9 +54,8 @@ def mean_pck(
 def swapped(
     predicted_px: np.ndarray,
     keypoints: np.ndarray,
-    alpha: float = 0.2,
 ) -> float:
-    """Share of keypoints with left and right swapped: within `alpha` torsos of the label of the
+    """Share of keypoints with left and right swapped: within ALPHA torsos of the label of the
     other side, and not of their own. Keypoints count if both sides are labelled; NaN if none does.
 
     predicted_px: (N, 14, 2); keypoints: (N, 14, 3), the third 1 where labelled.
@@ -60,7 +64,7 @@ def swapped(
     paired = flip != np.arange(len(flip))
     opposite = keypoints[:, flip]
 
-    near = alpha * torso_px(keypoints)[:, None]
+    near = ALPHA * torso_px(keypoints)[:, None]
     to_own = predicted_px - keypoints[..., :2]
     to_opposite = predicted_px - opposite[..., :2]
     own = np.linalg.norm(to_own, axis=-1)
@@ -122,16 +126,15 @@ def pa_mpjpe(
 def flipped_limbs(
     predicted: np.ndarray,
     truth: np.ndarray,
-    least_m: float = 0.05,
 ) -> float:
     """Share of the limbs that point the wrong way in depth, among those whose true extent in depth
-    (z, optical frame) exceeds `least_m`; (N, 17, 3), NaN if there is none."""
+    (z, optical frame) exceeds DEPTH_M; (N, 17, 3), NaN if there is none."""
     parents, children = np.array(LIMBS).T
     predicted_z = predicted[..., 2]
     true_z = truth[..., 2]
     said = predicted_z[:, children] - predicted_z[:, parents]
     true = true_z[:, children] - true_z[:, parents]
-    counted = np.abs(true) > least_m
+    counted = np.abs(true) > DEPTH_M
     if not counted.any():
         return float("nan")
 

@@ -57,6 +57,12 @@ NOISE_PX = 5.0
 SPREAD_M = 0.7
 """Distance of several people from the middle."""
 
+CLIP_S = 2.0
+"""Length of a scene."""
+
+MOCAP_FPS = 10.0
+"""Rate of the recorded poses."""
+
 LATE_S = 0.04
 """Time by which one camera is late."""
 
@@ -117,13 +123,11 @@ def circle_of_cameras(angles_deg: Sequence[float]) -> list[View]:
     return views
 
 
-def moving_people(
-    mocap: Mocap, count: int, seconds: float, rng: np.random.Generator, fps: float = 10.0
-) -> np.ndarray:
+def moving_people(mocap: Mocap, count: int, seconds: float, rng: np.random.Generator) -> np.ndarray:
     """Joints (F, count, 17, 3) of clips that stay near, at RATE_HZ, of people with their own
     proportions. DataError where there are too few."""
     rows = mocap.own_proportions
-    length = round(seconds * fps) + 1
+    length = round(seconds * MOCAP_FPS) + 1
     parts = []
     for clip in np.unique(mocap.clip_id[rows]):
         poses = mocap.positions_m[rows & (mocap.clip_id == clip)]
@@ -150,7 +154,7 @@ def moving_people(
             part[..., [0, 2]] += SPREAD_M * np.array([np.sin(angle), np.cos(angle)])
         people.append(part)
 
-    times = np.arange(length) / fps
+    times = np.arange(length) / MOCAP_FPS
     at = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
     return np.stack([CubicSpline(times, part)(at) for part in people], 1)
 
@@ -409,12 +413,11 @@ def _scenes(  # noqa: PLR0913 - what scenes consist of
     count: int,
     seed: int,
     offsets_s: Sequence[float] = (),
-    seconds: float = 2.0,
 ) -> list[Scene]:
     """Several scenes; with the same seed the people move in the same way."""
     made = []
     for number in range(count):
         rng = np.random.default_rng((seed, number))
-        joints = moving_people(mocap, people, seconds, rng)
+        joints = moving_people(mocap, people, CLIP_S, rng)
         made.append(make_scene(joints, views, errors, lifter, rng, offsets_s))
     return made

@@ -77,9 +77,8 @@ def stereo_rows(
 def view_pckh(
     lifter: StereoLifter,
     trial: Trial,
-    share: float = 0.5,
 ) -> float:
-    """PCKh of the synthesised view: the share of its keypoints within `share` heads of what a
+    """PCKh of the synthesised view: the share of its keypoints within half a head of what a
     camera `baseline` sizes to the right would see."""
     found = lifter.reconstruct(
         trial.keypoints_px, trial.confidence, trial.covariance_px2, trial.camera, trial.up
@@ -90,7 +89,7 @@ def view_pckh(
     top, neck = HEAD
     head = np.linalg.norm(truth[:, top] - truth[:, neck], axis=-1)
     error = np.linalg.norm(found.right - truth, axis=-1)
-    correct = error <= share * head[:, None]
+    correct = error <= head[:, None] / 2
     return float(correct.mean())
 
 

@@ -51,8 +51,6 @@ class Rig:
     """(B,) index of the parent, -1 for the root."""
     head_vertices: tuple
     """B arrays of vertex numbers whose mean is the bone's head."""
-    tail_vertices: tuple
-    """B arrays of vertex numbers whose mean is the bone's tail."""
 
     def index(self, name: str) -> int:
         """Number of the bone `name`."""
@@ -82,8 +80,6 @@ class Shape:
     """(V, 3) unit length."""
     heads_m: np.ndarray
     """(B, 3) bone heads."""
-    tails_m: np.ndarray
-    """(B, 3) bone tails."""
     crown: int
     """Vertex number of the top of the head."""
     traits: Traits
@@ -139,7 +135,6 @@ class BodyModel:
             vertices_m=vertices,
             normals=vertex_normals(vertices, self.all_faces),
             heads_m=_means(vertices, self.rig.head_vertices),
-            tails_m=_means(vertices, self.rig.tail_vertices),
             crown=int(skin[highest]),
             traits=traits,
         )
@@ -337,7 +332,6 @@ def _make_rig(bones: dict, groups: dict) -> Rig:
         names=tuple(names),
         parents=np.array(parents),
         head_vertices=tuple(vertices_of(bones[name]["head"]) for name in names),
-        tail_vertices=tuple(vertices_of(bones[name]["tail"]) for name in names),
     )
 
 

@@ -19,6 +19,9 @@ from lifting_ros.skeleton import JOINT_COUNT, JOINT_FLIP, JOINT_PARENTS
 CLUSTERS = 150
 """Number of clusters of poses for balancing."""
 
+ROUNDS = 20
+"""Rounds of k-means."""
+
 CLUSTER_SAMPLE = 50_000
 """Number of poses that the clusters are computed from; the others are only assigned to them."""
 
@@ -103,10 +106,9 @@ def balanced_weights(mocap: Mocap, seed: int = 0) -> np.ndarray:
 def cluster_centres(
     rows: np.ndarray,
     centres: np.ndarray,
-    rounds: int = 20,
 ) -> np.ndarray:
     """Lloyd's k-means of rows (N, 51) from centres (G, 51); an empty cluster keeps its centre."""
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         owner = _nearest(rows, centres)
         sums = _sums_by_owner(rows, owner, len(centres))
         count = np.bincount(owner, minlength=len(centres))[:, None]

@@ -17,6 +17,9 @@ _FACE = 2
 _BODY = (6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15)
 """Which of the trunk's 17 keypoints are the others."""
 
+LEAST_TRUNK_SCORE = 0.3
+"""Keypoints of the trunk below it are no labels."""
+
 
 def target_maps(
     keypoints_px: Tensor,
@@ -145,9 +148,9 @@ def presence_loss(logits: Tensor, presence: Tensor) -> Tensor:
     return (each * known).sum() / known.sum().clamp_min(1)
 
 
-def trunk_labels(own: Tensor, least: float = 0.3) -> tuple[Tensor, Tensor]:
+def trunk_labels(own: Tensor) -> tuple[Tensor, Tensor]:
     """Keypoints (N, J, 2) in cells, from the trunk's own maps (N, 17, h, w), and their scores (N,
-    J), 0 below `least`.
+    J), 0 below LEAST_TRUNK_SCORE.
 
     They are used as labels where a picture has none. Head top and neck score 0: the trunk lacks
     them.
@@ -158,7 +161,7 @@ def trunk_labels(own: Tensor, least: float = 0.3) -> tuple[Tensor, Tensor]:
     column = cell % width
     row = torch.div(cell, width, rounding_mode="floor")
     points = torch.stack([column, row], -1).to(own.dtype)
-    score = torch.where(score >= least, score, 0.0)
+    score = torch.where(score >= LEAST_TRUNK_SCORE, score, 0.0)
 
     all_points = functional.pad(points, (0, 0, _FACE, 0))
     all_scores = functional.pad(score, (_FACE, 0))

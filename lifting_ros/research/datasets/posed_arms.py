@@ -4,7 +4,7 @@ pointing, or as recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -70,9 +70,10 @@ class Hand(NamedTuple):
         """(N,) from `low` to `high`, by the random number of that index."""
         return between(self.draws[:, number], low, high)
 
-    def joint(self, joints: tuple[int, int]) -> np.ndarray:
-        """(N, 3) the joint of this side, of the left and the right one."""
-        return self.figure.joints[:, joints[self.side]]
+    def joint(self, joint: int | tuple[int, int]) -> np.ndarray:
+        """(N, 3) a joint; of a left and a right one that of this side."""
+        number = joint if isinstance(joint, int) else joint[self.side]
+        return self.figure.joints[:, number]
 
     def level(
         self,
@@ -225,6 +226,50 @@ def _on_leg(
     return first + place[:, None] * line + distance[:, None] * away
 
 
+Range = float | tuple[float, float]
+"""A number, or the ends of a range from which one is drawn."""
+
+Frame = Callable[[Hand, np.ndarray | float, np.ndarray | float, np.ndarray | float], np.ndarray]
+
+
+class Place(NamedTuple):
+    """A goal at some distance from a joint."""
+
+    joint: int | tuple[int, int]
+    """As for `Hand.joint`."""
+    frame: Frame
+    """`Hand.level`, `Hand.by_trunk` or `Hand.by_chest`: what the directions below refer to."""
+    wrist: tuple[Range, Range, Range]
+    """Outwards, up and ahead of the joint, metres of a mean body."""
+    pole: tuple[Range, Range, Range]
+    """Direction of the elbow, outwards, up and ahead."""
+    on_surface: bool = False
+    """Whether the hand lies on desk, seat or floor."""
+
+    def __call__(self, hand: Hand) -> Goal:
+        """The goal of a hand; every range has a random number of its own, that of the pole the
+        fourth."""
+        numbers = iter(range(3))
+        offset = [_drawn(hand, one, numbers) for one in self.wrist]
+        pole = [_drawn(hand, one, iter([3])) for one in self.pole]
+        wrist = hand.joint(self.joint) + self.frame(hand, *offset)
+
+        height = None
+        if self.on_surface:
+            wrist[:, 1] = hand.on_surface()
+            height = wrist[:, 1]
+        return Goal(wrist, self.frame(hand, *pole), height)
+
+
+def _drawn(
+    hand: Hand,
+    value: Range,
+    numbers: Iterator[int],
+) -> np.ndarray | float:
+    """A number, or one of its range, by the next of the hand's random numbers."""
+    return hand.between(next(numbers), *value) if isinstance(value, tuple) else value
+
+
 def _hang(hand: Hand) -> Goal:
     ahead = np.radians(hand.between(0, -12, 22))
     out = np.radians(hand.between(1, 3, 16))
@@ -247,39 +292,6 @@ def _down(hand: Hand) -> Goal:
     return Goal(wrist, pole, strict=False)
 
 
-def _floor(hand: Hand) -> Goal:
-    """On the floor below the shoulders."""
-    out = hand.between(0, -0.05, 0.15)
-    ahead = hand.between(1, -0.08, 0.25)
-    wrist = hand.joint(SHOULDERS) + hand.level(out, 0.0, ahead)
-    wrist[:, 1] = hand.on_surface()
-
-    pole = hand.level(1.0, 0.0, hand.between(3, -1.0, -0.3))
-    return Goal(wrist, pole, wrist[:, 1])
-
-
-def _prop(hand: Hand) -> Goal:
-    """On the floor behind the hips."""
-    out = hand.between(0, 0.04, 0.22)
-    ahead = hand.between(1, -0.5, -0.15)
-    wrist = hand.joint(HIPS) + hand.level(out, 0.0, ahead)
-    wrist[:, 1] = hand.on_surface()
-
-    pole = hand.level(0.6, 0.0, -1.0)
-    return Goal(wrist, pole, wrist[:, 1])
-
-
-def _seat(hand: Hand) -> Goal:
-    """On the seat beside the hips."""
-    out = hand.between(0, 0.12, 0.24)
-    ahead = hand.between(1, -0.18, 0.16)
-    wrist = hand.joint(HIPS) + hand.level(out, 0.0, ahead)
-    wrist[:, 1] = hand.on_surface()
-
-    pole = hand.level(0.7, 0.0, -1.0)
-    return Goal(wrist, pole, wrist[:, 1])
-
-
 def _armrest(hand: Hand) -> Goal:
     out = hand.between(0, 0.14, 0.24)
     ahead = hand.between(1, 0.1, 0.36)
@@ -288,16 +300,6 @@ def _armrest(hand: Hand) -> Goal:
     wrist[:, 1] = armrest + WRIST_M * hand.figure.scale
 
     pole = hand.level(0.5, -0.5, -1.0)
-    return Goal(wrist, pole, wrist[:, 1])
-
-
-def _desk(hand: Hand) -> Goal:
-    out = hand.between(0, 0.02, 0.28)
-    ahead = hand.between(1, 0.22, 0.5)
-    wrist = hand.figure.joints[:, THORAX] + hand.level(out, 0.0, ahead)
-    wrist[:, 1] = hand.on_surface()
-
-    pole = hand.level(hand.between(3, 0.3, 1.0), -1.0, -0.4)
     return Goal(wrist, pole, wrist[:, 1])
 
 
@@ -344,16 +346,6 @@ def _shin(hand: Hand) -> Goal:
     return Goal(wrist, pole)
 
 
-def _hip(hand: Hand) -> Goal:
-    out = hand.between(0, 0.07, 0.12)
-    up = hand.between(1, 0.08, 0.16)
-    ahead = hand.between(2, -0.05, 0.06)
-    wrist = hand.joint(HIPS) + hand.by_trunk(out, up, ahead)
-
-    pole = hand.by_trunk(1.0, 0.0, hand.between(3, -0.9, 0.1))
-    return Goal(wrist, pole)
-
-
 def _front(hand: Hand) -> Goal:
     """Stretched out ahead."""
     rise = np.radians(hand.between(0, -30, 25))
@@ -365,17 +357,6 @@ def _front(hand: Hand) -> Goal:
     return _stretched(hand, direction, fold_deg, pole)
 
 
-def _chest(hand: Hand) -> Goal:
-    """Before the chest, as one holds a thing."""
-    out = hand.between(0, 0.025, 0.16)
-    up = hand.between(1, -0.34, 0.0)
-    ahead = hand.between(2, 0.16, 0.36)
-    wrist = hand.figure.joints[:, THORAX] + hand.by_chest(out, up, ahead)
-
-    pole = hand.by_chest(hand.between(3, 0.3, 1.0), -1.0, -0.3)
-    return Goal(wrist, pole)
-
-
 def _folded(hand: Hand) -> Goal:
     """Arms crossed before the chest, one over the other."""
     out = hand.between(0, -0.13, -0.06)
@@ -384,17 +365,6 @@ def _folded(hand: Hand) -> Goal:
     wrist = hand.figure.joints[:, THORAX] + hand.by_chest(out, up, ahead)
 
     pole = hand.by_chest(1.0, -0.9, -0.1)
-    return Goal(wrist, pole)
-
-
-def _behind(hand: Hand) -> Goal:
-    """Hands held behind the back."""
-    out = hand.between(0, 0.03, 0.1)
-    up = hand.between(1, 0.0, 0.14)
-    ahead = hand.between(2, -0.2, -0.14)
-    wrist = hand.figure.joints[:, PELVIS] + hand.by_trunk(out, up, ahead)
-
-    pole = hand.by_trunk(1.0, 0.0, -0.5)
     return Goal(wrist, pole)
 
 
@@ -433,17 +403,6 @@ def _aside(hand: Hand) -> Goal:
     return _stretched(hand, direction, fold_deg, pole)
 
 
-def _along(hand: Hand) -> Goal:
-    """Beside the trunk of a person who lies, the hand on what the body lies on."""
-    out = hand.between(0, 0.1, 0.3)
-    up = hand.between(1, -0.08, 0.22)
-    wrist = hand.joint(HIPS) + hand.by_trunk(out, up, 0.0)
-    wrist[:, 1] = hand.on_surface()
-
-    pole = hand.by_trunk(1.0, 0.3, 0.0)
-    return Goal(wrist, pole, wrist[:, 1])
-
-
 def _belly(hand: Hand) -> Goal:
     """On the belly or the chest."""
     joints = hand.figure.joints
@@ -456,39 +415,47 @@ def _belly(hand: Hand) -> Goal:
     return Goal(wrist, pole)
 
 
-def _overhead(hand: Hand) -> Goal:
-    """Beside or above the head of a person who lies, the hand on what the body lies on."""
-    out = hand.between(0, 0.12, 0.38)
-    up = hand.between(1, -0.05, 0.3)
-    wrist = hand.figure.joints[:, NOSE] + hand.by_trunk(out, up, 0.0)
-    wrist[:, 1] = hand.on_surface()
-
-    pole = hand.by_trunk(1.0, -0.1, 0.1)
-    return Goal(wrist, pole, wrist[:, 1])
-
-
 GOALS: dict[str, Callable[[Hand], Goal]] = {
     "hang": _hang,
     "down": _down,
-    "floor": _floor,
-    "prop": _prop,
-    "seat": _seat,
+    # Below the shoulders
+    "floor": Place(
+        SHOULDERS, Hand.level, ((-0.05, 0.15), 0.0, (-0.08, 0.25)), (1.0, 0.0, (-1.0, -0.3)), True
+    ),
+    # On the floor behind the hips
+    "prop": Place(HIPS, Hand.level, ((0.04, 0.22), 0.0, (-0.5, -0.15)), (0.6, 0.0, -1.0), True),
+    # Beside the hips
+    "seat": Place(HIPS, Hand.level, ((0.12, 0.24), 0.0, (-0.18, 0.16)), (0.7, 0.0, -1.0), True),
     "armrest": _armrest,
-    "desk": _desk,
+    "desk": Place(
+        THORAX, Hand.level, ((0.02, 0.28), 0.0, (0.22, 0.5)), ((0.3, 1.0), -1.0, -0.4), True
+    ),
     "thigh": _thigh,
     "lap": _lap,
     "between_knees": _between_knees,
     "shin": _shin,
-    "hip": _hip,
+    "hip": Place(
+        HIPS, Hand.by_trunk, ((0.07, 0.12), (0.08, 0.16), (-0.05, 0.06)), (1.0, 0.0, (-0.9, 0.1))
+    ),
     "front": _front,
-    "chest": _chest,
+    # As one holds a thing
+    "chest": Place(
+        THORAX, Hand.by_chest, ((0.025, 0.16), (-0.34, 0.0), (0.16, 0.36)), ((0.3, 1.0), -1.0, -0.3)
+    ),
     "folded": _folded,
-    "behind": _behind,
+    # Behind the back
+    "behind": Place(
+        PELVIS, Hand.by_trunk, ((0.03, 0.1), (0.0, 0.14), (-0.2, -0.14)), (1.0, 0.0, -0.5)
+    ),
     "face": _face,
     "up": _up,
     "aside": _aside,
-    "along": _along,
+    # Beside the trunk of a person who lies
+    "along": Place(HIPS, Hand.by_trunk, ((0.1, 0.3), (-0.08, 0.22), 0.0), (1.0, 0.3, 0.0), True),
     "belly": _belly,
-    "overhead": _overhead,
+    # Beside or above the head of a person who lies
+    "overhead": Place(
+        NOSE, Hand.by_trunk, ((0.12, 0.38), (-0.05, 0.3), 0.0), (1.0, -0.1, 0.1), True
+    ),
 }
 """Functions that give hands their goal, by name."""

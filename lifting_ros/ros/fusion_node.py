@@ -4,34 +4,25 @@ in a common frame."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-
 from lifting_ros.ros import signals
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until SIGINT or SIGTERM; exit status 0 then, 2 for input that cannot be used."""
     signals.listen()
-    from lifting_ros.ros.runtime import parse, run, spin  # rclpy: its import takes part of a second
+    from lifting_ros.ros.runtime import run_managed  # rclpy: its import takes part of a second
 
-    argv = sys.argv if args is None else args
     description = (
         "One skeleton a person from several cameras. Parameters: --ros-args -p cameras:=[front, "
         "rear] -p frame:=base_link ..."
     )
-    parse(argparse.ArgumentParser("lifting_fusion", description=description), argv)
-    return run("lifting_fusion", _make, spin, argv)
+    return run_managed("lifting_fusion", description, _make, args)
 
 
 def _make():
     from lifting_ros.ros.camera_fusion import FusionNode
 
-    node = FusionNode()
-    if node.parameters.value.autostart:
-        node.start()
-
-    return node
+    return FusionNode()
 
 
 if __name__ == "__main__":

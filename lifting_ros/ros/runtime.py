@@ -80,6 +80,27 @@ def run(
     return status
 
 
+def run_managed(
+    name: str, description: str, make_node: Callable[[], Any], args: list[str] | None
+) -> int:
+    """`run` for a ManagedNode without options of its own.
+
+    It starts unless its parameter `autostart` is false, and logs what the package logs. args:
+    program name first; None: those of this process.
+    """
+    argv = sys.argv if args is None else args
+    parse(argparse.ArgumentParser(name, description=description), argv)
+
+    def make() -> Node:
+        node = make_node()
+        forward_log(node)
+        if node.parameters.value.autostart:
+            node.start()
+        return node
+
+    return run(name, make, spin, argv)
+
+
 def spin(node: Node) -> None:
     """Spin `node` until a signal arrives or its context ends."""
     executor = SingleThreadedExecutor(context=node.context)

@@ -26,18 +26,19 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from itertools import islice
 from unittest import mock
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from lifting_ros.cli.demo import CLIP
 from lifting_ros.cli.files import write_json
 from lifting_ros.device import choose_device, use_threads
 from lifting_ros.estimator import WEIGHTS, EstimatorConfig, PoseEstimator
 from lifting_ros.geometry.camera import Camera
+from lifting_ros.io.images import open_source
 from lifting_ros.keypoints import inference
 from lifting_ros.keypoints.inference import NetworkRunner
 from lifting_ros.keypoints.network_trunk import TRUNK_WIDTHS
@@ -50,7 +51,6 @@ from lifting_ros.research.training.train_network import RECIPES, NetworkTrainer
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16}
 PEAK_SIZES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
-CLIP = Path(__file__).parents[1] / "lifting_ros" / "demo" / "walk_and_sit.mp4"
 FIRST_FRAME = 75
 LEAST_CALLS = 3
 
@@ -319,15 +319,8 @@ def pipeline_row(estimator: PoseEstimator, images: list[np.ndarray], camera: Cam
 
 def frames(count: int) -> list[np.ndarray]:
     """Frames of the demo clip from the first with the whole person in view, (480, 640, 3) RGB."""
-    video = cv2.VideoCapture(str(CLIP))
-    images = []
-    for number in range(FIRST_FRAME + count):
-        _, image = video.read()
-        if number >= FIRST_FRAME:
-            images.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-
-    video.release()
-    return images
+    images = open_source(str(CLIP)).frames()
+    return list(islice(images, FIRST_FRAME, FIRST_FRAME + count))
 
 
 @contextlib.contextmanager

@@ -22,19 +22,21 @@ import tempfile
 import time
 import venv
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from lifting_ros.cli.demo import CLIP
 from lifting_ros.cli.files import write_json
 from lifting_ros.cli.tables import print_table
 from lifting_ros.device import use_threads
 from lifting_ros.estimator import SHIPPED, EstimatorConfig, PoseEstimator
+from lifting_ros.io.images import open_source
 from lifting_ros.tracking.tracking import Tracker, TrackerConfig
 from lifting_ros.video import VideoEstimator
 
-CLIP = Path(__file__).parents[1] / "lifting_ros" / "demo" / "walk_and_sit.mp4"
 FIRST_FRAME = 20
 CHUNK = 10
 PERIOD_NS = 33_333_333
@@ -100,11 +102,8 @@ def peer_python(folder: Path) -> Path:
 
 def read_clip(count: int) -> np.ndarray:
     """Frames (N, 480, 640, 3) RGB with a person."""
-    video = cv2.VideoCapture(str(CLIP))
-    images = [video.read()[1] for _ in range(FIRST_FRAME + count)]
-    video.release()
-    shown = [image for image in images[FIRST_FRAME:] if image is not None]
-    return np.stack([cv2.cvtColor(image, cv2.COLOR_BGR2RGB) for image in shown])
+    images = open_source(str(CLIP)).frames()
+    return np.stack(list(islice(images, FIRST_FRAME, FIRST_FRAME + count)))
 
 
 def large(frames: np.ndarray) -> np.ndarray:

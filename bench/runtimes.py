@@ -18,21 +18,21 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
+from itertools import islice
 
-import cv2
 import numpy as np
 
 from lifting_ros import device as devices
+from lifting_ros.cli.demo import CLIP
 from lifting_ros.cli.files import write_json
 from lifting_ros.cli.tables import print_table
 from lifting_ros.device import use_threads
 from lifting_ros.errors import LiftingError
 from lifting_ros.estimator import SHIPPED, EstimatorConfig, PoseEstimator
+from lifting_ros.io.images import open_source
 from lifting_ros.keypoints.inference import NetworkRunner, to_input
 from lifting_ros.runtimes import CHOICES
 
-CLIP = Path(__file__).parents[1] / "lifting_ros" / "demo" / "walk_and_sit.mp4"
 FIRST_FRAME = 60
 LAST_FRAME = 109
 WARM_UP = 2
@@ -88,15 +88,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def read_frames(most: int) -> list[np.ndarray]:
     """Frames (480, 640, 3) RGB."""
-    video = cv2.VideoCapture(str(CLIP))
-    frames = []
-    for index in range(FIRST_FRAME + most):
-        found, image = video.read()
-        if found and index >= FIRST_FRAME:
-            frames.append(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-
-    video.release()
-    return frames
+    return list(islice(open_source(str(CLIP)).frames(), FIRST_FRAME, FIRST_FRAME + most))
 
 
 def make_estimators(

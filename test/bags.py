@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from clip import CLIP
 from rosbags.interfaces import (
     Qos,
     QosDurability,
@@ -20,9 +21,6 @@ from rosbags.interfaces import (
 from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-import lifting_ros
-
-CLIP = Path(lifting_ros.__file__).parent / "demo" / "walk_and_sit.mp4"
 CALIBRATION = CLIP.with_suffix(".yaml")
 START_NS = 1_700_000_000_123_456_789
 PERIOD_NS = 100_000_001
@@ -41,17 +39,6 @@ BEST_EFFORT = Qos(
     QosTime(5, 6),
     False,
 )
-
-
-def frames(numbers: Sequence[int]) -> list[np.ndarray]:
-    """Frames of the clip that ships, (480, 640, 3) uint8 RGB."""
-    capture, out = cv2.VideoCapture(str(CLIP)), {}
-    for number in range(max(numbers) + 1):
-        _, image = capture.read()
-        if number in numbers:
-            out[number] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    capture.release()
-    return [out[number] for number in numbers]
 
 
 def make(kind: str, **fields):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -25,6 +26,11 @@ PAPER = NetworkConfig(
 def narrow_trunk(monkeypatch) -> None:
     """Networks of the variant `lite` have a trunk of TRUNK_WIDTH until the end of the test."""
     monkeypatch.setitem(network_trunk.TRUNK_WIDTHS, "lite", TRUNK_WIDTH)
+
+
+def crops(count: int) -> np.ndarray:
+    """Crops (count, 64, 64, 3) uint8 of noise."""
+    return np.random.default_rng(3).integers(0, 256, (count, 64, 64, 3), np.uint8)
 
 
 def small_network(config: NetworkConfig, prior=None) -> MultistageNetwork:

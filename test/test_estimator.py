@@ -2,12 +2,11 @@
 """The whole estimator on the bundled clip with known truth, and on input that is no image."""
 
 import dataclasses
-from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from clip import CLIP, frames
 
 from lifting_ros.config import ConfigError
 from lifting_ros.detection.detector import DetectorConfig, box_of_keypoints
@@ -33,9 +32,6 @@ from lifting_ros.research.evaluation.metrics import pck
 from lifting_ros.skeleton import KEYPOINT_FLIP, KEYPOINT_TO_JOINT
 from lifting_ros.types import Detection, FoundKeypoints, LiftedPoses, Skeleton2D
 
-CLIP = Path(__file__).parents[1] / "lifting_ros" / "demo" / "walk_and_sit.mp4"
-
-
 TOLERANCE_PX = 0.001 if not cpu_has_bf16() else 0.3
 """Largest difference of a keypoint in torch: in float32, or in bfloat16."""
 
@@ -43,18 +39,6 @@ TOLERANCE_PX = 0.001 if not cpu_has_bf16() else 0.3
 @pytest.fixture(scope="module")
 def estimator() -> PoseEstimator:
     return PoseEstimator()
-
-
-def frames(indices: list[int]) -> list[np.ndarray]:
-    """Frames of the clip, (H, W, 3) RGB."""
-    video = cv2.VideoCapture(str(CLIP))
-    wanted = {}
-    for index in range(max(indices) + 1):
-        _, image = video.read()
-        if index in indices:
-            wanted[index] = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    video.release()
-    return [wanted[i] for i in indices]
 
 
 def test_finds_the_walking_person_where_it_is(estimator):

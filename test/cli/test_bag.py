@@ -17,6 +17,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed")
 sys.path.insert(0, str(Path(__file__).parents[1] / "ros"))
 
 import bags
+import clip
 import conftest_ros  # noqa: F401
 from bags import (
     CALIBRATION,
@@ -507,7 +508,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(light, tmp_path, capfd, number
     reason="the weights are not there",
 )
 def test_the_estimator_places_the_person_and_repeats_its_bytes(tmp_path):
-    pictures = bags.frames([0, 100, 101])
+    pictures = clip.frames([0, 100, 101])
     messages = [
         ("/cam/image_raw", START_NS + k * PERIOD_NS, image(p, START_NS + k * PERIOD_NS))
         for k, p in enumerate(pictures)

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "ros"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import bags
+import clip
 import conftest_ros  # noqa: F401
 from fleet_driver import HELD, LightEstimator
 
@@ -186,7 +187,7 @@ def test_estimator_carries_nothing_to_the_next_source(tmp_path):
     for number, frames in enumerate(([60, 61], [90, 91])):
         folder = tmp_path / "in" / f"{number}"
         folder.mkdir(parents=True)
-        for place, pixels in enumerate(bags.frames(frames)):
+        for place, pixels in enumerate(clip.frames(frames)):
             cv2.imwrite(str(folder / f"{place}.png"), pixels[..., ::-1])
 
     verb = ["--verb", "estimate", "--track"]

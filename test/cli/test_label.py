@@ -2,19 +2,15 @@
 """`lifting label` on pictures of the rendered demo, then training on what it wrote; and bad input
 in one line."""
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
+from clip import frames
 from stereo_support import make_lifter
 
-import lifting_ros
 from lifting_ros.cli.main import main
 from lifting_ros.research.labels.labels import QUALITY, read_labels
 from lifting_ros.skeleton import limb_lengths
-
-DEMO = Path(lifting_ros.__file__).parent / "demo" / "walk_and_sit.mp4"
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +19,8 @@ def pictures(tmp_path_factory):
     nothing."""
     folder = tmp_path_factory.mktemp("pictures")
     make_lifter().save(folder / "s.safetensors", {})
-    capture = cv2.VideoCapture(str(DEMO))
-    for number in range(61):
-        image = capture.read()[1]
-        if number in (40, 60):
-            cv2.imwrite(str(folder / f"{number}.png"), image)
-    capture.release()
+    for number, image in zip((40, 60), frames((40, 60))):
+        cv2.imwrite(str(folder / f"{number}.png"), image[..., ::-1])
     cv2.imwrite(str(folder / "wall.png"), np.full((120, 160, 3), 128, np.uint8))
     (folder / "all.yaml").write_text(
         "\n".join(f"{name}: {0.0 if name == 'confidence' else 10.0}" for name in QUALITY)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The person detector: known answers of its network become boxes; bad weights; what ships."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from clip import frames
 
 from lifting_ros.detection import multipose_detector as module
 from lifting_ros.detection.detector import (
@@ -247,10 +247,7 @@ def refusal(path, kind: str) -> str:
 @pytest.fixture(scope="module")
 def clip() -> list[np.ndarray]:
     """The clip that ships: nobody, then a person who walks in and sits down."""
-    video = cv2.VideoCapture(str(WEIGHTS.parent / "demo" / "walk_and_sit.mp4"))
-    images = [cv2.cvtColor(video.read()[1], cv2.COLOR_BGR2RGB) for _ in range(91)]
-    video.release()
-    return images
+    return frames(range(91))
 
 
 def test_half_precision_keeps_the_detections(clip, monkeypatch):

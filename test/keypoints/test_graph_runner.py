@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from people import small_prior
-from small_networks import LITE, small_network
+from small_networks import LITE, crops, small_network
 
 from lifting_ros.config import ConfigError
 from lifting_ros.io.checkpoint import CheckpointError
@@ -60,10 +60,6 @@ def weights(tmp_path) -> Path:
     path = tmp_path / "small.safetensors"
     save_network(path, network.state_dict(), LITE, {})
     return path
-
-
-def crops(count: int) -> np.ndarray:
-    return np.random.default_rng(3).integers(0, 256, (count, 64, 64, 3), np.uint8)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from people import small_prior
-from small_networks import LITE, PAPER, small_network
+from small_networks import LITE, PAPER, crops, small_network
 
 from lifting_ros.cli.main import main
 from lifting_ros.config import ConfigError
@@ -71,10 +71,6 @@ def narrow_for_the_module():
 
 def narrow_detector(patch) -> None:
     patch.setattr(multipose_detector, "MultiPose", lambda: MultiPose(0.25))
-
-
-def crops(count: int) -> np.ndarray:
-    return np.random.default_rng(3).integers(0, 256, (count, 64, 64, 3), np.uint8)
 
 
 def runtime_of(folder: Path) -> OnnxRuntime:

@@ -7,12 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from clip import frames
 from people import small_prior
-from small_networks import LITE, small_network
+from small_networks import LITE, crops, small_network
 
 from lifting_ros.device import cpu_has_bf16
 from lifting_ros.estimator import EstimatorConfig, PoseEstimator, network_and_detector
@@ -24,9 +24,6 @@ from lifting_ros.keypoints.openvino_graphs import OpenVINORuntime
 
 if importlib.util.find_spec("openvino") is None:
     pytest.skip("OpenVINO is not installed", allow_module_level=True)
-
-CLIP = Path(__file__).parents[2] / "lifting_ros" / "demo" / "walk_and_sit.mp4"
-FRAMES = (75, 95)
 
 CLOSE_PX = 0.02
 """How closely keypoints agree, in pixels of the crop."""
@@ -47,16 +44,9 @@ def weights(tmp_path, narrow_trunk) -> Path:
 
 
 @pytest.fixture(scope="module")
-def frames() -> list[np.ndarray]:
+def walking() -> list[np.ndarray]:
     """Images (480, 640, 3) RGB with a person in view."""
-    video = cv2.VideoCapture(str(CLIP))
-    images = [video.read()[1] for _ in range(max(FRAMES) + 1)]
-    video.release()
-    return [cv2.cvtColor(images[index], cv2.COLOR_BGR2RGB) for index in FRAMES]
-
-
-def crops(count: int) -> np.ndarray:
-    return np.random.default_rng(3).integers(0, 256, (count, 64, 64, 3), np.uint8)
+    return frames((75, 95))
 
 
 def test_any_batch_size_gives_what_torch_gives(weights, cache, in_f32):
@@ -124,12 +114,12 @@ def test_without_a_cache_it_still_runs(weights, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["lite", "full"])
-def test_shipped_networks_find_what_torch_finds(name, frames, in_f32):
+def test_shipped_networks_find_what_torch_finds(name, walking, in_f32):
     """The same detections, and keypoints within CLOSE_PX of the crop and confidences within
     0.01."""
     ours = PoseEstimator(EstimatorConfig(weights=name, runtime="openvino"))
     theirs = PoseEstimator(EstimatorConfig(weights=name, runtime="torch", device="cpu"))
-    for image in frames:
+    for image in walking:
         boxes = [person.box_px for person in theirs.detector.detect(image)]
         found = [person.box_px for person in ours.detector.detect(image)]
         assert len(boxes) >= 1
@@ -148,13 +138,13 @@ def test_shipped_networks_find_what_torch_finds(name, frames, in_f32):
 
 @pytest.mark.skipif(not cpu_has_bf16(), reason="the CPU has no bfloat16")
 @pytest.mark.parametrize("name", ["lite", "full"])
-def test_bfloat16_finds_nearly_the_same(name, frames, monkeypatch):
+def test_bfloat16_finds_nearly_the_same(name, walking, monkeypatch):
     """Half of the keypoints within 0.5 px of the crop; each within a pixel of the maps."""
     rough = PoseEstimator(EstimatorConfig(weights=name, runtime="openvino"))
     monkeypatch.setattr(openvino_graphs, "cpu_has_bf16", lambda: False)
     exact = PoseEstimator(EstimatorConfig(weights=name, runtime="openvino"))
     gaps = []
-    for image in frames:
+    for image in walking:
         boxes = [person.box_px for person in exact.detector.detect(image)]
         images = [image] * len(boxes)
         pairs = zip(rough.network.find(images, boxes), exact.network.find(images, boxes), boxes)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from packs import PLAIN, STILL, make_pack
 from people import small_prior
 from small_networks import trunk_weights
 
@@ -29,7 +30,6 @@ from lifting_ros.keypoints.network_paper import SIGMA_CELLS, PeakMaps
 from lifting_ros.keypoints.network_weights import fusion_of, load_network
 from lifting_ros.research.datasets.pack import Pack
 from lifting_ros.research.datasets.splits import rows_of
-from lifting_ros.research.training.augmentation import AugmentationConfig
 from lifting_ros.research.training.batches import Batch, Batches
 from lifting_ros.research.training.distributed import first_alone, from_first, in_step
 from lifting_ros.research.training.losses import (
@@ -57,12 +57,6 @@ TINY_PAPER = NetworkConfig(
 
 pytestmark = pytest.mark.usefixtures("narrow_trunk")
 
-PLAIN = AugmentationConfig(occlusion=0, cut=0, neighbour=0, colour=0, blur=0, camera=0, anonymous=0)
-"""Crops that move and change nothing else."""
-
-STILL = dataclasses.replace(PLAIN, mirror=0, rotation_deg=0, log_scale=0, shift=0)
-"""Crops of the true box."""
-
 IN_A_PROCESS = (
     f"import sys; sys.path[:0] = {FOLDERS!r}\n"
     "import small_networks\n"
@@ -72,20 +66,6 @@ IN_A_PROCESS = (
     "TRUNK_WIDTHS['lite'] = small_networks.TRUNK_WIDTH\n"
 )
 """How a process of its own begins that trains what these tests do."""
-
-
-def make_pack(count: int = 12) -> Pack:
-    """Windows with a bright square at every labelled keypoint."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 60, (count, 64, 64, 3), np.uint8)
-    keypoints = np.concatenate(
-        [rng.uniform(16, 48, (count, 14, 2)), np.ones((count, 14, 1))], -1
-    ).astype(np.float32)
-    keypoints[:, 5, 2] = 0
-    for image, person in zip(images, keypoints, strict=True):
-        for k, (x, y, _) in enumerate(person.astype(int)):
-            image[y - 1 : y + 2, x - 1 : x + 2] = 40 + 15 * k
-    return Pack("street", images, keypoints, np.arange(count) >= 10)
 
 
 def config(**changes) -> TrainConfig:

@@ -19,12 +19,13 @@ from system_support import stamp_ns
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import bags
+import clip
 from rosbags.highlevel import AnyReader
 
 from lifting_ros.cli.main import main
 from lifting_ros.detection.centre_detector import CentreDetector
 
-FRAMES = bags.frames(range(40, 48))
+FRAMES = clip.frames(range(40, 48))
 ATTEMPTS = 5
 STAMPS = [bags.START_NS + k * bags.PERIOD_NS for k in range(len(FRAMES))]
 

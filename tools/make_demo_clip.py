@@ -18,10 +18,11 @@ import numpy as np
 import yaml
 from tqdm import tqdm
 
+from lifting_ros.geometry.rotations import unit
 from lifting_ros.io.atomic import replacing
 from lifting_ros.research.rendering import synthetic_motion as motion
 from lifting_ros.research.rendering.body import Traits, load_body, three_way
-from lifting_ros.research.rendering.body_pose import pose_body, unit
+from lifting_ros.research.rendering.body_pose import pose_body
 from lifting_ros.research.rendering.body_wear import dress
 from lifting_ros.research.rendering.render import (
     Light,

@@ -326,21 +326,12 @@ def _leg(
     flexion = np.arctan2(x, -z)
     abduction = np.arctan2(-y, level)
 
-    # Knee; its axis points to the left and is as long as the sine of the bend
-    axis = np.cross(thigh, shank)
-    knee = angle_between(thigh, shank)
-    bend = np.linalg.norm(axis, axis=-1)
-
+    # Knee
     zero = np.zeros_like(flexion)
     forward = np.stack([np.cos(flexion), zero, np.sin(flexion)], -1)
-    rotation = _twist(forward, thigh, axis)
+    rotation, knee = _hinge(thigh, shank, np.cross(thigh, shank), forward, level)
 
-    return (
-        Reading(flexion, level),
-        Reading(abduction, _always(level)),
-        Reading(rotation, np.minimum(level, bend)),
-        Reading(knee, _always(level)),
-    )
+    return Reading(flexion, level), Reading(abduction, _always(level)), rotation, knee
 
 
 def _arm(
@@ -359,21 +350,31 @@ def _arm(
     plane = np.arctan2(x, -y)
     elevation = np.arctan2(raised, -z)
 
-    # Elbow; its axis points to the left and is as long as the sine of the bend
-    axis = np.cross(forearm, arm)
-    elbow = angle_between(arm, forearm)
-    bend = np.linalg.norm(axis, axis=-1)
-
+    # Elbow
     zero = np.zeros_like(plane)
     forward = np.stack([np.cos(plane), np.sin(plane), zero], -1)
-    rotation = _twist(forward, arm, axis)
+    rotation, elbow = _hinge(arm, forearm, np.cross(forearm, arm), forward, raised)
 
-    return (
-        Reading(plane, raised),
-        Reading(elevation, _always(raised)),
-        Reading(rotation, np.minimum(raised, bend)),
-        Reading(elbow, _always(raised)),
-    )
+    return Reading(plane, raised), Reading(elevation, _always(raised)), rotation, elbow
+
+
+def _hinge(
+    upper: np.ndarray,
+    lower: np.ndarray,
+    axis: np.ndarray,
+    forward: np.ndarray,
+    leverage: np.ndarray,
+) -> tuple[Reading, Reading]:
+    """Internal rotation of the upper part of a limb, and flexion of the knee or elbow.
+
+    upper, lower: (..., 3) directions of the parts; axis: (..., 3) of the knee or elbow, to the left
+    and as long as the sine of the bend; forward: (..., 3) as for `_twist`; leverage: (...,) of
+    `forward`.
+    """
+    bend = np.linalg.norm(axis, axis=-1)
+    rotation = _twist(forward, upper, axis)
+    flexion = angle_between(upper, lower)
+    return Reading(rotation, np.minimum(leverage, bend)), Reading(flexion, _always(leverage))
 
 
 def _twist(

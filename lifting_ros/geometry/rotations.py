@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rotations from the prior's axes (y up): about the vertical, and into an optical frame."""
+"""Rotations from the prior's axes (y up): about the vertical, and into an optical frame; and
+products of vectors."""
 
 from __future__ import annotations
 
@@ -43,3 +44,17 @@ def rotation_about_vertical(theta: np.ndarray) -> np.ndarray:
         np.stack([-s, zero, c], -1),
     ]
     return np.stack(rows, -2)
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Return vectors (..., 3) of length 1, float64; zero where they are zero."""
+    vectors = np.asarray(vectors, float)
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.maximum(length, 1e-12)
+
+
+def outer(vectors: np.ndarray) -> np.ndarray:
+    """Return the product (..., 3, 3) of each vector (..., 3) with itself."""
+    columns = vectors[..., :, None]
+    rows = vectors[..., None, :]
+    return columns * rows

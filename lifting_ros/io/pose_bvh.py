@@ -21,6 +21,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation, Slerp
 
 from lifting_ros.errors import DataError
+from lifting_ros.geometry.rotations import unit
 from lifting_ros.io.uniform_track import UniformTrack
 from lifting_ros.skeleton import JOINT_COUNT, JOINT_NAMES, JOINT_PARENTS, ROOT
 
@@ -184,8 +185,8 @@ def _turn_of(joints: np.ndarray, axes: _Axes) -> Rotation:
     z = np.cross(x, up)
     y = np.cross(z, x)
 
-    unit = [_unit(axis) for axis in (x, y, z)]
-    matrices = np.stack(unit, axis=-1)
+    axes_of_part = [unit(axis) for axis in (x, y, z)]
+    matrices = np.stack(axes_of_part, axis=-1)
     return Rotation.from_matrix(matrices)
 
 
@@ -244,8 +245,8 @@ def _pose(joints: np.ndarray, offsets: np.ndarray) -> tuple[list[Rotation], np.n
 
 def _smallest_turn(start: np.ndarray, ends: np.ndarray) -> Rotation:
     """The T smallest rotations from the direction `start` (3,) to the directions `ends` (T, 3)."""
-    start = _unit(start)
-    ends = _unit(ends)
+    start = unit(start)
+    ends = unit(ends)
     cosine = ends @ start
     quaternions = np.column_stack([np.cross(start, ends), 1 + cosine])
 
@@ -257,13 +258,6 @@ def _smallest_turn(start: np.ndarray, ends: np.ndarray) -> Rotation:
     quaternions[opposite] = half_turn
 
     return Rotation.from_quat(quaternions)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (..., 3) of length 1; zero where they are zero."""
-    lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    positive = np.maximum(lengths, 1e-12)
-    return vectors / positive
 
 
 def _interpolate_points(points: np.ndarray, known: np.ndarray, frames: np.ndarray) -> np.ndarray:

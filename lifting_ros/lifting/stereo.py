@@ -25,6 +25,7 @@ import torch
 
 from lifting_ros.config import from_mapping
 from lifting_ros.geometry.camera import Camera
+from lifting_ros.geometry.rotations import outer
 from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason, save_tensors
 from lifting_ros.lifting.depth_fusion import read_depth
 from lifting_ros.lifting.learned_lifting import joint_status
@@ -232,7 +233,7 @@ class StereoLifter:
         z = (root[:, None] + own)[:, _JOINT, 2]
         size, reach = self._scales(z, found, depth)
         relative = size.mean[:, None, None, None] ** 2 * turned
-        relative = relative + size.variance[:, None, None, None] * _outer(own)
+        relative = relative + size.variance[:, None, None, None] * outer(own)
         if metric:
             root_covariance = _root_covariance(found, root, size, reach)
             root = reach.mean[:, None] * root
@@ -459,7 +460,7 @@ def _root_covariance(
     std = size.mean[:, None] * np.pad(found.across, ((0, 0), (0, 1)))
     across = std[:, :, None] ** 2 * np.eye(3)
     turned = to_optical @ across @ to_view
-    along = reach.variance[:, None, None] * _outer(root)
+    along = reach.variance[:, None, None] * outer(root)
 
     return turned + along
 
@@ -509,10 +510,3 @@ def _at_usual_distance(
     factor = extent / np.sqrt(square)
     factor = factor[:, None, None]
     return Rays(factor * given.rays, factor**2 * given.noise, given.seen)
-
-
-def _outer(vectors: np.ndarray) -> np.ndarray:
-    """Return the outer product (..., 3, 3) of each vector (..., 3) with itself."""
-    columns = vectors[..., :, None]
-    rows = vectors[..., None, :]
-    return columns * rows

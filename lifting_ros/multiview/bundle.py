@@ -40,9 +40,8 @@ from lifting_ros.multiview.relative_pose import (
     frames_alike,
     noise_of,
 )
-from lifting_ros.multiview.residuals import NEAR_M, limb_prior, whiteners
-from lifting_ros.multiview.sighting import Sighting
-from lifting_ros.skeleton import KEYPOINT_COUNT
+from lifting_ros.multiview.residuals import limb_prior, whiteners
+from lifting_ros.multiview.sighting import NEAR_M, Sighting, homogeneous, projection
 
 LOSS_SCALE = 2.0
 """Standard deviations from which a residual counts less."""
@@ -122,11 +121,13 @@ def adjust(
     damping = FIRST_DAMPING
     residual, jacobian = problem.at(state)
     cost = _cost(residual, problem.robust)
+
     for _ in range(_MOST_STEPS):
         change = _step(residual, jacobian, problem.robust, damping)
         trial = problem.moved(state, change)
         trial_residual, trial_jacobian = problem.at(trial)
         trial_cost = _cost(trial_residual, problem.robust)
+
         if not trial_cost < cost:
             damping *= 10
             if damping > _MOST_DAMPING:
@@ -138,6 +139,7 @@ def adjust(
         residual = trial_residual
         jacobian = trial_jacobian
         cost = trial_cost
+
         damping = max(damping / 10, _LEAST_DAMPING)
         if gain < _SMALL_GAIN * cost:
             break
@@ -202,18 +204,23 @@ def _adjusted_at(
     """
     residual, jacobian = problem.at(state)
     weight = _weights(residual, problem.robust)
-    matrix = ((jacobian.T * weight) @ jacobian).tocsc()
-    count = _POSE * (len(state.poses) - 1)
+    weighted = jacobian.T * weight
+    matrix = (weighted @ jacobian).tocsc()
+
+    # Covariances of the cameras that move
+    moving = len(state.poses) - 1
+    count = _POSE * moving
     columns = np.eye(problem.size, count)
     inverse = _factors(matrix).solve(columns)[:count]
-    blocks = inverse.reshape(-1, _POSE, len(state.poses) - 1, _POSE)
-    moving = np.arange(len(state.poses) - 1)
+    blocks = inverse.reshape(moving, _POSE, moving, _POSE)
+    own = np.arange(moving)
 
     freedom = max(len(residual) - problem.size, 1)
     factor = float(weight @ residual**2) / freedom
     covariance = np.zeros((len(state.poses), _POSE, _POSE))
-    covariance[1:] = problem.alike * max(factor, 1.0) * blocks[moving, :, moving]
+    covariance[1:] = problem.alike * max(factor, 1.0) * blocks[own, :, own]
 
+    # Errors
     error, _ = problem.reprojection(state)
     whitened = problem.whiten @ error[..., None]
     return Adjusted(
@@ -256,6 +263,7 @@ class _Problem:
         self._add_limbs()
         self._first_point = _POSE * (len(poses) - 1)
         self._first_scale = self._first_point + 3 * self._point_count
+
         persons = np.array([frame.person for frame in frames])
         stamps = np.array([frame.stamp_s for frame in frames])
         self.alike = frames_alike(persons, stamps)
@@ -267,13 +275,16 @@ class _Problem:
 
     def _number_points(self) -> np.ndarray:
         """Number (F, 14) of each joint that two cameras see; -1: others."""
-        count = np.array(
-            [sum(one.seen for one in frame.sightings.values()) for frame in self._frames]
-        )
-        number = np.full((len(self._frames), KEYPOINT_COUNT), -1)
-        several = count >= 2
+        count = []
+        for frame in self._frames:
+            cameras = [one.seen for one in frame.sightings.values()]
+            count.append(np.sum(cameras, axis=0))
+
+        several = np.array(count) >= 2
+        number = np.full(several.shape, -1)
         self._point_count = int(several.sum())
         number[several] = np.arange(self._point_count)
+
         return number
 
     def _add_keypoints(self) -> None:
@@ -288,6 +299,7 @@ class _Problem:
             for index, one in frame.sightings.items():
                 used = one.seen & (number >= 0)
                 noise = noise_of(one.ray_covariance, np.array(one.shift_std))
+
                 frame_of.append(np.full(used.sum(), place))
                 camera.append(np.full(used.sum(), index))
                 point.append(number[used])
@@ -307,22 +319,18 @@ class _Problem:
             lengths, std = limb_prior(list(frame.sightings.values()))
             for limb, parent, child in SEEN_LIMBS:
                 ends = (number[parent], number[child])
-                if min(ends) >= 0 and np.isfinite(std[limb]) and lengths[limb] > 0:
-                    rows.append((*ends, lengths[limb], std[limb], frame.person))
+                known = np.isfinite(std[limb]) and lengths[limb] > 0
+                if min(ends) >= 0 and known:
+                    rows.append((*ends, frame.person, lengths[limb], std[limb]))
 
-        table = np.array(rows).reshape(-1, 5)
-        self._parent = table[:, 0].astype(int)
-        self._child = table[:, 1].astype(int)
-        self._length = table[:, 2]
-        self._length_std = table[:, 3]
-        self._person = table[:, 4].astype(int)
+        columns = np.array(rows).reshape(-1, 5).T
+        self._parent, self._child, self._person = columns[:3].astype(int)
+        self._length, self._length_std = columns[3:]
 
     def start(self) -> State:
         """The given poses, and the points nearest to their rays."""
         poses = self._poses[self.camera]
-        ones = np.ones((len(self.ray), 1))
-        in_camera = np.concatenate([self.ray, ones], 1)
-        along = poses[:, :3, :3] @ in_camera[..., None]
+        along = poses[:, :3, :3] @ homogeneous(self.ray)[..., None]
         along = along / np.linalg.norm(along, axis=1, keepdims=True)
         across = np.eye(3) - along @ along.swapaxes(-1, -2)
         right = across @ poses[:, :3, 3:]
@@ -341,12 +349,16 @@ class _Problem:
         change: np.ndarray,
     ) -> State:
         """The state after a change (U,) of the unknowns."""
-        cameras = change[: self._first_point].reshape(-1, _POSE)
+        ends = (self._first_point, self._first_scale)
+        of_cameras, of_points, of_scales = np.split(change, ends)
+        cameras = of_cameras.reshape(-1, _POSE)
+        turn = Rotation.from_rotvec(cameras[:, :3]).as_matrix()
+
         poses = state.poses.copy()
-        poses[1:, :3, :3] = Rotation.from_rotvec(cameras[:, :3]).as_matrix() @ poses[1:, :3, :3]
+        poses[1:, :3, :3] = turn @ poses[1:, :3, :3]
         poses[1:, :3, 3] += cameras[:, 3:]
-        points = state.points + change[self._first_point : self._first_scale].reshape(-1, 3)
-        return State(poses, points, state.scale + change[self._first_scale :])
+        points = state.points + of_points.reshape(-1, 3)
+        return State(poses, points, state.scale + of_scales)
 
     def at(self, state: State) -> tuple[np.ndarray, csc_array]:
         """Residuals (R,) and their derivatives (R, U): keypoints, limbs, scales."""
@@ -395,19 +407,19 @@ class _Problem:
         turned = (turn @ from_people[..., None])[..., 0]
         moved = state.poses[1:, :3, 3] - self._prior.people_m - turned
 
-        distance = np.linalg.norm(from_people, axis=1)[:, None]
-        of_turn = np.sqrt(self.alike) / ROTATION_PRIOR_STD
-        of_place = np.sqrt(self.alike) / (DIRECTION_PRIOR_STD * np.maximum(distance, NEAR_M))
-        difference = np.concatenate(
-            [of_turn * Rotation.from_matrix(turn).as_rotvec(), of_place * moved], 1
-        )
+        # Divided by the standard deviations
+        certainty = np.sqrt(self.alike)
+        distance = np.linalg.norm(from_people, axis=1, keepdims=True)
+        of_turn = certainty / ROTATION_PRIOR_STD
+        of_place = certainty / (DIRECTION_PRIOR_STD * np.maximum(distance, NEAR_M))
+        rotation = Rotation.from_matrix(turn).as_rotvec()
+        difference = np.concatenate([of_turn * rotation, of_place * moved], 1)
 
+        by_turn = np.cross(turned[:, None], np.eye(3))
         derivative = np.zeros((len(known), _POSE, _POSE))
         derivative[:, :3, :3] = of_turn * np.eye(3)
         derivative[:, 3:, 3:] = of_place[..., None] * np.eye(3)
-        derivative[:, 3:, :3] = of_place[..., None] * np.cross(turned[:, None], np.eye(3)).swapaxes(
-            -1, -2
-        )
+        derivative[:, 3:, :3] = of_place[..., None] * by_turn.swapaxes(-1, -2)
         return difference, derivative
 
     def reprojection(self, state: State) -> tuple[np.ndarray, np.ndarray]:
@@ -415,17 +427,10 @@ class _Problem:
         points."""
         poses = state.poses[self.camera]
         apart = state.points[self.point] - poses[:, :3, 3]
-        in_camera = (apart[:, None] @ poses[:, :3, :3])[:, 0]
-        depth = np.maximum(in_camera[:, 2:], NEAR_M)
-        projected = in_camera[:, :2] / depth
-
-        derivative = np.zeros((len(depth), 2, 3))
-        derivative[:, 0, 0] = 1.0
-        derivative[:, 1, 1] = 1.0
-        derivative[:, :, 2] = -projected
-        derivative /= depth[:, None]
-        by_point = derivative @ poses[:, :3, :3].swapaxes(-1, -2)
-        return projected - self.ray, by_point
+        rotation = poses[:, :3, :3]
+        in_camera = apart[:, None] @ rotation
+        projected, derivative = projection(in_camera[:, 0])
+        return projected - self.ray, derivative @ rotation.swapaxes(-1, -2)
 
     def _at_limbs(self, state: State) -> tuple[np.ndarray, np.ndarray]:
         """Residuals (L,) of the limbs, and their derivatives (L, 3) by the ends."""
@@ -452,11 +457,17 @@ class _Entries:
         values: np.ndarray,
     ) -> None:
         """Add N blocks (N, A, B), in rows (N, A) and the B columns from (N,) on."""
-        columns = first_columns[:, None] + np.arange(values.shape[2])
-        self._rows.append(np.broadcast_to(rows[..., None], values.shape).ravel())
-        self._columns.append(np.broadcast_to(columns[:, None], values.shape).ravel())
+        shape = values.shape
+        columns = first_columns[:, None] + np.arange(shape[2])
+        every_row = np.broadcast_to(rows[..., None], shape)
+        every_column = np.broadcast_to(columns[:, None], shape)
+
+        self._rows.append(every_row.ravel())
+        self._columns.append(every_column.ravel())
         self._values.append(values.ravel())
 
     def matrix(self, shape: tuple[int, int]) -> csc_array:
-        where = (np.concatenate(self._rows), np.concatenate(self._columns))
-        return coo_array((np.concatenate(self._values), where), shape).tocsc()
+        rows = np.concatenate(self._rows)
+        columns = np.concatenate(self._columns)
+        values = np.concatenate(self._values)
+        return coo_array((values, (rows, columns)), shape).tocsc()

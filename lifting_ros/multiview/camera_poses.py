@@ -22,6 +22,7 @@ from lifting_ros.multiview.relative_pose import (
     LEAST_KEYPOINTS,
     RelativePose,
     Track,
+    evenly,
     relative_pose,
 )
 from lifting_ros.multiview.sighting import Sighting, sightings_of
@@ -79,7 +80,6 @@ class CameraPoses(NamedTuple):
 def estimate_camera_poses(
     names: Sequence[str],
     streams: Sequence[CameraStream],
-    config: FusionConfig | None = None,
 ) -> CameraPoses:
     """The poses of cameras that see the same people at the same time.
 
@@ -89,12 +89,15 @@ def estimate_camera_poses(
     CameraPosesError where the cameras do not see enough of the same people, and where the people
     leave a camera's pose open.
     """
-    config = config or FusionConfig()
+    # Pairs of cameras
+    config = FusionConfig()
     stamps = _common_times(streams)
     tracks = [_tracks_by_time(stream, stamps, config) for stream in streams]
     stamps_s = (np.array(stamps) - min(stamps, default=0)) / 1e9
     links = _links(tracks, stamps_s)
     poses, skeleton_poses, used = _chained(names, links)
+
+    # All cameras at once
     frames = _person_frames(tracks, used, stamps_s)
     chosen = _spread(frames, poses)
     people = np.median([_place(frame, skeleton_poses) for frame in chosen], axis=0)
@@ -104,7 +107,8 @@ def estimate_camera_poses(
         adjusted, used_frames = _adjust_without_outliers(chosen, poses, prior)
     except np.linalg.LinAlgError:
         raise CameraPosesError("the people leave the cameras' poses open") from None
-    focal = np.array([_focal_px(stream) for stream in streams])
+
+    focal = np.array([stream.newest.view.camera.focal_px for stream in streams])
     result = _summary(adjusted, focal, used_frames)
     _check(names, result)
     return result
@@ -113,8 +117,7 @@ def estimate_camera_poses(
 def _common_times(streams: Sequence[CameraStream]) -> list[int]:
     """At most MOST_TIMES common times, evenly spread."""
     stamps = common_stamps(streams)
-    chosen = np.linspace(0, len(stamps) - 1, min(len(stamps), MOST_TIMES)).astype(int)
-    return [stamps[index] for index in chosen]
+    return [stamps[index] for index in evenly(len(stamps), MOST_TIMES)]
 
 
 def _tracks_by_time(
@@ -127,15 +130,14 @@ def _tracks_by_time(
     tracks: dict[int, dict[int, Sighting]] = {}
     for time, stamp in enumerate(stamps):
         frame = stream.at(stamp, 0.0)
-        for one in sightings_of(frame, config) if frame is not None else []:
+        if frame is None:
+            continue
+
+        for one in sightings_of(frame, config):
             if one.person.id:
                 tracks.setdefault(one.person.id, {})[time] = one
 
     return tracks
-
-
-def _focal_px(stream: CameraStream) -> float:
-    return stream.newest.view.camera.focal_px
 
 
 def _links(
@@ -231,12 +233,13 @@ def _person_frames(
         for time, sighting in tracks[camera][track].items():
             found.setdefault((number, time), {}).setdefault(camera, sighting)
 
-    order = {number: index for index, number in enumerate(sorted(set(persons.values())))}
+    in_order = sorted(set(persons.values()))
     frames = []
     for (number, time), sightings in sorted(found.items()):
-        seen = sum(one.seen for one in sightings.values())
-        if (np.array(seen) >= 2).sum() >= LEAST_KEYPOINTS:
-            frames.append(PersonFrame(order[number], float(stamps_s[time]), sightings))
+        cameras = np.sum([one.seen for one in sightings.values()], axis=0)
+        if (cameras >= 2).sum() >= LEAST_KEYPOINTS:
+            person = in_order.index(number)
+            frames.append(PersonFrame(person, float(stamps_s[time]), sightings))
 
     return frames
 
@@ -250,6 +253,7 @@ def _spread(
     order = np.random.default_rng(0).permutation(len(frames))
     taken: dict[tuple[object, ...], int] = {}
     ranks = []
+
     for index in order:
         place = _place(frames[index], poses)
         cell = (*np.floor(place / CELL_M), *sorted(frames[index].sightings))
@@ -266,8 +270,9 @@ def _place(
 ) -> np.ndarray:
     """Where a person is (3,) in the common frame, as one of the cameras says."""
     camera, one = next(iter(frame.sightings.items()))
+    root = one.person.skeleton_3d.root_m
     pose: np.ndarray = poses[camera]
-    return pose[:3, :3] @ one.person.skeleton_3d.root_m + pose[:3, 3]
+    return pose[:3, :3] @ root + pose[:3, 3]
 
 
 def _adjust_without_outliers(
@@ -298,8 +303,10 @@ def _summary(
     person_frames: int,
 ) -> CameraPoses:
     """Standard deviations, and reprojection errors in px."""
-    rotation = np.linalg.eigvalsh(adjusted.covariance[:, :3, :3])[:, -1]
-    place = np.linalg.eigvalsh(adjusted.covariance[:, 3:, 3:])[:, -1]
+    covariance = adjusted.covariance
+    rotation = np.linalg.eigvalsh(covariance[:, :3, :3])[:, -1]
+    place = np.linalg.eigvalsh(covariance[:, 3:, 3:])[:, -1]
+
     error = np.linalg.norm(adjusted.error, axis=1)
     median = [np.median(error[adjusted.camera == index]) for index in range(len(focal_px))]
     return CameraPoses(
@@ -326,7 +333,9 @@ def _check(
     for index in range(1, len(names)):
         turn = result.rotation_std_rad[index]
         place = result.place_std_m[index]
-        if not (turn < LARGEST_ROTATION_STD and place < LARGEST_PLACE_STD * distance[index]):
+        largest = LARGEST_PLACE_STD * distance[index]
+
+        if not (turn < LARGEST_ROTATION_STD and place < largest):
             raise CameraPosesError(
                 f"{names[index]}: its pose is not determined (rotation to"
                 f" {np.degrees(turn):.1f} degrees, place to {place:.2f} m); let people walk through"

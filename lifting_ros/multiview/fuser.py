@@ -221,12 +221,15 @@ class SkeletonFuser:
         track.seen_ns = stamp_ns
         track.joints_m = pose.joints_m
         track.root_covariance_m2 = pose.root_covariance_m2
-        of_others = {(one.camera, one.person.id) for one in group.sightings}
+
+        # The tracks of the cameras belong to this person alone
+        own = {(one.camera, one.person.id) for one in group.sightings}
         for other in self._tracks.values():
-            kept = {c: t for c, t in other.members.items() if (c, t) not in of_others}
+            kept = {c: t for c, t in other.members.items() if (c, t) not in own}
             other.members = kept
         track.members |= {one.camera: one.person.id for one in group.sightings if one.person.id}
 
+        # Limb lengths
         if len(group.sightings) > 1:
             _add_lengths(track, pose)
         if track.frames.any():
@@ -250,7 +253,10 @@ def _fuse_group(
     if len(sightings) == 1:
         return [_Group(sightings, _alone(sightings[0].person))]
 
-    sightings, fit = _right_sides(sightings, fit_skeleton(sightings, config), expected, config)
+    first = fit_skeleton(sightings, config)
+    sightings, fit = _right_sides(sightings, first, expected, config)
+
+    # Share of each camera's keypoints that fit
     seen = np.stack([one.seen for one in sightings])
     fitting = fit.weights > LOST_WEIGHT
     share = fitting.sum(1) / np.maximum(seen.sum(1), 1)
@@ -258,10 +264,9 @@ def _fuse_group(
     if share[worst] >= LEAST_FITTING:
         return [_Group(sightings, _fused_person(sightings, fit))]
 
-    others = tuple(one for index, one in enumerate(sightings) if index != worst)
-    apart = (sightings[worst],)
+    others = sightings[:worst] + sightings[worst + 1 :]
     rest = _fuse_group(others, expected, config)
-    return rest + _fuse_group(apart, None, config)
+    return rest + _fuse_group((sightings[worst],), None, config)
 
 
 def _right_sides(
@@ -272,17 +277,19 @@ def _right_sides(
 ) -> tuple[tuple[Sighting, ...], Fit]:
     """The sightings and their fit, with left and right exchanged in one camera where that fits far
     better."""
-    best = (fit.cost + _history_cost(fit, expected), sightings, fit)
-    least = best[0] - MIRROR_GAIN
+    best = (sightings, fit)
+    least = fit.cost + _history_cost(fit, expected) - MIRROR_GAIN
+
     for index, parts in _doubts(sightings, fit, expected):
         changed = list(sightings)
         changed[index] = sightings[index].exchanged(*_exchange(parts))
         other = fit_skeleton(changed, config, expected)
         cost = other.cost + _history_cost(other, expected)
-        if cost < min(least, best[0]):
-            best = (cost, tuple(changed), other)
+        if cost < least:
+            best = (tuple(changed), other)
+            least = cost
 
-    return best[1], best[2]
+    return best
 
 
 def _doubts(
@@ -295,8 +302,11 @@ def _doubts(
     All limbs where the person is turned the other way than in the last frame, or, without one, than
     in another camera; arms or legs where two of their keypoints or more do not fit.
     """
+    # Keypoints that do not fit
     seen = np.stack([one.seen for one in sightings])
     lost = (fit.weights < LOST_WEIGHT) & seen
+
+    # Cameras that show the person turned round
     across = np.stack([_across(one.person.skeleton_3d.joints_m) for one in sightings])
     others = across if expected is None else _across(expected)[None]
     turned = (across @ others.T).min(1) < 0
@@ -320,6 +330,7 @@ def _exchange(parts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     words = [word for part in parts for word in _SIDES[part]]
     keypoints = _flipped(KEYPOINT_NAMES, KEYPOINT_FLIP, words)
     joints = _flipped(JOINT_NAMES, JOINT_FLIP, words)
+
     return keypoints, joints
 
 
@@ -373,6 +384,7 @@ def _fused_person(
     relative = own + root - with_root - with_root.swapaxes(-1, -2)
     relative[ROOT] = 0.0
 
+    # Status of what the cameras see, and of the rest
     used = fit.weights > LOST_WEIGHT
     confidence = np.stack([one.person.skeleton_2d.confidence for one in sightings])
     joint_confidence = np.zeros(JOINT_COUNT)
@@ -393,6 +405,7 @@ def _fused_person(
         hypotheses_m=np.zeros((0, JOINT_COUNT, 3)),
         hypothesis_weight=np.zeros(0),
     )
+
     velocity, velocity_covariance = _velocities(sightings)
     score = max(one.person.skeleton_2d.score for one in sightings)
     return Person(
@@ -418,7 +431,8 @@ def _velocities(sightings: Sequence[Sighting]) -> tuple[np.ndarray, np.ndarray]:
     filled = np.where(chosen, covariance, 0.0)
     inverse = np.linalg.inv(filled + 1e-6 * np.eye(3))
     information = np.where(chosen, inverse, 0.0)
-    weighted = information @ np.nan_to_num(velocity)[..., None]
+    filled_velocity = np.nan_to_num(velocity)
+    weighted = information @ filled_velocity[..., None]
 
     total = information.sum(0)
     spread = np.linalg.inv(total + 1e-9 * np.eye(3))
@@ -448,10 +462,9 @@ def _id_cost(
     square = np.nan_to_num(apart @ solved, nan=np.inf)
     distance = min(float(square), 2 * MAX_DISTANCE)
 
-    shared = 0
-    for one in group.sightings:
-        number = one.person.id
-        shared += bool(number) and track.members.get(one.camera) == number
+    # Tracks of cameras that both have
+    own = {(one.camera, one.person.id) for one in group.sightings}
+    shared = len(own & track.members.items())
 
     return distance - MAX_DISTANCE - SHARED_TRACK * shared
 
@@ -465,13 +478,16 @@ def _add_lengths(
     The errors of the frames are correlated, so the variance is the mean of the variances. A limb
     without a length in this frame keeps what is known of it.
     """
+    # Lengths and variances in this frame
     along = pose.joints_m[_CHILDREN] - pose.joints_m[_PARENTS]
     length = limb_lengths(pose.joints_m)
-    direction = along / np.maximum(length, 1e-6)[:, None]
+    divisor = np.maximum(length, 1e-6)
+    direction = along / divisor[:, None]
     covariance = pose.covariance_m2
     both = covariance[_CHILDREN] + covariance[_PARENTS]
     variance = np.einsum("la,lab,lb->l", direction, both, direction)
 
+    # Means
     known = np.isfinite(length) & np.isfinite(variance)
     track.frames += known
     share = known / np.maximum(track.frames, 1)

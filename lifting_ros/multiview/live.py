@@ -90,9 +90,11 @@ class LiveFusion:
         """Forget the cameras that are gone; time begins anew where one of them was ahead."""
         first = self._count - GONE_FRAMES
         self._streams = {
-            name: one for name, one in self._streams.items() if self._last[name] > first
+            name: stream for name, stream in self._streams.items() if self._last[name] > first
         }
-        newest_ns = max((one.stamps_ns[-1] for one in self._streams.values()), default=0)
+
+        stamps = [stream.stamps_ns[-1] for stream in self._streams.values()]
+        newest_ns = max(stamps, default=0)
         if newest_ns < self._newest_ns:
             self._newest_ns = newest_ns
             self._fused_ns = 0

@@ -102,6 +102,7 @@ def cost_at(deviations: float) -> float:
     square = np.array(deviations**2)
     of_rays = _t_cost(square, 1)
     of_points = _t_cost(3 * square, 3)
+
     return float(RAYS_WEIGHT * of_rays + 2 * of_points)
 
 

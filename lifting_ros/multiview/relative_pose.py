@@ -16,7 +16,7 @@ The hypothesis with which most keypoints of all pairs of tracks agree wins (MSAC
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from lifting_ros.multiview.residuals import TINY_M2, limb_prior
-from lifting_ros.multiview.sighting import Sighting
+from lifting_ros.multiview.sighting import Sighting, homogeneous
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT, LIMBS
 
 Track = Mapping[int, Sighting]
@@ -111,29 +111,33 @@ class TrackPair:
         self.times = list(times)
         self.sightings = [(first[time], second[time]) for time in times]
 
-        def stacked(name: str) -> np.ndarray:
-            rows = [[getattr(one, name) for one in pair] for pair in self.sightings]
+        def stacked(value: Callable[[Sighting], np.ndarray | float]) -> np.ndarray:
+            rows = [[value(one) for one in pair] for pair in self.sightings]
             return np.array(rows).swapaxes(0, 1)
 
-        def of_poses(name: str) -> np.ndarray:
-            rows = [
-                [getattr(one.person.skeleton_3d, name) for one in pair] for pair in self.sightings
-            ]
-            return np.array(rows).swapaxes(0, 1)
+        # Keypoints
+        shift_std = stacked(lambda one: one.shift_std)
+        self.seen = np.all(stacked(lambda one: one.seen), axis=0)  # F, 14
+        self.rays = stacked(lambda one: one.rays)  # 2, F, 14, 2
+        self.covariance = noise_of(stacked(lambda one: one.ray_covariance), shift_std)
 
-        self.seen = np.all(stacked("seen"), axis=0)  # F, 14
-        self.rays = stacked("rays")  # 2, F, 14, 2
-        self.covariance = noise_of(stacked("ray_covariance"), stacked("shift_std"))
-        self.root = of_poses("root_m")  # 2, F, 3
-        self.root_covariance = of_poses("root_covariance_m2")
-        self.pose = of_poses("joints_m") - self.root[:, :, None]  # 2, F, 17, 3
-        spread = of_poses("covariance_m2")
+        # Skeletons
+        joints = stacked(lambda one: one.person.skeleton_3d.joints_m)
+        spread = stacked(lambda one: one.person.skeleton_3d.covariance_m2)
+        self.root = stacked(lambda one: one.person.skeleton_3d.root_m)  # 2, F, 3
+        self.root_covariance = stacked(lambda one: one.person.skeleton_3d.root_covariance_m2)
+        self.pose = joints - self.root[:, :, None]  # 2, F, 17, 3
         self.pose_variance = np.trace(spread, axis1=-2, axis2=-1).sum(0)  # F, 17
 
-    def some(self, most: int) -> np.ndarray:
-        """Numbers of at most `most` of its times, evenly spread."""
-        count = len(self.times)
-        return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
+    def some(self) -> np.ndarray:
+        """Numbers of at most _MOST_FRAMES of its times, evenly spread."""
+        return evenly(len(self.times), _MOST_FRAMES)
+
+
+def evenly(count: int, most: int) -> np.ndarray:
+    """At most `most` of the numbers below `count`, evenly spread."""
+    spread = np.linspace(0, count - 1, min(count, most))
+    return np.unique(spread.astype(int))
 
 
 def noise_of(
@@ -158,15 +162,17 @@ def relative_pose(
     for pair in pairs[:_MOST_PAIRS]:
         if best is not None and pair.ids in best.matches:
             continue
+
         for start in _starts(pair, rng):
             rotation, translation = _refined(pair, *start)
             scaled = _scaled(pair, rotation, translation)
             if scaled is None:
                 continue
+
             score, accepted = _agreement(pairs, rotation, scaled)
             if score > (best.score if best is not None else 0.0):
                 matches = [one.ids for one in accepted]
-                said = _from_skeletons([(one, one.some(_MOST_FRAMES)) for one in accepted])
+                said = _from_skeletons([(one, one.some()) for one in accepted])
                 best = RelativePose(rotation, scaled, matches, *said, score)
 
     return best
@@ -198,7 +204,7 @@ def _starts(
     rng: np.random.Generator,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Rotations (3, 3) and translations (3,) from all frames of a pair, and from a few each."""
-    every = pair.some(_MOST_FRAMES)
+    every = pair.some()
     subsets = [every]
     for _ in range(_SUBSETS):
         subsets.append(rng.choice(every, min(_SUBSET_FRAMES, len(every)), replace=False))
@@ -212,10 +218,13 @@ def _from_skeletons(
     """Rotation (3, 3) and translation (3,) that the skeletons of some frames of pairs say."""
     poses = np.concatenate([pair.pose[:, frames] for pair, frames in parts], axis=1)
     roots = np.concatenate([pair.root[:, frames] for pair, frames in parts], axis=1)
-    variance = np.concatenate([pair.pose_variance[frames] for pair, frames in parts])
-    one, other = poses.reshape(2, -1, 3)
-    known = np.isfinite(one).all(1) & np.isfinite(other).all(1) & np.isfinite(variance.ravel())
-    weight = 1 / (variance.ravel()[known] + TINY_M2**0.5)
+    variances = np.concatenate([pair.pose_variance[frames] for pair, frames in parts])
+
+    joints = poses.reshape(2, -1, 3)
+    variance = variances.ravel()
+    known = np.isfinite(joints).all((0, 2)) & np.isfinite(variance)
+    one, other = joints
+    weight = 1 / (variance[known] + TINY_M2**0.5)
 
     turn, _ = Rotation.align_vectors(one[known], other[known], weight)
     rotation = turn.as_matrix()
@@ -240,31 +249,36 @@ def _refined(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rotation and direction of the translation (3,), of length 1, with least epipolar
     distances."""
-    frames = pair.some(_MOST_FRAMES)
-    unit = translation / max(float(np.linalg.norm(translation)), 1e-9)
-    state = np.concatenate([np.zeros(3), unit])
+    frames = pair.some()
     seen = pair.seen[frames]
     rays = pair.rays[:, frames][:, seen]
     covariance = pair.covariance[:, frames][:, seen]
 
+    length = float(np.linalg.norm(translation))
+    unit = translation / max(length, 1e-9)
     alike = frames_alike(np.zeros(len(frames)), pair.stamps_s[frames])
     certainty = np.sqrt(alike)
 
     def residuals(state: np.ndarray, stretch: float) -> np.ndarray:
-        turned = Rotation.from_rotvec(state[:3]).as_matrix() @ rotation
-        distance = epipolar_distances(turned, state[3:], rays, covariance) / stretch
-        robust = stretch * np.sign(distance) * np.sqrt(np.log1p(distance**2))  # Cauchy's loss
-        turn = certainty * state[:3] / ROTATION_PRIOR_STD
-        moved = certainty * (state[3:] - unit) / DIRECTION_PRIOR_STD
-        length = 1e3 * (np.linalg.norm(state[3:]) - 1)
-        return np.concatenate([robust, turn, moved, [length]])
+        turn, place = np.split(state, 2)
+        turned = Rotation.from_rotvec(turn).as_matrix() @ rotation
+        distance = epipolar_distances(turned, place, rays, covariance) / stretch
+        loss = np.sqrt(np.log1p(distance**2))  # Cauchy's
+        robust = stretch * np.sign(distance) * loss
 
+        of_turn = certainty * turn / ROTATION_PRIOR_STD
+        of_place = certainty * (place - unit) / DIRECTION_PRIOR_STD
+        of_length = 1e3 * (np.linalg.norm(place) - 1)
+        return np.concatenate([robust, of_turn, of_place, [of_length]])
+
+    state = np.concatenate([np.zeros(3), unit])
     for stretch in _STRETCHES:
         found = least_squares(residuals, state, args=(stretch,), max_nfev=12)
         state = found.x
 
-    turned = Rotation.from_rotvec(state[:3]).as_matrix() @ rotation
-    return turned, state[3:] / np.linalg.norm(state[3:])
+    turn, place = np.split(state, 2)
+    turned = Rotation.from_rotvec(turn).as_matrix() @ rotation
+    return turned, place / np.linalg.norm(place)
 
 
 def epipolar_distances(
@@ -276,8 +290,7 @@ def epipolar_distances(
     """Sampson distances (...) of rays (2, ..., 2) with covariances (2, ..., 2, 2), in standard
     deviations."""
     essential = _cross_matrix(translation) @ rotation
-    ones = np.ones((*rays.shape[:-1], 1))
-    one, other = np.concatenate([rays, ones], -1)
+    one, other = homogeneous(rays)
     line_of_other = other @ essential.T
     line_of_one = one @ essential
 
@@ -310,10 +323,11 @@ def _scaled(
     """The translation (3,) with which limbs are as long as the tracks say; None where the rays do
     not meet before both cameras."""
     ratios = []
-    for frame in pair.some(_MOST_FRAMES):
+    for frame in pair.some():
         points, ahead = _meeting_points(rotation, direction, pair.rays[:, frame])
         lengths, std = limb_prior(pair.sightings[frame])
         usable = ahead & pair.seen[frame]
+
         for limb, parent, child in SEEN_LIMBS:
             if usable[parent] and usable[child] and np.isfinite(std[limb]):
                 found = np.linalg.norm(points[child] - points[parent])
@@ -321,6 +335,7 @@ def _scaled(
 
     if len(ratios) < LEAST_FRAMES:
         return None
+
     return float(np.median(ratios)) * direction
 
 
@@ -331,15 +346,16 @@ def _meeting_points(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Points (14, 3) nearest to the rays (2, 14, 2) of both cameras, in the frame of the first, and
     whether they are before both."""
-    ones = np.ones((*rays.shape[:-1], 1))
-    one, other = np.concatenate([rays, ones], -1)
+    one, other = homogeneous(rays)
     other = other @ rotation.T
 
     # one * depth - other * other_depth = translation
     matrix = np.stack([one, -other], -1)
-    normal = matrix.swapaxes(-1, -2) @ matrix + 1e-12 * np.eye(2)
-    right = matrix.swapaxes(-1, -2) @ translation
-    depth = np.linalg.solve(normal, right[..., None])[..., 0]
+    transposed = matrix.swapaxes(-1, -2)
+    normal = transposed @ matrix + 1e-12 * np.eye(2)
+    right = transposed @ translation
+    solved = np.linalg.solve(normal, right[..., None])
+    depth = solved[..., 0]
 
     of_one = one * depth[:, :1]
     of_other = other * depth[:, 1:] + translation
@@ -373,7 +389,8 @@ def _value(
 ) -> float:
     """How many keypoints of a pair of tracks agree; 0 where they are two people."""
     distance = epipolar_distances(rotation, translation, pair.rays, pair.covariance)
-    fitting = np.maximum(1 - distance[pair.seen] ** 2 / GATE**2, 0.0)
+    square = distance[pair.seen] ** 2
+    fitting = np.maximum(1 - square / GATE**2, 0.0)
     if fitting.mean() < LEAST_AGREEING:
         return 0.0
 
@@ -384,6 +401,7 @@ def _value(
     square = (apart * solved[..., 0]).sum(-1)
     if np.median(square) > 3 * ROOT_GATE**2:
         return 0.0
+
     return float(fitting.sum())
 
 

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lifting_ros.geometry.rotations import outer
 from lifting_ros.multiview.fusion_config import FusionConfig
-from lifting_ros.multiview.sighting import Sighting
+from lifting_ros.multiview.sighting import NEAR_M, Sighting, projection
 from lifting_ros.skeleton import (
     JOINT_COUNT,
     JOINT_NAMES,
@@ -24,9 +25,6 @@ from lifting_ros.skeleton import (
     LIMBS,
     ROOT,
 )
-
-NEAR_M = 0.1
-"""Joints are not taken to be nearer to a camera's plane than this."""
 
 TINY_M2 = 1e-8
 """Added to the variances of prior skeletons, of which that of the root relative to itself is 0."""
@@ -139,6 +137,7 @@ class Residuals:
     def known_joints(self) -> np.ndarray:
         """(17,) bool: seen by a camera, or known from its own skeleton."""
         known = self._poses.known | self._joint_seen
+
         return np.any(known, axis=0)
 
     @property
@@ -149,24 +148,25 @@ class Residuals:
     def start(self) -> np.ndarray:
         """Joints (17, 3) nearest to the rays and to the cameras' own skeletons."""
         # Information across the rays
-        apart = self._poses.joints - self._origin[:, None]
+        poses = self._poses
+        apart = poses.joints - self._origin[:, None]
         distance = np.linalg.norm(apart, axis=-1)
         distance = np.maximum(distance, NEAR_M)
         variance = np.ones((self.count, JOINT_COUNT))
         variance[:, _JOINT_OF] = self._variance
         sharpness = self._joint_seen / (variance * distance**2)
-        along = _outer(self._direction)
+        along = outer(self._direction)
         of_rays = sharpness[..., None, None] * (_EYE - along)
 
         # Information of the skeletons
-        known = self._poses.known[..., None, None]
-        root_covariance = self._poses.root_covariance[:, None]
-        absolute = self._poses.covariance + root_covariance
+        known = poses.known[..., None, None]
+        root_covariance = poses.root_covariance[:, None]
+        absolute = poses.covariance + root_covariance
         filled = np.where(known, absolute, _EYE)
         inverse = np.linalg.inv(filled + TINY_M2 * _EYE)
         of_poses = np.where(known, inverse / self.count, 0.0)
 
-        joints = np.nan_to_num(self._poses.joints)
+        joints = np.nan_to_num(poses.joints)
         from_rays = of_rays @ self._origin[:, None, :, None]
         from_poses = of_poses @ joints[..., None]
         right = (from_rays + from_poses).sum(0)
@@ -224,14 +224,7 @@ class Residuals:
         """Residuals of the keypoints; their derivatives go into `_ray_rows`."""
         apart = joints[_JOINT_OF] - self._origin[:, None]
         in_camera = apart @ self._rotation.swapaxes(-1, -2)  # C, 14, 3
-        depth = np.maximum(in_camera[..., 2:], NEAR_M)
-        projected = in_camera[..., :2] / depth
-
-        derivative = np.zeros((*projected.shape, 3))
-        derivative[..., 0, 0] = 1.0
-        derivative[..., 1, 1] = 1.0
-        derivative[..., 2] = -projected
-        derivative /= depth[..., None]
+        projected, derivative = projection(in_camera)
         by_joint = derivative @ self._rotation[:, None]
         self._ray_rows[self._ray_index] = self._whiten @ by_joint
 
@@ -308,8 +301,9 @@ class Residuals:
     def _make_root_rows(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows (C, 3, U) and target (C, 3) of the roots: of a camera that sees both hips, which
         tell where across the ray the root is, the depth alone."""
+        root = self._poses.root
         covariance = self._poses.root_covariance + TINY_M2 * _EYE
-        apart = self._poses.root - self._origin
+        apart = root - self._origin
         distance = np.linalg.norm(apart, axis=1, keepdims=True)
         direction = apart / np.maximum(distance, NEAR_M)
 
@@ -319,14 +313,16 @@ class Residuals:
 
         rows = np.zeros((self.count, 3, self.size))
         rows[..., _COLUMNS[ROOT]] = whiten
-        target = whiten @ self._poses.root[..., None]
+        target = whiten @ root[..., None]
         return rows, target[..., 0]
 
     def _make_hip_rows(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows (C, 3, U) and target (C, 3) of the root relative to the middle of the hips. The
         errors of both hips are taken to be independent."""
-        known = np.all(self._poses.known[:, _HIPS], axis=1)[:, None, None]
-        covariance = self._poses.covariance[:, _HIPS].sum(1) / 4
+        poses = self._poses
+        both_known = np.all(poses.known[:, _HIPS], axis=1)
+        known = both_known[:, None, None]
+        covariance = poses.covariance[:, _HIPS].sum(1) / 4
         covariance = np.where(known, covariance + TINY_M2 * _EYE, _EYE)
         whiten = whiteners(covariance) * known
 
@@ -335,17 +331,18 @@ class Residuals:
         for hip in _HIPS:
             rows[..., _COLUMNS[hip]] = -whiten / 2
 
-        middle = self._poses.joints[:, _HIPS].mean(1)
-        offset = np.nan_to_num(self._poses.root - middle)
+        middle = poses.joints[:, _HIPS].mean(1)
+        offset = np.nan_to_num(poses.root - middle)
         target = whiten @ offset[..., None]
         return rows, target[..., 0]
 
     def _make_pose_rows(self) -> tuple[np.ndarray, np.ndarray]:
         """Rows (C, 16, 3, U) and target (C, 16, 3) of the joints relative to the root."""
-        known = self._poses.known[:, _OTHERS, None, None]
+        poses = self._poses
+        known = poses.known[:, _OTHERS, None, None]
 
-        relative = self._poses.joints - self._poses.root[:, None]
-        covariance = self._poses.covariance + TINY_M2 * _EYE
+        relative = poses.joints - poses.root[:, None]
+        covariance = poses.covariance + TINY_M2 * _EYE
         covariance = np.where(known, covariance[:, _OTHERS], _EYE)
 
         # Of what the camera sees, the depth alone
@@ -387,25 +384,18 @@ def _depth_whiteners(direction: np.ndarray, covariance: np.ndarray) -> np.ndarra
 def limb_prior(sightings: Sequence[Sighting]) -> tuple[np.ndarray, np.ndarray]:
     """Lengths (16,) of the limbs and their standard deviations by covariance intersection; 0 and
     infinity where no track knows them."""
-    lengths = np.stack([one.person.bone_lengths_m for one in sightings])
-    std = np.stack([one.person.bone_lengths_std_m for one in sightings])
+    persons = [one.person for one in sightings]
+    lengths = np.stack([person.bone_lengths_m for person in persons])
+    std = np.stack([person.bone_lengths_std_m for person in persons])
     known = np.isfinite(lengths) & np.isfinite(std)
 
     variance = np.maximum(std, 1e-3) ** 2
     information = np.where(known, 1 / variance, 0.0)
-
     weighted = information * np.nan_to_num(lengths)
-    total = information.sum(0)
     count = known.sum(0)
-    divisor = np.where(count > 0, total, 1.0)
+    is_known = count > 0
+    divisor = np.where(is_known, information.sum(0), 1.0)
 
     mean = weighted.sum(0) / divisor
-    spread = np.where(count > 0, count / divisor, np.inf)
+    spread = np.where(is_known, count / divisor, np.inf)
     return mean, np.sqrt(spread)
-
-
-def _outer(vectors: np.ndarray) -> np.ndarray:
-    """(..., 3, 3) of vectors (..., 3) with themselves."""
-    column = vectors[..., :, None]
-    row = vectors[..., None, :]
-    return column * row

@@ -11,12 +11,14 @@ import numpy as np
 from lifting_ros.geometry.body_frame import in_frame
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.multiview.fusion_config import FusionConfig
-from lifting_ros.skeleton import KEYPOINT_COUNT
 from lifting_ros.tracking.tracks import KEYPOINT_NOISE
 from lifting_ros.types import Person
 
 NOISE_FLOOR_PX = 0.5
 """Standard deviation added to that of every keypoint."""
+
+NEAR_M = 0.1
+"""Joints are not taken to be nearer to a camera's plane than this."""
 
 _PLAIN_STEPS = 3
 """Steps towards a ray without a derivative."""
@@ -87,9 +89,7 @@ class Sighting:
     @property
     def directions(self) -> np.ndarray:
         """(14, 3) unit vectors along the rays, in the common frame."""
-        ones = np.ones((KEYPOINT_COUNT, 1))
-        in_camera = np.concatenate([self.rays, ones], 1)
-        along = in_camera @ self.rotation
+        along = homogeneous(self.rays) @ self.rotation
         length = np.linalg.norm(along, axis=1, keepdims=True)
         return along / length
 
@@ -133,6 +133,26 @@ class Sighting:
         )
 
 
+def homogeneous(rays: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) along rays (..., 2) in normalised coordinates, with z = 1."""
+    ones = np.ones((*rays.shape[:-1], 1))
+    return np.concatenate([rays, ones], -1)
+
+
+def projection(in_camera: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised coordinates (..., 2) of points (..., 3) in a camera's frame, and their derivatives
+    (..., 2, 3); points nearer than NEAR_M are taken to be there."""
+    depth = np.maximum(in_camera[..., 2:], NEAR_M)
+    projected = in_camera[..., :2] / depth
+
+    derivative = np.zeros((*projected.shape, 3))
+    derivative[..., 0, 0] = 1.0
+    derivative[..., 1, 1] = 1.0
+    derivative[..., 2] = -projected
+    derivative /= depth[..., None]
+    return projected, derivative
+
+
 def sightings_of(
     frame: CameraFrame,
     config: FusionConfig,
@@ -151,13 +171,15 @@ def sightings_of(
     # Rays, and how a pixel moves them
     filled = np.where(seen[..., None], pixels, camera.matrix[:2, 2])
     rays, per_pixel = _rays(camera, filled)
-    finite = np.isfinite(rays).all(-1)
-    seen &= finite
+    seen &= np.isfinite(rays).all(-1)
     rays = np.where(seen[..., None], rays, 0.0)
-    per_pixel = np.where(seen[..., None, None], per_pixel, 0.0)
+
+    # Covariances
+    known = seen[..., None, None]
+    per_pixel = np.where(known, per_pixel, 0.0)
     noise = _pixel_noise(persons, pixels, seen) + NOISE_FLOOR_PX**2 * np.eye(2)
     covariance = per_pixel @ noise @ per_pixel.swapaxes(-1, -2)
-    covariance = np.where(seen[..., None, None], covariance, np.eye(2))
+    covariance = np.where(known, covariance, np.eye(2))
 
     return [
         Sighting(
@@ -177,12 +199,10 @@ def sightings_of(
 def _is_usable(person: Person) -> bool:
     """Whether a person was found in the frame and is placed in metres."""
     pose = person.skeleton_3d
-    if person.coasting or not pose.metric or not pose.status.any():
-        return False
-
+    found = not person.coasting and pose.status.any()
     placed = np.isfinite(pose.root_m).all()
     certain = np.isfinite(pose.root_covariance_m2).all()
-    return bool(placed and certain)
+    return bool(found and pose.metric and placed and certain)
 
 
 def _pixel_noise(
@@ -197,9 +217,10 @@ def _pixel_noise(
     points = np.where(seen[..., None], pixels, np.nan)
     lowest = np.fmin.reduce(points, axis=1)
     highest = np.fmax.reduce(points, axis=1)
-    side = np.nan_to_num(np.fmax.reduce(highest - lowest, axis=1), nan=1.0)
-    std = KEYPOINT_NOISE * np.maximum(side, 1.0)
-    default = std[:, None, None, None] ** 2 * np.eye(2)
+    longer = np.fmax.reduce(highest - lowest, axis=1)
+    side = np.nan_to_num(longer, nan=1.0)
+    variance = (KEYPOINT_NOISE * np.maximum(side, 1.0)) ** 2
+    default = variance[:, None, None, None] * np.eye(2)
     return np.where(known, given, default)
 
 

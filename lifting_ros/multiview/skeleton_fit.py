@@ -133,22 +133,24 @@ def _fit_at(
 
     # Variance factor of the keypoints
     rays = slice(0, residuals.ray_count)
-    found = weight[rays] @ residual[rays] ** 2
-    leverage = (jacobian[rays] @ inverse * jacobian[rays]).sum(1)
-    freedom = 2 * residuals.seen.sum() - weight[rays] @ leverage
+    weight = weight[rays]
+    of_rays = jacobian[rays]
+    found = weight @ residual[rays] ** 2
+    leverage = (of_rays @ inverse * of_rays).sum(1)
+    freedom = 2 * residuals.seen.sum() - weight @ leverage
     expected = EXPECTED_SHARE * max(freedom, 0.0)
     factor = (FACTOR_FREEDOM + found) / (FACTOR_FREEDOM + expected)
     covariance = inflation * factor * inverse[:POINTS, :POINTS]
 
+    # Joints of which nothing is known
     joints = state[:POINTS].reshape(JOINT_COUNT, 3).copy()
     unknown = ~residuals.known_joints
-
     rows = _COLUMNS[unknown].ravel()
     joints[unknown] = np.nan
     covariance[rows] = np.nan
     covariance[:, rows] = np.nan
 
-    of_keypoints = weight[rays][::2].reshape(residuals.seen.shape)
+    of_keypoints = weight[::2].reshape(residuals.seen.shape)
     return Fit(
         joints_m=joints,
         covariance_m2=covariance,

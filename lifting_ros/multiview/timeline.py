@@ -176,13 +176,17 @@ def _moved(
     """The person after some time at its present velocities, which may be unknown."""
     pose = person.skeleton_3d
     path = elapsed_s * np.nan_to_num(person.velocity_mps)
-    moved = replace(pose, joints_m=pose.joints_m + path, root_m=pose.root_m + path[0])
+    joints = pose.joints_m + path
+    moved = replace(pose, joints_m=joints, root_m=pose.root_m + path[0])
 
     seen_joints = list(KEYPOINT_TO_JOINT)
-    shift = _project(moved.joints_m[seen_joints], view) - _project(pose.joints_m[seen_joints], view)
+    before = _project(pose.joints_m[seen_joints], view)
+    after = _project(joints[seen_joints], view)
+    shift = np.nan_to_num(after - before)
+
     flat = person.skeleton_2d
-    keypoints = flat.keypoints_px + np.nan_to_num(shift)
-    return replace(person, skeleton_2d=replace(flat, keypoints_px=keypoints), skeleton_3d=moved)
+    keypoints = replace(flat, keypoints_px=flat.keypoints_px + shift)
+    return replace(person, skeleton_2d=keypoints, skeleton_3d=moved)
 
 
 def _project(

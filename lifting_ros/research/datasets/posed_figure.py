@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lifting_ros.geometry.rotations import unit
 from lifting_ros.research.labels.joint_limits import angles_deg, excess_deg
 from lifting_ros.skeleton import JOINT_COUNT, JOINT_FLIP, LIMBS, limb_lengths
 
@@ -154,7 +155,7 @@ def donor_rows(positions_m: np.ndarray) -> np.ndarray:
     """Boolean (N,): recorded poses (N, 17, 3) whose upper body may be borrowed: upright, not
     strongly bent, and within the limits of the joints."""
     trunk = positions_m[:, THORAX] - positions_m[:, PELVIS]
-    upright = _unit(trunk)[:, 1] > np.cos(np.radians(DONOR_LEAN_DEG))
+    upright = unit(trunk)[:, 1] > np.cos(np.radians(DONOR_LEAN_DEG))
     with np.errstate(invalid="ignore"):
         angles = angles_deg(positions_m)
         usable = upright & (excess_deg(positions_m) == 0)
@@ -328,8 +329,8 @@ class Figure:
         """Place a leg by the directions (N, 3) of its thigh and shank."""
         lengths = self.bodies.legs_m[:, side]
         hip = self.joints[:, HIPS[side]]
-        knee = hip + lengths[:, :1] * _unit(thigh)
-        ankle = knee + lengths[:, 1:] * _unit(shank)
+        knee = hip + lengths[:, :1] * unit(thigh)
+        ankle = knee + lengths[:, 1:] * unit(shank)
         self.joints[:, KNEES[side]] = knee
         self.joints[:, ANKLES[side]] = ankle
 
@@ -372,7 +373,7 @@ def two_bones(
     """
     line = end - start
     distance = _norm(line)
-    along = _unit(line)
+    along = unit(line)
 
     # Distance of the ends, between folded and stretched
     cosine = np.cos(np.radians(least_deg))
@@ -385,7 +386,7 @@ def two_bones(
     ahead = (first**2 - second**2 + reach**2) / (2 * reach)
     off = np.sqrt(np.maximum(first**2 - ahead**2, 0.0))
     across = pole - (pole * along).sum(-1, keepdims=True) * along
-    aside = _unit(across)
+    aside = unit(across)
     middle = start + ahead[:, None] * along + off[:, None] * aside
 
     return middle, start + reach[:, None] * along
@@ -415,8 +416,8 @@ def hip_angles_deg(joints: np.ndarray) -> dict[str, np.ndarray]:
         hip = joints[:, HIPS[side]]
         knee = joints[:, KNEES[side]]
         ankle = joints[:, ANKLES[side]]
-        thigh = into(trunk, _unit(knee - hip))
-        shank = into(trunk, _unit(ankle - knee))
+        thigh = into(trunk, unit(knee - hip))
+        shank = into(trunk, unit(ankle - knee))
 
         flexion.append(np.degrees(np.arctan2(thigh[:, 2], -thigh[:, 1])))
         abduction.append(_angle_deg(outward * thigh[:, 0]))
@@ -456,7 +457,7 @@ def shoulders_within_limits(
     kept = np.ones(len(joints), bool)
     for side, outward in enumerate(OUTWARD):
         line = joints[:, ELBOWS[side]] - joints[:, SHOULDERS[side]]
-        arm = into(chest, _unit(line))
+        arm = into(chest, unit(line))
         backward = _angle_deg(-arm[:, 2])
         across = _angle_deg(-outward * arm[:, 0])
         raised_behind = (arm[:, 1] > 0.3) & (arm[:, 2] < -0.35)
@@ -542,10 +543,10 @@ def segment_distance(
 
 def trunk_frames(joints: np.ndarray) -> np.ndarray:
     """(N, 3, 3) of poses (N, 17, 3): columns across the hips to the left, up the trunk, ahead."""
-    up = _unit(joints[:, THORAX] - joints[:, PELVIS])
+    up = unit(joints[:, THORAX] - joints[:, PELVIS])
     across = joints[:, HIPS[0]] - joints[:, HIPS[1]]
     level = across - (across * up).sum(-1, keepdims=True) * up
-    left = _unit(level)
+    left = unit(level)
     ahead = np.cross(left, up)
     return np.stack([left, up, ahead], -1)
 
@@ -606,7 +607,3 @@ def into(
 
 def _norm(vectors: np.ndarray) -> np.ndarray:
     return np.sqrt((vectors**2).sum(-1))
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(_norm(vectors)[..., None], 1e-12)

@@ -19,6 +19,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from lifting_ros.errors import DataError
+from lifting_ros.geometry.rotations import unit
 from lifting_ros.io.atomic import replacing
 from lifting_ros.research.datasets.mocap import Mocap, read_mocap
 from lifting_ros.research.datasets.posed_families import FAMILIES, Draw
@@ -488,12 +489,7 @@ def _along(
     child: int,
 ) -> np.ndarray:
     """(N, 3) unit vectors of a limb."""
-    return _unit(joints[:, child] - joints[:, parent])
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.maximum(length, 1e-12)
+    return unit(joints[:, child] - joints[:, parent])
 
 
 class _Limb(NamedTuple):
@@ -521,7 +517,7 @@ def _limb(
     # A straight limb has its natural hinge: knees bend backwards, elbows forwards
     natural = np.array([1.0, 0.0, 0.0]) * (1.0 if root in HIPS else -1.0)
     hinge = np.cross(bone, other) + 0.02 * natural
-    hinge = _unit(hinge - (hinge * bone).sum(-1, keepdims=True) * bone)
+    hinge = unit(hinge - (hinge * bone).sum(-1, keepdims=True) * bone)
     aside = np.cross(hinge, bone)
 
     fold = np.arctan2((other * aside).sum(-1), (other * bone).sum(-1))
@@ -537,7 +533,7 @@ def _mix(
 ) -> np.ndarray:
     """Unit vectors (N, 3) a share (N,) of the way between two less than half a turn apart."""
     mixed = (1 - share)[:, None] * first + share[:, None] * second
-    return _unit(mixed)
+    return unit(mixed)
 
 
 def _slerp(

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lifting_ros.geometry.rotations import unit
 from lifting_ros.research.rendering.body import BodyModel, Rig, Shape
 from lifting_ros.research.rendering.synthetic_algebra import (
     between,
@@ -18,7 +19,6 @@ from lifting_ros.research.rendering.synthetic_algebra import (
     skin,
     swing,
     turn,
-    unit,
 )
 
 UP = np.array([0.0, 1.0, 0.0])
@@ -129,22 +129,15 @@ def pose_body(
     shape: Shape,
     pose_m,
     manner: Manner = Manner(),
-    floor: bool = True,
 ) -> PosedBody:
-    """The body in the pose (17, 3), with the pelvis where the pose has it.
-
-    floor: raise or lower the body until its lowest skin vertex is at y = 0.
-    """
+    """The body in the pose (17, 3): its pelvis is where the pose has it in x and z, its lowest skin
+    vertex at y = 0."""
     pose = np.asarray(pose_m, float)
     rotations = bone_rotations(model, shape, pose, manner)
     heads = place_bones(model.rig.parents, shape.heads_m, rotations, np.zeros(3))
 
-    # Without the floor only the crown is needed
-    part = slice(shape.crown, shape.crown + 1)
-    if floor:
-        first, last = model.groups["body"][[0, -1]]  # the numbers are one range
-        part = slice(first, last + 1)
-
+    first, last = model.groups["body"][[0, -1]]  # the numbers are one range
+    part = slice(first, last + 1)
     vertices, _ = skin(
         shape.vertices_m[part],
         shape.normals[part],
@@ -154,12 +147,11 @@ def pose_body(
         shape.heads_m,
         heads,
     )
-    crown = vertices[shape.crown - part.start]
+    crown = vertices[shape.crown - first]
     joints = body_joints(model, heads, crown)
 
     shift = pose[0] - joints[0]
-    if floor:
-        shift[1] = -vertices[:, 1].min()
+    shift[1] = -vertices[:, 1].min()
     return PosedBody(rotations, heads + shift, joints + shift)
 
 

@@ -9,13 +9,6 @@ import numpy as np
 from lifting_ros.compiled import compiled
 
 
-def unit(vector):
-    """The vector divided by its length along the last axis (zero stays zero)."""
-    vector = np.asarray(vector, float)
-    length = np.linalg.norm(vector, axis=-1, keepdims=True)
-    return vector / np.maximum(length, 1e-12)
-
-
 def turn(axis, angle: float) -> np.ndarray:
     """(3, 3) rotation by `angle` radians about `axis` (3,)."""
     return _turn(_vector(axis), float(angle))

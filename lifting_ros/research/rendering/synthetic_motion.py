@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lifting_ros.geometry.rotations import unit
 from lifting_ros.research.rendering.body import BodyModel, Shape
-from lifting_ros.research.rendering.body_pose import UP, turn, unit
+from lifting_ros.research.rendering.body_pose import UP, turn
 from lifting_ros.skeleton import JOINT_FLIP
 
 LEGS = (((4, 5, 6), 1.0), ((1, 2, 3), -1.0))

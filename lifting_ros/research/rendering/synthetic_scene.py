@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lifting_ros.research.rendering.body_pose import turn, unit
+from lifting_ros.geometry.rotations import unit
+from lifting_ros.research.rendering.body_pose import turn
 from lifting_ros.research.rendering.render import Light, Mesh, Scene
 from lifting_ros.research.rendering.render_kernels import covered_pixels, rays_through
 

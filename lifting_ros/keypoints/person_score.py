@@ -3,8 +3,8 @@
 keypoint network sees in the crop.
 
 Clothes on a hanger have shoulders and hips, but no face, hands or feet. The pretrained trunk of a
-network finds those by itself: its maps tell clothes from people. So does a linear probe of its last
-layer, a logistic regression on the layer's mean over the crop.
+network has maps of those, which tell clothes from people. A linear probe of its last layer (a
+logistic regression on the layer's mean over the crop) tells them apart as well.
 """
 
 from __future__ import annotations
@@ -100,12 +100,12 @@ def person_score(
 ) -> float:
     """Probability that a person is there.
 
-    detection: the detector's score; found: what the network sees in the crop; probe: None counts as
-    a probe that cannot tell.
+    detection: the detector's score; found: what the network sees in the crop; probe: without one
+    its evidence is 0.
 
-    The keypoints count as the mean of the COUNTED_KEYPOINTS highest probabilities of being in view.
-    With weights: the logistic score. Without, or without a trunk: a weighted geometric mean of the
-    detector's score and the keypoints, in which the keypoints count most.
+    With weights, this is the logistic score. Without weights, or without a trunk, it is a weighted
+    geometric mean of the detector's score and the presence of the COUNTED_KEYPOINTS surest
+    keypoints, in which the keypoints count most.
     """
     if weights is None or np.isnan(found.ends):
         keypoints = surest(found.presence)

@@ -13,10 +13,10 @@ that people have, fix it. Logarithms, because differences of lengths that have e
 where everything shrinks. The loss of keypoints and limbs is Cauchy's: one that does not fit counts
 little.
 
-People who stay at one place leave the pose of a camera nearly open. Beforehand it is known from the
-skeletons that each camera has alone, to 10 degrees and 12 % of the distance. Errors of keypoints
-stay for some frames; K frames that are alike count as one, so that all other knowledge counts K
-times and the covariance is K times as large.
+People who stay at one place hardly determine the pose of a camera. Its prior is the pose from the
+skeletons that each camera has alone, with standard deviations of 10 degrees and 12 % of the
+distance. The errors of a person's keypoints stay for some frames. K such frames count as one: the
+prior and the scales have K times the weight, and the covariance is K times as large.
 
 The steps are Levenberg-Marquardt's with a sparse factorisation. The iterative solver of
 scipy.optimize.least_squares for sparse problems stops far from the minimum: what moves cameras and
@@ -78,8 +78,8 @@ class PersonFrame(NamedTuple):
 
 
 class Prior(NamedTuple):
-    """What is known of the cameras beforehand: their skeletons' poses. A camera turns about the
-    people, at the distance from them that its skeletons say."""
+    """Prior of the cameras' poses, from the skeletons that each camera has alone. An error of the
+    rotation turns a camera about the people."""
 
     poses: np.ndarray
     """(C, 4, 4) from the optical frames to the common frame."""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Poses of several cameras from the people that they see.
 
-First the pose of each pair of cameras, and who is who between them (`relative_pose`); the pairs
-that fit best connect the cameras. Then all poses at once, with the joints of
-people in well-spread frames (`bundle`).
+First the pose of each pair of cameras, and who is who between them (`relative_pose`). The pairs
+that fit best connect the cameras. Then all poses at once, with the joints of people in frames that
+are spread evenly (`bundle`).
 """
 
 from __future__ import annotations
@@ -158,8 +158,8 @@ def _chained(
     names: Sequence[str],
     links: Mapping[tuple[int, int], RelativePose],
 ) -> tuple[np.ndarray, np.ndarray, dict[tuple[int, int], RelativePose]]:
-    """Poses (C, 4, 4) in the frame of the first camera, those that the skeletons alone say, and the
-    links that connect the cameras: those that fit best first."""
+    """Poses (C, 4, 4) in the frame of the first camera; the same from the skeletons alone; and the
+    links that connect the cameras. The links that fit best are used first."""
     both = np.tile(np.eye(4), (2, len(names), 1, 1))
     known = {0}
     used = {}

@@ -12,11 +12,11 @@ from lifting_ros.multiview.timeline import CameraStream
 from lifting_ros.types import Person
 
 KEPT_S = 1.0
-"""Frames are kept for this time. One that comes later than that means that time has gone back."""
+"""Frames are kept for this time. An older frame means that time has gone back."""
 
 GONE_FRAMES = 100
-"""A camera with none of the last frames, as many as these, is gone. The clock of one that was ahead
-would otherwise keep all others out for good."""
+"""A camera is gone when none of the last frames, this many, is its own. Otherwise a camera whose
+clock was ahead would keep all others out for good."""
 
 RATE_SLACK = 0.9
 """Share of the period that is enough: stamps are not exactly regular."""
@@ -80,8 +80,8 @@ class LiveFusion:
         return self._fuse_if_due()
 
     def lag_s(self, frame: CameraFrame) -> float:
-        """By how much a frame is too old to be used, beside the newest one of all cameras; 0 where
-        it is not."""
+        """Age of a frame relative to the newest one of all cameras, if that is too old to be used;
+        else 0."""
         used_ns = self._delay_ns + 1e9 * self._fuser.config.max_extrapolation_s
         behind_ns = self._newest_ns - frame.stamp_ns
         return behind_ns / 1e9 if behind_ns > used_ns else 0.0

@@ -32,7 +32,7 @@ RAYS_WEIGHT = 3.0
 """Weight of the mean cost of the rays; that of root and pose is 1."""
 
 KEPT_BONUS = 2.0
-"""Taken off the cost of two persons who were the same one in the last frame, and added where they
+"""Subtracted from the cost of two persons who were the same one in the last frame; added where they
 were two."""
 
 BEHIND = 100.0
@@ -234,7 +234,7 @@ def _assigned(
     second: Sequence[int],
     largest: float,
 ) -> list[Pair]:
-    """The pairs that minimise the sum of costs (P, Q), where no pair costs `largest`."""
+    """The pairs that minimise the sum of costs (P, Q), each of which costs less than `largest`."""
     gain = np.minimum(table - largest, 0.0)
     rows, columns = linear_sum_assignment(gain)
     return [

@@ -57,13 +57,13 @@ _SUBSETS = 4
 _SUBSET_FRAMES = 3
 
 ROTATION_PRIOR_STD = np.radians(10.0)
-"""Standard deviation of the rotation that the skeletons say, rad."""
+"""Standard deviation of the rotation from the skeletons alone, rad."""
 
 DIRECTION_PRIOR_STD = 0.12
-"""Likewise of the place, divided by the distance."""
+"""Standard deviation of the place from the skeletons alone, divided by the distance."""
 
 ALIKE_S = 0.33
-"""Keypoints of a person have much the same errors for this time: its frames count as one."""
+"""For this time the keypoints of a person have nearly the same errors: its frames count as one."""
 
 _STRETCHES = (40.0, 8.0, 2.0)
 """Scales of the robust loss, one after the other: the start may be 20 degrees off."""
@@ -88,9 +88,9 @@ class RelativePose(NamedTuple):
     matches: list[tuple[int, int]]
     """Ids of the tracks that are the same person."""
     skeleton_rotation: np.ndarray
-    """(3, 3) what the skeletons alone say."""
+    """(3, 3) the rotation from the skeletons alone."""
     skeleton_translation_m: np.ndarray
-    """(3,) likewise."""
+    """(3,) the place from the skeletons alone."""
     score: float
     """How many keypoints agree, each counting 1 where it fits exactly."""
 
@@ -215,7 +215,7 @@ def _starts(
 def _from_skeletons(
     parts: Sequence[tuple[TrackPair, np.ndarray]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rotation (3, 3) and translation (3,) that the skeletons of some frames of pairs say."""
+    """Rotation (3, 3) and translation (3,) from the skeletons of some frames of pairs."""
     poses = np.concatenate([pair.pose[:, frames] for pair, frames in parts], axis=1)
     roots = np.concatenate([pair.root[:, frames] for pair, frames in parts], axis=1)
     variances = np.concatenate([pair.pose_variance[frames] for pair, frames in parts])

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fits a network's person score (`keypoints.person_score`) by logistic regression.
 
-First the linear probe, on detections in the pictures of the trainings, because it has a weight for
-each channel of the trunk's last layer. Then the few weights of the score, on pictures that no
-network was trained on. Both see labelled persons, whole and cut off, and pictures of nobody.
+First the linear probe, which has a weight for each channel of the trunk's last layer: it needs many
+detections, so it is fitted on the pictures of the trainings. Then the few weights of the score, on
+pictures that no network was trained on. Both fits use labelled persons, whole and cut off, and
+pictures of nobody.
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class Picture(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """D detections in P pictures: those of the labelled persons, and all where nobody is."""
+    """D detections in P pictures: those of labelled persons, and all in pictures of nobody."""
 
     evidence: np.ndarray
     """(D, 4) of `person_score.evidence_of`."""
@@ -212,7 +213,7 @@ def open_probe_pack(folder: Path, data: Path) -> CrowdPack:
 
 
 def _worse(image: np.ndarray, number: int) -> np.ndarray:
-    """An image as from a bad camera: people in the dark or in motion are people, too."""
+    """The image as a bad camera would take it: people in the dark or in motion are people, too."""
     rng = np.random.default_rng((number, 1))
     return bad_camera(image, rng)
 
@@ -221,7 +222,7 @@ def _halves(
     name: str, photograph: str, image: np.ndarray, keypoints: np.ndarray, seed: int, count: int
 ) -> Iterator[Picture]:
     """Up to `count` cut versions of a photograph of the set `name`."""
-    if name == "lspet":  # half an acrobat is nothing that a robot meets
+    if name == "lspet":  # robots do not meet half acrobats
         return
 
     rng = np.random.default_rng(seed)

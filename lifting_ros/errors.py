@@ -10,3 +10,8 @@ class LiftingError(ValueError):
 
 class DataError(LiftingError):
     """A file of the user that cannot be read, or whose content is not what was expected."""
+
+
+def one_line(error: Exception) -> str:
+    """The text of an error in one line; its kind where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 from lifting_ros.cli.options import add_traceback
-from lifting_ros.errors import LiftingError
+from lifting_ros.errors import LiftingError, one_line
 from lifting_ros.memory import keep_freed_memory
 
 VERBS = {
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
 
         if isinstance(error, (LiftingError, OSError)):
             status = 2
-            message = " ".join(str(error).split())
+            message = one_line(error)
         else:
             status = 1
             message = describe_bug(error)
@@ -113,7 +113,7 @@ def make_parser(verb: str, module: ModuleType) -> argparse.ArgumentParser:
 def describe_bug(error: Exception) -> str:
     """One line with the kind, the text and the place of an exception that nobody expected."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
-    text = " ".join(str(error).split())
+    text = one_line(error)
     place = f"{Path(frame.filename).name}:{frame.lineno}"
     return f"bug: {type(error).__name__}: {text} ({place}); --traceback shows where"
 

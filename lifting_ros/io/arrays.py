@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lifting_ros.errors import DataError
+from lifting_ros.errors import DataError, one_line
 
 Shapes = Mapping[str, tuple[int | str, ...]]
 """Array name -> its shape. A letter stands for any length, the same one wherever it is used."""
@@ -28,7 +28,7 @@ def read_npz(path: str | Path) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except Exception as error:  # zip, zlib and numpy each raise their own kinds on a damaged file
-        raise DataError(f"{path}: not a readable .npz ({_one_line(error)})") from None
+        raise DataError(f"{path}: not a readable .npz ({one_line(error)})") from None
 
 
 def read_arrays(
@@ -119,7 +119,7 @@ def read_images(path: str | Path) -> np.ndarray:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except Exception as error:  # numpy raises several kinds on a damaged file
-        raise DataError(f"{path}: not a readable .npy ({_one_line(error)})") from None
+        raise DataError(f"{path}: not a readable .npy ({one_line(error)})") from None
 
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
         raise DataError(
@@ -127,7 +127,3 @@ def read_images(path: str | Path) -> np.ndarray:
         )
 
     return images
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

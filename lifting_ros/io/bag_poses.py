@@ -20,7 +20,7 @@ from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from lifting_ros.errors import DataError
+from lifting_ros.errors import DataError, one_line
 from lifting_ros.io.pose_table import PoseFrame
 from lifting_ros.skeleton import JOINT_COUNT
 from lifting_ros.types import JointStatus, Person, Skeleton2D, Skeleton3D
@@ -157,8 +157,7 @@ def _opened(path: Path) -> Iterator[Reader]:
         with Reader(path) as reader:
             yield reader
     except Exception as error:  # SQLite, zstd, YAML and struct each raise their own kinds
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: not a readable bag ({reason})") from None
+        raise DataError(f"{path}: not a readable bag ({one_line(error)})") from None
 
 
 def _message_counts(connections: Iterable[Connection]) -> dict[str, int]:

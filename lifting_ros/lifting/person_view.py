@@ -70,7 +70,7 @@ class PersonView(NamedTuple):
         centred = self.rays - centre
         within = np.where(mask, centred, 0.0)
         square = (within**2).sum((1, 2))
-        spread = square / _seen_count(self.seen) + 1e-16
+        spread = square / seen_count(self.seen) + 1e-16
 
         variances = np.diagonal(self.noise, axis1=-2, axis2=-1)
         variances = np.where(mask, variances, np.inf)
@@ -87,7 +87,7 @@ class PersonView(NamedTuple):
 
         traces = np.trace(self.noise, axis1=-2, axis2=-1)
         means = np.where(self.seen, traces / 2, 0.0)
-        variance = means.sum(1) / _seen_count(self.seen)
+        variance = means.sum(1) / seen_count(self.seen)
         least = 1e-12 * self.extent**2
         log_variance = np.log(np.maximum(variance, least))
         noise = 0.5 * log_variance - log_extent
@@ -132,7 +132,7 @@ def look_at_person(
     noise = jacobian @ _symmetric(given.noise) @ transposed
 
     # Centre and extent
-    count = _seen_count(visible)
+    count = seen_count(visible)
     centre = rays.sum(1) / count[:, None]
     centred = rays - centre[:, None]
     apart = np.where(shown, centred, 0.0)
@@ -206,7 +206,7 @@ def _usable_up(
     return usable, pitch
 
 
-def _seen_count(seen: np.ndarray) -> np.ndarray:
+def seen_count(seen: np.ndarray) -> np.ndarray:
     """Return the number of keypoints seen (N,), at least 1."""
     count = seen.sum(1)
     return np.maximum(count, 1)

@@ -16,6 +16,7 @@ import numpy as np
 
 from lifting_ros.lifting.depth_fusion import COMMON_STD_M
 from lifting_ros.lifting.observation import Views
+from lifting_ros.lifting.person_view import seen_count
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 
 PASSES = 5
@@ -150,7 +151,7 @@ def _make_problem(
     mean_size: float,
 ) -> _Problem:
     seen = views.seen
-    count = _seen_count(seen)
+    count = seen_count(seen)
 
     # Equations of the rays
     by_size = np.einsum("vkab,vkb->vka", project, own)
@@ -280,7 +281,7 @@ def _start(
     root = _solve(normal, target)
 
     # Apparent size
-    count = _seen_count(seen)[:, None]
+    count = seen_count(seen)[:, None]
     mask = seen[..., None]
     mean_ray = (rays * mask).sum(1) / count
     ones = np.ones((len(rays), 1))
@@ -296,12 +297,6 @@ def _start(
     sizes = np.full((len(root), 1), size)
 
     return np.concatenate([root, sizes], 1)
-
-
-def _seen_count(seen: np.ndarray) -> np.ndarray:
-    """Return the number of keypoints seen (V,), at least 1."""
-    count = seen.sum(1)
-    return np.maximum(count, 1)
 
 
 def _matrix(noise: np.ndarray) -> np.ndarray:
@@ -332,7 +327,7 @@ def _extent(
 ) -> np.ndarray:
     """Return the root of the sum of squared distances (V,) of points (V, 14, 2) from their mean."""
     mask = seen[..., None]
-    count = _seen_count(seen)[:, None, None]
+    count = seen_count(seen)[:, None, None]
     total = (points * mask).sum(1, keepdims=True)
     apart = np.where(mask, points - total / count, 0.0)
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.io import loadmat
 
+from lifting_ros.errors import one_line
 from lifting_ros.prior.ppca import LIMB_SPREAD_FLOOR, MixturePPCA, PriorError
 from lifting_ros.skeleton import JOINT_COUNT, LIMBS
 
@@ -116,8 +117,7 @@ def _read_arrays(path: str | Path) -> _Arrays:
     except OSError as error:
         raise PriorError(f"{path}: {error.strerror or error}") from None
     except Exception as error:  # loadmat raises many kinds for other formats
-        text = " ".join(str(error).split())
-        raise PriorError(f"{path}: not a readable .mat ({text})") from None
+        raise PriorError(f"{path}: not a readable .mat ({one_line(error)})") from None
 
     found = []
     for name, dimensions in _DIMENSIONS.items():

@@ -8,6 +8,7 @@ import itertools
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from threading import Event
 from types import SimpleNamespace
 
@@ -59,27 +60,45 @@ class FakeEstimator:
         return list(self.answer(self.calls[-1]))[: len(skeletons)]
 
 
-class Stage:
-    """A node and its peer in one executor."""
+class NodeAndPeer:
+    """A node that is closed at the end, and its peer, in one executor."""
 
-    def __init__(self, **overrides):
+    def __init__(self, make_node: Callable[..., Node], parameters: dict[str, object]):
         self.context = Context()
         rclpy.init(context=self.context, domain_id=next_domain())
-        overrides.setdefault("silence_s", 0.0)  # a slow machine is silent, too
-        overrides.setdefault("detector__every", 1)  # one call of the estimator an image
-        given = [
-            Parameter(name.replace("__", "."), value=value) for name, value in overrides.items()
-        ]
-        self.estimator: FakeEstimator | None = None
-        self.node = LiftingNode(
-            self._make, self._make, context=self.context, parameter_overrides=given
-        )
-        self.feed = self.node.feeds[0]
+        given = [Parameter(name, value=value) for name, value in parameters.items()]
+        self.node = make_node(context=self.context, parameter_overrides=given)
         self.peer = Node("peer", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
         self.executor.add_node(self.peer)
         self.received: dict[str, list] = defaultdict(list)
+
+    def until(self, done: Callable[[], object], what: str = "it") -> None:
+        """Spin until `done`."""
+        end = time.monotonic() + WAIT_S
+        while not done():
+            assert time.monotonic() < end, f"{what} did not happen"
+            self.executor.spin_once(timeout_sec=0.02)
+
+    def close(self) -> None:
+        self.node.close()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.peer.destroy_node()
+        rclpy.try_shutdown(context=self.context)
+
+
+class Stage(NodeAndPeer):
+    """The node `lifting` and a camera."""
+
+    def __init__(self, **overrides):
+        overrides.setdefault("silence_s", 0.0)  # a slow machine is silent, too
+        overrides.setdefault("detector__every", 1)  # one call of the estimator an image
+        parameters = {name.replace("__", "."): value for name, value in overrides.items()}
+        self.estimator: FakeEstimator | None = None
+        super().__init__(partial(LiftingNode, self._make, self._make), parameters)
+        self.feed = self.node.feeds[0]
         self._publishers, self._stamps = {}, itertools.count(5)
 
     def _make(self, config: EstimatorConfig) -> FakeEstimator:
@@ -104,13 +123,6 @@ class Stage:
         """The list that what comes on `topic` goes into."""
         self.peer.create_subscription(kind, topic, self.received[topic].append, qos)
         return self.received[topic]
-
-    def until(self, done: Callable[[], object], what: str = "it") -> None:
-        """Spin until `done`."""
-        end = time.monotonic() + WAIT_S
-        while not done():
-            assert time.monotonic() < end, f"{what} did not happen"
-            self.executor.spin_once(timeout_sec=0.02)
 
     def spin(self, seconds: float) -> None:
         """Spin for a while, to see that nothing happens."""
@@ -170,10 +182,3 @@ class Stage:
             "level": ord(status.level),
             "message": status.message,
         }
-
-    def close(self) -> None:
-        self.node.close()
-        self.executor.shutdown()
-        self.node.destroy_node()
-        self.peer.destroy_node()
-        rclpy.try_shutdown(context=self.context)

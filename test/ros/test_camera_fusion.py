@@ -8,14 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import rclpy
-from domains import next_domain
 from geometry_msgs.msg import Quaternion, TransformStamped, Vector3
 from lifting_ros.msg import Skeleton2DArray, Skeleton3DArray
+from node_support import WAIT_S, NodeAndPeer
 from people_in_views import FPS, MATRIX, around, frames, walker
-from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_support import camera_info
@@ -32,7 +28,6 @@ from lifting_ros.ros.camera_fusion import _WITHOUT_TRANSFORM, FusionNode
 from lifting_ros.ros.conversions import header_ns, persons_to_array_2d, persons_to_array_3d
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 
-WAIT_S = 60.0
 NAMES = ("front", "side")
 VIEWS = around((0, 90))
 JOINTS = walker(seconds=0.5)
@@ -42,23 +37,15 @@ OUT = "/lifting_fusion/skeletons_3d"
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
-class Stage:
+class Stage(NodeAndPeer):
     """The node, and a peer that is both cameras and whoever listens."""
 
     def __init__(self, start: bool = True, **parameters):
-        self.context = Context()
-        rclpy.init(context=self.context, domain_id=next_domain())
         given = {"cameras": list(NAMES), "frame": "room", "delay_s": 0.0} | parameters
-        overrides = [Parameter(name, value=value) for name, value in given.items()]
-        self.node = FusionNode(context=self.context, parameter_overrides=overrides)
+        super().__init__(FusionNode, given)
         if start:
             self.node.start()
-        self.peer = Node("peer", context=self.context)
-        self.executor = SingleThreadedExecutor(context=self.context)
-        self.executor.add_node(self.node)
-        self.executor.add_node(self.peer)
-        self.received = {OUT: [], "/lifting_fusion/markers": []}
-        for topic, kind in zip(self.received, (Skeleton3DArray, MarkerArray)):
+        for topic, kind in ((OUT, Skeleton3DArray), ("/lifting_fusion/markers", MarkerArray)):
             self.peer.create_subscription(kind, topic, self.received[topic].append, 50)
 
         self._publishers = {}
@@ -72,12 +59,6 @@ class Stage:
             for name in NAMES
         }
         self._tf = self.peer.create_publisher(TFMessage, "/tf_static", LATCHED)
-
-    def until(self, done, what: str) -> None:
-        end = time.monotonic() + WAIT_S
-        while not done():
-            assert time.monotonic() < end, f"{what} did not happen"
-            self.executor.spin_once(timeout_sec=0.02)
 
     def connect(self, infos: bool = True, tf: bool = True) -> None:
         """Wait for the node's subscriptions; publish calibrations and places."""
@@ -112,13 +93,6 @@ class Stage:
             self._publishers[f"{name}/lifting/skeletons_2d"].publish(flat)
             self._publishers[f"{name}/lifting/skeletons_3d"].publish(lifted)
         return stamp
-
-    def close(self) -> None:
-        self.node.close()
-        self.executor.shutdown()
-        self.node.destroy_node()
-        self.peer.destroy_node()
-        rclpy.try_shutdown(context=self.context)
 
 
 def place(name, view) -> TransformStamped:

@@ -15,6 +15,7 @@ from typing import Any
 from lifting_ros.cli.errors import CommandError
 from lifting_ros.cli.fleet.sources import Source
 from lifting_ros.cli.fleet.worker import BUG, Job, Outcome, Worker
+from lifting_ros.errors import one_line
 
 MOST_DEATHS = 3
 """Workers that may die of one source before it is given up, and workers that may die at their start
@@ -147,8 +148,7 @@ def _connect(ray: Any, resources: Resources) -> None:
         try:
             ray.init(resources.address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            text = " ".join(str(error).split())
-            raise CommandError(f"--address {resources.address}: {text}") from None
+            raise CommandError(f"--address {resources.address}: {one_line(error)}") from None
     else:
         _start(ray, resources, quiet)
         _check_gpus(resources, ray.cluster_resources().get("GPU", 0))

@@ -17,7 +17,7 @@ from lifting_ros.cli.fleet.verbs import VERBS
 from lifting_ros.cli.label import NobodyFound
 from lifting_ros.cli.main import describe_bug
 from lifting_ros.cli.models import Models
-from lifting_ros.errors import DataError, LiftingError
+from lifting_ros.errors import DataError, LiftingError, one_line
 from lifting_ros.io.atomic import beside
 
 DONE = "done"
@@ -80,7 +80,7 @@ class Worker:
                 self._manifest.forget(source)
                 return Outcome(source.name, DONE, messages=self._make(source))
         except (LiftingError, OSError) as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             failed = Outcome(source.name, FAILED, reason, traceback=traceback.format_exc())
         except Exception as error:
             reason = describe_bug(error)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifting_ros.errors import DataError
+from lifting_ros.errors import DataError, one_line
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.research.datasets.pickled_arrays import read_pickled, walk
 from lifting_ros.research.datasets.recorded import Placed, Recorded, seen_by
@@ -166,8 +166,7 @@ def read_h5(path: Path) -> dict[str, np.ndarray]:
             file.visititems(keep)
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         # h5py raises any of them on a damaged file.
-        text = " ".join(str(error).split())
-        raise DataError(f"{path}: not a readable h5 file ({text})") from None
+        raise DataError(f"{path}: not a readable h5 file ({one_line(error)})") from None
 
     return found
 

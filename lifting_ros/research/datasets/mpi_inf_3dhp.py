@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-from lifting_ros.errors import DataError
+from lifting_ros.errors import DataError, one_line
 from lifting_ros.research.datasets.human36m import joined, read_h5
 from lifting_ros.research.datasets.recorded import Recorded, fit_camera
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT
@@ -88,9 +88,9 @@ def _train_sequence(
         joints = joints.reshape(len(joints), 28, 3)
     except Exception as error:
         # SciPy, zlib and NumPy each raise their own kinds for a damaged or foreign file
-        text = " ".join(str(error).split())
         raise DataError(
-            f"{file}: expected annot2 and annot3 of 28 joints for camera {camera} ({text})"
+            f"{file}: expected annot2 and annot3 of 28 joints for camera {camera}"
+            f" ({one_line(error)})"
         ) from None
 
     order = list(TRAIN_JOINTS)

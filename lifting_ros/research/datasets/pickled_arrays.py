@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lifting_ros.errors import DataError
+from lifting_ros.errors import DataError, one_line
 
 MOST = 1_000_000
 """Largest number of values in a file. References count each time: a list that holds another list
@@ -183,7 +183,7 @@ def read_pickled(
         loaded = _ArrayUnpickler(content, encoding="bytes").load()
         return _unwrapped(loaded, iter(range(MOST)))
     except _PICKLE_ERRORS as error:
-        raise DataError(f"{path}: {name}: {_one_line(error)}") from None
+        raise DataError(f"{path}: {name}: {one_line(error)}") from None
 
 
 def _read_member(
@@ -200,7 +200,7 @@ def _read_member(
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except _ZIP_ERRORS as error:
-        raise DataError(f"{path}: not a readable .npz ({_one_line(error)})") from None
+        raise DataError(f"{path}: not a readable .npz ({one_line(error)})") from None
 
 
 def _skip_header(content: io.BytesIO) -> None:
@@ -213,10 +213,6 @@ def _skip_header(content: io.BytesIO) -> None:
 
     if dtype.kind != "O" or shape != ():
         raise DataError(f"expected one pickled object, got {shape} of {dtype}")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _unwrapped(

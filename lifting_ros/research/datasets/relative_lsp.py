@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lifting_ros.errors import DataError
+from lifting_ros.errors import DataError, one_line
 from lifting_ros.lifting.observation import NONE, PITCH_STEP, into_views, to_rays
 from lifting_ros.lifting.request import UP
 from lifting_ros.lifting.residual_mlp import USUAL_EXTENT
@@ -63,8 +63,7 @@ def read_relative_lsp(path: str | Path) -> CrowdSet:
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        text = " ".join(str(error).split())
-        raise DataError(f"{path}: not a readable json ({text})") from None
+        raise DataError(f"{path}: not a readable json ({one_line(error)})") from None
 
     content = content if isinstance(content, dict) else {}
     for key in ("joint_names", "images"):

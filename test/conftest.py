@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import lifting_ros.cli  # noqa: F401  before any test opens a video: FFmpeg looks only once whether it may say something
+# Before any test opens a video: FFmpeg looks only once whether it may say something
+import lifting_ros.cli  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).parent))
 if "PYTEST_XDIST_WORKER" in os.environ:  # several processes: each in a ROS domain of its own

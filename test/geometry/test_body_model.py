@@ -77,7 +77,7 @@ def test_forward_kinematics_gives_the_joints_back(poses):
             np.testing.assert_allclose(found, joints, atol=1e-4)
 
 
-def test_without_stretches_limbs_are_rigid_and_keep_the_directions():
+def test_limbs_without_stretches_are_rigid_and_keep_directions():
     joints = make_poses(1)[0]
     lengths = other_lengths(joints)
     found = forward(joints, lengths, rigid=True)

@@ -346,7 +346,7 @@ def test_nobody_has_no_rows():
     assert segment_orientations(np.zeros((0, 17, 3))).shape == (0, len(SEGMENTS), 4)
 
 
-def test_orientations_turn_with_the_body_and_limbs_follow_their_hinge():
+def test_orientations_turn_with_the_body_and_follow_the_hinge():
     joints = standing()
     place_leg(joints, "left", FORWARD, -UP)
     place_arm(joints, "right", -UP, FORWARD)

@@ -47,7 +47,7 @@ def test_late_and_repeated_frames_are_dropped():
     assert fused_at(live, (1, 1050)) == [1050]
 
 
-def test_a_camera_far_behind_is_told_and_does_not_stop_the_others():
+def test_a_camera_far_behind_is_told_and_stops_no_other():
     live = LiveFusion(FusionConfig(), 1000.0, 0.0)
     assert fused_at(live, (0, 9000), (1, 2000), (0, 9033), (1, 2033)) == [9000, 9033]
     assert live.lag_s(arrival(1, 2033)) == 7.0

@@ -94,7 +94,7 @@ def test_a_skeleton_is_not_counted_twice():
     assert np.allclose(alone.covariance_m2, both.covariance_m2, rtol=1e-3, atol=1e-9)
 
 
-def test_depth_of_a_joint_that_one_camera_sees_comes_from_its_pose():
+def test_depth_of_a_joint_seen_once_comes_from_the_pose():
     given = seen_by((0, 90), std_px=2.0)
     seen = given[1].seen.copy()
     seen[4] = False  # the right wrist

@@ -405,7 +405,7 @@ def test_single_and_multiple_persons_are_told_apart(published):
     assert "not a MoveNet MultiPose" in refusal(read_multipose, single)
 
 
-def test_backbone_of_the_detector_that_ships_is_the_published_one(published):
+def test_backbone_of_the_shipped_detector_is_the_published_one(published):
     tensors, header = load_tensors(WEIGHTS / "detector.safetensors")
     network = read_multipose(published / "movenet-multipose.json")
     for name, tensor in network.backbone.state_dict().items():

@@ -135,7 +135,7 @@ def test_frames_on_tf_begin_with_the_name_of_the_camera(stage):
         assert all(f"bot_{camera}_" in one.child_frame_id for one in frames[-1].transforms)
 
 
-def test_every_image_of_a_slow_camera_is_answered_beside_a_fast_one(stage):
+def test_slow_camera_beside_a_fast_one_is_answered_each_time(stage):
     s = stage()
     answer = s.estimator.answer
     s.estimator.answer = lambda call: threading.Event().wait(0.02) or answer(call)
@@ -160,7 +160,7 @@ def test_every_image_of_a_slow_camera_is_answered_beside_a_fast_one(stage):
     assert not rear.tally.total_dropped and answers(s, "front")
 
 
-def test_after_its_turn_came_a_camera_is_answered_with_its_newest_image(stage):
+def test_a_camera_is_answered_with_its_newest_image_at_its_turn(stage):
     s = stage()
     gate = s.hold_answers()
     send(s, "front")
@@ -176,7 +176,7 @@ def test_after_its_turn_came_a_camera_is_answered_with_its_newest_image(stage):
     assert rear.tally.total_dropped == {"a newer one came": 1}
 
 
-def test_a_longer_queue_loses_no_image_while_it_waits_for_its_turn(stage):
+def test_a_longer_queue_loses_no_image_before_its_turn(stage):
     s = stage(queue=5, qos__depth=10)
     gate = s.hold_answers()
     send(s, "front")

@@ -21,7 +21,10 @@ def at(milliseconds: float):
 
 def stamps(jobs) -> list:
     """Milliseconds of images and of their depth images."""
-    ms = lambda message: None if message is None else (stamp_ns(message) - 7 * 10**9) / MS  # noqa: E731
+
+    def ms(message):
+        return None if message is None else (stamp_ns(message) - 7 * 10**9) / MS
+
     return [(ms(job.message), ms(job.depth)) for job in jobs]
 
 

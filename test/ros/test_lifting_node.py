@@ -496,7 +496,7 @@ def test_images_that_are_there_are_used_and_it_is_said(stage, monkeypatch, trans
     assert s.feed.expected_topic() == f"/{topic}"
 
 
-def test_the_transport_that_was_asked_for_is_used_once_it_is_there(stage):
+def test_the_transport_asked_for_is_used_once_it_is_there(stage):
     s = stage()
     s.listen()
     s.publisher(CompressedImage, "image/compressed")

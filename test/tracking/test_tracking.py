@@ -622,7 +622,11 @@ def test_lag_equals_offline_smoothing_of_the_frames_so_far():
                 np.testing.assert_allclose(pose.covariance_m2, offline.covariance_m2, atol=1e-9)
             done += 1
     assert done + len(tracker.flush()) == len(frames)
-    jerk = lambda run: np.abs(np.diff([f[0].skeleton_3d.joints_m for f in run], n=2, axis=0)).mean()  # noqa: E731
+
+    def jerk(run):
+        joints = [frame[0].skeleton_3d.joints_m for frame in run]
+        return np.abs(np.diff(joints, n=2, axis=0)).mean()
+
     raw, filtered, smoothed = (
         ([[p] for p in lifted]),
         track([[p] for p in lifted]),

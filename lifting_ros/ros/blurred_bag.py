@@ -63,6 +63,7 @@ class BlurredTopics(OriginalTopics):
             if answer is not None:
                 self._regions[answer.stamp_ns] += regions_of(answer)
                 self._sizes[answer.stamp_ns] = answer.size
+
         super().__init__(writer, bag)
 
     def _connections(self) -> list[Connection]:

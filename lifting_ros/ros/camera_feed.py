@@ -122,6 +122,7 @@ class CameraFeed:
             return "inactive"
         if not self.enabled:
             return "disabled"
+
         return "active" if self.is_wanted() else "idle"
 
     def expected_topic(self) -> str:

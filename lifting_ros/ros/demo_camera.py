@@ -97,6 +97,7 @@ class DemoCamera(Replay):
             "seconds": seconds,
             "kept": kept,
         }
+
         print(json.dumps(line), file=self._report, flush=True)
 
     def close(self) -> None:

@@ -16,6 +16,7 @@ def main(args: list[str] | None = None) -> int:
         "One skeleton a person from several cameras. Parameters: --ros-args -p cameras:=[front, "
         "rear] -p frame:=base_link ..."
     )
+
     return run_managed("lifting_fusion", description, _make, args)
 
 

@@ -58,6 +58,7 @@ class Humans:
         publishers = [self._tracked]
         for of_body in tuple(self._of_body.values()):  # the worker adds bodies
             publishers += of_body.values()
+
         return any(publisher.get_subscription_count() for publisher in publishers)
 
     def publish(

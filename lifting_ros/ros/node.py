@@ -14,6 +14,7 @@ def main(args: list[str] | None = None) -> int:
     description = (
         "3D human pose from images. Parameters: --ros-args --params-file config/lifting.yaml"
     )
+
     return run_managed("lifting_node", description, _make, args)
 
 

@@ -96,6 +96,7 @@ def run_managed(
         forward_log(node)
         if node.parameters.value.autostart:
             node.start()
+
         return node
 
     return run(name, make, spin, argv)

@@ -216,6 +216,7 @@ class Worker:
             f"{config.input} not used: late or repeated: its stamp, {stamp / 1e9:.3f} s,"
             " is not later than that of the one before",
         )
+
         return True
 
     def _track_and_publish(

@@ -438,20 +438,14 @@ class PoseEstimator(KeypointLifter):
     def find_keypoints(
         self, image: np.ndarray, detections: Sequence[Detection]
     ) -> list[Skeleton2D]:
-        """2D skeletons of the detections, best first; those with too low a score are dropped."""
-        (skeletons,) = self.find_keypoints_batch([image], [detections])
-        return skeletons
-
-    def find_keypoints_batch(
-        self, images: Sequence[np.ndarray], detections: Sequence[Sequence[Detection]]
-    ) -> list[list[Skeleton2D]]:
-        """As `find_keypoints`, of each image, with the persons of all images in one batch.
+        """2D skeletons of the detections, best first; those with too low a score are dropped.
 
         Where the keypoints do not fill the detected box, the person is cropped again around the
         keypoints. The second crop's result always wins; keeping the more confident of the two kept
         more false alarms.
         """
-        return [self._certain(found) for found in self._find_all(images, detections)]
+        (found,) = self._find_all([image], [detections])
+        return self._certain(found)
 
     def _find_all(
         self, images: Sequence[np.ndarray], detections: Sequence[Sequence[Detection]]

@@ -82,6 +82,7 @@ class FusedCamera:
                 (CameraInfo, f"{name}/camera_info", self._on_info),
             )
         ]
+
         self.topics = [channel.topic for channel in self._channels]
 
     def subscribe_if(self, wanted: bool) -> None:

@@ -128,6 +128,7 @@ def main(args: list[str] | None = None) -> int:
         "--keep", type=Path, required=True, help="folder for the images that are kept"
     )
     parser.add_argument("--keep-every", type=int, default=1, help="keep every n-th image")
+
     options = vars(parser.parse_args(remove_ros_args(argv)[1:]))
 
     return run("lifting_demo_camera", lambda: DemoCamera(**options), DemoCamera.play, argv)

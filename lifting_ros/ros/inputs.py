@@ -98,6 +98,7 @@ class Channel:
             reliability=ReliabilityPolicy[self._qos.reliability.upper()],
             durability=DurabilityPolicy.BEST_AVAILABLE,
         )
+
         # Who offers less than the publishers before is not lost, as rclpy would warn: the next look
         # subscribes anew.
         events = SubscriptionEventCallbacks(

@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from lifting_ros.cli.files import write_json
+from lifting_ros.cli.tables import print_table
 from lifting_ros.detection.detector import DetectorConfig
 from lifting_ros.device import use_threads
 from lifting_ros.estimator import EstimatorConfig, PoseEstimator
@@ -96,16 +97,6 @@ def cpu_ms(detector: PersonDetector, rounds: int = 30) -> float:
     return float(np.median(times))
 
 
-def show(title: str, rows: dict[str, dict[str, float]]) -> None:
-    """Print a table."""
-    columns = list(next(iter(rows.values())))
-    header = "".join(f"{column[:13]:>14}" for column in columns)
-    print(f"\n{title}\n{'':6}{header}")
-    for name, row in rows.items():
-        cells = "".join(f"{row[column]:14.3f}" for column in columns)
-        print(f"{name:6}{cells}")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -163,7 +154,7 @@ def main() -> int:
             judged[name] = judge_all(find, shown)
 
         tables[who] = sweep(judged, np.arange(0.05, 1.0, 0.05))
-        show(f"{who}, least score", tables[who])
+        print_table(f"{who}, least score", tables[who])
 
     figures = tables | {"cpu_ms": cpu_ms(estimator.detector)}
     print(f"\ndetector alone: {figures['cpu_ms']:.1f} ms of CPU a picture of 640 x 480")

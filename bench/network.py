@@ -35,6 +35,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lifting_ros.cli.demo import CLIP
 from lifting_ros.cli.files import write_json
+from lifting_ros.cli.tables import print_table
 from lifting_ros.device import choose_device, use_threads
 from lifting_ros.estimator import WEIGHTS, EstimatorConfig, PoseEstimator
 from lifting_ros.geometry.camera import Camera
@@ -338,20 +339,6 @@ def reported(name: str, rows: dict[str, Row]):
             torch.cuda.empty_cache()
 
 
-def print_rows(title: str, rows: dict[str, Row]) -> None:
-    """Print a table with the columns of all rows."""
-    columns = {}
-    for row in rows.values():
-        columns |= dict.fromkeys(row)
-
-    width = max(map(len, rows), default=0)
-    header = "".join(f"{column:>13}" for column in columns)
-    print(f"\n{title}\n{'':{width}}{header}")
-    for name, row in rows.items():
-        cells = [f"{row[c]:13.4g}" if c in row else f"{'-':>13}" for c in columns]
-        print(f"{name:{width}}" + "".join(cells))
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -429,7 +416,7 @@ def main() -> int:
         tables["pipeline"] = pipeline_rows(args)
 
     for title, rows in tables.items():
-        print_rows(title, rows)
+        print_table(title, rows)
 
     if args.json:
         figures = {"device": name, "torch": torch.__version__, "peak_gmac_per_s": peaks} | tables

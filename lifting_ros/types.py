@@ -7,7 +7,8 @@ They are frozen. Field names hold units; the orders of keypoints and joints are 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
@@ -141,6 +142,15 @@ class LiftedPoses:
             hypothesis_weight=nan(modes),
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[LiftedPoses]) -> LiftedPoses:
+        """The persons of all parts, one after the other."""
+        return cls(*(np.concatenate(values) for values in zip(*map(_values_of, parts))))
+
+    def select(self, rows: np.ndarray) -> LiftedPoses:
+        """The persons of some rows."""
+        return LiftedPoses(*(values[rows] for values in _values_of(self)))
+
     def skeleton(self, index: int, confidence: np.ndarray, metric: bool) -> Skeleton3D:
         """Person `index`.
 
@@ -163,6 +173,11 @@ class LiftedPoses:
             hypotheses_m=self.hypotheses_m[index],
             hypothesis_weight=self.hypothesis_weight[index],
         )
+
+
+def _values_of(poses: LiftedPoses) -> list[np.ndarray]:
+    """The arrays of a batch, in the order of the fields."""
+    return [getattr(poses, one.name) for one in fields(poses)]
 
 
 def _unknown_velocity_covariance() -> np.ndarray:

@@ -19,6 +19,7 @@ import yaml
 from tqdm import tqdm
 
 from lifting_ros.geometry.rotations import unit
+from lifting_ros.io.arrays import write_npz
 from lifting_ros.io.atomic import replacing
 from lifting_ros.research.rendering import synthetic_motion as motion
 from lifting_ros.research.rendering.body import Traits, load_body, three_way
@@ -38,6 +39,7 @@ from lifting_ros.research.rendering.synthetic import turned
 from lifting_ros.research.rendering.synthetic_dress import Outfit
 from lifting_ros.research.rendering.synthetic_scene import Body, Camera, join, look_at
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT
+from lifting_ros.viz.tiles import in_rows
 
 SIZE = (640, 480)
 """Width and height of the clip, px."""
@@ -510,9 +512,7 @@ def write_clip(
             writer.write(np.ascontiguousarray(frame))
         writer.release()
 
-    with replacing(out / "walk_and_sit_truth.npz", keep_suffix=True) as partial:
-        np.savez_compressed(partial, **truth)
-
+    write_npz(out / "walk_and_sit_truth.npz", truth)
     text = yaml.safe_dump(_calibration(camera), sort_keys=False, default_flow_style=None)
     (out / "walk_and_sit.yaml").write_text(text)
 
@@ -550,11 +550,7 @@ def contact_sheet(
         tiles.append(cv2.resize(tile, (320, 240), interpolation=cv2.INTER_AREA))
 
     tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 5)
-    rows = []
-    for start in range(0, len(tiles), 5):
-        rows.append(np.hstack(tiles[start : start + 5]))
-
-    return np.vstack(rows)
+    return in_rows(tiles, 5)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     import numpy as np
 
-    from lifting_ros.cli.files import write_npz
+    from lifting_ros.io.arrays import write_npz
     from lifting_ros.io.images import read_image
     from lifting_ros.io.progress import Progress
 

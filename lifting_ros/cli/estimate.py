@@ -202,7 +202,6 @@ def call_bag(args: argparse.Namespace, models: Models, out: str, *options: str) 
 
 def run_frames(args: argparse.Namespace, models: Models) -> None:
     """Write the persons of an image, a folder, a video or a device."""
-    from lifting_ros.cli.files import write_npz
     from lifting_ros.io.images import open_source
 
     source = open_source(args.source)
@@ -218,7 +217,7 @@ def run_frames(args: argparse.Namespace, models: Models) -> None:
     if args.out.endswith(".mcap"):
         write_bag(Path(args.out), frames, estimator)
     else:
-        write_npz(args.out, table_of(frames))
+        write_table(Path(args.out), frames)
 
     if args.stages:
         write_stages(args.stages, next(iter(source.stamped())).rgb, frames, estimator)
@@ -343,10 +342,10 @@ def write_bag(out: Path, frames: Frames, estimator: PoseEstimator) -> None:
     write_poses(out, frames, FRAME_ID, info)
 
 
-def table_of(frames: Frames) -> dict[str, np.ndarray]:
-    """The arrays of an .npz."""
-    from lifting_ros.io.pose_table import PoseFrame, frame_arrays
+def write_table(out: Path, frames: Frames) -> None:
+    """Write the persons of frames as an .npz."""
+    from lifting_ros.io.pose_table import PoseFrame, write_frames
 
-    return frame_arrays(
-        [PoseFrame(frame.stamp_ns, FRAME_ID, tuple(frame.persons)) for frame in frames]
+    write_frames(
+        out, [PoseFrame(frame.stamp_ns, FRAME_ID, tuple(frame.persons)) for frame in frames]
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing the command line's files: .npz without pickles and JSON, whole or not at all."""
+"""Writing the command line's files: JSON, whole or not at all."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lifting_ros.io.atomic import replacing
-
-
-def write_npz(path: str | Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays as a compressed .npz."""
-    with replacing(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)
 
 
 def write_json(path: str | Path, figures: dict[str, Any]) -> None:

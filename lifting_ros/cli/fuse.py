@@ -82,10 +82,9 @@ def run(args: argparse.Namespace) -> int:
     fused, shared = fuse(streams, frame, config)
 
     if args.out.suffix == ".npz":
-        from lifting_ros.cli.files import write_npz
-        from lifting_ros.io.pose_table import frame_arrays
+        from lifting_ros.io.pose_table import write_frames
 
-        write_npz(args.out, frame_arrays(fused))
+        write_frames(args.out, fused)
     else:
         from lifting_ros.ros.bag_output import write_fused
 

@@ -82,13 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    import dataclasses
-
-    import numpy as np
-
-    from lifting_ros.cli.files import write_npz
     from lifting_ros.config import from_mapping
-    from lifting_ros.io.arrays import read_npz
+    from lifting_ros.io.arrays import read_npz, write_npz
     from lifting_ros.lifting.lifter_config import LifterConfig
     from lifting_ros.lifting.lifters import WEIGHTS, make_lifter
     from lifting_ros.prior.ppca import MixturePPCA
@@ -99,12 +94,8 @@ def run(args: argparse.Namespace) -> int:
     config = from_mapping(LifterConfig, {"stature_m": args.stature})
     lifter = make_lifter(args.lifter, prior, config, args.weights)
 
-    parts = lift_in_batches(lifter, request)
-    arrays = {}
-    for field in dataclasses.fields(LiftedPoses):
-        arrays[field.name] = np.concatenate([getattr(part, field.name) for part in parts])
-
-    write_npz(args.out, arrays)
+    poses = LiftedPoses.joined(lift_in_batches(lifter, request))
+    write_npz(args.out, vars(poses))
     return 0
 
 

@@ -13,7 +13,13 @@ from lifting_ros.detection.centre_detector import CentreDetector, CentreMaps
 from lifting_ros.detection.detector import DetectorConfig
 from lifting_ros.detection.multipose import MultiPose
 from lifting_ros.device import has_fast_bf16, lay_out_channels_last
-from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason, save_tensors
+from lifting_ros.io.checkpoint import (
+    CheckpointError,
+    half_precision,
+    load_tensors,
+    reason,
+    save_tensors,
+)
 
 NETWORK = "movenet-multipose"
 """Name of the network in the header of its weights file."""
@@ -48,15 +54,11 @@ class Detector(CentreDetector):
 
 def save_detector(path: str | Path, network: MultiPose, card: dict) -> None:
     """Write detector weights as fp16 with a short card (origin, licence)."""
-    half = {}
-    for name, tensor in network.state_dict().items():
-        half[name] = tensor.half()
-
     header = {
         "detector": {"network": NETWORK},
         "card": card,
     }
-    save_tensors(path, half, header)
+    save_tensors(path, half_precision(network.state_dict()), header)
 
 
 def load_detector(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading .npz and .npy files without pickles.
+"""Reading and writing .npz files, and reading .npy files, without pickles.
 
 A file that is damaged, foreign or of another shape is reported in one line that names it.
 """
@@ -8,13 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lifting_ros.errors import DataError, one_line
+from lifting_ros.io.atomic import replacing
 
 Shapes = Mapping[str, tuple[int | str, ...]]
 """Array name -> its shape. A letter stands for any length, the same one wherever it is used."""
+
+
+def write_npz(path: str | Path, arrays: Mapping[str, Any]) -> None:
+    """Write arrays as a compressed .npz, whole or not at all."""
+    with replacing(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def read_npz(path: str | Path) -> dict[str, np.ndarray]:

@@ -53,7 +53,7 @@ def read_bag(path: Path, topic: str = "") -> BagPoses:
     """
     found: dict[str, list[_Found]] = {TYPE_2D: [], TYPE_3D: []}
     with _opened(path) as reader:
-        counts = _message_counts(reader.connections)
+        counts = message_counts(reader.connections)
         wanted = [
             connection
             for connection in reader.connections
@@ -114,7 +114,7 @@ def topic_counts(path: Path, *types: str) -> dict[str, int]:
     """Number of messages of each topic that has one of `types`; DataError as `read_bag`."""
     with _opened(path) as reader:
         found = [connection for connection in reader.connections if connection.msgtype in types]
-        return dict(sorted(_message_counts(found).items()))
+        return dict(sorted(message_counts(found).items()))
 
 
 def read_messages(path: Path, topic: str, *types: str) -> Iterator[tuple[int, Any]]:
@@ -160,7 +160,7 @@ def _opened(path: Path) -> Iterator[Reader]:
         raise DataError(f"{path}: not a readable bag ({one_line(error)})") from None
 
 
-def _message_counts(connections: Iterable[Connection]) -> dict[str, int]:
+def message_counts(connections: Iterable[Connection]) -> dict[str, int]:
     """Topic -> number of its messages."""
     counts: dict[str, int] = {}
     for connection in connections:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -55,6 +55,15 @@ def sha256_of(path: str | Path) -> str:
     content = Path(path).read_bytes()
     digest = hashlib.sha256(content)
     return digest.hexdigest()
+
+
+def half_precision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A network's tensors, those of floats as fp16."""
+    halved = {}
+    for name, tensor in state.items():
+        halved[name] = tensor.half() if tensor.is_floating_point() else tensor
+
+    return halved
 
 
 def save_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict) -> None:

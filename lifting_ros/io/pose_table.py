@@ -16,8 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lifting_ros.errors import DataError
-from lifting_ros.io.arrays import as_numbers, read_npz
-from lifting_ros.io.atomic import replacing
+from lifting_ros.io.arrays import as_numbers, read_npz, write_npz
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT
 from lifting_ros.types import Person, Skeleton2D, Skeleton3D
 
@@ -185,9 +184,7 @@ def read_frames(path: str | Path) -> list[PoseFrame]:
 
 def write_frames(path: str | Path, frames: Sequence[PoseFrame]) -> None:
     """Write frames as an .npz that `read_frames` reads, whole or not at all."""
-    arrays: dict[str, Any] = dict(frame_arrays(frames))
-    with replacing(path) as partial, partial.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    write_npz(path, frame_arrays(frames))
 
 
 def persons_of(columns: Mapping[str, np.ndarray]) -> list[Person]:

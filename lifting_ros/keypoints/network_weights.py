@@ -12,7 +12,13 @@ from torch import Tensor
 
 from lifting_ros.config import from_mapping
 from lifting_ros.device import lay_out_channels_last
-from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason, save_tensors
+from lifting_ros.io.checkpoint import (
+    CheckpointError,
+    half_precision,
+    load_tensors,
+    reason,
+    save_tensors,
+)
 from lifting_ros.keypoints.fusion_candidates import FUSION_SIGMA
 from lifting_ros.keypoints.network import Fusion, MultistageNetwork, NetworkConfig, NoFusion
 from lifting_ros.keypoints.person_score import PROBE
@@ -26,17 +32,11 @@ def save_network(
 ) -> None:
     """Write network weights as fp16, with their configuration and a short card (recipe, seed,
     revision)."""
-    half = {}
-    for name, tensor in state.items():
-        if tensor.is_floating_point():
-            tensor = tensor.half()
-        half[name] = tensor
-
     header = {
         "network": dataclasses.asdict(config),
         "card": card,
     }
-    save_tensors(path, half, header)
+    save_tensors(path, half_precision(state), header)
 
 
 def load_network(

@@ -16,7 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from lifting_ros.config import from_mapping
-from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason, save_tensors
+from lifting_ros.io.checkpoint import (
+    CheckpointError,
+    half_precision,
+    load_tensors,
+    reason,
+    save_tensors,
+)
 from lifting_ros.lifting.learned_lifting import Guess, LearnedLifter
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.observation import PITCH_STEP, Views
@@ -286,14 +292,6 @@ def size_of(joints: Tensor) -> Tensor:
     return size.clamp_min(1e-6)
 
 
-def half_precision(network: nn.Module) -> dict[str, Tensor]:
-    """Return a network's tensors, those of floats as fp16."""
-    halved = {}
-    for name, tensor in network.state_dict().items():
-        halved[name] = tensor.half() if tensor.is_floating_point() else tensor
-    return halved
-
-
 class MLPLifter(LearnedLifter):
     """A trained `ResidualMLP` as a lifter."""
 
@@ -350,7 +348,7 @@ class MLPLifter(LearnedLifter):
             "size_m": list(self.learned_size),
             "card": card,
         }
-        save_tensors(path, half_precision(self.network), header)
+        save_tensors(path, half_precision(self.network.state_dict()), header)
 
     @classmethod
     def load(

@@ -26,7 +26,13 @@ import torch
 from lifting_ros.config import from_mapping
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.geometry.rotations import outer
-from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason, save_tensors
+from lifting_ros.io.checkpoint import (
+    CheckpointError,
+    half_precision,
+    load_tensors,
+    reason,
+    save_tensors,
+)
 from lifting_ros.lifting.depth_fusion import read_depth
 from lifting_ros.lifting.learned_lifting import joint_status
 from lifting_ros.lifting.lifter_config import LifterConfig
@@ -39,7 +45,6 @@ from lifting_ros.lifting.request import (
     scatter_poses,
     up_of_each,
 )
-from lifting_ros.lifting.residual_mlp import half_precision
 from lifting_ros.lifting.stereo_depth import Scale, measured_scale
 from lifting_ros.lifting.stereo_network import StereoConfig, StereoNetwork
 from lifting_ros.lifting.stereo_search import Placed, search_depth
@@ -306,7 +311,7 @@ class StereoLifter:
             "search": self.search,
             "card": card,
         }
-        save_tensors(path, half_precision(self.network), header)
+        save_tensors(path, half_precision(self.network.state_dict()), header)
 
     @classmethod
     def load(
@@ -475,11 +480,7 @@ def _only_valid(
     placed = np.isfinite(found.placed.root).all(1)
     rows = np.flatnonzero(enough & ~view.lost() & placed)
 
-    chosen = {}
-    for part in dataclasses.fields(LiftedPoses):
-        chosen[part.name] = getattr(answer, part.name)[rows]
-
-    return scatter_poses(len(placed), 1, [(rows, LiftedPoses(**chosen))])
+    return scatter_poses(len(placed), 1, [(rows, answer.select(rows))])
 
 
 def _choose(

@@ -14,6 +14,7 @@ from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, get_types_from_idl, get_types_from_msg, get_typestore
 
 from lifting_ros.errors import DataError
+from lifting_ros.io.bag_poses import message_counts
 from lifting_ros.ros.conversions import ConversionError
 from lifting_ros.ros.message_types import typestore_of
 
@@ -56,12 +57,7 @@ class InputBag:
 
     def counts(self, *types: str) -> dict[str, int]:
         """Number of messages of each topic that has one of `types`."""
-        out: dict[str, int] = {}
-        for c in self.connections:
-            if c.msgtype in types:
-                out[c.topic] = out.get(c.topic, 0) + c.msgcount
-
-        return out
+        return message_counts(c for c in self.connections if c.msgtype in types)
 
     def of_topic(self, topic: str, *types: str) -> list[Connection]:
         """The connections of a topic that have one of `types`. DataError where the bag means

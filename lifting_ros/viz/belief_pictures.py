@@ -15,6 +15,7 @@ import numpy as np
 from lifting_ros.keypoints.stage_maps import StageMaps
 from lifting_ros.skeleton import KEYPOINT_NAMES
 from lifting_ros.viz.palette import rgb_of
+from lifting_ros.viz.tiles import in_rows
 
 _OPAQUE = 1 / (2 * np.pi)
 """Belief in the middle of a Gaussian of one cell."""
@@ -76,12 +77,7 @@ def draw_stage(maps: StageMaps, stage: int = 0, keypoint: str = "") -> np.ndarra
     # Rows of the same length
     blank = np.full_like(tiles[0], _PAGE)
     tiles += [blank] * (-len(tiles) % _COLUMNS)
-    rows = []
-    for start in range(0, len(tiles), _COLUMNS):
-        row = tiles[start : start + _COLUMNS]
-        rows.append(np.hstack(row))
-
-    return np.vstack(rows)
+    return in_rows(tiles, _COLUMNS)
 
 
 def _draw_keypoint(crop: np.ndarray, maps: Sequence[np.ndarray], name: str) -> np.ndarray:

@@ -23,6 +23,7 @@ from lifting_ros.skeleton import KEYPOINT_LIMBS, KEYPOINT_NAMES
 from lifting_ros.types import Person, Skeleton2D
 from lifting_ros.viz.overlay_3d import add_ellipses, draw_from_above, draw_scene, placed
 from lifting_ros.viz.palette import BACKGROUND, COLOURS, INK, colour_of, side_of
+from lifting_ros.viz.tiles import in_rows
 
 _DPI = 100
 _LEGEND_PX = 30
@@ -109,13 +110,8 @@ def contact_sheet(
     tiles = [_padded(tile, height, width) for tile in tiles]
 
     # Rows and legend
-    rows = []
-    for start in range(0, len(tiles), columns):
-        row = tiles[start : start + columns]
-        rows.append(np.hstack(row))
-
-    rows.append(_legend_strip(rows[0].shape[1]))
-    return np.vstack(rows)
+    sheet = in_rows(tiles, columns)
+    return np.vstack([sheet, _legend_strip(sheet.shape[1])])
 
 
 def _padded(tile: np.ndarray, height: int, width: int) -> np.ndarray:

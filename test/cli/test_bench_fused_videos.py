@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 
 import fused_videos as bench
 
-from lifting_ros.cli.files import write_npz
 from lifting_ros.geometry.body_frame import in_frame
+from lifting_ros.io.arrays import write_npz
 from lifting_ros.io.pose_table import PoseFrame, frame_arrays
 
 PERIOD_NS = 33_333_333

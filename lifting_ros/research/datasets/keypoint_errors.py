@@ -18,8 +18,7 @@ import numpy as np
 from lifting_ros.detection.detector import overlaps
 from lifting_ros.errors import DataError
 from lifting_ros.estimator import EstimatorConfig, PoseEstimator, network_and_detector
-from lifting_ros.io.arrays import read_arrays, read_images
-from lifting_ros.io.atomic import replacing
+from lifting_ros.io.arrays import read_arrays, read_images, write_npz
 from lifting_ros.io.checkpoint import sha256_of
 from lifting_ros.io.progress import Progress
 from lifting_ros.research.datasets.keypoints2d import keypoint_box
@@ -226,8 +225,7 @@ def save_errors(
     errors: KeypointErrors,
 ) -> None:
     """Write the errors as .npz."""
-    with replacing(path, keep_suffix=True) as partial:
-        np.savez_compressed(partial, **errors._asdict())
+    write_npz(path, errors._asdict())
 
 
 def read_errors(path: Path) -> KeypointErrors:

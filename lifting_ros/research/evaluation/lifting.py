@@ -4,7 +4,6 @@ are distributed."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from typing import NamedTuple
 
@@ -67,11 +66,7 @@ def lift_trial(
 
     seconds = time.perf_counter() - start
 
-    joined = {}
-    for field in dataclasses.fields(LiftedPoses):
-        joined[field.name] = np.concatenate([getattr(part, field.name) for part in parts])
-
-    poses = LiftedPoses(**joined)
+    poses = LiftedPoses.joined(parts)
     return Lifted(poses, (poses.status > 0).all(1), seconds)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from lifting_ros.io.arrays import read_arrays, read_images
 from lifting_ros.skeleton import KEYPOINT_LIMBS, KEYPOINT_TO_JOINT
+from lifting_ros.viz.tiles import in_rows
 
 COLOURS = np.array([[60, 60, 255], [0, 190, 255], [80, 230, 60]])
 """BGR of keypoints: hidden or outside, behind the own body, visible."""
@@ -57,8 +58,7 @@ def contact_sheet(
     empty = -len(tiles) % columns
     tiles += [np.zeros_like(tiles[0])] * empty
 
-    rows = [np.hstack(tiles[first : first + columns]) for first in range(0, len(tiles), columns)]
-    return np.vstack(rows)
+    return in_rows(tiles, columns)
 
 
 def draw_person(

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lifting_ros.io.arrays import write_npz
 from lifting_ros.io.atomic import replacing
 from lifting_ros.io.progress import Progress
 from lifting_ros.research.rendering.render_errors import RenderError
@@ -75,9 +76,7 @@ def render_pictures(
 
 def save_labels(out_dir, arrays: dict) -> None:
     """Write `labels.npz` with the version, whole or not at all; the last file of a pack."""
-    out = Path(out_dir)
-    with replacing(out / "labels.npz", keep_suffix=True) as partial:
-        np.savez_compressed(partial, **arrays, version=VERSION)
+    write_npz(Path(out_dir) / "labels.npz", arrays | {"version": VERSION})
 
 
 def window_labels(samples, validation: bool) -> dict:

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from clip import CLIP
+from clip import frames as frames  # for those who record them
 from rosbags.interfaces import (
     Qos,
     QosDurability,

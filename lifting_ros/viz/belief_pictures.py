@@ -45,7 +45,10 @@ def draw_stages(maps: StageMaps, side_px: int = 256) -> np.ndarray:
             ("projected from 3D b^", maps.projected[stage]),
             ("fused f = w b + (1 - w) b^", maps.fused[stage]),
         )
-        tiles = [_titled(_tile(maps.crop, each, _ALL, side_px), text) for text, each in columns]
+        tiles = []
+        for title, each in columns:
+            tile = _tile(maps.crop, each, _ALL, side_px)
+            tiles.append(_titled(tile, title))
         rows.append(np.hstack(tiles))
 
     return np.vstack(rows)

@@ -14,8 +14,11 @@ BACKGROUND = "#f7f8fa"
 
 def side_of(name: str) -> str:
     """Side of a joint or keypoint by its name: left, right or trunk."""
-    first = name.split("_")[0]
-    return first if first in ("left", "right") else "trunk"
+    for side in ("left", "right"):
+        if name.startswith(side):
+            return side
+
+    return "trunk"
 
 
 def colour_of(name: str) -> str:

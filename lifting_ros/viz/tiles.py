@@ -10,6 +10,9 @@ import numpy as np
 
 def in_rows(tiles: Sequence[np.ndarray], columns: int) -> np.ndarray:
     """Pictures (h, w, 3) of one size in rows; their number is a multiple of `columns`."""
-    starts = range(0, len(tiles), columns)
-    rows = [np.hstack(tiles[start : start + columns]) for start in starts]
+    rows = []
+    for start in range(0, len(tiles), columns):
+        row = tiles[start : start + columns]
+        rows.append(np.hstack(row))
+
     return np.vstack(rows)

@@ -15,6 +15,7 @@ from lifting_ros.io.atomic import replacing
 from lifting_ros.prior.mixture import greedy_centres
 from lifting_ros.prior.ppca import MixturePPCA
 from lifting_ros.skeleton import JOINT_NAMES, LIMBS
+from lifting_ros.viz.palette import COLOURS, side_of
 
 SCATTER = 6000
 """Largest number of poses in the scatter plot."""
@@ -28,25 +29,11 @@ SIGMAS = (-2, -1, 0, 1, 2)
 VECTORS = 5
 """Number of basis vectors drawn."""
 
-COLOURS = {"left": "#1f77b4", "right": "#d62728", "": "#444444"}
-"""Colours of the limbs by side; empty: the trunk and the head."""
-
-NEARER = {"left": 5, "right": 3, "": 4}
+NEARER = {"left": 5, "right": 3, "trunk": 4}
 """Drawing order by side, the nearest last."""
 
 _BLUE = COLOURS["left"]
-_RED = COLOURS["right"]
-
-
-def _side_of(joint: int) -> str:
-    name = JOINT_NAMES[joint]
-    for side in ("left", "right"):
-        if name.startswith(side):
-            return side
-    return ""
-
-
-_SIDES = [_side_of(child) for _, child in LIMBS]
+_ORANGE = COLOURS["right"]
 
 
 class Trial(Protocol):
@@ -121,8 +108,9 @@ def draw_skeleton(
     points: np.ndarray,
     width: float = 2.0,
 ) -> None:
-    """Draw the limbs between points (17, 2): the person's left blue and in front, the right red."""
-    for (parent, child), side in zip(LIMBS, _SIDES):
+    """Draw the limbs between points (17, 2), the person's left in front."""
+    for parent, child in LIMBS:
+        side = side_of(JOINT_NAMES[child])
         axes.plot(
             *points[[parent, child]].T,
             color=COLOURS[side],
@@ -175,7 +163,7 @@ def draw_aligned(
         ylabel="second principal direction",
     )
     axes.set_title(
-        "Aligned poses; the lettered ones are drawn below, left limbs blue, right limbs red"
+        "Aligned poses; the lettered ones are drawn below, left limbs blue, right ones orange"
     )
 
     # Examples from left to right
@@ -241,7 +229,7 @@ def draw_means(prior: MixturePPCA):
 
     axes[0, 0].set_ylabel("from ahead")
     axes[1, 0].set_ylabel("from the left")
-    figure.suptitle("Mean poses of the components, left limbs blue, right limbs red")
+    figure.suptitle("Mean poses of the components, left limbs blue, right ones orange")
     return figure
 
 
@@ -320,7 +308,7 @@ def _plot_trials(
     held_out = [trials[index].held_out for index in order]
 
     axes.plot(values, train, "o--", color="#999999", label="in the fit")
-    axes.plot(values, held_out, "o-", color=_RED, label="left out")
+    axes.plot(values, held_out, "o-", color=_ORANGE, label="left out")
     axes.axvline(own_size, color=_BLUE, linewidth=1, label="this prior")
     axes.set(xticks=values, ylabel="mean log-likelihood a pose")
     axes.legend()

@@ -20,14 +20,12 @@ from lifting_ros.io.progress import Progress
 from lifting_ros.research.datasets.keypoints2d import decode_rgb, read_tar
 from lifting_ros.research.evaluation.calibration import calibration, calibration_row, mahalanobis
 from lifting_ros.research.evaluation.keypoints import find_skeletons
+from lifting_ros.research.evaluation.metrics import ALPHA
 from lifting_ros.skeleton import KEYPOINT_NAMES, LSP_TO_KEYPOINT
 from lifting_ros.types import Skeleton2D
 
 LEAST_TORSO_PX = 25.0
 """Shortest torso of a person who counts, px."""
-
-ALPHA = 0.2
-"""Largest distance of a correct keypoint from its label, in torsos."""
 
 LEVELS = (50, 90)
 """Levels of the ellipses, %."""

@@ -18,6 +18,8 @@ from lifting_ros.runtimes import without_graphs
 
 if TYPE_CHECKING:
     from lifting_ros.detection.detector import DetectorConfig
+    from lifting_ros.lifting.depth_cue import DepthCue
+    from lifting_ros.lifting.lifter_config import LifterConfig
     from lifting_ros.prior.ppca import MixturePPCA
     from lifting_ros.protocols import KeypointNetwork, PersonDetector, PersonScorer
     from lifting_ros.runtimes import Placement
@@ -106,6 +108,17 @@ def make_person_score(path: Path) -> PersonScorer:
     weights = read_person_score(path)
     probe = read_probe(path) if weights is not None and weights.probe > 0 else None
     return partial(person_score, weights=weights, probe=probe)
+
+
+def make_depth_cue(path: Path, config: LifterConfig) -> DepthCue | None:
+    """What guesses relative depths from the trunk of the network of a weights file; None where the
+    file has no such thing.
+
+    CheckpointError for tensors in the file that cannot be used.
+    """
+    from lifting_ros.lifting.depth_cue import read_depth_cue
+
+    return read_depth_cue(path, config)
 
 
 def _choose(loaders: Mapping[str, T], path: Path, key: tuple[str, str], missing: str) -> T:

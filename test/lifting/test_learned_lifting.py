@@ -421,8 +421,8 @@ def test_wrong_shapes_are_named():
 def test_lifting_encodes_as_training_does():
     """Points, certainties, pitch and extent of a picture are those that the lifter's own view of
     the same person gives."""
-    from lifting_ros.lifting.observation import Views, into_views, to_rays
     from lifting_ros.lifting.encoding import encode, encode_views
+    from lifting_ros.lifting.observation import Views, into_views, to_rays
     from lifting_ros.research.datasets.pictured import picture
 
     poses = make_poses(1, seed=3)

@@ -235,7 +235,7 @@ class Lifter:
         """Compile and tabulate in advance what the first calls would wait for.
 
         What is compiled stays on disk, for every later process. Tables are made for the usual
-        pitches of a camera. depth: also compile what depths require, which takes as long again.
+        pitches of a camera. depth: also compile what measures depths.
         """
         index = np.arange(KEYPOINT_COUNT)
         columns = index % 4 * 20.0
@@ -245,7 +245,9 @@ class Lifter:
         camera = Camera(np.diag([500.0, 500.0, 1.0]))
 
         confidence = np.linspace(0.1, 1.0, KEYPOINT_COUNT)[None]
+        flat = Depths(relative_z=np.zeros_like(seen), relative_variance=seen)
         self.lift(keypoints, seen, camera=camera)
+        self.lift(keypoints, seen, camera=camera, depth=flat)
         self.lift(keypoints, confidence)
         if depth:
             wall = np.full((240, 80), 4.0, np.float32)

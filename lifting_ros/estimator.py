@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from lifting_ros.backends import make_detector, make_network, make_person_score
+from lifting_ros.backends import (
+    make_border_doubt,
+    make_detector,
+    make_network,
+    make_person_score,
+)
 from lifting_ros.config import ConfigError
 from lifting_ros.detection.detector import DetectorConfig, box_of_keypoints, overlaps
 from lifting_ros.errors import LiftingError
@@ -345,6 +350,7 @@ class PoseEstimator(KeypointLifter):
         self.network = make_network(weights, self.prior, placement, config.stages, config.compile)
         self.detector = make_detector(detector, config.detector, placement)
         self.score_person = make_person_score(weights)
+        self.doubt_border = make_border_doubt(weights)
         self.weights_sha256 = sha256_of(weights)
 
     def retune(self, config: EstimatorConfig) -> None:
@@ -509,8 +515,13 @@ class PoseEstimator(KeypointLifter):
         images = [look.image for look in looks]
         boxes = [look.detection.box_px for look in looks]
         found = self.network.find(images, boxes, mirrored)
-        inside = [drop_outside(one, image.shape[1::-1]) for one, image in zip(found, images)]
-        return list(zip(inside, looks))
+        answers = []
+        for one, look in zip(found, looks):
+            size = look.image.shape[1::-1]
+            inside = drop_outside(one, size)
+            answers.append((self.doubt_border(inside, look.detection.box_px, size), look))
+
+        return answers
 
 
 class _Look(NamedTuple):

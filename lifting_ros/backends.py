@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lifting_ros.lifting.depth_cue import DepthCue
     from lifting_ros.lifting.lifter_config import LifterConfig
     from lifting_ros.prior.ppca import MixturePPCA
-    from lifting_ros.protocols import KeypointNetwork, PersonDetector, PersonScorer
+    from lifting_ros.protocols import BorderDoubter, KeypointNetwork, PersonDetector, PersonScorer
     from lifting_ros.runtimes import Placement
 
 T = TypeVar("T")
@@ -119,6 +119,16 @@ def make_depth_cue(path: Path, config: LifterConfig) -> DepthCue | None:
     from lifting_ros.lifting.depth_cue import read_depth_cue
 
     return read_depth_cue(path, config)
+
+
+def make_border_doubt(path: Path) -> BorderDoubter:
+    """What lowers the confidence in legs at the border, as the network of a weights file needs it.
+
+    CheckpointError for values in the file that cannot be used.
+    """
+    from lifting_ros.keypoints.border_doubt import doubted, read_border_doubt
+
+    return partial(doubted, doubt=read_border_doubt(path))
 
 
 def _choose(loaders: Mapping[str, T], path: Path, key: tuple[str, str], missing: str) -> T:

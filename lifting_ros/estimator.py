@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 
 from lifting_ros.backends import (
+    make_border_doubt,
     make_depth_cue,
     make_detector,
     make_network,
@@ -372,6 +373,7 @@ class PoseEstimator(KeypointLifter):
         self.detector = make_detector(detector, config.detector, placement)
         self.score_person = make_person_score(weights)
         self.depth_cue = make_depth_cue(weights, config.lifting)
+        self.doubt_border = make_border_doubt(weights)
         self.weights_sha256 = sha256_of(weights)
 
     def retune(self, config: EstimatorConfig) -> None:
@@ -536,8 +538,13 @@ class PoseEstimator(KeypointLifter):
         images = [look.image for look in looks]
         boxes = [look.detection.box_px for look in looks]
         found = self.network.find(images, boxes, mirrored)
-        inside = [drop_outside(one, image.shape[1::-1]) for one, image in zip(found, images)]
-        return list(zip(inside, looks))
+        answers = []
+        for one, look in zip(found, looks):
+            size = look.image.shape[1::-1]
+            inside = drop_outside(one, size)
+            answers.append((self.doubt_border(inside, look.detection.box_px, size), look))
+
+        return answers
 
 
 class _Look(NamedTuple):

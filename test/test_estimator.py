@@ -216,6 +216,25 @@ def test_second_crop_wins_where_keypoints_left_the_box(estimator, monkeypatch, s
     np.testing.assert_array_equal(found[1].keypoints_px, again.keypoints_px)
 
 
+def test_keypoints_at_the_border_are_doubted(estimator, monkeypatch):
+    """With the box that was cropped and the size of its own image, in every crop."""
+    found = make_found(60, 0.9)
+    box = box_of_keypoints(found.keypoints_px, found.confidence, np.zeros(4))
+    asked = []
+
+    def halved(one: FoundKeypoints, box_px: np.ndarray, size: tuple[int, int]) -> FoundKeypoints:
+        asked.append((box_px.tolist(), size))
+        return dataclasses.replace(one, confidence=one.confidence / 2)
+
+    monkeypatch.setattr(estimator, "network", Looks([found, found]))
+    monkeypatch.setattr(estimator, "doubt_border", halved)
+    images = [np.zeros((480, 500, 3), np.uint8), np.zeros((400, 640, 3), np.uint8)]
+    skeletons = estimator.find_keypoints_batch(images, [[Detection(box, 1.0)]] * 2)
+    assert asked == [(box.tolist(), (500, 480)), (box.tolist(), (640, 400))]
+    for (skeleton,) in skeletons:
+        np.testing.assert_allclose(skeleton.confidence, found.confidence / 2)
+
+
 class Certain:
     """Stands for the maps of the network: keypoints in the middle of every crop, certainly in view.
     Keeps what was asked."""

@@ -28,10 +28,9 @@ from lifting_ros.detection.detector import DetectorConfig, box_of_keypoints, ove
 from lifting_ros.errors import LiftingError
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import sha256_of
-from lifting_ros.lifting.depth_cue import Keypoints
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.lifters import METHODS, WEIGHTS, make_lifter, weights_of
-from lifting_ros.lifting.request import UP, Depths
+from lifting_ros.lifting.request import UP, Depths, Keypoints
 from lifting_ros.prior.ppca import MixturePPCA
 from lifting_ros.runtimes import CHOICES as RUNTIMES
 from lifting_ros.runtimes import OnnxConfig, choose_placement

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from lifting_ros.io.checkpoint import CheckpointError, load_arrays, load_header
 from lifting_ros.lifting.encoding import INPUTS, encode_views
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.observation import NONE, Views, into_views, to_rays
-from lifting_ros.lifting.request import unit_up, up_of_each
+from lifting_ros.lifting.request import Keypoints, unit_up, up_of_each
 from lifting_ros.skeleton import KEYPOINT_COUNT
 
 HEADER = "depth_cue"
@@ -42,17 +41,6 @@ NAMES = (
 
 MOST_UNUSUAL = 3.0
 """Bound on the trunk's last layer, in standard deviations (std) of the training pictures."""
-
-
-class Keypoints(NamedTuple):
-    """Keypoints of N persons, as `Lifter.lift` takes them."""
-
-    keypoints_px: np.ndarray
-    """(N, 14, 2)."""
-    confidence: np.ndarray
-    """(N, 14)."""
-    covariance_px2: np.ndarray | None
-    """(N, 14, 2, 2)."""
 
 
 class DepthCue:

@@ -18,6 +18,17 @@ UP = (0.0, -1.0, 0.0)
 """Up in the optical frame of a level camera."""
 
 
+class Keypoints(NamedTuple):
+    """Keypoints of N persons, as `Lifter.lift` takes them."""
+
+    keypoints_px: np.ndarray
+    """(N, 14, 2)."""
+    confidence: np.ndarray
+    """(N, 14)."""
+    covariance_px2: np.ndarray | None
+    """(N, 14, 2, 2)."""
+
+
 class Depths(NamedTuple):
     """What is known of the depths of N persons' joints besides their keypoints.
 

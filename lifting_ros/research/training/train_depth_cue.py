@@ -26,10 +26,10 @@ from lifting_ros.lifting.depth_cue import (
     HEADER,
     MOST_UNUSUAL,
     PREFIX,
-    Keypoints,
     views_of,
 )
 from lifting_ros.lifting.encoding import INPUTS, encode_views
+from lifting_ros.lifting.request import Keypoints
 from lifting_ros.research.datasets.keypoint_errors import answer_to
 from lifting_ros.research.training.trainer import Schedule, Trainer, run
 from lifting_ros.skeleton import KEYPOINT_COUNT, KEYPOINT_TO_JOINT, limb_lengths

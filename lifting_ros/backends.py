@@ -18,8 +18,10 @@ from lifting_ros.runtimes import without_graphs
 
 if TYPE_CHECKING:
     from lifting_ros.detection.detector import DetectorConfig
+    from lifting_ros.lifting.depth_cue import DepthCue
+    from lifting_ros.lifting.lifter_config import LifterConfig
     from lifting_ros.prior.ppca import MixturePPCA
-    from lifting_ros.protocols import KeypointNetwork, PersonDetector, PersonScorer
+    from lifting_ros.protocols import BorderDoubter, KeypointNetwork, PersonDetector, PersonScorer
     from lifting_ros.runtimes import Placement
 
 T = TypeVar("T")
@@ -106,6 +108,27 @@ def make_person_score(path: Path) -> PersonScorer:
     weights = read_person_score(path)
     probe = read_probe(path) if weights is not None and weights.probe > 0 else None
     return partial(person_score, weights=weights, probe=probe)
+
+
+def make_depth_cue(path: Path, config: LifterConfig) -> DepthCue | None:
+    """What guesses relative depths from the trunk of the network of a weights file; None where the
+    file has no such thing.
+
+    CheckpointError for tensors in the file that cannot be used.
+    """
+    from lifting_ros.lifting.depth_cue import read_depth_cue
+
+    return read_depth_cue(path, config)
+
+
+def make_border_doubt(path: Path) -> BorderDoubter:
+    """What lowers the confidence in legs at the border, as the network of a weights file needs it.
+
+    CheckpointError for values in the file that cannot be used.
+    """
+    from lifting_ros.keypoints.border_doubt import doubted, read_border_doubt
+
+    return partial(doubted, doubt=read_border_doubt(path))
 
 
 def _choose(loaders: Mapping[str, T], path: Path, key: tuple[str, str], missing: str) -> T:

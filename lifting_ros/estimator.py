@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from lifting_ros.backends import make_detector, make_network, make_person_score
+from lifting_ros.backends import (
+    make_border_doubt,
+    make_depth_cue,
+    make_detector,
+    make_network,
+    make_person_score,
+)
 from lifting_ros.config import ConfigError
 from lifting_ros.detection.detector import DetectorConfig, box_of_keypoints, overlaps
 from lifting_ros.errors import LiftingError
@@ -24,7 +30,7 @@ from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import sha256_of
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.lifters import METHODS, WEIGHTS, make_lifter, weights_of
-from lifting_ros.lifting.request import UP
+from lifting_ros.lifting.request import UP, Depths, Keypoints
 from lifting_ros.prior.ppca import MixturePPCA
 from lifting_ros.runtimes import CHOICES as RUNTIMES
 from lifting_ros.runtimes import OnnxConfig, choose_placement
@@ -35,6 +41,7 @@ if TYPE_CHECKING:
     import torch
 
     from lifting_ros.keypoints.stage_maps import StageInspector
+    from lifting_ros.lifting.depth_cue import DepthCue
     from lifting_ros.protocols import PersonScorer, PoseLifter
 
 T = TypeVar("T")
@@ -157,6 +164,16 @@ class EstimatorConfig:
             "live": True,
         },
     )
+    depth_cue: bool = field(
+        default=True,
+        metadata={
+            "description": (
+                "guess from the image which joints are nearer, too; only with the lifter ppca and "
+                "networks that have learned it, as those that ship"
+            ),
+            "live": True,
+        },
+    )
     lifting: LifterConfig = field(default=LifterConfig(), metadata={"description": "lifting to 3D"})
 
     def __post_init__(self):
@@ -230,6 +247,8 @@ class KeypointLifter:
     """What runs the networks; empty where there are none."""
     weights_sha256 = ""
     """SHA-256 of the keypoint network's weights; empty where there is no network."""
+    depth_cue: DepthCue | None = None
+    """What guesses relative depths from the image; None where nothing can."""
 
     def __init__(self, config: EstimatorConfig = EstimatorConfig()):
         """Load prior and lifter; PriorError, ConfigError or CheckpointError where that fails."""
@@ -286,18 +305,25 @@ class KeypointLifter:
         confidence = np.stack([skeleton.confidence for skeleton in skeletons])
         usable = np.where(confidence >= self.config.min_keypoint_confidence, confidence, 0.0)
 
-        measured = None
+        depths: Depths | None = None
         has_depth = np.zeros(len(skeletons), bool)
         if depth is not None and camera is not None:
             # Few cameras have depth
             from lifting_ros.lifting.depth import measure_depth
             from lifting_ros.lifting.depth_fusion import read_depth
 
-            measured = measure_depth(depth, keypoints, usable, image_size)
-            _, has_depth = read_depth(measured, len(skeletons))
+            z, variance = measure_depth(depth, keypoints, usable, image_size)
+            depths = Depths(z, variance)
+            _, has_depth = read_depth(depths, len(skeletons))
 
         up = np.asarray(up, np.float64)
-        poses = self.lifter.lift(keypoints, usable, covariance, camera, up, measured)
+        uses_cue = self.config.depth_cue and self.config.lifter == METHODS[0]
+        if self.depth_cue is not None and uses_cue:
+            deep = [skeleton.deep for skeleton in skeletons]
+            seen = Keypoints(keypoints, usable, covariance)
+            z, variance = self.depth_cue.guess(seen, deep, camera, up)
+            depths = (depths or Depths())._replace(relative_z=z, relative_variance=variance)
+        poses = self.lifter.lift(keypoints, usable, covariance, camera, up, depths)
         poses = widen(poses, self.config.lifting, has_depth)
 
         persons = []
@@ -348,6 +374,8 @@ class PoseEstimator(KeypointLifter):
         self.network = make_network(weights, self.prior, placement, config.stages, config.compile)
         self.detector = make_detector(detector, config.detector, placement)
         self.score_person = make_person_score(weights)
+        self.depth_cue = make_depth_cue(weights, config.lifting)
+        self.doubt_border = make_border_doubt(weights)
         self.weights_sha256 = sha256_of(weights)
 
     def retune(self, config: EstimatorConfig) -> None:
@@ -506,8 +534,13 @@ class PoseEstimator(KeypointLifter):
         images = [look.image for look in looks]
         boxes = [look.detection.box_px for look in looks]
         found = self.network.find(images, boxes, mirrored)
-        inside = [drop_outside(one, image.shape[1::-1]) for one, image in zip(found, images)]
-        return list(zip(inside, looks))
+        answers = []
+        for one, look in zip(found, looks):
+            size = look.image.shape[1::-1]
+            inside = drop_outside(one, size)
+            answers.append((self.doubt_border(inside, look.detection.box_px, size), look))
+
+        return answers
 
 
 class _Look(NamedTuple):
@@ -592,6 +625,7 @@ def _skeleton_2d(
         covariance_px2=found.covariance_px2,
         box_px=_box_of(found, detection),
         score=score_person(detection.score, found),
+        deep=found.deep,
     )
 
 

@@ -55,6 +55,15 @@ class PersonScorer(Protocol):
         """The probability; arguments as in `keypoints.person_score.person_score`."""
 
 
+class BorderDoubter(Protocol):
+    """Lowers the confidence in keypoints that may lie beyond the border of the image."""
+
+    def __call__(
+        self, found: FoundKeypoints, box_px: np.ndarray, size: tuple[int, int]
+    ) -> FoundKeypoints:
+        """The same keypoints; arguments as in `keypoints.border_doubt.doubted`."""
+
+
 class Graph(Protocol):
     """A part of a network that a runtime has compiled."""
 

@@ -71,6 +71,9 @@ class Skeleton2D:
     """(4,) x0, y0, x1, y1, image pixels."""
     score: float
     """Of the person, in [0, 1]."""
+    deep: np.ndarray | None = None
+    """(c,) the last layer of the network's trunk, averaged over the crop, from which depths are
+    guessed; None where no trunk found the keypoints."""
 
     @classmethod
     def unknown(cls, score: float) -> Skeleton2D:

@@ -200,6 +200,25 @@ def test_second_crop_wins_where_keypoints_left_the_box(estimator, monkeypatch, s
     np.testing.assert_array_equal(found[1].keypoints_px, again.keypoints_px)
 
 
+def test_keypoints_at_the_border_are_doubted(estimator, monkeypatch):
+    """With the box that was cropped and the size of its own image, in every crop."""
+    found = make_found(60, 0.9)
+    box = box_of_keypoints(found.keypoints_px, found.confidence, np.zeros(4))
+    asked = []
+
+    def halved(one: FoundKeypoints, box_px: np.ndarray, size: tuple[int, int]) -> FoundKeypoints:
+        asked.append((box_px.tolist(), size))
+        return dataclasses.replace(one, confidence=one.confidence / 2)
+
+    monkeypatch.setattr(estimator, "network", Looks([found, found]))
+    monkeypatch.setattr(estimator, "doubt_border", halved)
+    images = [np.zeros((480, 500, 3), np.uint8), np.zeros((400, 640, 3), np.uint8)]
+    skeletons = estimator.find_keypoints_batch(images, [[Detection(box, 1.0)]] * 2)
+    assert asked == [(box.tolist(), (500, 480)), (box.tolist(), (640, 400))]
+    for (skeleton,) in skeletons:
+        np.testing.assert_allclose(skeleton.confidence, found.confidence / 2)
+
+
 class Certain:
     """Stands for the maps of the network: keypoints in the middle of every crop, certainly in view.
     Keeps what was asked."""
@@ -390,3 +409,48 @@ def test_keypoints_outside_the_image_are_not_seen():
     found = FoundKeypoints(points, np.full(14, 0.7), np.zeros((14, 2, 2)), np.ones(14))
     confidence = drop_outside(found, (320, 240)).confidence
     assert confidence[:2].tolist() == [0.7, 0.7] and confidence[2:4].tolist() == [0, 0]
+
+
+class StubCue:
+    """A depth cue that says that all joints are equally far, and remembers what it was shown."""
+
+    def __init__(self):
+        self.shown = []
+
+    def guess(self, seen, deep, camera, up):
+        self.shown.append(deep)
+        z = np.zeros(seen.keypoints_px.shape[:2])
+        return z, np.full_like(z, 1e-4)
+
+
+def test_depths_are_guessed_from_what_the_trunk_saw(estimator, monkeypatch):
+    camera = Camera(np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]]))
+    (image,) = frames([60])
+    monkeypatch.setattr(estimator, "depth_cue", None)
+    (plain,) = estimator.estimate(image, camera).persons
+
+    cue = StubCue()
+    monkeypatch.setattr(estimator, "depth_cue", cue)
+    (flat,) = estimator.estimate(image, camera).persons
+    (deep,) = cue.shown[0]
+    assert deep is flat.skeleton_2d.deep and deep.shape == (1280,)
+    depths = [np.ptp(person.skeleton_3d.joints_m[:, 2]) for person in (plain, flat)]
+    assert depths[1] < 0.5 * depths[0]
+
+    # Not where it is switched off, and not for lifters that cannot use it
+    for change in ({"depth_cue": False}, {"lifter": "stereo"}):
+        monkeypatch.setattr(estimator, "config", dataclasses.replace(estimator.config, **change))
+        (person,) = estimator.estimate(image, camera).persons
+        if "depth_cue" in change:
+            np.testing.assert_array_equal(person.skeleton_3d.joints_m, plain.skeleton_3d.joints_m)
+    assert len(cue.shown) == 1
+
+
+def test_skeletons_of_another_detector_get_no_guess(estimator, monkeypatch):
+    (image,) = frames([60])
+    (person,) = estimator.estimate(image).persons
+    skeleton = dataclasses.replace(person.skeleton_2d, deep=None)
+    cue = StubCue()
+    monkeypatch.setattr(estimator, "depth_cue", cue)
+    estimator.lift([skeleton])
+    assert cue.shown == [[None]]

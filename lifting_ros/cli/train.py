@@ -4,7 +4,8 @@
 WHAT is the person detector (`detector`), the multistage network (`full`, `lite`, or the paper's own
 architecture: `paper`), the supervised baseline of the lifter (`supervised`), the lifter that learns
 from which of two joints is farther away (`relative`), the stereoscopic one (`stereo`), or the
-network from image to 3D that is trained on labelled photographs (`image`).
+network from image to 3D that is trained on labelled photographs (`image`). `depth-cue` adds to a
+network of keypoints (--weights) what guesses from the image which joints are nearer.
 
 DATA holds keypoints2d/ (lspet, street, gym, people, scenes: annotations.npz beside images.tar) and
 negatives/, and body/ and mocap/ for the rendered people (which require the package embreex). Packs
@@ -12,8 +13,9 @@ made of it are kept in WORK; for other photographs use another WORK. `full` and 
 published trunk: --trunk, MoveNet Thunder or Lightning as a graph model. The lifters require only
 mocap/, and learn from all but the validation subjects. `relative` simulates the comparisons of
 joints, or takes those of --crowd: the published comparisons on Leeds Sports Pose (.json), with a
-recipe of 14 joints. `detector` starts from MoveNet MultiPose: --trunk. For `image` DATA is a folder
-that `lifting label` wrote, or one with such folders in it, as `lifting fleet --verb label` makes.
+recipe of 14 joints. `detector` starts from MoveNet MultiPose: --trunk. `depth-cue` learns from
+rendered people alone. For `image` DATA is a folder that `lifting label` wrote, or one with such
+folders in it, as `lifting fleet --verb label` makes.
 
 A training that was stopped or killed continues when the same command is given again. To share that
 of `full`, `lite` or `paper` among N GPUs or processes, replace `lifting` by `torchrun
@@ -44,6 +46,8 @@ NETWORKS = ("full", "lite", "paper")
 """Networks of keypoints."""
 LIFTERS = ("supervised", "relative", "stereo")
 """Lifters that are networks."""
+DEPTH_CUE = "depth-cue"
+"""What guesses from the image which joints are nearer."""
 VALIDATION_POSES = 125
 """Poses that a lifter is validated on during its training; each is seen from four sides."""
 FINAL_POSES = 500
@@ -53,9 +57,11 @@ RENDERED_PEOPLE = 500
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = [DETECTOR, *NETWORKS, *LIFTERS, "image"]
+    kinds = [DETECTOR, *NETWORKS, DEPTH_CUE, *LIFTERS, "image"]
     parser.add_argument(
-        "what", choices=kinds, help="the detector, a network of keypoints, a lifter, or image to 3D"
+        "what",
+        choices=kinds,
+        help="the detector, a network of keypoints, its depth cue, a lifter, or image to 3D",
     )
     parser.add_argument(
         "--data",
@@ -108,7 +114,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="FOLDER",
         help="rendered people, instead of those made here; for `supervised`: the errors of the 2D "
-        "side are measured on them and used in training; for `image`: to measure on",
+        "side are measured on them and used in training; for "
+        "`image`: to measure on",
+    )
+    parser.add_argument(
+        "--weights",
+        default="full",
+        metavar="WEIGHTS",
+        help="network whose depth cue is trained: a name or a file (depth-cue; default full)",
     )
 
     parser.add_argument(
@@ -141,6 +154,8 @@ def run(args: argparse.Namespace) -> int:
             train_lifter(args)
         elif args.what == DETECTOR:
             train_detector(args)
+        elif args.what == DEPTH_CUE:
+            train_depth_cue(args)
         else:
             train_network(args)
     except RendererMissingError as error:
@@ -157,6 +172,8 @@ def check(args: argparse.Namespace) -> None:
         folders = ("keypoints2d", "negatives")
     elif args.what in LIFTERS:
         folders = ("mocap",)
+    elif args.what == DEPTH_CUE and not args.synthetic:
+        folders = ("body", "mocap", "negatives")
 
     for name in folders:
         folder = Path(args.data) / name
@@ -313,6 +330,36 @@ def published_files(path: str | Path) -> dict[str, str]:
     manifest = json.loads(Path(path).read_text(encoding="utf-8"))["weightsManifest"]
     names = [name for group in manifest for name in group["paths"]]
     return {name: sha256_of(Path(path).parent / name) for name in names}
+
+
+def train_depth_cue(args: argparse.Namespace) -> None:
+    """Find the rendered people, train the cue, and write the network's weights with it."""
+    import dataclasses
+
+    from lifting_ros.cli.recipes import read_recipe
+    from lifting_ros.estimator import EstimatorConfig, network_and_detector
+    from lifting_ros.research.training import train_depth_cue as training
+    from lifting_ros.research.training.record import revision
+
+    config = read_recipe(training.DepthCueTrainConfig(), args.recipe)
+    estimator = EstimatorConfig(
+        device="cpu", weights=args.weights, min_person_score=training.LEAST_SCORE
+    )
+    work = Path(args.work)
+    people = Path(args.synthetic or training.render_people(config, Path(args.data), work))
+    rows = training.open_rows(estimator, people, config.people, work)
+    weights, errors = training.train_depth_cue(config, rows, folder_of(args), args.every)
+
+    quality = rounded(errors, 4)
+    card = {
+        "recipe": dataclasses.asdict(config),
+        "revision": revision(),
+        "people": len(rows.z),
+        "error divided by size": quality,
+    }
+    network, _ = network_and_detector(estimator)
+    training.save_depth_cue(network, weights, card, Path(args.out))
+    print(f"{args.out}: {quality}")
 
 
 def train_lifter(args: argparse.Namespace) -> None:

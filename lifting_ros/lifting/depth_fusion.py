@@ -9,6 +9,10 @@ does, with the last estimate's depths, so that joints move along their rays. The
 measured depths, linearised at that estimate. Some depths belong to a surface in front of the joint,
 mostly the person's own arm. Each measurement is therefore a mixture of the joint and of another
 surface, and its weight is found by variational EM in the space of measurements.
+
+Relative depths, which a network guesses from the image (`depth_cue`), say how far the joints are
+before or behind each other. They are in the person's sizes, linear in the latents, and say nothing
+about the person's size or distance.
 """
 
 from __future__ import annotations
@@ -79,6 +83,24 @@ class JointDepths(NamedTuple):
     """(n,) m^2."""
 
 
+class RelativeDepths(NamedTuple):
+    """Relative depths of one person's joints, in sizes."""
+
+    keypoints: np.ndarray
+    """(n,) numbers of their keypoints."""
+    z: np.ndarray
+    """(n,) in the view frame, about the mean of all n."""
+    variance: np.ndarray
+    """(n,)."""
+
+
+class _Given(NamedTuple):
+    """What is known of the depths of one person's joints."""
+
+    depths: JointDepths
+    relative: RelativeDepths
+
+
 class FusedMode(NamedTuple):
     """State of a mode; float64."""
 
@@ -99,6 +121,7 @@ class _Case(NamedTuple):
     frame: np.ndarray
     """(3, 3) rotation from the optical frame into the view frame; float64."""
     depths: JointDepths
+    relative: RelativeDepths
 
 
 def read_depth(
@@ -110,24 +133,51 @@ def read_depth(
     depth: the argument of `Lifter.lift`, or None. Both values are inf where there is no valid
     measurement. Raises ValueError in one line for arrays of a wrong shape.
     """
-    measured = np.full((count, KEYPOINT_COUNT, 2), np.inf)
+    pair = (None, None) if depth is None else depth[:2]
+    measured = _read_pair(pair, ("depth z", "depth variance"), count)
 
-    if depth is not None:
-        for axis, (name, values) in enumerate(zip(("z", "variance"), depth, strict=True)):
-            expected = (count, KEYPOINT_COUNT)
-            if np.shape(values) != expected:
-                raise ValueError(f"depth {name}: expected {expected}, got {np.shape(values)}")
-            measured[..., axis] = values
-
-        # Comparisons are false for NaN
-        z = measured[..., 0]
-        variance = measured[..., 1]
-        z_valid = (z > 0) & (z < FARTHEST_M)
-        variance_valid = (variance >= 0) & (variance < FARTHEST_M**2)
-        measured[~(z_valid & variance_valid)] = np.inf
-        measured[..., 1] += LEAST_STD_M**2
+    # Comparisons are false for NaN
+    z = measured[..., 0]
+    variance = measured[..., 1]
+    z_valid = (z > 0) & (z < FARTHEST_M)
+    variance_valid = (variance >= 0) & (variance < FARTHEST_M**2)
+    measured[~(z_valid & variance_valid)] = np.inf
+    measured[..., 1] += LEAST_STD_M**2
 
     return measured, np.isfinite(measured).all(2).any(1)
+
+
+def read_relative_depth(
+    depth,
+    count: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `read_depth`, of the relative depths, if `depth` has any."""
+    pair = (None, None) if depth is None or len(depth) == 2 else depth[2:]
+    guessed = _read_pair(pair, ("relative depth z", "relative depth variance"), count)
+
+    # Comparisons are false for NaN
+    valid = (np.abs(guessed[..., 0]) < np.inf) & (guessed[..., 1] > 0)
+    guessed[~valid] = np.inf
+
+    return guessed, np.isfinite(guessed).all(2).any(1)
+
+
+def _read_pair(
+    pair,
+    names: tuple[str, str],
+    count: int,
+) -> np.ndarray:
+    """Two arrays as one of (N, 14, 2), inf where they are None; ValueError for a wrong shape."""
+    expected = (count, KEYPOINT_COUNT)
+    read = np.full((*expected, 2), np.inf)
+    for axis, (name, values) in enumerate(zip(names, pair, strict=True)):
+        if values is None:
+            continue
+        if np.shape(values) != expected:
+            raise ValueError(f"{name}: expected {expected}, got {np.shape(values)}")
+        read[..., axis] = values
+
+    return read
 
 
 @compiled
@@ -142,7 +192,8 @@ def fuse_depths(
     """Refine the candidates of N persons with depths and write `out` (`modes.Modes`), in metres.
 
     plans: `Plans`, with their posteriors; shortlist: `Shortlist`; views: `Views`; body: `Body`;
-    measured (N, 14, 2): z and its variance, from `read_depth`. Covariances include the size's.
+    measured (N, 14, 4): z and its variance from `read_depth`, relative z and its variance from
+    `read_relative_depth`. Covariances include the size's.
     """
     count, modes = shortlist.plan_row.shape
     scratch = make_scratch()
@@ -156,7 +207,7 @@ def fuse_depths(
         index = np.flatnonzero(measured[n, :, 1] < np.inf)
         z = measured[n, index, 0]
         variance = measured[n, index, 1]
-        depths = JointDepths(index, z, variance)
+        given = _Given(JointDepths(index, z, variance), _relative_depths(measured[n]))
 
         # All modes once, then the best until it settles; `_fuse_mode` is called in one place, as
         # each call is compiled by itself
@@ -169,7 +220,7 @@ def fuse_depths(
             if shortlist.plan_row[n, m] < 0:
                 continue
 
-            case = _make_case(plans, views, shortlist, n, m, depths)
+            case = _make_case(plans, views, shortlist, n, m, given)
             fused = FusedMode(states[m], places[m], covariance)
             added = _fuse_mode(case, body, 1 if is_first else PASSES, scratch, fused)
             found[m] = _in_metres(fused, case.frame, body.size_m)
@@ -196,14 +247,25 @@ def _make_case(
     shortlist,
     n,
     m,
-    depths,
+    given,
 ):
     """`_Case` of mode m of person n."""
     problem = make_problem(plans, views, shortlist, n, m)
     posterior = plans.posterior[shortlist.plan_row[n, m]]
     frame = views.frame[shortlist.view_row[n, m]].astype(np.float64)
 
-    return _Case(problem, posterior, frame, depths)
+    return _Case(problem, posterior, frame, given.depths, given.relative)
+
+
+@compiled
+def _relative_depths(measured):
+    """`RelativeDepths` of one person, from measurements (14, 4)."""
+    index = np.flatnonzero(measured[:, 3] < np.inf)
+    z = measured[index, 2]
+    if len(z):
+        z = z - z.mean()
+
+    return RelativeDepths(index, z, measured[index, 3])
 
 
 @compiled
@@ -252,10 +314,16 @@ def _fuse_mode(
         expected[:LATENTS] = latents
         _write_limb_posterior(case, scratch, body.size_std_m / body.size_m, fused.covariance)
 
+        # Relative depths
+        evidence = 0.0
+        if len(case.relative.z):
+            evidence += _update_relative(case.relative, expected, fused.covariance)
+
         # Depths
-        change = expected - state
-        innovation = depths.z - predicted - rows @ change
-        evidence = _update(rows, innovation, depths.variance, expected, fused.covariance)
+        if len(depths.z):
+            change = expected - state
+            innovation = depths.z - predicted - rows @ change
+            evidence += _update(rows, innovation, depths.variance, expected, fused.covariance)
         state[:] = expected
         state[LATENTS] = min(max(state[LATENTS], -_MAX_LOG_GROWTH), _MAX_LOG_GROWTH)
         far = _move_place(problem, estimate, reached, fused)
@@ -404,6 +472,33 @@ def _write_limb_posterior(
                 value -= reduced[k, a] * reduced[k, b]
             covariance[a, b] = value
             covariance[b, a] = value
+
+
+@compiled
+def _update_relative(
+    relative,
+    state,
+    covariance,
+):
+    """Kalman update in place by `RelativeDepths`, which are linear; return the log-evidence."""
+    count = len(relative.z)
+    rows = np.full((count, _STATE), 0.0)
+    for i in range(count):
+        for other in range(count):
+            latent = 3 * _JOINT[relative.keypoints[other]] + 2
+            rows[i, latent] -= 1.0 / count
+        rows[i, 3 * _JOINT[relative.keypoints[i]] + 2] += 1.0
+
+    cross = covariance @ rows.T  # (55, n)
+    total = rows @ cross + np.diag(relative.variance)
+    inverse = np.linalg.inv(total)
+    innovation = relative.z - rows @ state
+    weighted = inverse @ innovation
+    state += cross @ weighted
+    covariance -= cross @ inverse @ cross.T
+
+    log_det = np.log(np.diag(np.linalg.cholesky(total))).sum()
+    return -0.5 * innovation @ weighted - log_det
 
 
 @compiled

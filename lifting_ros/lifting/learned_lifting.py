@@ -21,6 +21,7 @@ from lifting_ros.lifting.observation import NONE, Rays, Views, every_way_up, int
 from lifting_ros.lifting.placement import Placed, place
 from lifting_ros.lifting.request import (
     UP,
+    Depths,
     check_request,
     lift_somebody,
     scatter_poses,
@@ -91,7 +92,7 @@ class LearnedLifter:
         covariance_px2: np.ndarray | None = None,
         camera: Camera | None = None,
         up: Sequence[float] | np.ndarray = UP,
-        depth: tuple[np.ndarray, np.ndarray] | None = None,
+        depth: tuple[np.ndarray, np.ndarray] | Depths | None = None,
     ) -> LiftedPoses:
         """Lift N persons as `request.PoseLifter.lift` specifies; the only hypothesis is the answer.
 

@@ -29,7 +29,7 @@ from lifting_ros.lifting.conditioning import (
     upright,
 )
 from lifting_ros.lifting.depth import measure_depth
-from lifting_ros.lifting.depth_fusion import fuse_depths, read_depth
+from lifting_ros.lifting.depth_fusion import fuse_depths, read_depth, read_relative_depth
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.modes import Body, Modes, Shortlist, refine_modes
 from lifting_ros.lifting.moments import Persons, PoseArrays, Size, write_poses
@@ -46,7 +46,7 @@ from lifting_ros.lifting.observation import (
     into_views,
     to_rays,
 )
-from lifting_ros.lifting.request import UP, check_request, unit_up, up_of_each
+from lifting_ros.lifting.request import UP, Depths, check_request, unit_up, up_of_each
 from lifting_ros.lifting.scoring import (
     MaskedTable,
     ScoreTable,
@@ -110,7 +110,8 @@ class _Observed(NamedTuple):
     up: np.ndarray
     """(n, 3) unit vectors in the optical frame."""
     depths: np.ndarray | None
-    """(n, 14, 2) from `read_depth`; every person has one or more. None: no depths at all."""
+    """(n, 14, 4) from `read_depth` and `read_relative_depth`; every person has one or more. None:
+    no depths at all."""
 
     def select(self, index: np.ndarray) -> _Observed:
         """The persons at `index`, which is ascending."""
@@ -177,7 +178,7 @@ class Lifter:
         covariance_px2: np.ndarray | None = None,
         camera: Camera | None = None,
         up: Sequence[float] | np.ndarray = UP,
-        depth: tuple[np.ndarray, np.ndarray] | None = None,
+        depth: tuple[np.ndarray, np.ndarray] | Depths | None = None,
     ) -> LiftedPoses:
         """Return the poses of N persons.
 
@@ -186,7 +187,8 @@ class Lifter:
         covariance_px2: (N, 14, 2, 2), or None for the configured noise.
         up: (3,) or (N, 3) in the optical frame, NaN where unknown.
         depth: measured z of the keypoints' joints and its variance, (N, 14) each, in m and m^2; inf
-        where nothing was measured (`depth.measure_depth`). Ignored without a camera.
+        where nothing was measured (`depth.measure_depth`). Ignored without a camera. Or `Depths`,
+        with guessed relative depths, too.
 
         With a camera the result is absolute, in its optical frame, in metres. Without one the root
         is at the origin and the size is that of the prior. Persons with fewer than two usable
@@ -203,7 +205,10 @@ class Lifter:
             self.config.noise_floor_px,
         )
         vertical, up_known = unit_up(up_of_each(up, count))
-        measured, has_depth = read_depth(depth if camera is not None else None, count)
+        measured, is_measured = read_depth(depth if camera is not None else None, count)
+        guessed, is_guessed = read_relative_depth(depth, count)
+        measured = np.concatenate([measured, guessed], 2)
+        has_depth = is_measured | is_guessed
         output = _Output(self._make_arrays(count), camera is not None)
 
         # Persons whose vertical is known
@@ -230,7 +235,7 @@ class Lifter:
         """Compile and tabulate in advance what the first calls would wait for.
 
         What is compiled stays on disk, for every later process. Tables are made for the usual
-        pitches of a camera. depth: also compile what depths require, which takes as long again.
+        pitches of a camera. depth: also compile what measures depths.
         """
         index = np.arange(KEYPOINT_COUNT)
         columns = index % 4 * 20.0
@@ -240,7 +245,9 @@ class Lifter:
         camera = Camera(np.diag([500.0, 500.0, 1.0]))
 
         confidence = np.linspace(0.1, 1.0, KEYPOINT_COUNT)[None]
+        flat = Depths(relative_z=np.zeros_like(seen), relative_variance=seen)
         self.lift(keypoints, seen, camera=camera)
+        self.lift(keypoints, seen, camera=camera, depth=flat)
         self.lift(keypoints, confidence)
         if depth:
             wall = np.full((240, 80), 4.0, np.float32)
@@ -330,7 +337,7 @@ class Lifter:
 
         The misfit is the squared Mahalanobis distance of the keypoints from the likeliest
         candidate, per dimension. Views of one pitch and noise level are lifted together. depths:
-        (n, 14, 2), or None.
+        (n, 14, 4), or None.
         """
         order, views = _in_order(views)
         rows = rows[order]
@@ -411,7 +418,7 @@ class Lifter:
         """Lift one person whose vertical is unknown, and write row `row`.
 
         Views have up in every direction of a coarse grid; the best modes of all of them count.
-        rays: of this person alone; depths: (1, 14, 2), or None.
+        rays: of this person alone; depths: (1, 14, 4), or None.
         """
         ups = every_way_up(rays.rays[0], rays.seen[0])  # (V, 3)
         if not len(ups):
@@ -543,7 +550,7 @@ class Lifter:
     ) -> None:
         """Refine the shortlisted modes of n persons and write them.
 
-        depths: (n, 14, 2), or None.
+        depths: (n, 14, 4), or None.
         """
         count, modes = shortlisted.plan_row.shape
         refined = Modes(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -18,6 +18,34 @@ UP = (0.0, -1.0, 0.0)
 """Up in the optical frame of a level camera."""
 
 
+class Keypoints(NamedTuple):
+    """Keypoints of N persons, as `Lifter.lift` takes them."""
+
+    keypoints_px: np.ndarray
+    """(N, 14, 2)."""
+    confidence: np.ndarray
+    """(N, 14)."""
+    covariance_px2: np.ndarray | None
+    """(N, 14, 2, 2)."""
+
+
+class Depths(NamedTuple):
+    """What is known of the depths of N persons' joints besides their keypoints.
+
+    (N, 14) each, inf where nothing is known; None: nothing at all.
+    """
+
+    z: np.ndarray | None = None
+    """Measured, of the keypoints' joints, in the optical frame, metres."""
+    variance: np.ndarray | None = None
+    """m^2."""
+    relative_z: np.ndarray | None = None
+    """Guessed (`depth_cue`), about their mean, along the line of sight to the person, divided by
+    the person's size. Lifters that are networks ignore it."""
+    relative_variance: np.ndarray | None = None
+    """Divided by the square of the size."""
+
+
 class PoseLifter(Protocol):
     """A lifter as the estimator, the node and the evaluation see it. Thread-safe."""
 
@@ -28,7 +56,7 @@ class PoseLifter(Protocol):
         covariance_px2: np.ndarray | None = None,
         camera: Camera | None = None,
         up: Sequence[float] | np.ndarray = UP,
-        depth: tuple[np.ndarray, np.ndarray] | None = None,
+        depth: tuple[np.ndarray, np.ndarray] | Depths | None = None,
     ) -> LiftedPoses:
         """Return the poses of N persons; those who cannot be lifted are INVALID.
 
@@ -37,7 +65,7 @@ class PoseLifter(Protocol):
         covariance_px2: (N, 14, 2, 2), or None for the configured noise.
         up: (3,) or (N, 3) in the optical frame, NaN where unknown.
         depth: measured z of the keypoints' joints and its variance, (N, 14) each, in m and m^2; inf
-        where nothing was measured. Ignored without a camera.
+        where nothing was measured. Ignored without a camera. Or `Depths`.
 
         With a camera the result is absolute, in its optical frame, in metres. Without one the root
         is at the origin, its covariance is NaN and the size is that of a prior. The hypotheses may

@@ -23,23 +23,11 @@ from lifting_ros.io.checkpoint import (
     reason,
     save_tensors,
 )
+from lifting_ros.lifting.encoding import INPUTS, encode_views
 from lifting_ros.lifting.learned_lifting import Guess, LearnedLifter
 from lifting_ros.lifting.lifter_config import LifterConfig
-from lifting_ros.lifting.observation import PITCH_STEP, Views
-from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT, LIMBS
-
-INPUTS = 3 * KEYPOINT_COUNT + 2
-"""Number of inputs of the network."""
-
-HALF_CERTAIN = 0.05
-"""Std of a keypoint, divided by the person's extent, at which its certainty is one half. The extent
-is the root mean square distance of the keypoints from their mean."""
-
-USUAL_EXTENT = 0.12
-"""Extent, on the rays, of a person four metres away."""
-
-MOST_EXTENT = 1.2
-"""Bound on the log of the extent divided by USUAL_EXTENT, as an input of the network."""
+from lifting_ros.lifting.observation import Views
+from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_TO_JOINT, LIMBS
 
 _USUAL_STD = 0.05
 """Std of a joint, in units of the person's size, where the covariance head's output is zero."""
@@ -70,66 +58,6 @@ class ResidualMLPConfig:
             "range": (0.0, 0.9),
         },
     )
-
-
-def encode(
-    points: np.ndarray,
-    deviation: np.ndarray,
-    visible: np.ndarray,
-    pitch: np.ndarray,
-    metric: bool | np.ndarray = True,
-) -> np.ndarray:
-    """Return the network's input (N, 44), float32: positions, certainties, pitch and extent.
-
-    points: (N, 14, 2) on the rays of a view frame; deviation: (N, 14) their stds; both are ignored
-    where `visible` (N, 14) is false. pitch: (N,) of the view, radians. metric: a bool, or (N, 1);
-    without a known camera the extent has no meaning.
-
-    Positions are relative to the mean of the visible ones and divided by their extent, the root
-    mean square distance from it; 0 where not visible.
-    """
-    seen = np.asarray(visible, bool)[..., None]  # (N, 14, 1)
-    count = np.maximum(seen.sum(1, keepdims=True), 1)
-
-    # Positions
-    places = np.where(seen, points, 0.0)
-    mean = places.sum(1, keepdims=True) / count
-    centred = np.where(seen, places - mean, 0.0)
-    square = (centred**2).sum((1, 2), keepdims=True)
-    extent = np.sqrt(square / count)  # (N, 1, 1)
-    extent = np.where(extent > 0, extent, 1.0)
-    scaled = centred / extent
-    positions = scaled.reshape(-1, 2 * KEYPOINT_COUNT)
-
-    # Certainties
-    known_std = np.where(seen, deviation[..., None], 0.0)
-    doubt = known_std / (HALF_CERTAIN * extent)
-    certainty = 1.0 / (1.0 + doubt)
-    certain = np.where(seen, certainty, 0.0)
-
-    # Extent
-    log_extent = np.log(extent[:, 0] / USUAL_EXTENT)
-    bounded = log_extent.clip(-MOST_EXTENT, MOST_EXTENT)
-    wide = bounded * metric  # (N, 1)
-
-    sine = np.sin(pitch)[:, None]
-    columns = (positions, certain[..., 0], sine, wide)
-    return np.concatenate(columns, 1).astype(np.float32)  # (N, 44)
-
-
-def encode_views(
-    views: Views,
-    metric: bool,
-) -> np.ndarray:
-    """Return `encode` of persons in view frames."""
-    centred = views.centred.astype(np.float64)
-    count = np.maximum(views.seen.sum(1), 1)
-    square_extent = (centred**2).sum(1) / count
-
-    variance = 0.5 * (views.noise[..., 0] + views.noise[..., 2])
-    deviation = np.sqrt(variance * square_extent[:, None])
-    pitch = views.pitch * PITCH_STEP
-    return encode(views.rays, deviation, views.seen, pitch, metric)
 
 
 def _layer(

@@ -40,6 +40,7 @@ from lifting_ros.lifting.observation import Rays, to_rays
 from lifting_ros.lifting.person_view import PersonView, look_at_person
 from lifting_ros.lifting.request import (
     UP,
+    Depths,
     check_request,
     lift_somebody,
     scatter_poses,
@@ -130,7 +131,7 @@ class StereoLifter:
         covariance_px2: np.ndarray | None = None,
         camera: Camera | None = None,
         up: Sequence[float] | np.ndarray = UP,
-        depth: tuple[np.ndarray, np.ndarray] | None = None,
+        depth: tuple[np.ndarray, np.ndarray] | Depths | None = None,
     ) -> LiftedPoses:
         """Lift N persons as `request.PoseLifter.lift` specifies; the only hypothesis is the answer.
 

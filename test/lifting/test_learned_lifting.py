@@ -421,8 +421,8 @@ def test_wrong_shapes_are_named():
 def test_lifting_encodes_as_training_does():
     """Points, certainties, pitch and extent of a picture are those that the lifter's own view of
     the same person gives."""
+    from lifting_ros.lifting.encoding import encode, encode_views
     from lifting_ros.lifting.observation import Views, into_views, to_rays
-    from lifting_ros.lifting.residual_mlp import encode, encode_views
     from lifting_ros.research.datasets.pictured import picture
 
     poses = make_poses(1, seed=3)
@@ -451,7 +451,7 @@ def test_lifting_encodes_as_training_does():
 def test_encoded_positions_certainties_pitch_and_extent():
     """A keypoint counts half at a twentieth of the extent, none where it is not seen; without a
     camera the extent says nothing."""
-    from lifting_ros.lifting.residual_mlp import HALF_CERTAIN, USUAL_EXTENT, encode
+    from lifting_ros.lifting.encoding import HALF_CERTAIN, USUAL_EXTENT, encode
 
     points = np.zeros((2, 14, 2))
     points[:, :4] = 2 * USUAL_EXTENT * np.array([[1.0, 0], [-1, 0], [0, 1], [0, -1]])

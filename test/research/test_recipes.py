@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lifting_ros.config import from_mapping, read_yaml
+from lifting_ros.research.training.train_depth_cue import DepthCueTrainConfig
 from lifting_ros.research.training.train_detector import DetectorTrainConfig
 from lifting_ros.research.training.train_image import ImageTrainConfig
 from lifting_ros.research.training.train_network import RECIPES as NETWORKS
@@ -17,6 +18,7 @@ from lifting_ros.research.training.train_supervised import SupervisedTrainConfig
 CONFIG = Path(__file__).parents[2] / "config"
 RECIPES = {
     "train_detector.yaml": DetectorTrainConfig(),
+    "train_depth-cue.yaml": DepthCueTrainConfig(),
     **{f"train_{name}.yaml": recipe for name, recipe in NETWORKS.items()},
     "train_supervised.yaml": SupervisedTrainConfig(),
     "train_relative.yaml": RelativeTrainConfig(),

@@ -75,7 +75,7 @@ def measure_errors(
     shown = Progress(images, desc="errors of keypoints", unit="picture")
     for image, true in zip(shown, true_px):
         found = estimator.find_keypoints(image, estimator.detector.detect(image))
-        answer = _answer_to(true, found)
+        answer = answer_to(true, found)
         if answer is not None:
             rows.append(_errors_of(answer, true))
 
@@ -84,7 +84,7 @@ def measure_errors(
     return KeypointErrors(*(np.stack(values) for values in zip(*rows)))
 
 
-def _answer_to(
+def answer_to(
     true: np.ndarray,
     found: list[Skeleton2D],
 ) -> Skeleton2D | None:

@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lifting_ros.errors import DataError, one_line
+from lifting_ros.lifting.encoding import USUAL_EXTENT
 from lifting_ros.lifting.observation import NONE, PITCH_STEP, into_views, to_rays
 from lifting_ros.lifting.request import UP
-from lifting_ros.lifting.residual_mlp import USUAL_EXTENT
 from lifting_ros.research.datasets.comparisons import Comparisons
 from lifting_ros.research.datasets.pictured import Pictured
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_NAMES, KEYPOINT_TO_JOINT

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason
-from lifting_ros.lifting.residual_mlp import MLPLifter, Pose, ResidualMLP, ResidualMLPConfig, encode
+from lifting_ros.lifting.encoding import encode
+from lifting_ros.lifting.residual_mlp import MLPLifter, Pose, ResidualMLP, ResidualMLPConfig
 from lifting_ros.research.datasets.keypoint_errors import KeypointErrors
 from lifting_ros.research.datasets.mocap import Mocap
 from lifting_ros.research.datasets.pictured import (

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The depth cue: how far a person's joints are before or behind each other, guessed from the image.
+
+Keypoints alone do not say whether an arm reaches forward or back; the picture of it does. A small
+network reads the keypoints (`encoding`) and the last layer of the keypoint network's trunk,
+averaged over the crop. It guesses the relative depth of each keypoint's joint and how sure it is.
+The lifter takes the guesses as measurements (`depth_fusion`), so that the prior completes and
+corrects them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from lifting_ros.geometry.camera import Camera
+from lifting_ros.io.checkpoint import CheckpointError, load_arrays, load_header
+from lifting_ros.lifting.encoding import INPUTS, encode_views
+from lifting_ros.lifting.lifter_config import LifterConfig
+from lifting_ros.lifting.observation import NONE, Views, into_views, to_rays
+from lifting_ros.lifting.request import Keypoints, unit_up, up_of_each
+from lifting_ros.skeleton import KEYPOINT_COUNT
+
+HEADER = "depth_cue"
+"""Name of the cue in the header of a network's weights file."""
+
+PREFIX = "depth_cue."
+"""Beginning of the names of its tensors there."""
+
+LAYERS = ("keypoints", "deep", "middle", "out")
+"""Its linear layers: of the two inputs, of both together, and the last one."""
+
+NAMES = (
+    *(f"{layer}.{kind}" for layer in LAYERS for kind in ("weight", "bias")),
+    "mean",
+    "std",
+)
+"""Names of its tensors, without PREFIX; mean and std (c,) are those of the trunk's last layer."""
+
+MOST_UNUSUAL = 3.0
+"""Bound on the trunk's last layer, in standard deviations (std) of the training pictures."""
+
+
+class DepthCue:
+    """Guesses relative depths. Thread-safe."""
+
+    def __init__(self, tensors: Mapping[str, np.ndarray], config: LifterConfig | None = None):
+        """tensors: by NAMES, float32; config: the noise of keypoints without a covariance."""
+        self._tensors = tensors
+        self._config = config or LifterConfig()
+
+    def guess(
+        self,
+        seen: Keypoints,
+        deep: Sequence[np.ndarray | None],
+        camera: Camera | None,
+        up: Sequence[float] | np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """z and its variance, (N, 14) each, as `request.Depths` has them.
+
+        deep: the trunk's last layer (c,) of each person, averaged over the crop; camera, up: as in
+        `Lifter.lift`. Both are inf for persons without it, and for those who cannot be
+        lifted.
+        """
+        count = len(seen.keypoints_px)
+        views = views_of(seen, camera, up, self._config)
+        z = np.full((count, KEYPOINT_COUNT), np.inf)
+        variance = np.full((count, KEYPOINT_COUNT), np.inf)
+        is_liftable = views.level != NONE
+        known = {n: one for n, one in enumerate(deep) if one is not None and is_liftable[n]}
+        if known:
+            rows = list(known)
+            encoded = encode_views(views, camera is not None)[rows]
+            z[rows], variance[rows] = self.of_encoded(encoded, np.stack(list(known.values())))
+
+        return z, variance
+
+    def of_encoded(self, encoded: np.ndarray, deep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """z and its variance, (N, 14) each, of encoded keypoints (N, 44) and last layers (N, c)."""
+        tensors = self._tensors
+        usual = (deep - tensors["mean"]) / tensors["std"]
+        bounded = np.clip(usual, -MOST_UNUSUAL, MOST_UNUSUAL).astype(np.float32)
+        both = [
+            np.maximum(self._layer("keypoints", encoded), 0),
+            np.maximum(self._layer("deep", bounded), 0),
+        ]
+        middle = np.maximum(self._layer("middle", np.concatenate(both, 1)), 0)
+        z, log_std = np.split(self._layer("out", middle).astype(np.float64), 2, axis=1)
+
+        return z - z.mean(1, keepdims=True), np.exp(2 * log_std)
+
+    def _layer(self, name: str, values: np.ndarray) -> np.ndarray:
+        return values @ self._tensors[f"{name}.weight"].T + self._tensors[f"{name}.bias"]
+
+
+def views_of(
+    seen: Keypoints,
+    camera: Camera | None,
+    up: Sequence[float] | np.ndarray,
+    config: LifterConfig,
+) -> Views:
+    """The persons in the view frames in which depths are guessed; where up is unknown, up in the
+    image counts as up."""
+    rays = to_rays(*seen, camera, config.keypoint_noise, config.noise_floor_px)
+    vertical, _ = unit_up(up_of_each(up, len(seen.keypoints_px)))
+    return Views(*into_views(*rays, vertical))
+
+
+def read_depth_cue(path: str | Path, config: LifterConfig | None = None) -> DepthCue | None:
+    """The cue in a network's weights file; None in a file without one, or of another format.
+
+    CheckpointError in one line for tensors that are missing, do not fit each other or are not
+    numbers.
+    """
+    if Path(path).suffix != ".safetensors" or HEADER not in load_header(path):
+        return None
+
+    arrays = load_arrays(path, [PREFIX + name for name in NAMES])
+    tensors = {name: arrays[PREFIX + name].astype(np.float32) for name in NAMES}
+    for name, expected in _shapes(tensors).items():
+        values = tensors[name]
+        if values.shape != expected or not np.isfinite(values).all():
+            raise CheckpointError(f"{path}: {PREFIX}{name}: expected {expected} finite numbers")
+
+    return DepthCue(tensors, config)
+
+
+def _shapes(tensors: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """The shape that each tensor should have, given the lengths of the layers."""
+    first, deep, middle = (len(tensors[f"{name}.weight"]) for name in LAYERS[:3])
+    channels = tensors["mean"].size
+    sides = {
+        "keypoints": (first, INPUTS),
+        "deep": (deep, channels),
+        "middle": (middle, first + deep),
+        "out": (2 * KEYPOINT_COUNT, middle),
+    }
+    shapes: dict[str, tuple[int, ...]] = {"mean": (channels,), "std": (channels,)}
+    for name, (outputs, inputs) in sides.items():
+        shapes[f"{name}.weight"] = (outputs, inputs)
+        shapes[f"{name}.bias"] = (outputs,)
+
+    return shapes

@@ -20,7 +20,7 @@ from lifting_ros.estimator import EstimatorConfig, PoseEstimator, network_and_de
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.arrays import read_arrays, read_images
 from lifting_ros.io.atomic import replacing
-from lifting_ros.io.checkpoint import load_tensors, save_tensors, sha256_of
+from lifting_ros.io.checkpoint import half_precision, load_tensors, save_tensors, sha256_of
 from lifting_ros.io.progress import Progress
 from lifting_ros.lifting.depth_cue import (
     HEADER,
@@ -333,7 +333,7 @@ def save_depth_cue(network: Path, weights: dict[str, Tensor], card: dict, out: P
     CheckpointError where `network` cannot be read.
     """
     tensors, header = load_tensors(network)
-    for name, tensor in weights.items():
-        tensors[PREFIX + name] = tensor.half()
+    for name, tensor in half_precision(weights).items():
+        tensors[PREFIX + name] = tensor
 
     save_tensors(out, tensors, header | {HEADER: card})

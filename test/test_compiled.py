@@ -140,7 +140,10 @@ def test_compilation_is_logged_and_loading_is_not(caplog, monkeypatch):
         assert double(3) == 6
         assert "compiling numerical loops" in caplog.text
         caplog.clear()
+        begun = listener.begun, module.compilations_begun()
+        assert min(begun) >= 1
         assert double(4) == 8
+        assert (listener.begun, module.compilations_begun()) == begun
     assert not caplog.text
 
 

@@ -26,8 +26,10 @@ def main(args: list[str] | None = None) -> int:
 
 def _make():
     from lifting_ros.ros.camera_fusion import FusionNode
+    from lifting_ros.ros.runtime import forward_log
 
     node = FusionNode()
+    forward_log(node)
     if node.parameters.value.autostart:
         node.start()
 

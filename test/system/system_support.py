@@ -129,6 +129,13 @@ class Peer:
             assert time.monotonic() < end, f"{what} did not come:\n{alive.output if alive else ''}"
             self._executor.spin_once(timeout_sec=0.05)
 
+    def drain(self) -> None:
+        """Take what has arrived: whoever sent it may have ended before this node came to it."""
+        count = -1
+        while count != (count := sum(map(len, self.received.values()))):
+            for _ in range(10):
+                self._executor.spin_once(timeout_sec=0.05)
+
     def __enter__(self) -> Peer:
         return self
 

@@ -531,6 +531,28 @@ def test_a_topic_without_images_is_named_with_its_type(stage, monkeypatch):
     )
 
 
+@pytest.mark.parametrize(
+    ("topic", "overrides", "expected"),
+    [
+        ("keypoints", {"input": "keypoints"}, "lifting_ros/msg/Skeleton2DArray"),
+        ("foreign_keypoints", {"input": "keypoints"}, "lifting_ros/msg/ForeignKeypoints2DArray"),
+        ("camera_info", {}, "sensor_msgs/msg/CameraInfo"),
+        ("depth", {"depth__enabled": True}, "sensor_msgs/msg/Image"),
+    ],
+)
+def test_any_other_topic_of_another_type_is_named(stage, monkeypatch, topic, overrides, expected):
+    said = []
+    monkeypatch.setattr(camera_feed.CameraFeed, "_log", lambda self, text: said.append(text))
+    s = stage(**overrides)
+    s.listen()
+    s.publisher(String, topic)
+    s.until(lambda: said, "the warning")
+    assert said[0] == f"{topic}: /{topic} has std_msgs/msg/String, expected {expected}"
+    s.publisher(String, topic).publish(String(data="no reader of it"))
+    s.spin(0.2)
+    assert not s.estimator.calls
+
+
 def test_a_depth_image_of_the_same_moment_goes_along(stage):
     s = stage(depth__enabled=True)
     s.connect()

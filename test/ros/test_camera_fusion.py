@@ -32,7 +32,7 @@ from lifting_ros.ros.camera_fusion import _WITHOUT_TRANSFORM, FusionNode
 from lifting_ros.ros.conversions import header_ns, persons_to_array_2d, persons_to_array_3d
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 
-WAIT_S = 300.0
+WAIT_S = 1800.0
 """A limit against hanging, not a measure."""
 NAMES = ("front", "side")
 VIEWS = around((0, 90))

@@ -17,7 +17,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
-WAIT_S = 300.0
+WAIT_S = 1800.0
 """For anything to happen: a limit against hanging, not a measure; importing torch alone can take
 long on a busy machine."""
 

@@ -138,7 +138,10 @@ def _settings(context: LaunchContext) -> list:
     """What the node has to know, unless the user said something else; a shared memory that holds an
     image."""
     bag = LaunchConfiguration("bag").perform(context)
-    wanted = {"lazy": "false", **({"use_sim_time": "true"} if bag else {})}
+    # What is played once is to be answered in 3D from its first image on
+    wanted = {"lazy": "false", "early_2d": "false"}
+    if bag:
+        wanted["use_sim_time"] = "true"
     profile = Path(__file__).parents[1] / "config" / "fastdds_shm.xml"
     variable = "FASTDDS_DEFAULT_PROFILES_FILE"
 

@@ -16,12 +16,13 @@ from lifting_ros.ros.packages import require_package
 
 SHARE = FindPackageShare("lifting_ros")
 SWITCH = ["", "true", "false"]
-SWITCHES = ("autostart", "lazy", "tf", "use_sim_time")
+SWITCHES = ("autostart", "lazy", "early_2d", "tf", "use_sim_time")
 PARAMETERS = {
     "image_transport": "image_transport",
     "device": "device",
     "autostart": "autostart",
     "lazy": "lazy",
+    "early_2d": "early_2d",
     "target_frame": "tf.target_frame",
     "gravity_frame": "tf.gravity_frame",
     "tf": "tf.publish",
@@ -105,6 +106,13 @@ ARGUMENTS = [
         default_value="",
         choices=SWITCH,
         description="work only while somebody listens; empty: what params_file says",
+    ),
+    DeclareLaunchArgument(
+        "early_2d",
+        default_value="",
+        choices=SWITCH,
+        description="at a first start, be active with 2D alone while 3D is still being compiled; "
+        "empty: what params_file says",
     ),
     DeclareLaunchArgument(
         "target_frame",

@@ -136,6 +136,8 @@ class CompilationLog(event.Listener):
     def __init__(self, say: Callable[[str], None], now: Callable[[], float] = time.monotonic):
         self._say = say
         self._now = now
+        self.begun = 0
+        """Compilations that have begun."""
         self._functions = 0
         self._depth = 0
         self._before_s = 0.0
@@ -145,6 +147,7 @@ class CompilationLog(event.Listener):
 
     def on_start(self, event: event.Event) -> None:
         """A compilation begins."""
+        self.begun += 1
         if self._depth == 0:
             self._start_s = self._now()
         self._depth += 1
@@ -169,4 +172,11 @@ class CompilationLog(event.Listener):
         )
 
 
-event.register("numba:compile", CompilationLog(_log.info))
+_compilations = CompilationLog(_log.info)
+event.register("numba:compile", _compilations)
+
+
+def compilations_begun() -> int:
+    """Return how many compilations have begun in this process; what is loaded from the cache does
+    not count."""
+    return _compilations.begun

@@ -34,7 +34,7 @@ from lifting_ros.lifting.request import UP, Depths, Keypoints
 from lifting_ros.prior.ppca import MixturePPCA
 from lifting_ros.runtimes import CHOICES as RUNTIMES
 from lifting_ros.runtimes import OnnxConfig, choose_placement
-from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_FLIP
+from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_FLIP
 from lifting_ros.types import Detection, FoundKeypoints, LiftedPoses, Person, Skeleton2D
 
 if TYPE_CHECKING:
@@ -250,16 +250,20 @@ class KeypointLifter:
     depth_cue: DepthCue | None = None
     """What guesses relative depths from the image; None where nothing can."""
 
-    def __init__(self, config: EstimatorConfig = EstimatorConfig()):
-        """Load prior and lifter; PriorError, ConfigError or CheckpointError where that fails."""
+    def __init__(self, config: EstimatorConfig = EstimatorConfig(), warm: bool = True):
+        """Load prior and lifter; PriorError, ConfigError or CheckpointError where that fails.
+
+        warm: also compile and load what the first person would wait for; False: who makes the
+        estimator calls `lifter.warm_up`.
+        """
         self.config = config
         prior_path = Path(config.prior or WEIGHTS / "prior.npz")
         self.prior = MixturePPCA.load(prior_path)
         self.prior_sha256 = sha256_of(prior_path)
         self._lifters: dict[tuple[str, str], PoseLifter] = {}
-        self.lifter = self._lifter_of(config)
+        self.lifter = self._lifter_of(config, warm)
 
-    def _lifter_of(self, config: EstimatorConfig) -> PoseLifter:
+    def _lifter_of(self, config: EstimatorConfig, warm: bool = True) -> PoseLifter:
         """The lifter that `config` names. Lifters are kept, so that changing back costs nothing."""
         key = (config.lifter, config.lifter_weights)
         if key not in self._lifters:
@@ -269,7 +273,8 @@ class KeypointLifter:
                 config.lifting,
                 config.lifter_weights,
             )
-            lifter.warm_up()  # now, so that the first person does not wait
+            if warm:
+                lifter.warm_up()
             self._lifters[key] = lifter
 
         return self._lifters[key]
@@ -326,19 +331,26 @@ class KeypointLifter:
         poses = self.lifter.lift(keypoints, usable, covariance, camera, up, depths)
         poses = widen(poses, self.config.lifting, has_depth)
 
-        persons = []
-        for index, skeleton in enumerate(skeletons):
-            persons.append(
-                Person(
-                    id=0,
-                    age_s=0.0,
-                    skeleton_2d=skeleton,
-                    skeleton_3d=poses.skeleton(index, usable[index], camera is not None),
-                    velocity_mps=np.full((JOINT_COUNT, 3), np.nan),
-                )
-            )
+        return _persons(skeletons, poses, usable, camera is not None)
 
-        return persons
+
+def _persons(
+    skeletons: Sequence[Skeleton2D], poses: LiftedPoses, usable: np.ndarray, metric: bool
+) -> list[Person]:
+    """Persons without ids; usable: (N, 14) confidence of the keypoints that were lifted."""
+    persons = []
+    for index, skeleton in enumerate(skeletons):
+        persons.append(
+            Person(
+                id=0,
+                age_s=0.0,
+                skeleton_2d=skeleton,
+                skeleton_3d=poses.skeleton(index, usable[index], metric),
+                velocity_mps=np.full((JOINT_COUNT, 3), np.nan),
+            )
+        )
+
+    return persons
 
 
 def widen(poses: LiftedPoses, config: LifterConfig, has_depth: np.ndarray) -> LiftedPoses:
@@ -363,12 +375,15 @@ class PoseEstimator(KeypointLifter):
     `device.use_threads` first.
     """
 
-    def __init__(self, config: EstimatorConfig = EstimatorConfig()):
-        """Load everything; CheckpointError, PriorError or ConfigError where that fails."""
+    def __init__(self, config: EstimatorConfig = EstimatorConfig(), warm: bool = True):
+        """Load everything; CheckpointError, PriorError or ConfigError where that fails.
+
+        warm: as in `KeypointLifter`; the networks are always ready.
+        """
         placement = choose_placement(config.runtime, config.device, config.compile, config.onnx)
         self.device = placement.device
         self.runtime = placement.runtime
-        super().__init__(config)
+        super().__init__(config, warm)
 
         weights, detector = network_and_detector(config)
         self.network = make_network(weights, self.prior, placement, config.stages, config.compile)
@@ -462,6 +477,23 @@ class PoseEstimator(KeypointLifter):
             estimates.append(Estimate(tuple(persons), clock.seconds, detected, rejected))
 
         return estimates
+
+    def estimate_2d(self, image: np.ndarray) -> Estimate:
+        """Find every person in an image as `estimate` does, and lift nobody: all joints are
+        INVALID. ImageError as in `estimate`."""
+        check_image(image)
+        clock = Clock()
+        detections = self.detector.detect(image)
+        clock.mark("detect")
+
+        (found,) = self._find_all([image], [detections])
+        skeletons = self._certain(found)
+        clock.mark("network")
+
+        nothing = LiftedPoses.invalid(len(skeletons), self.config.lifting.modes)
+        unused = np.zeros((len(skeletons), KEYPOINT_COUNT))
+        persons = _persons(skeletons, nothing, unused, metric=False)
+        return Estimate(tuple(persons), clock.seconds, rejected=_others(found, skeletons))
 
     def find_keypoints(
         self, image: np.ndarray, detections: Sequence[Detection]

@@ -112,7 +112,8 @@ def lyrical(build):
         f'set(PACKAGE_VERSION "{version}")\nset(PACKAGE_VERSION_COMPATIBLE TRUE)\n'
     )
 
-    modules = Path(find_spec("rosidl_generator_py").origin).parent.relative_to(ros)
+    origin = Path(find_spec("rosidl_generator_py").origin).resolve()
+    modules = origin.parent.relative_to(ros.resolve())
     for folder in (modules, "lib/rosidl_generator_py", "share/rosidl_generator_py"):
         shutil.copytree(ros / folder, build.overlay / folder)
     cmake = build.overlay / "share" / "rosidl_generator_py" / "cmake"

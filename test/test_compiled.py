@@ -9,6 +9,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numba
 import pytest
@@ -84,6 +85,62 @@ print(count.number, digest.hexdigest())
     assert first == second
 
 
+IN_USE = """
+import gc, sys
+import numpy as np
+from numba.core.dispatcher import Dispatcher
+sys.path.append({tests!r})
+import bags
+from lifting_ros.estimator import EstimatorConfig, PoseEstimator
+from lifting_ros.geometry.camera import Camera
+from lifting_ros.tracking.tracking import Tracker
+
+def loops():
+    for loop in gc.get_objects():
+        if isinstance(loop, Dispatcher) and loop.py_func.__module__.startswith("lifting_ros"):
+            yield from ((loop.py_func.__name__, str(types)) for types in loop.signatures)
+
+estimator, tracker = PoseEstimator(EstimatorConfig(weights="lite")), Tracker()
+ready = set(loops())
+(one,) = bags.frames([95])
+several = np.concatenate([one, one], 1)
+read_only = several[:]
+read_only.flags.writeable = False
+matrix = np.array([[600.0, 0, 639.5], [0, 600, 239.5], [0, 0, 1]])
+cameras = [
+    None,
+    Camera(matrix),
+    Camera(matrix, np.array([-0.2, 0.05, 0.001, 0.0, 0.0])),
+    Camera(matrix, np.array([0.01, 0.02, -0.01, 0.003]), "equidistant"),
+]
+half = several.copy()
+half[300:] = 0
+images = [one, several, read_only, several[:, ::-1], half, np.zeros_like(one)]
+seen = 0
+for number in range(24):
+    image, camera = images[number % 6], cameras[number // 6]
+    up = (0.0, -1.0, 0.0) if number % 5 else (0.0, -0.9, -0.2)
+    persons = estimator.estimate(image, camera, up).persons
+    seen += len(persons)
+    tracker.update(10**9 + number * 10**8, persons)
+    tracker.expected(10**9 + number * 10**8 + 1)
+assert seen > 24, seen
+print(sorted(set(loops()) - ready))
+"""
+
+
+def test_nothing_is_compiled_after_the_start():
+    """It would stop the node for seconds, at the first image of a camera with distortion or of two
+    people."""
+    done = subprocess.run(
+        [sys.executable, "-c", IN_USE.format(tests=str(Path(__file__).parent))],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "[]\n"), done.stdout + done.stderr
+
+
 @pytest.fixture
 def log():
     """A CompilationLog, its lines, and the clock that it reads, in seconds."""
@@ -140,7 +197,10 @@ def test_compilation_is_logged_and_loading_is_not(caplog, monkeypatch):
         assert double(3) == 6
         assert "compiling numerical loops" in caplog.text
         caplog.clear()
+        begun = listener.begun, module.compilations_begun()
+        assert min(begun) >= 1
         assert double(4) == 8
+        assert (listener.begun, module.compilations_begun()) == begun
     assert not caplog.text
 
 

@@ -110,6 +110,16 @@ def test_python_packages_are_those_of_the_requirements():
     assert all(text.endswith("-r src/lifting_ros/tools/requirements_pip.txt") for text in installs)
 
 
+def test_first_start_of_an_image_has_nothing_to_compile():
+    """What the node gets ready in its thread is made where images and virtual environments are."""
+    preparation = read("lifting_ros/ros/preparation.py")
+    assert "lifter.warm_up(" in preparation and "Tracker()" in preparation
+    (build,) = [text for text in of_kind("RUN") if "colcon build" in text]
+    for text in (build, read("tools/build.sh")):
+        made = [text.find(name) for name in ("PoseEstimator()", "Tracker()")]
+        assert min(made) > 0
+
+
 def test_entrypoint_is_copied_and_can_be_run():
     (entrypoint,) = of_kind("ENTRYPOINT")
     assert f"tools/docker/entrypoint.sh {json.loads(entrypoint)[0]}" in of_kind("COPY")

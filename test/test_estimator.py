@@ -16,6 +16,7 @@ from lifting_ros.estimator import (
     SHIPPED,
     WEIGHTS,
     EstimatorConfig,
+    ImageError,
     KeypointLifter,
     PoseEstimator,
     drop_outside,
@@ -30,7 +31,13 @@ from lifting_ros.keypoints.person_score import person_score
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.research.evaluation.metrics import pck
 from lifting_ros.skeleton import KEYPOINT_FLIP, KEYPOINT_TO_JOINT
-from lifting_ros.types import Detection, FoundKeypoints, LiftedPoses, Skeleton2D
+from lifting_ros.types import (
+    Detection,
+    FoundKeypoints,
+    JointStatus,
+    LiftedPoses,
+    Skeleton2D,
+)
 
 TOLERANCE_PX = 0.001 if not cpu_has_bf16() else 0.3
 """Largest difference of a keypoint in torch: in float32, or in bfloat16."""
@@ -103,6 +110,22 @@ def test_batch_is_the_same_as_one_image_after_the_other(estimator):
             [dataclasses.asdict(person) for person in theirs.persons],
         )
         assert ours.detected and set(ours.seconds) == {"detect", "network", "lift"}
+
+
+def test_2d_alone_is_that_of_an_estimate(estimator):
+    walking, empty = frames([80, 0])
+    whole, flat = estimator.estimate(walking, Camera(K)), estimator.estimate_2d(walking)
+    assert len(flat.persons) == len(whole.persons) == 1 and flat.detected
+    for ours, theirs in zip(flat.persons, whole.persons):
+        np.testing.assert_equal(
+            dataclasses.asdict(ours.skeleton_2d), dataclasses.asdict(theirs.skeleton_2d)
+        )
+        assert (ours.skeleton_3d.status == JointStatus.INVALID).all()
+        assert np.isnan(ours.skeleton_3d.joints_m).all() and not ours.skeleton_3d.metric
+    assert estimator.estimate_2d(empty).persons == ()
+    assert set(flat.seconds) == {"detect", "network"}
+    with pytest.raises(ImageError):
+        estimator.estimate_2d(walking[..., 0])
 
 
 def test_batch_in_torch_differs_by_rounding_only():

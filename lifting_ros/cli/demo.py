@@ -241,7 +241,13 @@ def node_arguments(plan: Plan) -> list[str]:
     """Arguments of the node: reliable topics and a queue, so that every image is answered."""
     from lifting_ros.paths import share_file
 
-    values = {"device": plan.device, "qos.reliability": "reliable", "qos.depth": 10, "queue": 10}
+    values = {
+        "device": plan.device,
+        "early_2d": False,
+        "qos.reliability": "reliable",
+        "qos.depth": 10,
+        "queue": 10,
+    }
     return [
         "--ros-args",
         "--params-file",

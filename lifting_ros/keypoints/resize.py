@@ -26,7 +26,8 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     columns = _filters(width, w)
     rows = _filters(height, h)
 
-    whole = np.ascontiguousarray(image)
+    whole = np.ascontiguousarray(image).view()
+    whole.flags.writeable = False  # as some messages are: loops are compiled for one of the two
     narrow = np.empty((height, 3 * w), np.uint8)
     _resize_rows(whole.reshape(height, 3 * width), *columns, narrow)
     small = np.empty((h, 3 * w), np.uint8)

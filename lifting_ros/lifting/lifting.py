@@ -46,7 +46,14 @@ from lifting_ros.lifting.observation import (
     into_views,
     to_rays,
 )
-from lifting_ros.lifting.request import UP, Depths, check_request, unit_up, up_of_each
+from lifting_ros.lifting.request import (
+    UP,
+    WARM_UP_DISTORTION,
+    Depths,
+    check_request,
+    unit_up,
+    up_of_each,
+)
 from lifting_ros.lifting.scoring import (
     MaskedTable,
     ScoreTable,
@@ -242,13 +249,15 @@ class Lifter:
         rows = index * 15.0
         keypoints = np.stack([columns, rows], -1)[None]
         seen = np.ones((1, KEYPOINT_COUNT))
-        camera = Camera(np.diag([500.0, 500.0, 1.0]))
+        matrix = np.diag([500.0, 500.0, 1.0])
+        camera = Camera(matrix)
 
         confidence = np.linspace(0.1, 1.0, KEYPOINT_COUNT)[None]
         flat = Depths(relative_z=np.zeros_like(seen), relative_variance=seen)
         self.lift(keypoints, seen, camera=camera)
         self.lift(keypoints, seen, camera=camera, depth=flat)
         self.lift(keypoints, confidence)
+        self.lift(keypoints, seen, camera=Camera(matrix, WARM_UP_DISTORTION))
         if depth:
             wall = np.full((240, 80), 4.0, np.float32)
             measured = measure_depth(wall, keypoints, seen)

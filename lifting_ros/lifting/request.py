@@ -17,6 +17,10 @@ from lifting_ros.types import LiftedPoses
 UP = (0.0, -1.0, 0.0)
 """Up in the optical frame of a level camera."""
 
+WARM_UP_DISTORTION = np.array([-0.1, 0.0, 0.0, 0.0, 0.0])
+"""plumb_bob distortion of the camera that warms lifters up: most cameras have some, which takes
+loops of its own."""
+
 
 class Keypoints(NamedTuple):
     """Keypoints of N persons, as `Lifter.lift` takes them."""
@@ -80,13 +84,13 @@ class PoseLifter(Protocol):
 
 
 def lift_somebody(lifter: PoseLifter) -> None:
-    """Lift one complete person with a camera, which compiles what a lifter requires."""
+    """Lift one complete person with a distorted camera, which compiles what a lifter requires."""
     index = np.arange(KEYPOINT_COUNT)
     columns = index % 4 * 20.0
     rows = index * 15.0
     keypoints = np.stack([columns, rows], -1)[None]
     confidence = np.ones((1, KEYPOINT_COUNT))
-    camera = Camera(np.diag([500.0, 500.0, 1.0]))
+    camera = Camera(np.diag([500.0, 500.0, 1.0]), WARM_UP_DISTORTION)
     lifter.lift(keypoints, confidence, camera=camera)
 
 
@@ -120,7 +124,8 @@ def up_of_each(
 ) -> np.ndarray:
     """Return up (N, 3) of every person, given that of all (3,) or of each (N, 3)."""
     directions = np.asarray(up, np.float64)
-    return np.broadcast_to(directions, (count, 3))
+    each = np.broadcast_to(directions, (count, 3))
+    return each.copy()  # one layout for any number, for which loops are compiled
 
 
 @compiled

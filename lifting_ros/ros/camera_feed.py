@@ -76,7 +76,7 @@ class CameraFeed:
             warn=self._warn,
         )
 
-        tracker = Tracker(config.tracking)
+        tracker = Tracker(config.tracking, warm=False)  # `Preparation` does that
         self.worker = Worker(shared, tracker, self.outputs, self.tally, context)
         self.outputs.publish_info(config, estimator)
 

@@ -116,6 +116,32 @@ class Channel:
         )
 
 
+class NamedChannel(Channel):
+    """A channel that says where its topic has had other types alone for a second."""
+
+    def __init__(self, name: str, say: Callable[[str], None], *arguments: Any):
+        """name: of the topic before it is remapped; say: called with one line; the rest as in
+        `Channel`."""
+        super().__init__(*arguments)
+        self._said_as = name
+        self._say = say
+        self._foreign = 0
+        """Looks in a row at which only others were there."""
+
+    def subscribe_if(self, wanted: bool) -> None:
+        """As `Channel.subscribe_if`; call it ten times a second."""
+        super().subscribe_if(wanted)
+        types = self.types_there() if wanted else set()
+        if not types or self._type in types:
+            self._foreign = 0
+            return
+
+        self._foreign += 1
+        if self._foreign >= _PATIENCE:
+            found = ", ".join(sorted(types))
+            self._say(f"{self._said_as}: {self.topic} has {found}, expected {self._type}")
+
+
 class ImageChannel:
     """The subscription to images: the first of some channels, or another one that has publishers
     where that has none for a second.
@@ -185,7 +211,8 @@ class Inputs:
         self._infos: deque[CameraInfo] = deque(maxlen=_INFOS)
 
         def channel(kind: type, topic: str, callback: Callable[[Any], None]) -> Channel:
-            return Channel(node, kind, names.beside(topic), callback, config.qos)
+            own = names.beside(topic)
+            return NamedChannel(topic, warn, node, kind, own, callback, config.qos)
 
         infos = channel(CameraInfo, "camera_info", self._on_camera_info)
         self.channels: list[Channel | ImageChannel]

@@ -4,12 +4,14 @@ frame.
 
 Configuring loads the weights. Activating starts a worker for each camera; the node subscribes while
 there are publishers and listeners. The executor's thread only fills the queues. A worker takes the
-newest message from its queue, so that what is published is never old.
+newest message from its queue, so that what is published is never old. At a first start the node is
+active before the loops of 3D are compiled, and publishes what it sees in 2D.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.timer import Timer
@@ -26,10 +28,13 @@ from lifting_ros.ros.camera_feed import CameraFeed
 from lifting_ros.ros.diagnostics import Diagnostics, Part
 from lifting_ros.ros.managed_node import FAILURE, ManagedNode
 from lifting_ros.ros.parameters import NodeConfig
+from lifting_ros.ros.preparation import Preparation
 from lifting_ros.ros.runtime import STEADY
 from lifting_ros.ros.shared_estimator import SharedEstimator
 from lifting_ros.ros.transforms import TransformListener
 
+_COLD_ESTIMATOR = partial(PoseEstimator, warm=False)
+_COLD_LIFTER = partial(KeypointLifter, warm=False)
 _POLL_PERIOD_S = 0.1
 """Period at which publishers and listeners are counted."""
 
@@ -44,8 +49,8 @@ class LiftingNode(ManagedNode):
 
     def __init__(
         self,
-        make_estimator: Callable[[EstimatorConfig], PoseEstimator] = PoseEstimator,
-        make_lifter: Callable[[EstimatorConfig], KeypointLifter] = KeypointLifter,
+        make_estimator: Callable[[EstimatorConfig], PoseEstimator] = _COLD_ESTIMATOR,
+        make_lifter: Callable[[EstimatorConfig], KeypointLifter] = _COLD_LIFTER,
         **node_options,
     ):
         super().__init__(
@@ -58,6 +63,7 @@ class LiftingNode(ManagedNode):
 
         # Made when configured
         self._estimator: KeypointLifter | None = None
+        self._preparation: Preparation | None = None
         # Made when activated
         self._transforms: TransformListener | None = None
         self._timer: Timer | None = None
@@ -76,15 +82,18 @@ class LiftingNode(ManagedNode):
                 use_threads(config.estimator.threads)
 
             self._estimator = self._make[config.input](config.estimator)
-            if config.depth.enabled:
-                # Compiles now what the first depth image would otherwise wait for.
-                self._estimator.lifter.warm_up(depth=True)
+            self._preparation = Preparation(
+                self._estimator, config.depth.enabled, self._say_while_alive
+            )
+            has_2d = config.input == "image"
+            self._preparation.wait(while_compiling=not (config.early_2d and has_2d))
             for feed in self.feeds:
                 feed.outputs.configure(config)
         except (ValueError, OSError, RuntimeError) as error:
             # RuntimeError: the device is out of memory or broken. The estimator may exist already
             # and hold the device's memory.
             self._estimator = None
+            self._preparation = None
             self.report_failure(error)
             return FAILURE
 
@@ -95,14 +104,17 @@ class LiftingNode(ManagedNode):
         """What the node subscribes to, and where its network runs."""
         kind = "images" if self.parameters.value.input == "image" else "keypoints"
         topics = ", ".join(feed.inputs.main_topic for feed in self.feeds)
-        return f"{kind} from {topics}, network on {self._estimator.device}"
+        said = f"{kind} from {topics}, network on {self._estimator.device}"
+        if not self._preparation.is_done:
+            said += "; in 2D alone until numerical loops are compiled"
+        return said
 
     def begin(self) -> None:
         """Start the workers and subscribe."""
         config = self.parameters.value
         needs_tf = config.tf.target_frame or config.tf.gravity_frame
         self._transforms = TransformListener(self) if needs_tf else None
-        shared = SharedEstimator(self._estimator)
+        shared = SharedEstimator(self._estimator, self._preparation)
         for feed in self.feeds:
             feed.activate(self._estimator, shared, self._transforms)
 
@@ -113,6 +125,7 @@ class LiftingNode(ManagedNode):
         """Release weights and prior."""
         super().release()
         self._estimator = None
+        self._preparation = None
         for feed in self.feeds:
             feed.outputs.cleanup()
 
@@ -128,6 +141,11 @@ class LiftingNode(ManagedNode):
         if self._transforms is not None:
             self._transforms.subscribe_if(False)
             self._transforms = None
+
+    def _say_while_alive(self, text: str) -> None:
+        # After shutdown rcl would complain on stderr that the line did not reach /rosout.
+        if self.context.ok():
+            self.get_logger().info(text)
 
     def _poll_graph(self) -> None:
         """Let each camera, and the listener to TF, follow who is there."""

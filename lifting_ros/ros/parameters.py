@@ -191,6 +191,15 @@ class NodeConfig:
             "live": True,
         },
     )
+    early_2d: bool = field(
+        default=True,
+        metadata={
+            "description": (
+                "at a first start, be active and publish the 2D outputs while the loops of 3D are "
+                "still being compiled; false: be active once everything is ready"
+            ),
+        },
+    )
     silence_s: float = field(
         default=1.0,
         metadata={

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lifting_ros.estimator import KeypointLifter
+from lifting_ros.ros.preparation import Preparation
 
 
 class SharedEstimator:
@@ -17,14 +18,20 @@ class SharedEstimator:
     one, however fast those are.
     """
 
-    def __init__(self, estimator: KeypointLifter):
+    def __init__(self, estimator: KeypointLifter, preparation: Preparation | None = None):
         self.estimator = estimator
         """To be used within `turn` alone."""
+        self._preparation = preparation
         self._changed = threading.Condition()
         self._asked = 0
         """Number of turns that were asked for."""
         self._ended = 0
         """Number of turns that have ended."""
+
+    @property
+    def can_lift(self) -> bool:
+        """False while what lifting requires is still being compiled."""
+        return self._preparation is None or self._preparation.is_done
 
     @contextmanager
     def turn(self) -> Iterator[bool]:

@@ -189,10 +189,23 @@ class Worker:
             if waited and not config.tf.gravity_frame:
                 job = self._newest(job, config)
             self._is_showing = True
+            if not self._shared.can_lift:
+                self._answer_in_2d(job, config)
+                return
+
             clock = Clock()
             persons, pending = self._estimate(job, up, config, clock)
 
         self._track_and_publish(persons, pending, config, clock)
+        self._heard_s = time.monotonic()
+
+    def _answer_in_2d(self, job: Job, config: NodeConfig) -> None:
+        """Publish what the image shows in 2D, while what 3D requires is being compiled."""
+        image = message_to_rgb(job.message, self._brightness)
+        estimate = self._estimator.estimate_2d(image)
+        self._tally.estimated(estimate.detected)
+        self._drop("in 2D alone", "3D: numerical loops are still being compiled")
+        self._outputs.publish_2d(estimate.persons, job.message.header, config, image)
         self._heard_s = time.monotonic()
 
     def _newest(self, job: Job, config: NodeConfig) -> Job:

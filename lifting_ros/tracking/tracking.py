@@ -223,7 +223,8 @@ class Tracker:
     The output depends on stamps and persons alone: the same frames give the same bytes.
     """
 
-    def __init__(self, config: TrackerConfig | None = None):
+    def __init__(self, config: TrackerConfig | None = None, warm: bool = True):
+        """warm: compile now, so that the first frame does not wait."""
         self.config = config or TrackerConfig()
         self._next_id = 1
 
@@ -238,9 +239,9 @@ class Tracker:
         self._speed = np.where(_IS_ROOT, ROOT_SPEED_MPS, JOINT_SPEED_MPS)
         self.reset()
 
-        # Compile now, so that the first image does not wait
-        kalman.warm_up()
-        self._assignment_costs(self._tracks, Measured.of(()))
+        if warm:
+            kalman.warm_up()
+            self._assignment_costs(self._tracks, Measured.of(()))
 
     def reset(self) -> None:
         """Forget all persons; ids continue to count up."""

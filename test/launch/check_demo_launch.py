@@ -15,7 +15,7 @@ from launch_testing.actions import ReadyToTest
 from launch_testing.asserts import assertExitCodes
 from lifting_ros.msg import Skeleton3DArray
 
-WAIT_S = 300.0
+WAIT_S = 1800.0
 """A limit against hanging, not a measure."""
 DEMO = Path(__file__).parents[2] / "launch" / "demo.launch.py"
 

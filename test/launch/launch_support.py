@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 LAUNCH = Path(__file__).parents[2] / "launch"
-WAIT_S = 300.0
+WAIT_S = 1800.0
 """A limit against hanging, not a measure."""
 
 

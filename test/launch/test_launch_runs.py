@@ -57,11 +57,14 @@ def patient(tmp_path) -> str:
 def end_when_answered(process, domain: int, topic: str, count: int) -> str:
     """Send SIGINT once there are so many answers; what launch has printed."""
     from lifting_ros.msg import Skeleton3DArray
+    from visualization_msgs.msg import MarkerArray
 
     with Peer(domain) as peer:
+        markers = topic.replace("skeletons_3d", "markers")  # published last
         peer.listen(Skeleton3DArray, topic)
-        answers = peer.received[topic]
-        peer.wait(lambda: len(answers) >= count or process.poll() is not None, "answers")
+        peer.listen(MarkerArray, markers)
+        answers = (peer.received[topic], peer.received[markers])
+        peer.wait(lambda: min(map(len, answers)) >= count or process.poll() is not None, "answers")
         process.send_signal(signal.SIGINT)
         output, _ = process.communicate(timeout=WAIT_S)
     return output

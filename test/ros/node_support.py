@@ -28,7 +28,7 @@ from lifting_ros.estimator import Estimate, EstimatorConfig
 from lifting_ros.ros.inputs import stamp_ns
 from lifting_ros.ros.lifting_node import LiftingNode
 
-WAIT_S = 300.0
+WAIT_S = 1800.0
 """A limit against hanging, not a measure."""
 RGB = np.random.default_rng(3).integers(0, 255, (24, 32, 3), np.uint8)
 

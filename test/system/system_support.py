@@ -17,7 +17,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
-WAIT_S = 300.0
+WAIT_S = 1800.0
 """For anything to happen: a limit against hanging, not a measure; importing torch alone can take
 long on a busy machine."""
 
@@ -128,6 +128,13 @@ class Peer:
             )
             assert time.monotonic() < end, f"{what} did not come:\n{alive.output if alive else ''}"
             self._executor.spin_once(timeout_sec=0.05)
+
+    def drain(self) -> None:
+        """Take what has arrived: whoever sent it may have ended before this node came to it."""
+        count = -1
+        while count != (count := sum(map(len, self.received.values()))):
+            for _ in range(10):
+                self._executor.spin_once(timeout_sec=0.05)
 
     def __enter__(self) -> Peer:
         return self

@@ -69,6 +69,7 @@ def play(processes, peer, place: str, **parameters):
         peer.listen(kind, f"/{place}/{topic}", QoSProfile(depth=50, reliability=policy))
     replay = processes.start("replay", *settings(**parameters), "-r", f"__ns:=/{place}")
     peer.wait(lambda: not replay.is_alive, "end of the replay")
+    peer.drain()
     assert replay.wait() == 0, replay.output
     return replay, peer.received[f"/{place}/image"], peer.received[f"/{place}/camera_info"]
 
@@ -87,6 +88,7 @@ def test_replay_waits_until_the_last_image_is_answered(processes, peer, folder):
         return not replay.is_alive
 
     peer.wait(answer, "end of the replay")
+    peer.drain()
     assert replay.wait() == 0 and len(peer.received["/answered/image"]) == 6, replay.output
     assert "no answer" not in replay.output
 

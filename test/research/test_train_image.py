@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network from image to 3D learns labels of drawn people, leaves the features alone, and goes
-on after it was killed."""
+"""The network from image to 3D learns labels of drawn people, trains what its recipe names of the
+trunk and nothing else, and goes on after it was killed."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ import torch
 from label_support import make_labels
 from small_networks import narrow_trunk, small_network
 
-from lifting_ros.io.checkpoint import CheckpointError
+from lifting_ros.io.checkpoint import CheckpointError, load_tensors, save_tensors, sha256_of
 from lifting_ros.keypoints.network import NetworkConfig
 from lifting_ros.keypoints.network_weights import save_network
 from lifting_ros.research.evaluation.image_pose_measures import label_errors
@@ -40,7 +40,6 @@ def labels():
 
 
 def test_it_learns_and_the_features_stay(trunk, labels, tmp_path):
-    before = {name: t.clone() for name, t in trunk.state_dict().items()}
     recipe = dataclasses.replace(
         SMALL, samples=3200, learning_rate=3e-3, ema=0.9, mirror=0.0, turn_deg=0.0
     )
@@ -50,11 +49,64 @@ def test_it_learns_and_the_features_stay(trunk, labels, tmp_path):
         label_errors(trained, labels)["N-MPJPE, labels"]
         < 0.75 * label_errors(untaught, labels)["N-MPJPE, labels"]
     )
+    assert not changed(trained, trunk)
+
+
+@pytest.mark.parametrize("part", ["pyramid", "deep", "all"])
+def test_what_the_recipe_names_of_the_trunk_is_trained_and_nothing_else(
+    trunk, labels, tmp_path, part
+):
+    before = {name: t.clone() for name, t in trunk.state_dict().items()}
+    trained = train_image(dataclasses.replace(SMALL, trunk_trained=part), labels, trunk, tmp_path)
+    assert changed(trained, trunk) == named(trained, part)
     assert all(torch.equal(value, before[name]) for name, value in trunk.state_dict().items())
 
 
-def test_killed_training_resumes_to_the_same_result(trunk, labels, tmp_path):
-    whole = train_image(SMALL, labels, trunk, tmp_path / "whole")
+def test_the_rate_of_the_trunk_is_a_share_of_the_heads(trunk, labels):
+    recipe = dataclasses.replace(SMALL, trunk_trained="deep", trunk_rate=0.0)
+    trainer = ImageTrainer(recipe, trunk)
+    head = trainer.whole.head.out[1].weight.clone()
+    trainer.train_step(trainer.make(labels))
+    assert not torch.equal(trainer.whole.head.out[1].weight, head)
+    assert not changed(trainer.averaged(trunk, 1.0), trunk)
+
+
+def test_half_precision_steps_as_full_precision_does(trunk, labels):
+    distances = []
+    for precision in ("float32", "bfloat16"):
+        recipe = dataclasses.replace(SMALL, trunk_trained="all", precision=precision)
+        trainer = ImageTrainer(recipe, trunk)
+        distances.append(trainer.train_step(trainer.make(labels))["distance"])
+    assert distances[0] != distances[1]
+    np.testing.assert_allclose(*distances, rtol=0.02)
+
+
+def changed(trained, trunk):
+    """Names of the tensors of the features that differ from those of the trunk given."""
+    given = trunk.features.state_dict()
+    found = trained.network.trunk.state_dict()
+    return {name for name, value in found.items() if not torch.equal(value, given[name])}
+
+
+def named(trained, part):
+    """Names of the parameters of the features that a part has."""
+    blocks = tuple(f"trunk.backbone.blocks.{n}." for n in range(10, 17))
+    prefixes = {
+        "pyramid": ("mix.", "trunk.pyramid.", "trunk.heat."),
+        "deep": ("mix.", "trunk.pyramid.", "trunk.heat.", "trunk.backbone.last.", *blocks),
+        "all": (
+            "mix.",
+            *(f"trunk.{each}." for each in ("pyramid", "heat", "regression", "backbone")),
+        ),
+    }[part]
+    names = {name for name, _ in trained.network.trunk.named_parameters()}
+    return {name for name in names if name.startswith(prefixes)}
+
+
+@pytest.mark.parametrize("part", ["frozen", "deep"])
+def test_killed_training_resumes_to_the_same_result(trunk, labels, tmp_path, part):
+    recipe = dataclasses.replace(SMALL, trunk_trained=part)
+    whole = train_image(recipe, labels, trunk, tmp_path / "whole")
 
     class Killed(Exception):
         pass
@@ -65,12 +117,10 @@ def test_killed_training_resumes_to_the_same_result(trunk, labels, tmp_path):
         return {"error": 1.0}
 
     with pytest.raises(Killed):
-        train_image(SMALL, labels, trunk, tmp_path / "parts", kill, every=3)
-    resumed = train_image(SMALL, labels, trunk, tmp_path / "parts")
-    for name, value in whole.network.head.state_dict().items():
-        torch.testing.assert_close(
-            resumed.network.head.state_dict()[name], value, rtol=0, atol=1e-6
-        )
+        train_image(recipe, labels, trunk, tmp_path / "parts", kill, every=3)
+    resumed = train_image(recipe, labels, trunk, tmp_path / "parts")
+    for name, value in whole.network.state_dict().items():
+        torch.testing.assert_close(resumed.network.state_dict()[name], value, rtol=0, atol=1e-6)
 
 
 def test_weights_load_only_with_their_own_network(trunk, labels, tmp_path):
@@ -86,6 +136,49 @@ def test_weights_load_only_with_their_own_network(trunk, labels, tmp_path):
             ImagePose.load(tmp_path / "w.safetensors", tmp_path / trunk_file)
     with pytest.raises(CheckpointError, match="trunk: holds no network from image"):
         ImagePose.load(tmp_path / "trunk", tmp_path / "trunk")
+
+
+def test_a_trained_trunk_is_kept_with_the_head(trunk, labels, tmp_path):
+    save_network(tmp_path / "trunk", trunk.state_dict(), TRUNK, {})
+    recipe = dataclasses.replace(SMALL, trunk_trained="deep", trunk_rate=1.0)
+    trained = train_image(recipe, labels, trunk, tmp_path / "run")
+    trained.save(tmp_path / "w.safetensors", tmp_path / "trunk", {})
+    back = ImagePose.load(tmp_path / "w.safetensors", tmp_path / "trunk")
+    tensors, _ = load_tensors(tmp_path / "w.safetensors")
+    kept = {name for name in tensors if name.startswith("trunk.")}
+    assert kept == {f"trunk.{name}" for name in named(trained, "deep")}
+    for name, value in back.network.trunk.state_dict().items():
+        expected = trained.network.trunk.state_dict()[name].half().float()
+        torch.testing.assert_close(value, expected, rtol=0, atol=0, check_dtype=False)
+    assert back.network.trunk_trained == "deep"
+
+
+def test_a_file_that_lacks_a_trained_tensor_is_refused(trunk, labels, tmp_path):
+    save_network(tmp_path / "trunk", trunk.state_dict(), TRUNK, {})
+    recipe = dataclasses.replace(SMALL, trunk_trained="deep")
+    ImageTrainer(recipe, trunk).averaged(trunk, 1.1).save(tmp_path / "w", tmp_path / "trunk", {})
+    tensors, header = load_tensors(tmp_path / "w")
+    del tensors["trunk.trunk.backbone.last.weight"]
+    save_tensors(tmp_path / "w", tensors, header)
+    with pytest.raises(CheckpointError, match="tensors of the trunk"):
+        ImagePose.load(tmp_path / "w", tmp_path / "trunk")
+
+
+def test_a_file_of_the_version_that_trained_the_head_alone_loads(trunk, labels, tmp_path):
+    save_network(tmp_path / "trunk", trunk.state_dict(), TRUNK, {})
+    trained = ImageTrainer(SMALL, trunk).averaged(trunk, 1.1)
+    half = {name: value.half() for name, value in trained.network.head.state_dict().items()}
+    header = {
+        "image_pose": dataclasses.asdict(SMALL.network),
+        "trunk_sha256": sha256_of(tmp_path / "trunk"),
+        "size_m": 1.1,
+        "card": {},
+    }
+    save_tensors(tmp_path / "old.safetensors", half, header)
+    back = ImagePose.load(tmp_path / "old.safetensors", tmp_path / "trunk")
+    assert not back.network.trunk_tensors()
+    crops = torch.from_numpy(labels.exact(np.arange(3), 32).crops)
+    np.testing.assert_allclose(back.estimate(crops), trained.estimate(crops), atol=0.02)
 
 
 def test_the_head_of_the_recipe_is_small():

@@ -21,7 +21,8 @@ def label_errors(
     estimator: ImagePose,
     labels: LabelSet,
 ) -> dict[str, float]:
-    """Mean N-MPJPE and PA-MPJPE from the labels, mm; empty without labels."""
+    """Mean MPJPE, N-MPJPE and PA-MPJPE from the labels, mm, everybody being of the estimator's
+    size; empty without labels."""
     if not len(labels):
         return {}
 
@@ -41,8 +42,8 @@ def rendered_errors(
     estimator: ImagePose,
     people: RenderedPeople,
 ) -> dict[str, float]:
-    """Mean N-MPJPE and PA-MPJPE on rendered people in the crops of their true boxes, mm; and those
-    of a constant answer, the mean of all their poses."""
+    """Mean MPJPE, N-MPJPE and PA-MPJPE on rendered people in the crops of their true boxes, mm; and
+    those of a constant answer, the mean of all their poses."""
     side = estimator.network.input_px
     crops = []
     for row in people.rows:
@@ -72,6 +73,4 @@ def _mean_errors(
     where: str,
 ) -> dict[str, float]:
     by_metric = errors(found[:, None], truth)
-    return {
-        f"{metric}, {where}": float(by_metric[metric].mean()) for metric in ("N-MPJPE", "PA-MPJPE")
-    }
+    return {f"{metric}, {where}": float(values.mean()) for metric, values in by_metric.items()}

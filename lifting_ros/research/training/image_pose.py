@@ -2,12 +2,13 @@
 """A network from the crop of a person straight to 17 joints, trained on labelled photographs: a
 baseline for comparison (ICCV workshop 2019), not a lifter of the node.
 
-A small head reads the features F and the trunk's last layer of a frozen `full` or `lite` network.
-It uses neither keypoints nor geometry.
+A small head reads the features F and the trunk's last layer of a `full` or `lite` network, of which
+nothing, a part or everything is trained with it. It uses neither keypoints nor geometry.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from lifting_ros.io.checkpoint import CheckpointError, load_tensors, reason, sav
 from lifting_ros.keypoints.layers import conv
 from lifting_ros.keypoints.network import MultistageNetwork
 from lifting_ros.keypoints.network_weights import load_network
+from lifting_ros.research.training.state import with_prefix
+from lifting_ros.research.training.trunk_parts import freeze_features
 from lifting_ros.skeleton import JOINT_COUNT, JOINT_PARENTS
 
 
@@ -88,17 +91,36 @@ class ImagePoseHead(nn.Module):
 
 
 class ImagePoseNetwork(nn.Module):
-    """The frozen features of a `full` or `lite` network, and the head."""
+    """The features of a `full` or `lite` network, and the head."""
 
-    def __init__(self, trunk: MultistageNetwork, config: ImagePoseConfig = ImagePoseConfig()):
+    def __init__(
+        self,
+        trunk: MultistageNetwork,
+        config: ImagePoseConfig = ImagePoseConfig(),
+        trained: str = "frozen",
+    ):
+        """trunk: stays as it is, the features are copied; trained: which part of them is trained,
+        one of `trunk_parts.TRAINED`."""
         super().__init__()
-        self.trunk = trunk.features.eval().requires_grad_(False)
+        self.trunk = copy.deepcopy(trunk.features).eval()
+        self.trunk_trained = trained
+        freeze_features(self.trunk, trained)
+
         self.input_px = trunk.config.input_px
         with torch.inference_mode():
             features, code = self.trunk(torch.zeros(1, 3, self.input_px, self.input_px))
 
         _, channels, side, _ = features.shape
         self.head = ImagePoseHead(config, channels, side, code.deep.shape[1])
+
+    @property
+    def learnt(self) -> nn.Module:
+        """What a training changes: the head, or all where a part of the trunk is trained."""
+        return self.head if self.trunk_trained == "frozen" else self
+
+    def trunk_tensors(self) -> dict[str, Tensor]:
+        """The tensors of the trunk that are trained, by name."""
+        return {n: t.detach() for n, t in self.trunk.named_parameters() if t.requires_grad}
 
     def train(self, mode: bool = True) -> ImagePoseNetwork:
         """Set the head's mode; the batch norms of the trunk never learn."""
@@ -109,8 +131,7 @@ class ImagePoseNetwork(nn.Module):
     def forward(self, crops: Tensor) -> Tensor:
         """From crops (N, 3, input_px, input_px) in [0, 1] RGB to joints (N, 17, 3) about the root,
         in the frame that looks at the middle of the crop, divided by the person's size."""
-        with torch.no_grad():
-            features, code = self.trunk(crops)
+        features, code = self.trunk(crops)
         return self.head(features, code.deep)
 
 
@@ -134,14 +155,19 @@ class ImagePose:
         trunk: str | Path,
         card: dict,
     ) -> None:
-        """Write the head in fp16, whole or not at all, with the SHA-256 of the weights file `trunk`
-        whose features it reads."""
+        """Write the head and what is trained of the trunk in fp16, whole or not at all, with the
+        SHA-256 of the weights file `trunk`, which has the rest."""
+        tensors = dict(self.network.head.state_dict())
+        for name, value in self.network.trunk_tensors().items():
+            tensors[_TRUNK + name] = value
+
         half = {}
-        for name, value in self.network.head.state_dict().items():
+        for name, value in tensors.items():
             half[name] = value.half() if value.is_floating_point() else value
 
         header = {
             "image_pose": dataclasses.asdict(self.network.head.config),
+            "trunk_trained": self.network.trunk_trained,
             "trunk_sha256": sha256_of(trunk),
             "size_m": self.size_m,
             "card": card,
@@ -168,8 +194,9 @@ class ImagePose:
 
         try:
             config = from_mapping(ImagePoseConfig, header["image_pose"])
-            network = ImagePoseNetwork(load_network(trunk, prior), config)
-            network.head.load_state_dict(tensors)
+            trained = header.get("trunk_trained", "frozen")  # earlier versions trained none of it
+            network = ImagePoseNetwork(load_network(trunk, prior), config, trained)
+            _restore(network, tensors)
             size = float(header["size_m"])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(
@@ -177,3 +204,18 @@ class ImagePose:
             ) from None
 
         return cls(network.eval(), size)
+
+
+_TRUNK = "trunk."
+"""Prefix of the trunk's tensors in a file."""
+
+
+def _restore(network: ImagePoseNetwork, tensors: dict[str, Tensor]) -> None:
+    """Copy the tensors of a file; KeyError or RuntimeError where they are not the network's."""
+    head = {name: value for name, value in tensors.items() if not name.startswith(_TRUNK)}
+    network.head.load_state_dict(head)
+
+    own = with_prefix(tensors, _TRUNK)
+    if own.keys() != network.trunk_tensors().keys():
+        raise KeyError("tensors of the trunk")
+    network.trunk.load_state_dict(network.trunk.state_dict() | own)

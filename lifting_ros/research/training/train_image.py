@@ -16,6 +16,7 @@ from lifting_ros.keypoints.network import MultistageNetwork
 from lifting_ros.research.labels.label_crops import LabelCrops, LabelSet
 from lifting_ros.research.training.image_pose import ImagePose, ImagePoseConfig, ImagePoseNetwork
 from lifting_ros.research.training.trainer import Schedule, Trainer, run
+from lifting_ros.research.training.trunk_parts import TRAINED, rate_groups
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,24 @@ class ImageTrainConfig(Schedule):
 
     network: ImagePoseConfig = field(
         default=ImagePoseConfig(), metadata={"description": "architecture of the head"}
+    )
+    trunk_trained: str = field(
+        default="frozen",
+        metadata={
+            "description": (
+                "what of the trunk is trained: nothing, its pyramid and heads, its deep blocks "
+                "too, or all"
+            ),
+            "choices": TRAINED,
+        },
+    )
+    trunk_rate: float = field(
+        default=0.1,
+        metadata={"description": "rate of the trunk, relative to the head's", "range": (0.0, 1.0)},
+    )
+    precision: str = field(
+        default="float32",
+        metadata={"description": "of the convolutions", "choices": ("bfloat16", "float32")},
     )
     samples: int = field(
         default=60_000, metadata={"description": "training crops in all", "range": (1, 10**9)}
@@ -55,16 +74,17 @@ class ImageTrainConfig(Schedule):
 
 
 class ImageTrainer(Trainer):
-    """Training of the head; the trunk's features stay as they are."""
+    """Training of the head, and of the part of the trunk that the recipe names."""
 
     def __init__(self, config: ImageTrainConfig, trunk: MultistageNetwork):
+        """trunk: gives its features, and stays as it is."""
         torch.manual_seed(config.seed)
-        self.whole = ImagePoseNetwork(trunk, config.network)
-        head = self.whole.head
+        self.whole = ImagePoseNetwork(trunk, config.network, config.trunk_trained)
+        groups = rate_groups(self.whole, "trunk.", config.trunk_rate)
         optimiser = torch.optim.AdamW(
-            head.parameters(), config.learning_rate, weight_decay=config.weight_decay
+            groups, config.learning_rate, weight_decay=config.weight_decay
         )
-        super().__init__(config, head, optimiser)
+        super().__init__(config, self.whole.learnt, optimiser)
 
     def make(self, labels: LabelSet) -> LabelCrops:
         """The batch of this step, which depends only on the seed and the step."""
@@ -78,7 +98,9 @@ class ImageTrainer(Trainer):
         the person's size."""
         self.begin_step()
         truth = torch.from_numpy(batch.joints).float()
-        joints = self.whole.train()(torch.from_numpy(batch.crops))
+        half = self.config.precision == "bfloat16"
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            joints = self.whole.train()(torch.from_numpy(batch.crops))
 
         square = (joints - truth).square().sum(-1)
         loss = (square + 1e-8).sqrt().mean()
@@ -88,8 +110,8 @@ class ImageTrainer(Trainer):
 
     def averaged(self, trunk: MultistageNetwork, size_m: float) -> ImagePose:
         """A network with the averaged weights; size_m: mean size of people, metres."""
-        network = ImagePoseNetwork(trunk, self.config.network)
-        network.head.load_state_dict(self.average)
+        network = ImagePoseNetwork(trunk, self.config.network, self.config.trunk_trained)
+        network.learnt.load_state_dict(self.average)
         return ImagePose(network.eval(), size_m)
 
 

@@ -24,7 +24,6 @@ from lifting_ros.keypoints import belief_maps
 from lifting_ros.keypoints.network import LITE, PAPER, MultistageNetwork, NetworkConfig, NoFusion
 from lifting_ros.keypoints.network_paper import SIGMA_CELLS
 from lifting_ros.keypoints.network_weights import save_network
-from lifting_ros.keypoints.trunk import Trunk
 from lifting_ros.research.datasets.pack import Pack
 from lifting_ros.research.datasets.scene_parts import Cutout
 from lifting_ros.research.training import distributed
@@ -38,6 +37,7 @@ from lifting_ros.research.training.losses import (
 )
 from lifting_ros.research.training.state import load_state
 from lifting_ros.research.training.trainer import Schedule, Trainer, run
+from lifting_ros.research.training.trunk_parts import freeze, rate_groups
 
 
 @dataclass(frozen=True)
@@ -318,41 +318,8 @@ RECIPES = {
 """What `lifting train` trains where no recipe is named."""
 
 
-def freeze(trunk: Trunk, trained: str) -> None:
-    """Keep gradients only for the part of the trunk that is `trained`: none of it ("frozen"), the
-    pyramid and heads ("pyramid"), or its last blocks too ("deep")."""
-    trunk.requires_grad_(False)
-    if trained == "frozen":
-        return
-
-    parts = [trunk.pyramid, trunk.heat]
-    if trained == "deep":
-        parts += [*trunk.backbone.blocks[_DEEP_FROM:], trunk.backbone.last]
-    for part in parts:
-        part.requires_grad_(True)
-
-
-_DEEP_FROM = 10
-"""First block of the trunk that "deep" trains: the coarse half of the backbone, after the last
-output that the pyramid reads."""
-
-
 def _optimiser(config: TrainConfig, network: nn.Module) -> torch.optim.Optimizer:
-    """Groups of parameters, each with the `scale` of its rate."""
-    trunk = []
-    others = []
-    for name, value in network.named_parameters():
-        if not value.requires_grad:
-            continue
-
-        own = trunk if name.startswith("features.trunk.") else others
-        own.append(value)
-
-    groups = []
-    for values, scale in ((others, 1.0), (trunk, config.trunk_rate)):
-        if values:
-            groups.append({"params": values, "scale": scale})
-
+    groups = rate_groups(network, "features.trunk.", config.trunk_rate)
     if config.optimiser == "sgd":
         # Not fused: that fails while some weights have no momentum, as when the fusion joins
         return torch.optim.SGD(

@@ -236,9 +236,11 @@ def test_keypoints_at_the_border_are_doubted(estimator, monkeypatch):
     monkeypatch.setattr(estimator, "network", Looks([found, found]))
     monkeypatch.setattr(estimator, "doubt_border", halved)
     images = [np.zeros((480, 500, 3), np.uint8), np.zeros((400, 640, 3), np.uint8)]
-    skeletons = estimator.find_keypoints_batch(images, [[Detection(box, 1.0)]] * 2)
+    monkeypatch.setattr(estimator, "config", EstimatorConfig(min_person_score=0.0))
+    estimates = estimator.estimate_batch(images, detections=[[Detection(box, 1.0)]] * 2)
     assert asked == [(box.tolist(), (500, 480)), (box.tolist(), (640, 400))]
-    for (skeleton,) in skeletons:
+    for estimate in estimates:
+        (skeleton,) = [person.skeleton_2d for person in estimate.persons]
         np.testing.assert_allclose(skeleton.confidence, found.confidence / 2)
 
 

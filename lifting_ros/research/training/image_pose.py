@@ -120,7 +120,11 @@ class ImagePoseNetwork(nn.Module):
 
     def trunk_tensors(self) -> dict[str, Tensor]:
         """The tensors of the trunk that are trained, by name."""
-        return {n: t.detach() for n, t in self.trunk.named_parameters() if t.requires_grad}
+        found = {}
+        for name, value in self.trunk.named_parameters():
+            if value.requires_grad:
+                found[name] = value.detach()
+        return found
 
     def train(self, mode: bool = True) -> ImagePoseNetwork:
         """Set the head's mode; the batch norms of the trunk never learn."""

@@ -27,7 +27,7 @@ class ImageTrainConfig(Schedule):
         default=ImagePoseConfig(), metadata={"description": "architecture of the head"}
     )
     trunk_trained: str = field(
-        default="frozen",
+        default="deep",
         metadata={
             "description": (
                 "what of the trunk is trained: nothing, its pyramid and heads, its deep blocks "

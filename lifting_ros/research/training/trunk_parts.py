@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lifting_ros.keypoints.network_trunk import Features
 from lifting_ros.keypoints.trunk import Trunk
@@ -20,19 +20,30 @@ output that the pyramid reads."""
 
 def freeze(trunk: Trunk, trained: str) -> None:
     """Keep gradients only for the part of the trunk that is `trained`: none of it ("frozen"), the
-    pyramid and the head of its maps ("pyramid"), its last blocks too ("deep"), or all of it that a
-    gradient reaches ("all"): the cell of the person's centre is a maximum, which has none."""
+    pyramid and the head of its maps ("pyramid"), its last blocks too ("deep"), or the whole
+    backbone ("all").
+
+    The heads that tell where the person's keypoints are expected stay, and no gradient passes them:
+    the centre is a maximum, and the distance from an expected keypoint has no derivative at zero,
+    which coarsely rounded offsets do meet.
+    """
     trunk.requires_grad_(False)
+    trunk.regression.register_forward_hook(_detached)
     parts: list[nn.Module] = []
     if trained != "frozen":
         parts += [trunk.pyramid, trunk.heat]
     if trained == "deep":
         parts += [*trunk.backbone.blocks[_DEEP_FROM:], trunk.backbone.last]
     if trained == "all":
-        parts += [trunk.backbone, trunk.regression]
+        parts.append(trunk.backbone)
 
     for part in parts:
         part.requires_grad_(True)
+
+
+def _detached(head: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    """Forward hook: the output without its gradient."""
+    return output.detach()
 
 
 def freeze_features(features: Features, trained: str) -> None:

@@ -2,6 +2,7 @@
 """A small part of `make fuzz`; and the judge of the fuzzing sees what it must see."""
 
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -102,7 +103,24 @@ def test_the_judge_sees_a_bad_program(tmp_path, monkeypatch, program, named):
     )
 
 
-def test_the_judge_ends_what_hangs(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("hanging", "waits"),
+    [(lambda argv: [None for _ in iter(int, 1)], 1000), (lambda argv: time.sleep(1000), 1)],
+    ids=["works", "waits"],
+)
+def test_the_judge_ends_what_hangs(tmp_path, monkeypatch, hanging, waits):
     monkeypatch.setattr(fuzz_lift, "TIME_OUT_S", 1)
-    monkeypatch.setattr(fuzz_lift, "lifting", lambda argv: [None for _ in iter(int, 1)])
+    monkeypatch.setattr(fuzz_lift, "WAITS", waits)
+    monkeypatch.setattr(fuzz_lift, "lifting", hanging)
     assert fuzz_lift.faults(fuzz_cases.Case("x", b""), tmp_path)[1] == ["hang"]
+
+
+def test_time_that_others_take_is_no_hang(tmp_path, monkeypatch):
+    monkeypatch.setattr(fuzz_lift, "TIME_OUT_S", 1)
+
+    def interrupted(argv):
+        time.sleep(2)
+        return 2
+
+    monkeypatch.setattr(fuzz_lift, "lifting", interrupted)
+    assert "hang" not in fuzz_lift.faults(fuzz_cases.Case("x", b""), tmp_path)[1]

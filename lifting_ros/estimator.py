@@ -57,6 +57,17 @@ origin states a permissive licence."""
 SAME_PLACE = 0.15
 """Distance below which two keypoints are the same, divided by the longer side of a box."""
 
+CLAIMED_PLACE = 0.06
+"""Distance below which the same keypoint of two persons is at one place, divided by the longer side
+of a box."""
+
+CLAIMED_CONFIDENCE = 0.2
+"""Factor on the confidence of a keypoint that somebody else claims more confidently. In 150
+rendered crowds held back from training, 9 of 57 such keypoints were right."""
+
+CLAIMED_STD = 0.17
+"""Standard deviation of such a keypoint, divided by the longer side of the box; fitted there."""
+
 
 @dataclass(frozen=True)
 class EstimatorConfig:
@@ -470,7 +481,9 @@ class PoseEstimator(KeypointLifter):
         for index, clock in enumerate(clocks):
             clock.take({"network": share_s})
             size = images[index].shape[1::-1]
-            persons = self.lift(skeletons[index], cameras[index], ups[index], depths[index], size)
+            persons = self.lift(
+                claim_once(skeletons[index]), cameras[index], ups[index], depths[index], size
+            )
             clock.mark("lift")
             rejected = _others(found[index], skeletons[index])
             detected = given[index] is None
@@ -492,7 +505,7 @@ class PoseEstimator(KeypointLifter):
 
         nothing = LiftedPoses.invalid(len(skeletons), self.config.lifting.modes)
         unused = np.zeros((len(skeletons), KEYPOINT_COUNT))
-        persons = _persons(skeletons, nothing, unused, metric=False)
+        persons = _persons(claim_once(skeletons), nothing, unused, metric=False)
         return Estimate(tuple(persons), clock.seconds, rejected=_others(found, skeletons))
 
     def find_keypoints(
@@ -505,7 +518,7 @@ class PoseEstimator(KeypointLifter):
         more false alarms.
         """
         (found,) = self._find_all([image], [detections])
-        return self._certain(found)
+        return claim_once(self._certain(found))
 
     def _find_all(
         self, images: Sequence[np.ndarray], detections: Sequence[Sequence[Detection]]
@@ -684,6 +697,34 @@ def drop_repeated(skeletons: list[Skeleton2D]) -> list[Skeleton2D]:
             kept.append(skeleton)
 
     return kept
+
+
+def claim_once(skeletons: Sequence[Skeleton2D]) -> list[Skeleton2D]:
+    """Skeletons of an image, in which no place is the same keypoint of two persons.
+
+    Where the same keypoint of two skeletons lies at one place (CLAIMED_PLACE), the less confident
+    one is most likely a mistake: its confidence is multiplied by CLAIMED_CONFIDENCE, and its
+    covariance grows by the square of CLAIMED_STD.
+    """
+    claimed = []
+    for skeleton in skeletons:
+        side = max(skeleton.box_px[2:] - skeleton.box_px[:2])
+        doubtful = np.zeros(KEYPOINT_COUNT, bool)
+        for other in skeletons:
+            gap = np.linalg.norm(skeleton.keypoints_px - other.keypoints_px, axis=-1)
+            doubtful |= (gap < CLAIMED_PLACE * side) & (other.confidence > skeleton.confidence)
+
+        factor = np.where(doubtful, CLAIMED_CONFIDENCE, 1.0)
+        added = np.where(doubtful, (CLAIMED_STD * side) ** 2, 0.0)
+        claimed.append(
+            dataclasses.replace(
+                skeleton,
+                confidence=factor * skeleton.confidence,
+                covariance_px2=skeleton.covariance_px2 + added[:, None, None] * np.eye(2),
+            )
+        )
+
+    return claimed
 
 
 def shared_keypoints(skeleton: Skeleton2D, other: Skeleton2D) -> float:

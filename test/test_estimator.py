@@ -8,6 +8,7 @@ import pytest
 import torch
 from clip import CLIP, frames
 
+from lifting_ros import estimator as module
 from lifting_ros.config import ConfigError
 from lifting_ros.detection.detector import DetectorConfig, box_of_keypoints
 from lifting_ros.device import choose_device, cpu_has_bf16, use_threads
@@ -19,6 +20,7 @@ from lifting_ros.estimator import (
     ImageError,
     KeypointLifter,
     PoseEstimator,
+    claim_once,
     drop_outside,
     drop_repeated,
     network_and_detector,
@@ -336,6 +338,40 @@ def test_confident_keypoints_decide_who_is_found_twice():
             len(drop_repeated([skeleton, dataclasses.replace(other, confidence=confidence)]))
             == kept
         )
+
+
+def test_a_place_is_the_keypoint_of_one_person_alone():
+    """The less confident claim loses, whoever of the two has the better score."""
+    one, other = make_skeleton(0, 0.9), make_skeleton(300, 0.8)
+    side = max(one.box_px[2:] - one.box_px[:2])
+    for skeleton, confidence in ((one, 0.3), (other, 0.7)):
+        skeleton.keypoints_px[4] = 150.0
+        skeleton.confidence[4] = confidence
+    other.keypoints_px[7] = one.keypoints_px[7] + 0.08 * side  # near, but not at one place
+    other.keypoints_px[9] = one.keypoints_px[12]  # another keypoint
+
+    loser, winner = claim_once([one, other])
+    np.testing.assert_array_equal(winner.confidence, other.confidence)
+    np.testing.assert_array_equal(winner.covariance_px2, other.covariance_px2)
+    assert np.flatnonzero(loser.confidence != one.confidence).tolist() == [4]
+    assert loser.confidence[4] == pytest.approx(0.06)
+    grown = loser.covariance_px2[4] - one.covariance_px2[4]
+    np.testing.assert_allclose(grown, (0.17 * side) ** 2 * np.eye(2))
+    assert loser.keypoints_px is one.keypoints_px and loser.score == one.score
+
+    other.confidence[4] = 0.3
+    for same, before in zip(claim_once([one, other]), (one, other)):
+        np.testing.assert_array_equal(same.confidence, before.confidence)
+
+
+def test_every_way_to_persons_lets_them_claim_once(estimator, monkeypatch):
+    (image,) = frames([60])
+    crossed = []
+    monkeypatch.setattr(module, "claim_once", lambda found: crossed.append(len(found)) or found)
+    estimator.estimate(image)
+    estimator.estimate_2d(image)
+    estimator.find_keypoints(image, estimator.detector.detect(image))
+    assert crossed == [1, 1, 1]
 
 
 def test_weights_are_a_name_or_a_file():

@@ -12,7 +12,8 @@ from killed_training import killed_and_resumed
 from people import CAMERA, make_poses, see
 
 from lifting_ros.io.checkpoint import CheckpointError
-from lifting_ros.lifting.residual_mlp import ResidualMLPConfig, SupervisedLifter, encode
+from lifting_ros.lifting.encoding import encode
+from lifting_ros.lifting.residual_mlp import ResidualMLPConfig, SupervisedLifter
 from lifting_ros.research.datasets.mocap import Mocap
 from lifting_ros.research.evaluation.calibration import calibrate
 from lifting_ros.research.evaluation.metrics import n_mpjpe

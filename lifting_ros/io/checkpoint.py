@@ -115,6 +115,15 @@ def load_header(path: str | Path) -> dict:
     return header
 
 
+def read_section(path: str | Path, name: str) -> Any:
+    """What the header of a weights file states under `name`; None in a file that does not, or of
+    another format. Errors as `load_tensors`."""
+    if Path(path).suffix != ".safetensors":
+        return None
+
+    return load_header(path).get(name)
+
+
 def _read(path: str | Path, framework: str, read: Callable[..., T]) -> tuple[T, dict]:
     """What `read` returns for the open file, and its header."""
     try:

@@ -18,7 +18,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from lifting_ros.config import ConfigError, from_mapping
-from lifting_ros.io.checkpoint import CheckpointError, load_header
+from lifting_ros.io.checkpoint import CheckpointError, read_section
 from lifting_ros.skeleton import KEYPOINT_NAMES
 
 if TYPE_CHECKING:
@@ -109,15 +109,12 @@ def read_border_doubt(path: str | Path) -> BorderDoubt | None:
 
     CheckpointError in one line for values that are incomplete, negative or not numbers.
     """
-    if Path(path).suffix != ".safetensors":
-        return None
-
-    header = load_header(path)
-    if HEADER not in header:
+    stated = read_section(path, HEADER)
+    if stated is None:
         return None
 
     try:
-        return _checked(header[HEADER])
+        return _checked(stated)
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from None
 

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.special import expit, logit
 
 from lifting_ros.config import ConfigError, from_mapping
-from lifting_ros.io.checkpoint import CheckpointError, load_arrays, load_header
+from lifting_ros.io.checkpoint import CheckpointError, load_arrays, read_section
 
 if TYPE_CHECKING:
     from lifting_ros.types import FoundKeypoints
@@ -165,15 +165,12 @@ def read_person_score(path: str | Path) -> PersonScore | None:
 
     CheckpointError in one line for weights that are incomplete, negative or not numbers.
     """
-    if Path(path).suffix != ".safetensors":
-        return None
-
-    header = load_header(path)
-    if HEADER not in header:
+    stated = read_section(path, HEADER)
+    if stated is None:
         return None
 
     try:
-        return checked(header[HEADER])
+        return checked(stated)
     except ConfigError as error:
         raise CheckpointError(f"{path}: {error}") from None
 

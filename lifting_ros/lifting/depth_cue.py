@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lifting_ros.geometry.camera import Camera
-from lifting_ros.io.checkpoint import CheckpointError, load_arrays, load_header
+from lifting_ros.io.checkpoint import CheckpointError, load_arrays, read_section
 from lifting_ros.lifting.encoding import INPUTS, encode_views
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.observation import NONE, Views, into_views, to_rays
@@ -114,7 +114,7 @@ def read_depth_cue(path: str | Path, config: LifterConfig | None = None) -> Dept
     CheckpointError in one line for tensors that are missing, do not fit each other or are not
     numbers.
     """
-    if Path(path).suffix != ".safetensors" or HEADER not in load_header(path):
+    if read_section(path, HEADER) is None:
         return None
 
     arrays = load_arrays(path, [PREFIX + name for name in NAMES])

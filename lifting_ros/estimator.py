@@ -179,8 +179,8 @@ class EstimatorConfig:
         default=True,
         metadata={
             "description": (
-                "guess from the image which joints are nearer, too; only with the lifter ppca and "
-                "networks that have learned it, as those that ship"
+                "also guess from the image which joints are nearer; requires the lifter ppca and a "
+                "network with a depth cue, which those that ship have"
             ),
             "live": True,
         },
@@ -700,11 +700,11 @@ def drop_repeated(skeletons: list[Skeleton2D]) -> list[Skeleton2D]:
 
 
 def claim_once(skeletons: Sequence[Skeleton2D]) -> list[Skeleton2D]:
-    """Skeletons of an image, in which no place is the same keypoint of two persons.
+    """The skeletons of an image, with doubt about keypoints that somebody else claims.
 
     Where the same keypoint of two skeletons lies at one place (CLAIMED_PLACE), the less confident
-    one is most likely a mistake: its confidence is multiplied by CLAIMED_CONFIDENCE, and its
-    covariance grows by the square of CLAIMED_STD.
+    one is most likely wrong. Its confidence is multiplied by CLAIMED_CONFIDENCE, and its variance
+    grows by the square of CLAIMED_STD.
     """
     claimed = []
     for skeleton in skeletons:

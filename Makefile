@@ -27,7 +27,7 @@ export VENV TORCH PIP_ROS PIP_ARGS PYTHON
 BIN := $(if $(filter /%,$(VENV)),$(VENV),$(CURDIR)/$(VENV))/bin
 # Each call uses its own ROS domain, on this machine only.
 ROS_ENV = ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID=$${ROS_DOMAIN_ID:-$$((1 + $$$$ % 100))} \
-  FASTDDS_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds_shm.xml
+  FASTRTPS_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds_shm.xml FASTDDS_DEFAULT_PROFILES_FILE=$(CURDIR)/config/fastdds_shm.xml
 PYTEST = $(ROS_ENV) $(BIN)/python -m pytest -p no:cacheprovider
 SHARED = -n $(TEST_JOBS) --dist loadfile
 # Lines that the tests run, subprocesses left out. From Python 3.12 on this costs little (sys.monitoring); an older one

@@ -143,7 +143,8 @@ def _settings(context: LaunchContext) -> list:
     if bag:
         wanted["use_sim_time"] = "true"
     profile = Path(__file__).parents[1] / "config" / "fastdds_shm.xml"
-    variable = "FASTDDS_DEFAULT_PROFILES_FILE"
+    # Of Fast DDS 2 and 3
+    variables = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
 
     return [
         *(
@@ -152,9 +153,9 @@ def _settings(context: LaunchContext) -> list:
             if not context.launch_configurations.get(name)
         ),
         *(
-            [SetEnvironmentVariable(variable, str(profile))]
-            if profile.is_file() and variable not in os.environ
-            else []
+            SetEnvironmentVariable(variable, str(profile))
+            for variable in variables
+            if profile.is_file() and os.environ.keys().isdisjoint(variables)
         ),
     ]
 

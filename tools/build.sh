@@ -123,7 +123,10 @@ P
     prepend_line LD_LIBRARY_PATH "$venv/lib:$libraries"
     [ -z "$modules" ] || prepend_line PYTHONPATH "$modules"
     default_line ROS_AUTOMATIC_DISCOVERY_RANGE LOCALHOST
-    [ -z "$profile" ] || default_line FASTDDS_DEFAULT_PROFILES_FILE "$profile"
+    # Fast DDS 2 reads the first of these, Fast DDS 3 the second
+    for variable in FASTRTPS_DEFAULT_PROFILES_FILE FASTDDS_DEFAULT_PROFILES_FILE; do
+      [ -z "$profile" ] || default_line "$variable" "$profile"
+    done
   } > "$venv/bin/ros_env.sh"
 }
 

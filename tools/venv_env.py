@@ -20,6 +20,9 @@ import sys
 
 import _lifting_ros_paths as paths
 
+PROFILE_VARIABLES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")
+"""Read by Fast DDS 2 and by Fast DDS 3."""
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -61,7 +64,8 @@ def set_module_path():
 def main():
     append("AMENT_PREFIX_PATH", paths.PREFIXES)
     if paths.FASTDDS_PROFILE and os.path.exists(paths.FASTDDS_PROFILE):
-        os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", paths.FASTDDS_PROFILE)
+        for variable in PROFILE_VARIABLES:
+            os.environ.setdefault(variable, paths.FASTDDS_PROFILE)
 
     bundled = glob.glob(os.path.join(HERE, "ros_*.libs"))
     os.environ["_ROS_WHEELS_BOOTSTRAP_COMPLETE"] = "1"

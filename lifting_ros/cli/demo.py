@@ -221,10 +221,12 @@ def environment() -> dict[str, str]:
 
     from lifting_ros.paths import share_file
 
+    profile = str(share_file("config/fastdds_shm.xml"))
     return {
         "ROS_DOMAIN_ID": os.environ.get("ROS_DOMAIN_ID") or str(1 + os.getpid() % 100),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "FASTDDS_DEFAULT_PROFILES_FILE": str(share_file("config/fastdds_shm.xml")),
+        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,  # Fast DDS 2
+        "FASTDDS_DEFAULT_PROFILES_FILE": profile,  # Fast DDS 3
         "PYTHONUNBUFFERED": "1",
     }
 

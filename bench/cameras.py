@@ -2,11 +2,11 @@
 """One node for several cameras: its memory, and what each camera gets.
 
 This process is the cameras: each sends frames 60 to 109 of the bundled clip, in which one person
-walks, over and over, at the rates of --hz by turns. For each number of cameras a node is started
-anew. `memory` is the node's resident memory at the end and `peak` the largest so far, in MB;
-`received` the images that reach the node in a second, `answered` those that it answers, `age` from
-the stamp of an image to the arrival of its skeletons. Networks that are not converted yet are
-converted by a start that does not count. --json FILE writes the figures.
+walks, forwards and backwards over and over, at the rates of --hz by turns. For each number of
+cameras a node is started anew. `memory` is the node's resident memory at the end and `peak` the
+largest so far, in MB; `received` the images that reach the node in a second, `answered` those that
+it answers, `age` from the stamp of an image to the arrival of its skeletons. The first two seconds,
+and networks that are still to be converted, do not count. --json FILE writes the figures.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ FIRST_FRAME = 60
 FRAMES = 50
 START_WITHIN_S = 300.0
 LAST_ANSWER_S = 2.0
+UNCOUNTED_S = 2.0
+"""Time in which a person who appears becomes somebody who is followed."""
 
 
 class Source:
@@ -98,14 +100,28 @@ class Source:
 
 
 def play(executor: SingleThreadedExecutor, sources: list[Source], seconds: float) -> None:
-    """Let each source send at its rate for so long, and wait for the last answers."""
-    start = time.monotonic()
+    """Let each source send at its rate for so long, and wait for the last answers.
+
+    What was sent in the first UNCOUNTED_S does not count.
+    """
+    for source in sources:
+        source.due_s = time.monotonic()
+
+    send(executor, sources, UNCOUNTED_S)
     for source in sources:
         source.sent.clear()
         source.arrived.clear()
         source.rates_hz.clear()
-        source.due_s = start
 
+    send(executor, sources, seconds)
+    end = time.monotonic() + LAST_ANSWER_S
+    while time.monotonic() < end:
+        executor.spin_once(timeout_sec=0.1)
+
+
+def send(executor: SingleThreadedExecutor, sources: list[Source], seconds: float) -> None:
+    """Let each source send at its rate for so long."""
+    start = time.monotonic()
     while time.monotonic() - start < seconds:
         source = min(sources, key=lambda one: one.due_s)
         executor.spin_once(timeout_sec=0)  # late for an image, it still hears the answers
@@ -113,10 +129,6 @@ def play(executor: SingleThreadedExecutor, sources: list[Source], seconds: float
             executor.spin_once(timeout_sec=left)
         source.send()
         source.due_s = max(source.due_s + 1 / source.hz, time.monotonic())
-
-    end = time.monotonic() + LAST_ANSWER_S
-    while time.monotonic() < end:
-        executor.spin_once(timeout_sec=0.1)
 
 
 def memory_mb(pid: int) -> dict[str, float]:
@@ -131,7 +143,8 @@ def memory_mb(pid: int) -> dict[str, float]:
 
 def measure(count: int, rates: list[float], args: argparse.Namespace, logs: Path) -> dict:
     """A node for `count` cameras: its memory, and the figures of each camera."""
-    frames = clip_frames(SIZE, FIRST_FRAME + FRAMES, False)[FIRST_FRAME:]
+    forwards = clip_frames(SIZE, FIRST_FRAME + FRAMES, False)[FIRST_FRAME:]
+    frames = forwards + forwards[-2:0:-1]  # nobody jumps, which would be somebody lost
     names = [f"camera_{number}" for number in range(1, count + 1)]
     rclpy.init()
     node = Node("cameras")

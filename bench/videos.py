@@ -8,7 +8,8 @@ the arms and legs of the one fit those of the other better with left and right e
 confident keypoints, of people followed from frame to frame by their boxes. --sheets DIR draws
 --frames frames of each video, the nearest person alone: orange is the person's right, blue the
 left. --every N follows people between frames that are detected (`detector.every`), as the node
-does; otherwise each frame stands alone. --json FILE writes the figures.
+does; otherwise each frame stands alone. Of a stream also: frames that the detector saw, those
+that waited for it, and ids that the tracker gave. --json FILE writes the figures.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-from collections.abc import Iterator
+import unittest.mock
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import cv2
 import numpy as np
@@ -32,6 +35,8 @@ from lifting_ros.skeleton import KEYPOINT_FLIP, KEYPOINT_LIMBS, KEYPOINT_NAMES
 from lifting_ros.tracking.tracking import Tracker
 from lifting_ros.types import Skeleton2D
 from lifting_ros.video import VideoEstimator
+
+T = TypeVar("T")
 
 SURE = 0.3
 """Least confidence of a keypoint that counts."""
@@ -57,22 +62,38 @@ def frames(video: Path, most: int = 0) -> Iterator[np.ndarray]:
 
 def find_in_stream(
     estimator: PoseEstimator, video: Path, most: int = 0
-) -> tuple[list[list[Skeleton2D]], int]:
-    """The persons of each frame as the node finds them, and how many frames were detected."""
+) -> tuple[list[list[Skeleton2D]], dict[str, float]]:
+    """The persons of each frame as the node finds them, and the figures of the stream."""
     fps = cv2.VideoCapture(str(video)).get(cv2.CAP_PROP_FPS)
     tracker = Tracker()
     stream = VideoEstimator(estimator, tracker)
     found = []
-    detected = 0
+    waited = 0
+    ids: set[int] = set()
+    calls = Calls(estimator.detect)
+    with unittest.mock.patch.object(estimator, "detect", calls):
+        for number, image in enumerate(frames(video, most)):
+            stamp_ns = round((number + 1) * 1e9 / fps)
+            estimate = stream.estimate(stamp_ns, image)
+            for tracked in tracker.update(stamp_ns, estimate.persons):
+                ids.update(person.id for person in tracked.persons)
+            found.append([person.skeleton_2d for person in estimate.persons])
+            waited += estimate.detected
+        stream.close()
 
-    for number, image in enumerate(frames(video, most)):
-        stamp_ns = round((number + 1) * 1e9 / fps)
-        estimate = stream.estimate(stamp_ns, image)
-        tracker.update(stamp_ns, estimate.persons)
-        found.append([person.skeleton_2d for person in estimate.persons])
-        detected += estimate.detected
+    return found, {"detected": calls.count, "waited": waited, "ids": len(ids)}
 
-    return found, detected
+
+class Calls(Generic[T]):
+    """A function, and how often it was called."""
+
+    def __init__(self, function: Callable[..., T]):
+        self._function = function
+        self.count = 0
+
+    def __call__(self, *arguments: Any) -> T:
+        self.count += 1
+        return self._function(*arguments)
 
 
 def follow(found: list[list[Skeleton2D]]) -> list[list[tuple[int, Skeleton2D]]]:
@@ -218,19 +239,19 @@ def main() -> int:
 
     for video in args.videos:
         if args.every:
-            found, detected = find_in_stream(estimator, video, args.most)
+            found, figures = find_in_stream(estimator, video, args.most)
         else:
             found = [
                 estimator.find_keypoints(image, estimator.detector.detect(image))
                 for image in frames(video, args.most)
             ]
-            detected = len(found)
+            figures = {"detected": len(found)}
         total = len(found)
         if not total:
             print(f"{video}: not a readable video", file=sys.stderr)
             return 2
 
-        rows[video.stem] = row(found) | {"detected": float(detected)}
+        rows[video.stem] = row(found) | figures
 
         if args.sheets:
             chosen = set(np.linspace(0, total - 1, min(args.frames, total)).astype(int).tolist())

@@ -8,6 +8,7 @@ when a PoseEstimator is made that runs in it, not before.
 from __future__ import annotations
 
 import dataclasses
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -403,6 +404,12 @@ class PoseEstimator(KeypointLifter):
         self.depth_cue = make_depth_cue(weights, config.lifting)
         self.doubt_border = make_border_doubt(weights)
         self.weights_sha256 = sha256_of(weights)
+        self._detecting = threading.Lock()
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        """What the detector finds, best first; image as in `estimate`. Threads take turns."""
+        with self._detecting:
+            return self.detector.detect(image)
 
     def retune(self, config: EstimatorConfig) -> None:
         """As `KeypointLifter.retune`, for the detector too."""
@@ -465,7 +472,7 @@ class PoseEstimator(KeypointLifter):
         for image, known, clock in zip(images, given, clocks):
             clock.restart()
             if known is None:
-                places.append(self.detector.detect(image))
+                places.append(self.detect(image))
                 clock.mark("detect")
             else:
                 places.append(known)
@@ -496,7 +503,7 @@ class PoseEstimator(KeypointLifter):
         INVALID. ImageError as in `estimate`."""
         check_image(image)
         clock = Clock()
-        detections = self.detector.detect(image)
+        detections = self.detect(image)
         clock.mark("detect")
 
         (found,) = self._find_all([image], [detections])

@@ -12,7 +12,7 @@ from lifting_ros.detection.detector import overlaps
 from lifting_ros.estimator import Estimate, EstimatorConfig
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, KEYPOINT_TO_JOINT
-from lifting_ros.types import JointStatus, Person, Skeleton2D, Skeleton3D
+from lifting_ros.types import Detection, JointStatus, Person, Skeleton2D, Skeleton3D
 
 CAMERA = Camera(np.array([[700.0, 0, 640], [0, 700, 360], [0, 0, 1]]))
 FLOOR_M, HIP_M = 1.2, 0.93  # the floor under the camera, the pelvis over the floor
@@ -249,6 +249,11 @@ def numbered_image(number: int, size: tuple[int, int] = (8, 8)) -> np.ndarray:
     return image
 
 
+def number_of(image: np.ndarray) -> int:
+    """The number of a `numbered_image`."""
+    return int(image[0, 0, 0]) + 256 * int(image[0, 0, 1])
+
+
 class WalkersEstimator:
     """Stands for `PoseEstimator` on frames of walkers.
 
@@ -262,9 +267,17 @@ class WalkersEstimator:
         """Numbers of the frames in which the detector ran."""
         self.followed: list[int] = []
         """Numbers of the frames in which persons were looked for in given places."""
+        self.searched: list[int] = []
+        """Numbers of the frames that the detector saw beside others."""
+
+    def detect(self, image) -> list[Detection]:
+        number = number_of(image)
+        self.searched.append(number)
+        skeletons = [person.skeleton_2d for person in self.frames[number]]
+        return [Detection(skeleton.box_px, 0.7) for skeleton in skeletons]
 
     def estimate(self, image, camera=None, up=None, depth=None, detections=None) -> Estimate:
-        number = int(image[0, 0, 0]) + 256 * int(image[0, 0, 1])
+        number = number_of(image)
         persons = self.frames[number]
         if detections is None:
             self.detected.append(number)

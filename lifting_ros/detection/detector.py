@@ -96,9 +96,9 @@ class DetectorConfig:
         default=5,
         metadata={
             "description": (
-                "the detector sees every n-th image of a stream, and each in which somebody "
-                "tracked is lost or unsure; in between, people are looked for where the tracker "
-                "expects them; 1: every image"
+                "while everybody tracked is followed, the detector searches every n-th image of a "
+                "stream for who is new, beside the images that follow; where somebody is lost or "
+                "unsure it sees every image; 1: always every image"
             ),
             "range": (1, 1000),
             "live": True,

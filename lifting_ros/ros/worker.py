@@ -147,6 +147,7 @@ class Worker:
         self._queue.close()
         if self._context.can_publish():
             self._thread.join()
+            self._video.close()
 
     def _clear_outputs(self) -> None:
         self._is_showing = False

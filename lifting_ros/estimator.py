@@ -148,7 +148,7 @@ class EstimatorConfig:
             "description": (
                 "a person whose keypoints' box overlaps the detected box less than this (IoU) "
                 "is cropped again around the keypoints; the mean of that crop's and its mirror "
-                "image's result is used; 0: never, 1: always"
+                "image's result is used; 0: never, 1: always, also where people are followed"
             ),
             "range": (0.0, 1.0),
             "live": True,
@@ -560,12 +560,16 @@ class PoseEstimator(KeypointLifter):
         answers = self._found(looks)
 
         # Second crop
+        least = self.config.second_look
         repeated = []
         second_looks = []
         for index, (found, look) in enumerate(answers):
+            if look.detection.followed and least < 1:  # if out of place, detected after all
+                continue
+
             box = _box_of(found, look.detection)
             (overlap,) = overlaps(box, look.detection.box_px[None])
-            if overlap < self.config.second_look:
+            if overlap < least:
                 place = Detection(box, look.detection.score)
                 repeated.append(index)
                 second_looks.append(look._replace(detection=place))

@@ -30,12 +30,14 @@ class JointStatus(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Detection:
-    """A person that the detector found."""
+    """A person that the detector found, or whom the tracker expects."""
 
     box_px: np.ndarray
     """(4,) x0, y0, x1, y1 around the person's keypoints, image pixels."""
     score: float
     """In [0, 1]."""
+    followed: bool = False
+    """Whether the box is where the tracker expects the person."""
 
 
 @dataclass(frozen=True)

@@ -111,8 +111,9 @@ class VideoEstimator:
         # Follow
         expected = self._followable(stamp_ns, image.shape[1::-1])
         if expected:
-            places = [Detection(skeleton.box_px, FOLLOWED_SCORE) for skeleton in expected]
-            estimate = self.estimator.estimate(image, camera, up, depth, places + self._new())
+            followed = [Detection(skeleton.box_px, FOLLOWED_SCORE, True) for skeleton in expected]
+            places = followed + self._new()
+            estimate = self.estimator.estimate(image, camera, up, depth, places)
             if self._are_found(expected, estimate.persons):
                 self._followed += 1
                 is_due = self._followed >= self.estimator.config.detector.every

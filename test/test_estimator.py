@@ -158,6 +158,27 @@ def test_batch_asks_the_network_once_and_keeps_to_given_places(estimator, monkey
     assert "detect" not in followed.seconds
 
 
+@pytest.mark.parametrize(
+    ("second_look", "followed", "looks"),
+    [(0.6, False, 2), (0.6, True, 1), (1.0, True, 2), (0.0, False, 1)],
+)
+def test_second_look_is_for_those_who_were_detected(
+    estimator, monkeypatch, second_look, followed, looks
+):
+    (image,) = frames([80])
+    box = estimator.estimate(image).persons[0].skeleton_2d.box_px
+    wide = box + np.array([-60.0, 0, 60, 0])  # the keypoints fill less than half of it
+    asked = []
+    find = estimator.network.find
+    monkeypatch.setattr(
+        estimator.network, "find", lambda *given: asked.append(given[2]) or find(*given)
+    )
+    config = dataclasses.replace(estimator.config, second_look=second_look)
+    monkeypatch.setattr(estimator, "config", config)
+    estimate = estimator.estimate(image, detections=[Detection(wide, 0.9, followed)])
+    assert len(estimate.persons) == 1 and asked == [False, True][:looks]
+
+
 def test_batch_of_nothing_is_nothing(estimator):
     assert estimator.estimate_batch([]) == []
 

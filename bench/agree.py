@@ -31,11 +31,16 @@ from lifting_ros.types import Detection
 CROPS = 8
 
 LIMITS = {
-    "float32": {"keypoints px": 0.05, "confidence": 0.01, "maps": 0.005},
-    "bf16": {"keypoints px": 0.5, "confidence": 0.02, "maps": 0.05},
+    "float32": {
+        "keypoints px": 0.05,
+        "keypoints px, median": 0.02,
+        "confidence": 0.01,
+        "maps": 0.005,
+    },
+    "bf16": {"keypoints px": 3.0, "keypoints px, median": 0.3, "confidence": 0.02, "maps": 0.05},
 }
 """Largest differences that pass, by precision. Convolutions on GPUs round to 10 bits (TF32) even in
-float32."""
+float32. In bfloat16 one keypoint of a hundred moves by 2 to 3 px of the crop."""
 
 BOX_LIMIT_PX = 1.0
 
@@ -53,7 +58,8 @@ def network_row(device: str, weights: str, dtype: str, images: Sequence[np.ndarr
     """Differences of the keypoints, in the same places."""
     expected = estimator_on("cpu", weights, "float32")
     found = estimator_on(device, weights, dtype)
-    gaps = []
+    keypoint_gaps = []
+    confidence_gaps = []
     for image in images:
         places = expected.detector.detect(image)
         boxes = [place.box_px for place in places]
@@ -67,13 +73,16 @@ def network_row(device: str, weights: str, dtype: str, images: Sequence[np.ndarr
         for ours, theirs in pairs:
             seen = theirs.confidence > expected.config.min_keypoint_confidence
             distance = np.linalg.norm(ours.keypoints_px - theirs.keypoints_px, axis=-1)
-            gap = np.abs(ours.confidence - theirs.confidence)
-            gaps.append([distance[seen].max(initial=0.0), gap.max()])
+            keypoint_gaps.extend(distance[seen])
+            confidence_gaps.extend(np.abs(ours.confidence - theirs.confidence))
 
-    if not gaps:
+    if not confidence_gaps:
         raise RuntimeError("nobody was detected in the clip")
-    keypoints, confidence = np.max(gaps, axis=0)
-    return {"keypoints px": float(keypoints), "confidence": float(confidence)}
+    return {
+        "keypoints px": float(np.max(keypoint_gaps, initial=0.0)),
+        "keypoints px, median": float(np.median(keypoint_gaps or [0.0])),
+        "confidence": float(np.max(confidence_gaps)),
+    }
 
 
 def detector_row(device: str, images: Sequence[np.ndarray]) -> Row:

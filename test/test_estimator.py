@@ -22,7 +22,7 @@ from lifting_ros.estimator import (
     PoseEstimator,
     claim_once,
     drop_outside,
-    drop_repeated,
+    most_shared,
     network_and_detector,
     widen,
 )
@@ -330,12 +330,13 @@ def make_skeleton(shift: float, score: float) -> Skeleton2D:
     return Skeleton2D(points, np.ones(14), np.tile(np.eye(2), (14, 1, 1)), box, score)
 
 
-def test_a_person_found_twice_counts_once_and_the_better_stays():
-    kept = drop_repeated([make_skeleton(0, 0.4), make_skeleton(3, 0.9), make_skeleton(300, 0.5)])
-    assert [s.score for s in kept] == [0.9, 0.5]
+def test_who_is_found_twice_shares_all_keypoints():
+    near, far = make_skeleton(3, 0.9), make_skeleton(300, 0.5)
+    assert most_shared(make_skeleton(0, 0.4), [far, near]) == 1
+    assert most_shared(far, [near]) == most_shared(far, []) == 0
 
 
-def test_a_person_found_with_sides_swapped_counts_once():
+def test_sides_are_not_told_apart():
     skeleton = make_skeleton(0, 0.4)
     swapped = Skeleton2D(
         skeleton.keypoints_px[list(KEYPOINT_FLIP)],
@@ -344,7 +345,7 @@ def test_a_person_found_with_sides_swapped_counts_once():
         skeleton.box_px,
         0.9,
     )
-    assert len(drop_repeated([skeleton, swapped])) == 1
+    assert most_shared(skeleton, [swapped]) == 1
 
 
 def test_confident_keypoints_decide_who_is_found_twice():
@@ -352,13 +353,81 @@ def test_confident_keypoints_decide_who_is_found_twice():
     guessed; nine guessed ones are not."""
     skeleton, other = make_skeleton(0, 0.9), make_skeleton(0, 0.4)
     other.keypoints_px[5:] += 500
-    for sure, kept in ((slice(0, 5), 1), (slice(5, 14), 2)):
+    for sure, same in ((slice(0, 5), True), (slice(5, 14), False)):
         confidence = np.full(14, 0.05)
         confidence[sure] = 0.9
-        assert (
-            len(drop_repeated([skeleton, dataclasses.replace(other, confidence=confidence)]))
-            == kept
-        )
+        guessed = dataclasses.replace(other, confidence=confidence)
+        assert (most_shared(guessed, [skeleton]) > 0.5) == same
+
+
+class TwoPeople:
+    """A network that finds the person on the left in every crop, and the other one where the left
+    one is hidden, which is grey; the other one's own crop has both."""
+
+    LEFT_PX, RIGHT_PX = np.array([200.0, 200]), np.array([340.0, 200])
+
+    def __init__(self, scores: dict[str, float], shared: int = 14):
+        self.scores = scores
+        self.shared = shared
+        """Number of keypoints of the left one that the right crop gets wrong."""
+        self.asked = 0
+        self.figure = np.random.default_rng(0).uniform(-60, 60, (14, 2))
+
+    def person_at(self, middle: np.ndarray, presence: float) -> FoundKeypoints:
+        covariance = np.tile(np.eye(2), (14, 1, 1))
+        return FoundKeypoints(self.figure + middle, np.ones(14), covariance, np.full(14, presence))
+
+    def find(self, images, boxes_px, mirrored=False):
+        self.asked += 1
+        return [self.find_one(image, box) for image, box in zip(images, boxes_px, strict=True)]
+
+    def find_one(self, image, box):
+        if (box[0] + box[2]) / 2 < 270:
+            return self.person_at(self.LEFT_PX, self.scores["left"])
+        is_hidden = (image[200, 200] != 0).any()
+        if is_hidden:
+            return self.person_at(self.RIGHT_PX, self.scores["behind"])
+        right = self.person_at(self.RIGHT_PX, self.scores["right"])
+        right.keypoints_px[: self.shared] = self.figure[: self.shared] + self.LEFT_PX
+        return right
+
+
+def found_of_two(estimator, monkeypatch, network) -> list[Skeleton2D]:
+    """The skeletons in an image of two people, on a black ground with one bright corner."""
+    image = np.zeros((400, 640, 3), np.uint8)
+    image[:50, :100] = 255
+    box = np.array([-60.0, -60, 60, 60])
+    boxes = [box + np.tile(middle, 2) for middle in (network.LEFT_PX, network.RIGHT_PX)]
+    monkeypatch.setattr(estimator, "network", network)
+    monkeypatch.setattr(
+        estimator, "score_person", lambda detection, found: float(found.presence[0])
+    )
+    return estimator.find_keypoints(image, [Detection(box, 0.9) for box in boxes])
+
+
+@pytest.mark.parametrize("shared", [14, 6, 3])
+def test_who_is_behind_somebody_is_looked_for_again(estimator, monkeypatch, shared):
+    """Whether all keypoints are the other one's, or some."""
+    network = TwoPeople({"left": 0.99, "right": 0.9, "behind": 0.95}, shared)
+    left, right = found_of_two(estimator, monkeypatch, network)
+    np.testing.assert_allclose(left.keypoints_px, network.figure + network.LEFT_PX)
+    np.testing.assert_allclose(right.keypoints_px, network.figure + network.RIGHT_PX)
+    assert (left.score, right.score) == (0.99, 0.95)
+
+
+@pytest.mark.parametrize(("shared", "count"), [(14, 1), (6, 2), (0, 2)])
+def test_the_first_look_stays_where_nobody_is_behind(estimator, monkeypatch, shared, count):
+    """Unless it found the other one again."""
+    network = TwoPeople({"left": 0.99, "right": 0.9, "behind": 0.1}, shared)
+    found = found_of_two(estimator, monkeypatch, network)
+    assert [skeleton.score for skeleton in found] == [0.99, 0.9][:count]
+
+
+def test_people_apart_are_looked_at_once(estimator, monkeypatch):
+    network = TwoPeople({"left": 0.99, "right": 0.9, "behind": 0.1}, shared=0)
+    monkeypatch.setattr(module, "overlaps", lambda box, boxes: np.ones(len(boxes)))
+    found_of_two(estimator, monkeypatch, network)
+    assert network.asked == 1
 
 
 def test_a_place_is_the_keypoint_of_one_person_alone():

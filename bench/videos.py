@@ -221,7 +221,7 @@ def main() -> int:
             found, detected = find_in_stream(estimator, video, args.most)
         else:
             found = [
-                estimator.find_keypoints(image, estimator.detector.detect(image))
+                estimator.find_keypoints(image, estimator.detect(image))
                 for image in frames(video, args.most)
             ]
             detected = len(found)

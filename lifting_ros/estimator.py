@@ -28,6 +28,7 @@ from lifting_ros.detection.detector import DetectorConfig, box_of_keypoints, ove
 from lifting_ros.errors import LiftingError
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import sha256_of
+from lifting_ros.keypoints import denoise
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.lifters import METHODS, WEIGHTS, make_lifter, weights_of
 from lifting_ros.lifting.request import UP, Depths, Keypoints
@@ -198,8 +199,8 @@ class Estimate:
 
     persons: tuple[Person, ...]
     seconds: dict[str, float]
-    """Wall time of each step: detect, network, lift. Of a batch, the network's is divided by the
-    number of images."""
+    """Wall time of each step: detect, network (with what takes noise away), lift. Of a batch, the
+    network's is divided by the number of images."""
     detected: bool = True
     """Whether the detector ran; False: the persons were looked for in given places alone."""
     rejected: tuple[Skeleton2D, ...] = ()
@@ -403,6 +404,7 @@ class PoseEstimator(KeypointLifter):
         self.depth_cue = make_depth_cue(weights, config.lifting)
         self.doubt_border = make_border_doubt(weights)
         self.weights_sha256 = sha256_of(weights)
+        denoise.warm_up()
 
     def retune(self, config: EstimatorConfig) -> None:
         """As `KeypointLifter.retune`, for the detector too."""
@@ -460,9 +462,14 @@ class PoseEstimator(KeypointLifter):
             check_image(image)
         clocks = [Clock() for _ in images]
 
+        # Noise
+        start = time.perf_counter()
+        clear = [denoise.without_noise(image) for image in images]
+        clear_s = time.perf_counter() - start
+
         # Persons
         places: list[Sequence[Detection]] = []
-        for image, known, clock in zip(images, given, clocks):
+        for image, known, clock in zip(clear, given, clocks):
             clock.restart()
             if known is None:
                 places.append(self.detector.detect(image))
@@ -472,9 +479,9 @@ class PoseEstimator(KeypointLifter):
 
         # Keypoints
         start = time.perf_counter()
-        found = self._find_all(images, places)
+        found = self._find_all(clear, places)
         skeletons = [self._certain(of_image) for of_image in found]
-        share_s = (time.perf_counter() - start) / max(count, 1)
+        share_s = (clear_s + time.perf_counter() - start) / max(count, 1)
 
         # Joints
         estimates = []
@@ -496,10 +503,11 @@ class PoseEstimator(KeypointLifter):
         INVALID. ImageError as in `estimate`."""
         check_image(image)
         clock = Clock()
-        detections = self.detector.detect(image)
+        clear = denoise.without_noise(image)
+        detections = self.detector.detect(clear)
         clock.mark("detect")
 
-        (found,) = self._find_all([image], [detections])
+        (found,) = self._find_all([clear], [detections])
         skeletons = self._certain(found)
         clock.mark("network")
 
@@ -507,6 +515,10 @@ class PoseEstimator(KeypointLifter):
         unused = np.zeros((len(skeletons), KEYPOINT_COUNT))
         persons = _persons(claim_once(skeletons), nothing, unused, metric=False)
         return Estimate(tuple(persons), clock.seconds, rejected=_others(found, skeletons))
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        """Where the detector finds persons in an image (H, W, 3) uint8 RGB, best first."""
+        return self.detector.detect(denoise.without_noise(image))
 
     def find_keypoints(
         self, image: np.ndarray, detections: Sequence[Detection]
@@ -517,13 +529,13 @@ class PoseEstimator(KeypointLifter):
         keypoints. The second crop's result always wins; keeping the more confident of the two kept
         more false alarms.
         """
-        (found,) = self._find_all([image], [detections])
+        (found,) = self._find_all([denoise.without_noise(image)], [detections])
         return claim_once(self._certain(found))
 
     def _find_all(
         self, images: Sequence[np.ndarray], detections: Sequence[Sequence[Detection]]
     ) -> list[list[Skeleton2D]]:
-        """The skeleton of every detection of each image, with its score."""
+        """The skeleton of every detection of each image (without noise), with its score."""
         looks = []
         for number, places in enumerate(detections):
             looks += [_Look(number, images[number], detection) for detection in places]
@@ -544,7 +556,8 @@ class PoseEstimator(KeypointLifter):
         self, image: np.ndarray, detections: Sequence[Detection]
     ) -> list[tuple[FoundKeypoints, Detection]]:
         """The keypoints of each detection, and the detection with the box that was cropped last."""
-        looks = [_Look(0, image, detection) for detection in detections]
+        clear = denoise.without_noise(image)
+        looks = [_Look(0, clear, detection) for detection in detections]
         return [(found, look.detection) for found, look in self._look(looks)]
 
     def _look(self, looks: Sequence[_Look]) -> list[tuple[FoundKeypoints, _Look]]:

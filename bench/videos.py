@@ -242,7 +242,7 @@ def main() -> int:
             found, figures = find_in_stream(estimator, video, args.most)
         else:
             found = [
-                estimator.find_keypoints(image, estimator.detector.detect(image))
+                estimator.find_keypoints(image, estimator.detect(image))
                 for image in frames(video, args.most)
             ]
             figures = {"detected": len(found)}

@@ -29,6 +29,7 @@ from lifting_ros.detection.detector import DetectorConfig, box_of_keypoints, ove
 from lifting_ros.errors import LiftingError
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import sha256_of
+from lifting_ros.keypoints.denoise import without_noise
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.lifters import METHODS, WEIGHTS, make_lifter, weights_of
 from lifting_ros.lifting.request import UP, Depths, Keypoints
@@ -204,8 +205,8 @@ class Estimate:
 
     persons: tuple[Person, ...]
     seconds: dict[str, float]
-    """Wall time of each step: detect, network, lift. Of a batch, the network's is divided by the
-    number of images."""
+    """Wall time of each step: detect, network (with what takes noise away), lift. Of a batch, the
+    network's is divided by the number of images."""
     detected: bool = True
     """Whether the detector ran; False: the persons were looked for in given places alone."""
     rejected: tuple[Skeleton2D, ...] = ()
@@ -412,9 +413,9 @@ class PoseEstimator(KeypointLifter):
         self._detecting = threading.Lock()
 
     def detect(self, image: np.ndarray) -> list[Detection]:
-        """What the detector finds, best first; image as in `estimate`. Threads take turns."""
-        with self._detecting:
-            return self.detector.detect(image)
+        """Where the detector finds persons, best first; image as in `estimate`. Threads take
+        turns."""
+        return self._detect(without_noise(image))
 
     def retune(self, config: EstimatorConfig) -> None:
         """As `KeypointLifter.retune`, for the detector too."""
@@ -472,21 +473,26 @@ class PoseEstimator(KeypointLifter):
             check_image(image)
         clocks = [Clock() for _ in images]
 
+        # Noise
+        start = time.perf_counter()
+        clear = [without_noise(image) for image in images]
+        clear_s = time.perf_counter() - start
+
         # Persons
         places: list[Sequence[Detection]] = []
-        for image, known, clock in zip(images, given, clocks):
+        for image, known, clock in zip(clear, given, clocks):
             clock.restart()
             if known is None:
-                places.append(self.detect(image))
+                places.append(self._detect(image))
                 clock.mark("detect")
             else:
                 places.append(known)
 
         # Keypoints
         start = time.perf_counter()
-        found = self._find_all(images, places)
-        skeletons = [self._certain(image, of_image) for image, of_image in zip(images, found)]
-        share_s = (time.perf_counter() - start) / max(count, 1)
+        found = self._find_all(clear, places)
+        skeletons = [self._certain(image, of_image) for image, of_image in zip(clear, found)]
+        share_s = (clear_s + time.perf_counter() - start) / max(count, 1)
 
         # Joints
         estimates = []
@@ -508,11 +514,12 @@ class PoseEstimator(KeypointLifter):
         INVALID. ImageError as in `estimate`."""
         check_image(image)
         clock = Clock()
-        detections = self.detect(image)
+        clear = without_noise(image)
+        detections = self._detect(clear)
         clock.mark("detect")
 
-        (found,) = self._find_all([image], [detections])
-        skeletons = self._certain(image, found)
+        (found,) = self._find_all([clear], [detections])
+        skeletons = self._certain(clear, found)
         clock.mark("network")
 
         nothing = LiftedPoses.invalid(len(skeletons), self.config.lifting.modes)
@@ -530,13 +537,18 @@ class PoseEstimator(KeypointLifter):
         more false alarms. Where they are partly somebody else's, the others are hidden in the image
         and the crop is looked at again.
         """
-        (found,) = self._find_all([image], [detections])
-        return claim_once(self._certain(image, found))
+        clear = without_noise(image)
+        (found,) = self._find_all([clear], [detections])
+        return claim_once(self._certain(clear, found))
+
+    def _detect(self, clear: np.ndarray) -> list[Detection]:
+        with self._detecting:
+            return self.detector.detect(clear)
 
     def _find_all(
         self, images: Sequence[np.ndarray], detections: Sequence[Sequence[Detection]]
     ) -> list[list[_Answer]]:
-        """The skeleton of every detection of each image, with its score."""
+        """The skeleton of every detection of each image (without noise), with its score."""
         looks = []
         for number, places in enumerate(detections):
             looks += [_Look(number, images[number], detection) for detection in places]
@@ -582,7 +594,8 @@ class PoseEstimator(KeypointLifter):
         self, image: np.ndarray, detections: Sequence[Detection]
     ) -> list[tuple[FoundKeypoints, Detection]]:
         """The keypoints of each detection, and the detection with the box that was cropped last."""
-        looks = [_Look(0, image, detection) for detection in detections]
+        clear = without_noise(image)
+        looks = [_Look(0, clear, detection) for detection in detections]
         return [(found, look.detection) for found, look in self._look(looks)]
 
     def _look(self, looks: Sequence[_Look]) -> list[tuple[FoundKeypoints, _Look]]:

@@ -460,8 +460,30 @@ def test_every_way_to_persons_lets_them_claim_once(estimator, monkeypatch):
     monkeypatch.setattr(module, "claim_once", lambda found: crossed.append(len(found)) or found)
     estimator.estimate(image)
     estimator.estimate_2d(image)
-    estimator.find_keypoints(image, estimator.detector.detect(image))
+    estimator.find_keypoints(image, estimator.detect(image))
     assert crossed == [1, 1, 1]
+
+
+def test_every_way_to_persons_takes_noise_away(estimator, monkeypatch):
+    clear, noisy = frames([80, 150])
+    places = estimator.detect(clear)
+    expected = [skeleton.keypoints_px for skeleton in estimator.find_keypoints(clear, places)]
+    assert len(expected) == 1
+
+    monkeypatch.setattr(module, "without_noise", lambda image: clear)
+    seen = [estimator.detect(noisy)[0].box_px, estimator.look(noisy, places)[0][0].keypoints_px]
+    np.testing.assert_array_equal(seen[0], places[0].box_px)
+    np.testing.assert_array_equal(seen[1], expected[0])
+    np.testing.assert_array_equal(
+        estimator.find_keypoints(noisy, places)[0].keypoints_px, expected[0]
+    )
+    for estimate in (
+        estimator.estimate_2d(noisy),
+        estimator.estimate(noisy),
+        estimator.estimate(noisy, detections=places),
+    ):
+        (person,) = estimate.persons
+        np.testing.assert_array_equal(person.skeleton_2d.keypoints_px, expected[0])
 
 
 def test_weights_are_a_name_or_a_file():

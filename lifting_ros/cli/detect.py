@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     skeletons = []
     for number, path in enumerate(Progress(args.images, desc="detecting", unit="image", delay=2)):
         image = read_image(path)
-        found = estimator.find_keypoints(image, estimator.detector.detect(image))
+        found = estimator.find_keypoints(image, estimator.detect(image))
         image_index += [number] * len(found)
         skeletons += found
 

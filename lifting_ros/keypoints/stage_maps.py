@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lifting_ros.keypoints.crop import crop_around, cut
+from lifting_ros.keypoints.denoise import without_noise
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +50,7 @@ class StageInspector:
         """
         from lifting_ros.keypoints.inference import to_input
 
-        crop = cut(image, crop_around(box_px, self._runner.config.input_px))
+        crop = cut(without_noise(image), crop_around(box_px, self._runner.config.input_px))
         output = self._runner(to_input(crop[None]))
 
         belief = []

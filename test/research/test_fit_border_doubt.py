@@ -128,7 +128,9 @@ class Sees:
     def __init__(self, score: float = 0.9):
         self.score = score
         self.config = SimpleNamespace(min_person_score=0.8)
-        self.detector = SimpleNamespace(detect=lambda image: [])
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        return []
 
     def score_person(self, detection: float, found: FoundKeypoints) -> float:
         return detection

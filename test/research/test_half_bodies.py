@@ -37,7 +37,9 @@ class Finds:
     def __init__(self, legs: int, whole: float = 1.0):
         self.legs, self.whole = legs, whole
         self.config = SimpleNamespace(min_keypoint_confidence=0.15)
-        self.detector = SimpleNamespace(detect=lambda image: [])
+
+    def detect(self, image: np.ndarray) -> list:
+        return []
 
     def find_keypoints(self, image: np.ndarray, detections: list) -> list[Skeleton2D]:
         confidence = np.full(14, self.whole)

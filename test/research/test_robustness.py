@@ -165,9 +165,7 @@ def test_table_has_conditions_as_rows_and_sets_as_columns(monkeypatch):
     monkeypatch.setattr(robustness, "photo_sets_in", lambda root: ["street"])
     monkeypatch.setattr(robustness, "read_photo_set", lambda root, name: photos)
     person = SimpleNamespace(keypoints_px=keypoints[:, :2], box_px=keypoint_box(keypoints))
-    estimator = SimpleNamespace(
-        detector=SimpleNamespace(detect=lambda image: []), find_keypoints=lambda image, _: [person]
-    )
+    estimator = SimpleNamespace(detect=lambda image: [], find_keypoints=lambda image, _: [person])
     table = robustness.robustness_table(estimator, robustness.Path("data"))
     assert list(table) == list(CONDITIONS)
     for name, row in table.items():
@@ -192,7 +190,7 @@ def test_table_is_repeatable_and_photographs_are_independent(
     monkeypatch.setattr(robustness, "photo_sets_in", lambda root: ["street"])
     monkeypatch.setattr(robustness, "read_photo_set", lambda root, name: photos)
     estimator = SimpleNamespace(
-        detector=SimpleNamespace(detect=lambda image: []),
+        detect=lambda image: [],
         find_keypoints=lambda image, _: seen.append(image) or [],
     )
     for seed in (0, 0, 1):

@@ -74,7 +74,7 @@ def measure_errors(
     rows = []
     shown = Progress(images, desc="errors of keypoints", unit="picture")
     for image, true in zip(shown, true_px):
-        found = estimator.find_keypoints(image, estimator.detector.detect(image))
+        found = estimator.find_keypoints(image, estimator.detect(image))
         answer = answer_to(true, found)
         if answer is not None:
             rows.append(_errors_of(answer, true))

@@ -179,7 +179,7 @@ def find_skeletons(
     image: np.ndarray,
 ) -> list[Skeleton2D]:
     """The skeletons that the whole 2D side finds in an image (H, W, 3) uint8 RGB."""
-    detections = estimator.detector.detect(image)
+    detections = estimator.detect(image)
     return estimator.find_keypoints(image, detections)
 
 
@@ -253,7 +253,7 @@ def crowded(
         box = keypoint_box(photos.keypoints[row])
         area = crop_around(box, estimator.network.config.input_px)
 
-        detections = estimator.detector.detect(photos.image(row))
+        detections = estimator.detect(photos.image(row))
         sure = [one.box_px for one in detections if one.score >= SURE_OF_OTHERS]
         boxes = np.array(sure).reshape(-1, 4)
         others = boxes[overlaps(box, boxes) < _SAME_PERSON]

@@ -62,7 +62,7 @@ class Labeller:
 
         image: (H, W, 3) uint8 RGB; number: its index, which is kept.
         """
-        people = self._estimator.find_keypoints(image, self._estimator.detector.detect(image))
+        people = self._estimator.find_keypoints(image, self._estimator.detect(image))
         return self.label_people(image, number, camera, people)
 
     def label_people(

@@ -169,7 +169,7 @@ def _answer_to(
     it was cropped around; None where the person is not found."""
     answers = []
     boxes = []
-    for found, detection in estimator.look(image, estimator.detector.detect(image)):
+    for found, detection in estimator.look(image, estimator.detect(image)):
         if estimator.score_person(detection.score, found) < estimator.config.min_person_score:
             continue
 

@@ -257,7 +257,7 @@ def collect(estimator: PoseEstimator, pictures: Iterable[Picture]) -> Rows:
     for number, picture in enumerate(pictures):
         kind.append(picture.kind)
         photograph.append(picture.photograph)
-        detections = estimator.detector.detect(picture.image)
+        detections = estimator.detect(picture.image)
         for found, detection in estimator.look(picture.image, detections):
             if picture.persons and not any(shows(found, one) for one in picture.persons):
                 continue

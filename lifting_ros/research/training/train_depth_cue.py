@@ -179,7 +179,7 @@ def collect(estimator: PoseEstimator, people: Path, most: int) -> CueRows:
     ):
         camera = Camera(matrix.astype(float))
         true_px = camera.project(joints_m[_JOINT].astype(float))
-        found = estimator.find_keypoints(image, estimator.detector.detect(image))
+        found = estimator.find_keypoints(image, estimator.detect(image))
         answer = answer_to(true_px, found)
         if answer is not None:
             row = row_of(estimator, answer, joints_m.astype(float), camera, up.astype(float))

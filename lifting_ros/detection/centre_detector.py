@@ -9,7 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from lifting_ros.detection.detector import DetectorConfig, keypoint_boxes, suppress
+from lifting_ros.detection.detector import (
+    LONG_SIDE_PX,
+    DetectorConfig,
+    keypoint_boxes,
+    suppress,
+)
 from lifting_ros.keypoints.resize import resized
 from lifting_ros.types import Detection
 
@@ -74,10 +79,10 @@ class CentreDetector(ABC):
         """Boxes (N, 4) of whole persons with their clothes, cut to the image, and scores (N,),
         each person once, best first."""
         config = self.config
-        boxes, scores = self._find_at(image, config.long_side_px)
-        if 0 < config.coarse_share < 1:
-            coarse_px = round(config.coarse_share * config.long_side_px)
-            more_boxes, more_scores = self._find_at(image, max(coarse_px, 1))
+        long_side_px = config.long_side_px or LONG_SIDE_PX
+        boxes, scores = self._find_at(image, long_side_px)
+        if 0 < config.coarse_px < long_side_px:
+            more_boxes, more_scores = self._find_at(image, config.coarse_px)
             boxes = np.concatenate([boxes, more_boxes])
             scores = np.concatenate([scores, more_scores])
 

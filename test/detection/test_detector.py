@@ -22,7 +22,7 @@ from lifting_ros.io.checkpoint import CheckpointError, load_tensors, save_tensor
 from lifting_ros.keypoints.trunk import STRIDE
 
 SHIPPED = WEIGHTS / "detector.safetensors"
-ONE_SIZE = {"coarse_share": 0.0}
+ONE_SIZE = {"long_side_px": 320, "coarse_px": 0}
 STEM_BIAS = "backbone.stem.bias"
 LONG_SIDE = 320
 WIDE = (320, 256)
@@ -144,7 +144,7 @@ def test_persons_come_best_first_and_a_limit_keeps_the_best():
 def test_input_is_as_long_as_asked_for_and_padded(long_side, seen):
     said = Said()
     image = np.full((720, 1280, 3), (255, 0, 51), np.uint8)
-    Detector(said, DetectorConfig(long_side_px=long_side, coarse_share=0)).detect(image)
+    Detector(said, DetectorConfig(long_side_px=long_side, coarse_px=0)).detect(image)
     assert tuple(said.image.shape) == (1, 3, *seen)
 
     rows = long_side * 720 // 1280
@@ -319,7 +319,8 @@ def test_image_is_seen_at_two_sizes():
     coarse = Said((tuple(half[0]), 2.5), (tuple(half[1]), 1.0))
     network = SaidAtEachSize(fine, coarse, LONG_SIDE)
 
-    found = Detector(network, DetectorConfig()).detect(blank(WIDE))
+    two_sizes = DetectorConfig(long_side_px=LONG_SIDE, coarse_px=LONG_SIDE // 2)
+    found = Detector(network, two_sizes).detect(blank(WIDE))
     expected = [both, small, large]
     for person, box in zip(found, expected, strict=True):
         np.testing.assert_allclose(person.box_px, inset(np.array(box)), atol=1e-3)

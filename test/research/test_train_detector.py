@@ -54,7 +54,7 @@ class Said(torch.nn.Module):
 
 
 def test_detector_reads_the_boxes_that_targets_were_made_of():
-    config = DetectorConfig(long_side_px=192, coarse_share=0, min_side_px=0)
+    config = DetectorConfig(long_side_px=192, coarse_px=0, min_side_px=0)
     detector = Detector(Said(perfect_maps([picture()])), config)
     boxes, scores = detector.find_persons(picture().image)
     order = boxes[:, 0].argsort()

@@ -120,7 +120,7 @@ def open_training_montages(
     marks = DetectorConfig(
         score=DOUBT,
         long_side_px=TEACHER_SIDE_PX,
-        coarse_share=0,
+        coarse_px=0,
         overlap=0.6,
     )
     teacher = Detector(copy.deepcopy(published), marks)
@@ -136,7 +136,7 @@ def detector_of(weights: dict[str, Tensor]) -> MultiPose:
 
 def validate(weights: dict[str, Tensor], montages: Montages) -> dict[str, float]:
     """The row of `montage_row` at VALIDATION_SCORE, with one size of the image."""
-    config = DetectorConfig(score=VALIDATION_SCORE, coarse_share=0)
+    config = DetectorConfig(score=VALIDATION_SCORE, long_side_px=SIZES[0][0], coarse_px=0)
     detector = Detector(detector_of(weights), config)
     return montage_row(detector, montages, VALIDATION_MONTAGES)
 

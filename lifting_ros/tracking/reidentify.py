@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lifting_ros.tracking.torso_colours import BIN_COUNT, distance, torso_colours
+from lifting_ros.tracking.torso_colours import BIN_COUNT, Colours, distance, torso_colours
 from lifting_ros.tracking.tracks import Tracks
 from lifting_ros.types import LIMB_COUNT, Person
 
@@ -122,7 +122,7 @@ class Reidentifier:
         image: np.ndarray | None,
     ) -> list[int]:
         """Remember what the frame shows of each person; returns their tracks."""
-        colours = [None] * len(persons)
+        colours: list[Colours | None] = [None] * len(persons)
         if image is not None:
             colours = torso_colours(image, [person.skeleton_2d for person in persons])
 

@@ -392,25 +392,34 @@ class Tracker:
         tracks = self._predict(stamp_ns)
         measured = Measured.of(persons)
 
-        # Assign
-        pair_costs = self._assignment_costs(tracks, measured)
-        gate_cost = cost_at(self.config.gate)
-        rows = assign(pair_costs, gate_cost)
+        rows = self._assign(tracks, measured, persons)
 
         # Start new tracks
         unassigned = rows < 0
         new = np.flatnonzero(unassigned & measured.usable)
         if len(new):
-            order = np.arange(len(new))
-            rows[new] = len(tracks.ids) + order
-            ids = self._next_id + order
+            rows[new] = len(tracks.ids) + np.arange(len(new))
+            ids = self._new_ids([persons[m] for m in new])
             blank = Tracks.blank(ids, stamp_ns)
             tracks = tracks.join(blank)
-            self._next_id += len(new)
 
         # Correct
         tracks = self._correct(tracks, measured, rows, stamp_ns)
         return _Step(stamp_ns, persons, rows, tracks)
+
+    def _assign(
+        self, tracks: Tracks, measured: Measured, persons: tuple[Person, ...]
+    ) -> np.ndarray:
+        """(M,) each person's row of the tracks; -1: none."""
+        pair_costs = self._assignment_costs(tracks, measured)
+        gate_cost = cost_at(self.config.gate)
+        return assign(pair_costs, gate_cost)
+
+    def _new_ids(self, persons: Sequence[Person]) -> np.ndarray:
+        """Ids of the tracks of new persons."""
+        ids = self._next_id + np.arange(len(persons))
+        self._next_id += len(persons)
+        return ids
 
     def _reidentify(self, back: Reidentifier, step: _Step, image: np.ndarray | None) -> _Step:
         """The step without the tracks whose persons have come back in another one."""

@@ -47,6 +47,10 @@ def test_more_cameras_are_better(data, monkeypatch):
     assert errors[1] < errors[0] / 3 and errors[3] < errors[1]
     placed = tables.pop("places of cameras, 5 px noise")
     assert placed["2 cameras"]["rotation deg"] < 2 and placed["2 cameras"]["direction deg"] < 2
+    steady = tables.pop("steadiness, 1 person, 5 px noise")
+    assert set(steady) == {f"{n} cameras{s}" for n in (2, 3, 4) for s in ("", ", smoothed")}
+    plain, smooth = steady["2 cameras"], steady["2 cameras, smoothed"]
+    assert 0 < smooth["shaking mm"] < plain["shaking mm"] and plain["velocity m/s"] > 0
     for title, rows in tables.items():
         for row in rows.values():
             assert row["wrong per 1000"] == 0 and row["missing"] == 0, title

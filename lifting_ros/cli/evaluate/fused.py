@@ -11,6 +11,9 @@ true joints inside the ellipsoids of 50 and 90 %, relative to the root and absol
 added, which is too large where both are triangulated); frames in which somebody is made of
 two people, in 1,000; changes of ids; persons missing and twice there; CPU time of the fusion.
 
+Another table has the shaking of joints from frame to frame (rms of second differences, mm) and the
+mean error of velocities, with and without the smoothing of `lifting_fusion`.
+
 One more table says how well `lifting calibrate-cameras` finds the cameras: median and worst error
 of rotation, direction and distance from the first one, in half as many recordings.
 """

@@ -438,11 +438,11 @@ class Tracker:
     def _ids(self, tracks: Tracks) -> np.ndarray:
         """(T,) the id that each track is published under; 0: none."""
         known = tracks.hits >= self.config.min_hits
-        ids = tracks.ids
-        if self._back is not None:
-            ids = np.array([self._back.id_of(track) for track in ids.tolist()], int)
+        if self._back is None:
+            return tracks.ids * known
 
-        return np.where(known, ids, 0)
+        ids = [self._back.id_of(track) for track in tracks.ids.tolist()]
+        return np.array(ids, int) * known
 
     def _predict(self, stamp_ns: int) -> Tracks:
         """The tracks at a later time, without those that are lost."""
@@ -647,9 +647,8 @@ class Tracker:
         unseen_ns = step.stamp_ns - tracks.seen_ns
         recent = unseen_ns <= 1e9 * config.coast_s
         coasting = (ids > 0) & (unseen_ns > 0) & recent
-        in_view = {person.id for person in persons}
         for row in map(int, np.flatnonzero(coasting)):
-            if int(ids[row]) in in_view:
+            if any(person.id == ids[row] for person in persons):
                 continue  # has come back in another track
 
             last_seen = self._shown[int(tracks.ids[row])]

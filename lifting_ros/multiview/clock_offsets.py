@@ -4,7 +4,8 @@
 With the right offset both cameras agree on where people are. For each of a grid of offsets the
 relative pose of two cameras is estimated anew; its score, the number of keypoints that agree, is
 largest at the right one. The steps of the grid are frames of the second camera, so that all offsets
-are interpolated alike. The vertex of the parabola through the scores around the best is the answer.
+are interpolated alike. The vertex of the parabola through the scores around the best is the answer,
+where both halves of the recording say nearly the same.
 """
 
 from __future__ import annotations
@@ -25,11 +26,14 @@ MOST_TIMES = 300
 COARSE_S = 0.12
 """First step of the grid."""
 
-AROUND = 5
-"""Frames on each side of the best offset that the parabola is fitted to."""
+AROUND_S = 0.17
+"""Offsets on each side of the best one that the parabola is fitted to."""
 
 LEAST_BENT = 5.0
 """Least curvature of the parabola, in its standard deviations: where nobody moves there is none."""
+
+AGREEING_S = 0.08
+"""Largest difference of what the two halves of a recording say."""
 
 
 class _PairOffset(NamedTuple):
@@ -74,7 +78,6 @@ def estimate_clock_offsets(
 
 def _pair_offset(first: CameraStream, second: CameraStream, longest_s: float) -> _PairOffset | None:
     """Offset of the second camera; None where no offset is better than those around it."""
-    config = FusionConfig()
     if len(second.stamps_ns) < 2:
         return None
 
@@ -85,38 +88,70 @@ def _pair_offset(first: CameraStream, second: CameraStream, longest_s: float) ->
         for stamp in first.stamps_ns
         if all(second.at(stamp + way, 0.0) is not None for way in (-reach_ns, reach_ns))
     ]
-    if len(inner) < LEAST_FRAMES:
+    if len(inner) < 2 * LEAST_FRAMES:
         return None
 
     stamps = [inner[index] for index in evenly(len(inner), MOST_TIMES)]
-    stamps_s = (np.array(stamps) - stamps[0]) / 1e9
-    own = tracks_by_time(first, stamps, config)
-    period_ns = float(np.median(np.diff(second.stamps_ns)))
-    scores: dict[int, float] = {}
+    scores = _Scores(first, second, stamps)
+    best = _best(scores, reach_ns)
+    if best is None:
+        return None
 
-    def score(frames: int) -> float:
-        if frames not in scores:
-            there = [stamp + round(frames * period_ns) for stamp in stamps]
-            link = relative_pose(own, tracks_by_time(second, there, config), stamps_s)
-            scores[frames] = 0.0 if link is None else link.score
-        return scores[frames]
+    # Both halves of the recording have to say nearly the same
+    middle = len(stamps) // 2
+    halves = [stamps[:middle], stamps[middle:]]
+    found = [scores.vertex_s(best)]
+    found += [_Scores(first, second, half).vertex_s(best) for half in halves]
+    if not np.ptp(found[1:]) <= AGREEING_S:  # NaN is not
+        return None
 
-    # From coarse to fine
-    most = int(reach_ns / period_ns)
-    stride = max(round(1e9 * COARSE_S / period_ns), 1)
-    best = max(range(-(most // stride) * stride, most + 1, stride), key=score)
+    return _PairOffset(found[0], scores.of(best)) if np.isfinite(found[0]) else None
+
+
+class _Scores:
+    """How well two cameras agree, by the offset in frames of the second one."""
+
+    def __init__(self, first: CameraStream, second: CameraStream, stamps: Sequence[int]):
+        """stamps: times of the first camera, ns."""
+        self._config = FusionConfig()
+        self._second = second
+        self._stamps = stamps
+        self._stamps_s = (np.array(stamps) - stamps[0]) / 1e9
+        self._own = tracks_by_time(first, stamps, self._config)
+        self.period_ns = float(np.median(np.diff(second.stamps_ns)))
+        self._scores: dict[int, float] = {}
+
+    def of(self, frames: int) -> float:
+        """The score of an offset."""
+        if frames not in self._scores:
+            there = [stamp + round(frames * self.period_ns) for stamp in self._stamps]
+            tracks = tracks_by_time(self._second, there, self._config)
+            link = relative_pose(self._own, tracks, self._stamps_s)
+            self._scores[frames] = 0.0 if link is None else link.score
+
+        return self._scores[frames]
+
+    def vertex_s(self, best: int) -> float:
+        """The vertex in seconds of the parabola through the scores around `best`; NaN where they
+        are none."""
+        reach = max(round(1e9 * AROUND_S / self.period_ns), 3)
+        around = np.arange(-reach, reach + 1)
+        values = [self.of(best + int(step)) for step in around]
+        (bend, slope, _), covariance = np.polyfit(around, values, 2, cov=True)
+        is_flat = bend > -LEAST_BENT * np.sqrt(covariance[0, 0])
+        if is_flat or abs(slope) > -2 * bend * reach:
+            return np.nan
+
+        return float((best - slope / (2 * bend)) * self.period_ns / 1e9)
+
+
+def _best(scores: _Scores, reach_ns: int) -> int | None:
+    """The best offset in frames, from coarse to fine; None at the end of what is looked for."""
+    most = int(reach_ns / scores.period_ns)
+    stride = max(round(1e9 * COARSE_S / scores.period_ns), 1)
+    best = max(range(-(most // stride) * stride, most + 1, stride), key=scores.of)
     while stride > 1:
         stride //= 2
-        best = max((best - stride, best, best + stride), key=score)
-    if not score(best) or abs(best) >= most:
-        return None
+        best = max((best - stride, best, best + stride), key=scores.of)
 
-    # The vertex of the parabola, where it is one
-    around = np.arange(-AROUND, AROUND + 1)
-    scored = [score(best + int(step)) for step in around]
-    (bend, slope, _), covariance = np.polyfit(around, scored, 2, cov=True)
-    if bend > -LEAST_BENT * np.sqrt(covariance[0, 0]) or abs(slope) > -2 * bend * AROUND:
-        return None
-
-    frames = best - slope / (2 * bend)
-    return _PairOffset(frames * period_ns / 1e9, score(best))
+    return best if scores.of(best) and abs(best) < most else None

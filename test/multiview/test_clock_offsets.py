@@ -8,6 +8,7 @@ from test_camera_poses import NAMES, stream_of
 
 from lifting_ros.multiview.camera_poses import CameraPosesError
 from lifting_ros.multiview.clock_offsets import estimate_clock_offsets
+from lifting_ros.multiview.timeline import CameraStream
 
 WALK = np.concatenate(
     [
@@ -41,6 +42,16 @@ def test_offsets_of_three_cameras_are_those_from_the_first():
 def test_without_noise_the_offset_is_exact_to_milliseconds():
     found = estimate_clock_offsets(NAMES[:2], streams_of((0.0, 0.1), std_px=0.5), 0.3)
     assert found[1] == pytest.approx(0.1, abs=0.008)
+
+
+def test_clock_that_jumps_is_refused():
+    first, second = streams_of((0.0, 0.0))
+    middle = len(second.stamps_ns) // 2
+    late = second.shifted(250_000_000)
+    jumping = CameraStream([*second._frames[:middle], *late._frames[middle:]])
+    assert estimate_clock_offsets(NAMES[:2], [first, second], 0.4)[1] == pytest.approx(0, abs=0.02)
+    with pytest.raises(CameraPosesError, match="do not determine"):
+        estimate_clock_offsets(NAMES[:2], [first, jumping], 0.4)
 
 
 @pytest.mark.parametrize(

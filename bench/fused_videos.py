@@ -24,9 +24,9 @@ from lifting_ros.io.extrinsics import read_extrinsics
 from lifting_ros.io.pose_table import read_frames
 from lifting_ros.multiview.fuser import SkeletonFuser
 from lifting_ros.multiview.fusion_config import FusionConfig
+from lifting_ros.multiview.reprojection import distances_px
 from lifting_ros.multiview.sighting import CameraFrame, View
 from lifting_ros.multiview.timeline import CameraStream, common_stamps
-from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 
 LEAST_CONFIDENCE = 0.15
 
@@ -40,13 +40,6 @@ def read_stream(poses: Path, calibration: Path, frame: str, places) -> CameraStr
     for one in read_frames(poses):
         stream.add(CameraFrame.of(poses.stem, view, one.stamp_ns, one.persons, pose))
     return stream
-
-
-def distances(joints: np.ndarray, person, view: View) -> np.ndarray:
-    """Distances (K,) in px of joints (17, 3) from the keypoints that a camera found."""
-    in_camera = (joints[list(KEYPOINT_TO_JOINT)] - view.pose[:3, 3]) @ view.pose[:3, :3]
-    apart = view.camera.project(in_camera) - person.skeleton_2d.keypoints_px
-    return np.linalg.norm(apart, axis=1)[person.skeleton_2d.confidence >= LEAST_CONFIDENCE]
 
 
 def measure(streams: list[CameraStream], config: FusionConfig) -> dict[str, dict[str, float]]:
@@ -66,9 +59,13 @@ def measure(streams: list[CameraStream], config: FusionConfig) -> dict[str, dict
                 for other in sources.items():
                     joints = seen[other][1].skeleton_3d.joints_m
                     name = "its own skeleton" if other[0] == camera else "the other's skeleton"
-                    found[f"{camera}, {name}"].append(distances(joints, own, view))
+                    found[f"{camera}, {name}"].append(
+                        distances_px(joints, own.skeleton_2d, view, LEAST_CONFIDENCE)
+                    )
                 joints = person.skeleton_3d.joints_m
-                found[f"{camera}, fused skeleton"].append(distances(joints, own, view))
+                found[f"{camera}, fused skeleton"].append(
+                    distances_px(joints, own.skeleton_2d, view, LEAST_CONFIDENCE)
+                )
 
     rows = {}
     for name, values in sorted(found.items()):

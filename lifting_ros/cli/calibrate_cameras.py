@@ -8,6 +8,9 @@ The optical frame of one camera is the common frame. FILE.yaml has the places of
 for `lifting fuse --extrinsics`; on standard output are their standard deviations, how far joints
 are from the keypoints, and the commands that publish the places on TF.
 
+With --clocks the constant differences of the cameras' clocks are estimated first, and FILE.yaml has
+them as clock_s, which `lifting fuse` takes off the stamps.
+
 Distances are right to a few per cent only: their scale is that of the people's stature, which is
 not measured.
 """
@@ -20,7 +23,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lifting_ros.cli.errors import CommandError
-from lifting_ros.cli.options import add_cameras_of_bag, require_folder_of, require_suffix
+from lifting_ros.cli.options import (
+    add_cameras_of_bag,
+    require_at_least,
+    require_folder_of,
+    require_suffix,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,20 +63,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FRAME",
         help="optical frame of the camera that is the reference (default: the first one)",
     )
+    parser.add_argument(
+        "--clocks",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="the clocks of the cameras differ by a constant of up to S seconds (default 0: not)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     from lifting_ros.io.extrinsics import write_extrinsics
     from lifting_ros.multiview.camera_poses import estimate_camera_poses
+    from lifting_ros.multiview.clock_offsets import estimate_clock_offsets
 
     require_suffix("--out", args.out, ".yaml", ".yml")
     require_folder_of("--out", args.out)
+    require_at_least("--clocks", args.clocks, 0)
     recorded = read_recorded(args)
+    clocks_s = None
+    if args.clocks:
+        clocks_s = estimate_clock_offsets(recorded.names, recorded.streams, args.clocks)
+        pairs = zip(recorded.streams, clocks_s)
+        recorded = recorded._replace(streams=[one.shifted(round(-1e9 * s)) for one, s in pairs])
     found = estimate_camera_poses(recorded.names, recorded.streams)
 
     places = dict(zip(recorded.names[1:], found.poses[1:]))
-    write_extrinsics(args.out, recorded.names[0], places)
-    print_report(args.out, recorded.names, found)
+    clocks = None if clocks_s is None else dict(zip(recorded.names, clocks_s))
+    write_extrinsics(args.out, recorded.names[0], places, clocks)
+    print_report(args.out, recorded.names, found, clocks_s)
     for name, pose in places.items():
         print(publisher(recorded, name, pose))
     return 0
@@ -104,8 +127,9 @@ def print_report(
     out: Path,
     names: Sequence[str],
     found: CameraPoses,
+    clocks_s: np.ndarray | None = None,
 ) -> None:
-    """Print how good the places are."""
+    """Print how good the places are. clocks_s: (C,) of the clocks, where they were estimated."""
     import numpy as np
 
     from lifting_ros.cli.tables import print_table
@@ -118,6 +142,8 @@ def print_report(
             "rotation std deg": float(np.degrees(found.rotation_std_rad[index])),
             "reprojection px": float(found.reprojection_px[index]),
         }
+        if clocks_s is not None:
+            rows[name]["clock s"] = float(clocks_s[index])
     title = f"cameras in {names[0]}, from {found.person_frames} frames of people"
     print_table(title, rows)
     print(f"{found.fitting:.0%} of the keypoints fit; places of the cameras: {out}")

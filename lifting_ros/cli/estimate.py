@@ -22,8 +22,8 @@ video at the times that its container gives. What cannot be read is left out, wi
 counted on standard error.
 
 A bag (a folder, a .mcap or .db3 file) is processed as `lifting bag` does it, with its camera_info
-and stamps, without --overlay, --max-frames, --track and --lifter; OUT.npz is then the table of
-`lifting poses`.
+and stamps, without --overlay, --max-frames, --track, --reidentify and --lifter; OUT.npz
+is then the table of `lifting poses`.
 """
 
 from __future__ import annotations
@@ -108,6 +108,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="follow persons over frames (default: in videos and from devices, not in images)",
     )
+    parser.add_argument(
+        "--reidentify",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="people who come back within S seconds keep their number where brightly coloured"
+        " clothes leave no doubt (default 0: never)",
+    )
     add_lifter(parser)
     add_device(parser)
 
@@ -148,6 +156,7 @@ def check(args: argparse.Namespace) -> None:
         require_suffix("--stages", args.stages, ".png")
         require_folder_of("--stages", args.stages)
     require_at_least("--max-frames", args.max_frames, 0)
+    require_at_least("--reidentify", args.reidentify, 0)
     if args.out.endswith(".mcap"):
         check_ros()
 
@@ -167,6 +176,7 @@ def run_bag(args: argparse.Namespace, models: Models) -> None:
         "--stages": bool(args.stages),
         "--max-frames": bool(args.max_frames),
         "--track": args.track is not None,
+        "--reidentify": bool(args.reidentify),
         "--lifter": args.lifter != "ppca",
     }
     for option, is_given in given.items():
@@ -292,7 +302,8 @@ def estimate_frames(
 
     track = args.track if args.track is not None else not source.images
     lag_s = 0.0 if source.live else SMOOTHING_LAG_S
-    tracker = Tracker(TrackerConfig(enabled=track, lag_s=lag_s))
+    config = TrackerConfig(enabled=track, lag_s=lag_s, reidentify_s=args.reidentify)
+    tracker = Tracker(config)
     video = VideoEstimator(estimator, tracker)
     limit = args.max_frames or None
     total = min(filter(None, (limit, source.count)), default=None)
@@ -319,7 +330,7 @@ def estimate_frames(
                 camera = cameras.of(image, frame.name) if cameras else None
                 estimate = video.estimate(frame.stamp_ns, image, camera)
                 waiting.append((image, estimate.rejected))
-                take(tracker.update(frame.stamp_ns, estimate.persons))
+                take(tracker.update(frame.stamp_ns, estimate.persons, image))
         except KeyboardInterrupt:
             if not source.live:
                 raise

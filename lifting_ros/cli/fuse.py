@@ -11,6 +11,7 @@ the keypoints. The cameras' places come from /tf_static and /tf, or from --extri
     front_optical_frame:               frame_id of the camera's images
       translation: [2.0, 0.0, 1.8]     m, of the optical frame in the common frame
       rotation: [0.5, 0.5, -0.5, -0.5] quaternion x y z w
+      clock_s: 0.0                     s by which its stamps are later; may be left out
 
 The cameras need not be synchronised: each is interpolated to the common times, which are the stamps
 of one of them.
@@ -147,12 +148,17 @@ def read_streams(
     calibration or no place."""
     from lifting_ros.io.bag_cameras import read_cameras
     from lifting_ros.io.bag_poses import read_bag
+    from lifting_ros.io.extrinsics import read_clocks
 
     cameras = read_cameras(args.bag, args.rectified)
+    clocks_s = read_clocks(args.extrinsics) if args.extrinsics else {}
     streams = []
     for topic in choose_topics(args.bag, args.topic):
         frames = read_bag(args.bag, topic).frames
-        streams.append(read_stream(f"{args.bag}: {topic}", frames, cameras, frame, transforms))
+        stream = read_stream(f"{args.bag}: {topic}", frames, cameras, frame, transforms)
+        name = next((one.image_frame_id for one in frames if one.image_frame_id), "")
+        late_ns = round(1e9 * clocks_s.get(name, 0.0))
+        streams.append(stream.shifted(-late_ns) if late_ns else stream)
     return streams
 
 

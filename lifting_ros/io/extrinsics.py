@@ -7,7 +7,8 @@
 
 `frame` is the common frame. Each camera is named after the frame_id of its images; translation (m)
 and rotation (quaternion x, y, z, w) are the pose of its optical frame (x right, y down, z forward)
-in the common frame, as on TF.
+in the common frame, as on TF. A camera may also have `clock_s`, by which its stamps are later than
+those of the others.
 """
 
 from __future__ import annotations
@@ -48,19 +49,37 @@ def read_extrinsics(path: str | Path) -> tuple[str, TransformTree]:
     return frame, tree
 
 
+def read_clocks(path: str | Path) -> dict[str, float]:
+    """Seconds by which the stamps of cameras are later than those of the others, of those that the
+    file gives; errors as in `read_extrinsics`."""
+    read_extrinsics(path)
+    clocks = {}
+    for name, pose in read_yaml(path)["cameras"].items():
+        value = pose.get("clock_s", 0.0)
+        if not _is_number(value) or not np.isfinite(value):
+            raise ConfigError(f"{path}: cameras.{name}.clock_s: expected seconds, got {value!r}")
+        clocks[str(name)] = float(value)
+
+    return clocks
+
+
 def write_extrinsics(
     path: str | Path,
     frame: str,
     poses: Mapping[str, np.ndarray],
+    clocks_s: Mapping[str, float] | None = None,
 ) -> None:
-    """Write what `read_extrinsics` reads, whole or not at all.
+    """Write what `read_extrinsics` and `read_clocks` read, whole or not at all.
 
-    poses: (4, 4) from each optical frame to `frame`, which has to be none of them.
+    poses: (4, 4) from each optical frame to `frame`, which has to be none of them. clocks_s: of the
+    same cameras, by how much later their stamps are.
     """
-    cameras = {}
+    cameras: dict[str, dict[str, Any]] = {}
     for name, pose in poses.items():
         translation, rotation = translation_and_rotation(pose)
         cameras[name] = {"translation": translation, "rotation": rotation}
+        if clocks_s is not None:
+            cameras[name]["clock_s"] = round(float(clocks_s[name]), 4)
 
     values = {"frame": frame, "cameras": cameras}
     text = yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=100)

@@ -92,7 +92,7 @@ def estimate_camera_poses(
     # Pairs of cameras
     config = FusionConfig()
     stamps = _common_times(streams)
-    tracks = [_tracks_by_time(stream, stamps, config) for stream in streams]
+    tracks = [tracks_by_time(stream, stamps, config) for stream in streams]
     stamps_s = (np.array(stamps) - min(stamps, default=0)) / 1e9
     links = _links(tracks, stamps_s)
     poses, skeleton_poses, used = _chained(names, links)
@@ -120,7 +120,7 @@ def _common_times(streams: Sequence[CameraStream]) -> list[int]:
     return [stamps[index] for index in evenly(len(stamps), MOST_TIMES)]
 
 
-def _tracks_by_time(
+def tracks_by_time(
     stream: CameraStream,
     stamps: Sequence[int],
     config: FusionConfig,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from lifting_ros.multiview.fuser import SkeletonFuser
 from lifting_ros.multiview.fusion_config import FusionConfig
 from lifting_ros.multiview.sighting import CameraFrame
+from lifting_ros.multiview.smoother import FusedSmoother
 from lifting_ros.multiview.timeline import CameraStream
 from lifting_ros.types import Person
 
@@ -28,6 +29,10 @@ class FusedFrame(NamedTuple):
     stamp_ns: int
     persons: tuple[Person, ...]
     """In the common frame."""
+    frames: tuple[CameraFrame, ...]
+    """Of the cameras that were used, at that time."""
+    sources: dict[int, dict[str, int]]
+    """As `SkeletonFuser.sources`."""
 
 
 class LiveFusion:
@@ -43,8 +48,10 @@ class LiveFusion:
         config: FusionConfig,
         rate_hz: float,
         delay_s: float,
+        smooth: bool = False,
     ):
         self._fuser = SkeletonFuser(config)
+        self._smoother = FusedSmoother(config.retention_s) if smooth else None
         self._period_ns = RATE_SLACK * 1e9 / rate_hz
         self._delay_ns = round(1e9 * delay_s)
         self._streams: dict[str, CameraStream] = {}
@@ -106,6 +113,12 @@ class LiveFusion:
             return None
 
         self._fused_ns = stamp_ns
-        streams = list(self._streams.values())
-        persons = self._fuser.fuse_streams(streams, stamp_ns)
-        return FusedFrame(stamp_ns, persons)
+        fuser = self._fuser
+        limit_s = fuser.config.max_extrapolation_s
+        near = (stream.at(stamp_ns, limit_s) for stream in self._streams.values())
+        frames = tuple(frame for frame in near if frame is not None)
+        persons = fuser.fuse(stamp_ns, frames)
+        if self._smoother is not None:
+            persons = self._smoother.smooth(stamp_ns, persons, fuser.sources)
+
+        return FusedFrame(stamp_ns, persons, frames, fuser.sources)

@@ -44,6 +44,12 @@ class CameraStream:
         """The last frame; IndexError where there is none."""
         return self._frames[-1]
 
+    def shifted(self, by_ns: int) -> CameraStream:
+        """The same frames with stamps that are later by `by_ns`."""
+        return CameraStream(
+            replace(frame, stamp_ns=frame.stamp_ns + by_ns) for frame in self._frames
+        )
+
     def drop_before(self, stamp_ns: int) -> None:
         """Forget the frames before a time."""
         old = bisect_left(self.stamps_ns, stamp_ns)

@@ -38,6 +38,8 @@ class Answer:
     """`Estimate.rejected` and `TrackedFrame.unseen`."""
     size: tuple[int, int] = (0, 0)
     """Width and height of the image, px."""
+    image: np.ndarray | None = None
+    """(H, W, 3) uint8 RGB; None once the persons are tracked."""
 
     @property
     def stamp_ns(self) -> int:
@@ -123,7 +125,7 @@ class ImageEstimation:
         image = (image_to_rgb if connection.msgtype == IMAGE else compressed_to_rgb)(
             replace(message, header=header), self._brightness
         )
-        answer = Answer(header, (), is_late, size=image.shape[1::-1])
+        answer = Answer(header, (), is_late, size=image.shape[1::-1], image=image)
         camera = usable_camera(
             lambda: self._infos(time_ns, answer.stamp_ns),
             image.shape[1::-1],
@@ -168,13 +170,15 @@ class OfflineTracker:
 
     def add(self, answer: Answer | None) -> None:
         """Add the next image's answer, or None."""
-        self._answers.append(answer)
         is_late = answer is not None and answer.is_late
         self.late += is_late
 
         self._is_tracked.append(answer is not None and not is_late)
         if self._is_tracked[-1]:
-            self._tracked += self._tracker.update(answer.stamp_ns, answer.persons)
+            self._tracked += self._tracker.update(answer.stamp_ns, answer.persons, answer.image)
+        if answer is not None:
+            answer = replace(answer, image=None)
+        self._answers.append(answer)
 
     def end(self) -> list[Answer | None]:
         """All answers, tracked, in the order they were added."""

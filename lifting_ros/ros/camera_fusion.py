@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 from rclpy.lifecycle import LifecycleNode
 from rclpy.time import Time
 from rclpy.timer import Timer
@@ -28,6 +29,8 @@ from lifting_ros.msg import Skeleton2DArray, Skeleton3DArray
 from lifting_ros.multiview.live import FusedFrame, LiveFusion
 from lifting_ros.multiview.sighting import CameraFrame, View
 from lifting_ros.ros.conversions import first_line, persons_to_array_3d
+from lifting_ros.ros.diagnostics import Diagnostics, process_values
+from lifting_ros.ros.fusion_diagnostics import FusionTally
 from lifting_ros.ros.fusion_parameters import FusionNodeConfig, check_fusion
 from lifting_ros.ros.inputs import Channel, stamp_ns
 from lifting_ros.ros.managed_node import ManagedNode
@@ -128,6 +131,8 @@ class FusionNode(ManagedNode):
         self._markers = self.create_lifecycle_publisher(MarkerArray, "~/markers", 10)
         self._warn = Throttle(self._log, lambda: self.config.warn_period_s)
         self._builder = MarkerBuilder(self.config.markers)
+        self._tally = FusionTally()
+        self._diagnostics = Diagnostics(self, self._statuses)
         self._published_s = 0.0
         """Monotonic time of the last answer."""
 
@@ -151,7 +156,7 @@ class FusionNode(ManagedNode):
         """Subscribe."""
         config = self.config
         self._builder.configure(config.markers)
-        self._fusion = LiveFusion(config.fusion, config.rate_hz, config.delay_s)
+        self._fusion = LiveFusion(config.fusion, config.rate_hz, config.delay_s, config.smooth)
         self._cameras = [FusedCamera(self, name, config, self._on_frame) for name in config.cameras]
         self._transforms = TransformListener(self)
         self._transforms.subscribe_if(True)
@@ -199,6 +204,7 @@ class FusionNode(ManagedNode):
         self, camera: FusedCamera, lifted: Skeleton3DArray, flat: Skeleton2DArray
     ) -> None:
         """Add the frame of a camera, or let it wait for its transforms."""
+        self._tally.received(camera.name)
         with self._reporting(camera):
             frame = frame_of(stamp_ns(lifted), lifted, flat)
             camera.waiting.append((time.monotonic(), frame))
@@ -214,7 +220,8 @@ class FusionNode(ManagedNode):
             camera.waiting.clear()
             if self.context.ok():
                 kind = type(error).__name__
-                self._warn(f"{camera.name}: frame failed: {kind}: {first_line(error)}")
+                text = f"frame failed: {kind}: {first_line(error)}"
+                self._drop(camera.name, f"failed ({kind})", text)
 
     def _add_frames(self, camera: FusedCamera) -> None:
         """Add the frames of a camera whose transforms are there, each in its turn.
@@ -230,7 +237,8 @@ class FusionNode(ManagedNode):
                 is_old = now - came_s > _TRANSFORM_S
                 if is_old or len(camera.waiting) > _WITHOUT_TRANSFORM:
                     camera.waiting.popleft()
-                    self._warn(f"{camera.name}: transform: {error}; its skeletons are not used")
+                    text = f"transform: {error}; its skeletons are not used"
+                    self._drop(camera.name, "no transform", text)
                 continue
 
             while camera.waiting.popleft()[1] is not frame:
@@ -240,26 +248,32 @@ class FusionNode(ManagedNode):
 
     def _add(self, frame: CameraFrame) -> None:
         """Add a frame in the common frame, and publish what is due then."""
+        start = time.perf_counter()
         fused = self._fusion.add(frame)
+        seconds = time.perf_counter() - start
         if fused is not None:
             self._publish(fused)
+            age_ns = self.get_clock().now().nanoseconds - fused.stamp_ns
+            self._tally.fused(fused, age_ns / 1e9, seconds)
 
         lag_s = self._fusion.lag_s(frame)
         if lag_s:
             text = f"stamps: {lag_s:.2f} s behind another camera's; its skeletons are not used"
-            self._warn(f"{frame.camera}: {text}")
+            self._drop(frame.camera, "late", text)
 
     def _placed(self, camera: FusedCamera, frame: PoseFrame) -> CameraFrame | None:
         """A frame of a camera in the common frame; None, and a warning, without a calibration.
         TransformError where the place is not known."""
         if camera.info is None:
-            self._warn(f"{camera.name}: camera_info: none received; its skeletons are not used")
+            text = "camera_info: none received; its skeletons are not used"
+            self._drop(camera.name, "no camera_info", text)
             return None
 
         try:
             model = camera_of_info(camera.info, rectified=self.config.rectified)
         except CameraError as error:
-            self._warn(f"{camera.name}: camera_info: {error}; its skeletons are not used")
+            text = f"camera_info: {error}; its skeletons are not used"
+            self._drop(camera.name, "camera_info not usable", text)
             return None
 
         pose = self._lookup(frame.image_frame_id, frame.stamp_ns)
@@ -278,6 +292,19 @@ class FusionNode(ManagedNode):
         if self._markers.get_subscription_count():
             self._builder.configure(self.config.markers)
             self._markers.publish(self._builder.build(fused.persons, header))
+
+    def _drop(self, camera: str, cause: str, text: str) -> None:
+        """Count a frame of a camera that is not used, and warn."""
+        self._tally.dropped(camera, cause)
+        self._warn(f"{camera}: {text}")
+
+    def _statuses(self) -> list[DiagnosticStatus]:
+        cameras = [camera.name for camera in self._cameras]
+        least = self.config.fusion.min_keypoint_confidence
+        status = self._tally.status(self.get_fully_qualified_name()[1:], cameras, least)
+        for key, value in process_values().items():
+            status.values.append(KeyValue(key=key, value=value))
+        return [status]
 
     def _log(self, text: str) -> None:
         if self.context.ok():

@@ -111,11 +111,12 @@ class Part(NamedTuple):
 
 
 class Diagnostics:
-    """Publishes the tally of each part once a second, in one message."""
+    """Publishes statuses once a second, in one message."""
 
-    def __init__(self, node: Node, parts: Sequence[Part]):
+    def __init__(self, node: Node, statuses: Callable[[], Sequence[DiagnosticStatus]]):
+        """statuses: returns those since it was last called."""
         self._node = node
-        self._parts = parts
+        self._statuses = statuses
         overrides = QoSOverridingOptions.with_default_policies()
         self._publisher = node.create_publisher(
             DiagnosticArray, "/diagnostics", 10, qos_overriding_options=overrides
@@ -123,10 +124,15 @@ class Diagnostics:
         self._timer = node.create_timer(PERIOD_S, self._publish, clock=STEADY)
 
     def _publish(self) -> None:
-        process = process_values()
-        message = DiagnosticArray(status=[status_of(part, process) for part in self._parts])
+        message = DiagnosticArray(status=self._statuses())
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
+
+
+def statuses_of(parts: Sequence[Part]) -> list[DiagnosticStatus]:
+    """The status of each part since they were last asked for."""
+    process = process_values()
+    return [status_of(part, process) for part in parts]
 
 
 def status_of(part: Part, process: Mapping[str, str]) -> DiagnosticStatus:

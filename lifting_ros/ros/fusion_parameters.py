@@ -80,6 +80,15 @@ class FusionNodeConfig:
             "range": (0.0, 0.5),
         },
     )
+    smooth: bool = field(
+        default=True,
+        metadata={
+            "description": (
+                "smooth people whom several cameras see over time; false: as fused from each time "
+                "alone"
+            )
+        },
+    )
     warn_period_s: float = field(
         default=5.0,
         metadata={

@@ -25,7 +25,7 @@ from lifting_ros.estimator import (
 )
 from lifting_ros.memory import return_freed_memory
 from lifting_ros.ros.camera_feed import CameraFeed
-from lifting_ros.ros.diagnostics import Diagnostics, Part
+from lifting_ros.ros.diagnostics import Diagnostics, Part, statuses_of
 from lifting_ros.ros.managed_node import FAILURE, ManagedNode
 from lifting_ros.ros.parameters import NodeConfig
 from lifting_ros.ros.preparation import Preparation
@@ -69,7 +69,8 @@ class LiftingNode(ManagedNode):
         self._timer: Timer | None = None
 
         self.feeds = [self._make_feed(camera) for camera in self.parameters.value.cameras]
-        self._diagnostics = Diagnostics(self, [self._part(feed) for feed in self.feeds])
+        parts = [self._part(feed) for feed in self.feeds]
+        self._diagnostics = Diagnostics(self, lambda: statuses_of(parts))
 
     def _make_feed(self, camera: str) -> CameraFeed:
         return CameraFeed(self, camera, lambda: self.parameters.value, self._poll_graph)

@@ -285,7 +285,7 @@ class Worker:
         They are matched by order: two images may have the same stamp.
         """
         try:
-            due = self._tracker.update(stamp, persons)
+            due = self._tracker.update(stamp, persons, pending.image)
         except Exception:
             # The tracker's state is unknown now.
             self._tracker.reset()

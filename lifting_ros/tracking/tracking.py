@@ -40,6 +40,7 @@ from lifting_ros.skeleton import JOINT_COUNT, KEYPOINT_COUNT, ROOT
 from lifting_ros.tracking import kalman
 from lifting_ros.tracking.association import assign, cost_at, costs
 from lifting_ros.tracking.kalman import Motion
+from lifting_ros.tracking.reidentify import Reidentifier
 from lifting_ros.tracking.tracks import (
     Measured,
     Tracks,
@@ -122,6 +123,17 @@ class TrackerConfig:
             "description": "longest time for which a person out of sight keeps its id",
             "unit": "s",
             "range": (0.0, 60.0),
+        },
+    )
+    reidentify_s: float = field(
+        default=0.0,
+        metadata={
+            "description": (
+                "longest time after which a person who comes back gets the same id, where brightly "
+                "coloured clothes leave no doubt; 0: never"
+            ),
+            "unit": "s",
+            "range": (0.0, 86400.0),
         },
     )
     coast_s: float = field(
@@ -251,6 +263,9 @@ class Tracker:
         self._shown: dict[int, Person] = {}
         self._late_ns: list[int] = []
         self._last: _Step | None = None
+        memory_s = self.config.reidentify_s
+        self._back = Reidentifier(memory_s) if memory_s > 0 else None
+        """Says who has come back; None: nobody is looked for."""
         self._counts: deque[_Count] = deque()
         """How many persons the frames of the last SEARCH_S showed."""
 
@@ -272,9 +287,13 @@ class Tracker:
         self._late_ns = [*self._late_ns, stamp_ns] if goes_on else [stamp_ns]
         return len(self._late_ns) < LATE_IN_A_ROW
 
-    def update(self, stamp_ns: int, persons: Sequence[Person]) -> list[TrackedFrame]:
+    def update(
+        self, stamp_ns: int, persons: Sequence[Person], image: np.ndarray | None = None
+    ) -> list[TrackedFrame]:
         """Add the persons of the image of `stamp_ns`; returns the frames that are due, oldest
         first.
+
+        image: (H, W, 3) uint8 RGB, for `reidentify_s` alone; without it nobody comes back.
 
         With lag_s = 0 that is this frame. A stamp that is not later than the last one means that a
         bag has started again: all persons are forgotten, and the waiting frames are returned;
@@ -290,6 +309,8 @@ class Tracker:
             self.reset()
 
         step = self._step(stamp_ns, persons)
+        if self._back is not None:
+            step = self._reidentify(self._back, step, image)
         self._waiting.append(step)
         self._count(step)
         self._stamp_ns = stamp_ns
@@ -371,25 +392,57 @@ class Tracker:
         tracks = self._predict(stamp_ns)
         measured = Measured.of(persons)
 
-        # Assign
-        pair_costs = self._assignment_costs(tracks, measured)
-        gate_cost = cost_at(self.config.gate)
-        rows = assign(pair_costs, gate_cost)
+        rows = self._assign(tracks, measured, persons)
 
         # Start new tracks
         unassigned = rows < 0
         new = np.flatnonzero(unassigned & measured.usable)
         if len(new):
-            order = np.arange(len(new))
-            rows[new] = len(tracks.ids) + order
-            ids = self._next_id + order
+            rows[new] = len(tracks.ids) + np.arange(len(new))
+            ids = self._new_ids([persons[m] for m in new])
             blank = Tracks.blank(ids, stamp_ns)
             tracks = tracks.join(blank)
-            self._next_id += len(new)
 
         # Correct
         tracks = self._correct(tracks, measured, rows, stamp_ns)
         return _Step(stamp_ns, persons, rows, tracks)
+
+    def _assign(
+        self, tracks: Tracks, measured: Measured, persons: tuple[Person, ...]
+    ) -> np.ndarray:
+        """(M,) each person's row of the tracks; -1: none."""
+        pair_costs = self._assignment_costs(tracks, measured)
+        gate_cost = cost_at(self.config.gate)
+        return assign(pair_costs, gate_cost)
+
+    def _new_ids(self, persons: Sequence[Person]) -> np.ndarray:
+        """Ids of the tracks of new persons."""
+        ids = self._next_id + np.arange(len(persons))
+        self._next_id += len(persons)
+        return ids
+
+    def _reidentify(self, back: Reidentifier, step: _Step, image: np.ndarray | None) -> _Step:
+        """The step without the tracks whose persons have come back in another one."""
+        tracks = step.tracks
+        returned = back.update(step.stamp_ns, step.persons, step.rows, tracks, image)
+        if not returned:
+            return step
+
+        again = {back.id_of(track) for track in returned}
+        numbers = tracks.ids.tolist()
+        kept = np.array([n in returned or back.id_of(n) not in again for n in numbers])
+        place = np.cumsum(kept) - 1
+        rows = np.where(step.rows >= 0, place[step.rows], -1)
+        return replace(step, rows=rows, tracks=tracks.take(np.flatnonzero(kept)))
+
+    def _ids(self, tracks: Tracks) -> np.ndarray:
+        """(T,) the id that each track is published under; 0: none."""
+        known = tracks.hits >= self.config.min_hits
+        if self._back is None:
+            return tracks.ids * known
+
+        ids = [self._back.id_of(track) for track in tracks.ids.tolist()]
+        return np.array(ids, int) * known
 
     def _predict(self, stamp_ns: int) -> Tracks:
         """The tracks at a later time, without those that are lost."""
@@ -570,7 +623,7 @@ class Tracker:
     def _frame(self, step: _Step, tracks: Tracks) -> TrackedFrame:
         """The output for a step."""
         config = self.config
-        known = tracks.hits >= config.min_hits
+        ids = self._ids(tracks)
 
         # Persons in the image
         persons = list(step.persons)
@@ -580,20 +633,24 @@ class Tracker:
 
             person = step.persons[m]
             self._shown[int(tracks.ids[row])] = person
-            if known[row]:
-                persons[m] = tracked_person(
+            if ids[row]:
+                tracked = tracked_person(
                     person,
                     tracks,
                     row,
                     step.stamp_ns,
                     config.smooth,
                 )
+                persons[m] = _under_id(tracked, int(ids[row]))
 
         # Coasting persons
         unseen_ns = step.stamp_ns - tracks.seen_ns
         recent = unseen_ns <= 1e9 * config.coast_s
-        coasting = known & (unseen_ns > 0) & recent
+        coasting = (ids > 0) & (unseen_ns > 0) & recent
         for row in map(int, np.flatnonzero(coasting)):
+            if any(person.id == ids[row] for person in persons):
+                continue  # has come back in another track
+
             last_seen = self._shown[int(tracks.ids[row])]
             person = tracked_person(
                 forget_pose(last_seen),
@@ -602,7 +659,7 @@ class Tracker:
                 step.stamp_ns,
                 smooth=True,
             )
-            persons.append(person)
+            persons.append(_under_id(person, int(ids[row])))
 
         # Persons who are not shown
         lately = (unseen_ns > 0) & (unseen_ns <= 1e9 * UNSEEN_S)
@@ -625,6 +682,10 @@ class Tracker:
             skeleton,
             covariance_px2=covariance[row],
         )
+
+
+def _under_id(person: Person, number: int) -> Person:
+    return person if person.id == number else replace(person, id=number)
 
 
 def _moved(skeleton: Skeleton2D, keypoints_px: np.ndarray) -> Skeleton2D:

@@ -10,12 +10,15 @@ from dataclasses import replace
 import bags
 import numpy as np
 import pytest
+import test_fuse
 from people_in_views import walker
 from scipy.spatial.transform import Rotation
-from test_fuse import NAMES, VIEWS, make_bag, optical
+from test_fuse import NAMES, PERIOD_NS, VIEWS, make_bag, optical
 
 from lifting_ros.cli.main import main
-from lifting_ros.io.extrinsics import read_extrinsics
+from lifting_ros.config import ConfigError
+from lifting_ros.io.extrinsics import read_clocks, read_extrinsics
+from lifting_ros.multiview.fuser import SkeletonFuser
 
 WALK = np.concatenate([walker((-0.6, -0.5), (0.6, 0.4), 1.5), walker((0.7, 0.3), (-0.5, 0.6), 1.5)])
 FRONT, SIDE = map(optical, NAMES)
@@ -78,6 +81,42 @@ def test_report_and_publisher_are_printed(bag, tmp_path, capsys):
     options = options_of(line)
     assert (options["--frame-id"], options["--child-frame-id"]) == (SIDE, FRONT)
     assert np.allclose(pose_of(options), read_extrinsics(out)[1].lookup(SIDE, FRONT, 0))
+
+
+def test_clocks_are_found_and_taken_off_by_fuse(tmp_path, capsys, monkeypatch):
+    late_ns = 160_000_000
+    monkeypatch.setattr(test_fuse, "LATE_NS", late_ns)
+    late = make_bag(tmp_path / "bag", tf=False, walk=WALK)
+    out = tmp_path / "places.yaml"
+    assert main(["calibrate-cameras", str(late), "--out", str(out), "--clocks", "0.4"]) == 0
+    assert "clock s" in capsys.readouterr().out
+    clocks = read_clocks(out)
+    assert list(clocks) == [SIDE] and clocks[SIDE] == pytest.approx(0.16, abs=0.02)
+    pose = read_extrinsics(out)[1].lookup(FRONT, SIDE, 0)
+    assert turn_deg(pose, TRUTH) < 3
+
+    seen = []
+
+    def watch(self, stamp_ns, frames):
+        seen.append((stamp_ns, len(frames)))
+        return fuse(self, stamp_ns, frames)
+
+    fuse = SkeletonFuser.fuse
+    monkeypatch.setattr(SkeletonFuser, "fuse", watch)
+    npz = tmp_path / "fused.npz"
+    assert main(["fuse", str(late), "--out", str(npz), "--extrinsics", str(out)]) == 0
+    # Both cameras span the same time now, but for what the offset is wrong by
+    span_ns = (len(WALK) - 1) * PERIOD_NS
+    assert seen[-1][0] - seen[0][0] < span_ns + 0.03e9
+    assert sum(count == 2 for _, count in seen) >= len(WALK) - 2
+
+
+@pytest.mark.parametrize("value", ["soon", ".inf", "[1]"])
+def test_clock_that_is_no_number_is_one_line(tmp_path, value):
+    pose = f"translation: [0, 0, 0], rotation: [0, 0, 0, 1], clock_s: {value}"
+    (tmp_path / "a.yaml").write_text(f"frame: room\ncameras:\n  side: {{{pose}}}\n")
+    with pytest.raises(ConfigError, match="cameras.side.clock_s: expected seconds"):
+        read_clocks(tmp_path / "a.yaml")
 
 
 def link(parent: str, child: str):

@@ -2,6 +2,7 @@
 """`lifting estimate` and `lifting detect`: their file contracts on the clip that ships, and bad
 input."""
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -15,9 +16,10 @@ import conftest_ros  # noqa: F401
 from matroska import write_video
 
 import lifting_ros
+from lifting_ros.cli import estimate
 from lifting_ros.cli.main import main
 from lifting_ros.cli.overlay_writer import chosen
-from lifting_ros.estimator import Estimate
+from lifting_ros.estimator import Estimate, EstimatorConfig
 from lifting_ros.io.camera_files import read_camera_file
 from lifting_ros.io.images import open_source
 
@@ -260,6 +262,31 @@ def test_persons_of_a_video_are_tracked_unless_told_otherwise(tmp_path, truth):
         ).all() == (option == "--track")
 
 
+@needs_clip
+def test_reidentify_gives_the_tracker_its_time_and_every_image(tmp_path, monkeypatch):
+    from lifting_ros.tracking.tracking import Tracker
+
+    seen = []
+
+    class Watched(Tracker):
+        def update(self, stamp_ns, persons, image=None):
+            seen.append((self.config.reidentify_s, image.shape))
+            return super().update(stamp_ns, (), image)
+
+    class Blind:
+        config = EstimatorConfig()
+
+        def estimate(self, *_):
+            return Estimate((), {})
+
+    monkeypatch.setattr("lifting_ros.tracking.tracking.Tracker", Watched)
+    options = argparse.Namespace(
+        track=None, reidentify=7.0, max_frames=2, overlay=None, blur_faces=False
+    )
+    frames = estimate.estimate_frames(options, open_source(str(CLIP)), None, Blind())
+    assert len(frames) == 2 and seen == [(7.0, (480, 640, 3))] * 2
+
+
 @pytest.fixture
 def bad(tmp_path):
     """A folder with files that are not what their names say."""
@@ -293,6 +320,11 @@ def bad(tmp_path):
             "--overlay: not with a bag",
         ),
         (["estimate", "video.mcap", "--out", "out.npz", "--no-track"], "--track: not with a bag"),
+        (
+            ["estimate", "video.mcap", "--out", "out.npz", "--reidentify", "9"],
+            "--reidentify: not with a bag",
+        ),
+        (["estimate", "good.png", "--out", "out.npz", "--reidentify", "-1"], "--reidentify"),
         (["estimate", "good.png", "--out", "out.txt"], "ends in .npz or .mcap"),
         (["estimate", "good.png", "--out", "none/out.npz"], "folder does not exist"),
         (["estimate", "good.png", "--out", "out.npz", "--overlay", "a.gif"], "--overlay"),

@@ -37,6 +37,7 @@ def data(tmp_path):
 def test_more_cameras_are_better(data, monkeypatch):
     monkeypatch.setattr(multiview, "RATE_HZ", 10.0)
     monkeypatch.setattr(camera_placement, "SIZES", {"2 cameras": (2, 5)})
+    monkeypatch.setattr(camera_placement, "CLOCK_CLIPS", 3)
     out = data / "fused.json"
     command = ["evaluate", "fused", "--data", str(data), "--scenes", "1", "--json", str(out)]
     assert main(command) == 0
@@ -47,6 +48,12 @@ def test_more_cameras_are_better(data, monkeypatch):
     assert errors[1] < errors[0] / 3 and errors[3] < errors[1]
     placed = tables.pop("places of cameras, 5 px noise")
     assert placed["2 cameras"]["rotation deg"] < 2 and placed["2 cameras"]["direction deg"] < 2
+    clocks = tables.pop("clocks of cameras, 5 px noise")["2 cameras, 20 s"]
+    assert clocks["recordings"] == 1 and clocks["refused"] + (clocks["worst ms"] > 0) == 1
+    steady = tables.pop("steadiness, 1 person, 5 px noise")
+    assert set(steady) == {f"{n} cameras{s}" for n in (2, 3, 4) for s in ("", ", smoothed")}
+    plain, smooth = steady["2 cameras"], steady["2 cameras, smoothed"]
+    assert 0 < smooth["shaking mm"] < plain["shaking mm"] and plain["velocity m/s"] > 0
     for title, rows in tables.items():
         for row in rows.values():
             assert row["wrong per 1000"] == 0 and row["missing"] == 0, title

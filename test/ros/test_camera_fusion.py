@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import Quaternion, TransformStamped, Vector3
 from lifting_ros.msg import Skeleton2DArray, Skeleton3DArray
 from node_support import WAIT_S, NodeAndPeer
@@ -143,6 +144,36 @@ def test_one_skeleton_in_the_common_frame(stage):
     shown = s.received["/lifting_fusion/markers"]
     s.until(lambda: shown, "markers")
     assert {marker.ns for marker in shown[-1].markers} == {"limbs", "joints"}
+
+
+def test_diagnostics_tell_what_the_cameras_send(stage):
+    s = stage(rate_hz=1000.0)
+    told = []
+    s.peer.create_subscription(DiagnosticArray, "/diagnostics", told.append, 10)
+    s.connect()
+
+    def is_told(text: str) -> bool:
+        return any(text in one.status[0].message for one in told)
+
+    s.until(lambda: is_told("no skeletons from front, side"), "a warning")
+    number = 0
+
+    def both() -> bool:
+        nonlocal number
+        number = (number + 1) % len(JOINTS)
+        s.send(number)
+        for one in told:
+            values = {value.key: value.value for value in one.status[0].values}
+            if values["persons of several cameras"] == "1":
+                return float(values["side: reprojection p50 [px]"]) < 30
+        return False
+
+    s.until(both, "a person of both cameras")
+    name = told[0].status[0].name
+    assert name == "lifting_fusion: fusion" and {one.status[0].name for one in told} == {name}
+    told.clear()
+    s.node.trigger_deactivate()
+    s.until(lambda: is_told("inactive"), "inactive")
 
 
 def test_delayed_output_is_of_both_cameras(stage):

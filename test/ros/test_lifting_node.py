@@ -933,6 +933,24 @@ def test_images_of_equal_stamp_keep_their_headers(stage, monkeypatch):
     assert len(worker._pending) == 1
 
 
+def test_tracker_sees_the_image(stage, monkeypatch):
+    """It needs it to know people who come back."""
+    s = stage(tracking__reidentify_s=10.0)
+    s.connect()
+    worker = s.feed.worker
+    update = worker._tracker.update
+    seen = []
+
+    def look(stamp, persons, image=None):
+        seen.append(image)
+        return update(stamp, persons, image)
+
+    monkeypatch.setattr(worker._tracker, "update", look)
+    s.ask()
+    assert worker._tracker.config.reidentify_s == 10.0
+    assert seen and np.array_equal(seen[0], RGB)
+
+
 def test_markers_of_who_left_are_deleted(stage):
     s = stage()
     markers = s.listen(MarkerArray, "/lifting/markers")

@@ -141,7 +141,11 @@ def measure_videos(
     from lifting_ros.research.evaluation.video_truth import measure_video, thin
 
     options = argparse.Namespace(
-        track=None, max_frames=args.max_frames, overlay=None, blur_faces=False
+        track=None,
+        reidentify=0.0,
+        max_frames=args.max_frames,
+        overlay=None,
+        blur_faces=False,
     )
     found = {}
     for video, truth in videos.items():

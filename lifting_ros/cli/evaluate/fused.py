@@ -11,8 +11,12 @@ true joints inside the ellipsoids of 50 and 90 %, relative to the root and absol
 added, which is too large where both are triangulated); frames in which somebody is made of
 two people, in 1,000; changes of ids; persons missing and twice there; CPU time of the fusion.
 
+Another table has the shaking of joints from frame to frame (rms of second differences, mm) and the
+mean error of velocities, with and without the smoothing of `lifting_fusion`.
+
 One more table says how well `lifting calibrate-cameras` finds the cameras: median and worst error
-of rotation, direction and distance from the first one, in half as many recordings.
+of rotation, direction and distance from the first one, in half as many recordings; another one how
+well it finds the difference of two clocks.
 """
 
 from __future__ import annotations
@@ -42,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from lifting_ros.estimator import KeypointLifter
     from lifting_ros.research.datasets.keypoint_errors import open_errors
     from lifting_ros.research.datasets.mocap import find_mocap, read_mocap
-    from lifting_ros.research.evaluation.camera_placement import placement_table
+    from lifting_ros.research.evaluation.camera_placement import clock_table, placement_table
     from lifting_ros.research.evaluation.multiview import fused_tables
 
     common.check(args)
@@ -61,4 +65,6 @@ def run(args: argparse.Namespace) -> int:
         recordings = max(args.scenes // 2, 1)
         placed = placement_table(mocap, errors, lifter, recordings, args.seed)
         tables[f"places of cameras, {kind}"] = placed
+        clocks = clock_table(mocap, errors, lifter, recordings, args.seed)
+        tables[f"clocks of cameras, {kind}"] = clocks
     return common.report(args, tables)

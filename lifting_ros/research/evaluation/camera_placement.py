@@ -17,6 +17,7 @@ from scipy.spatial.transform import Rotation
 from lifting_ros.estimator import KeypointLifter
 from lifting_ros.geometry.body_frame import in_frame
 from lifting_ros.multiview.camera_poses import CameraPosesError, estimate_camera_poses
+from lifting_ros.multiview.clock_offsets import estimate_clock_offsets
 from lifting_ros.multiview.sighting import CameraFrame, View
 from lifting_ros.multiview.timeline import CameraStream
 from lifting_ros.research.datasets.keypoint_errors import KeypointErrors
@@ -32,6 +33,15 @@ from lifting_ros.research.evaluation.multiview import (
 
 SIZES = {"2 cameras, 2 s": (2, 1), "2 cameras, 20 s": (2, 10), "4 cameras, 20 s": (4, 10)}
 """Cameras and clips by the name of the row."""
+
+LARGEST_OFFSET_S = 0.3
+"""Largest true difference of two clocks."""
+
+LONGEST_OFFSET_S = 0.5
+"""Differences that are looked for."""
+
+CLOCK_CLIPS = 10
+"""Clips of a recording for that."""
 
 _TRACKS_OF_CLIP = 1000
 _CLIP_NS = 10_000_000_000
@@ -97,6 +107,41 @@ def placement_table(
 
         rows[name] = _figures(found, recordings, refused)
     return rows
+
+
+def clock_table(
+    mocap: Mocap,
+    errors: KeypointErrors | None,
+    lifter: KeypointLifter,
+    recordings: int,
+    seed: int = 0,
+) -> dict[str, dict[str, float]]:
+    """Errors of the estimated offset between the clocks of two cameras, which is up to
+    LARGEST_OFFSET_S; arguments as in `placement_table`."""
+    held_out = mocap.select(mocap.validation_rows())
+    views = circle_of_cameras(ANGLES_DEG[:2])
+    errors_ms = []
+    refused = 0
+    for number in range(recordings):
+        rng = np.random.default_rng((seed, number))
+        first, second = _recording(held_out, views, errors, lifter, CLOCK_CLIPS, rng)
+        late_s = rng.uniform(-LARGEST_OFFSET_S, LARGEST_OFFSET_S)
+        streams = [first, second.shifted(round(1e9 * late_s))]
+        try:
+            found = estimate_clock_offsets(("0", "1"), streams, LONGEST_OFFSET_S)
+        except CameraPosesError:
+            refused += 1
+            continue
+        errors_ms.append(1e3 * abs(found[1] - late_s))
+
+    return {
+        "2 cameras, 20 s": {
+            "median ms": float(np.median(errors_ms)) if errors_ms else np.nan,
+            "worst ms": float(np.max(errors_ms, initial=0.0)),
+            "recordings": float(recordings),
+            "refused": float(refused),
+        }
+    }
 
 
 def _figures(

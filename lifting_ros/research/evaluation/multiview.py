@@ -23,6 +23,7 @@ from lifting_ros.geometry.camera import Camera
 from lifting_ros.multiview.fuser import SkeletonFuser
 from lifting_ros.multiview.fusion_config import FusionConfig
 from lifting_ros.multiview.sighting import CameraFrame, View
+from lifting_ros.multiview.smoother import FusedSmoother
 from lifting_ros.multiview.timeline import CameraStream
 from lifting_ros.research.datasets.keypoint_errors import KeypointErrors, extents, view_of
 from lifting_ros.research.datasets.mocap import Mocap
@@ -282,6 +283,44 @@ def run(
     return tally.seen()
 
 
+def steadiness(scenes: Sequence[Scene], cameras: Sequence[int], smooth: bool) -> dict[str, float]:
+    """How much the joints of the only person shake from frame to frame (rms of second differences
+    of the absolute joints, mm), and the mean error of their velocities, m/s.
+
+    smooth: as the node `lifting_fusion` does by default.
+    """
+    shaking = []
+    errors = []
+    for scene in scenes:
+        streams = [CameraStream(scene.frames[camera]) for camera in cameras]
+        fuser = SkeletonFuser()
+        smoother = FusedSmoother(fuser.config.retention_s) if smooth else None
+        truth = scene.joints_m[:, 0]
+        joints = np.full(truth.shape, np.nan)
+        velocity = np.full(truth.shape, np.nan)
+        for number in range(len(truth)):
+            stamp_ns = round((number / RATE_HZ + START_S) * 1e9)
+            persons = fuser.fuse_streams(streams, stamp_ns)
+            if smoother is not None:
+                persons = smoother.smooth(stamp_ns, persons, fuser.sources)
+            if not persons:
+                continue
+
+            apart = [np.linalg.norm(p.skeleton_3d.root_m - truth[number, 0]) for p in persons]
+            nearest = persons[int(np.argmin(apart))]
+            joints[number] = nearest.skeleton_3d.joints_m
+            velocity[number] = nearest.velocity_mps
+
+        shaking.append(np.diff(joints, 2, axis=0))
+        moving = np.gradient(truth, axis=0) * RATE_HZ
+        errors.append(np.linalg.norm(velocity - moving, axis=-1))
+
+    return {
+        "shaking mm": 1e3 * float(np.sqrt(np.nanmean(np.concatenate(shaking) ** 2))),
+        "velocity m/s": float(np.nanmean(np.concatenate(errors))),
+    }
+
+
 def _names_of_tracks(scene: Scene, cameras: Sequence[int]) -> dict[tuple[str, int], int]:
     """The person of the truth of each camera's tracks."""
     name_of = {}
@@ -375,8 +414,8 @@ def fused_tables(
     scenes: int,
     seed: int = 0,
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Tables by title: one camera against two to four, for one person and for three people; a
-    camera that is late, and one that drops out.
+    """Tables by title: one camera against two to four, for one person and for three people; how
+    steady one person is with and without smoothing; a camera that is late, and one that drops out.
 
     errors: of the keypoints; None: Gaussian ones of NOISE_PX.
     """
@@ -392,6 +431,13 @@ def fused_tables(
         tables[f"{people} {'person' if people == 1 else 'people'}"] = rows
 
         if people == 1:
+            tables["steadiness, 1 person"] = {
+                f"{count} cameras{', smoothed' if smooth else ''}": steadiness(
+                    made, range(count), smooth
+                )
+                for count in range(2, len(views) + 1)
+                for smooth in (False, True)
+            }
             gap = (1, 20, 40)
             dropped = [run(one, range(3), dropped=gap) for one in made]
             tables["one of 3 cameras drops out"] = {"1 person": figures(joined(dropped))}

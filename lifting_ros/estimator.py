@@ -583,7 +583,7 @@ class PoseEstimator(KeypointLifter):
         least = self.config.min_person_score
         certain = [answer for answer in answers if answer.skeleton.score >= least]
         kept: list[Skeleton2D] = []
-        for skeleton, detection in sorted(certain, key=lambda answer: -answer.skeleton.score):
+        for skeleton, detection in sorted(certain, key=lambda answer: -seen_of(answer.skeleton)):
             candidates = [skeleton]
             if most_shared(skeleton, kept) > PARTLY_SHARED:
                 other = self._look_behind(image, detection, kept)
@@ -759,6 +759,11 @@ def _others(answers: Sequence[_Answer], kept: Sequence[Skeleton2D]) -> tuple[Ske
 def _box_of(found: FoundKeypoints, detection: Detection) -> np.ndarray:
     """Box (4,) around one person's keypoints."""
     return box_of_keypoints(found.keypoints_px, found.confidence, detection.box_px)
+
+
+def seen_of(skeleton: Skeleton2D) -> float:
+    """The expected number of keypoints that the skeleton has in view, 0 for a false alarm."""
+    return skeleton.score * float(skeleton.confidence.sum())
 
 
 def most_shared(skeleton: Skeleton2D, others: Sequence[Skeleton2D]) -> float:

@@ -424,6 +424,21 @@ def test_the_first_look_stays_where_nobody_is_behind(estimator, monkeypatch, sha
     assert [skeleton.score for skeleton in found] == [0.99, 0.9][:count]
 
 
+def test_a_whole_person_comes_before_a_half_of_the_same(estimator, monkeypatch):
+    """The detector also marks halves, and their scores are as good."""
+
+    class Halves(TwoPeople):
+        def find_one(self, image, box):
+            whole = self.person_at(self.LEFT_PX, 0.95)
+            if (box[0] + box[2]) / 2 < 270:
+                return whole
+            confidence = np.where(np.arange(14) < 7, 1.0, 0.02)
+            return dataclasses.replace(whole, confidence=confidence, presence=np.full(14, 0.99))
+
+    (found,) = found_of_two(estimator, monkeypatch, Halves({}))
+    assert found.score == 0.95 and (found.confidence == 1).all()
+
+
 def test_people_apart_are_looked_at_once(estimator, monkeypatch):
     network = TwoPeople({"left": 0.99, "right": 0.9, "behind": 0.1}, shared=0)
     monkeypatch.setattr(module, "overlaps", lambda box, boxes: np.ones(len(boxes)))

@@ -159,7 +159,7 @@ def _select(centred, confidence, weight, packed):
         constant[q] = packed.offset[q] - 2 * seen * math.log(scale[q])
         most[q] = constant[q] - 0.5 * distance[q]
 
-    best = most.argmax()
+    best = int(most.argmax())
     best_score = constant[best] - 0.5 * _distance(packed.tail, place, distance, best)
     for q in range(count):
         if most[q] > best_score:

@@ -29,7 +29,6 @@ from lifting_ros.detection.detector import DetectorConfig, box_of_keypoints, ove
 from lifting_ros.errors import LiftingError
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import sha256_of
-from lifting_ros.keypoints.denoise import without_noise
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.lifters import METHODS, WEIGHTS, make_lifter, weights_of
 from lifting_ros.lifting.request import UP, Depths, Keypoints
@@ -429,7 +428,7 @@ class PoseEstimator(KeypointLifter):
     def detect(self, image: np.ndarray) -> list[Detection]:
         """Where the detector finds persons, best first; image as in `estimate`. Threads take
         turns."""
-        return self._detect(without_noise(image))
+        return self._detect(clear_image(image))
 
     def retune(self, config: EstimatorConfig) -> None:
         """As `KeypointLifter.retune`, for the detector too."""
@@ -489,7 +488,7 @@ class PoseEstimator(KeypointLifter):
 
         # Noise
         start = time.perf_counter()
-        clear = [without_noise(image) for image in images]
+        clear = [clear_image(image) for image in images]
         clear_s = time.perf_counter() - start
 
         # Persons
@@ -528,7 +527,7 @@ class PoseEstimator(KeypointLifter):
         INVALID. ImageError as in `estimate`."""
         check_image(image)
         clock = Clock()
-        clear = without_noise(image)
+        clear = clear_image(image)
         detections = self._detect(clear)
         clock.mark("detect")
 
@@ -551,7 +550,7 @@ class PoseEstimator(KeypointLifter):
         more false alarms. Where they are partly somebody else's, the others are hidden in the image
         and the crop is looked at again.
         """
-        clear = without_noise(image)
+        clear = clear_image(image)
         (found,) = self._find_all([clear], [detections])
         return claim_once(self._certain(clear, found))
 
@@ -608,7 +607,7 @@ class PoseEstimator(KeypointLifter):
         self, image: np.ndarray, detections: Sequence[Detection]
     ) -> list[tuple[FoundKeypoints, Detection]]:
         """The keypoints of each detection, and the detection with the box that was cropped last."""
-        clear = without_noise(image)
+        clear = clear_image(image)
         looks = [_Look(0, clear, detection) for detection in detections]
         return [(found, look.detection) for found, look in self._look(looks)]
 
@@ -723,6 +722,13 @@ def check_image(image: np.ndarray) -> None:
     height, width = image.shape[:2]
     if height == 0 or width == 0:
         raise ImageError(f"image: expected at least one pixel, got {width} x {height}")
+
+
+def clear_image(image: np.ndarray) -> np.ndarray:
+    """The image without the noise of a camera in the dark (`denoise.without_noise`)."""
+    from lifting_ros.keypoints.denoise import without_noise  # lifters need no networks' room
+
+    return without_noise(image)
 
 
 def drop_outside(found: FoundKeypoints, size: tuple[int, int]) -> FoundKeypoints:

@@ -486,7 +486,7 @@ def test_every_way_to_persons_takes_noise_away(estimator, monkeypatch):
     expected = [skeleton.keypoints_px for skeleton in estimator.find_keypoints(clear, places)]
     assert len(expected) == 1
 
-    monkeypatch.setattr(module, "without_noise", lambda image: clear)
+    monkeypatch.setattr(module, "clear_image", lambda image: clear)
     seen = [estimator.detect(noisy)[0].box_px, estimator.look(noisy, places)[0][0].keypoints_px]
     np.testing.assert_array_equal(seen[0], places[0].box_px)
     np.testing.assert_array_equal(seen[1], expected[0])

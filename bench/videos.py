@@ -17,10 +17,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
-import unittest.mock
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from unittest import mock
 
 import cv2
 import numpy as np
@@ -35,8 +34,6 @@ from lifting_ros.skeleton import KEYPOINT_FLIP, KEYPOINT_LIMBS, KEYPOINT_NAMES
 from lifting_ros.tracking.tracking import Tracker
 from lifting_ros.types import Skeleton2D
 from lifting_ros.video import VideoEstimator
-
-T = TypeVar("T")
 
 SURE = 0.3
 """Least confidence of a keypoint that counts."""
@@ -70,8 +67,7 @@ def find_in_stream(
     found = []
     waited = 0
     ids: set[int] = set()
-    calls = Calls(estimator.detect)
-    with unittest.mock.patch.object(estimator, "detect", calls):
+    with mock.patch.object(estimator, "detect", wraps=estimator.detect) as detect:
         for number, image in enumerate(frames(video, most)):
             stamp_ns = round((number + 1) * 1e9 / fps)
             estimate = stream.estimate(stamp_ns, image)
@@ -81,19 +77,7 @@ def find_in_stream(
             waited += estimate.detected
         stream.close()
 
-    return found, {"detected": calls.count, "waited": waited, "ids": len(ids)}
-
-
-class Calls(Generic[T]):
-    """A function, and how often it was called."""
-
-    def __init__(self, function: Callable[..., T]):
-        self._function = function
-        self.count = 0
-
-    def __call__(self, *arguments: Any) -> T:
-        self.count += 1
-        return self._function(*arguments)
+    return found, {"detected": detect.call_count, "waited": waited, "ids": len(ids)}
 
 
 def follow(found: list[list[Skeleton2D]]) -> list[list[tuple[int, Skeleton2D]]]:

@@ -726,7 +726,7 @@ def check_image(image: np.ndarray) -> None:
 
 def clear_image(image: np.ndarray) -> np.ndarray:
     """The image without the noise of a camera in the dark (`denoise.without_noise`)."""
-    from lifting_ros.keypoints.denoise import without_noise  # lifters need no networks' room
+    from lifting_ros.keypoints.denoise import without_noise  # a KeypointLifter loads no networks
 
     return without_noise(image)
 

@@ -75,8 +75,8 @@ class VideoEstimator:
     - a search has not seen somebody who is followed,
     - or somebody is lost, unsure or elsewhere when followed; the same frame is then detected.
 
-    Of the others, every n-th (`detector.every`) is searched: the detector runs beside the frames
-    that follow. SEARCH_FRAMES later, who is new in its result is looked for as well.
+    Every n-th followed frame (`detector.every`) is also searched: the detector runs beside the
+    frames that follow. SEARCH_FRAMES later its result counts. People who are new in it get a crop.
     """
 
     def __init__(self, estimator: PoseEstimator, tracker: Tracker):
@@ -159,27 +159,29 @@ class VideoEstimator:
         self._searched_ns = stamp_ns
         self._followed = 0
 
-    def _is_search_due(self) -> bool:
-        """Whether the result of a search counts from this frame on."""
-        return self._search is not None and self._followed + 1 >= SEARCH_FRAMES
+    def _due_search(self) -> _Search | None:
+        """The search whose result counts from this frame on; None where there is none."""
+        return self._search if self._followed + 1 >= SEARCH_FRAMES else None
 
     def _has_lost_somebody(self) -> bool:
         """Whether a search has not seen a person who was followed."""
-        if self._search is None or not self._is_search_due():
+        search = self._due_search()
+        if search is None:
             return False
 
-        boxes = _boxes(self._search.result.result())
-        seen = [overlaps(box, boxes).max(initial=0.0) for box in self._search.known]
+        boxes = _boxes(search.result.result())
+        seen = [overlaps(box, boxes).max(initial=0.0) for box in search.known]
         return min(seen) < FOUND_OVERLAP
 
     def _new(self) -> list[Detection]:
         """Those in the result of a search who were not followed; each result is used once."""
-        if self._search is None or not self._is_search_due():
+        search = self._due_search()
+        if search is None:
             return []
 
-        found = self._search.result.result()
+        found = search.result.result()
         boxes = _boxes(found)
-        known = {int(overlaps(box, boxes).argmax()) for box in self._search.known}
+        known = {int(overlaps(box, boxes).argmax()) for box in search.known}
         self._search = None
         return [detection for index, detection in enumerate(found) if index not in known]
 

@@ -19,6 +19,7 @@ from lifting_ros.runtimes import without_graphs
 if TYPE_CHECKING:
     from lifting_ros.detection.detector import DetectorConfig
     from lifting_ros.lifting.depth_cue import DepthCue
+    from lifting_ros.lifting.joint_offsets import JointOffsets
     from lifting_ros.lifting.lifter_config import LifterConfig
     from lifting_ros.prior.ppca import MixturePPCA
     from lifting_ros.protocols import BorderDoubter, KeypointNetwork, PersonDetector, PersonScorer
@@ -119,6 +120,17 @@ def make_depth_cue(path: Path, config: LifterConfig) -> DepthCue | None:
     from lifting_ros.lifting.depth_cue import read_depth_cue
 
     return read_depth_cue(path, config)
+
+
+def make_joint_offsets(path: Path, config: LifterConfig) -> JointOffsets | None:
+    """What moves keypoints of the network of a weights file to joints; None where the file has no
+    such thing.
+
+    CheckpointError for tensors in the file that cannot be used.
+    """
+    from lifting_ros.lifting.joint_offsets import read_joint_offsets
+
+    return read_joint_offsets(path, config)
 
 
 def make_border_doubt(path: Path) -> BorderDoubter:

@@ -21,6 +21,7 @@ from lifting_ros.backends import (
     make_border_doubt,
     make_depth_cue,
     make_detector,
+    make_joint_offsets,
     make_network,
     make_person_score,
 )
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from lifting_ros.keypoints.stage_maps import StageInspector
     from lifting_ros.lifting.depth_cue import DepthCue
+    from lifting_ros.lifting.joint_offsets import JointOffsets
     from lifting_ros.protocols import PersonScorer, PoseLifter
 
 T = TypeVar("T")
@@ -196,6 +198,16 @@ class EstimatorConfig:
             "live": True,
         },
     )
+    joint_offsets: bool = field(
+        default=True,
+        metadata={
+            "description": (
+                "lift the joints that the keypoints stand for, not the keypoints; requires a "
+                "network with joint offsets, which those that ship have"
+            ),
+            "live": True,
+        },
+    )
     lifting: LifterConfig = field(default=LifterConfig(), metadata={"description": "lifting to 3D"})
 
     def __post_init__(self):
@@ -280,6 +292,8 @@ class KeypointLifter:
     """SHA-256 of the keypoint network's weights; empty where there is no network."""
     depth_cue: DepthCue | None = None
     """What guesses relative depths from the image; None where nothing can."""
+    joint_offsets: JointOffsets | None = None
+    """What moves the network's keypoints to joints; None where nothing can."""
 
     def __init__(self, config: EstimatorConfig = EstimatorConfig(), warm: bool = True):
         """Load prior and lifter; PriorError, ConfigError or CheckpointError where that fails.
@@ -353,13 +367,17 @@ class KeypointLifter:
             _, has_depth = read_depth(depths, len(skeletons))
 
         up = np.asarray(up, np.float64)
+        seen = Keypoints(keypoints, usable, covariance)
         uses_cue = self.config.depth_cue and self.config.lifter == METHODS[0]
         if self.depth_cue is not None and uses_cue:
             deep = [skeleton.deep for skeleton in skeletons]
-            seen = Keypoints(keypoints, usable, covariance)
             z, variance = self.depth_cue.guess(seen, deep, camera, up)
             depths = (depths or Depths())._replace(relative_z=z, relative_variance=variance)
-        poses = self.lifter.lift(keypoints, usable, covariance, camera, up, depths)
+
+        if self.joint_offsets is not None and self.config.joint_offsets:
+            is_ours = np.array([skeleton.deep is not None for skeleton in skeletons])
+            seen = self.joint_offsets.joints_of(seen, camera, up, is_ours)
+        poses = self.lifter.lift(*seen, camera, up, depths)
         poses = widen(poses, self.config.lifting, has_depth)
 
         return _persons(skeletons, poses, usable, camera is not None)
@@ -421,6 +439,7 @@ class PoseEstimator(KeypointLifter):
         self.detector = make_detector(detector, detector_config(config), placement)
         self.score_person = make_person_score(weights)
         self.depth_cue = make_depth_cue(weights, config.lifting)
+        self.joint_offsets = make_joint_offsets(weights, config.lifting)
         self.doubt_border = make_border_doubt(weights)
         self.weights_sha256 = sha256_of(weights)
         self._detecting = threading.Lock()

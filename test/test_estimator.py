@@ -646,6 +646,40 @@ def test_depths_are_guessed_from_what_the_trunk_saw(estimator, monkeypatch):
     assert len(cue.shown) == 1
 
 
+class StubOffsets:
+    """Joint offsets that move everybody 20 px to the right, and remember whom."""
+
+    def __init__(self):
+        self.asked = []
+
+    def joints_of(self, seen, camera, up, which):
+        self.asked.append(which.tolist())
+        return seen._replace(keypoints_px=seen.keypoints_px + [20.0, 0.0])
+
+
+def test_joints_are_lifted_and_keypoints_published(estimator, monkeypatch):
+    camera = Camera(np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]]))
+    (image,) = frames([60])
+    monkeypatch.setattr(estimator, "joint_offsets", None)
+    (plain,) = estimator.estimate(image, camera).persons
+
+    offsets = StubOffsets()
+    monkeypatch.setattr(estimator, "joint_offsets", offsets)
+    (moved,) = estimator.estimate(image, camera).persons
+    np.testing.assert_array_equal(moved.skeleton_2d.keypoints_px, plain.skeleton_2d.keypoints_px)
+    step = moved.skeleton_3d.root_m - plain.skeleton_3d.root_m
+    assert step[0] == pytest.approx(20 / 500 * plain.skeleton_3d.root_m[2], rel=0.2)
+
+    # Not keypoints of another detector, and not where it is switched off
+    estimator.lift([dataclasses.replace(plain.skeleton_2d, deep=None)])
+    assert offsets.asked == [[True], [False]]
+    monkeypatch.setattr(
+        estimator, "config", dataclasses.replace(estimator.config, joint_offsets=False)
+    )
+    estimator.estimate(image, camera)
+    assert len(offsets.asked) == 2
+
+
 def test_skeletons_of_another_detector_get_no_guess(estimator, monkeypatch):
     (image,) = frames([60])
     (person,) = estimator.estimate(image).persons

@@ -5,7 +5,8 @@ WHAT is the person detector (`detector`), the multistage network (`full`, `lite`
 architecture: `paper`), the supervised baseline of the lifter (`supervised`), the lifter that learns
 from which of two joints is farther away (`relative`), the stereoscopic one (`stereo`), or the
 network from image to 3D that is trained on labelled photographs (`image`). `depth-cue` adds to a
-network of keypoints (--weights) what guesses from the image which joints are nearer.
+network of keypoints (--weights) what guesses from the image which joints are nearer,
+`joint-offsets` what moves its keypoints to the joints that they stand for.
 
 DATA holds keypoints2d/ (lspet, street, gym, people, scenes: annotations.npz beside images.tar) and
 negatives/, and body/ and mocap/ for the rendered people (which require the package embreex). Packs
@@ -13,9 +14,9 @@ made of it are kept in WORK; for other photographs use another WORK. `full` and 
 published trunk: --trunk, MoveNet Thunder or Lightning as a graph model. The lifters require only
 mocap/, and learn from all but the validation subjects. `relative` simulates the comparisons of
 joints, or takes those of --crowd: the published comparisons on Leeds Sports Pose (.json), with a
-recipe of 14 joints. `detector` starts from MoveNet MultiPose: --trunk. `depth-cue` learns from
-rendered people alone. For `image` DATA is a folder that `lifting label` wrote, or one with such
-folders in it, as `lifting fleet --verb label` makes.
+recipe of 14 joints. `detector` starts from MoveNet MultiPose: --trunk. `depth-cue` and
+`joint-offsets` learn from rendered people alone. For `image` DATA is a folder that `lifting label`
+wrote, or one with such folders in it, as `lifting fleet --verb label` makes.
 
 A training that was stopped or killed continues when the same command is given again. To share that
 of `full`, `lite` or `paper` among N GPUs or processes, replace `lifting` by `torchrun
@@ -48,6 +49,10 @@ LIFTERS = ("supervised", "relative", "stereo")
 """Lifters that are networks."""
 DEPTH_CUE = "depth-cue"
 """What guesses from the image which joints are nearer."""
+JOINT_OFFSETS = "joint-offsets"
+"""What moves a network's keypoints to joints."""
+BESIDE_A_NETWORK = (DEPTH_CUE, JOINT_OFFSETS)
+"""What is trained for a network of keypoints and written beside it."""
 VALIDATION_POSES = 125
 """Poses that a lifter is validated on during its training; each is seen from four sides."""
 FINAL_POSES = 500
@@ -57,11 +62,12 @@ RENDERED_PEOPLE = 500
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = [DETECTOR, *NETWORKS, DEPTH_CUE, *LIFTERS, "image"]
+    kinds = [DETECTOR, *NETWORKS, *BESIDE_A_NETWORK, *LIFTERS, "image"]
     parser.add_argument(
         "what",
         choices=kinds,
-        help="the detector, a network of keypoints, its depth cue, a lifter, or image to 3D",
+        help="the detector, a network of keypoints, its depth cue or joint offsets, a lifter, or "
+        "image to 3D",
     )
     parser.add_argument(
         "--data",
@@ -121,7 +127,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         default="full",
         metavar="WEIGHTS",
-        help="network whose depth cue is trained: a name or a file (depth-cue; default full)",
+        help="network whose depth cue or joint offsets are trained: a name or a file (default "
+        "full)",
     )
 
     parser.add_argument(
@@ -156,6 +163,8 @@ def run(args: argparse.Namespace) -> int:
             train_detector(args)
         elif args.what == DEPTH_CUE:
             train_depth_cue(args)
+        elif args.what == JOINT_OFFSETS:
+            train_joint_offsets(args)
         else:
             train_network(args)
     except RendererMissingError as error:
@@ -172,7 +181,7 @@ def check(args: argparse.Namespace) -> None:
         folders = ("keypoints2d", "negatives")
     elif args.what in LIFTERS:
         folders = ("mocap",)
-    elif args.what == DEPTH_CUE and not args.synthetic:
+    elif args.what in BESIDE_A_NETWORK and not args.synthetic:
         folders = ("body", "mocap", "negatives")
 
     for name in folders:
@@ -359,6 +368,37 @@ def train_depth_cue(args: argparse.Namespace) -> None:
     }
     network, _ = network_and_detector(estimator)
     training.save_depth_cue(network, weights, card, Path(args.out))
+    print(f"{args.out}: {quality}")
+
+
+def train_joint_offsets(args: argparse.Namespace) -> None:
+    """Find the rendered people, train the offsets, and write the network's weights with them."""
+    import dataclasses
+
+    from lifting_ros.cli.recipes import read_recipe
+    from lifting_ros.estimator import EstimatorConfig, network_and_detector
+    from lifting_ros.research.datasets.found_people import LEAST_SCORE, open_found_people
+    from lifting_ros.research.training import train_joint_offsets as training
+    from lifting_ros.research.training.network_packs import render_people
+    from lifting_ros.research.training.record import revision
+
+    config = read_recipe(training.JointOffsetsTrainConfig(), args.recipe)
+    estimator = EstimatorConfig(device="cpu", weights=args.weights, min_person_score=LEAST_SCORE)
+    work = Path(args.work)
+    pack = args.synthetic or render_people(config.people, config.seed, Path(args.data), work)
+    found = open_found_people(estimator, Path(pack), config.people, work)
+    rows = training.rows_of(found, estimator)
+    weights, errors = training.train_joint_offsets(config, rows, folder_of(args), args.every)
+
+    quality = rounded(errors, 4)
+    card = {
+        "recipe": dataclasses.asdict(config),
+        "revision": revision(),
+        "people": len(rows.used),
+        "distance from the joints divided by extent": quality,
+    }
+    network, _ = network_and_detector(estimator)
+    training.save_joint_offsets(network, weights, card, Path(args.out))
     print(f"{args.out}: {quality}")
 
 

@@ -10,6 +10,7 @@ from lifting_ros.config import from_mapping, read_yaml
 from lifting_ros.research.training.train_depth_cue import DepthCueTrainConfig
 from lifting_ros.research.training.train_detector import DetectorTrainConfig
 from lifting_ros.research.training.train_image import ImageTrainConfig
+from lifting_ros.research.training.train_joint_offsets import JointOffsetsTrainConfig
 from lifting_ros.research.training.train_network import RECIPES as NETWORKS
 from lifting_ros.research.training.train_relative import RelativeTrainConfig
 from lifting_ros.research.training.train_stereo import StereoTrainConfig
@@ -19,6 +20,7 @@ CONFIG = Path(__file__).parents[2] / "config"
 RECIPES = {
     "train_detector.yaml": DetectorTrainConfig(),
     "train_depth-cue.yaml": DepthCueTrainConfig(),
+    "train_joint-offsets.yaml": JointOffsetsTrainConfig(),
     **{f"train_{name}.yaml": recipe for name, recipe in NETWORKS.items()},
     "train_supervised.yaml": SupervisedTrainConfig(),
     "train_relative.yaml": RelativeTrainConfig(),

@@ -28,6 +28,7 @@ from lifting_ros.skeleton import KEYPOINT_TO_JOINT
 from lifting_ros.types import Skeleton2D
 
 RECIPE = JointOffsetsTrainConfig(samples=64 * 150, batch=64, width=32, dropout=0.0, doubt=2.0)
+SHORT = dataclasses.replace(RECIPE, samples=64 * 20)
 CONFIG = EstimatorConfig()
 SHIFT_PX = np.array([6.0, -4.0])
 
@@ -91,13 +92,30 @@ def test_keypoints_worse_than_they_say_are_doubted(tmp_path):
         _, log_factor = network(torch.from_numpy(rows.encoded))
     told = log_factor.mean(0)
     others = [index for index in range(14) if index not in wrists]
-    assert (told[wrists] > 1.0).all() and (told[others] < told[wrists].min() - 1).all()
+    assert (told[wrists] > 1.0).all() and (told[wrists] < np.log(30 / 3)).all()
+    assert (told[others] < told[wrists].min() - 1).all()
+
+
+def test_keypoints_that_are_not_used_teach_nothing(tmp_path):
+    people = found()
+    confidence = people.confidence.copy()
+    confidence[::2, 0] = 0.1
+    unknown = people.keypoints_px.copy()
+    unknown[::2, 0] = np.nan
+    rows = rows_of(people._replace(keypoints_px=unknown, confidence=confidence), CONFIG)
+    assert not rows.used[::2, 0].any() and rows.used.sum() == 14 * 200 - 100
+    weights, errors = train_joint_offsets(SHORT, rows, tmp_path / "run")
+    assert all(np.isfinite(value) for value in errors.values())
+
+    other = np.where(rows.used[..., None], rows.offset, np.float32(9.0))
+    again, _ = train_joint_offsets(SHORT, rows._replace(offset=other), tmp_path / "again")
+    assert same(weights, again)
 
 
 def test_doubt_widens_alone(tmp_path):
     rows = rows_of(found(), CONFIG)
-    weights, _ = train_joint_offsets(RECIPE, rows, tmp_path / "wide")
-    narrow = dataclasses.replace(RECIPE, doubt=1.0)
+    weights, _ = train_joint_offsets(SHORT, rows, tmp_path / "wide")
+    narrow = dataclasses.replace(SHORT, doubt=1.0)
     plain, _ = train_joint_offsets(narrow, rows, tmp_path / "narrow")
     wider = weights["out.bias"] - plain["out.bias"]
     np.testing.assert_allclose(wider[28:], np.log(2.0), atol=1e-5)

@@ -87,7 +87,8 @@ class OffsetRows(NamedTuple):
     encoded: np.ndarray
     """(N, 44) keypoints, see `encoding`."""
     offset: np.ndarray
-    """(N, 14, 2) from the keypoints to the true joints, as `JointOffsets.of_encoded` gives it."""
+    """(N, 14, 2) from the keypoints to the true joints, as `JointOffsets.of_encoded` gives it; 0
+    where not used."""
     log_std: np.ndarray
     """(N, 14) logarithm of the std that the network tells, in the same unit."""
     used: np.ndarray
@@ -111,8 +112,10 @@ def rows_of(people: FoundPeople, config: EstimatorConfig) -> OffsetRows:
         variance = np.trace(covariance, axis1=1, axis2=2) / 2 / np.linalg.det(axes)
         (offset,) = offsets_to(people.joints_px(index)[None], views, seen)
         (encoded,) = encode_views(views, metric=True)
-        row = OffsetRows(encoded, offset, np.log(variance) / 2, views.seen[0])
-        rows.append(row)
+        (used,) = views.seen
+        known_offset = np.where(used[:, None], offset, 0.0)
+        log_std = np.log(np.where(used, variance, 1.0)) / 2
+        rows.append(OffsetRows(encoded, known_offset, log_std, used))
 
     encoded, offset, log_std, used = (np.stack(values) for values in zip(*rows))
     return OffsetRows(encoded, offset.astype(np.float32), log_std.astype(np.float32), used)

@@ -355,9 +355,9 @@ class KeypointLifter:
         up = np.asarray(up, np.float64)
         uses_cue = self.config.depth_cue and self.config.lifter == METHODS[0]
         if self.depth_cue is not None and uses_cue:
-            deep = [skeleton.deep for skeleton in skeletons]
+            layers = [self.depth_cue.layer_of(skeleton) for skeleton in skeletons]
             seen = Keypoints(keypoints, usable, covariance)
-            z, variance = self.depth_cue.guess(seen, deep, camera, up)
+            z, variance = self.depth_cue.guess(seen, layers, camera, up)
             depths = (depths or Depths())._replace(relative_z=z, relative_variance=variance)
         poses = self.lifter.lift(keypoints, usable, covariance, camera, up, depths)
         poses = widen(poses, self.config.lifting, has_depth)
@@ -375,7 +375,7 @@ def _persons(
             Person(
                 id=0,
                 age_s=0.0,
-                skeleton_2d=skeleton,
+                skeleton_2d=dataclasses.replace(skeleton, local=None),
                 skeleton_3d=poses.skeleton(index, usable[index], metric),
                 velocity_mps=np.full((JOINT_COUNT, 3), np.nan),
             )
@@ -753,6 +753,7 @@ def _skeleton_2d(
         box_px=_box_of(found, detection),
         score=score_person(detection.score, found),
         deep=found.deep,
+        local=found.local,
     )
 
 

@@ -53,8 +53,7 @@ def error_m(poses, joints) -> np.ndarray:
 
 def cue_tensors(rng) -> dict[str, np.ndarray]:
     network = CueNetwork(
-        DepthCueTrainConfig(width=16, deep_width=8),
-        rng.normal(size=(20, CHANNELS)).astype(np.float32),
+        DepthCueTrainConfig(width=16, deep_width=8), *rng.uniform(0.5, 2.0, size=(2, CHANNELS))
     )
     torch.nn.init.normal_(network.out.weight, std=0.1)
     return {name: value.numpy() for name, value in network.state_dict().items()}
@@ -151,13 +150,13 @@ def test_the_cue_computes_what_the_network_that_was_trained_does():
     rng = np.random.default_rng(0)
     tensors = cue_tensors(rng)
     network = CueNetwork(
-        DepthCueTrainConfig(width=16, deep_width=8), np.ones((2, CHANNELS), np.float32)
+        DepthCueTrainConfig(width=16, deep_width=8), np.zeros(CHANNELS), np.ones(CHANNELS)
     )
     network.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
 
     _, keypoints, _ = people()
     seen = Keypoints(keypoints, np.ones(keypoints.shape[:2]), None)
-    deep = (5 * rng.normal(size=(COUNT, CHANNELS))).astype(np.float32)
+    deep = (5 * rng.normal(size=(COUNT, 14, CHANNELS))).astype(np.float32)
     z, variance = DepthCue(tensors).guess(seen, list(deep), CAMERA, UP)
 
     encoded = encode_views(views_of(seen, CAMERA, UP, LifterConfig()), True)
@@ -173,7 +172,7 @@ def test_nothing_is_guessed_for_whom_nothing_is_known():
     _, keypoints, _ = people()
     confidence = np.ones(keypoints.shape[:2])
     confidence[2] = 0
-    deep = [*rng.normal(size=(COUNT - 1, CHANNELS)), None]
+    deep = [*rng.normal(size=(COUNT - 1, 14, CHANNELS)), None]
     seen = Keypoints(keypoints, confidence, None)
     z, variance = DepthCue(cue_tensors(rng)).guess(seen, deep, CAMERA, UP)
     known = np.isfinite(z).all(1) & np.isfinite(variance).all(1)
@@ -195,7 +194,7 @@ def test_the_cue_is_read_from_a_weights_file(tmp_path):
     tensors = cue_tensors(np.random.default_rng(0))
     file = write(tmp_path / "with.safetensors", tensors, {HEADER: {}})
     encoded = np.ones((1, 44), np.float32)
-    deep = np.ones((1, CHANNELS), np.float32)
+    deep = np.ones((1, 14, CHANNELS), np.float32)
     read = read_depth_cue(file).of_encoded(encoded, deep)
     np.testing.assert_allclose(read, DepthCue(tensors).of_encoded(encoded, deep), rtol=1e-5)
 

@@ -758,9 +758,10 @@ def _skeleton_2d(
 
 
 def _others(answers: Sequence[_Answer], kept: Sequence[Skeleton2D]) -> tuple[Skeleton2D, ...]:
-    """The skeletons of `answers` that are not among `kept`."""
+    """The skeletons of `answers` that are not among `kept`; nobody will lift them."""
     ids = {id(skeleton) for skeleton in kept}
-    return tuple(answer.skeleton for answer in answers if id(answer.skeleton) not in ids)
+    others = [answer.skeleton for answer in answers if id(answer.skeleton) not in ids]
+    return tuple(dataclasses.replace(skeleton, local=None) for skeleton in others)
 
 
 def _box_of(found: FoundKeypoints, detection: Detection) -> np.ndarray:

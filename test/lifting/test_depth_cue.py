@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Relative depths: guessed by the cue, read from weights, fused by the lifter."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -182,6 +184,32 @@ def test_nothing_is_guessed_for_whom_nothing_is_known():
     lifted = lift(keypoints, Depths(relative_z=z, relative_variance=variance))
     plain = lift(keypoints)
     np.testing.assert_array_equal(lifted.joints_m[4], plain.joints_m[4])
+
+
+def test_a_cue_that_reads_the_mean_over_the_crop_still_works(tmp_path):
+    """Its layer of both reads the units of the trunk once, not once for each keypoint."""
+    rng = np.random.default_rng(0)
+    tensors = cue_tensors(rng)
+    tensors["middle.weight"] = rng.normal(size=(16, 16 + 8)).astype(np.float32)
+    file = write(tmp_path / "w.safetensors", tensors, {HEADER: {}})
+    cue = read_depth_cue(file)
+
+    encoded, mean = rng.normal(size=(2, 44)), rng.normal(size=(2, CHANNELS))
+    usual = np.clip((mean - tensors["mean"]) / tensors["std"], -3, 3)
+    layers = [("keypoints", encoded), ("deep", usual)]
+    units = [
+        np.maximum(values @ tensors[f"{name}.weight"].T + tensors[f"{name}.bias"], 0)
+        for name, values in layers
+    ]
+    middle = np.concatenate(units, 1) @ tensors["middle.weight"].T + tensors["middle.bias"]
+    out = np.maximum(middle, 0) @ tensors["out.weight"].T + tensors["out.bias"]
+    z, variance = cue.of_encoded(encoded.astype(np.float32), mean)
+    np.testing.assert_allclose(z, out[:, :14] - out[:, :14].mean(1, keepdims=True), atol=0.02)
+    np.testing.assert_allclose(variance, np.exp(2 * out[:, 14:]), rtol=0.05)
+
+    person = SimpleNamespace(deep="mean", local="at keypoints")
+    assert cue.layer_of(person) == "mean"
+    assert DepthCue(cue_tensors(rng)).layer_of(person) == "at keypoints"
 
 
 def write(path, tensors, header):

@@ -121,6 +121,13 @@ def test_true_depths_are_along_the_line_of_sight_in_sizes():
     assert row.encoded.shape == (44,) and row.local.shape == (14, 3)
 
 
+def test_who_cannot_be_lifted_is_not_learnt_from():
+    joints, skeleton = answer(np.ones((14, 3)))
+    unseen = dataclasses.replace(skeleton, confidence=np.full(14, 0.01))
+    estimator = SimpleNamespace(config=EstimatorConfig())
+    assert row_of(estimator, unseen, joints, CAMERA, np.array([0.0, -1, 0])) is None
+
+
 def test_a_network_without_a_trunk_and_other_folders_are_refused(tmp_path):
     joints, skeleton = answer(None)
     estimator = SimpleNamespace(config=EstimatorConfig())

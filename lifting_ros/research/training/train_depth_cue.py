@@ -29,6 +29,7 @@ from lifting_ros.lifting.depth_cue import (
     views_of,
 )
 from lifting_ros.lifting.encoding import INPUTS, encode_views
+from lifting_ros.lifting.observation import NONE
 from lifting_ros.lifting.request import Keypoints
 from lifting_ros.research.datasets.keypoint_errors import answer_to
 from lifting_ros.research.training.trainer import Schedule, Trainer, run
@@ -174,7 +175,8 @@ def open_rows(config: EstimatorConfig, people: Path, most: int, work: Path) -> C
 
 
 def collect(estimator: PoseEstimator, people: Path, most: int) -> CueRows:
-    """The rows of the first `most` people of a pack; those who are not found are left out.
+    """The rows of the first `most` people of a pack; those who are not found, or not well enough to
+    be lifted, are left out.
 
     DataError in one line for another kind of pack, and where nobody is found.
     """
@@ -192,7 +194,8 @@ def collect(estimator: PoseEstimator, people: Path, most: int) -> CueRows:
         answer = answer_to(true_px, found)
         if answer is not None:
             row = row_of(estimator, answer, joints_m.astype(float), camera, up.astype(float))
-            rows.append(row)
+            if row is not None:
+                rows.append(row)
 
     if not rows:
         raise DataError(f"{people}: nobody was found in these pictures")
@@ -205,8 +208,9 @@ def row_of(
     joints_m: np.ndarray,
     camera: Camera,
     up: np.ndarray,
-) -> CueRows:
-    """The row of one person with joints (17, 3), a CueRows without its first axis.
+) -> CueRows | None:
+    """The row of one person with joints (17, 3), a CueRows without its first axis; None where the
+    keypoints are too few for a view frame.
 
     DataError for a network without a trunk.
     """
@@ -217,6 +221,8 @@ def row_of(
     usable = np.where(answer.confidence >= config.min_keypoint_confidence, answer.confidence, 0.0)
     seen = Keypoints(answer.keypoints_px[None], usable[None], answer.covariance_px2[None])
     views = views_of(seen, camera, up, config.lifting)
+    if views.level[0] == NONE:
+        return None
     (encoded,) = encode_views(views, metric=True)
 
     z = joints_m[_JOINT] @ views.frame[0, 2].astype(float)
@@ -243,7 +249,7 @@ class CueNetwork(nn.Module):
         of_trunk = KEYPOINT_COUNT * config.deep_width
         self.middle = nn.Linear(config.width + of_trunk, config.width)
         self.out = nn.Linear(config.width, 2 * KEYPOINT_COUNT)
-        self.drop_deep = nn.Dropout1d(config.deep_dropout)
+        self.drop_deep = nn.Dropout(config.deep_dropout)
         self.drop = nn.Dropout(config.dropout)
 
         nn.init.normal_(self.out.weight, std=1e-3)
@@ -260,8 +266,8 @@ class CueNetwork(nn.Module):
         usual = ((local - self.mean) / self.std).clamp(-MOST_UNUSUAL, MOST_UNUSUAL)
 
         of_keypoints = self.drop(self.keypoints(encoded).relu())
-        kept = self.drop_deep(usual.transpose(1, 2)).transpose(1, 2)
-        of_trunk = self.drop(self.deep(kept).relu())
+        kept = self.drop_deep(torch.ones_like(usual[:, :1]))
+        of_trunk = self.drop(self.deep(kept * usual).relu())
         middle = self.middle(torch.cat([of_keypoints, of_trunk.flatten(1)], 1)).relu()
         z, log_std = self.out(self.drop(middle)).chunk(2, dim=1)
         return z - z.mean(1, keepdim=True), log_std

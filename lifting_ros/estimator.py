@@ -370,8 +370,8 @@ class KeypointLifter:
         seen = Keypoints(keypoints, usable, covariance)
         uses_cue = self.config.depth_cue and self.config.lifter == METHODS[0]
         if self.depth_cue is not None and uses_cue:
-            deep = [skeleton.deep for skeleton in skeletons]
-            z, variance = self.depth_cue.guess(seen, deep, camera, up)
+            layers = [self.depth_cue.layer_of(skeleton) for skeleton in skeletons]
+            z, variance = self.depth_cue.guess(seen, layers, camera, up)
             depths = (depths or Depths())._replace(relative_z=z, relative_variance=variance)
 
         if self.joint_offsets is not None and self.config.joint_offsets:
@@ -393,7 +393,7 @@ def _persons(
             Person(
                 id=0,
                 age_s=0.0,
-                skeleton_2d=skeleton,
+                skeleton_2d=dataclasses.replace(skeleton, local=None),
                 skeleton_3d=poses.skeleton(index, usable[index], metric),
                 velocity_mps=np.full((JOINT_COUNT, 3), np.nan),
             )
@@ -772,13 +772,15 @@ def _skeleton_2d(
         box_px=_box_of(found, detection),
         score=score_person(detection.score, found),
         deep=found.deep,
+        local=found.local,
     )
 
 
 def _others(answers: Sequence[_Answer], kept: Sequence[Skeleton2D]) -> tuple[Skeleton2D, ...]:
-    """The skeletons of `answers` that are not among `kept`."""
+    """The skeletons of `answers` that are not among `kept`; nobody will lift them."""
     ids = {id(skeleton) for skeleton in kept}
-    return tuple(answer.skeleton for answer in answers if id(answer.skeleton) not in ids)
+    others = [answer.skeleton for answer in answers if id(answer.skeleton) not in ids]
+    return tuple(dataclasses.replace(skeleton, local=None) for skeleton in others)
 
 
 def _box_of(found: FoundKeypoints, detection: Detection) -> np.ndarray:

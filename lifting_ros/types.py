@@ -57,6 +57,8 @@ class FoundKeypoints:
     tell."""
     deep: np.ndarray | None = None
     """(c,) the last layer of the network's trunk, averaged over the crop; None without a trunk."""
+    local: np.ndarray | None = None
+    """(14, c) the same layer at each keypoint."""
 
 
 @dataclass(frozen=True)
@@ -74,8 +76,11 @@ class Skeleton2D:
     score: float
     """Of the person, in [0, 1]."""
     deep: np.ndarray | None = None
-    """(c,) the last layer of the network's trunk, averaged over the crop, from which depths are
-    guessed; None where no trunk found the keypoints."""
+    """(c,) the last layer of the network's trunk, averaged over the crop; None where no trunk found
+    the keypoints."""
+    local: np.ndarray | None = None
+    """(14, c) the same layer at each keypoint. Depths are guessed from one of the two; who has been
+    lifted has no `local` any more, as it is large."""
 
     @classmethod
     def unknown(cls, score: float) -> Skeleton2D:

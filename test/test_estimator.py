@@ -617,8 +617,11 @@ class StubCue:
     def __init__(self):
         self.shown = []
 
-    def guess(self, seen, deep, camera, up):
-        self.shown.append(deep)
+    def layer_of(self, skeleton):
+        return skeleton.local
+
+    def guess(self, seen, layers, camera, up):
+        self.shown.append(layers)
         z = np.zeros(seen.keypoints_px.shape[:2])
         return z, np.full_like(z, 1e-4)
 
@@ -632,8 +635,9 @@ def test_depths_are_guessed_from_what_the_trunk_saw(estimator, monkeypatch):
     cue = StubCue()
     monkeypatch.setattr(estimator, "depth_cue", cue)
     (flat,) = estimator.estimate(image, camera).persons
-    (deep,) = cue.shown[0]
-    assert deep is flat.skeleton_2d.deep and deep.shape == (1280,)
+    (layer,) = cue.shown[0]
+    assert layer.shape == (14, 1280) and flat.skeleton_2d.deep.shape == (1280,)
+    assert flat.skeleton_2d.local is None  # large, and of no more use
     depths = [np.ptp(person.skeleton_3d.joints_m[:, 2]) for person in (plain, flat)]
     assert depths[1] < 0.5 * depths[0]
 
@@ -683,7 +687,7 @@ def test_joints_are_lifted_and_keypoints_published(estimator, monkeypatch):
 def test_skeletons_of_another_detector_get_no_guess(estimator, monkeypatch):
     (image,) = frames([60])
     (person,) = estimator.estimate(image).persons
-    skeleton = dataclasses.replace(person.skeleton_2d, deep=None)
+    skeleton = person.skeleton_2d
     cue = StubCue()
     monkeypatch.setattr(estimator, "depth_cue", cue)
     estimator.lift([skeleton])

@@ -99,6 +99,8 @@ class InCrops(NamedTuple):
     """(N,)"""
     deep: np.ndarray | None
     """(N, c); None without a trunk."""
+    local: np.ndarray | None
+    """(N, J, c); None without a trunk."""
 
 
 def in_image_pixels(areas: Sequence[Crop], found: InCrops) -> list[FoundKeypoints]:
@@ -113,6 +115,7 @@ def in_image_pixels(areas: Sequence[Crop], found: InCrops) -> list[FoundKeypoint
                 presence=found.presence[index],
                 ends=float(found.ends[index]),
                 deep=None if found.deep is None else found.deep[index],
+                local=None if found.local is None else found.local[index],
             )
         )
 

@@ -16,6 +16,7 @@ from lifting_ros.io.checkpoint import CheckpointError, load_arrays, load_header,
 from lifting_ros.keypoints import compiled_maps
 from lifting_ros.keypoints.compiled_fusion import CompiledFusion
 from lifting_ros.keypoints.crop import InCrops, crop_around, cut, in_image_pixels
+from lifting_ros.keypoints.local_features import at_keypoints
 from lifting_ros.keypoints.network_config import NetworkConfig
 from lifting_ros.keypoints.person_score import ends_of
 from lifting_ros.skeleton import KEYPOINT_FLIP
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 OPENING = "opening"
 PRESENCE = "presence"
+_LastStage = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, "np.ndarray | None"]
 FUSION_WEIGHT = "fusion.weight_logit"
 """Name of the fusion's weights in a weights file."""
 
@@ -95,30 +97,32 @@ class GraphRunner:
         """See `protocols.KeypointNetwork`."""
         areas = [crop_around(box, self.config.input_px) for box in boxes_px]
         crops = np.stack([cut(image, area) for image, area in zip(images, areas)])
-        maps, logits, highest, deep = self.last(crops, mirrored)
+        maps, logits, highest, deep, layer = self.last(crops, mirrored)
 
         presence = expit(logits.astype(np.float64))
         ends = ends_of(highest.astype(np.float64), mirrored)
         points, confidence, covariance = compiled_maps.keypoints(maps, presence, self.config)
-        in_crops = InCrops(points, confidence, covariance, presence, ends, deep)
+        local = None
+        if layer is not None:
+            local = at_keypoints(layer, points, self.config.input_px)
+        in_crops = InCrops(points, confidence, covariance, presence, ends, deep, local)
         return in_image_pixels(areas, in_crops)
 
-    def last(
-        self, crops: np.ndarray, mirrored: bool = False
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def last(self, crops: np.ndarray, mirrored: bool = False) -> _LastStage:
         """The last stage's fused maps (N, 14, h, w), the presence logits (N, 14), the largest value
-        (N, 17) of each of the trunk's maps, and its last layer (N, c), averaged over the crop.
+        (N, 17) of each of the trunk's maps, and its last layer, averaged over the crop (N, c) and
+        not (N, c, h/8, w/8).
 
         crops: (N, S, S, 3) uint8 RGB; mirrored: maps, logits and last layer are the mean of the
         results of each crop and of its mirror image, and the largest values (2 N, 17) are those of
-        both.
+        both. The last layer that is not averaged is None in graphs that were exported without it.
         """
         if not mirrored:
             return self._run(crops)
 
         flipped = crops[:, :, ::-1]
         both = np.concatenate([crops, flipped])
-        maps, presence, highest, deep = self._run(both)
+        maps, presence, highest, deep, layer = self._run(both)
 
         # Mean of each crop and its mirror image
         count = len(crops)
@@ -128,19 +132,23 @@ class GraphRunner:
         mean_maps = (maps[:count] + mirrored_maps) / 2
         mean_presence = (presence[:count] + mirrored_presence) / 2
         mean_deep = (deep[:count] + deep[count:]) / 2
-        return mean_maps, mean_presence, highest, mean_deep
+        mean_layer = None
+        if layer is not None:
+            mean_layer = (layer[:count] + layer[count:, :, :, ::-1]) / 2
+        return mean_maps, mean_presence, highest, mean_deep, mean_layer
 
-    def _run(self, crops: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        logits, features, deep, heat = self._opening(crops)
+    def _run(self, crops: np.ndarray) -> _LastStage:
+        logits, features, deep, heat, *rest = self._opening(crops)
         highest = heat.max((2, 3))  # now, as outputs are valid until the next call
-        last_layer = deep.copy()
+        mean_layer = deep.copy()
+        layer = rest[0].copy() if rest else None
         fused = self._fuse(logits, 0)
         for index, stage in enumerate(self._stages, start=1):
             (logits,) = stage(features, fused)
             fused = self._fuse(logits, index)
 
         (presence,) = self._presence(deep, heat, fused)
-        return fused, presence, highest, last_layer
+        return fused, presence, highest, mean_layer, layer
 
     def _fuse(self, logits: np.ndarray, stage: int) -> np.ndarray:
         belief = compiled_maps.softmax(logits)

@@ -42,13 +42,13 @@ class Opening(nn.Module):
         self.features = network.features
         self.stage = network.stages[0]
 
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, crops: Tensor) -> tuple[Tensor | None, ...]:
         """crops: (N, S, S, 3) uint8 RGB. Returns logits (N, J, h, w) of the first stage, features
-        (N, c, h, w), and `deep` and `heat` of a `Code`."""
+        (N, c, h, w), and `deep`, `heat` and `last_layer` of a `Code`."""
         images = planes(crops)
         features, code = self.features(images)
         logits = self.stage(features, None)
-        return logits, features, code.deep, code.heat
+        return logits, features, code.deep, code.heat, code.last_layer
 
 
 class Refinement(nn.Module):
@@ -116,11 +116,15 @@ def network_graphs(path: Path) -> dict[str, GraphSource]:
     crops = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     opening = Opening(network)
     with torch.inference_mode():
-        logits, features, deep, heat = opening(crops)
+        logits, features, deep, heat, _ = opening(crops)
 
     sources = {
         OPENING: GraphSource(
-            opening, (crops,), ("crops",), ("logits", "features", "deep", "heat"), (0,)
+            opening,
+            (crops,),
+            ("crops",),
+            ("logits", "features", "deep", "heat", "last_layer"),
+            (0,),
         ),
         PRESENCE: GraphSource(
             PresenceOf(presence),

@@ -19,6 +19,7 @@ from lifting_ros.device import has_fast_bf16, lay_out_channels_last
 from lifting_ros.io.checkpoint import reason
 from lifting_ros.keypoints import belief_maps
 from lifting_ros.keypoints.crop import InCrops, crop_around, cut, in_image_pixels
+from lifting_ros.keypoints.local_features import at_keypoints
 from lifting_ros.keypoints.network import MultistageNetwork, NetworkOutput, StageOutput
 from lifting_ros.keypoints.network_weights import load_network
 from lifting_ros.keypoints.person_score import ends_of
@@ -134,7 +135,7 @@ class NetworkRunner:
         # Network
         areas = [crop_around(box, self.config.input_px) for box in boxes_px]
         crops = np.stack([cut(image, area) for image, area in zip(images, areas)])
-        maps, logits, highest, deep = self.last(to_input(crops), mirrored)
+        maps, logits, highest, deep, layer = self.last(to_input(crops), mirrored)
 
         # Keypoints in crop pixels
         points, confidence, covariance = belief_maps.keypoints(maps, logits, self.config)
@@ -145,6 +146,12 @@ class NetworkRunner:
         if highest is not None:
             ends = ends_of(_to_numpy(highest), mirrored)
 
+        # The trunk's last layer there
+        local = None
+        if layer is not None:
+            layer_values = layer.float().cpu().numpy()
+            local = at_keypoints(layer_values, _to_numpy(points), self.config.input_px)
+
         in_crops = InCrops(
             _to_numpy(points),
             _to_numpy(confidence),
@@ -152,15 +159,16 @@ class NetworkRunner:
             _to_numpy(presence),
             ends,
             None if deep is None else _to_numpy(deep),
+            local,
         )
         return in_image_pixels(areas, in_crops)
 
     def last(
         self, crops: Tensor, mirrored: bool = False
-    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]:
         """The last stage's fused maps (N, 14, h, w), the presence logits (N, 14) if the variant has
-        them, the largest value (N, 17) of each of the trunk's maps and its last layer (N, c) if
-        there is a trunk.
+        them; if there is a trunk, the largest value (N, 17) of each of its maps, and its last
+        layer, averaged over the crop (N, c) and not (N, c, h/8, w/8).
 
         mirrored: maps, logits and last layer are the mean of the results of each crop and of its
         mirror image, and the largest values (2 N, 17) are those of both.
@@ -174,7 +182,7 @@ class NetworkRunner:
         maps = output.stages[-1].fused
         presence = output.presence
         if not mirrored:
-            return maps, presence, output.highest, output.deep
+            return maps, presence, output.highest, output.deep, output.last_layer
 
         # Mean of each crop and its mirror image
         count = len(crops)
@@ -188,7 +196,11 @@ class NetworkRunner:
         if deep is not None:
             deep = (deep[:count] + deep[count:]) / 2
 
-        return maps, presence, output.highest, deep
+        layer = output.last_layer
+        if layer is not None:
+            layer = (layer[:count] + layer[count:].flip(-1)) / 2
+
+        return maps, presence, output.highest, deep, layer
 
     def _run(self, crops: Tensor) -> NetworkOutput:
         crops = crops.to(self.device, self.dtype)
@@ -254,6 +266,7 @@ def _first_rows(output: NetworkOutput, count: int) -> NetworkOutput:
         trunk=first_if_any(output.trunk),
         highest=first_if_any(output.highest),
         deep=first_if_any(output.deep),
+        last_layer=first_if_any(output.last_layer),
     )
 
 
@@ -283,4 +296,5 @@ def _concatenate(parts: list[NetworkOutput]) -> NetworkOutput:
         trunk=join_if_any([part.trunk for part in parts]),
         highest=join_if_any([part.highest for part in parts]),
         deep=join_if_any([part.deep for part in parts]),
+        last_layer=join_if_any([part.last_layer for part in parts]),
     )

@@ -49,6 +49,8 @@ class NetworkOutput(NamedTuple):
     trunk."""
     deep: Tensor | None = None
     """(N, c) the trunk's last layer, averaged over the crop; None without a trunk."""
+    last_layer: Tensor | None = None
+    """(N, c, h/8, w/8) the same layer."""
 
 
 class NoFusion(nn.Module):
@@ -136,7 +138,7 @@ class MultistageNetwork(nn.Module):
 
         presence = self.presence(code, outputs[-1].fused)
         highest = code.heat.flatten(2).amax(-1)
-        return NetworkOutput(outputs, presence, code.own, highest, code.deep)
+        return NetworkOutput(outputs, presence, code.own, highest, code.deep, code.last_layer)
 
     def _stage(
         self, index: int, stage: nn.Module, features: Tensor, previous: Tensor | None

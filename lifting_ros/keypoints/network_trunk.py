@@ -32,7 +32,7 @@ _PRESENCE_UNITS = 64
 
 
 class Code(NamedTuple):
-    """Inputs of `Presence`, beside the belief maps."""
+    """What the trunk tells of a crop. `Presence` reads all but `last_layer`."""
 
     deep: Tensor
     """(N, c) the trunk's last layer, averaged over the crop."""
@@ -40,6 +40,8 @@ class Code(NamedTuple):
     """(N, 17, h, w) the trunk's own maps, in [0, 1]."""
     own: Tensor
     """(N, 17, h, w) the same, of the person in the middle."""
+    last_layer: Tensor | None = None
+    """(N, c, h/8, w/8) the trunk's last layer."""
 
 
 class Features(nn.Module):
@@ -61,7 +63,7 @@ class Features(nn.Module):
 
         inputs = [out.features, heat, own, nearness]
         features = self.mix(torch.cat(inputs, 1))
-        return features, Code(out.deep, heat, own)
+        return features, Code(out.deep, heat, own, out.last_layer)
 
 
 def middle_weight(size: tuple[int, int], device: torch.device | str = "cpu") -> Tensor:

@@ -214,6 +214,8 @@ class TrunkOutput(NamedTuple):
     """(N, 34, h, w) offsets in cells from a person's centre to their keypoints: 17 pairs y, x."""
     deep: Tensor
     """(N, last) the backbone's last layer, averaged over the image."""
+    last_layer: Tensor
+    """(N, last, H/32, W/32) the same layer."""
 
 
 class Trunk(nn.Module):
@@ -239,4 +241,5 @@ class Trunk(nn.Module):
             centre=self.centre(features),
             regression=self.regression(features),
             deep=levels[-1].mean((-1, -2)),
+            last_layer=levels[-1],
         )

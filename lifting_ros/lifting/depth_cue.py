@@ -2,10 +2,12 @@
 """The depth cue: how far a person's joints are before or behind each other, guessed from the image.
 
 Keypoints alone do not say whether an arm reaches forward or back; the picture of it does. A small
-network reads the keypoints (`encoding`) and the last layer of the keypoint network's trunk,
-averaged over the crop. It guesses the relative depth of each keypoint's joint and how sure it is.
-The lifter takes the guesses as measurements (`depth_fusion`), so that the prior completes and
-corrects them.
+network reads the keypoints (`encoding`) and the last layer of the keypoint network's trunk at each
+of them. It guesses the relative depth of each keypoint's joint and how sure it is. The lifter takes
+the guesses as measurements (`depth_fusion`), so that the prior completes and corrects them.
+
+Some weights files have a cue that reads the mean of that layer over the crop instead. The shape of
+its tensors tells.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.observation import NONE, Views, into_views, to_rays
 from lifting_ros.lifting.request import Keypoints, unit_up, up_of_each
 from lifting_ros.skeleton import KEYPOINT_COUNT
+from lifting_ros.types import Skeleton2D
 
 HEADER = "depth_cue"
 """Name of the cue in the header of a network's weights file."""
@@ -30,7 +33,8 @@ PREFIX = "depth_cue."
 """Beginning of the names of its tensors there."""
 
 LAYERS = ("keypoints", "deep", "middle", "out")
-"""Its linear layers: of the two inputs, of both together, and the last one."""
+"""Its linear layers: of the two inputs, of both together, and the last one. That of the trunk is
+the same for all keypoints."""
 
 NAMES = (
     *(f"{layer}.{kind}" for layer in LAYERS for kind in ("weight", "bias")),
@@ -50,26 +54,31 @@ class DepthCue:
         """tensors: by NAMES, float32; config: the noise of keypoints without a covariance."""
         self._tensors = tensors
         self._config = config or LifterConfig()
+        self._is_local = _is_local(tensors)
+
+    def layer_of(self, skeleton: Skeleton2D) -> np.ndarray | None:
+        """What `guess` reads of a person: the trunk's last layer (14, c) at the keypoints, or its
+        mean (c,) over the crop; None where the network does not tell."""
+        return skeleton.local if self._is_local else skeleton.deep
 
     def guess(
         self,
         seen: Keypoints,
-        deep: Sequence[np.ndarray | None],
+        layers: Sequence[np.ndarray | None],
         camera: Camera | None,
         up: Sequence[float] | np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """z and its variance, (N, 14) each, as `request.Depths` has them.
 
-        deep: the trunk's last layer (c,) of each person, averaged over the crop; camera, up: as in
-        `Lifter.lift`. Both are inf for persons without it, and for those who cannot be
-        lifted.
+        layers: `layer_of` each person; camera, up: as in `Lifter.lift`. z and variance are inf for
+        persons without a layer, and for those who cannot be lifted.
         """
         count = len(seen.keypoints_px)
         views = views_of(seen, camera, up, self._config)
         z = np.full((count, KEYPOINT_COUNT), np.inf)
         variance = np.full((count, KEYPOINT_COUNT), np.inf)
         is_liftable = views.level != NONE
-        known = {n: one for n, one in enumerate(deep) if one is not None and is_liftable[n]}
+        known = {n: one for n, one in enumerate(layers) if one is not None and is_liftable[n]}
         if known:
             rows = list(known)
             encoded = encode_views(views, camera is not None)[rows]
@@ -77,14 +86,16 @@ class DepthCue:
 
         return z, variance
 
-    def of_encoded(self, encoded: np.ndarray, deep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """z and its variance, (N, 14) each, of encoded keypoints (N, 44) and last layers (N, c)."""
+    def of_encoded(self, encoded: np.ndarray, layer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """z and its variance, (N, 14) each, of encoded keypoints (N, 44) and the trunk's last
+        layer, (N, 14, c) or (N, c) as in `layer_of`."""
         tensors = self._tensors
-        usual = (deep - tensors["mean"]) / tensors["std"]
+        usual = (layer - tensors["mean"]) / tensors["std"]
         bounded = np.clip(usual, -MOST_UNUSUAL, MOST_UNUSUAL).astype(np.float32)
+        of_trunk = np.maximum(self._layer("deep", bounded), 0)
         both = [
             np.maximum(self._layer("keypoints", encoded), 0),
-            np.maximum(self._layer("deep", bounded), 0),
+            of_trunk.reshape(len(encoded), -1),
         ]
         middle = np.maximum(self._layer("middle", np.concatenate(both, 1)), 0)
         z, log_std = np.split(self._layer("out", middle).astype(np.float64), 2, axis=1)
@@ -127,14 +138,22 @@ def read_depth_cue(path: str | Path, config: LifterConfig | None = None) -> Dept
     return DepthCue(tensors, config)
 
 
+def _is_local(tensors: Mapping[str, np.ndarray]) -> bool:
+    """Whether the cue reads the trunk's last layer at the keypoints, and not its mean: the layer of
+    both together reads the units of all keypoints then."""
+    first, deep = (len(tensors[f"{name}.weight"]) for name in LAYERS[:2])
+    return tensors["middle.weight"].shape[-1] == first + KEYPOINT_COUNT * deep
+
+
 def _shapes(tensors: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
     """The shape that each tensor should have, given the lengths of the layers."""
     first, deep, middle = (len(tensors[f"{name}.weight"]) for name in LAYERS[:3])
     channels = tensors["mean"].size
+    of_trunk = KEYPOINT_COUNT * deep if _is_local(tensors) else deep
     sides = {
         "keypoints": (first, INPUTS),
         "deep": (deep, channels),
-        "middle": (middle, first + deep),
+        "middle": (middle, first + of_trunk),
         "out": (2 * KEYPOINT_COUNT, middle),
     }
     shapes: dict[str, tuple[int, ...]] = {"mean": (channels,), "std": (channels,)}

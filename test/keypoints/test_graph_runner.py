@@ -70,7 +70,7 @@ def test_maps_and_presence_are_those_of_torch(weights, mirrored, count):
     whole = load_runner(weights, small_prior(), torch.device("cpu"))
     ours = runner.last(images, mirrored)
     theirs = whole.last(to_input(images), mirrored)
-    for one, other, gap in zip(ours, theirs, (2e-3, 0.02, 2e-3, 2e-3), strict=True):
+    for one, other, gap in zip(ours, theirs, (2e-3, 0.02, 2e-3, 2e-3, 2e-3), strict=True):
         np.testing.assert_allclose(one, other.float().numpy(), atol=gap)
 
 
@@ -95,6 +95,20 @@ def test_keypoints_are_in_pixels_of_the_image(weights):
         np.testing.assert_allclose(ours.presence, theirs.presence, atol=0.01)
         np.testing.assert_allclose(ours.confidence, theirs.confidence, atol=0.01)
         assert np.median(np.abs(ours.keypoints_px - theirs.keypoints_px)) < 0.5
+        assert ours.local.shape == theirs.local.shape == (14, ours.deep.size)
+        assert np.median(np.abs(ours.local - theirs.local)) < 1e-3
+
+
+def test_graphs_exported_without_the_last_layer_give_all_else(weights):
+    runner = load_graph_runner(weights, small_prior(), TorchGraphs())
+    boxes = [np.array([8.0, 8, 56, 56])]
+    (whole,) = runner.find(crops(1), boxes, mirrored=True)
+    opening = runner._opening
+    runner._opening = lambda *inputs: opening(*inputs)[:4]
+    (found,) = runner.find(crops(1), boxes, mirrored=True)
+    assert found.local is None and whole.local is not None
+    np.testing.assert_array_equal(found.keypoints_px, whole.keypoints_px)
+    np.testing.assert_array_equal(found.deep, whole.deep)
 
 
 def test_more_stages_than_there_are_is_one_line(weights):

@@ -99,6 +99,9 @@ def test_crop_and_mirror_image_have_equal_weight(config):
         torch.testing.assert_close(
             together[1], (crop[1] + mirror[1][:, list(KEYPOINT_FLIP)]) / 2, atol=1e-4, rtol=1e-4
         )
+        torch.testing.assert_close(
+            together[4], (crop[4] + mirror[4].flip(-1)) / 2, atol=1e-4, rtol=1e-4
+        )
 
 
 @pytest.mark.parametrize("stages", [0, 1, 2])

@@ -42,6 +42,7 @@ def test_maps_have_a_quarter_of_the_resolution(size):
         "centre": (2, 1, *cells),
         "regression": (2, 34, *cells),
         "deep": (2, 1280),
+        "last_layer": (2, 1280, size[0] // 32, size[1] // 32),
     }
 
 

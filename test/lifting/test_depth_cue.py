@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Relative depths: guessed by the cue, read from weights, fused by the lifter."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -53,8 +55,7 @@ def error_m(poses, joints) -> np.ndarray:
 
 def cue_tensors(rng) -> dict[str, np.ndarray]:
     network = CueNetwork(
-        DepthCueTrainConfig(width=16, deep_width=8),
-        rng.normal(size=(20, CHANNELS)).astype(np.float32),
+        DepthCueTrainConfig(width=16, deep_width=8), *rng.uniform(0.5, 2.0, size=(2, CHANNELS))
     )
     torch.nn.init.normal_(network.out.weight, std=0.1)
     return {name: value.numpy() for name, value in network.state_dict().items()}
@@ -151,13 +152,13 @@ def test_the_cue_computes_what_the_network_that_was_trained_does():
     rng = np.random.default_rng(0)
     tensors = cue_tensors(rng)
     network = CueNetwork(
-        DepthCueTrainConfig(width=16, deep_width=8), np.ones((2, CHANNELS), np.float32)
+        DepthCueTrainConfig(width=16, deep_width=8), np.zeros(CHANNELS), np.ones(CHANNELS)
     )
     network.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
 
     _, keypoints, _ = people()
     seen = Keypoints(keypoints, np.ones(keypoints.shape[:2]), None)
-    deep = (5 * rng.normal(size=(COUNT, CHANNELS))).astype(np.float32)
+    deep = (5 * rng.normal(size=(COUNT, 14, CHANNELS))).astype(np.float32)
     z, variance = DepthCue(tensors).guess(seen, list(deep), CAMERA, UP)
 
     encoded = encode_views(views_of(seen, CAMERA, UP, LifterConfig()), True)
@@ -173,7 +174,7 @@ def test_nothing_is_guessed_for_whom_nothing_is_known():
     _, keypoints, _ = people()
     confidence = np.ones(keypoints.shape[:2])
     confidence[2] = 0
-    deep = [*rng.normal(size=(COUNT - 1, CHANNELS)), None]
+    deep = [*rng.normal(size=(COUNT - 1, 14, CHANNELS)), None]
     seen = Keypoints(keypoints, confidence, None)
     z, variance = DepthCue(cue_tensors(rng)).guess(seen, deep, CAMERA, UP)
     known = np.isfinite(z).all(1) & np.isfinite(variance).all(1)
@@ -183,6 +184,32 @@ def test_nothing_is_guessed_for_whom_nothing_is_known():
     lifted = lift(keypoints, Depths(relative_z=z, relative_variance=variance))
     plain = lift(keypoints)
     np.testing.assert_array_equal(lifted.joints_m[4], plain.joints_m[4])
+
+
+def test_a_cue_that_reads_the_mean_over_the_crop_still_works(tmp_path):
+    """Its layer of both reads the units of the trunk once, not once for each keypoint."""
+    rng = np.random.default_rng(0)
+    tensors = cue_tensors(rng)
+    tensors["middle.weight"] = rng.normal(size=(16, 16 + 8)).astype(np.float32)
+    file = write(tmp_path / "w.safetensors", tensors, {HEADER: {}})
+    cue = read_depth_cue(file)
+
+    encoded, mean = rng.normal(size=(2, 44)), rng.normal(size=(2, CHANNELS))
+    usual = np.clip((mean - tensors["mean"]) / tensors["std"], -3, 3)
+    layers = [("keypoints", encoded), ("deep", usual)]
+    units = [
+        np.maximum(values @ tensors[f"{name}.weight"].T + tensors[f"{name}.bias"], 0)
+        for name, values in layers
+    ]
+    middle = np.concatenate(units, 1) @ tensors["middle.weight"].T + tensors["middle.bias"]
+    out = np.maximum(middle, 0) @ tensors["out.weight"].T + tensors["out.bias"]
+    z, variance = cue.of_encoded(encoded.astype(np.float32), mean)
+    np.testing.assert_allclose(z, out[:, :14] - out[:, :14].mean(1, keepdims=True), atol=0.02)
+    np.testing.assert_allclose(variance, np.exp(2 * out[:, 14:]), rtol=0.05)
+
+    person = SimpleNamespace(deep="mean", local="at keypoints")
+    assert cue.layer_of(person) == "mean"
+    assert DepthCue(cue_tensors(rng)).layer_of(person) == "at keypoints"
 
 
 def write(path, tensors, header):
@@ -195,7 +222,7 @@ def test_the_cue_is_read_from_a_weights_file(tmp_path):
     tensors = cue_tensors(np.random.default_rng(0))
     file = write(tmp_path / "with.safetensors", tensors, {HEADER: {}})
     encoded = np.ones((1, 44), np.float32)
-    deep = np.ones((1, CHANNELS), np.float32)
+    deep = np.ones((1, 14, CHANNELS), np.float32)
     read = read_depth_cue(file).of_encoded(encoded, deep)
     np.testing.assert_allclose(read, DepthCue(tensors).of_encoded(encoded, deep), rtol=1e-5)
 

@@ -26,18 +26,18 @@ from lifting_ros.skeleton import KEYPOINT_TO_JOINT, limb_lengths
 from lifting_ros.types import Skeleton2D
 
 RECIPE = DepthCueTrainConfig(
-    samples=64 * 150, batch=64, width=32, deep_width=16, deep_dropout=0.0, dropout=0.0, doubt=2.0
+    samples=64 * 150, batch=64, width=32, deep_width=8, deep_dropout=0.0, dropout=0.0, doubt=2.0
 )
 
 
 def rows(count: int = 400) -> CueRows:
     """People whose depths only the trunk's layer tells."""
     rng = np.random.default_rng(0)
-    deep = rng.normal(size=(count, 6)).astype(np.float32)
-    z = 0.1 * deep @ rng.normal(size=(6, 14))
+    local = rng.normal(size=(count, 14, 6)).astype(np.float16)
+    z = 0.1 * (local * rng.normal(size=6)).sum(2)
     z -= z.mean(1, keepdims=True)
     encoded = rng.normal(size=(count, 44)).astype(np.float32)
-    return CueRows(encoded, deep, z.astype(np.float32))
+    return CueRows(encoded, local, z.astype(np.float32))
 
 
 def same(one: dict, other: dict) -> bool:
@@ -93,21 +93,21 @@ def test_the_cue_is_added_and_the_rest_stays(tmp_path):
     tensors, header = load_tensors(out)
     assert torch.equal(tensors["stage.weight"], torch.ones(3))
     assert header["network"] == {"variant": "lite"} and header["depth_cue"] == {"seed": 0}
-    z, variance = read_depth_cue(out).of_encoded(rows().encoded, rows().deep)
+    z, variance = read_depth_cue(out).of_encoded(rows().encoded, rows().local)
     assert z.shape == variance.shape == (400, 14) and (variance > 0).all()
     assert "depth_cue" not in load_header(network)
 
 
-def answer(deep) -> tuple[np.ndarray, Skeleton2D]:
+def answer(local) -> tuple[np.ndarray, Skeleton2D]:
     joints, keypoints = see(make_poses(1, seed=2, yaw=True))
     skeleton = Skeleton2D(
-        keypoints[0], np.ones(14), np.tile(np.eye(2), (14, 1, 1)), np.zeros(4), 1.0, deep
+        keypoints[0], np.ones(14), np.tile(np.eye(2), (14, 1, 1)), np.zeros(4), 1.0, None, local
     )
     return joints[0], skeleton
 
 
 def test_true_depths_are_along_the_line_of_sight_in_sizes():
-    joints, skeleton = answer(np.ones(3))
+    joints, skeleton = answer(np.ones((14, 3)))
     estimator = SimpleNamespace(config=EstimatorConfig())
     row = row_of(estimator, skeleton, joints, CAMERA, np.array([0.0, -1, 0]))
 
@@ -118,7 +118,14 @@ def test_true_depths_are_along_the_line_of_sight_in_sizes():
     size = np.sqrt((limb_lengths(joints) ** 2).sum())
     # The view frame is turned by up to half of PITCH_STEP, so that pitches are whole steps
     np.testing.assert_allclose(row.z, (z - z.mean()) / size, atol=0.03)
-    assert row.encoded.shape == (44,) and row.deep.dtype == np.float32
+    assert row.encoded.shape == (44,) and row.local.shape == (14, 3)
+
+
+def test_who_cannot_be_lifted_is_not_learnt_from():
+    joints, skeleton = answer(np.ones((14, 3)))
+    unseen = dataclasses.replace(skeleton, confidence=np.full(14, 0.01))
+    estimator = SimpleNamespace(config=EstimatorConfig())
+    assert row_of(estimator, unseen, joints, CAMERA, np.array([0.0, -1, 0])) is None
 
 
 def test_a_network_without_a_trunk_and_other_folders_are_refused(tmp_path):

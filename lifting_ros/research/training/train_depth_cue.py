@@ -29,6 +29,7 @@ from lifting_ros.lifting.depth_cue import (
     views_of,
 )
 from lifting_ros.lifting.encoding import INPUTS, encode_views
+from lifting_ros.lifting.observation import NONE
 from lifting_ros.lifting.request import Keypoints
 from lifting_ros.research.datasets.keypoint_errors import answer_to
 from lifting_ros.research.training.trainer import Schedule, Trainer, run
@@ -84,7 +85,11 @@ class DepthCueTrainConfig(Schedule):
         metadata={"description": "units that read the keypoints, and of both", "range": (4, 8192)},
     )
     deep_width: int = field(
-        default=128, metadata={"description": "units that read the trunk", "range": (4, 8192)}
+        default=32,
+        metadata={
+            "description": "units that read the trunk at each keypoint",
+            "range": (4, 8192),
+        },
     )
     deep_dropout: float = field(
         default=0.4,
@@ -117,8 +122,8 @@ class CueRows(NamedTuple):
 
     encoded: np.ndarray
     """(N, 44) keypoints, see `encoding`."""
-    deep: np.ndarray
-    """(N, c) the trunk's last layer, averaged over the crop."""
+    local: np.ndarray
+    """(N, 14, c) the trunk's last layer at the keypoints; float16."""
     z: np.ndarray
     """(N, 14) of the keypoints' joints about their mean, along the line of sight to the person,
     divided by the person's size."""
@@ -152,20 +157,26 @@ def open_rows(config: EstimatorConfig, people: Path, most: int, work: Path) -> C
         raise DataError(f"{people}: not a pack of rendered people (no labels.npz)")
 
     parts = [sha256_of(file) for file in (*network_and_detector(config), labels_file)]
-    key = hashlib.sha256("".join([*parts, repr(config), str(most)]).encode()).hexdigest()
+    parts += [repr(config), str(most), *CueRows._fields]
+    key = hashlib.sha256("".join(parts).encode()).hexdigest()
     kept = work / f"depth_cue_{key[:16]}.npz"
     if not kept.is_file():
         rows = collect(PoseEstimator(config), people, most)
         work.mkdir(parents=True, exist_ok=True)
         with replacing(kept, keep_suffix=True) as partial:
-            np.savez_compressed(partial, **rows._asdict())
+            np.savez(partial, **rows._asdict())
 
-    shapes = {"encoded": ("N", INPUTS), "deep": ("N", "c"), "z": ("N", KEYPOINT_COUNT)}
+    shapes = {
+        "encoded": ("N", INPUTS),
+        "local": ("N", KEYPOINT_COUNT, "c"),
+        "z": ("N", KEYPOINT_COUNT),
+    }
     return CueRows(**read_arrays(kept, shapes))
 
 
 def collect(estimator: PoseEstimator, people: Path, most: int) -> CueRows:
-    """The rows of the first `most` people of a pack; those who are not found are left out.
+    """The rows of the first `most` people of a pack; those who are not found, or not well enough to
+    be lifted, are left out.
 
     DataError in one line for another kind of pack, and where nobody is found.
     """
@@ -183,7 +194,8 @@ def collect(estimator: PoseEstimator, people: Path, most: int) -> CueRows:
         answer = answer_to(true_px, found)
         if answer is not None:
             row = row_of(estimator, answer, joints_m.astype(float), camera, up.astype(float))
-            rows.append(row)
+            if row is not None:
+                rows.append(row)
 
     if not rows:
         raise DataError(f"{people}: nobody was found in these pictures")
@@ -196,39 +208,46 @@ def row_of(
     joints_m: np.ndarray,
     camera: Camera,
     up: np.ndarray,
-) -> CueRows:
-    """The row of one person with joints (17, 3), a CueRows without its first axis.
+) -> CueRows | None:
+    """The row of one person with joints (17, 3), a CueRows without its first axis; None where the
+    keypoints are too few for a view frame.
 
     DataError for a network without a trunk.
     """
-    if answer.deep is None:
+    if answer.local is None:
         raise DataError("depth cue: expected a network on a pretrained trunk (full or lite)")
 
     config = estimator.config
     usable = np.where(answer.confidence >= config.min_keypoint_confidence, answer.confidence, 0.0)
     seen = Keypoints(answer.keypoints_px[None], usable[None], answer.covariance_px2[None])
     views = views_of(seen, camera, up, config.lifting)
+    if views.level[0] == NONE:
+        return None
     (encoded,) = encode_views(views, metric=True)
 
     z = joints_m[_JOINT] @ views.frame[0, 2].astype(float)
     size = np.sqrt((limb_lengths(joints_m) ** 2).sum())
     relative = (z - z.mean()) / size
-    return CueRows(encoded, answer.deep.astype(np.float32), relative.astype(np.float32))
+    return CueRows(encoded, answer.local.astype(np.float16), relative.astype(np.float32))
 
 
 class CueNetwork(nn.Module):
-    """`lifting.depth_cue.DepthCue` in torch, with the same names of tensors."""
+    """`lifting.depth_cue.DepthCue` in torch, with the same names of tensors.
+
+    In training some channels of the trunk's layer are dropped, each at all keypoints at once.
+    """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: DepthCueTrainConfig, deep: np.ndarray):
-        """deep: (N, c) the trunk's last layers of the training people."""
+    def __init__(self, config: DepthCueTrainConfig, mean: np.ndarray, std: np.ndarray):
+        """mean, std: (c,) of the trunk's last layer at the keypoints of the training people."""
         super().__init__()
         self.noise = config.noise
         self.keypoints = nn.Linear(INPUTS, config.width)
-        self.deep = nn.Linear(deep.shape[1], config.deep_width)
-        self.middle = nn.Linear(config.width + config.deep_width, config.width)
+        self.deep = nn.Linear(len(mean), config.deep_width)
+        of_trunk = KEYPOINT_COUNT * config.deep_width
+        self.middle = nn.Linear(config.width + of_trunk, config.width)
         self.out = nn.Linear(config.width, 2 * KEYPOINT_COUNT)
         self.drop_deep = nn.Dropout(config.deep_dropout)
         self.drop = nn.Dropout(config.dropout)
@@ -237,18 +256,19 @@ class CueNetwork(nn.Module):
         nn.init.zeros_(self.out.bias)
         with torch.no_grad():
             self.out.bias[KEYPOINT_COUNT:] = _USUAL_LOG_STD
-        self.register_buffer("mean", torch.from_numpy(deep.mean(0)))
-        self.register_buffer("std", torch.from_numpy(deep.std(0)).clamp_min(1e-3))
+        self.register_buffer("mean", torch.from_numpy(mean).float())
+        self.register_buffer("std", torch.from_numpy(std).float().clamp_min(1e-3))
 
-    def forward(self, encoded: Tensor, deep: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, encoded: Tensor, local: Tensor) -> tuple[Tensor, Tensor]:
         """z about its mean and the logarithm of its std, (N, 14) each."""
         if self.training:
             encoded = encoded + self.noise * torch.randn_like(encoded)
-        usual = ((deep - self.mean) / self.std).clamp(-MOST_UNUSUAL, MOST_UNUSUAL)
+        usual = ((local - self.mean) / self.std).clamp(-MOST_UNUSUAL, MOST_UNUSUAL)
 
         of_keypoints = self.drop(self.keypoints(encoded).relu())
-        of_trunk = self.drop(self.deep(self.drop_deep(usual)).relu())
-        middle = self.middle(torch.cat([of_keypoints, of_trunk], 1)).relu()
+        kept = self.drop_deep(torch.ones_like(usual[:, :1]))
+        of_trunk = self.drop(self.deep(kept * usual).relu())
+        middle = self.middle(torch.cat([of_keypoints, of_trunk.flatten(1)], 1)).relu()
         z, log_std = self.out(self.drop(middle)).chunk(2, dim=1)
         return z - z.mean(1, keepdim=True), log_std
 
@@ -258,7 +278,8 @@ class DepthCueTrainer(Trainer):
 
     def __init__(self, config: DepthCueTrainConfig, rows: CueRows):
         torch.manual_seed(config.seed)
-        network = CueNetwork(config, rows.deep)
+        self.moments = moments(rows.local)
+        network = CueNetwork(config, *self.moments)
         optimiser = torch.optim.AdamW(
             network.parameters(), config.learning_rate, weight_decay=config.weight_decay
         )
@@ -267,13 +288,20 @@ class DepthCueTrainer(Trainer):
     def train_step(self, batch: CueRows) -> dict[str, float]:
         """Take one optimiser step; returns the loss and the mean error, divided by the size."""
         self.begin_step()
-        encoded, deep, truth = (torch.from_numpy(values) for values in batch)
-        z, log_std = self.network.train()(encoded, deep)
+        encoded, local, truth = (torch.from_numpy(values).float() for values in batch)
+        z, log_std = self.network.train()(encoded, local)
         error = (z - truth).abs()
         loss = (math.sqrt(2) * error * torch.exp(-log_std) + log_std).mean()
         self.descend(loss)
 
         return {"loss": loss.item(), "error": error.mean().item()}
+
+
+def moments(local: np.ndarray, most: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and std (c,) of the trunk's last layer (N, 14, c) at the keypoints, from up to `most`
+    people."""
+    some = local[:most].astype(np.float32)
+    return some.mean((0, 1)), some.std((0, 1))
 
 
 def train_depth_cue(
@@ -291,7 +319,7 @@ def train_depth_cue(
     trainer.resume(folder)
 
     def average() -> CueNetwork:
-        network = CueNetwork(config, known.deep)
+        network = CueNetwork(config, *trainer.moments)
         network.load_state_dict(trainer.average)
         return network.eval()
 
@@ -316,7 +344,7 @@ def measure(network: CueNetwork, rows: CueRows) -> dict[str, float]:
     variance that was told; beside them the mean error of guessing that all joints are equally
     far."""
     with torch.inference_mode():
-        z, log_std = network(torch.from_numpy(rows.encoded), torch.from_numpy(rows.deep))
+        z, log_std = network(torch.from_numpy(rows.encoded), torch.from_numpy(rows.local).float())
 
     error = np.abs(z.numpy() - rows.z)
     return {

@@ -39,6 +39,9 @@ from lifting_ros.cli.options import require_at_least, require_folder_of
 if TYPE_CHECKING:
     import torch
 
+    from lifting_ros.estimator import EstimatorConfig
+    from lifting_ros.research.datasets.found_people import FoundPeople
+
     Quality = dict[str, float]
 
 DETECTOR = "detector"
@@ -343,63 +346,62 @@ def published_files(path: str | Path) -> dict[str, str]:
 
 def train_depth_cue(args: argparse.Namespace) -> None:
     """Find the rendered people, train the cue, and write the network's weights with it."""
-    import dataclasses
-
-    from lifting_ros.cli.recipes import read_recipe
-    from lifting_ros.estimator import EstimatorConfig, network_and_detector
+    from lifting_ros.lifting.depth_cue import HEADER
     from lifting_ros.research.training import train_depth_cue as training
-    from lifting_ros.research.training.record import revision
 
-    config = read_recipe(training.DepthCueTrainConfig(), args.recipe)
-    estimator = EstimatorConfig(
-        device="cpu", weights=args.weights, min_person_score=training.LEAST_SCORE
-    )
-    work = Path(args.work)
-    people = Path(args.synthetic or training.render_people(config, Path(args.data), work))
-    rows = training.open_rows(estimator, people, config.people, work)
+    config, estimator, found = open_people(args, training.DepthCueTrainConfig())
+    rows = training.rows_of(found, estimator)
     weights, errors = training.train_depth_cue(config, rows, folder_of(args), args.every)
-
-    quality = rounded(errors, 4)
-    card = {
-        "recipe": dataclasses.asdict(config),
-        "revision": revision(),
-        "people": len(rows.z),
-        "error divided by size": quality,
-    }
-    network, _ = network_and_detector(estimator)
-    training.save_depth_cue(network, weights, card, Path(args.out))
-    print(f"{args.out}: {quality}")
+    card = {"people": len(rows.z), "error divided by size": rounded(errors, 4)}
+    write_beside(args, HEADER, weights, config, card)
 
 
 def train_joint_offsets(args: argparse.Namespace) -> None:
     """Find the rendered people, train the offsets, and write the network's weights with them."""
-    import dataclasses
-
-    from lifting_ros.cli.recipes import read_recipe
-    from lifting_ros.estimator import EstimatorConfig, network_and_detector
-    from lifting_ros.research.datasets.found_people import LEAST_SCORE, open_found_people
+    from lifting_ros.lifting.joint_offsets import HEADER
     from lifting_ros.research.training import train_joint_offsets as training
-    from lifting_ros.research.training.network_packs import render_people
-    from lifting_ros.research.training.record import revision
 
-    config = read_recipe(training.JointOffsetsTrainConfig(), args.recipe)
+    config, estimator, found = open_people(args, training.JointOffsetsTrainConfig())
+    rows = training.rows_of(found, estimator)
+    weights, errors = training.train_joint_offsets(config, rows, folder_of(args), args.every)
+    quality = rounded(errors, 4)
+    card = {"people": len(rows.used), "distance from the joints divided by extent": quality}
+    write_beside(args, HEADER, weights, config, card)
+
+
+def open_people(args: argparse.Namespace, default: Any) -> tuple[Any, EstimatorConfig, FoundPeople]:
+    """The recipe, the estimator, and the rendered people as it finds them; default: a recipe with
+    `people` and `seed`."""
+    from lifting_ros.cli.recipes import read_recipe
+    from lifting_ros.estimator import EstimatorConfig
+    from lifting_ros.research.datasets.found_people import LEAST_SCORE, open_found_people
+    from lifting_ros.research.training.beside_network import render_people
+
+    config = read_recipe(default, args.recipe)
     estimator = EstimatorConfig(device="cpu", weights=args.weights, min_person_score=LEAST_SCORE)
     work = Path(args.work)
     pack = args.synthetic or render_people(config.people, config.seed, Path(args.data), work)
-    found = open_found_people(estimator, Path(pack), config.people, work)
-    rows = training.rows_of(found, estimator)
-    weights, errors = training.train_joint_offsets(config, rows, folder_of(args), args.every)
+    return config, estimator, open_found_people(estimator, Path(pack), config.people, work)
 
-    quality = rounded(errors, 4)
-    card = {
-        "recipe": dataclasses.asdict(config),
-        "revision": revision(),
-        "people": len(rows.used),
-        "distance from the joints divided by extent": quality,
-    }
-    network, _ = network_and_detector(estimator)
-    training.save_joint_offsets(network, weights, card, Path(args.out))
-    print(f"{args.out}: {quality}")
+
+def write_beside(
+    args: argparse.Namespace,
+    section: str,
+    weights: dict[str, torch.Tensor],
+    config: Any,
+    card: dict,
+) -> None:
+    """Write the weights of the network with those of `section`, and print its card."""
+    import dataclasses
+
+    from lifting_ros.estimator import EstimatorConfig, network_and_detector
+    from lifting_ros.research.training.beside_network import save_beside
+    from lifting_ros.research.training.record import revision
+
+    network, _ = network_and_detector(EstimatorConfig(weights=args.weights))
+    about = {"recipe": dataclasses.asdict(config), "revision": revision()}
+    save_beside(network, section, weights, about | card, Path(args.out))
+    print(f"{args.out}: {card}")
 
 
 def train_lifter(args: argparse.Namespace) -> None:

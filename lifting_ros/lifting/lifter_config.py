@@ -72,7 +72,7 @@ class LifterConfig:
         },
     )
     joint_inflation: float = field(
-        default=1.55,
+        default=1.7,
         metadata={
             "description": (
                 "factor on the covariances of joints about the root, for keypoints found in "

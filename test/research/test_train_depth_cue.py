@@ -3,7 +3,6 @@
 is."""
 
 import dataclasses
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,17 +12,16 @@ from people import CAMERA, make_poses, see
 from lifting_ros.errors import DataError
 from lifting_ros.estimator import EstimatorConfig
 from lifting_ros.io.checkpoint import load_header, load_tensors, save_tensors
-from lifting_ros.lifting.depth_cue import read_depth_cue
+from lifting_ros.lifting.depth_cue import HEADER, read_depth_cue
+from lifting_ros.research.datasets.found_people import FoundPeople
+from lifting_ros.research.training.beside_network import save_beside
 from lifting_ros.research.training.train_depth_cue import (
     CueRows,
     DepthCueTrainConfig,
-    collect,
-    row_of,
-    save_depth_cue,
+    rows_of,
     train_depth_cue,
 )
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT, limb_lengths
-from lifting_ros.types import Skeleton2D
 
 RECIPE = DepthCueTrainConfig(
     samples=64 * 150, batch=64, width=32, deep_width=8, deep_dropout=0.0, dropout=0.0, doubt=2.0
@@ -88,7 +86,7 @@ def test_the_cue_is_added_and_the_rest_stays(tmp_path):
     save_tensors(network, {"stage.weight": torch.ones(3)}, {"network": {"variant": "lite"}})
     weights, _ = train_depth_cue(dataclasses.replace(RECIPE, samples=64), rows(), tmp_path / "run")
     out = tmp_path / "out.safetensors"
-    save_depth_cue(network, weights, {"seed": 0}, out)
+    save_beside(network, HEADER, weights, {"seed": 0}, out)
 
     tensors, header = load_tensors(out)
     assert torch.equal(tensors["stage.weight"], torch.ones(3))
@@ -98,42 +96,41 @@ def test_the_cue_is_added_and_the_rest_stays(tmp_path):
     assert "depth_cue" not in load_header(network)
 
 
-def answer(local) -> tuple[np.ndarray, Skeleton2D]:
-    joints, keypoints = see(make_poses(1, seed=2, yaw=True))
-    skeleton = Skeleton2D(
-        keypoints[0], np.ones(14), np.tile(np.eye(2), (14, 1, 1)), np.zeros(4), 1.0, None, local
+def found(local: np.ndarray, confidence: float = 1.0) -> FoundPeople:
+    """Two people; local: (2, 14, c)."""
+    joints, keypoints = see(make_poses(2, seed=2, yaw=True))
+    return FoundPeople(
+        keypoints_px=keypoints,
+        confidence=np.array([np.ones(14), np.full(14, confidence)]),
+        covariance_px2=np.tile(np.eye(2), (2, 14, 1, 1)),
+        local=local,
+        joints_m=joints,
+        matrix=np.tile(CAMERA.matrix, (2, 1, 1)),
+        up=np.tile([0.0, -1, 0], (2, 1)),
     )
-    return joints[0], skeleton
 
 
 def test_true_depths_are_along_the_line_of_sight_in_sizes():
-    joints, skeleton = answer(np.ones((14, 3)))
-    estimator = SimpleNamespace(config=EstimatorConfig())
-    row = row_of(estimator, skeleton, joints, CAMERA, np.array([0.0, -1, 0]))
+    people = found(np.ones((2, 14, 3)))
+    rows = rows_of(people, EstimatorConfig())
+    assert rows.encoded.shape == (2, 44) and rows.local.shape == (2, 14, 3)
 
-    rays = joints[list(KEYPOINT_TO_JOINT)]
-    sight = (rays / rays[:, 2:]).mean(0)
-    sight /= np.linalg.norm(sight)
-    z = joints[list(KEYPOINT_TO_JOINT)] @ sight
-    size = np.sqrt((limb_lengths(joints) ** 2).sum())
-    # The view frame is turned by up to half of PITCH_STEP, so that pitches are whole steps
-    np.testing.assert_allclose(row.z, (z - z.mean()) / size, atol=0.03)
-    assert row.encoded.shape == (44,) and row.local.shape == (14, 3)
+    for joints, told in zip(people.joints_m, rows.z):
+        rays = joints[list(KEYPOINT_TO_JOINT)]
+        sight = (rays / rays[:, 2:]).mean(0)
+        sight /= np.linalg.norm(sight)
+        z = joints[list(KEYPOINT_TO_JOINT)] @ sight
+        size = np.sqrt((limb_lengths(joints) ** 2).sum())
+        # The view frame is turned by up to half of PITCH_STEP, so that pitches are whole steps
+        np.testing.assert_allclose(told, (z - z.mean()) / size, atol=0.03)
 
 
 def test_who_cannot_be_lifted_is_not_learnt_from():
-    joints, skeleton = answer(np.ones((14, 3)))
-    unseen = dataclasses.replace(skeleton, confidence=np.full(14, 0.01))
-    estimator = SimpleNamespace(config=EstimatorConfig())
-    assert row_of(estimator, unseen, joints, CAMERA, np.array([0.0, -1, 0])) is None
+    local = np.stack([np.ones((14, 3)), np.zeros((14, 3))])
+    rows = rows_of(found(local, confidence=0.01), EstimatorConfig())
+    assert len(rows.z) == 1 and (rows.local == 1).all()
 
 
-def test_a_network_without_a_trunk_and_other_folders_are_refused(tmp_path):
-    joints, skeleton = answer(None)
-    estimator = SimpleNamespace(config=EstimatorConfig())
+def test_a_network_without_a_trunk_is_refused():
     with pytest.raises(DataError, match="pretrained trunk"):
-        row_of(estimator, skeleton, joints, CAMERA, np.array([0.0, -1, 0]))
-
-    np.savez(tmp_path / "labels.npz", keypoints=np.zeros((1, 14, 3)))
-    with pytest.raises(DataError, match="joints_camera_m"):
-        collect(estimator, tmp_path, 10)
+        rows_of(found(np.zeros((2, 14, 0))), EstimatorConfig())

@@ -12,16 +12,16 @@ from people import CAMERA, make_poses, see
 from lifting_ros.errors import DataError
 from lifting_ros.estimator import EstimatorConfig
 from lifting_ros.io.checkpoint import load_header, load_tensors, save_tensors
-from lifting_ros.lifting.joint_offsets import read_joint_offsets
+from lifting_ros.lifting.joint_offsets import HEADER, read_joint_offsets
 from lifting_ros.lifting.request import Keypoints
 from lifting_ros.research.datasets import found_people
 from lifting_ros.research.datasets.found_people import FoundPeople, find_people, open_found_people
 from lifting_ros.research.training import train_joint_offsets as training
+from lifting_ros.research.training.beside_network import save_beside
 from lifting_ros.research.training.train_joint_offsets import (
     JointOffsetsTrainConfig,
     OffsetRows,
     rows_of,
-    save_joint_offsets,
     train_joint_offsets,
 )
 from lifting_ros.skeleton import KEYPOINT_TO_JOINT
@@ -41,7 +41,7 @@ def found(count: int = 200, seed: int = 0) -> FoundPeople:
         keypoints_px=keypoints - SHIFT_PX + rng.normal(0, 1.0, keypoints.shape),
         confidence=np.ones((count, 14)),
         covariance_px2=np.tile(9 * np.eye(2), (count, 14, 1, 1)),
-        deep=np.zeros((count, 0)),
+        local=np.zeros((count, 14, 0)),
         joints_m=joints,
         matrix=np.tile(CAMERA.matrix, (count, 1, 1)),
         up=np.tile([0.0, -1, 0], (count, 1)),
@@ -60,7 +60,7 @@ def test_where_joints_are_is_learnt(tmp_path):
 
     file = tmp_path / "network.safetensors"
     save_tensors(file, {"stage.weight": torch.ones(3)}, {"network": {"variant": "lite"}})
-    save_joint_offsets(file, weights, {"seed": 0}, tmp_path / "out.safetensors")
+    save_beside(file, HEADER, weights, {"seed": 0}, tmp_path / "out.safetensors")
     tensors, header = load_tensors(tmp_path / "out.safetensors")
     assert torch.equal(tensors["stage.weight"], torch.ones(3))
     assert header["network"] == {"variant": "lite"} and header["joint_offsets"] == {"seed": 0}

@@ -36,8 +36,9 @@ class FoundPeople(NamedTuple):
     """(N, 14)"""
     covariance_px2: np.ndarray
     """(N, 14, 2, 2)"""
-    deep: np.ndarray
-    """(N, c) the trunk's last layer, averaged over the crop; c is 0 for a network without one."""
+    local: np.ndarray
+    """(N, 14, c) float16 the trunk's last layer at the keypoints; c is 0 for a network without a
+    trunk."""
     joints_m: np.ndarray
     """(N, 17, 3) true joints, optical frame."""
     matrix: np.ndarray
@@ -65,7 +66,7 @@ _SHAPES: dict[str, tuple[int | str, ...]] = {
     "keypoints_px": ("N", KEYPOINT_COUNT, 2),
     "confidence": ("N", KEYPOINT_COUNT),
     "covariance_px2": ("N", KEYPOINT_COUNT, 2, 2),
-    "deep": ("N", "c"),
+    "local": ("N", KEYPOINT_COUNT, "c"),
     "joints_m": ("N", JOINT_COUNT, 3),
     "matrix": ("N", 3, 3),
     "up": ("N", 3),
@@ -108,9 +109,9 @@ def find_people(estimator: PoseEstimator, people: Path, most: int) -> FoundPeopl
         found = estimator.find_keypoints(image, estimator.detect(image))
         answer = answer_to(true_px, found)
         if answer is not None:
-            deep = np.zeros(0) if answer.deep is None else answer.deep
-            answered = (answer.keypoints_px, answer.confidence, answer.covariance_px2, deep)
-            rows.append((*answered, *known))
+            local = np.zeros((KEYPOINT_COUNT, 0)) if answer.local is None else answer.local
+            answered = (answer.keypoints_px, answer.confidence, answer.covariance_px2)
+            rows.append((*answered, local.astype(np.float16), *known))
 
     if not rows:
         raise DataError(f"{people}: nobody was found in these pictures")

@@ -23,12 +23,6 @@ from lifting_ros.research.rendering import synthetic
 from lifting_ros.research.rendering.synthetic_pack import VERSION
 from lifting_ros.research.training.train_network import TrainConfig
 
-PEOPLE_PX = 256
-"""Side of the pictures of `render_people`."""
-
-POSED = 0.5
-"""Share of people in generated poses there, such as sitting and lying."""
-
 
 def open_training_packs(
     config: TrainConfig,
@@ -89,18 +83,6 @@ def render_once(
         write(out, body_dir=data / "body", mocap_npz=find_mocap(data), backgrounds=backgrounds)
 
     make_once(folder, VERSION, make)
-
-
-def render_people(count: int, seed: int, data: Path, work: Path) -> Path:
-    """The folder in `work` of `count` rendered people, one a picture, who are not there for
-    keypoints but for what is learnt beside a network; rendered where they are not there yet.
-
-    RendererMissingError without the package that renders.
-    """
-    folder = work / f"people{count}_{PEOPLE_PX}px_seed{seed}"
-    write = partial(synthetic.write_pack, n=count, size=PEOPLE_PX, seed=seed, posed=POSED)
-    render_once(folder, write, data)
-    return folder
 
 
 def read_training_cutouts(data: Path) -> list[Cutout]:

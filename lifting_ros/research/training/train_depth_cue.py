@@ -4,10 +4,8 @@ joints are known. Network and detector stay as they are: their answers are its i
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,42 +14,17 @@ import torch
 from torch import Tensor, nn
 
 from lifting_ros.errors import DataError
-from lifting_ros.estimator import EstimatorConfig, PoseEstimator, network_and_detector
-from lifting_ros.geometry.camera import Camera
-from lifting_ros.io.arrays import read_arrays, read_images
-from lifting_ros.io.atomic import replacing
-from lifting_ros.io.checkpoint import half_precision, load_tensors, save_tensors, sha256_of
-from lifting_ros.io.progress import Progress
-from lifting_ros.lifting.depth_cue import (
-    HEADER,
-    MOST_UNUSUAL,
-    PREFIX,
-    views_of,
-)
+from lifting_ros.estimator import EstimatorConfig
+from lifting_ros.lifting.depth_cue import MOST_UNUSUAL, views_of
 from lifting_ros.lifting.encoding import INPUTS, encode_views
 from lifting_ros.lifting.observation import NONE
-from lifting_ros.lifting.request import Keypoints
-from lifting_ros.research.datasets.keypoint_errors import answer_to
+from lifting_ros.research.datasets.found_people import JOINTS_OF_KEYPOINTS, FoundPeople
+from lifting_ros.research.training.beside_network import HELD_BACK
 from lifting_ros.research.training.trainer import Schedule, Trainer, run
-from lifting_ros.skeleton import KEYPOINT_COUNT, KEYPOINT_TO_JOINT, limb_lengths
-from lifting_ros.types import Skeleton2D
-
-LEAST_SCORE = 0.5
-"""Least score of a person whose answers are learnt from."""
-
-HELD_BACK = 10
-"""Every how many-th person is not learnt from, but measured on."""
-
-WINDOW_PX = 256
-"""Side of a rendered picture."""
-
-POSED = 0.5
-"""Share of people in generated poses, such as sitting and lying."""
+from lifting_ros.skeleton import KEYPOINT_COUNT, limb_lengths
 
 _USUAL_LOG_STD = -2.5
 """Logarithm of the std of a depth, in sizes, before training."""
-
-_JOINT = list(KEYPOINT_TO_JOINT)
 
 
 @dataclass(frozen=True)
@@ -133,102 +106,33 @@ class CueRows(NamedTuple):
         return CueRows(*(values[rows] for values in self))
 
 
-def render_people(config: DepthCueTrainConfig, data: Path, work: Path) -> Path:
-    """The rendered people of a recipe, in a folder of `work`; rendered where they are not there
-    yet. RendererMissingError without the package that renders."""
-    from lifting_ros.research.rendering import synthetic
-    from lifting_ros.research.training.network_packs import render_once
-
-    folder = work / f"depth_cue{config.people}_{WINDOW_PX}px_seed{config.seed}"
-    write = partial(
-        synthetic.write_pack, n=config.people, size=WINDOW_PX, seed=config.seed, posed=POSED
-    )
-    render_once(folder, write, data)
-    return folder
-
-
-def open_rows(config: EstimatorConfig, people: Path, most: int, work: Path) -> CueRows:
-    """Up to `most` people of a pack of `lifting render`, found once and kept in `work`.
-
-    DataError in one line for another folder, and where nobody is found.
-    """
-    labels_file = people / "labels.npz"
-    if not labels_file.is_file():
-        raise DataError(f"{people}: not a pack of rendered people (no labels.npz)")
-
-    parts = [sha256_of(file) for file in (*network_and_detector(config), labels_file)]
-    parts += [repr(config), str(most), *CueRows._fields]
-    key = hashlib.sha256("".join(parts).encode()).hexdigest()
-    kept = work / f"depth_cue_{key[:16]}.npz"
-    if not kept.is_file():
-        rows = collect(PoseEstimator(config), people, most)
-        work.mkdir(parents=True, exist_ok=True)
-        with replacing(kept, keep_suffix=True) as partial:
-            np.savez(partial, **rows._asdict())
-
-    shapes = {
-        "encoded": ("N", INPUTS),
-        "local": ("N", KEYPOINT_COUNT, "c"),
-        "z": ("N", KEYPOINT_COUNT),
-    }
-    return CueRows(**read_arrays(kept, shapes))
-
-
-def collect(estimator: PoseEstimator, people: Path, most: int) -> CueRows:
-    """The rows of the first `most` people of a pack; those who are not found, or not well enough to
-    be lifted, are left out.
-
-    DataError in one line for another kind of pack, and where nobody is found.
-    """
-    expected = {"joints_camera_m": ("N", 17, 3), "K": ("N", 3, 3), "up": ("N", 3)}
-    labels = read_arrays(people / "labels.npz", expected)
-    images = read_images(people / "images.npy")[:most]
-
-    rows = []
-    for image, joints_m, matrix, up in zip(
-        Progress(images, desc="people found", unit="picture"), *(labels[name] for name in expected)
-    ):
-        camera = Camera(matrix.astype(float))
-        true_px = camera.project(joints_m[_JOINT].astype(float))
-        found = estimator.find_keypoints(image, estimator.detect(image))
-        answer = answer_to(true_px, found)
-        if answer is not None:
-            row = row_of(estimator, answer, joints_m.astype(float), camera, up.astype(float))
-            if row is not None:
-                rows.append(row)
-
-    if not rows:
-        raise DataError(f"{people}: nobody was found in these pictures")
-    return CueRows(*(np.stack(values) for values in zip(*rows)))
-
-
-def row_of(
-    estimator: PoseEstimator,
-    answer: Skeleton2D,
-    joints_m: np.ndarray,
-    camera: Camera,
-    up: np.ndarray,
-) -> CueRows | None:
-    """The row of one person with joints (17, 3), a CueRows without its first axis; None where the
-    keypoints are too few for a view frame.
+def rows_of(people: FoundPeople, config: EstimatorConfig) -> CueRows:
+    """What the cue learns from these people, without those whose keypoints are too few for a view
+    frame.
 
     DataError for a network without a trunk.
     """
-    if answer.local is None:
+    if people.local.shape[-1] == 0:
         raise DataError("depth cue: expected a network on a pretrained trunk (full or lite)")
 
-    config = estimator.config
-    usable = np.where(answer.confidence >= config.min_keypoint_confidence, answer.confidence, 0.0)
-    seen = Keypoints(answer.keypoints_px[None], usable[None], answer.covariance_px2[None])
-    views = views_of(seen, camera, up, config.lifting)
-    if views.level[0] == NONE:
-        return None
-    (encoded,) = encode_views(views, metric=True)
+    chosen = []
+    encoded = []
+    relative = []
+    for index in range(len(people.up)):
+        seen = people.seen(index, config)
+        views = views_of(seen, people.camera(index), people.up[index], config.lifting)
+        if views.level[0] == NONE:
+            continue
 
-    z = joints_m[_JOINT] @ views.frame[0, 2].astype(float)
-    size = np.sqrt((limb_lengths(joints_m) ** 2).sum())
-    relative = (z - z.mean()) / size
-    return CueRows(encoded, answer.local.astype(np.float16), relative.astype(np.float32))
+        joints_m = people.joints_m[index]
+        z = joints_m[JOINTS_OF_KEYPOINTS] @ views.frame[0, 2].astype(float)
+        size = np.sqrt((limb_lengths(joints_m) ** 2).sum())
+        chosen.append(index)
+        encoded.append(encode_views(views, metric=True)[0])
+        relative.append((z - z.mean()) / size)
+
+    z_of_each = np.array(relative, np.float32).reshape(-1, KEYPOINT_COUNT)
+    return CueRows(np.array(encoded).reshape(-1, INPUTS), people.local[chosen], z_of_each)
 
 
 class CueNetwork(nn.Module):
@@ -353,15 +257,3 @@ def measure(network: CueNetwork, rows: CueRows) -> dict[str, float]:
         "normalised square": float(np.mean((error / log_std.exp().numpy()) ** 2)),
         "mean of no guess": float(np.abs(rows.z).mean()),
     }
-
-
-def save_depth_cue(network: Path, weights: dict[str, Tensor], card: dict, out: Path) -> None:
-    """Write the weights file of a network with its depth cue; what else it holds stays.
-
-    CheckpointError where `network` cannot be read.
-    """
-    tensors, header = load_tensors(network)
-    for name, tensor in half_precision(weights).items():
-        tensors[PREFIX + name] = tensor
-
-    save_tensors(out, tensors, header | {HEADER: card})

@@ -15,16 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from lifting_ros.estimator import EstimatorConfig
-from lifting_ros.io.checkpoint import half_precision, load_tensors, save_tensors
 from lifting_ros.lifting.depth_cue import views_of
 from lifting_ros.lifting.encoding import INPUTS, encode_views
-from lifting_ros.lifting.joint_offsets import HEADER, OUTPUTS, PREFIX, axes_px, offsets_to
+from lifting_ros.lifting.joint_offsets import OUTPUTS, axes_px, offsets_to
 from lifting_ros.research.datasets.found_people import FoundPeople
+from lifting_ros.research.training.beside_network import HELD_BACK
 from lifting_ros.research.training.trainer import Schedule, Trainer, run
 from lifting_ros.skeleton import KEYPOINT_COUNT
-
-HELD_BACK = 10
-"""Every how many-th person is not learnt from, but measured on."""
 
 FREEDOM = 3.0
 """Degrees of freedom of the Student t distribution of the errors, whose tails are heavy."""
@@ -224,15 +221,3 @@ def measure(network: OffsetsNetwork, rows: OffsetRows) -> dict[str, float]:
         figures[f"median {name}".strip()] = float(np.median(distance))
 
     return figures
-
-
-def save_joint_offsets(network: Path, weights: dict[str, Tensor], card: dict, out: Path) -> None:
-    """Write the weights file of a network with its joint offsets; what else it holds stays.
-
-    CheckpointError where `network` cannot be read.
-    """
-    tensors, header = load_tensors(network)
-    for name, tensor in half_precision(weights).items():
-        tensors[PREFIX + name] = tensor
-
-    save_tensors(out, tensors, header | {HEADER: card})

@@ -284,7 +284,7 @@ class Certain:
         points = side * (0.4 + 0.2 * torch.rand(14, 2, generator=torch.Generator().manual_seed(0)))
         maps = encode(points, (side, side)).expand(count, -1, -1, -1)
         ends = torch.full((count * (1 + mirrored), 17), 0.8)
-        return maps, torch.full((count, 14), 2.0), ends, None
+        return maps, torch.full((count, 14), 2.0), ends, None, None
 
 
 def test_second_crop_is_mirrored_and_low_scores_are_dropped(monkeypatch):

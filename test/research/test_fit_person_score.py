@@ -14,7 +14,6 @@ from lifting_ros.keypoints.person_score import PersonScore, logit_of
 from lifting_ros.research.datasets.crowd_pack import CrowdPack
 from lifting_ros.research.datasets.half_seen import LEFT, half_seen
 from lifting_ros.research.datasets.keypoints2d import PhotoSet
-from lifting_ros.research.datasets.splits import rows_of
 from lifting_ros.research.evaluation.robustness import CONDITIONS
 from lifting_ros.research.training import fit_person_score as fitting
 from lifting_ros.research.training.fit_person_score import (
@@ -132,7 +131,8 @@ def test_a_half_seen_person_keeps_some_keypoints():
             np.testing.assert_array_equal(part[after[1], after[0]], image[before[1], before[0]])
 
 
-NOBODY = np.random.default_rng(3).integers(0, 256, (120, 160, 3), np.uint8)
+NOBODY, CROWD = np.random.default_rng(3).integers(0, 256, (2, 120, 160, 3), np.uint8)
+"""A photograph of nobody, and one that is said to be."""
 
 
 def make_photos(name: str, count: int = 1) -> PhotoSet:
@@ -147,11 +147,15 @@ def make_photos(name: str, count: int = 1) -> PhotoSet:
 
 
 def show(monkeypatch, *sets: PhotoSet) -> None:
-    """These sets and one photograph of nobody, instead of data on the disk."""
+    """These sets, all their rows, and one photograph of nobody, instead of data on the disk."""
     by_name = {photos.name: photos for photos in sets}
     monkeypatch.setattr(fitting, "photo_sets_in", lambda folder: list(by_name))
     monkeypatch.setattr(fitting, "read_photo_set", lambda folder, name: by_name[name])
-    monkeypatch.setattr(fitting, "read_negatives", lambda folder, side: [NOBODY])
+    names = np.array(["a room.jpg", "a crowd.jpg"])
+    monkeypatch.setattr(fitting, "negative_names", lambda folder: (names, np.zeros(2, bool)))
+    monkeypatch.setattr(fitting, "rows_of", lambda validation, side: np.ones(len(validation), bool))
+    monkeypatch.setattr(fitting, "WITH_PEOPLE", ("a crowd.jpg",))
+    monkeypatch.setattr(fitting, "read_negatives", lambda folder, side: [NOBODY, CROWD])
 
 
 def make_pack(crowds: list[np.ndarray]) -> CrowdPack:
@@ -207,13 +211,34 @@ def test_the_probe_sees_sport_made_worse_in_four_ways(monkeypatch, sets, name):
         np.testing.assert_array_equal(picture.persons[0], everybody[0].keypoints[0])
 
 
+def test_photographs_that_do_show_people_are_left_out(monkeypatch):
+    show(monkeypatch, make_photos("street"))
+    monkeypatch.setattr(fitting, "PROBE_CROWDS", 0)
+    for pictures in (
+        fitting.probe_pictures(Path(), make_pack([])),
+        fitting.tune_pictures(Path(), []),
+    ):
+        nobody = [picture.photograph for picture in pictures if not picture.persons]
+        assert "nobody 0" in nobody and "nobody 1" not in nobody
+
+
+def test_sport_made_worse_sets_no_weights():
+    rows = make_rows()
+    kind = np.where(np.arange(len(rows.kind)) % 3 == 0, "sport, night", rows.kind)
+    sport = rows._replace(kind=np.where(rows.is_person, kind, rows.kind))
+    changed = sport._replace(evidence=sport.evidence.copy())
+    changed.evidence[~sport.counts] = -9
+    assert 0 < (~sport.counts).sum() < len(rows.kind)
+    assert fit(changed) == fit(sport) != fit(rows)
+
+
 def test_the_weights_see_sport_as_the_measure_of_robustness(monkeypatch):
     photos = make_photos("lspet", 200)
     show(monkeypatch, photos)
     pictures = list(fitting.tune_pictures(Path(), [NOBODY]))
 
     night = [picture for picture in pictures if picture.kind == "sport, night"]
-    rows = np.flatnonzero(rows_of(photos.validation, "tune"))
+    rows = range(0, 200, 200 // fitting.WORSE_COUNT)
     assert [picture.photograph for picture in night] == [f"lspet {row}" for row in rows]
     rng = np.random.default_rng((0, rows[1]))
     expected, _ = CONDITIONS["night"](photos.image(rows[1]), photos.keypoints[rows[1]], rng)

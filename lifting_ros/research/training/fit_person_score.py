@@ -94,7 +94,7 @@ PROBE_ROWS = 200
 PROBE_HALVES = 2
 """Cut versions of each of them."""
 
-PROBE_PARTS = 5
+PROBE_PARTS = 10
 """Windows of each photograph without people that the probe is fitted on."""
 
 PROBE_WORSE = 200

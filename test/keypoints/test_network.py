@@ -52,7 +52,12 @@ def trunk_output(count: int = 3, size: tuple[int, int] = (9, 12)) -> TrunkOutput
     centre = 4 * torch.randn(count, 1, h, w)
     regression = 3 * torch.randn(count, 34, h, w)
     return TrunkOutput(
-        torch.zeros(count, 24, h, w), heat, centre, regression, torch.zeros(count, 8)
+        torch.zeros(count, 24, h, w),
+        heat,
+        centre,
+        regression,
+        torch.zeros(count, 8),
+        torch.zeros(count, 8, 2, 2),
     )
 
 

@@ -14,6 +14,7 @@ from lifting_ros.keypoints.person_score import PersonScore, logit_of
 from lifting_ros.research.datasets.crowd_pack import CrowdPack
 from lifting_ros.research.datasets.half_seen import LEFT, half_seen
 from lifting_ros.research.datasets.keypoints2d import PhotoSet
+from lifting_ros.research.evaluation.robustness import CONDITIONS
 from lifting_ros.research.training import fit_person_score as fitting
 from lifting_ros.research.training.fit_person_score import (
     HALF,
@@ -29,7 +30,7 @@ from lifting_ros.research.training.fit_person_score import (
     threshold_at,
     with_probe,
 )
-from lifting_ros.types import FoundKeypoints
+from lifting_ros.types import Detection, FoundKeypoints
 
 TRUE = PersonScore(detector=0.8, keypoints=0.0, ends=1.6, probe=0.7, constant=0.0)
 
@@ -130,31 +131,156 @@ def test_a_half_seen_person_keeps_some_keypoints():
             np.testing.assert_array_equal(part[after[1], after[0]], image[before[1], before[0]])
 
 
-def test_the_probe_sees_whole_pictures_of_bad_cameras_too(monkeypatch):
+NOBODY, CROWD = np.random.default_rng(3).integers(0, 256, (2, 120, 160, 3), np.uint8)
+"""A photograph of nobody, and one that is said to be."""
+
+
+def make_photos(name: str, count: int = 1) -> PhotoSet:
+    """Noise with the keypoints of a person, the same in each photograph."""
     rng = np.random.default_rng(3)
     encoded = cv2.imencode(".png", rng.integers(0, 256, (200, 160, 3), np.uint8))[1].tobytes()
     points = np.stack([rng.uniform(30, 130, 14), np.linspace(20, 180, 14)], 1)
-    keypoints = np.concatenate([points, np.ones((14, 1))], 1)[None]
-    photos = PhotoSet("street", ("a.png",), (encoded,), keypoints, np.zeros(1, bool))
-    nobody = rng.integers(0, 256, (120, 160, 3), np.uint8)
-    images = np.zeros((3, 60, 80, 3), np.uint8)
-    rendered = CrowdPack(images, np.array([0]), keypoints, np.ones(1))
+    keypoints = np.concatenate([points, np.ones((14, 1))], 1)
+    files = tuple(f"{number}.png" for number in range(count))
+    everybody = np.repeat(keypoints[None], count, 0)
+    return PhotoSet(name, files, (encoded,) * count, everybody, np.zeros(count, bool))
 
-    monkeypatch.setattr(fitting, "photo_sets_in", lambda folder: ["street"])
-    monkeypatch.setattr(fitting, "read_photo_set", lambda folder, name: photos)
-    monkeypatch.setattr(fitting, "read_negatives", lambda folder, side: [nobody])
+
+def show(monkeypatch, *sets: PhotoSet) -> None:
+    """These sets, all their rows, and one photograph of nobody, instead of data on the disk."""
+    by_name = {photos.name: photos for photos in sets}
+    monkeypatch.setattr(fitting, "photo_sets_in", lambda folder: list(by_name))
+    monkeypatch.setattr(fitting, "read_photo_set", lambda folder, name: by_name[name])
+    names = np.array(["a room.jpg", "a crowd.jpg"])
+    monkeypatch.setattr(fitting, "negative_names", lambda folder: (names, np.zeros(2, bool)))
+    monkeypatch.setattr(fitting, "rows_of", lambda validation, side: np.ones(len(validation), bool))
+    monkeypatch.setattr(fitting, "WITH_PEOPLE", ("a crowd.jpg",))
+    monkeypatch.setattr(fitting, "read_negatives", lambda folder, side: [NOBODY, CROWD])
+
+
+def make_pack(crowds: list[np.ndarray]) -> CrowdPack:
+    """One person (14, 3) in each crowd, and two rooms."""
+    images = np.zeros((len(crowds) + 2, 60, 80, 3), np.uint8)
+    return CrowdPack(images, np.arange(len(crowds)), np.array(crowds), np.ones(len(crowds)))
+
+
+def test_the_probe_sees_whole_pictures_of_bad_cameras_too(monkeypatch):
+    photos = make_photos("street")
+    show(monkeypatch, photos)
     monkeypatch.setattr(fitting, "PROBE_CROWDS", 1)
-    pictures = list(fitting.probe_pictures(Path(), rendered))
+    pictures = list(fitting.probe_pictures(Path(), make_pack([photos.keypoints[0]])))
 
-    for kind, original in ((fitting.WHOLE, photos.image(0)), (fitting.PHOTOGRAPHS, nobody)):
+    for kind, original in ((fitting.WHOLE, photos.image(0)), (fitting.PHOTOGRAPHS, NOBODY)):
         clear, worse = [picture.image for picture in pictures if picture.kind == kind]
         np.testing.assert_array_equal(clear, original)
         assert worse.shape == original.shape and (worse != original).any()
 
     counts = Counter(picture.kind for picture in pictures)
     assert counts[HALF] == fitting.PROBE_HALVES and counts[fitting.PARTS] == fitting.PROBE_PARTS
-    assert counts[fitting.CROWDS] == 1 and counts[ROOMS] == 2
+    assert counts[fitting.CROWDS] == 1 and counts[ROOMS] == 2 and counts[fitting.WORSE] == 0
     assert all(bool(picture.persons) != (picture.kind in fitting.NOBODY) for picture in pictures)
+
+
+def test_a_crowd_without_labels_is_left_out(monkeypatch):
+    """Else all that is found in it would count as people."""
+    photos = make_photos("street")
+    show(monkeypatch, photos)
+    monkeypatch.setattr(fitting, "PROBE_CROWDS", 2)
+    pack = make_pack([np.zeros((14, 3)), photos.keypoints[0]])
+    pictures = list(fitting.probe_pictures(Path(), pack))
+    crowds = [picture for picture in pictures if picture.kind == fitting.CROWDS]
+    assert [picture.photograph for picture in crowds] == ["crowd 1"]
+
+
+@pytest.mark.parametrize(("sets", "name"), [(["gym"], "gym"), (["gym", "lspet"], "lspet")])
+def test_the_probe_sees_sport_made_worse_in_four_ways(monkeypatch, sets, name):
+    everybody = [make_photos(one) for one in sets]
+    show(monkeypatch, *everybody)
+    monkeypatch.setattr(fitting, "PROBE_CROWDS", 0)
+    pictures = list(fitting.probe_pictures(Path(), make_pack([])))
+
+    worse = [picture for picture in pictures if picture.kind == fitting.WORSE]
+    original = everybody[0].image(0)
+    assert {picture.photograph for picture in worse} == {f"{name} 0"}
+    assert len({picture.image.tobytes() for picture in (*worse, *pictures[:1])}) == 5
+    moving, compressed, hidden, _ = [picture.image for picture in worse]
+    assert moving.std() < 0.6 * original.std() < compressed.std()
+    assert (hidden == 110).all(-1).mean() > 0.1
+    for picture in worse:
+        assert picture.image.shape == original.shape
+        np.testing.assert_array_equal(picture.persons[0], everybody[0].keypoints[0])
+
+
+def test_photographs_that_do_show_people_are_left_out(monkeypatch):
+    show(monkeypatch, make_photos("street"))
+    monkeypatch.setattr(fitting, "PROBE_CROWDS", 0)
+    for pictures in (
+        fitting.probe_pictures(Path(), make_pack([])),
+        fitting.tune_pictures(Path(), []),
+    ):
+        nobody = [picture.photograph for picture in pictures if not picture.persons]
+        assert "nobody 0" in nobody and "nobody 1" not in nobody
+
+
+def test_sport_made_worse_sets_no_weights():
+    rows = make_rows()
+    kind = np.where(np.arange(len(rows.kind)) % 3 == 0, "sport, night", rows.kind)
+    sport = rows._replace(kind=np.where(rows.is_person, kind, rows.kind))
+    changed = sport._replace(evidence=sport.evidence.copy())
+    changed.evidence[~sport.counts] = -9
+    assert 0 < (~sport.counts).sum() < len(rows.kind)
+    assert fit(changed) == fit(sport) != fit(rows)
+
+
+def test_the_weights_see_sport_as_the_measure_of_robustness(monkeypatch):
+    photos = make_photos("lspet", 200)
+    show(monkeypatch, photos)
+    pictures = list(fitting.tune_pictures(Path(), [NOBODY]))
+
+    night = [picture for picture in pictures if picture.kind == "sport, night"]
+    rows = range(0, 200, 200 // fitting.WORSE_COUNT)
+    assert [picture.photograph for picture in night] == [f"lspet {row}" for row in rows]
+    rng = np.random.default_rng((0, rows[1]))
+    expected, _ = CONDITIONS["night"](photos.image(rows[1]), photos.keypoints[rows[1]], rng)
+    np.testing.assert_array_equal(night[1].image, expected)
+    sport = {picture.kind for picture in pictures if picture.kind.startswith("sport")}
+    assert len(sport) == len(CONDITIONS) - 2  # neither as they are nor at half the brightness
+
+
+class FindsAtFixedPlaces:
+    """An estimator that detects two persons and finds all keypoints in the middle of a box."""
+
+    boxes = (np.array([20.0, 20.0, 60.0, 100.0]), np.array([100.0, 20.0, 140.0, 100.0]))
+
+    def __init__(self):
+        self.looked = 0
+
+    def detect(self, image):
+        return [Detection(box, 0.5) for box in self.boxes]
+
+    def look(self, image, detections):
+        self.looked += len(detections)
+        ones = np.ones(14)
+        answers = []
+        for one in detections:
+            middle = (one.box_px[:2] + one.box_px[2:]) / 2
+            found = FoundKeypoints(
+                np.tile(middle, (14, 1)), ones, np.tile(np.eye(2), (14, 1, 1)), ones, 0.5, ones[:3]
+            )
+            answers.append((found, one))
+        return answers
+
+
+def test_only_detections_near_a_person_are_looked_at():
+    """In pictures of nobody all are."""
+    box = FindsAtFixedPlaces.boxes[1]
+    corners = np.array([[*box[:2], 1.0], [*box[2:], 1.0], [*((box[:2] + box[2:]) / 2), 1.0]])
+    keypoints = np.concatenate([corners, np.tile(corners[2], (11, 1))])
+    image = np.zeros((120, 160, 3), np.uint8)
+    for kind, persons, looked in ((HALF, [keypoints], 1), (ROOMS, [], 2)):
+        estimator = FindsAtFixedPlaces()
+        rows = fitting.collect(estimator, [fitting.Picture(kind, "a", image, persons)])
+        assert estimator.looked == looked == len(rows.plain)
 
 
 def test_too_few_labels_give_no_half():

@@ -58,6 +58,15 @@ def test_brightness_is_halved_and_night_is_noisier_than_day():
     assert 8 < shift < 80 and abs(night.mean() - image.mean()) < 25
 
 
+def test_less_light_is_more_noise():
+    day, _ = photograph()
+    noise = []
+    for exposure in (1 / 4, 1 / 16, 1 / 64):
+        dark, _ = robustness.night(*photograph(), np.random.default_rng(0), exposure)
+        noise.append(np.std(dark.astype(float) - day))
+    assert noise[1] > 1.5 * noise[0] and noise[2] > 1.5 * noise[1]
+
+
 def test_at_night_light_itself_is_noisy_and_so_is_the_dark():
     """The deviation in electrons, one part of which grows with the light; where there is none the
     other is left."""

@@ -44,13 +44,15 @@ def crowd_source(
     data: Path,
     side: str,
     size: tuple[int, int],
+    seed: int | None = None,
 ):
-    """The renderer of the pictures of a side, of `size` (W, H) px. No other side has its
-    backgrounds; the subjects and clothes of `validation` are its own too."""
+    """The renderer of the pictures of a side, of `size` (W, H) px; seed: None for that of the side.
+    No other side has its backgrounds; the subjects and clothes of `validation` are its own too."""
     # Only rendering requires the packages that this imports
     from lifting_ros.research.rendering.synthetic import SyntheticPeople
 
-    seed = {"train": 11, "tune": 12, "validation": 13}[side]
+    if seed is None:
+        seed = {"train": 11, "tune": 12, "validation": 13}[side]
     subjects = "validation" if side == "validation" else "training"
     mocap = find_mocap(data)
     backgrounds = read_negatives(data / "negatives", side)
@@ -80,17 +82,18 @@ def _crowd_or_room(
     return source.crowd(index) if index < crowds else source.empty(index)
 
 
-def open_crowd_pack(
+def open_crowd_pack(  # noqa: PLR0913 - what to render, and where it is kept
     folder: Path,
     data: Path,
     side: str,
     size: tuple[int, int],
     crowds: int,
     empty: int,
+    seed: int | None = None,
 ) -> CrowdPack:
     """The pack in `folder`, which is rendered first if it does not exist or has another version;
-    DataError in one line for a damaged or other one."""
-    source = partial(crowd_source, data, side, size)
+    DataError in one line for a damaged or other one. seed: as in `crowd_source`."""
+    source = partial(crowd_source, data, side, size, seed)
     make_once(folder, VERSION, lambda folder: write_crowd_pack(folder, source, size, crowds, empty))
 
     expected = {"picture": ("M",), "keypoints": ("M", 14, 3), "seen": ("M",)}

@@ -11,6 +11,16 @@ from lifting_ros.io.arrays import read_arrays
 from lifting_ros.research.datasets.keypoints2d import decode_rgb, read_tar
 from lifting_ros.research.datasets.splits import every_ninth, own_split, rows_of
 
+WITH_PEOPLE = (
+    "sample_object_6.jpg",
+    "traffic_000477.jpg",
+    "traffic_000754.jpg",
+    "traffic_001574.jpg",
+    "traffic_001607.jpg",
+)
+"""Photographs of the side `train` that do show people, seen by eye among the 20 likeliest alarms of
+a cross-validated person score."""
+
 
 def read_negatives(
     folder: str | Path,

@@ -138,10 +138,11 @@ def night(
     image: np.ndarray,
     keypoints: np.ndarray,
     rng: np.random.Generator,
+    exposure: float = EXPOSURE,
 ):
-    """The photograph at EXPOSURE of its light, amplified to the old brightness, with shot noise and
-    read-out noise."""
-    white = FULL_WELL * EXPOSURE
+    """The photograph at `exposure` of its light, amplified to the old brightness, with shot noise
+    and read-out noise."""
+    white = FULL_WELL * exposure
     electrons = white * (image / 255.0) ** _GAMMA
     measured = rng.poisson(electrons) + rng.normal(0, READ_NOISE, image.shape)
     light = np.clip(measured / white, 0, 1)

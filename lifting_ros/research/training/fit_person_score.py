@@ -3,15 +3,14 @@
 
 First the linear probe, which has a weight for each channel of the trunk's last layer: it needs many
 detections, so it is fitted on the pictures of the trainings. Then the few weights of the score, on
-pictures that no network was trained on. Both fits use labelled persons, whole and cut off, and
-pictures of nobody.
+pictures that no network was trained on. Both fits use labelled persons, whole, cut off, and in
+photographs made worse, and pictures of nobody.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,8 +18,8 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from lifting_ros.detection.detector import overlaps
 from lifting_ros.estimator import EstimatorConfig, PoseEstimator
-from lifting_ros.io.arrays import read_images
 from lifting_ros.keypoints.person_score import (
     PersonScore,
     Probe,
@@ -29,20 +28,24 @@ from lifting_ros.keypoints.person_score import (
     logit_of,
     person_score,
 )
-from lifting_ros.research.datasets.crowd_pack import CrowdPack, open_crowd_pack, write_crowd_pack
+from lifting_ros.research.datasets.crowd_pack import CrowdPack, open_crowd_pack
 from lifting_ros.research.datasets.half_seen import LEFT, half_seen
-from lifting_ros.research.datasets.keypoints2d import keypoint_box, photo_sets_in, read_photo_set
-from lifting_ros.research.datasets.made_once import make_once
-from lifting_ros.research.datasets.mocap import find_mocap
-from lifting_ros.research.datasets.negatives import read_negatives
+from lifting_ros.research.datasets.keypoints2d import (
+    PhotoSet,
+    keypoint_box,
+    photo_sets_in,
+    read_photo_set,
+)
+from lifting_ros.research.datasets.negatives import WITH_PEOPLE, negative_names, read_negatives
 from lifting_ros.research.datasets.scene_parts import random_window
 from lifting_ros.research.datasets.splits import rows_of
-from lifting_ros.research.rendering.synthetic_pack import VERSION
+from lifting_ros.research.evaluation import robustness
 from lifting_ros.research.training.augmentation import bad_camera
-from lifting_ros.types import FoundKeypoints
+from lifting_ros.types import Detection, FoundKeypoints
 
 WHOLE = "whole"
 HALF = "half seen"
+WORSE = "sport made worse"
 CROWDS = "rendered crowds"
 PHOTOGRAPHS = "photographs of nobody"
 PARTS = "parts of them"
@@ -51,8 +54,21 @@ ROOMS = "rendered rooms"
 NOBODY = (PHOTOGRAPHS, PARTS, ROOMS)
 """Kinds of pictures without people."""
 
+SPORT = ("lspet", "gym")
+"""Sets of people in rare poses. Made worse, they are the first to be taken for nobody. The first of
+the sets that is there is used."""
+
 WHOLE_OF_EACH = 75
 """Whole photographs of each set."""
+
+WORSE_COUNT = 100
+"""Photographs of sport, each made worse in all ways of WORSE_ON_TUNE."""
+
+_SPORT = "sport, "
+"""Before the condition, in the kinds of these pictures."""
+
+WORSE_ON_TUNE = ("motion blur 9 px", "JPEG quality 20", "64 px person", "30 % hidden", "night")
+"""Among `robustness.CONDITIONS`."""
 
 PARTS_OF_EACH = 10
 """Windows of each photograph without people."""
@@ -60,9 +76,10 @@ PARTS_OF_EACH = 10
 _PART_PX = (320, 240)
 
 ROOM_COUNT = 300
+"""Rendered rooms of each of _ROOM_SEEDS."""
 
 _ROOM_PX = (640, 480)
-_ROOM_SEED = 112
+_ROOM_SEEDS = (112, 212)
 
 _NEAR = 0.12
 """Distance of a keypoint that is right from its label, divided by the longer side of the labelled
@@ -71,29 +88,42 @@ box."""
 _RIDGE = 1e-3
 """Weight of the squared coefficients of standardised evidence and layers."""
 
-PROBE_ROWS = 300
+PROBE_ROWS = 200
 """Photographs of each set that the probe is fitted on, as far as there are so many."""
 
 PROBE_HALVES = 2
 """Cut versions of each of them."""
 
-PROBE_PARTS = 5
+PROBE_PARTS = 10
 """Windows of each photograph without people that the probe is fitted on."""
 
-PROBE_CROWDS = 500
-PROBE_ROOMS = 1000
-"""Rendered pictures with and without people that the probe is fitted on."""
+PROBE_WORSE = 200
+"""Photographs of sport that it is fitted on, each made worse in four ways."""
+
+PROBE_CROWDS = 200
+PROBE_ROOMS = 1400
+"""Rendered pictures with and without people that it is fitted on."""
+
+_PROBE_SEED = 311
+
+_SPORT_FIRST = 5
+"""First of the photographs of sport that the probe is fitted on, so that few of them are among the
+whole ones."""
 
 PROBE_SHARES = {
-    WHOLE: 0.2,
-    HALF: 0.2,
+    WHOLE: 0.15,
+    HALF: 0.25,
+    WORSE: 0.1,
     CROWDS: 0.1,
     PHOTOGRAPHS: 0.1,
-    PARTS: 0.3,
-    ROOMS: 0.1,
+    PARTS: 0.4,
+    ROOMS: 0.25,
 }
-"""Weight of all rows of a kind in the fit of the probe. More weight for rooms gave fewer alarms
-there and more in photographs."""
+"""Weight of all rows of a kind in the fit of the probe, divided by the sum of those that are
+there."""
+
+_NEARBY = 0.15
+"""Overlap of a detection's box with a labelled person's from which on it may show the person."""
 
 _LEAST_STD = 1e-3
 """Added to the standard deviation of what is standardised; some channels are nearly constant."""
@@ -135,29 +165,26 @@ class Rows(NamedTuple):
         """(D,) bool."""
         return ~np.isin(self.kind[self.picture], NOBODY)
 
-
-def open_rooms(folder: Path, data: Path) -> np.ndarray:
-    """Rendered rooms without people (ROOM_COUNT, H, W, 3), of backgrounds of the side `tune`;
-    rendered into `folder` where it is not there yet."""
-    source = partial(_room_source, data)
-    make_once(
-        folder, VERSION, lambda folder: write_crowd_pack(folder, source, _ROOM_PX, 0, ROOM_COUNT)
-    )
-    return read_images(folder / "images.npy")
+    @property
+    def counts(self) -> np.ndarray:
+        """(D,) bool, the rows that the weights are fitted on: all but sport made worse, which cost
+        half-seen people with the network `lite`."""
+        return ~np.char.startswith(self.kind, _SPORT)[self.picture]
 
 
-def _room_source(data: Path):
-    # Only rendering requires the packages that this imports
-    from lifting_ros.research.rendering.synthetic import SyntheticPeople
+def open_rooms(folder: Path, data: Path) -> list[np.ndarray]:
+    """Rendered rooms without people, ROOM_COUNT images (H, W, 3) for each seed, of backgrounds of
+    the side `tune`; rendered into subfolders of `folder` where they are not there yet."""
+    images: list[np.ndarray] = []
+    for seed in _ROOM_SEEDS:
+        pack = open_crowd_pack(folder / str(seed), data, "tune", _ROOM_PX, 0, ROOM_COUNT, seed)
+        images.extend(pack.images)
 
-    backgrounds = read_negatives(data / "negatives", "tune")
-    return SyntheticPeople(
-        data / "body", find_mocap(data), backgrounds, _ROOM_SEED, _ROOM_PX, "training"
-    )
+    return images
 
 
-def tune_pictures(data: Path, rooms: np.ndarray) -> Iterator[Picture]:
-    """Pictures of the side `tune` of `data`, and the rooms (R, H, W, 3) without people."""
+def tune_pictures(data: Path, rooms: Iterable[np.ndarray]) -> Iterator[Picture]:
+    """Pictures of the side `tune` of `data`, and the rooms (H, W, 3) without people."""
     folder = data / "keypoints2d"
     for name in photo_sets_in(folder):
         photos = read_photo_set(folder, name)
@@ -170,6 +197,7 @@ def tune_pictures(data: Path, rooms: np.ndarray) -> Iterator[Picture]:
                 yield Picture(WHOLE, photograph, photos.image(row), [keypoints])
             yield from _halves(name, photograph, photos.image(row), keypoints, row, 1)
 
+    yield from _sport_made_worse(folder)
     yield from _pictures_of_nobody(data, "tune", PARTS_OF_EACH)
     yield from _rooms(rooms)
 
@@ -190,6 +218,7 @@ def probe_pictures(data: Path, rendered: CrowdPack) -> Iterator[Picture]:
             yield Picture(WHOLE, photograph, _worse(image, row), [keypoints])
             yield from _halves(name, photograph, image, keypoints, row, PROBE_HALVES)
 
+    yield from _probe_sport(folder)
     for picture in _pictures_of_nobody(data, "train", PROBE_PARTS):
         yield picture
         if picture.kind == PHOTOGRAPHS:
@@ -201,7 +230,8 @@ def probe_pictures(data: Path, rendered: CrowdPack) -> Iterator[Picture]:
         persons = rendered.keypoints[rendered.picture == number]
         labelled = [keypoints for keypoints in persons if (keypoints[:, 2] > 0).sum() >= LEFT[0]]
         image = np.asarray(rendered.images[number])
-        yield Picture(CROWDS, f"crowd {number}", image, labelled)
+        if labelled:  # else whoever is found would count
+            yield Picture(CROWDS, f"crowd {number}", image, labelled)
 
     yield from _rooms(rendered.images[PROBE_CROWDS:])
 
@@ -209,7 +239,7 @@ def probe_pictures(data: Path, rendered: CrowdPack) -> Iterator[Picture]:
 def open_probe_pack(folder: Path, data: Path) -> CrowdPack:
     """The rendered pictures of `probe_pictures`, of the side `train`; rendered into `folder` where
     they are not there yet."""
-    return open_crowd_pack(folder, data, "train", _ROOM_PX, PROBE_CROWDS, PROBE_ROOMS)
+    return open_crowd_pack(folder, data, "train", _ROOM_PX, PROBE_CROWDS, PROBE_ROOMS, _PROBE_SEED)
 
 
 def _worse(image: np.ndarray, number: int) -> np.ndarray:
@@ -233,9 +263,61 @@ def _halves(
             yield Picture(HALF, photograph, part, [moved])
 
 
+def _sport_rows(folder: Path, side: str, most: int) -> Iterator[tuple[str, int, PhotoSet]]:
+    """Name, row and set of up to `most` photographs of the first of SPORT that is in `folder`."""
+    name = next((one for one in SPORT if one in photo_sets_in(folder)), None)
+    if name is None:
+        return
+
+    photos = read_photo_set(folder, name)
+    rows = np.flatnonzero(rows_of(photos.validation, side))
+    step = -(-len(rows) // most)
+    first = min(_SPORT_FIRST, step - 1) if side == "train" else 0
+    for row in rows[first::step]:
+        yield f"{name} {row}", int(row), photos
+
+
+def _sport_made_worse(folder: Path) -> Iterator[Picture]:
+    """Photographs of sport of the side `tune`, made worse as in the measure of robustness."""
+    for photograph, row, photos in _sport_rows(folder, "tune", WORSE_COUNT):
+        for condition in WORSE_ON_TUNE:
+            worsen = robustness.CONDITIONS[condition]
+            rng = np.random.default_rng((0, row))
+            image, moved = worsen(photos.image(row), photos.keypoints[row].astype(float), rng)
+            yield Picture(f"{_SPORT}{condition}", photograph, image, [moved])
+
+
+def _probe_sport(folder: Path) -> Iterator[Picture]:
+    """Photographs of sport of the side `train`, each moving, compressed, partly hidden and dark, to
+    a random degree."""
+    for photograph, row, photos in _sport_rows(folder, "train", PROBE_WORSE):
+        keypoints = photos.keypoints[row].astype(float)
+        for way, worsen in enumerate((_moving, _compressed, robustness.hidden, _dark)):
+            rng = np.random.default_rng((way, row))
+            image, moved = worsen(photos.image(row), keypoints, rng)
+            yield Picture(WORSE, photograph, image, [moved])
+
+
+def _moving(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator):
+    return robustness.moving(image, keypoints, rng, int(rng.integers(5, 13)))
+
+
+def _compressed(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator):
+    return robustness.jpeg(image, keypoints, rng, int(rng.integers(10, 40)))
+
+
+def _dark(image: np.ndarray, keypoints: np.ndarray, rng: np.random.Generator):
+    return robustness.night(image, keypoints, rng, float(2 ** rng.uniform(-6, -3)))
+
+
 def _pictures_of_nobody(data: Path, side: str, parts: int) -> Iterator[Picture]:
     """The photographs without people of a side, and windows of each."""
-    for number, image in enumerate(read_negatives(data / "negatives", side)):
+    names, validation = negative_names(data / "negatives")
+    images = read_negatives(data / "negatives", side)
+    for number, (name, image) in enumerate(zip(names[rows_of(validation, side)], images)):
+        if name in WITH_PEOPLE:
+            continue
+
         photograph = f"nobody {number}"
         yield Picture(PHOTOGRAPHS, photograph, image, [])
         for n in range(parts):
@@ -257,7 +339,7 @@ def collect(estimator: PoseEstimator, pictures: Iterable[Picture]) -> Rows:
     for number, picture in enumerate(pictures):
         kind.append(picture.kind)
         photograph.append(picture.photograph)
-        detections = estimator.detect(picture.image)
+        detections = _near(picture.persons, estimator.detect(picture.image))
         for found, detection in estimator.look(picture.image, detections):
             if picture.persons and not any(shows(found, one) for one in picture.persons):
                 continue
@@ -269,6 +351,15 @@ def collect(estimator: PoseEstimator, pictures: Iterable[Picture]) -> Rows:
 
     evidence, deep, plain, picture_number = (np.array(column) for column in zip(*rows))
     return Rows(evidence, deep, plain, picture_number, np.array(kind), np.array(photograph))
+
+
+def _near(persons: Sequence[np.ndarray], detections: Sequence[Detection]) -> list[Detection]:
+    """The detections that may show one of the persons; all where there is nobody."""
+    if not persons:
+        return list(detections)
+
+    boxes = np.array([keypoint_box(keypoints) for keypoints in persons])
+    return [one for one in detections if overlaps(one.box_px, boxes).max() > _NEARBY]
 
 
 def with_probe(rows: Rows, probe: Probe) -> Rows:
@@ -290,11 +381,9 @@ def shows(found: FoundKeypoints, keypoints: np.ndarray) -> bool:
 def fit(rows: Rows, used: np.ndarray | None = None) -> PersonScore:
     """The likeliest weights that are not negative; persons and alarms weigh the same in all.
 
-    used: (D,) bool, the rows to fit on; None: all.
+    used: (D,) bool, the rows to fit on, as far as they count; None: all that do.
     """
-    if used is None:
-        used = np.ones(len(rows.evidence), bool)
-
+    used = rows.counts if used is None else used & rows.counts
     is_person = rows.is_person[used]
     weight = np.where(is_person, 0.5 / is_person.sum(), 0.5 / (~is_person).sum())
     factors, constant = _logistic(rows.evidence[used], is_person, weight, least=0.0)

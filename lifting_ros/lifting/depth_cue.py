@@ -19,6 +19,7 @@ import numpy as np
 
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import CheckpointError, load_arrays, read_section
+from lifting_ros.lifting.dense import linear
 from lifting_ros.lifting.encoding import INPUTS, encode_views
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.observation import NONE, Views, into_views, to_rays
@@ -103,7 +104,7 @@ class DepthCue:
         return z - z.mean(1, keepdims=True), np.exp(2 * log_std)
 
     def _layer(self, name: str, values: np.ndarray) -> np.ndarray:
-        return values @ self._tensors[f"{name}.weight"].T + self._tensors[f"{name}.bias"]
+        return linear(values, self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"])
 
 
 def views_of(

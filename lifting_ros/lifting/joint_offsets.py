@@ -17,6 +17,7 @@ import numpy as np
 
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import CheckpointError, load_arrays, read_section
+from lifting_ros.lifting.dense import linear
 from lifting_ros.lifting.depth_cue import views_of
 from lifting_ros.lifting.encoding import INPUTS, encode_views
 from lifting_ros.lifting.lifter_config import LifterConfig
@@ -83,7 +84,7 @@ class JointOffsets:
         return np.stack([x, y], -1), log_factor
 
     def _layer(self, name: str, values: np.ndarray) -> np.ndarray:
-        return values @ self._tensors[f"{name}.weight"].T + self._tensors[f"{name}.bias"]
+        return linear(values, self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"])
 
 
 def offsets_to(joints_px: np.ndarray, views: Views, seen: Keypoints) -> np.ndarray:

@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from lifting_ros.geometry.camera import Camera
-from lifting_ros.io.checkpoint import CheckpointError, load_arrays, read_section
-from lifting_ros.lifting.dense import linear
+from lifting_ros.lifting.dense import layer_shapes, linear, read_tensors
 from lifting_ros.lifting.encoding import INPUTS, encode_views
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.observation import NONE, Views, into_views, to_rays
@@ -126,17 +125,8 @@ def read_depth_cue(path: str | Path, config: LifterConfig | None = None) -> Dept
     CheckpointError in one line for tensors that are missing, do not fit each other or are not
     numbers.
     """
-    if read_section(path, HEADER) is None:
-        return None
-
-    arrays = load_arrays(path, [PREFIX + name for name in NAMES])
-    tensors = {name: arrays[PREFIX + name].astype(np.float32) for name in NAMES}
-    for name, expected in _shapes(tensors).items():
-        values = tensors[name]
-        if values.shape != expected or not np.isfinite(values).all():
-            raise CheckpointError(f"{path}: {PREFIX}{name}: expected {expected} finite numbers")
-
-    return DepthCue(tensors, config)
+    tensors = read_tensors(path, HEADER, NAMES, _shapes)
+    return None if tensors is None else DepthCue(tensors, config)
 
 
 def _is_local(tensors: Mapping[str, np.ndarray]) -> bool:
@@ -157,9 +147,4 @@ def _shapes(tensors: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
         "middle": (middle, first + of_trunk),
         "out": (2 * KEYPOINT_COUNT, middle),
     }
-    shapes: dict[str, tuple[int, ...]] = {"mean": (channels,), "std": (channels,)}
-    for name, (outputs, inputs) in sides.items():
-        shapes[f"{name}.weight"] = (outputs, inputs)
-        shapes[f"{name}.bias"] = (outputs,)
-
-    return shapes
+    return layer_shapes(sides) | {"mean": (channels,), "std": (channels,)}

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lifting_ros.geometry.camera import Camera
-from lifting_ros.io.checkpoint import CheckpointError, load_arrays, read_section
-from lifting_ros.lifting.dense import linear
+from lifting_ros.lifting.dense import layer_shapes, linear, read_tensors
 from lifting_ros.lifting.depth_cue import views_of
 from lifting_ros.lifting.encoding import INPUTS, encode_views
 from lifting_ros.lifting.lifter_config import LifterConfig
@@ -119,18 +118,12 @@ def read_joint_offsets(path: str | Path, config: LifterConfig | None = None) -> 
     CheckpointError in one line for tensors that are missing, do not fit each other or are not
     numbers.
     """
-    if read_section(path, HEADER) is None:
-        return None
+    tensors = read_tensors(path, HEADER, NAMES, _shapes)
+    return None if tensors is None else JointOffsets(tensors, config)
 
-    arrays = load_arrays(path, [PREFIX + name for name in NAMES])
-    tensors = {name: arrays[PREFIX + name].astype(np.float32) for name in NAMES}
+
+def _shapes(tensors: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """The shape that each tensor should have, given the lengths of the layers."""
     first, second = (len(tensors[f"{layer}.weight"]) for layer in LAYERS[:2])
     sides = {"first": (first, INPUTS), "second": (second, first), "out": (OUTPUTS, second)}
-    for layer, (outputs, inputs) in sides.items():
-        for kind, expected in (("weight", (outputs, inputs)), ("bias", (outputs,))):
-            values = tensors[f"{layer}.{kind}"]
-            if values.shape != expected or not np.isfinite(values).all():
-                name = f"{PREFIX}{layer}.{kind}"
-                raise CheckpointError(f"{path}: {name}: expected {expected} finite numbers")
-
-    return JointOffsets(tensors, config)
+    return layer_shapes(sides)

@@ -4,13 +4,21 @@ joint offsets. They learn from rendered people (`datasets.found_people`)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 from torch import Tensor
 
 from lifting_ros.io.checkpoint import half_precision, load_tensors, save_tensors
 from lifting_ros.research.training.network_packs import render_once
+from lifting_ros.research.training.trainer import Schedule
+
+R = TypeVar("R", bound=tuple)
+"""Rows of people, a NamedTuple of arrays (N, ...)."""
 
 PEOPLE_PX = 256
 """Side of a rendered picture."""
@@ -20,6 +28,52 @@ POSED = 0.5
 
 HELD_BACK = 10
 """Every how many-th person is not learnt from, but measured on."""
+
+
+@dataclass(frozen=True)
+class BesideNetworkConfig(Schedule):
+    """What the recipes have in common."""
+
+    people: int = field(
+        default=6000, metadata={"description": "most rendered people", "range": (10, 10**9)}
+    )
+    batch: int = field(
+        default=128, metadata={"description": "people per step", "range": (2, 65536)}
+    )
+    learning_rate: float = field(
+        default=1e-3, metadata={"description": "peak rate of AdamW", "range": (0.0, 1.0)}
+    )
+    weight_decay: float = field(
+        default=0.02, metadata={"description": "weight decay", "range": (0.0, 10.0)}
+    )
+    ema: float = field(
+        default=0.99, metadata={"description": "decay of the averaged weights", "range": (0.0, 1.0)}
+    )
+    noise: float = field(
+        default=0.03,
+        metadata={"description": "std added to the encoded keypoints", "range": (0.0, 1.0)},
+    )
+    seed: int = field(
+        default=0, metadata={"description": "seed of weights and order", "range": (0, 2**31 - 1)}
+    )
+
+
+def split(rows: R) -> tuple[R, R]:
+    """Those who are learnt from, and every HELD_BACK-th person."""
+    held = np.arange(len(rows[0])) % HELD_BACK == 0
+    return select(rows, ~held), select(rows, held)
+
+
+def select(rows: R, which: np.ndarray) -> R:
+    """Some of the people."""
+    return type(rows)(*(values[which] for values in rows))
+
+
+def batches(rows: R, config: BesideNetworkConfig, first: int) -> Iterator[R]:
+    """Random people for every step from the `first` one on; each step has a seed of its own."""
+    for step in range(first, config.steps):
+        rng = np.random.default_rng((config.seed, step))
+        yield select(rows, rng.integers(0, len(rows[0]), config.batch))
 
 
 def render_people(count: int, seed: int, data: Path, work: Path) -> Path:

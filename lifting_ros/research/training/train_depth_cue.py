@@ -19,8 +19,8 @@ from lifting_ros.lifting.depth_cue import MOST_UNUSUAL, views_of
 from lifting_ros.lifting.encoding import INPUTS, encode_views
 from lifting_ros.lifting.observation import NONE
 from lifting_ros.research.datasets.found_people import JOINTS_OF_KEYPOINTS, FoundPeople
-from lifting_ros.research.training.beside_network import HELD_BACK
-from lifting_ros.research.training.trainer import Schedule, Trainer, run
+from lifting_ros.research.training.beside_network import BesideNetworkConfig, batches, split
+from lifting_ros.research.training.trainer import Trainer, run
 from lifting_ros.skeleton import KEYPOINT_COUNT, limb_lengths
 
 _USUAL_LOG_STD = -2.5
@@ -28,30 +28,15 @@ _USUAL_LOG_STD = -2.5
 
 
 @dataclass(frozen=True)
-class DepthCueTrainConfig(Schedule):
+class DepthCueTrainConfig(BesideNetworkConfig):
     """The recipe of the depth cue; `config/train_depth-cue.yaml` is the one that ships."""
 
-    people: int = field(
-        default=6000, metadata={"description": "most rendered people", "range": (10, 10**9)}
-    )
     samples: int = field(
         default=220_000, metadata={"description": "people seen in all", "range": (1, 10**9)}
-    )
-    batch: int = field(
-        default=128, metadata={"description": "people per step", "range": (2, 65536)}
-    )
-    learning_rate: float = field(
-        default=1e-3, metadata={"description": "peak rate of AdamW", "range": (0.0, 1.0)}
-    )
-    weight_decay: float = field(
-        default=0.02, metadata={"description": "weight decay", "range": (0.0, 10.0)}
     )
     warmup: float = field(
         default=0.2,
         metadata={"description": "share of the steps with a rising rate", "range": (0.0, 1.0)},
-    )
-    ema: float = field(
-        default=0.99, metadata={"description": "decay of the averaged weights", "range": (0.0, 1.0)}
     )
     width: int = field(
         default=256,
@@ -71,10 +56,6 @@ class DepthCueTrainConfig(Schedule):
     dropout: float = field(
         default=0.2, metadata={"description": "share of other units dropped", "range": (0.0, 0.9)}
     )
-    noise: float = field(
-        default=0.03,
-        metadata={"description": "std added to the encoded keypoints", "range": (0.0, 1.0)},
-    )
     doubt: float = field(
         default=1.25,
         metadata={
@@ -84,9 +65,6 @@ class DepthCueTrainConfig(Schedule):
             ),
             "range": (0.1, 10.0),
         },
-    )
-    seed: int = field(
-        default=0, metadata={"description": "seed of weights and order", "range": (0, 2**31 - 1)}
     )
 
 
@@ -100,10 +78,6 @@ class CueRows(NamedTuple):
     z: np.ndarray
     """(N, 14) of the keypoints' joints about their mean, along the line of sight to the person,
     divided by the person's size."""
-
-    def select(self, rows: np.ndarray) -> CueRows:
-        """Some of them."""
-        return CueRows(*(values[rows] for values in self))
 
 
 def rows_of(people: FoundPeople, config: EstimatorConfig) -> CueRows:
@@ -216,9 +190,7 @@ def train_depth_cue(
     Returns the averaged weights, and what `measure` gives of every HELD_BACK-th person, who is not
     learnt from.
     """
-    held = np.arange(len(rows.z)) % HELD_BACK == 0
-    known = rows.select(~held)
-    strangers = rows.select(held)
+    known, strangers = split(rows)
     trainer = DepthCueTrainer(config, known)
     trainer.resume(folder)
 
@@ -230,13 +202,8 @@ def train_depth_cue(
     def evaluate() -> dict[str, float]:
         return measure(average(), strangers)
 
-    batches = (
-        known.select(
-            np.random.default_rng((config.seed, step)).integers(0, len(known.z), config.batch)
-        )
-        for step in range(trainer.step, config.steps)
-    )
-    run(trainer, batches, folder, evaluate, every, people=len(known.z))
+    taught = batches(known, config, trainer.step)
+    run(trainer, taught, folder, evaluate, every, people=len(known.z))
 
     weights = average().state_dict()
     weights["out.bias"][KEYPOINT_COUNT:] += math.log(config.doubt)

@@ -19,8 +19,8 @@ from lifting_ros.lifting.depth_cue import views_of
 from lifting_ros.lifting.encoding import INPUTS, encode_views
 from lifting_ros.lifting.joint_offsets import OUTPUTS, axes_px, offsets_to
 from lifting_ros.research.datasets.found_people import FoundPeople
-from lifting_ros.research.training.beside_network import HELD_BACK
-from lifting_ros.research.training.trainer import Schedule, Trainer, run
+from lifting_ros.research.training.beside_network import BesideNetworkConfig, batches, split
+from lifting_ros.research.training.trainer import Trainer, run
 from lifting_ros.skeleton import KEYPOINT_COUNT
 
 FREEDOM = 3.0
@@ -28,40 +28,21 @@ FREEDOM = 3.0
 
 
 @dataclass(frozen=True)
-class JointOffsetsTrainConfig(Schedule):
+class JointOffsetsTrainConfig(BesideNetworkConfig):
     """The recipe of the joint offsets; `config/train_joint-offsets.yaml` is the one that ships."""
 
-    people: int = field(
-        default=6000, metadata={"description": "most rendered people", "range": (10, 10**9)}
-    )
     samples: int = field(
         default=768_000, metadata={"description": "people seen in all", "range": (1, 10**9)}
-    )
-    batch: int = field(
-        default=128, metadata={"description": "people per step", "range": (2, 65536)}
-    )
-    learning_rate: float = field(
-        default=1e-3, metadata={"description": "peak rate of AdamW", "range": (0.0, 1.0)}
-    )
-    weight_decay: float = field(
-        default=0.02, metadata={"description": "weight decay", "range": (0.0, 10.0)}
     )
     warmup: float = field(
         default=0.05,
         metadata={"description": "share of the steps with a rising rate", "range": (0.0, 1.0)},
-    )
-    ema: float = field(
-        default=0.99, metadata={"description": "decay of the averaged weights", "range": (0.0, 1.0)}
     )
     width: int = field(
         default=512, metadata={"description": "units of each layer", "range": (4, 8192)}
     )
     dropout: float = field(
         default=0.3, metadata={"description": "share of units dropped", "range": (0.0, 0.9)}
-    )
-    noise: float = field(
-        default=0.03,
-        metadata={"description": "std added to the encoded keypoints", "range": (0.0, 1.0)},
     )
     doubt: float = field(
         default=1.4,
@@ -72,9 +53,6 @@ class JointOffsetsTrainConfig(Schedule):
             ),
             "range": (0.1, 10.0),
         },
-    )
-    seed: int = field(
-        default=0, metadata={"description": "seed of weights and order", "range": (0, 2**31 - 1)}
     )
 
 
@@ -90,10 +68,6 @@ class OffsetRows(NamedTuple):
     """(N, 14) logarithm of the std that the network tells, in the same unit."""
     used: np.ndarray
     """(N, 14) bool: the keypoints that the lifter uses."""
-
-    def select(self, rows: np.ndarray) -> OffsetRows:
-        """Some of them."""
-        return OffsetRows(*(values[rows] for values in self))
 
 
 def rows_of(people: FoundPeople, config: EstimatorConfig) -> OffsetRows:
@@ -174,9 +148,7 @@ def train_joint_offsets(
     Returns the averaged weights, and what `measure` gives of every HELD_BACK-th person, who is not
     learnt from.
     """
-    held = np.arange(len(rows.encoded)) % HELD_BACK == 0
-    known = rows.select(~held)
-    strangers = rows.select(held)
+    known, strangers = split(rows)
     trainer = JointOffsetsTrainer(config)
     trainer.resume(folder)
 
@@ -190,13 +162,8 @@ def train_joint_offsets(
         network.load_state_dict(doubtful_average())
         return measure(network.eval(), strangers)
 
-    batches = (
-        known.select(
-            np.random.default_rng((config.seed, step)).integers(0, len(known.used), config.batch)
-        )
-        for step in range(trainer.step, config.steps)
-    )
-    run(trainer, batches, folder, evaluate, every, people=len(known.used))
+    taught = batches(known, config, trainer.step)
+    run(trainer, taught, folder, evaluate, every, people=len(known.used))
     return doubtful_average(), evaluate()
 
 

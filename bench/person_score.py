@@ -163,8 +163,8 @@ def collect(estimator: PoseEstimator, pictures: Iterable[fitting.Picture], kept:
 
 def read_rows(kept: Path) -> fitting.Rows:
     """What `collect` has written; DataError in one line where it cannot be read."""
-    count = {"evidence": ("D", 4), "deep": ("D", "c"), "plain": ("D",), "picture": ("D",)}
-    return fitting.Rows(**read_arrays(kept, count | {"kind": ("P",), "photograph": ("P",)}))
+    shapes = {"evidence": ("D", 4), "deep": ("D", "c"), "plain": ("D",), "picture": ("D",)}
+    return fitting.Rows(**read_arrays(kept, shapes | {"kind": ("P",), "photograph": ("P",)}))
 
 
 if __name__ == "__main__":

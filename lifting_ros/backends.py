@@ -123,8 +123,7 @@ def make_depth_cue(path: Path, config: LifterConfig) -> DepthCue | None:
 
 
 def make_joint_offsets(path: Path, config: LifterConfig) -> JointOffsets | None:
-    """What moves keypoints of the network of a weights file to joints; None where the file has no
-    such thing.
+    """The joint offsets in the weights file of a network; None in a file without them.
 
     CheckpointError for tensors in the file that cannot be used.
     """

@@ -293,7 +293,7 @@ class KeypointLifter:
     depth_cue: DepthCue | None = None
     """What guesses relative depths from the image; None where nothing can."""
     joint_offsets: JointOffsets | None = None
-    """What moves the network's keypoints to joints; None where nothing can."""
+    """Predicts joints from the network's keypoints; None without such a network."""
 
     def __init__(self, config: EstimatorConfig = EstimatorConfig(), warm: bool = True):
         """Load prior and lifter; PriorError, ConfigError or CheckpointError where that fails.

@@ -79,8 +79,8 @@ class Skeleton2D:
     """(c,) the last layer of the network's trunk, averaged over the crop; None where no trunk found
     the keypoints."""
     local: np.ndarray | None = None
-    """(14, c) the same layer at each keypoint. Depths are guessed from one of the two; who has been
-    lifted has no `local` any more, as it is large."""
+    """(14, c) the same layer at each keypoint. The depth cue reads one of the two. Lifted persons
+    have no `local`: it takes 72 kB."""
 
     @classmethod
     def unknown(cls, score: float) -> Skeleton2D:

@@ -6,7 +6,7 @@ architecture: `paper`), the supervised baseline of the lifter (`supervised`), th
 from which of two joints is farther away (`relative`), the stereoscopic one (`stereo`), or the
 network from image to 3D that is trained on labelled photographs (`image`). `depth-cue` adds to a
 network of keypoints (--weights) what guesses from the image which joints are nearer,
-`joint-offsets` what moves its keypoints to the joints that they stand for.
+`joint-offsets` what predicts the joints of the prior from its keypoints.
 
 DATA holds keypoints2d/ (lspet, street, gym, people, scenes: annotations.npz beside images.tar) and
 negatives/, and body/ and mocap/ for the rendered people (which require the package embreex). Packs
@@ -53,7 +53,7 @@ LIFTERS = ("supervised", "relative", "stereo")
 DEPTH_CUE = "depth-cue"
 """What guesses from the image which joints are nearer."""
 JOINT_OFFSETS = "joint-offsets"
-"""What moves a network's keypoints to joints."""
+"""What predicts joints from a network's keypoints."""
 BESIDE_A_NETWORK = (DEPTH_CUE, JOINT_OFFSETS)
 """What is trained for a network of keypoints and written beside it."""
 VALIDATION_POSES = 125

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 OPENING = "opening"
 PRESENCE = "presence"
-_LastStage = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, "np.ndarray | None"]
+_LastStage = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]
 FUSION_WEIGHT = "fusion.weight_logit"
 """Name of the fusion's weights in a weights file."""
 

@@ -50,9 +50,9 @@ def layer_shapes(sides: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, .
 def linear(values: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     """Values (N, ..., i) of N persons times weight (o, i), plus bias (o,): (N, ..., o).
 
-    One person at a time. In a larger product BLAS sums in another order, so that the result would
-    depend on who else is there. It would also begin threads, which wait busily for the next product
-    on the cores that the networks need: with four persons these took 1.5 times as long.
+    Persons are multiplied one at a time. In a larger product BLAS sums in another order, so the
+    result would depend on the other persons. BLAS would also start threads. They spin on the cores
+    that the networks use: with four persons the networks took 1.5 times as long.
     """
     result = np.empty((*values.shape[:-1], len(bias)), np.result_type(values, weight))
     for person in range(len(values)):

@@ -19,10 +19,10 @@ import numpy as np
 
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.lifting.dense import layer_shapes, linear, read_tensors
-from lifting_ros.lifting.encoding import INPUTS, encode_views
+from lifting_ros.lifting.encoding import INPUTS, encode_views, views_of
 from lifting_ros.lifting.lifter_config import LifterConfig
-from lifting_ros.lifting.observation import NONE, Views, into_views, to_rays
-from lifting_ros.lifting.request import Keypoints, unit_up, up_of_each
+from lifting_ros.lifting.observation import NONE
+from lifting_ros.lifting.request import Keypoints
 from lifting_ros.skeleton import KEYPOINT_COUNT
 from lifting_ros.types import Skeleton2D
 
@@ -104,19 +104,6 @@ class DepthCue:
 
     def _layer(self, name: str, values: np.ndarray) -> np.ndarray:
         return linear(values, self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"])
-
-
-def views_of(
-    seen: Keypoints,
-    camera: Camera | None,
-    up: Sequence[float] | np.ndarray,
-    config: LifterConfig,
-) -> Views:
-    """The persons in the view frames in which depths are guessed; where up is unknown, up in the
-    image counts as up."""
-    rays = to_rays(*seen, camera, config.keypoint_noise, config.noise_floor_px)
-    vertical, _ = unit_up(up_of_each(up, len(seen.keypoints_px)))
-    return Views(*into_views(*rays, vertical))
 
 
 def read_depth_cue(path: str | Path, config: LifterConfig | None = None) -> DepthCue | None:

@@ -3,9 +3,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from lifting_ros.lifting.observation import PITCH_STEP, Views
+from lifting_ros.geometry.camera import Camera
+from lifting_ros.lifting.lifter_config import LifterConfig
+from lifting_ros.lifting.observation import PITCH_STEP, Views, into_views, to_rays
+from lifting_ros.lifting.request import Keypoints, unit_up, up_of_each
 from lifting_ros.skeleton import KEYPOINT_COUNT
 
 INPUTS = 3 * KEYPOINT_COUNT + 2
@@ -65,6 +70,19 @@ def encode(
     sine = np.sin(pitch)[:, None]
     columns = (positions, certain[..., 0], sine, wide)
     return np.concatenate(columns, 1).astype(np.float32)  # (N, 44)
+
+
+def views_of(
+    seen: Keypoints,
+    camera: Camera | None,
+    up: Sequence[float] | np.ndarray,
+    config: LifterConfig,
+) -> Views:
+    """The persons in view frames, in which networks read keypoints; where up is unknown, up in the
+    image counts as up."""
+    rays = to_rays(*seen, camera, config.keypoint_noise, config.noise_floor_px)
+    vertical, _ = unit_up(up_of_each(up, len(seen.keypoints_px)))
+    return Views(*into_views(*rays, vertical))
 
 
 def encode_views(

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From keypoints to joints: where the joints are in the image, given what a network takes for them.
+"""From keypoints to joints: where the joints of the prior are in the image.
 
-A keypoint is where people who label photographs put it: an ankle above the foot, a hip on the
-trousers. The prior's joints are those of motion capture, the centres that bones turn about. A small
-network reads a person's keypoints (`encoding`) and tells how far each joint is from its keypoint,
-and how much more or less certain the keypoint is than its covariance says: one that contradicts the
-others is less. The lifter takes the joints. The keypoints that are published do not move.
+A network learns keypoints as people label them in photographs: an ankle above the foot, a hip on
+the trousers. The joints of the prior are those of motion capture, the centres of rotation. A small
+network reads the keypoints of a person (`encoding`). It predicts the offset of each joint from its
+keypoint, and a factor on the standard deviation of the keypoint: large where the keypoint
+contradicts the others. The lifter reads the joints. The published keypoints do not move.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import numpy as np
 
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.lifting.dense import layer_shapes, linear, read_tensors
-from lifting_ros.lifting.depth_cue import views_of
-from lifting_ros.lifting.encoding import INPUTS, encode_views
+from lifting_ros.lifting.encoding import INPUTS, encode_views, views_of
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.observation import NONE, Views
 from lifting_ros.lifting.request import Keypoints
@@ -41,7 +40,7 @@ OUTPUTS = 3 * KEYPOINT_COUNT
 
 
 class JointOffsets:
-    """Moves keypoints to joints. Thread-safe."""
+    """Predicts the joints in the image from keypoints. Thread-safe."""
 
     def __init__(self, tensors: Mapping[str, np.ndarray], config: LifterConfig | None = None):
         """tensors: by NAMES, float32; config: the noise of keypoints without a covariance."""
@@ -57,8 +56,8 @@ class JointOffsets:
     ) -> Keypoints:
         """The joints in the image, with their covariances.
 
-        camera, up: as in `Lifter.lift`; which: (N,) bool, the persons to do this for. The others'
-        keypoints, and those of persons who cannot be lifted, stay.
+        camera, up: as in `Lifter.lift`; which: (N,) bool, the persons whose keypoints are moved.
+        Those of the others stay, and those of persons who cannot be lifted.
         """
         views = views_of(seen, camera, up, self._config)
         offset, log_factor = self.of_encoded(encode_views(views, camera is not None))
@@ -73,9 +72,12 @@ class JointOffsets:
         return seen._replace(keypoints_px=keypoints_px, covariance_px2=covariance_px2)
 
     def of_encoded(self, encoded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of encoded keypoints (N, 44): offsets (N, 14, 2), x to the right and y down in the view
-        frame, divided by the extent of the keypoints in use, the root mean square distance from
-        their mean; and log factors (N, 14) on the standard deviations."""
+        """Offsets (N, 14, 2), and log factors (N, 14) on the standard deviations; encoded: (N, 44)
+        keypoints.
+
+        Offsets are in the view frame, x to the right and y down, divided by the extent of the
+        keypoints in use: their root mean square distance from their mean.
+        """
         first = np.maximum(self._layer("first", encoded), 0)
         second = np.maximum(self._layer("second", first), 0)
         out = self._layer("out", second).astype(np.float64)
@@ -87,14 +89,16 @@ class JointOffsets:
 
 
 def offsets_to(joints_px: np.ndarray, views: Views, seen: Keypoints) -> np.ndarray:
-    """(N, 14, 2) what `JointOffsets.of_encoded` should give where the joints are at joints_px (N,
-    14, 2)."""
+    """The offsets (N, 14, 2) that `JointOffsets.of_encoded` should return for joints at joints_px
+    (N, 14, 2)."""
     return (joints_px - seen.keypoints_px) @ np.linalg.inv(axes_px(views, seen))
 
 
 def axes_px(views: Views, seen: Keypoints) -> np.ndarray:
-    """(N, 2, 2) the axes x and y of the view frames as they appear in the image, one a row, as long
-    as the keypoints' extent in pixels; y is turned from x by a right angle."""
+    """The axes x and y of the view frames in the image, (N, 2, 2), one per row, in pixels.
+
+    They are perpendicular. Their length is the extent of the keypoints in use.
+    """
     # Extent
     used = views.seen[..., None]
     count = np.maximum(used.sum(1), 1)

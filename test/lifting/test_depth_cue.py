@@ -17,10 +17,9 @@ from lifting_ros.lifting.depth_cue import (
     PREFIX,
     DepthCue,
     read_depth_cue,
-    views_of,
 )
 from lifting_ros.lifting.depth_fusion import RelativeDepths, _update_relative
-from lifting_ros.lifting.encoding import encode_views
+from lifting_ros.lifting.encoding import encode_views, views_of
 from lifting_ros.lifting.lifting import Lifter, LifterConfig
 from lifting_ros.lifting.request import UP, Depths, Keypoints
 from lifting_ros.research.training.train_depth_cue import CueNetwork, DepthCueTrainConfig

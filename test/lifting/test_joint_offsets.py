@@ -9,8 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import CheckpointError, save_tensors
-from lifting_ros.lifting.depth_cue import views_of
-from lifting_ros.lifting.encoding import encode_views
+from lifting_ros.lifting.encoding import encode_views, views_of
 from lifting_ros.lifting.joint_offsets import (
     HEADER,
     LAYERS,

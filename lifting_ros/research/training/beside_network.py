@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the trainings of the small networks beside a keypoint network share: the depth cue and the
-joint offsets. They learn from rendered people (`datasets.found_people`)."""
+"""Shared by the trainings of the depth cue and of the joint offsets: the small networks in the
+weights file of a keypoint network. Both learn from rendered people (`datasets.found_people`)."""
 
 from __future__ import annotations
 

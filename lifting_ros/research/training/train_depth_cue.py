@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from lifting_ros.errors import DataError
 from lifting_ros.estimator import EstimatorConfig
-from lifting_ros.lifting.depth_cue import MOST_UNUSUAL, views_of
-from lifting_ros.lifting.encoding import INPUTS, encode_views
+from lifting_ros.lifting.depth_cue import MOST_UNUSUAL
+from lifting_ros.lifting.encoding import INPUTS, encode_views, views_of
 from lifting_ros.lifting.observation import NONE
 from lifting_ros.research.datasets.found_people import JOINTS_OF_KEYPOINTS, FoundPeople
 from lifting_ros.research.training.beside_network import BesideNetworkConfig, batches, split

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lifting_ros.estimator import EstimatorConfig
-from lifting_ros.lifting.depth_cue import views_of
-from lifting_ros.lifting.encoding import INPUTS, encode_views
+from lifting_ros.lifting.encoding import INPUTS, encode_views, views_of
 from lifting_ros.lifting.joint_offsets import OUTPUTS, axes_px, offsets_to
 from lifting_ros.research.datasets.found_people import FoundPeople
 from lifting_ros.research.training.beside_network import BesideNetworkConfig, batches, split
@@ -79,7 +78,7 @@ def rows_of(people: FoundPeople, config: EstimatorConfig) -> OffsetRows:
         views = views_of(seen, camera, people.up[index], config.lifting)
 
         (axes,) = axes_px(views, seen)
-        (covariance,) = people.covariance_px2[index : index + 1]
+        covariance = people.covariance_px2[index]
         variance = np.trace(covariance, axis1=1, axis2=2) / 2 / np.linalg.det(axes)
         (offset,) = offsets_to(people.joints_px(index)[None], views, seen)
         (encoded,) = encode_views(views, metric=True)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lifting_ros.lifting.depth_cue import DepthCue
     from lifting_ros.lifting.joint_offsets import JointOffsets
     from lifting_ros.lifting.lifter_config import LifterConfig
+    from lifting_ros.lifting.pose_correction import PoseCorrection
     from lifting_ros.prior.ppca import MixturePPCA
     from lifting_ros.protocols import BorderDoubter, KeypointNetwork, PersonDetector, PersonScorer
     from lifting_ros.runtimes import Placement
@@ -130,6 +131,17 @@ def make_joint_offsets(path: Path, config: LifterConfig) -> JointOffsets | None:
     from lifting_ros.lifting.joint_offsets import read_joint_offsets
 
     return read_joint_offsets(path, config)
+
+
+def make_pose_correction(path: Path, prior: MixturePPCA) -> PoseCorrection | None:
+    """What corrects the 3D poses of people whom the network of a weights file finds; None in a file
+    without it, or with one for another prior.
+
+    CheckpointError for tensors in the file that cannot be used.
+    """
+    from lifting_ros.lifting.pose_correction import read_pose_correction
+
+    return read_pose_correction(path, prior)
 
 
 def make_border_doubt(path: Path) -> BorderDoubter:

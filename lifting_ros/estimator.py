@@ -24,6 +24,7 @@ from lifting_ros.backends import (
     make_joint_offsets,
     make_network,
     make_person_score,
+    make_pose_correction,
 )
 from lifting_ros.config import ConfigError
 from lifting_ros.detection.detector import DetectorConfig, box_of_keypoints, overlaps
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from lifting_ros.keypoints.stage_maps import StageInspector
     from lifting_ros.lifting.depth_cue import DepthCue
     from lifting_ros.lifting.joint_offsets import JointOffsets
+    from lifting_ros.lifting.pose_correction import PoseCorrection
     from lifting_ros.protocols import PersonScorer, PoseLifter
 
 T = TypeVar("T")
@@ -183,7 +185,8 @@ class EstimatorConfig:
         default="",
         metadata={
             "description": (
-                "weights of a lifter other than ppca (.safetensors); empty: the ones that ship"
+                "weights of the lifter (.safetensors; of ppca: its correction); empty: the ones "
+                "that ship"
             ),
             "live": True,
         },
@@ -294,6 +297,8 @@ class KeypointLifter:
     """What guesses relative depths from the image; None where nothing can."""
     joint_offsets: JointOffsets | None = None
     """Predicts joints from the network's keypoints; None without such a network."""
+    pose_correction: PoseCorrection | None = None
+    """Corrects the 3D poses of people whom the network finds; None without such a network."""
 
     def __init__(self, config: EstimatorConfig = EstimatorConfig(), warm: bool = True):
         """Load prior and lifter; PriorError, ConfigError or CheckpointError where that fails.
@@ -368,16 +373,22 @@ class KeypointLifter:
 
         up = np.asarray(up, np.float64)
         seen = Keypoints(keypoints, usable, covariance)
-        uses_cue = self.config.depth_cue and self.config.lifter == METHODS[0]
-        if self.depth_cue is not None and uses_cue:
+        is_ours = np.array([skeleton.deep is not None for skeleton in skeletons])
+        is_ppca = self.config.lifter == METHODS[0]
+        if self.depth_cue is not None and self.config.depth_cue and is_ppca:
             layers = [self.depth_cue.layer_of(skeleton) for skeleton in skeletons]
             z, variance = self.depth_cue.guess(seen, layers, camera, up)
             depths = (depths or Depths())._replace(relative_z=z, relative_variance=variance)
 
         if self.joint_offsets is not None and self.config.joint_offsets:
-            is_ours = np.array([skeleton.deep is not None for skeleton in skeletons])
             seen = self.joint_offsets.joints_of(seen, camera, up, is_ours)
-        poses = self.lifter.lift(*seen, camera, up, depths)
+
+        lifter = self.lifter
+        if self.pose_correction is not None and is_ppca and is_ours.all():
+            from lifting_ros.lifting.pose_correction import corrected
+
+            lifter = corrected(lifter, self.pose_correction)
+        poses = lifter.lift(*seen, camera, up, depths)
         poses = widen(poses, self.config.lifting, has_depth)
 
         return _persons(skeletons, poses, usable, camera is not None)
@@ -440,6 +451,8 @@ class PoseEstimator(KeypointLifter):
         self.score_person = make_person_score(weights)
         self.depth_cue = make_depth_cue(weights, config.lifting)
         self.joint_offsets = make_joint_offsets(weights, config.lifting)
+        if config.lifting.pose_correction:
+            self.pose_correction = make_pose_correction(weights, self.prior)
         self.doubt_border = make_border_doubt(weights)
         self.weights_sha256 = sha256_of(weights)
         self._detecting = threading.Lock()

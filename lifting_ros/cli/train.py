@@ -3,10 +3,12 @@
 
 WHAT is the person detector (`detector`), the multistage network (`full`, `lite`, or the paper's own
 architecture: `paper`), the supervised baseline of the lifter (`supervised`), the lifter that learns
-from which of two joints is farther away (`relative`), the stereoscopic one (`stereo`), or the
-network from image to 3D that is trained on labelled photographs (`image`). `depth-cue` adds to a
-network of keypoints (--weights) what guesses from the image which joints are nearer,
-`joint-offsets` what predicts the joints of the prior from its keypoints.
+from which of two joints is farther away (`relative`), the stereoscopic one (`stereo`), what
+corrects the answers of the lifter `ppca`, or the network from image to 3D that is trained on
+labelled photographs (`image`). Three small networks are added to a network of keypoints
+(--weights): `depth-cue` guesses from the image which joints are nearer, `joint-offsets` predicts
+the joints of the prior from the keypoints, and `pose-correction` corrects the 3D poses of people
+whom the network finds.
 
 DATA holds keypoints2d/ (lspet, street, gym, people, scenes: annotations.npz beside images.tar) and
 negatives/, and body/ and mocap/ for the rendered people (which require the package embreex). Packs
@@ -15,8 +17,9 @@ published trunk: --trunk, MoveNet Thunder or Lightning as a graph model. The lif
 mocap/, and learn from all but the validation subjects. `relative` simulates the comparisons of
 joints, or takes those of --crowd: the published comparisons on Leeds Sports Pose (.json), with a
 recipe of 14 joints. `detector` starts from MoveNet MultiPose: --trunk. `depth-cue` and
-`joint-offsets` learn from rendered people alone. For `image` DATA is a folder that `lifting label`
-wrote, or one with such folders in it, as `lifting fleet --verb label` makes.
+`joint-offsets` learn from rendered people alone, `pose-correction` from motion capture as well. For
+`image` DATA is a folder that `lifting label` wrote, or one with such folders in it, as `lifting
+fleet --verb label` makes.
 
 A training that was stopped or killed continues when the same command is given again. To share that
 of `full`, `lite` or `paper` among N GPUs or processes, replace `lifting` by `torchrun
@@ -54,8 +57,12 @@ DEPTH_CUE = "depth-cue"
 """What guesses from the image which joints are nearer."""
 JOINT_OFFSETS = "joint-offsets"
 """What predicts joints from a network's keypoints."""
-BESIDE_A_NETWORK = (DEPTH_CUE, JOINT_OFFSETS)
-"""What is trained for a network of keypoints and written beside it."""
+POSE_CORRECTION = "pose-correction"
+"""What corrects 3D poses of people whom a network finds."""
+PPCA = "ppca"
+"""What corrects the answers of the lifter ppca."""
+ON_FOUND_PEOPLE = (DEPTH_CUE, JOINT_OFFSETS, POSE_CORRECTION)
+"""What learns from rendered people as a network of keypoints finds them."""
 VALIDATION_POSES = 125
 """Poses that a lifter is validated on during its training; each is seen from four sides."""
 FINAL_POSES = 500
@@ -65,12 +72,12 @@ RENDERED_PEOPLE = 500
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    kinds = [DETECTOR, *NETWORKS, *BESIDE_A_NETWORK, *LIFTERS, "image"]
+    kinds = [DETECTOR, *NETWORKS, *ON_FOUND_PEOPLE, PPCA, *LIFTERS, "image"]
     parser.add_argument(
         "what",
         choices=kinds,
-        help="the detector, a network of keypoints, its depth cue or joint offsets, a lifter, or "
-        "image to 3D",
+        help="the detector, a network of keypoints, its depth cue, joint offsets or pose "
+        "correction, a lifter, or image to 3D",
     )
     parser.add_argument(
         "--data",
@@ -116,7 +123,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prior",
         default="",
         metavar="P.npz",
-        help="pose prior of the fusion (default: the one that ships)",
+        help="pose prior of the fusion, or the one that is corrected (default: the one that ships)",
     )
     parser.add_argument(
         "--synthetic",
@@ -130,8 +137,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         default="full",
         metavar="WEIGHTS",
-        help="network whose depth cue or joint offsets are trained: a name or a file (default "
-        "full)",
+        help="network whose depth cue, joint offsets or pose correction is trained: a name or a "
+        "file (default full)",
     )
 
     parser.add_argument(
@@ -168,6 +175,8 @@ def run(args: argparse.Namespace) -> int:
             train_depth_cue(args)
         elif args.what == JOINT_OFFSETS:
             train_joint_offsets(args)
+        elif args.what in (POSE_CORRECTION, PPCA):
+            train_pose_correction(args)
         else:
             train_network(args)
     except RendererMissingError as error:
@@ -182,9 +191,9 @@ def check(args: argparse.Namespace) -> None:
     folders = ()
     if args.what in (DETECTOR, *NETWORKS):
         folders = ("keypoints2d", "negatives")
-    elif args.what in LIFTERS:
+    elif args.what in (PPCA, *LIFTERS):
         folders = ("mocap",)
-    elif args.what in BESIDE_A_NETWORK and not args.synthetic:
+    elif args.what in ON_FOUND_PEOPLE and not args.synthetic:
         folders = ("body", "mocap", "negatives")
 
     for name in folders:
@@ -367,6 +376,51 @@ def train_joint_offsets(args: argparse.Namespace) -> None:
     quality = rounded(errors, 4)
     card = {"people": len(rows.used), "distance from the joints divided by extent": quality}
     write_beside(args, HEADER, weights, config, card)
+
+
+def train_pose_correction(args: argparse.Namespace) -> None:
+    """Lift virtual pictures and found people, train the correction and write it: that of ppca into
+    a file of its own, that of a network beside it."""
+    import dataclasses
+
+    from lifting_ros.cli.recipes import read_recipe
+    from lifting_ros.estimator import WEIGHTS
+    from lifting_ros.io.checkpoint import half_precision, save_tensors
+    from lifting_ros.lifting.lifting import Lifter
+    from lifting_ros.lifting.pose_correction import PRIOR, SECTION
+    from lifting_ros.prior.ppca import MixturePPCA
+    from lifting_ros.research.datasets.mocap import find_mocap, read_mocap
+    from lifting_ros.research.training import train_pose_correction as training
+    from lifting_ros.research.training.mlp_trainer import balanced_pictures
+    from lifting_ros.research.training.record import revision
+
+    beside = args.what == POSE_CORRECTION
+    config = read_recipe(training.RECIPES[args.what], args.recipe)
+    prior = MixturePPCA.load(args.prior or WEIGHTS / "prior.npz")
+    lifter = Lifter(prior)
+    mocap = read_mocap(find_mocap(args.data))
+    card: dict[str, Any] = {PRIOR: prior.digest()}
+    found = None
+    if beside:
+        _, estimator, people = open_people(args, config)
+        found = training.rows_of_people(lifter, people, estimator, config)
+        card["people"] = len(people.up)
+
+    known = mocap.select(~mocap.validation_rows())
+    pictures = balanced_pictures(known, config.pictures, config.seed, config.posed)
+    rows = training.rows_of_pictures(lifter, pictures, config.seed)
+    weights, errors = training.train_pose_correction(
+        config, rows, found, folder_of(args), args.every
+    )
+    card["missed, divided by size"] = rounded(errors, 4)
+    if beside:
+        write_beside(args, SECTION, weights, config, card)
+        return
+
+    card |= {"recipe": dataclasses.asdict(config), "revision": revision()}
+    tensors = {f"{SECTION}.{name}": value for name, value in half_precision(weights).items()}
+    save_tensors(Path(args.out), tensors, {"lifter": args.what, SECTION: card})
+    print(f"{args.out}: {card}")
 
 
 def open_people(args: argparse.Namespace, default: Any) -> tuple[Any, EstimatorConfig, FoundPeople]:

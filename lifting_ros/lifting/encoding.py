@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lifting_ros.compiled import compiled
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.observation import PITCH_STEP, Views, into_views, to_rays
@@ -90,11 +91,60 @@ def encode_views(
     metric: bool,
 ) -> np.ndarray:
     """Return `encode` of persons in view frames."""
-    centred = views.centred.astype(np.float64)
-    count = np.maximum(views.seen.sum(1), 1)
-    square_extent = (centred**2).sum(1) / count
+    encoded = np.empty((len(views.rays), INPUTS), np.float32)
+    write_encoded(views, metric, encoded)
+    return encoded
 
-    variance = 0.5 * (views.noise[..., 0] + views.noise[..., 2])
-    deviation = np.sqrt(variance * square_extent[:, None])
-    pitch = views.pitch * PITCH_STEP
-    return encode(views.rays, deviation, views.seen, pitch, metric)
+
+@compiled
+def write_encoded(
+    views,
+    metric,
+    out,
+):
+    """Write `encode` of V persons in view frames into the first columns of `out` (V, INPUTS or
+    more). Compiled, because every person in an image passes here."""
+    mean = np.empty(2)
+    for v in range(len(views.rays)):
+        rays = views.rays[v]
+        noise = views.noise[v]
+        seen = views.seen[v]
+        extent = extent_of(rays, seen, mean)
+
+        # Positions and certainties
+        for k in range(KEYPOINT_COUNT):
+            deviation = np.sqrt(0.5 * (noise[k, 0] + noise[k, 2]))  # divided by the extent
+            certainty = 1 / (1 + deviation / HALF_CERTAIN)
+            for axis in range(2):
+                position = (rays[k, axis] - mean[axis]) / extent
+                out[v, 2 * k + axis] = position if seen[k] else 0.0
+            out[v, 2 * KEYPOINT_COUNT + k] = certainty if seen[k] else 0.0
+
+        # Pitch and extent
+        wide = min(max(np.log(extent / USUAL_EXTENT), -MOST_EXTENT), MOST_EXTENT)
+        out[v, INPUTS - 2] = np.sin(views.pitch[v] * PITCH_STEP)
+        out[v, INPUTS - 1] = wide if metric else 0.0
+
+
+@compiled
+def extent_of(
+    rays,
+    seen,
+    mean,
+):
+    """Return the extent of the rays (14, 2) that are seen, 1 where it is nothing, and write their
+    mean (2,)."""
+    count = max(seen.sum(), 1)
+    mean[:] = 0.0
+    for k in range(KEYPOINT_COUNT):
+        if seen[k]:
+            mean[0] += np.float64(rays[k, 0]) / count
+            mean[1] += np.float64(rays[k, 1]) / count
+
+    square = 0.0
+    for k in range(KEYPOINT_COUNT):
+        if seen[k]:
+            square += (rays[k, 0] - mean[0]) ** 2 + (rays[k, 1] - mean[1]) ** 2
+
+    extent = np.sqrt(square / count)
+    return extent if extent > 0 else 1.0

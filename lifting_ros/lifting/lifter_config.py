@@ -71,6 +71,15 @@ class LifterConfig:
             "range": (0.1, 100.0),
         },
     )
+    pose_correction: bool = field(
+        default=True,
+        metadata={
+            "description": (
+                "correct the answer of the prior by what a small network learnt; has no effect on "
+                "other priors than the one that ships, without a correction of their own"
+            ),
+        },
+    )
     joint_inflation: float = field(
         default=1.7,
         metadata={

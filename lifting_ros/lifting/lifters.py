@@ -57,14 +57,16 @@ _LEARNED: dict[str, Callable[[Path, LifterConfig], PoseLifter]] = {
 }
 
 METHODS = ("ppca", *_LEARNED)
-"""Names of the lifters: the prior (ppca), and networks named after what they learned from."""
+"""Names of the lifters: the prior (ppca), whose weights are its pose correction, and networks named
+after what they learned from."""
 
 
 def weights_of(
     method: str,
     path: str = "",
 ) -> Path | None:
-    """Return the weights file of a lifter: `path`, or the one that ships; None for ppca.
+    """Return the weights file of a lifter: `path`, or the one that ships; of ppca, which can do
+    without, None where none ships.
 
     Raises ConfigError in one line if the name is unknown, or if the file is missing or belongs to
     another lifter.
@@ -72,7 +74,7 @@ def weights_of(
     if method not in METHODS:
         raise ConfigError(f"lifter: expected one of {', '.join(METHODS)}, got {method!r}")
 
-    if method not in _LEARNED:
+    if method not in _LEARNED and not path and not _shipped_weights(method).is_file():
         return None
 
     file = Path(path) if path else _shipped_weights(method)
@@ -99,13 +101,32 @@ def make_lifter(
     Raises ConfigError or CheckpointError in one line if its weights cannot be used.
     """
     file = weights_of(method, path)
-    if file is None:
-        from lifting_ros.lifting.lifting import Lifter
-
-        return Lifter(prior, config)
+    if method not in _LEARNED:
+        return _with_correction(prior, config, file, is_chosen=bool(path))
 
     load = _LEARNED[method]
     return load(file, config)
+
+
+def _with_correction(
+    prior: MixturePPCA,
+    config: LifterConfig,
+    file: Path | None,
+    is_chosen: bool,
+) -> PoseLifter:
+    """The prior's lifter, with the pose correction of `file` where it is one of this prior;
+    ConfigError for another file that somebody chose."""
+    from lifting_ros.lifting.lifting import Lifter
+    from lifting_ros.lifting.pose_correction import CorrectedLifter, read_pose_correction
+
+    lifter = Lifter(prior, config)
+    correction = None
+    if file is not None and config.pose_correction:
+        correction = read_pose_correction(file, prior)
+        if correction is None and is_chosen:
+            raise ConfigError(f"lifter: ppca: {file}: no pose correction of this prior")
+
+    return lifter if correction is None else CorrectedLifter(lifter, correction)
 
 
 def shipped() -> list[str]:

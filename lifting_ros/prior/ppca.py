@@ -7,6 +7,7 @@ imported at its first use, because a robot only loads it.
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -402,6 +403,14 @@ class MixturePPCA:
 
         prior._check_loaded()
         return prior
+
+    def digest(self) -> str:
+        """SHA-256 of what the prior states: the same for a prior before and after `save`."""
+        content = hashlib.sha256()
+        fields = (self.weights_, self.means_, self.bases_, self.deviations_, self.noises_)
+        for values in (*fields, self.limbs_, [self.stature_m_, self.stature_std_m_]):
+            content.update(np.ascontiguousarray(values, "<f8").tobytes())
+        return content.hexdigest()
 
     def _check_loaded(self) -> None:
         """Raise ValueError if an array has the wrong shape or impossible values."""

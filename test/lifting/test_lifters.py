@@ -52,10 +52,9 @@ def test_missing_weights_are_reported_with_how_to_get_them(tmp_path, monkeypatch
         KeypointLifter(EstimatorConfig(lifter="relative"))
     with pytest.raises(ConfigError, match="^lifter: expected one of ppca"):
         from_mapping(EstimatorConfig, {"lifter": "magic"})
-    assert (
-        lifters.shipped() == ["ppca"]
-        and EstimatorConfig(lifter_weights="ignored by ppca").lifter == "ppca"
-    )
+    assert lifters.shipped() == ["ppca"] and lifters.weights_of("ppca") is None
+    with pytest.raises(ConfigError, match=r"^lifter: ppca: nothing-here: no such weights file"):
+        KeypointLifter(EstimatorConfig(lifter_weights="nothing-here"))
 
 
 @pytest.mark.parametrize("method", [method for method in lifters.METHODS if method != "ppca"])

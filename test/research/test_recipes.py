@@ -12,6 +12,7 @@ from lifting_ros.research.training.train_detector import DetectorTrainConfig
 from lifting_ros.research.training.train_image import ImageTrainConfig
 from lifting_ros.research.training.train_joint_offsets import JointOffsetsTrainConfig
 from lifting_ros.research.training.train_network import RECIPES as NETWORKS
+from lifting_ros.research.training.train_pose_correction import RECIPES as CORRECTIONS
 from lifting_ros.research.training.train_relative import RelativeTrainConfig
 from lifting_ros.research.training.train_stereo import StereoTrainConfig
 from lifting_ros.research.training.train_supervised import SupervisedTrainConfig
@@ -21,7 +22,7 @@ RECIPES = {
     "train_detector.yaml": DetectorTrainConfig(),
     "train_depth-cue.yaml": DepthCueTrainConfig(),
     "train_joint-offsets.yaml": JointOffsetsTrainConfig(),
-    **{f"train_{name}.yaml": recipe for name, recipe in NETWORKS.items()},
+    **{f"train_{name}.yaml": recipe for name, recipe in (NETWORKS | CORRECTIONS).items()},
     "train_supervised.yaml": SupervisedTrainConfig(),
     "train_relative.yaml": RelativeTrainConfig(),
     "train_stereo.yaml": StereoTrainConfig(),

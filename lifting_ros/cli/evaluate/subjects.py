@@ -7,9 +7,10 @@ keypoints, with 5 px noise and with 3 keypoints missing. Mean and standard devia
 subjects, each of which counts once. Choose settings by this table; figures to publish come from
 data that chose nothing (`lifting evaluate recorded`, `lifting evaluate coverage`).
 
-With --mlp, a plain MLP (after Martinez et al. 2017) is trained and measured on the same folds. The
-lifters that ship have been trained on all but the validation subjects: a second table compares them
-there, with the fits above.
+With --mlp, a plain MLP (after Martinez et al. 2017) is trained and measured on the same folds, and
+with --correction a pose correction of each prior, from virtual pictures alone. The lifters that
+ship have been trained on all but the validation subjects: a second table compares them there, with
+the fits above.
 
 Subjects who were recorded together are left out together; recordings of unknown people (cmu_unk)
 are always trained on. Fits are kept in WORK/subjects, and the same command resumes.
@@ -60,6 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
     parser.add_argument(
+        "--correction",
+        type=int,
+        default=0,
+        metavar="SAMPLES",
+        help="also train a pose correction of each prior, on so many people (default 0: none)",
+    )
+    parser.add_argument(
         "--every",
         type=int,
         default=1,
@@ -82,14 +90,14 @@ def run(args: argparse.Namespace) -> int:
     from lifting_ros.research.evaluation.subjects import Plan, subject_folds, subject_tables
 
     common.check(args)
-    for name, least in (("folds", 0), ("mlp", 0), ("every", 1)):
+    for name, least in (("folds", 0), ("mlp", 0), ("correction", 0), ("every", 1)):
         require_at_least(f"--{name}", getattr(args, name), least)
     settings = tuple(setting_of(text) for text in args.setting)
 
     mocap = read_mocap(find_mocap(args.data))
     mocap = mocap.select(np.arange(len(mocap.positions_m)) % args.every == 0)
     fold = subject_folds(mocap, args.folds)
-    plan = Plan(mocap, fold, settings, args.mlp, args.views, args.seed)
+    plan = Plan(mocap, fold, settings, args.mlp, args.correction, args.views, args.seed)
     tables = subject_tables(plan, common.make_lifters(args), Path(args.work) / "subjects")
     return common.report(args, tables)
 

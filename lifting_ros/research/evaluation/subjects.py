@@ -4,6 +4,7 @@ without that person. What is reported is the spread over people."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 
 from lifting_ros.errors import DataError
 from lifting_ros.lifting.lifting import Lifter
+from lifting_ros.lifting.pose_correction import CorrectedLifter, PoseCorrection
 from lifting_ros.lifting.request import PoseLifter
 from lifting_ros.lifting.residual_mlp import SupervisedLifter
 from lifting_ros.prior.ppca import MixturePPCA
@@ -26,6 +28,11 @@ from lifting_ros.research.training.mlp_trainer import (
     PictureSource,
     balanced_pictures,
     run_training,
+)
+from lifting_ros.research.training.train_pose_correction import (
+    RECIPES,
+    rows_of_pictures,
+    train_pose_correction,
 )
 from lifting_ros.research.training.train_supervised import SupervisedTrainConfig, SupervisedTrainer
 
@@ -72,6 +79,8 @@ class Plan(NamedTuple):
     settings: tuple[PriorSetting, ...]
     samples: int
     """Training pictures of the plain MLP; 0: no such network."""
+    correction: int
+    """People seen in the training of a pose correction of each prior; 0: no such correction."""
     views: int
     """Most views of a subject."""
     seed: int
@@ -106,17 +115,15 @@ def leave_out(plan: Plan, work: Path) -> dict[str, Errors]:
 
     Fits are kept in `work`: the same call resumes where it ended.
     """
-    found: dict[str, Errors] = {setting.name: {} for setting in plan.settings}
-    if plan.samples:
-        found[PLAIN] = {}
-
+    found: dict[str, Errors] = {}
     for number in range(plan.fold.max() + 1):
         left_out = plan.fold == number
         subjects = np.unique(plan.mocap.subject_id[left_out])
         for method, lifter in _fits(plan, plan.mocap.select(~left_out), work):
             for subject in subjects:
                 name = name_of(plan.mocap, subject)
-                found[method][name] = subject_errors(lifter, plan, subject)
+                errors = subject_errors(lifter, plan, subject)
+                found.setdefault(method, {})[name] = errors
 
     return found
 
@@ -124,7 +131,11 @@ def leave_out(plan: Plan, work: Path) -> dict[str, Errors]:
 def _fits(plan: Plan, seen: Mocap, work: Path) -> Iterator[tuple[str, PoseLifter]]:
     """Every method, fitted to the poses `seen`, one after the other."""
     for setting in plan.settings:
-        yield setting.name, Lifter(fitted_prior(seen, setting, plan.seed, work))
+        lifter = Lifter(fitted_prior(seen, setting, plan.seed, work))
+        yield setting.name, lifter
+        if plan.correction:
+            correction = fitted_correction(lifter, seen, setting.posed, plan, work)
+            yield f"{setting.name}, corrected", CorrectedLifter(lifter, correction)
     if plan.samples:
         yield PLAIN, plain_mlp(seen, plan.samples, plan.seed, work)
 
@@ -167,6 +178,26 @@ def fitted_prior(mocap: Mocap, setting: PriorSetting, seed: int, work: Path) -> 
         prior.save(path)
 
     return MixturePPCA.load(path)
+
+
+def fitted_correction(
+    lifter: Lifter, mocap: Mocap, posed: float, plan: Plan, work: Path
+) -> PoseCorrection:
+    """The pose correction of a prior, trained on virtual pictures of all poses of `mocap` and of
+    generated ones with the share `posed`. It resumes from `work`."""
+    recipe = RECIPES["ppca"]
+    config = dataclasses.replace(
+        recipe,
+        samples=plan.correction,
+        pictures=min(plan.correction, recipe.pictures),
+        posed=posed,
+        seed=plan.seed,
+    )
+    folder = work / f"correction_{key_of(mocap, lifter.prior.digest(), config)}"
+    pictures = balanced_pictures(mocap, config.pictures, config.seed, config.posed)
+    rows = rows_of_pictures(lifter, pictures, config.seed)
+    weights, _ = train_pose_correction(config, rows, None, folder)
+    return PoseCorrection({name: value.numpy() for name, value in weights.items()})
 
 
 def plain_mlp(mocap: Mocap, samples: int, seed: int, work: Path) -> SupervisedLifter:

@@ -684,6 +684,43 @@ def test_joints_are_lifted_and_keypoints_published(estimator, monkeypatch):
     assert len(offsets.asked) == 2
 
 
+class StubCorrection:
+    """Raises the head of everybody by a metre."""
+
+    def correct(self, poses, views, metric, which):
+        joints_m = poses.joints_m.copy()
+        joints_m[which, 10, 1] -= 1.0
+        return dataclasses.replace(poses, joints_m=joints_m)
+
+
+def test_the_network_corrects_whom_it_finds(estimator, monkeypatch):
+    (image,) = frames([60])
+    monkeypatch.setattr(estimator, "pose_correction", None)
+    (plain,) = estimator.estimate(image).persons
+    monkeypatch.setattr(estimator, "pose_correction", StubCorrection())
+    (moved,) = estimator.estimate(image).persons
+
+    # In place of the correction of the lifter, not on top of it
+    bare = estimator.lifter.lifter
+    monkeypatch.setattr(estimator, "pose_correction", None)
+    monkeypatch.setattr(estimator, "lifter", bare)
+    (uncorrected,) = estimator.estimate(image).persons
+    raised = uncorrected.skeleton_3d.joints_m - moved.skeleton_3d.joints_m
+    np.testing.assert_allclose(raised[10], [0.0, 1.0, 0.0], atol=1e-6)
+    np.testing.assert_allclose(np.delete(raised, 10, 0), 0.0, atol=1e-6)
+    assert not np.allclose(plain.skeleton_3d.joints_m, uncorrected.skeleton_3d.joints_m)
+
+
+def test_keypoints_of_another_detector_are_corrected_as_anybodys(estimator, monkeypatch):
+    (image,) = frames([60])
+    (person,) = estimator.estimate(image).persons
+    other = dataclasses.replace(person.skeleton_2d, deep=None)
+    (plain,) = estimator.lift([other])
+    monkeypatch.setattr(estimator, "pose_correction", StubCorrection())
+    (again,) = estimator.lift([other])
+    np.testing.assert_array_equal(again.skeleton_3d.joints_m, plain.skeleton_3d.joints_m)
+
+
 def test_skeletons_of_another_detector_get_no_guess(estimator, monkeypatch):
     (image,) = frames([60])
     (person,) = estimator.estimate(image).persons

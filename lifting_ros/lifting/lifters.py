@@ -101,11 +101,11 @@ def make_lifter(
     Raises ConfigError or CheckpointError in one line if its weights cannot be used.
     """
     file = weights_of(method, path)
-    if method not in _LEARNED:
-        return _with_correction(prior, config, file, is_chosen=bool(path))
+    if file is not None and method in _LEARNED:
+        load = _LEARNED[method]
+        return load(file, config)
 
-    load = _LEARNED[method]
-    return load(file, config)
+    return _with_correction(prior, config, file, is_chosen=bool(path))
 
 
 def _with_correction(

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -321,7 +322,7 @@ def _apply(
 def corrected(lifter: PoseLifter, correction: PoseCorrection) -> CorrectedLifter:
     """The lifter ppca with another correction, or with its first one."""
     bare = lifter.lifter if isinstance(lifter, CorrectedLifter) else lifter
-    return CorrectedLifter(bare, correction)
+    return CorrectedLifter(cast(Lifter, bare), correction)
 
 
 def read_pose_correction(path: str | Path, prior: MixturePPCA) -> PoseCorrection | None:
@@ -334,7 +335,8 @@ def read_pose_correction(path: str | Path, prior: MixturePPCA) -> PoseCorrection
     if about is None or about.get(PRIOR) != prior.digest():
         return None
 
-    return PoseCorrection(read_tensors(path, SECTION, NAMES, _shapes))
+    tensors = read_tensors(path, SECTION, NAMES, _shapes)
+    return None if tensors is None else PoseCorrection(tensors)
 
 
 def _shapes(tensors: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:

@@ -12,12 +12,17 @@ from people import make_poses, small_prior
 from lifting_ros.cli.evaluate import SUBVERBS
 from lifting_ros.cli.main import main
 from lifting_ros.cli.tables import cell, print_table
+from lifting_ros.io.checkpoint import load_header
+from lifting_ros.lifting.lifter_config import LifterConfig
+from lifting_ros.lifting.lifters import make_lifter
+from lifting_ros.lifting.pose_correction import CorrectedLifter
 from lifting_ros.lifting.residual_mlp import (
     RelativeLifter,
     ResidualMLP,
     ResidualMLPConfig,
     SupervisedLifter,
 )
+from lifting_ros.prior.ppca import MixturePPCA
 from lifting_ros.research.evaluation.lifting_report import TITLES
 
 
@@ -186,6 +191,22 @@ def test_training_a_lifter_then_measuring_it(data, capsys, what):
         "poses/s",
     ]
     assert rows[f"exact, {what}"]["lifted %"] == 100
+
+
+def test_training_the_correction_of_ppca_then_lifting_with_it(data, capsys):
+    recipe = data / "r.yaml"
+    recipe.write_text("people: 0\npictures: 60\nsamples: 256\nbatch: 64\nwidth: 16\nfound: 0.0\n")
+    weights = str(data / "ppca.safetensors")
+    options = ["--prior", str(data / "p.npz"), "--recipe", str(recipe), "--work", str(data / "w")]
+    assert main(["train", "ppca", "--data", str(data), "--out", weights, *options]) == 0
+    assert "missed, divided by size" in capsys.readouterr().out
+
+    prior = MixturePPCA.load(data / "p.npz")
+    lifter = make_lifter("ppca", prior, LifterConfig(), weights)
+    assert isinstance(lifter, CorrectedLifter)
+    header = load_header(weights)
+    assert header["lifter"] == "ppca"
+    assert header["pose_correction"]["recipe"]["pictures"] == 60
 
 
 def test_the_table_is_aligned(capsys):

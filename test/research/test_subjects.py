@@ -35,9 +35,9 @@ def mocap(count: int = 40) -> Mocap:
     return Mocap(poses, subject, clip, np.ones(5 * count, bool), NAMES, (1,))
 
 
-def plan(samples: int = 0) -> Plan:
+def plan(samples: int = 0, correction: int = 0) -> Plan:
     data = mocap()
-    return Plan(data, subject_folds(data), (SETTING,), samples, 8, 0)
+    return Plan(data, subject_folds(data), (SETTING,), samples, correction, 8, 0)
 
 
 def folds_of(count: int) -> dict[str, set[int]]:
@@ -133,14 +133,17 @@ def test_fits_and_lifters_in_one_table(tmp_path):
     """A prior and a network fitted for each fold lift people that they do not know."""
     data = mocap()
     fold = subject_folds(data, 2)
-    small = Plan(data, fold, (SETTING,), 512, 8, 0)
+    small = Plan(data, fold, (SETTING,), 512, 1024, 8, 0)
     tables = subject_tables(small, {"ppca": Lifter(small_prior())}, tmp_path)
     spread, shipped, against, *by_subject = tables.values()
-    assert set(spread) == {SETTING.name, PLAIN} and spread[PLAIN]["subjects"] == 4
-    assert set(shipped) == {SETTING.name, PLAIN, "ppca, as given"}
+    corrected = f"{SETTING.name}, corrected"
+    assert set(spread) == {SETTING.name, corrected, PLAIN} and spread[PLAIN]["subjects"] == 4
+    assert set(shipped) == {*spread, "ppca, as given"}
     assert all(row["subjects"] == 1 for row in shipped.values())
-    assert 20 < spread[SETTING.name]["exact"] < 200 < 1000
-    assert set(against) == {SETTING.name, "ppca, as given"}
+    assert 20 < spread[SETTING.name]["exact"] < 200
+    assert 20 < spread[corrected]["exact"] < 200
+    assert spread[corrected]["exact"] != spread[SETTING.name]["exact"]
+    assert set(against) == {SETTING.name, corrected, "ppca, as given"}
     assert [list(rows) for rows in by_subject] == [list(NAMES[:4])] * 3
     exact = by_subject[0]
     assert exact["cmu02"]["ppca, as given"] == shipped["ppca, as given"]["exact"]

@@ -69,7 +69,7 @@ class VideoEstimator:
 
     - `detector.every` is one, or nobody was searched for in the last LONGEST_FOLLOWED_S,
     - the size of the image has changed,
-    - a frame of the last two seconds showed more persons than the last one,
+    - two frames of the last two seconds showed more persons than the last one,
     - somebody has come in the last frames, or was unsure in the last one,
     - two persons are close to each other,
     - a search has not seen somebody who is followed,

@@ -75,8 +75,8 @@ class LifterConfig:
         default=True,
         metadata={
             "description": (
-                "correct the answer of the prior by what a small network learnt; has no effect on "
-                "other priors than the one that ships, without a correction of their own"
+                "let a small network that has learnt the errors of the lifter ppca correct its "
+                "answers; used with the prior for which it was learnt, such as the one that ships"
             ),
         },
     )

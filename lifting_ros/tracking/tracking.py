@@ -67,6 +67,10 @@ SEARCH_S = 2.0
 """Time for which somebody lost is missed; at most `retention_s`. With 1 s, one of two people who
 cross twice reappeared unsearched."""
 
+BLINK_FRAMES = 1
+"""Frames that showed somebody who is not missed after that: nearly always a false alarm, for which
+the detector would otherwise run for two seconds."""
+
 UNSEEN_S = 1.0
 """Time for which the place of somebody lost is still predicted in `TrackedFrame.unseen`; at most
 `retention_s`. The detector mostly misses people for a few frames."""
@@ -371,7 +375,8 @@ class Tracker:
         return bool((last.tracks.hits[rows] < SETTLED_HITS).any())
 
     def misses_somebody(self, stamp_ns: int) -> bool:
-        """Whether a frame up to SEARCH_S before `stamp_ns` showed more persons than the last one.
+        """Whether frames up to SEARCH_S before `stamp_ns`, and more than BLINK_FRAMES of them, showed
+        more persons than the last one.
 
         Ids do not matter: who is found again under another one is not missed, and people who cross
         are seen so briefly at times that their ids are forgotten.
@@ -382,9 +387,10 @@ class Tracker:
 
         now = self._counts[-1].persons
         search_ns = 1e9 * min(SEARCH_S, self.config.retention_s)
-        return any(
+        more = sum(
             count.persons > now and stamp_ns - count.stamp_ns <= search_ns for count in self._counts
         )
+        return more > BLINK_FRAMES
 
     def _step(self, stamp_ns: int, persons: tuple[Person, ...]) -> _Step:
         """One step of the filter."""

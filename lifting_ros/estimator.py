@@ -385,7 +385,7 @@ class KeypointLifter:
 
         lifter = self.lifter
         if self.pose_correction is not None and is_ppca and is_ours.all():
-            from lifting_ros.lifting.pose_correction import corrected
+            from lifting_ros.lifting.corrected_lifter import corrected
 
             lifter = corrected(lifter, self.pose_correction)
         poses = lifter.lift(*seen, camera, up, depths)

@@ -22,9 +22,9 @@ from lifting_ros.io.checkpoint import (
 from lifting_ros.keypoints.fusion_candidates import FUSION_SIGMA
 from lifting_ros.keypoints.network import Fusion, MultistageNetwork, NetworkConfig, NoFusion
 from lifting_ros.keypoints.person_score import PROBE
-from lifting_ros.lifting import depth_cue, joint_offsets
+from lifting_ros.lifting import depth_cue, joint_offsets, pose_correction
 
-_OTHERS = (PROBE, depth_cue.PREFIX, joint_offsets.PREFIX)
+_OTHERS = (PROBE, depth_cue.PREFIX, joint_offsets.PREFIX, pose_correction.PREFIX)
 """Beginnings of the names of tensors that belong to no network."""
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def load_without_fusion(path: str | Path) -> MultistageNetwork:
 def _restored(
     path: str | Path, tensors: dict[str, Tensor], header: dict, prior: MixturePPCA | None
 ) -> MultistageNetwork:
-    """A network with these tensors, but for the probe of the person score, the depth cue and
-    the joint offsets, which are not parts of it; errors as `load_network`."""
+    """A network with these tensors, but for the probe of the person score and the small networks
+    beside it, which are not parts of it; errors as `load_network`."""
     own = {name: tensor for name, tensor in tensors.items() if not name.startswith(_OTHERS)}
     try:
         config = from_mapping(NetworkConfig, header["network"])

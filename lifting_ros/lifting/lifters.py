@@ -116,8 +116,9 @@ def _with_correction(
 ) -> PoseLifter:
     """The prior's lifter, with the pose correction of `file` where it is one of this prior;
     ConfigError for another file that somebody chose."""
+    from lifting_ros.lifting.corrected_lifter import CorrectedLifter
     from lifting_ros.lifting.lifting import Lifter
-    from lifting_ros.lifting.pose_correction import CorrectedLifter, read_pose_correction
+    from lifting_ros.lifting.pose_correction import read_pose_correction
 
     lifter = Lifter(prior, config)
     correction = None

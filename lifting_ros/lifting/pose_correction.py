@@ -15,31 +15,18 @@ A correction fits the prior that it was learnt for, and only that one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
 from lifting_ros.compiled import compiled
-from lifting_ros.geometry.camera import Camera
 from lifting_ros.io.checkpoint import read_section
 from lifting_ros.lifting.dense import layer_shapes, linear, read_tensors
-from lifting_ros.lifting.depth_fusion import read_depth
 from lifting_ros.lifting.encoding import INPUTS as ENCODED
-from lifting_ros.lifting.encoding import extent_of, views_of, write_encoded
-from lifting_ros.lifting.lifter_config import LifterConfig
-from lifting_ros.lifting.lifting import Lifter
+from lifting_ros.lifting.encoding import extent_of, write_encoded
 from lifting_ros.lifting.moments import PoseArrays
 from lifting_ros.lifting.observation import NONE, Views
-from lifting_ros.lifting.request import (
-    UP,
-    Depths,
-    Keypoints,
-    PoseLifter,
-    unit_up,
-    up_of_each,
-)
 from lifting_ros.prior.ppca import MixturePPCA
 from lifting_ros.skeleton import (
     JOINT_COUNT,
@@ -50,7 +37,10 @@ from lifting_ros.skeleton import (
 from lifting_ros.types import LiftedPoses
 
 SECTION = "pose_correction"
-"""Name of the correction in the header of a weights file, and of its tensors before a dot."""
+"""Name of the correction in the header of a weights file."""
+
+PREFIX = "pose_correction."
+"""Beginning of the names of its tensors there."""
 
 PRIOR = "prior"
 """What the section of the header calls the digest of the prior."""
@@ -63,7 +53,7 @@ NAMES = (
     "mean",
     "std",
 )
-"""Names of the tensors, without section and dot; mean and std (INPUTS,) are those of the inputs in
+"""Names of the tensors, without PREFIX; mean and std (INPUTS,) are those of the inputs in
 the training."""
 
 MOVED = JOINT_COUNT - 1
@@ -137,57 +127,6 @@ class PoseCorrection:
 
     def _layer(self, name: str, values: np.ndarray) -> np.ndarray:
         return linear(values, self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"])
-
-
-class CorrectedLifter:
-    """A `request.PoseLifter`: the prior's answer, corrected where the correction applies.
-
-    It applies to persons with four keypoints or more, a known vertical and no measured depth.
-    """
-
-    def __init__(self, lifter: Lifter, correction: PoseCorrection):
-        self.lifter = lifter
-        self.correction = correction
-
-    @property
-    def prior(self) -> MixturePPCA:
-        """The prior."""
-        return self.lifter.prior
-
-    @property
-    def config(self) -> LifterConfig:
-        """Parameters of the lifting."""
-        return self.lifter.config
-
-    def lift(
-        self,
-        keypoints_px: np.ndarray,
-        confidence: np.ndarray,
-        covariance_px2: np.ndarray | None = None,
-        camera: Camera | None = None,
-        up: Sequence[float] | np.ndarray = UP,
-        depth: tuple[np.ndarray, np.ndarray] | Depths | None = None,
-    ) -> LiftedPoses:
-        """As `lifting.Lifter.lift`."""
-        poses = self.lifter.lift(keypoints_px, confidence, covariance_px2, camera, up, depth)
-        count = len(poses.root_m)
-        if not count:
-            return poses
-
-        seen = Keypoints(keypoints_px, confidence, covariance_px2)
-        views = views_of(seen, camera, up, self.config)
-        _, up_known = unit_up(up_of_each(up, count))
-        which = can_correct(views) & up_known
-        if depth is not None and camera is not None:
-            _, is_measured = read_depth(depth, count)
-            which &= ~is_measured
-        return self.correction.correct(poses, views, camera is not None, which)
-
-    def warm_up(self, depth: bool = False) -> None:
-        """As `lifting.Lifter.warm_up`; also compiles the correction."""
-        self.lifter.warm_up(depth)
-        keypoints = np.stack([np.arange(KEYPOINT_COUNT) % 4 * 20.0, np.arange(14) * 15.0], -1)
-        self.lift(keypoints[None], np.ones((1, KEYPOINT_COUNT)))
 
 
 def can_correct(views: Views) -> np.ndarray:
@@ -317,12 +256,6 @@ def _apply(
                     poses.hypotheses_m[n, m, joint, b] += shift
                 for a in range(3):
                     poses.covariance_m2[n, joint, a, b] *= factor[n, joint - 1]
-
-
-def corrected(lifter: PoseLifter, correction: PoseCorrection) -> CorrectedLifter:
-    """The lifter ppca with another correction, or with its first one."""
-    bare = lifter.lifter if isinstance(lifter, CorrectedLifter) else lifter
-    return CorrectedLifter(cast(Lifter, bare), correction)
 
 
 def read_pose_correction(path: str | Path, prior: MixturePPCA) -> PoseCorrection | None:

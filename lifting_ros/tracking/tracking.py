@@ -375,8 +375,8 @@ class Tracker:
         return bool((last.tracks.hits[rows] < SETTLED_HITS).any())
 
     def misses_somebody(self, stamp_ns: int) -> bool:
-        """Whether frames up to SEARCH_S before `stamp_ns`, and more than BLINK_FRAMES of them, showed
-        more persons than the last one.
+        """Whether more than BLINK_FRAMES of the frames up to SEARCH_S before `stamp_ns` showed more
+        persons than the last one.
 
         Ids do not matter: who is found again under another one is not missed, and people who cross
         are seen so briefly at times that their ids are forgotten.

@@ -13,9 +13,9 @@ from lifting_ros.cli.evaluate import SUBVERBS
 from lifting_ros.cli.main import main
 from lifting_ros.cli.tables import cell, print_table
 from lifting_ros.io.checkpoint import load_header
+from lifting_ros.lifting.corrected_lifter import CorrectedLifter
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.lifters import make_lifter
-from lifting_ros.lifting.pose_correction import CorrectedLifter
 from lifting_ros.lifting.residual_mlp import (
     RelativeLifter,
     ResidualMLP,

@@ -12,6 +12,7 @@ from people import CAMERA, make_poses, see, small_prior
 from lifting_ros.config import ConfigError
 from lifting_ros.io.checkpoint import CheckpointError, save_tensors
 from lifting_ros.lifting import lifters
+from lifting_ros.lifting.corrected_lifter import CorrectedLifter, corrected
 from lifting_ros.lifting.encoding import encode, views_of
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.lifting import Lifter
@@ -24,9 +25,7 @@ from lifting_ros.lifting.pose_correction import (
     OUTPUTS,
     PRIOR,
     SECTION,
-    CorrectedLifter,
     PoseCorrection,
-    corrected,
     describe,
     read_pose_correction,
 )

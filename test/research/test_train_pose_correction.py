@@ -10,10 +10,10 @@ import torch
 from people import CAMERA, make_poses, see, small_prior
 
 from lifting_ros.estimator import EstimatorConfig
+from lifting_ros.lifting.corrected_lifter import CorrectedLifter
 from lifting_ros.lifting.lifting import Lifter
 from lifting_ros.lifting.pose_correction import (
     MOVED,
-    CorrectedLifter,
     PoseCorrection,
 )
 from lifting_ros.lifting.request import UP, Keypoints

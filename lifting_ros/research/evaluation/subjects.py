@@ -13,8 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from lifting_ros.errors import DataError
+from lifting_ros.lifting.corrected_lifter import CorrectedLifter
 from lifting_ros.lifting.lifting import Lifter
-from lifting_ros.lifting.pose_correction import CorrectedLifter, PoseCorrection
+from lifting_ros.lifting.pose_correction import PoseCorrection
 from lifting_ros.lifting.request import PoseLifter
 from lifting_ros.lifting.residual_mlp import SupervisedLifter
 from lifting_ros.prior.ppca import MixturePPCA

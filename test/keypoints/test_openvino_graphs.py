@@ -69,6 +69,17 @@ def test_the_same_crops_give_the_same_bytes(weights, cache):
             np.testing.assert_array_equal(ours, theirs)
 
 
+def test_crops_that_nobody_may_write_and_mirrored_ones_are_read(weights, cache):
+    runner = load_graph_runner(weights, small_prior(), OpenVINORuntime())
+    mirrored = np.ascontiguousarray(crops(1)[:, :, ::-1])
+    locked = crops(1)
+    locked.flags.writeable = False
+    for view, same in ((locked, crops(1)), (crops(1)[:, :, ::-1], mirrored)):
+        expected = [values.copy() for values in runner.last(same)]
+        for ours, theirs in zip(runner.last(view), expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
 def test_a_network_is_converted_once(weights, cache, monkeypatch):
     names = ["opening", "stage_2", "presence"]
     OpenVINORuntime().load(weights, "network", names)

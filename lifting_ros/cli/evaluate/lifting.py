@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measure the pose prior's lifter in detail, on views of the validation subjects' motion capture.
+"""Measure the pose prior's lifter in detail, without its correction, on views of the validation
+subjects' motion capture.
 
 Virtual cameras look at the poses. Errors are over 17 joints, in mm (MPJPE: root aligned; N-MPJPE:
 after the best scale; PA-MPJPE: after Procrustes), of

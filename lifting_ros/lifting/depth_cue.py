@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from lifting_ros.geometry.camera import Camera
-from lifting_ros.lifting.dense import layer_shapes, linear, read_tensors
+from lifting_ros.lifting.dense import layer_shapes, layers_of, linear, read_tensors
 from lifting_ros.lifting.encoding import INPUTS, encode_views, views_of
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.observation import NONE
@@ -52,7 +52,9 @@ class DepthCue:
 
     def __init__(self, tensors: Mapping[str, np.ndarray], config: LifterConfig | None = None):
         """tensors: by NAMES, float32; config: the noise of keypoints without a covariance."""
-        self._tensors = tensors
+        self._layers = layers_of(tensors, LAYERS)
+        self._mean = tensors["mean"]
+        self._std = tensors["std"]
         self._config = config or LifterConfig()
         self._is_local = _is_local(tensors)
 
@@ -89,8 +91,7 @@ class DepthCue:
     def of_encoded(self, encoded: np.ndarray, layer: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """z and its variance, (N, 14) each, of encoded keypoints (N, 44) and the trunk's last
         layer, (N, 14, c) or (N, c) as in `layer_of`."""
-        tensors = self._tensors
-        usual = (layer - tensors["mean"]) / tensors["std"]
+        usual = (layer - self._mean) / self._std
         bounded = np.clip(usual, -MOST_UNUSUAL, MOST_UNUSUAL).astype(np.float32)
         of_trunk = np.maximum(self._layer("deep", bounded), 0)
         both = [
@@ -103,7 +104,7 @@ class DepthCue:
         return z - z.mean(1, keepdims=True), np.exp(2 * log_std)
 
     def _layer(self, name: str, values: np.ndarray) -> np.ndarray:
-        return linear(values, self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"])
+        return linear(values, self._layers[name])
 
 
 def read_depth_cue(path: str | Path, config: LifterConfig | None = None) -> DepthCue | None:

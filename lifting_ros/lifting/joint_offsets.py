@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from lifting_ros.geometry.camera import Camera
-from lifting_ros.lifting.dense import layer_shapes, linear, read_tensors
+from lifting_ros.lifting.dense import layer_shapes, layers_of, linear, read_tensors
 from lifting_ros.lifting.encoding import INPUTS, encode_views, views_of
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.observation import NONE, Views
@@ -44,7 +44,7 @@ class JointOffsets:
 
     def __init__(self, tensors: Mapping[str, np.ndarray], config: LifterConfig | None = None):
         """tensors: by NAMES, float32; config: the noise of keypoints without a covariance."""
-        self._tensors = tensors
+        self._layers = layers_of(tensors, LAYERS)
         self._config = config or LifterConfig()
 
     def joints_of(
@@ -85,7 +85,7 @@ class JointOffsets:
         return np.stack([x, y], -1), log_factor
 
     def _layer(self, name: str, values: np.ndarray) -> np.ndarray:
-        return linear(values, self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"])
+        return linear(values, self._layers[name])
 
 
 def offsets_to(joints_px: np.ndarray, views: Views, seen: Keypoints) -> np.ndarray:

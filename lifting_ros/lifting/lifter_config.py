@@ -81,7 +81,7 @@ class LifterConfig:
         },
     )
     joint_inflation: float = field(
-        default=1.7,
+        default=1.75,
         metadata={
             "description": (
                 "factor on the covariances of joints about the root, for keypoints found in "

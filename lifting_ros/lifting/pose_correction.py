@@ -22,7 +22,7 @@ import numpy as np
 
 from lifting_ros.compiled import compiled
 from lifting_ros.io.checkpoint import read_section
-from lifting_ros.lifting.dense import layer_shapes, linear, read_tensors
+from lifting_ros.lifting.dense import layer_shapes, layers_of, linear, read_tensors
 from lifting_ros.lifting.encoding import INPUTS as ENCODED
 from lifting_ros.lifting.encoding import extent_of, write_encoded
 from lifting_ros.lifting.moments import PoseArrays
@@ -92,7 +92,9 @@ class PoseCorrection:
 
     def __init__(self, tensors: Mapping[str, np.ndarray]):
         """tensors: by NAMES, float32."""
-        self._tensors = tensors
+        self._layers = layers_of(tensors, LAYERS)
+        self._mean = tensors["mean"]
+        self._std = tensors["std"]
 
     def correct(
         self, poses: LiftedPoses, views: Views, metric: bool, which: np.ndarray
@@ -118,7 +120,7 @@ class PoseCorrection:
     def of_inputs(self, inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How far joints move (n, 16, 3), in view frames and divided by the size, and log factors
         (n, 16) on their standard deviations; inputs: of `describe`."""
-        usual = (inputs - self._tensors["mean"]) / self._tensors["std"]
+        usual = (inputs - self._mean) / self._std
         bounded = np.clip(usual, -MOST_UNUSUAL, MOST_UNUSUAL).astype(np.float32)
         first = np.maximum(self._layer("first", bounded), 0)
         second = np.maximum(self._layer("second", first), 0)
@@ -126,7 +128,7 @@ class PoseCorrection:
         return out[:, : 3 * MOVED].reshape(-1, MOVED, 3), out[:, 3 * MOVED :]
 
     def _layer(self, name: str, values: np.ndarray) -> np.ndarray:
-        return linear(values, self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"])
+        return linear(values, self._layers[name])
 
 
 def can_correct(views: Views) -> np.ndarray:

@@ -120,7 +120,10 @@ def make_depth_cue(path: Path, config: LifterConfig) -> DepthCue | None:
     """
     from lifting_ros.lifting.depth_cue import read_depth_cue
 
-    return read_depth_cue(path, config)
+    cue = read_depth_cue(path, config)
+    if cue is not None:
+        cue.warm_up()
+    return cue
 
 
 def make_joint_offsets(path: Path, config: LifterConfig) -> JointOffsets | None:
@@ -130,7 +133,10 @@ def make_joint_offsets(path: Path, config: LifterConfig) -> JointOffsets | None:
     """
     from lifting_ros.lifting.joint_offsets import read_joint_offsets
 
-    return read_joint_offsets(path, config)
+    offsets = read_joint_offsets(path, config)
+    if offsets is not None:
+        offsets.warm_up()
+    return offsets
 
 
 def make_pose_correction(path: Path, prior: MixturePPCA) -> PoseCorrection | None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.lifting.dense import layer_shapes, layers_of, linear, read_tensors
-from lifting_ros.lifting.encoding import INPUTS, encode_views, views_of
+from lifting_ros.lifting.encoding import INPUTS, encode_somebody, encode_views, views_of
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.observation import NONE
 from lifting_ros.lifting.request import Keypoints
@@ -57,6 +57,12 @@ class DepthCue:
         self._std = tensors["std"]
         self._config = config or LifterConfig()
         self._is_local = _is_local(tensors)
+
+    def warm_up(self) -> None:
+        """Compile in advance what the first call would wait for."""
+        channels = len(self._mean)
+        shape = (1, KEYPOINT_COUNT, channels) if self._is_local else (1, channels)
+        self.of_encoded(encode_somebody(), np.zeros(shape, np.float32))
 
     def layer_of(self, skeleton: Skeleton2D) -> np.ndarray | None:
         """What `guess` reads of a person: the trunk's last layer (14, c) at the keypoints, or its

@@ -11,7 +11,7 @@ from lifting_ros.compiled import compiled
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.observation import PITCH_STEP, Views, into_views, to_rays
-from lifting_ros.lifting.request import Keypoints, unit_up, up_of_each
+from lifting_ros.lifting.request import UP, Keypoints, unit_up, up_of_each
 from lifting_ros.skeleton import KEYPOINT_COUNT
 
 INPUTS = 3 * KEYPOINT_COUNT + 2
@@ -84,6 +84,14 @@ def views_of(
     rays = to_rays(*seen, camera, config.keypoint_noise, config.noise_floor_px)
     vertical, _ = unit_up(up_of_each(up, len(seen.keypoints_px)))
     return Views(*into_views(*rays, vertical))
+
+
+def encode_somebody() -> np.ndarray:
+    """Return the input (1, 44) of a network for a person without a camera, to warm it up."""
+    index = np.arange(KEYPOINT_COUNT)
+    keypoints_px = np.stack([index % 4 * 20.0, index * 15.0], -1)[None]
+    seen = Keypoints(keypoints_px, np.ones((1, KEYPOINT_COUNT)), None)
+    return encode_views(views_of(seen, None, UP, LifterConfig()), False)
 
 
 def encode_views(

@@ -17,7 +17,7 @@ import numpy as np
 
 from lifting_ros.geometry.camera import Camera
 from lifting_ros.lifting.dense import layer_shapes, layers_of, linear, read_tensors
-from lifting_ros.lifting.encoding import INPUTS, encode_views, views_of
+from lifting_ros.lifting.encoding import INPUTS, encode_somebody, encode_views, views_of
 from lifting_ros.lifting.lifter_config import LifterConfig
 from lifting_ros.lifting.observation import NONE, Views
 from lifting_ros.lifting.request import Keypoints
@@ -46,6 +46,10 @@ class JointOffsets:
         """tensors: by NAMES, float32; config: the noise of keypoints without a covariance."""
         self._layers = layers_of(tensors, LAYERS)
         self._config = config or LifterConfig()
+
+    def warm_up(self) -> None:
+        """Compile in advance what the first call would wait for."""
+        self.of_encoded(encode_somebody())
 
     def joints_of(
         self,

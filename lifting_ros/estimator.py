@@ -383,6 +383,7 @@ class KeypointLifter:
         if self.joint_offsets is not None and self.config.joint_offsets:
             seen = self.joint_offsets.joints_of(seen, camera, up, is_ours)
 
+        # The network's own correction replaces that of the lifter
         lifter = self.lifter
         if self.pose_correction is not None and is_ppca and is_ours.all():
             from lifting_ros.lifting.corrected_lifter import corrected

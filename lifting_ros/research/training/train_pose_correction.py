@@ -34,7 +34,7 @@ from lifting_ros.research.datasets.pictured import Disturbance, Pictured, distur
 from lifting_ros.research.datasets.virtual_cameras import FOCAL_PX
 from lifting_ros.research.training.beside_network import HELD_BACK, select
 from lifting_ros.research.training.trainer import Schedule, Trainer, run
-from lifting_ros.skeleton import JOINT_FLIP, KEYPOINT_COUNT, KEYPOINT_FLIP
+from lifting_ros.skeleton import JOINT_FLIP, KEYPOINT_COUNT, KEYPOINT_FLIP, limb_lengths
 
 CAMERA = Camera(np.diag([FOCAL_PX, FOCAL_PX, 1.0]))
 """Camera of the virtual pictures, which are lifted in their view frames."""
@@ -161,9 +161,10 @@ class Lifted(NamedTuple):
 
 
 def compare(lifter: Lifter, people: Lifted, metric: bool) -> CorrectionRows:
-    """The answers of the lifter beside the truth, for all persons whose answers can be corrected.
+    """The answers of the lifter, and what they miss of the truth; persons whose answers are not
+    corrected are left out.
 
-    The truth is scaled to the size of the person, because the size is not corrected.
+    Answer and truth are divided by their own sizes, because the size is not corrected.
     """
     camera = people.camera if metric else None
     poses = lifter.lift(*people.seen, camera, people.up, people.depths)
@@ -193,8 +194,6 @@ def about_root(joints: np.ndarray, frame: np.ndarray) -> np.ndarray:
 
 def size_of(joints: np.ndarray) -> np.ndarray:
     """Sizes (N,) of joints (N, 17, 3): the root of the sum of squared limb lengths."""
-    from lifting_ros.skeleton import limb_lengths
-
     return np.sqrt((limb_lengths(joints) ** 2).sum(-1))
 
 
@@ -235,9 +234,13 @@ def _pictured(pictures: Pictured, rng: np.random.Generator, noise: Disturbance) 
     return Lifted(keypoints, CAMERA, up, None, joints)
 
 
-def _choose(people: Lifted, which: np.ndarray) -> Lifted:
+def _choose(people: Lifted, which: np.ndarray | slice) -> Lifted:
     seen = Keypoints(*(values[which] for values in people.seen))
-    return people._replace(seen=seen, up=people.up[which], joints_m=people.joints_m[which])
+    depths = people.depths
+    if depths is not None:
+        z, variance = depths.relative_z[which], depths.relative_variance[which]
+        depths = Depths(relative_z=z, relative_variance=variance)
+    return Lifted(seen, people.camera, people.up[which], depths, people.joints_m[which])
 
 
 def joined(parts: list[CorrectionRows]) -> CorrectionRows:
@@ -341,17 +344,9 @@ def rows_of_people(
         if version >= 2:
             seen = _with_missing(seen, rng)
         for start in range(0, len(seen.up), BLOCK):
-            which = slice(start, start + BLOCK)
-            parts.append(compare(lifter, _slice(seen, which), True))
+            block = _choose(seen, slice(start, start + BLOCK))
+            parts.append(compare(lifter, block, True))
     return joined(parts)
-
-
-def _slice(people: Lifted, which: slice) -> Lifted:
-    depths = people.depths._replace(
-        relative_z=people.depths.relative_z[which],
-        relative_variance=people.depths.relative_variance[which],
-    )
-    return _choose(people, which)._replace(depths=depths)
 
 
 def _found(people: FoundPeople, config: EstimatorConfig) -> Lifted:

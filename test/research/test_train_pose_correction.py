@@ -10,6 +10,7 @@ import torch
 from people import CAMERA, make_poses, see, small_prior
 
 from lifting_ros.estimator import EstimatorConfig
+from lifting_ros.geometry.camera import Camera
 from lifting_ros.lifting.corrected_lifter import CorrectedLifter
 from lifting_ros.lifting.lifting import Lifter
 from lifting_ros.lifting.pose_correction import (
@@ -32,7 +33,7 @@ from lifting_ros.research.training.train_pose_correction import (
     rows_of_pictures,
     train_pose_correction,
 )
-from lifting_ros.skeleton import JOINT_FLIP, limb_lengths
+from lifting_ros.skeleton import JOINT_FLIP, KEYPOINT_TO_JOINT, limb_lengths
 
 LIFTER = Lifter(small_prior())
 RECIPE = PoseCorrectionTrainConfig(samples=64 * 150, batch=64, width=32, dropout=0.0, doubt=1.0)
@@ -131,6 +132,32 @@ def test_found_people_are_seen_alike_by_the_virtual_camera(nothing_beside):
     flip = [JOINT_FLIP[joint] - 1 for joint in range(1, MOVED + 1)]
     mirrored = found.missed[40:][:, flip] * [-1, 1, 1]
     np.testing.assert_allclose(mirrored, found.missed[:40], atol=2e-3)
+
+
+def test_wide_and_tilted_cameras_are_turned_into_the_virtual_one(nothing_beside):
+    """Keypoints so exact that the lifter's least noise counts, in a camera of another focal
+    length that is tilted to the side."""
+    wide = Camera(np.array([[500.0, 0, 300], [0, 500, 200], [0, 0, 1]]))
+    joints_m = people().joints_m
+    up = np.tile([0.2, -0.97, 0.1], (40, 1))
+    everybody = people()._replace(
+        keypoints_px=wide.project(joints_m[:, list(KEYPOINT_TO_JOINT)]),
+        covariance_px2=np.tile(0.01 * np.eye(2), (40, 14, 1, 1)),
+        matrix=np.tile(wide.matrix, (40, 1, 1)),
+        up=up,
+    )
+    config = dataclasses.replace(RECIPE, versions=2)
+    found = rows_of_people(LIFTER, everybody, EstimatorConfig(), config)
+    seen = Keypoints(everybody.keypoints_px, everybody.confidence, everybody.covariance_px2)
+    expected = compare(LIFTER, Lifted(seen, wide, up, None, joints_m), True)
+    np.testing.assert_allclose(found.inputs[:40, :44], expected.inputs[:, :44], atol=1e-3)
+    np.testing.assert_allclose(found.missed[:40], expected.missed, atol=5e-3)
+
+    # Pitch and extent of mirrored people are the same
+    np.testing.assert_allclose(found.inputs[40:, 42:44], found.inputs[:40, 42:44], atol=1e-3)
+    flip = [JOINT_FLIP[joint] - 1 for joint in range(1, MOVED + 1)]
+    mirrored = found.missed[40:][:, flip] * [-1, 1, 1]
+    np.testing.assert_allclose(mirrored, found.missed[:40], atol=5e-3)
 
 
 def test_later_versions_lack_keypoints(nothing_beside):

@@ -7,7 +7,7 @@ import pytest
 from lifting_ros.lifting.dense import layers_of, linear
 
 
-@pytest.mark.parametrize("shape", [(5, 512), (5, 14, 1280), (0, 44), (300, 152)])
+@pytest.mark.parametrize("shape", [(5, 512), (5, 14, 1280), (0, 44), (0, 14, 44), (300, 152)])
 def test_each_person_is_computed_as_if_alone(shape):
     """To the last bit, and as in float64."""
     rng = np.random.default_rng(0)

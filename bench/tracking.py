@@ -33,7 +33,7 @@ from lifting_ros.estimator import EstimatorConfig
 from lifting_ros.tracking.tracking import Tracker, TrackerConfig
 from lifting_ros.video import VideoEstimator
 
-EVERY = (1, 2, 3, 5, 10, 15)
+EVERY = (1, 2, 3, 5, 8, 15)
 """Values of `detector.every` that are compared."""
 
 

@@ -23,16 +23,19 @@ from lifting_ros.lifting.request import UP
 from lifting_ros.tracking.tracking import Tracker
 from lifting_ros.types import Detection, Person, Skeleton2D
 
-LONGEST_FOLLOWED_S = 0.5
-"""Time after which the detector runs again, however few frames have passed: people who enter do not
-wait longer at a low frame rate."""
+LONGEST_UNSEARCHED_S = 0.35
+"""Time after which a frame is searched, however few have passed: people who enter do not wait
+longer at a low frame rate."""
+
+LONGEST_FOLLOWED_S = 0.7
+"""Time since the last search after which a frame waits for the detector."""
 
 SURE_MARGIN = 0.02
 """A person whose score is at least this much above `min_person_score` is sure."""
 
-SEARCH_FRAMES = 3
-"""Number of frames after which the result of a search counts. It is fixed, so that results do not
-depend on how long a search takes."""
+SEARCH_S = 0.09
+"""The result of a search counts in the first frame whose stamp is so much later: three frames at 30
+Hz, the next one at 10 Hz. Results do not depend on how long a search takes."""
 
 FOUND_OVERLAP = 0.3
 """Least overlap (IoU) of a person's box with a detection that shows the same person."""
@@ -75,8 +78,9 @@ class VideoEstimator:
     - a search has not seen somebody who is followed,
     - or somebody is lost, unsure or elsewhere when followed; the same frame is then detected.
 
-    Every n-th followed frame (`detector.every`) is also searched: the detector runs beside the
-    frames that follow. SEARCH_FRAMES later its result counts. People who are new in it get a crop.
+    Every n-th followed frame (`detector.every`) is also searched, and one LONGEST_UNSEARCHED_S
+    after the last: the detector runs beside the frames that follow. SEARCH_S later its result
+    counts. People who are new in it get a crop.
     """
 
     def __init__(self, estimator: PoseEstimator, tracker: Tracker):
@@ -112,12 +116,11 @@ class VideoEstimator:
         expected = self._followable(stamp_ns, image.shape[1::-1])
         if expected:
             followed = [Detection(skeleton.box_px, FOLLOWED_SCORE, True) for skeleton in expected]
-            places = followed + self._new()
+            places = followed + self._new(stamp_ns)
             estimate = self.estimator.estimate(image, camera, up, depth, places)
             if self._are_found(expected, estimate.persons):
                 self._followed += 1
-                is_due = self._followed >= self.estimator.config.detector.every
-                if is_due and self._search is None:
+                if self._search is None and self._is_search_due(stamp_ns):
                     self._begin_search(stamp_ns, image, estimate.persons)
                 return estimate
             seconds = estimate.seconds
@@ -146,10 +149,15 @@ class VideoEstimator:
         expected = self.tracker.expected(stamp_ns)
         if not all(self._is_sure(skeleton) for skeleton in expected):
             return []
-        if is_crowded(expected) or self._has_lost_somebody():
+        if is_crowded(expected) or self._has_lost_somebody(stamp_ns):
             return []
 
         return expected
+
+    def _is_search_due(self, stamp_ns: int) -> bool:
+        """Whether a frame that was followed is to be searched."""
+        has_waited = stamp_ns - self._searched_ns >= 1e9 * LONGEST_UNSEARCHED_S
+        return has_waited or self._followed >= self.estimator.config.detector.every
 
     def _begin_search(self, stamp_ns: int, image: np.ndarray, persons: Sequence[Person]) -> None:
         """Let the detector run on a copy of the image, which the caller may overwrite."""
@@ -159,13 +167,13 @@ class VideoEstimator:
         self._searched_ns = stamp_ns
         self._followed = 0
 
-    def _due_search(self) -> _Search | None:
+    def _due_search(self, stamp_ns: int) -> _Search | None:
         """The search whose result counts from this frame on; None where there is none."""
-        return self._search if self._followed + 1 >= SEARCH_FRAMES else None
+        return self._search if stamp_ns - self._searched_ns >= 1e9 * SEARCH_S else None
 
-    def _has_lost_somebody(self) -> bool:
+    def _has_lost_somebody(self, stamp_ns: int) -> bool:
         """Whether a search has not seen a person who was followed."""
-        search = self._due_search()
+        search = self._due_search(stamp_ns)
         if search is None:
             return False
 
@@ -173,9 +181,9 @@ class VideoEstimator:
         seen = [overlaps(box, boxes).max(initial=0.0) for box in search.known]
         return min(seen) < FOUND_OVERLAP
 
-    def _new(self) -> list[Detection]:
+    def _new(self, stamp_ns: int) -> list[Detection]:
         """Those in the result of a search who were not followed; each result is used once."""
-        search = self._due_search()
+        search = self._due_search(stamp_ns)
         if search is None:
             return []
 

@@ -25,14 +25,16 @@ from lifting_ros.tracking import tracking
 from lifting_ros.tracking.tracking import SETTLED_HITS, Tracker, TrackerConfig
 from lifting_ros.types import Person
 from lifting_ros.video import (
-    LONGEST_FOLLOWED_S,
-    SEARCH_FRAMES,
+    LONGEST_UNSEARCHED_S,
+    SEARCH_S,
     SURE_MARGIN,
     VideoEstimator,
     add_seconds,
 )
 
 FPS = 30.0
+SEARCH_FRAMES = 3
+"""Frames at that rate after which the result of a search counts."""
 
 
 @pytest.fixture(autouse=True)
@@ -202,13 +204,25 @@ def test_who_enters_is_found_after_the_next_search(every, enters):
     assert enters + SEARCH_FRAMES <= found < enters + period + SEARCH_FRAMES
 
 
-def test_who_enters_waits_no_longer_at_a_low_frame_rate():
-    fps = 5.0
-    frames = [[person] for person in walker((-0.2, 4.0), (0.2, 4.0))]
-    estimator, _ = play(frames, every=1000, fps=fps)
-    assert estimator.detected[:3] == [0, 3, 6]
-    gaps = np.diff(estimator.detected) / fps
-    assert gaps.max() <= LONGEST_FOLLOWED_S + 1 / fps
+@pytest.mark.parametrize("fps", [1.5, 3.0, 5.0, 10.0, 60.0])
+def test_who_enters_waits_no_longer_at_another_frame_rate(fps):
+    """And followed frames do not wait for the detector."""
+    enters = 15
+    other = walker((1.5, 5.0), (1.4, 5.0), seed=1)
+    frames = [
+        [person, other[k]] if k >= enters else [person]
+        for k, person in enumerate(walker((-0.2, 4.0), (0.2, 4.0)))
+    ]
+    estimator, tracked = play(frames, every=1000, fps=fps)
+    found = next(k for k, persons in enumerate(tracked) if len(persons) == 2)
+    assert found - enters <= np.ceil(fps * LONGEST_UNSEARCHED_S) + np.ceil(fps * SEARCH_S)
+    assert set(estimator.detected) <= {0, *range(found, 40)}
+
+
+def test_frames_far_apart_wait_for_the_detector():
+    frames = [[person] for person in walker((-0.02, 4.0), (0.02, 4.0))]
+    estimator, _ = play(frames, every=1000, fps=1.0)
+    assert estimator.detected == list(range(40))
 
 
 def test_who_is_lost_is_searched_in_the_same_frame():

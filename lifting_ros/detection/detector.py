@@ -101,12 +101,13 @@ class DetectorConfig:
         },
     )
     every: int = field(
-        default=5,
+        default=8,
         metadata={
             "description": (
                 "while everybody tracked is followed, the detector searches every n-th image of a "
-                "stream for who is new, beside the images that follow; where somebody is lost or "
-                "unsure it sees every image; 1: always every image"
+                "stream for who is new, and at least one every 0.35 s, beside the images that "
+                "follow; where somebody is lost or unsure it sees every image; 1: always every "
+                "image"
             ),
             "range": (1, 1000),
             "live": True,

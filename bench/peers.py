@@ -22,6 +22,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -56,7 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
             run_on(set(args.on[:cores]))
             use_threads(cores)
             with tempfile.TemporaryDirectory() as folder:
-                rows = compare(frames, python if scene != FOUR else None, Path(folder))
+                peer = python if scene != FOUR else None
+                rows = compare(frames, args.runtime, peer, Path(folder))
             for name, row in rows.items():
                 table[f"{scene}, {cores} cores, {name}"] = row
 
@@ -74,6 +76,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=150, metavar="N")
     parser.add_argument("--cores", nargs="+", type=int, default=[1, 2], metavar="N")
     parser.add_argument("--scenes", nargs="+", choices=list(SCENES), default=list(SCENES))
+    parser.add_argument("--runtime", default="auto", metavar="R", help="ours (default auto)")
     parser.add_argument("--venv", default="out/peers_venv", metavar="DIR")
     parser.add_argument("--json", default="", metavar="FILE", help="also write the figures here")
     args = parser.parse_args(arguments)
@@ -132,12 +135,17 @@ SCENES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def compare(frames: np.ndarray, peer: Path | None, folder: Path) -> dict[str, dict[str, float]]:
+def compare(
+    frames: np.ndarray, runtime: str, peer: Path | None, folder: Path
+) -> dict[str, dict[str, float]]:
     """Figures of all estimators on the frames, taken in turns.
 
-    peer: Python with MediaPipe; None: without it. folder: for the frames that it reads.
+    runtime: that of ours. peer: Python with MediaPipe; None: without it. folder: for the frames
+    that it reads.
     """
-    runs = {name: our_run(name, frames) for name in SHIPPED}
+    runs = {
+        name: our_run(EstimatorConfig(weights=name, runtime=runtime), frames) for name in SHIPPED
+    }
     process = None
     if peer is not None:
         process = start_peer(peer, frames, folder / "frames.npy")
@@ -166,9 +174,9 @@ def compare(frames: np.ndarray, peer: Path | None, folder: Path) -> dict[str, di
     return rows
 
 
-def our_run(weights: str, frames: np.ndarray) -> Chunk:
+def our_run(config: EstimatorConfig, frames: np.ndarray) -> Chunk:
     """Our estimator on the stream of the frames, warmed up with the first one."""
-    estimator = PoseEstimator(EstimatorConfig(device="cpu", weights=weights))
+    estimator = PoseEstimator(replace(config, device="cpu"))
     estimator.estimate(frames[0])
     tracker = Tracker(TrackerConfig())
     stream = VideoEstimator(estimator, tracker)

@@ -33,9 +33,9 @@ LONGEST_FOLLOWED_S = 0.7
 SURE_MARGIN = 0.02
 """A person whose score is at least this much above `min_person_score` is sure."""
 
-SEARCH_S = 0.09
-"""The result of a search counts in the first frame whose stamp is so much later: three frames at 30
-Hz, the next one at 10 Hz. Results do not depend on how long a search takes."""
+SEARCH_S = 0.15
+"""The result of a search counts in the first frame whose stamp is so much later: five frames at 30
+Hz, two at 10 Hz. Results do not depend on how long a search takes."""
 
 FOUND_OVERLAP = 0.3
 """Least overlap (IoU) of a person's box with a detection that shows the same person."""

@@ -18,8 +18,8 @@ _PIECE = 128
 """Largest number of rows per task of a thread; fewer need no threads."""
 
 _ALONE = 2**17
-"""Largest number of multiplications that are given to BLAS at once. OpenBLAS starts its threads from
-2^18 on, and for 30 ms after that they spin, on the cores that the networks need."""
+"""Largest number of multiplications that BLAS gets at once. OpenBLAS starts its threads from 2^18
+on, and for 30 ms after that they spin, on the cores that the networks need."""
 
 Tensors = Mapping[str, np.ndarray]
 Shapes = Mapping[str, tuple[int, ...]]

@@ -36,7 +36,7 @@ def peer(tmp_path, monkeypatch) -> Path:
 def test_all_take_their_turns_over_the_same_frames(peer, tmp_path):
     frames = np.zeros((25, 96, 128, 3), np.uint8)
     frames[5:15] = 200
-    rows = peers.compare(frames, peer, tmp_path)
+    rows = peers.compare(frames, "auto", peer, tmp_path)
     assert set(rows) == {"lite", "full", "MediaPipe full"}
     assert rows["MediaPipe full"]["persons a frame"] == 10 / 20
     assert rows["lite"]["persons a frame"] == rows["full"]["persons a frame"] == 0

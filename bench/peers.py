@@ -51,16 +51,15 @@ def main(arguments: list[str] | None = None) -> int:
     args = parse(arguments)
     python = peer_python(Path(args.venv))
     table: dict[str, dict[str, float]] = {}
+    run_on(set(args.on[: args.cores]))
+    use_threads(args.cores)
     for scene in args.scenes:
         frames = SCENES[scene](read_clip(args.frames))
-        for cores in args.cores:
-            run_on(set(args.on[:cores]))
-            use_threads(cores)
-            with tempfile.TemporaryDirectory() as folder:
-                peer = python if scene != FOUR else None
-                rows = compare(frames, args.runtime, peer, Path(folder))
-            for name, row in rows.items():
-                table[f"{scene}, {cores} cores, {name}"] = row
+        peer = python if scene != FOUR else None
+        with tempfile.TemporaryDirectory() as folder:
+            rows = compare(frames, args.runtime, peer, Path(folder))
+        for name, row in rows.items():
+            table[f"{scene}, {args.cores} cores, {name}"] = row
 
     print_table("video", table)
     if args.json:
@@ -74,15 +73,17 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     ours = sorted(os.sched_getaffinity(0))
     parser.add_argument("--frames", type=int, default=150, metavar="N")
-    parser.add_argument("--cores", nargs="+", type=int, default=[1, 2], metavar="N")
+    parser.add_argument(
+        "--cores", type=int, default=len(ours), metavar="N", help="of this machine (default all)"
+    )
     parser.add_argument("--scenes", nargs="+", choices=list(SCENES), default=list(SCENES))
     parser.add_argument("--runtime", default="auto", metavar="R", help="ours (default auto)")
     parser.add_argument("--venv", default="out/peers_venv", metavar="DIR")
     parser.add_argument("--json", default="", metavar="FILE", help="also write the figures here")
     args = parser.parse_args(arguments)
     args.on = ours
-    if max(args.cores) > len(ours):
-        parser.error(f"--cores: expected at most {len(ours)}, got {max(args.cores)}")
+    if not 0 < args.cores <= len(ours):
+        parser.error(f"--cores: expected 1 to {len(ours)}, got {args.cores}")
     return args
 
 

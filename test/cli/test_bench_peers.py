@@ -55,8 +55,9 @@ def test_scenes_show_the_clip():
     np.testing.assert_array_equal(four[:, :, :320], four[:, :, :319:-1])
 
 
-def test_more_cores_than_there_are_is_one_line(capsys):
+@pytest.mark.parametrize("cores", [0, len(os.sched_getaffinity(0)) + 1])
+def test_cores_that_are_not_there_are_one_line(cores, capsys):
     most = len(os.sched_getaffinity(0))
     with pytest.raises(SystemExit):
-        peers.parse(["--cores", str(most + 1)])
-    assert f"--cores: expected at most {most}, got {most + 1}" in capsys.readouterr().err
+        peers.parse(["--cores", str(cores)])
+    assert f"--cores: expected 1 to {most}, got {cores}" in capsys.readouterr().err

@@ -22,7 +22,6 @@ import tempfile
 import time
 import venv
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -35,6 +34,7 @@ from lifting_ros.cli.tables import print_table
 from lifting_ros.device import use_threads
 from lifting_ros.estimator import SHIPPED, EstimatorConfig, PoseEstimator
 from lifting_ros.io.images import open_source
+from lifting_ros.runtimes import CHOICES
 from lifting_ros.tracking.tracking import Tracker, TrackerConfig
 from lifting_ros.video import VideoEstimator
 
@@ -74,10 +74,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     ours = sorted(os.sched_getaffinity(0))
     parser.add_argument("--frames", type=int, default=150, metavar="N")
     parser.add_argument(
-        "--cores", type=int, default=len(ours), metavar="N", help="of this machine (default all)"
+        "--cores", type=int, default=len(ours), metavar="N", help="to run on (default all)"
     )
     parser.add_argument("--scenes", nargs="+", choices=list(SCENES), default=list(SCENES))
-    parser.add_argument("--runtime", default="auto", metavar="R", help="ours (default auto)")
+    parser.add_argument(
+        "--runtime", choices=CHOICES, default="auto", help="of our networks (default auto)"
+    )
     parser.add_argument("--venv", default="out/peers_venv", metavar="DIR")
     parser.add_argument("--json", default="", metavar="FILE", help="also write the figures here")
     args = parser.parse_args(arguments)
@@ -141,12 +143,13 @@ def compare(
 ) -> dict[str, dict[str, float]]:
     """Figures of all estimators on the frames, taken in turns.
 
-    runtime: that of ours. peer: Python with MediaPipe; None: without it. folder: for the frames
+    runtime: of our networks. peer: Python with MediaPipe; None: without it. folder: for the frames
     that it reads.
     """
-    runs = {
-        name: our_run(EstimatorConfig(weights=name, runtime=runtime), frames) for name in SHIPPED
-    }
+    runs = {}
+    for name in SHIPPED:
+        config = EstimatorConfig(device="cpu", runtime=runtime, weights=name)
+        runs[name] = our_run(config, frames)
     process = None
     if peer is not None:
         process = start_peer(peer, frames, folder / "frames.npy")
@@ -177,7 +180,7 @@ def compare(
 
 def our_run(config: EstimatorConfig, frames: np.ndarray) -> Chunk:
     """Our estimator on the stream of the frames, warmed up with the first one."""
-    estimator = PoseEstimator(replace(config, device="cpu"))
+    estimator = PoseEstimator(config)
     estimator.estimate(frames[0])
     tracker = Tracker(TrackerConfig())
     stream = VideoEstimator(estimator, tracker)

@@ -85,8 +85,8 @@ def use_threads(count: int = 0) -> None:
     OMP_NUM_THREADS where that is set.
 
     For entry points, not for a library. The other half is for the detector's searches, the camera
-    and other programs. On two cores with a camera process, two threads instead of one answered a
-    quarter more images with `full`, but the slowest in a hundred took 6 ms longer with `lite`.
+    and other programs. On two cores with a camera process, two threads instead of one gave a
+    quarter more images a second with `full`, but 6 ms more age (p99) with `lite`.
     """
     global _threads
     _threads = count or _half_the_cores()

@@ -24,18 +24,19 @@ from lifting_ros.tracking.tracking import Tracker
 from lifting_ros.types import Detection, Person, Skeleton2D
 
 LONGEST_UNSEARCHED_S = 0.35
-"""Time after which a frame is searched, however few have passed: people who enter do not wait
-longer at a low frame rate."""
+"""Time since the last search after which a frame is searched, however few have passed: people who
+enter do not wait longer at a low frame rate."""
 
 LONGEST_FOLLOWED_S = 0.7
-"""Time since the last search after which a frame waits for the detector."""
+"""Time since the last search after which a frame is detected: it waits for the detector."""
 
 SURE_MARGIN = 0.02
 """A person whose score is at least this much above `min_person_score` is sure."""
 
 SEARCH_S = 0.15
-"""The result of a search counts in the first frame whose stamp is so much later: five frames at 30
-Hz, two at 10 Hz. Results do not depend on how long a search takes."""
+"""Time from the stamp of a searched frame to the first frame in which the result counts: five
+frames at 30 Hz, two at 10 Hz. It is fixed, so that results do not depend on how long a search
+takes."""
 
 FOUND_OVERLAP = 0.3
 """Least overlap (IoU) of a person's box with a detection that shows the same person."""
@@ -78,9 +79,9 @@ class VideoEstimator:
     - a search has not seen somebody who is followed,
     - or somebody is lost, unsure or elsewhere when followed; the same frame is then detected.
 
-    Every n-th followed frame (`detector.every`) is also searched, and one LONGEST_UNSEARCHED_S
-    after the last: the detector runs beside the frames that follow. SEARCH_S later its result
-    counts. People who are new in it get a crop.
+    Every n-th followed frame (`detector.every`) is also searched: the detector runs beside the
+    frames that follow. A search begins LONGEST_UNSEARCHED_S after the last one at the latest. Its
+    result counts SEARCH_S after its own frame. People who are new in it get a crop.
     """
 
     def __init__(self, estimator: PoseEstimator, tracker: Tracker):

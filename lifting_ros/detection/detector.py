@@ -105,9 +105,9 @@ class DetectorConfig:
         metadata={
             "description": (
                 "while everybody tracked is followed, the detector searches every n-th image of a "
-                "stream for who is new, and at least one every 0.35 s, beside the images that "
-                "follow; where somebody is lost or unsure it sees every image; 1: always every "
-                "image"
+                "stream for who is new, beside the images that follow, and begins 0.35 s after the "
+                "last search at the latest; where somebody is lost or unsure it sees every image; "
+                "1: always every image"
             ),
             "range": (1, 1000),
             "live": True,

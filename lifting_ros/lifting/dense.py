@@ -12,14 +12,11 @@ import numpy as np
 
 from lifting_ros.compiled import assign, compiled
 from lifting_ros.io.checkpoint import CheckpointError, load_arrays, read_section
+from lifting_ros.lifting.scoring import product
 from lifting_ros.prior.streaming import in_parallel
 
 _PIECE = 128
 """Largest number of rows per task of a thread; fewer need no threads."""
-
-_ALONE = 2**17
-"""Largest number of multiplications that BLAS gets at once. OpenBLAS starts its threads from 2^18
-on, and for 30 ms after that they spin, on the cores that the networks need."""
 
 Tensors = Mapping[str, np.ndarray]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -80,14 +77,15 @@ def linear(values: np.ndarray, layer: Layer) -> np.ndarray:
     """Values (N, i) or (N, j, i) of N persons times the layer's weight, plus its bias: (N, o) or
     (N, j, o), float32.
 
-    Persons are not multiplied together: BLAS sums in another order for another number of rows. A
-    single row is multiplied by `_multiply`, whose zeros cost nothing.
+    BLAS multiplies nothing here. It sums in another order for another number of rows, and the
+    threads that it starts for a large product spin for 30 ms, on the cores that the networks need.
+    A single row is multiplied by `_multiply`, whose zeros cost nothing.
     """
     values = np.ascontiguousarray(values, np.float32)
     result = np.empty((*values.shape[:-1], len(layer.bias)), np.float32)
     if values.ndim > 2:
         for rows, out in zip(values, result):
-            out[:] = _product(rows, layer.weight) + layer.bias
+            out[:] = product(rows, layer.weight) + layer.bias
         return result
 
     if len(values) <= _PIECE:
@@ -96,18 +94,6 @@ def linear(values: np.ndarray, layer: Layer) -> np.ndarray:
         starts = range(0, len(values), _PIECE)
         pieces = [(slice(start, min(start + _PIECE, len(values))),) for start in starts]
         in_parallel(lambda piece: _multiply(values[piece], layer, result[piece]), pieces, _PIECE)
-    return result
-
-
-def _product(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Rows (n, i) times a weight (i, o): the sum of products of pieces that BLAS multiplies in the
-    calling thread."""
-    inputs, outputs = weight.shape
-    step = max(1, _ALONE // (len(rows) * outputs))
-    result = rows[:, :step] @ weight[:step]
-    for start in range(step, inputs, step):
-        result += rows[:, start : start + step] @ weight[start : start + step]
-
     return result
 
 
